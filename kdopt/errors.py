@@ -1,0 +1,44 @@
+"""The errors that kdopt raises on purpose.
+
+Each message names the value, the rule it breaks and the fix. The command line turns a
+:class:`KdoptError` into that message and exit code 2; any other exception is a bug and keeps its
+traceback.
+"""
+
+
+class KdoptError(Exception):
+    """Something the user can mend: bad input, a missing file, a store that does not fit."""
+
+
+class SpecError(KdoptError):
+    """A campaign file that cannot be used; carries every problem of the file, not only the first.
+
+    Args:
+        source: The file the problems are in.
+        problems: One line per problem.
+    """
+
+    def __init__(self, source: str, problems: list[str]) -> None:
+        self.problems = problems
+        count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
+        super().__init__("\n".join([f"{source}: {count}", *(f"  - {p}" for p in problems)]))
+
+
+class DataError(KdoptError):
+    """A data set that is missing, damaged or of another shape than stated."""
+
+
+class PartitionError(KdoptError):
+    """A partition that cannot be drawn from the given labels under the given settings."""
+
+
+class StoreError(KdoptError):
+    """A store that cannot be opened, read or written, or that is of another version."""
+
+
+class ArtifactError(KdoptError):
+    """A checkpoint or split that is missing, or whose content is not what the store recorded."""
+
+
+class LeaseLostError(KdoptError):
+    """This worker no longer owns the trial: its lease lapsed and another worker may have it."""

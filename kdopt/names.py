@@ -1,0 +1,84 @@
+"""Study names, seeds and fingerprints: made and parsed here only.
+
+A study is called ``campaign/partition/stage`` or ``campaign/partition/stage/t03-s07`` (teacher 3,
+student 7). Seeds are hashes of names, never of order, worker or clock, so any trial can be run
+again anywhere with the same result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict
+
+from kdopt.plan import Campaign
+
+CAMPAIGN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+"""What a campaign may be called: it becomes part of study names and of folder names."""
+
+
+def study_name(
+    campaign: str, partition: str, stage: str, teacher: int | None = None, student: int | None = None
+) -> str:
+    """The name of one study.
+
+    >>> study_name("paper", "uniform", "tune", 3, 7)
+    'paper/uniform/tune/t03-s07'
+    """
+    stem = f"{campaign}/{partition}/{stage}"
+    return stem if teacher is None else f"{stem}/t{teacher:02d}-s{student:02d}"
+
+
+def campaign_study_name(campaign: str) -> str:
+    """The study without trials that carries a campaign's spec."""
+    return f"{campaign}/campaign"
+
+
+def pair_label(teacher: int, student: int) -> str:
+    """How a pair is shown to people.
+
+    >>> pair_label(3, 7)
+    't03-s07'
+    """
+    return f"t{teacher:02d}-s{student:02d}"
+
+
+def seed_for(*parts: str | int) -> int:
+    """A seed in [0, 2**63) that depends on the names given and on nothing else.
+
+    The campaign seed comes first, then names such as the partition, the student and the
+    replicate. A trial's seed leaves the cell out, so that all cells of a pair see the same
+    batches and differ only in what is studied (common random numbers).
+    """
+    text = json.dumps([str(p) for p in parts])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def fingerprint(campaign: Campaign) -> dict[str, str]:
+    """What the trials of a campaign mean, one hash per part, so that differences can be named.
+
+    Two specs with the same fingerprint give the same outcome for the same cell. What only adds
+    work (partitions, temperatures, alphas, sampler, budget, replicates) and what only says where
+    files lie (root, download) is left out, so a campaign may grow within its store.
+    """
+    values = asdict(campaign)
+    data = {k: v for k, v in values["data"].items() if k not in ("root", "download")}
+    parts = {
+        "seed": values["seed"],
+        "participants": values["participants"],
+        "precision": values["precision"],
+        "select_on": values["select_on"],
+        "model": values["model"],
+        "data": data,
+        "pretrain": values["pretrain"],
+        "distill": values["distill"],
+        "tune.t2_scale": values["tune"]["t2_scale"],
+    }
+    parts |= {f"partition.{p['name']}": p for p in values["partitions"]}
+    return {key: _digest(value) for key, value in parts.items()}
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,320 @@
+"""The plain values that every layer shares: a campaign, its studies, a trial's cell and outcome.
+
+Nothing here knows a library, a file or a database. ``spec.py`` makes a :class:`Campaign` from a
+TOML file, the stages turn it into :class:`StudyPlan` values, the store records them as Optuna
+studies, and a worker turns one cell into one :class:`Outcome`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+ParamValue = float | int | str
+Cell = Mapping[str, ParamValue]
+"""The parameters of one trial, for example ``{"temperature": 2.0, "alpha": 0.5, ...}``."""
+
+StageName = Literal["pretrain", "tune"]
+SelectOn = Literal["validation", "test"]
+Sampler = Literal["grid", "sequential", "tpe", "random", "gp"]
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which images, and how many of them.
+
+    Attributes:
+        name: A data set name of ``kdopt.data.datasets``.
+        root: Folder of the files; ``None`` looks in the usual places. Where the files lie is not
+            part of what a campaign means (see :func:`kdopt.names.fingerprint`).
+        train_size: Images drawn (stratified) from the training split; ``None`` takes all.
+        test_size: Images drawn (stratified) from the test split; ``None`` takes all.
+        validation_fraction: Share of the training images held out for selection, in (0, 0.5].
+        checksum: ``"published"`` compares files with the published checksums where there are
+            any; ``"none"`` checks shapes only, for files the user made.
+        drop_cifar: CINIC-10 only: leave out the images that come from CIFAR-10.
+        image_size: ``folder`` and ``cinic10`` only: side in pixels that images must have or are
+            resized to.
+        download: Fetch the files (through torchvision) when they are not found.
+    """
+
+    name: str
+    root: str | None = None
+    train_size: int | None = None
+    test_size: int | None = None
+    validation_fraction: float = 0.1
+    checksum: Literal["published", "none"] = "published"
+    drop_cifar: bool = False
+    image_size: int = 32
+    download: bool = False
+
+
+@dataclass(frozen=True)
+class PartitionSettings:
+    """How the training images are shared out among the participants (paper, section III).
+
+    Attributes:
+        name: ``uniform``, ``quantity_skew``, ``specialized``, ``label_chunks`` or
+            ``label_dirichlet``.
+        concentration: Dirichlet concentration(s) > 0. One number for ``quantity_skew``; for
+            ``label_dirichlet`` a list that repeats over the participants.
+        dominant_fraction: ``specialized`` only: share of the dominant class, in (0, 1).
+        chunk_size: ``label_chunks`` only: least number of images of a class in a chunk.
+        min_size: Least number of images a participant may get.
+        max_draws: Redraws before the partition is given up with an error.
+    """
+
+    name: str
+    concentration: tuple[float, ...] = (0.5,)
+    dominant_fraction: float = 0.91
+    chunk_size: int = 100
+    min_size: int = 32
+    max_draws: int = 1000
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """One training budget (pre-training or distillation).
+
+    Attributes:
+        epochs: Most epochs, >= 1.
+        patience: Epochs without a better validation accuracy before training stops; 0 trains
+            all epochs, keeps the last weights and evaluates once.
+        learning_rate: Adam's step size, > 0.
+        weight_decay: Adam's L2 penalty, >= 0.
+        batch_size: Images per step, >= 2 (batch norm needs two).
+    """
+
+    epochs: int
+    patience: int
+    learning_rate: float
+    weight_decay: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """The search over temperature and alpha of one pair.
+
+    Attributes:
+        temperatures: Grid values > 0; their ends bound the space of the other samplers.
+        alphas: Grid values in [0, 1]: the weight of the teacher's term.
+        sampler: How cells are chosen.
+        budget: Trials per pair for ``tpe``, ``random`` and ``gp``.
+        vanilla_temperature: Temperature of untuned distillation, the baseline of every pair.
+        vanilla_alpha: Alpha of untuned distillation.
+        t2_scale: Multiply the teacher's term by temperature squared.
+    """
+
+    temperatures: tuple[float, ...]
+    alphas: tuple[float, ...]
+    sampler: Sampler
+    budget: int
+    vanilla_temperature: float
+    vanilla_alpha: float
+    t2_scale: bool
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A whole experiment: everything that decides what its trials compute.
+
+    Attributes:
+        name: Letters, digits, ``-``, ``_``, ``.``; first part of every study name.
+        seed: Campaign seed; every other seed is hashed from it and from names.
+        participants: Number of participants, >= 2.
+        replicates: Times each cell is run, with other seeds.
+        precision: ``fp32``, ``bf16`` or ``auto`` (bf16 where the device computes in it natively).
+        select_on: The set on which a pair's best cell is chosen.
+        model: A model name of ``kdopt.train.models``.
+        data: The images.
+        partitions: The ways of sharing them out.
+        pretrain: Budget of each participant's own training.
+        distill: Budget of each distillation trial.
+        tune: The search of each pair.
+    """
+
+    name: str
+    seed: int
+    participants: int
+    replicates: int
+    precision: Literal["auto", "fp32", "bf16"]
+    select_on: SelectOn
+    model: str
+    data: DataSettings
+    partitions: tuple[PartitionSettings, ...]
+    pretrain: TrainSettings
+    distill: TrainSettings
+    tune: TuneSettings
+
+    def partition(self, name: str) -> PartitionSettings:
+        """The settings of the partition of that name."""
+        return next(p for p in self.partitions if p.name == name)
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """All ordered (teacher, student) pairs without self-transfer (paper, section III)."""
+        everyone = range(self.participants)
+        return [(t, s) for t in everyone for s in everyone if t != s]
+
+
+@dataclass(frozen=True)
+class Param:
+    """One parameter of a study's cells.
+
+    Attributes:
+        kind: ``float``, ``int`` or ``category``.
+        low: Least value (numbers only).
+        high: Greatest value (numbers only).
+        log: Search on a logarithmic scale (floats only).
+        choices: The values of a category.
+    """
+
+    kind: Literal["float", "int", "category"]
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """One Optuna study to be: what it searches and which trials it starts with.
+
+    Attributes:
+        name: Full study name, made by ``kdopt.names``.
+        campaign: Campaign name.
+        partition: Partition name.
+        stage: Stage name.
+        teacher: Teacher's participant number; ``None`` where a study has no pair.
+        student: Student's participant number.
+        params: The parameters, by name.
+        cells: Cells planned as they are, in order.
+        open_trials: Trials whose cell is chosen when they are claimed (adaptive samplers).
+        needs: Names of the studies that must be complete before this one can start.
+    """
+
+    name: str
+    campaign: str
+    partition: str
+    stage: StageName
+    params: Mapping[str, Param]
+    cells: tuple[Cell, ...]
+    teacher: int | None = None
+    student: int | None = None
+    open_trials: int = 0
+    needs: tuple[str, ...] = ()
+
+    @property
+    def n_trials(self) -> int:
+        """Trials the study has when it is complete."""
+        return len(self.cells) + self.open_trials
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How one model does on one set of images.
+
+    Attributes:
+        accuracy: Share of images classified rightly, in [0, 1].
+        per_class: The same per class, in class order; ``None`` for a class with no image.
+        loss: Mean cross-entropy in nats.
+    """
+
+    accuracy: float
+    per_class: tuple[float | None, ...]
+    loss: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one finished trial recorded.
+
+    Gains, learning and forgetting are in percentage points (paper, section III, Metrics); they
+    are ``None`` for stages that start from no model.
+
+    Attributes:
+        value: The study's objective.
+        validation: The trained model on the validation set.
+        test: The trained model on the test set.
+        validation_before: The untouched student on the validation set.
+        test_before: The untouched student on the test set.
+        validation_gain: Accuracy gain on validation, pp.
+        test_gain: Accuracy gain on test, pp.
+        learning: Mean over classes of the rises of test accuracy, pp.
+        forgetting: Mean over classes of the falls of test accuracy, pp (>= 0).
+        epochs: Epochs trained.
+        best_epoch: Epoch whose weights were kept, counted from 1.
+        last_validation_accuracy: Validation accuracy after the last epoch.
+        last_test_accuracy: Test accuracy after the last epoch.
+        seconds: Wall time of the trial.
+        device: Where it ran, such as ``cpu`` or ``cuda``.
+        precision: ``fp32`` or ``bf16``, as it was resolved.
+        versions: Versions of kdopt, torch and Python.
+        checkpoint: sha256 of the weights, where the stage keeps them.
+    """
+
+    value: float
+    validation: Scores
+    test: Scores
+    epochs: int
+    best_epoch: int
+    last_validation_accuracy: float
+    last_test_accuracy: float
+    seconds: float
+    device: str
+    precision: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    validation_before: Scores | None = None
+    test_before: Scores | None = None
+    validation_gain: float | None = None
+    test_gain: float | None = None
+    learning: float | None = None
+    forgetting: float | None = None
+    checkpoint: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``; :meth:`from_json` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Outcome:
+        """Read what :meth:`to_json` wrote."""
+        values = dict(record)
+        for key in ("validation", "test", "validation_before", "test_before"):
+            scores = values.get(key)
+            if scores is not None:
+                values[key] = Scores(
+                    scores["accuracy"], tuple(scores["per_class"]), scores["loss"]
+                )
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial as the store holds it, for status and analysis.
+
+    Attributes:
+        study: Study name.
+        partition: Partition name.
+        stage: Stage name.
+        teacher: Teacher's participant number, if the study has a pair.
+        student: Student's participant number, if the study has a pair.
+        number: The trial's number within its study.
+        state: ``WAITING``, ``RUNNING``, ``COMPLETE`` or ``FAIL``.
+        cell: The parameters; empty for an open trial that was not claimed yet.
+        outcome: The result of a complete trial.
+        error: The reason of a failed one.
+    """
+
+    study: str
+    partition: str
+    stage: StageName
+    teacher: int | None
+    student: int | None
+    number: int
+    state: Literal["WAITING", "RUNNING", "COMPLETE", "FAIL"]
+    cell: Cell
+    outcome: Outcome | None = None
+    error: str | None = None
