@@ -11,11 +11,14 @@ import hashlib
 import json
 import re
 from dataclasses import asdict
+from typing import NamedTuple, cast
 
-from kdopt.plan import Campaign
+from kdopt.plan import Campaign, StageName
 
 CAMPAIGN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 """What a campaign may be called: it becomes part of study names and of folder names."""
+
+_STUDY_NAME = re.compile(r"^([^/]+)/([^/]+)/([^/]+)(?:/t(\d+)-s(\d+))?$")
 
 
 def study_name(
@@ -28,6 +31,33 @@ def study_name(
     """
     stem = f"{campaign}/{partition}/{stage}"
     return stem if teacher is None else f"{stem}/t{teacher:02d}-s{student:02d}"
+
+
+class StudyName(NamedTuple):
+    """The parts of a study's name."""
+
+    campaign: str
+    partition: str
+    stage: StageName
+    teacher: int | None = None
+    student: int | None = None
+
+
+def parse_study_name(text: str) -> StudyName:
+    """Take a study name apart.
+
+    >>> parse_study_name("paper/uniform/tune/t03-s07")
+    StudyName(campaign='paper', partition='uniform', stage='tune', teacher=3, student=7)
+
+    Raises:
+        ValueError: The text is not a name that :func:`study_name` makes.
+    """
+    match = _STUDY_NAME.match(text)
+    if match is None:
+        raise ValueError(f"'{text}' is not a study name of kdopt (campaign/partition/stage[/pair])")
+    campaign, partition, stage, teacher, student = match.groups()
+    pair = (None, None) if teacher is None else (int(teacher), int(student))
+    return StudyName(campaign, partition, cast("StageName", stage), *pair)
 
 
 def campaign_study_name(campaign: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 ParamValue = float | int | str
 Cell = Mapping[str, ParamValue]
@@ -152,11 +152,67 @@ class Campaign:
         """The settings of the partition of that name."""
         return next(p for p in self.partitions if p.name == name)
 
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Campaign:
+        """Read what ``dataclasses.asdict`` wrote, as the store keeps it."""
+        values = dict(record)
+        values["data"] = DataSettings(**values["data"])
+        values["partitions"] = tuple(
+            PartitionSettings(**{**p, "concentration": tuple(p["concentration"])})
+            for p in values["partitions"]
+        )
+        for key in ("pretrain", "distill"):
+            values[key] = TrainSettings(**values[key])
+        tune = dict(values["tune"])
+        for key in ("temperatures", "alphas"):
+            tune[key] = tuple(tune[key])
+        values["tune"] = TuneSettings(**tune)
+        return cls(**values)
+
     @property
     def pairs(self) -> list[tuple[int, int]]:
         """All ordered (teacher, student) pairs without self-transfer (paper, section III)."""
         everyone = range(self.participants)
         return [(t, s) for t in everyone for s in everyone if t != s]
+
+
+class SettingLine(NamedTuple):
+    """One resolved setting as people read it: dotted key, value, and where the value is from."""
+
+    key: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class CampaignRecord:
+    """What the store keeps of a campaign, so that workers and reports need nothing else.
+
+    Attributes:
+        campaign: The resolved settings.
+        settings: The same for people, with the source of every value.
+        data_sha256: Fingerprint of the images; a worker whose images differ refuses to run.
+        splits: Per partition, the sha256 of the artifact that holds its index arrays.
+    """
+
+    campaign: Campaign
+    settings: tuple[SettingLine, ...]
+    data_sha256: str
+    splits: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``; :meth:`from_json` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> CampaignRecord:
+        """Read what :meth:`to_json` wrote."""
+        return cls(
+            campaign=Campaign.from_json(record["campaign"]),
+            settings=tuple(SettingLine(*line) for line in record["settings"]),
+            data_sha256=record["data_sha256"],
+            splits=dict(record["splits"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -187,6 +243,7 @@ class StudyPlan:
         campaign: Campaign name.
         partition: Partition name.
         stage: Stage name.
+        objective: What the trials' value is, as the dashboard shows it.
         teacher: Teacher's participant number; ``None`` where a study has no pair.
         student: Student's participant number.
         params: The parameters, by name.
@@ -199,6 +256,7 @@ class StudyPlan:
     campaign: str
     partition: str
     stage: StageName
+    objective: str
     params: Mapping[str, Param]
     cells: tuple[Cell, ...]
     teacher: int | None = None

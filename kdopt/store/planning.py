@@ -1,0 +1,251 @@
+"""Write a campaign's studies and trials into the store: in bulk, in one transaction, once.
+
+Planning the same campaign again adds nothing; planning a grown one adds what is new. A planned
+trial is a WAITING row with its parameters; an open trial (adaptive samplers) is a WAITING row
+without any. Rows are never deleted and never reset.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kdopt.errors import StoreError
+from kdopt.names import campaign_study_name, fingerprint
+from kdopt.plan import CampaignRecord, Cell, StudyPlan
+from kdopt.store.open import Store
+from kdopt.store.params import param_rows, read_value
+
+RECORD_KEY = "kd:record"
+"""User attribute of the campaign's own study that holds its :class:`CampaignRecord`."""
+
+
+class Planned(NamedTuple):
+    """What a planning call found and added."""
+
+    studies: int
+    trials: int
+    new_studies: int
+    new_trials: int
+
+
+def write_plan(store: Store, record: CampaignRecord, plans: Sequence[StudyPlan]) -> Planned:
+    """Bring the store up to the plan.
+
+    Raises:
+        StoreError: The store has a campaign of that name whose trials mean something else.
+    """
+    return store.retry(lambda: _write_plan(store, record, plans))
+
+
+def _write_plan(store: Store, record: CampaignRecord, plans: Sequence[StudyPlan]) -> Planned:
+    with store.write() as connection:
+        tables = _Tables(connection)
+        if store.dialect == "postgresql":
+            # Two planners at once would each count a study's trials before either has added any.
+            connection.execute(sa.text("LOCK TABLE studies IN SHARE ROW EXCLUSIVE MODE"))
+        _write_record(connection, tables, record)
+        known = _study_ids(connection, tables)
+        new = [p for p in plans if p.name not in known]
+        added = _insert_studies(connection, tables, new)
+        cells = _cells(connection, tables, [known[p.name] for p in plans if p.name in known])
+        trials = []
+        for plan in plans:
+            study_id = added.get(plan.name) or known[plan.name]
+            trials += _missing_trials(plan, study_id, cells.get(study_id, []))
+        _insert_trials(connection, tables, trials)
+    return Planned(len(plans), sum(p.n_trials for p in plans), len(new), len(trials))
+
+
+class _Tables:
+    """Optuna's tables as they are in this database (Postgres needs its enum types by name)."""
+
+    def __init__(self, connection: Connection) -> None:
+        metadata = sa.MetaData()
+        names = (
+            "studies",
+            "study_directions",
+            "study_user_attributes",
+            "study_system_attributes",
+            "trials",
+            "trial_params",
+        )
+        metadata.reflect(connection, only=names)
+        self.studies = metadata.tables["studies"]
+        self.directions = metadata.tables["study_directions"]
+        self.user_attributes = metadata.tables["study_user_attributes"]
+        self.system_attributes = metadata.tables["study_system_attributes"]
+        self.trials = metadata.tables["trials"]
+        self.params = metadata.tables["trial_params"]
+
+
+class _NewTrial(NamedTuple):
+    plan: StudyPlan
+    study_id: int
+    number: int
+    cell: Cell | None
+
+
+def _write_record(connection: Connection, tables: _Tables, record: CampaignRecord) -> None:
+    name = campaign_study_name(record.campaign.name)
+    text = json.dumps(record.to_json())
+    attributes = tables.user_attributes
+    found = connection.execute(
+        sa.select(attributes.c.study_user_attribute_id, attributes.c.value_json)
+        .join(tables.studies, tables.studies.c.study_id == attributes.c.study_id)
+        .where(tables.studies.c.study_name == name, attributes.c.key == RECORD_KEY)
+    ).first()
+    if found is None:
+        study_id = _insert_study_rows(connection, tables, [name])[name]
+        connection.execute(
+            attributes.insert().values(study_id=study_id, key=RECORD_KEY, value_json=text)
+        )
+        return
+    before = CampaignRecord.from_json(json.loads(found.value_json))
+    _check_same_meaning(before, record)
+    merged = {**before.splits, **record.splits}
+    text = json.dumps({**record.to_json(), "splits": merged})
+    connection.execute(
+        attributes.update()
+        .where(attributes.c.study_user_attribute_id == found.study_user_attribute_id)
+        .values(value_json=text)
+    )
+
+
+def _check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
+    old, new = fingerprint(before.campaign), fingerprint(now.campaign)
+    changed = sorted(key for key in old.keys() & new.keys() if old[key] != new[key])
+    if before.data_sha256 != now.data_sha256 and "data" not in changed:
+        changed.append("the images themselves (their sha256)")
+    if changed:
+        raise StoreError(
+            f"campaign '{now.campaign.name}' is in this store already with other values of: "
+            f"{', '.join(changed)}; its trials would not be comparable. "
+            "Change them back, give the campaign another name, or use another --store"
+        )
+
+
+def _study_ids(connection: Connection, tables: _Tables) -> dict[str, int]:
+    rows = connection.execute(sa.select(tables.studies.c.study_name, tables.studies.c.study_id))
+    return {name: study_id for name, study_id in rows}
+
+
+def _insert_study_rows(
+    connection: Connection, tables: _Tables, names: Iterable[str]
+) -> dict[str, int]:
+    rows = [{"study_name": name} for name in names]
+    if not rows:
+        return {}
+    insert = tables.studies.insert().returning(
+        tables.studies.c.study_id, sort_by_parameter_order=True
+    )
+    ids = connection.execute(insert, rows).scalars().all()
+    connection.execute(
+        tables.directions.insert(),
+        [{"direction": "MAXIMIZE", "study_id": i, "objective": 0} for i in ids],
+    )
+    return {row["study_name"]: study_id for row, study_id in zip(rows, ids, strict=True)}
+
+
+def _insert_studies(
+    connection: Connection, tables: _Tables, plans: Sequence[StudyPlan]
+) -> dict[str, int]:
+    ids = _insert_study_rows(connection, tables, [p.name for p in plans])
+    attributes: list[dict[str, Any]] = []
+    names: list[dict[str, Any]] = []
+    for plan in plans:
+        values = {
+            "campaign": plan.campaign,
+            "partition": plan.partition,
+            "stage": plan.stage,
+            "teacher": plan.teacher,
+            "student": plan.student,
+        }
+        attributes += [
+            {"study_id": ids[plan.name], "key": f"kd:{key}", "value_json": json.dumps(value)}
+            for key, value in values.items()
+            if value is not None
+        ]
+        names.append(
+            {
+                "study_id": ids[plan.name],
+                "key": "study:metric_names",
+                "value_json": json.dumps([plan.objective]),
+            }
+        )
+    if plans:
+        connection.execute(tables.user_attributes.insert(), attributes)
+        connection.execute(tables.system_attributes.insert(), names)
+    return ids
+
+
+def _cells(
+    connection: Connection, tables: _Tables, study_ids: Sequence[int]
+) -> dict[int, list[dict[str, Any]]]:
+    """The cells of every trial of the given studies; an open trial's cell is empty."""
+    out: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    wanted = set(study_ids)
+    if not wanted:
+        return out
+    trials, params = tables.trials.c, tables.params.c
+    rows = connection.execute(
+        sa.select(
+            trials.study_id,
+            trials.trial_id,
+            params.param_name,
+            params.param_value,
+            params.distribution_json,
+        )
+        .select_from(tables.trials.outerjoin(tables.params))
+        .order_by(trials.trial_id)
+    )
+    last = None
+    for study_id, trial_id, name, value, distribution in rows:
+        if study_id not in wanted:
+            continue
+        if trial_id != last:
+            out[study_id].append({})
+            last = trial_id
+        if name is not None:
+            out[study_id][-1][name] = read_value(value, distribution)
+    return out
+
+
+def _missing_trials(
+    plan: StudyPlan, study_id: int, present: Sequence[dict[str, Any]]
+) -> list[_NewTrial]:
+    """What a study lacks: planned cells that no row has, then open trials up to the number."""
+    have = Counter(_key(cell) for cell in present if cell)
+    cells: list[Cell | None] = [c for c in plan.cells if not have[_key(c)]]
+    planned = {_key(c) for c in plan.cells}
+    open_now = sum(1 for cell in present if not cell or _key(cell) not in planned)
+    # A row that is neither open nor one of the planned cells was open before it was claimed.
+    cells += [None] * max(0, plan.open_trials - open_now) if plan.open_trials else []
+    return [_NewTrial(plan, study_id, len(present) + i, cell) for i, cell in enumerate(cells)]
+
+
+def _key(cell: Cell) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(cell.items()))
+
+
+def _insert_trials(connection: Connection, tables: _Tables, new: Sequence[_NewTrial]) -> None:
+    if not new:
+        return
+    insert = tables.trials.insert().returning(
+        tables.trials.c.trial_id, sort_by_parameter_order=True
+    )
+    ids = connection.execute(
+        insert,
+        [{"number": t.number, "study_id": t.study_id, "state": "WAITING"} for t in new],
+    ).scalars()
+    params: list[dict[str, Any]] = []
+    for trial, trial_id in zip(new, ids, strict=True):
+        if trial.cell is not None:
+            params += param_rows(trial_id, trial.cell, trial.plan.params)
+    if params:
+        connection.execute(tables.params.insert(), params)

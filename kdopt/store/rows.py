@@ -1,0 +1,274 @@
+"""Read the store: the campaign's record, its trials, the queue, and what runs now.
+
+Plain SQL and ``json.loads``: a campaign of 24,750 trials is read in about a second, where
+Optuna's own objects take six to ten.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from kdopt.errors import StoreError
+from kdopt.names import StudyName, campaign_study_name, parse_study_name
+from kdopt.plan import CampaignRecord, Outcome, ParamValue, TrialRow
+from kdopt.store.open import Store
+from kdopt.store.params import read_value
+from kdopt.store.planning import RECORD_KEY
+
+
+class StudyState(NamedTuple):
+    """How far one study is: its trials by state."""
+
+    study_id: int
+    name: StudyName
+    text: str
+    waiting: int
+    running: int
+    complete: int
+    failed: int
+
+    @property
+    def total(self) -> int:
+        """All trials of the study."""
+        return self.waiting + self.running + self.complete + self.failed
+
+
+class Running(NamedTuple):
+    """A trial that a worker holds now."""
+
+    study: str
+    number: int
+    worker: str
+    attempt: int
+    lease_left_s: float
+
+
+class Failure(NamedTuple):
+    """A trial that failed, and why."""
+
+    study: str
+    number: int
+    reason: str
+
+
+def campaigns(store: Store) -> list[str]:
+    """Names of the campaigns in the store, sorted."""
+    sql = sa.text("SELECT study_name FROM studies WHERE study_name LIKE '%/campaign'")
+
+    def read() -> list[str]:
+        with store.read() as connection:
+            names = connection.execute(sql).scalars().all()
+        return sorted(n.removesuffix("/campaign") for n in names if n.count("/") == 1)
+
+    return store.retry(read)
+
+
+def pick_campaign(store: Store, name: str | None) -> str:
+    """The campaign of that name, or the only one of the store.
+
+    Raises:
+        StoreError: There is no such campaign, or the store has several and none was named.
+    """
+    names = campaigns(store)
+    if name is None and len(names) == 1:
+        return names[0]
+    known = ", ".join(names) if names else "none"
+    if name is None:
+        raise StoreError(
+            f"store {store.label}: which campaign? it has: {known}; "
+            + ("name one with --campaign" if names else "run 'kdopt plan SPEC' first")
+        )
+    if name not in names:
+        raise StoreError(
+            f"store {store.label}: no campaign '{name}'; it has: {known}; "
+            "give one of these, or run 'kdopt plan SPEC' first"
+        )
+    return name
+
+
+def read_record(store: Store, campaign: str) -> CampaignRecord:
+    """The resolved spec of a campaign, as it was planned last."""
+    sql = sa.text(
+        "SELECT a.value_json FROM study_user_attributes a "
+        "JOIN studies s ON s.study_id = a.study_id WHERE s.study_name = :name AND a.key = :key"
+    )
+
+    def read() -> str | None:
+        with store.read() as connection:
+            found = connection.execute(
+                sql, {"name": campaign_study_name(campaign), "key": RECORD_KEY}
+            ).scalar()
+        return None if found is None else str(found)
+
+    text = store.retry(read)
+    if text is None:
+        raise StoreError(f"store {store.label}: no campaign '{campaign}'")
+    return CampaignRecord.from_json(json.loads(text))
+
+
+def read_states(store: Store, campaign: str) -> list[StudyState]:
+    """Every study of a campaign and how far it is, in order of planning."""
+    sql = sa.text(
+        "SELECT s.study_id, s.study_name, t.state, count(*) AS n FROM studies s "
+        "JOIN trials t ON t.study_id = s.study_id WHERE s.study_name LIKE :prefix "
+        "GROUP BY s.study_id, s.study_name, t.state ORDER BY s.study_id"
+    )
+
+    def read() -> list[StudyState]:
+        counts: dict[tuple[int, str], dict[str, int]] = defaultdict(dict)
+        with store.read() as connection:
+            for study_id, name, state, n in connection.execute(sql, {"prefix": _prefix(campaign)}):
+                if name.startswith(f"{campaign}/"):
+                    counts[study_id, name][str(state)] = n
+        return [
+            StudyState(
+                study_id,
+                parse_study_name(name),
+                name,
+                *(by_state.get(s, 0) for s in ("WAITING", "RUNNING", "COMPLETE", "FAIL")),
+            )
+            for (study_id, name), by_state in counts.items()
+        ]
+
+    return store.retry(read)
+
+
+def read_trials(store: Store, campaign: str, studies: Sequence[int] = ()) -> list[TrialRow]:
+    """All trials of a campaign, or of the studies given, in order of planning."""
+    one = "AND s.study_id = :study" if len(studies) == 1 else ""
+    sql = sa.text(
+        f"""
+        SELECT t.trial_id, s.study_id, s.study_name, t.number, t.state,
+               m.value_json AS metrics, e.value_json AS error
+        FROM trials t JOIN studies s ON s.study_id = t.study_id
+        LEFT JOIN trial_user_attributes m ON m.trial_id = t.trial_id AND m.key = 'kd:metrics'
+        LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = 'kd:error'
+        WHERE s.study_name LIKE :prefix {one} ORDER BY t.trial_id
+        """  # noqa: S608  (a constant clause)
+    )
+    params_sql = sa.text(
+        f"""
+        SELECT p.trial_id, p.param_name, p.param_value, p.distribution_json
+        FROM trial_params p JOIN trials t ON t.trial_id = p.trial_id
+        JOIN studies s ON s.study_id = t.study_id
+        WHERE s.study_name LIKE :prefix {one} ORDER BY p.param_id
+        """  # noqa: S608
+    )
+    values: dict[str, Any] = {"prefix": _prefix(campaign)}
+    if one:
+        values["study"] = studies[0]
+    wanted = set(studies)
+
+    def read() -> list[TrialRow]:
+        with store.read() as connection:
+            trials = connection.execute(sql, values).all()
+            params = connection.execute(params_sql, values).all()
+        cells: dict[int, dict[str, ParamValue]] = defaultdict(dict)
+        for trial_id, name, value, distribution in params:
+            cells[trial_id][name] = read_value(value, distribution)
+        return [
+            _row(t, cells[t.trial_id])
+            for t in trials
+            if t.study_name.startswith(f"{campaign}/") and (not wanted or t.study_id in wanted)
+        ]
+
+    return store.retry(read)
+
+
+def read_running(store: Store, campaign: str) -> list[Running]:
+    """The trials that workers hold now."""
+    sql = sa.text(
+        f"""
+        SELECT s.study_name, t.number, l.worker, l.attempt, l.expires - {store.now} AS left_s
+        FROM trials t JOIN studies s ON s.study_id = t.study_id
+        LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
+        WHERE t.state = 'RUNNING' AND s.study_name LIKE :prefix ORDER BY t.trial_id
+        """  # noqa: S608
+    )
+
+    def read() -> list[Running]:
+        with store.read() as connection:
+            rows = connection.execute(sql, {"prefix": _prefix(campaign)}).all()
+        return [
+            Running(r.study_name, r.number, r.worker or "?", r.attempt or 0, float(r.left_s or 0))
+            for r in rows
+            if r.study_name.startswith(f"{campaign}/")
+        ]
+
+    return store.retry(read)
+
+
+def read_failures(store: Store, campaign: str) -> list[Failure]:
+    """The failed trials and their reasons, in order of planning."""
+    sql = sa.text(
+        """
+        SELECT s.study_name, t.number, e.value_json AS error
+        FROM trials t JOIN studies s ON s.study_id = t.study_id
+        LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = 'kd:error'
+        WHERE t.state = 'FAIL' AND s.study_name LIKE :prefix ORDER BY t.trial_id
+        """
+    )
+
+    def read() -> list[Failure]:
+        with store.read() as connection:
+            rows = connection.execute(sql, {"prefix": _prefix(campaign)}).all()
+        return [
+            Failure(r.study_name, r.number, _reason(r.error))
+            for r in rows
+            if r.study_name.startswith(f"{campaign}/")
+        ]
+
+    return store.retry(read)
+
+
+def finished_since(store: Store, campaign: str, seconds: float) -> int:
+    """Trials completed within the last ``seconds``, by the database's clock."""
+    if store.dialect == "sqlite":
+        since = "strftime('%Y-%m-%d %H:%M:%f000', 'now', :ago)"
+        ago: Any = f"-{seconds} seconds"
+    else:
+        since = f"{store.utc} - make_interval(secs => :ago)"
+        ago = seconds
+    sql = sa.text(
+        f"""
+        SELECT count(*) FROM trials t JOIN studies s ON s.study_id = t.study_id
+        WHERE t.state = 'COMPLETE' AND s.study_name LIKE :prefix AND t.datetime_complete >= {since}
+        """  # noqa: S608
+    )
+
+    def read() -> int:
+        with store.read() as connection:
+            values = {"prefix": _prefix(campaign), "ago": ago}
+            return int(connection.execute(sql, values).scalar_one())
+
+    return store.retry(read)
+
+
+def _prefix(campaign: str) -> str:
+    # '_' is a wildcard of LIKE; the exact comparison follows in Python.
+    return f"{campaign}/%/%"
+
+
+def _reason(error: str | None) -> str:
+    return str(json.loads(error)) if error else "no reason recorded"
+
+
+def _row(trial: Any, cell: dict[str, ParamValue]) -> TrialRow:
+    name = parse_study_name(trial.study_name)
+    return TrialRow(
+        study=trial.study_name,
+        partition=name.partition,
+        stage=name.stage,
+        teacher=name.teacher,
+        student=name.student,
+        number=trial.number,
+        state=trial.state,
+        cell=cell,
+        outcome=Outcome.from_json(json.loads(trial.metrics)) if trial.metrics else None,
+        error=_reason(trial.error) if trial.state == "FAIL" else None,
+    )
