@@ -19,6 +19,9 @@ StageName = Literal["pretrain", "tune"]
 SelectOn = Literal["validation", "test"]
 Sampler = Literal["grid", "sequential", "tpe", "random", "gp"]
 
+OWN_MODELS = ("cnn", "mlp", "resnet18")
+"""Models that kdopt builds itself; every other name is looked up in torchvision."""
+
 
 @dataclass(frozen=True)
 class DataSettings:

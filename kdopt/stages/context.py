@@ -1,0 +1,239 @@
+"""What a worker keeps between trials of a campaign: images, splits, weights, teachers' logits.
+
+Everything cached here is a pure function of the campaign and of checkpoints named by their hash,
+so caching changes the time a trial takes and nothing else.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import safetensors.numpy
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from kdopt.data.datasets import Dataset
+from kdopt.data.splits import Splits
+from kdopt.errors import ArtifactError
+from kdopt.plan import CampaignRecord, Outcome, Scores
+from kdopt.train.engine import Engine, Images
+from kdopt.train.fit import Fit, predict
+from kdopt.train.metrics import accuracy_gain, learning_and_forgetting, score
+from kdopt.train.models import make_model
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+CACHED_MODELS = 16
+CACHED_LOGITS = 16
+CACHED_SHARES = 4
+
+
+class ArtifactFolder(Protocol):
+    """Content by hash, as ``kdopt.store.artifacts`` gives it."""
+
+    def get(self, sha256: str) -> bytes:
+        """Read content; raise ``ArtifactError`` when it is missing or altered."""
+        ...
+
+    def put(self, content: bytes) -> str:
+        """Write content and return its sha256."""
+        ...
+
+
+class Evaluation(NamedTuple):
+    """The kept model on both sets, and how its training went."""
+
+    fit: Fit
+    validation: Scores
+    test: Scores
+    last_validation_accuracy: float
+    last_test_accuracy: float
+
+
+class Context:
+    """One campaign in one worker process.
+
+    Args:
+        record: The campaign as the store keeps it.
+        dataset: Its images.
+        artifacts: Where checkpoints and splits lie.
+        engine: Device and precision.
+    """
+
+    def __init__(
+        self, record: CampaignRecord, dataset: Dataset, artifacts: ArtifactFolder, engine: Engine
+    ) -> None:
+        self.campaign = record.campaign
+        self.engine = engine
+        self._record = record
+        self._dataset = dataset
+        self._artifacts = artifacts
+        self._train = self._images(dataset.train_images, dataset.train_labels)
+        self.test = self._images(dataset.test_images, dataset.test_labels)
+        self._splits: dict[str, Splits] = {}
+        self._weights = _Lru[str, dict[str, Tensor]](CACHED_MODELS)
+        self._logits = _Lru[tuple[str, str, int], Tensor](CACHED_LOGITS)
+        self._shares = _Lru[tuple[str, int], Images](CACHED_SHARES)
+
+    def splits(self, partition: str) -> Splits:
+        """The index arrays of a partition, as they were planned."""
+        if partition not in self._splits:
+            content = self._artifacts.get(self._record.splits[partition])
+            self._splits[partition] = Splits.from_arrays(safetensors.numpy.load(content))
+        return self._splits[partition]
+
+    @functools.cached_property
+    def validation(self) -> Images:
+        """The validation images, which all partitions share."""
+        some = self.campaign.partitions[0].name
+        return self._train.take(self._index(self.splits(some).validation))
+
+    def share(self, partition: str, participant: int) -> Images:
+        """The training images of one participant."""
+        return self._shares.get(
+            (partition, participant),
+            lambda: self._train.take(self._index(self.splits(partition).train[participant])),
+        )
+
+    def new_model(self) -> nn.Module:
+        """A model with random weights, from torch's global generator."""
+        model = make_model(self.campaign.model, self._dataset.shape, self._dataset.n_classes)
+        return self.engine.place(model)
+
+    def load_model(self, pretrained: Outcome) -> nn.Module:
+        """A participant's pre-trained model; the same object is filled again on every call."""
+        self._workbench.load_state_dict(self._state(pretrained))
+        return self._workbench
+
+    def teacher_logits(self, teacher: Outcome, partition: str, participant: int) -> Tensor:
+        """A teacher's logits on one participant's images, float32, (n, classes); computed once."""
+        assert teacher.checkpoint is not None
+
+        def compute() -> Tensor:
+            return predict(self.load_model(teacher), self.share(partition, participant), self.engine)
+
+        return self._logits.get((teacher.checkpoint, partition, participant), compute)
+
+    def keep(self, model: nn.Module) -> str:
+        """Save a model's weights and return their sha256."""
+        state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+        return self._artifacts.put(safetensors.torch.save(state))
+
+    def validation_accuracy(self, model: nn.Module) -> float:
+        """What early stopping watches (paper, section III)."""
+        logits = predict(model, self.validation, self.engine)
+        return float((logits.argmax(dim=1) == self.validation.labels).double().mean())
+
+    def evaluate(self, model: nn.Module, fitted: Fit) -> Evaluation:
+        """Score the last and the best weights of a training; the model is left with the best."""
+        last = self._score(model)
+        best = last
+        if fitted.best_state is not None:
+            model.load_state_dict(fitted.best_state)
+            best = self._score(model)
+        return Evaluation(fitted, *best, last[0].accuracy, last[1].accuracy)
+
+    def outcome(
+        self,
+        result: Evaluation,
+        seconds: float,
+        before: Outcome | None,
+        checkpoint: str | None = None,
+    ) -> Outcome:
+        """The record of a finished trial; its value is the gain over ``before``, if there is one."""
+        common = {
+            "validation": result.validation,
+            "test": result.test,
+            "epochs": result.fit.epochs,
+            "best_epoch": result.fit.best_epoch,
+            "last_validation_accuracy": result.last_validation_accuracy,
+            "last_test_accuracy": result.last_test_accuracy,
+            "seconds": seconds,
+            "device": self.engine.device.type,
+            "precision": self.engine.precision,
+            "versions": self.engine.versions(),
+            "checkpoint": checkpoint,
+        }
+        if before is None:
+            return Outcome(value=result.validation.accuracy, **common)  # type: ignore[arg-type]
+        change = learning_and_forgetting(result.test, before.test)
+        validation_gain = accuracy_gain(result.validation, before.validation)
+        test_gain = accuracy_gain(result.test, before.test)
+        return Outcome(
+            value=validation_gain if self.campaign.select_on == "validation" else test_gain,
+            validation_before=before.validation,
+            test_before=before.test,
+            validation_gain=validation_gain,
+            test_gain=test_gain,
+            learning=change.learning,
+            forgetting=change.forgetting,
+            **common,  # type: ignore[arg-type]
+        )
+
+    @functools.cached_property
+    def _workbench(self) -> nn.Module:
+        return self.new_model()
+
+    def _score(self, model: nn.Module) -> tuple[Scores, Scores]:
+        classes = self._dataset.n_classes
+        validation, test = (
+            score(predict(model, images, self.engine), images.labels, classes)
+            for images in (self.validation, self.test)
+        )
+        return validation, test
+
+    def _state(self, pretrained: Outcome) -> dict[str, Tensor]:
+        sha256 = pretrained.checkpoint
+        assert sha256 is not None
+
+        def read() -> dict[str, Tensor]:
+            state = safetensors.torch.load(self._artifacts.get(sha256))
+            expected = {k: v.shape for k, v in self._workbench.state_dict().items()}
+            if {k: v.shape for k, v in state.items()} != expected:
+                raise ArtifactError(
+                    f"checkpoint {sha256[:12]}...: its weights are not those of a "
+                    f"'{self.campaign.model}' for these images; "
+                    "use the kdopt and torchvision versions that wrote it"
+                )
+            return {k: v.to(self.engine.device) for k, v in state.items()}
+
+        return self._weights.get(sha256, read)
+
+    def _images(self, pixels: np.ndarray, labels: np.ndarray) -> Images:
+        device = self.engine.device
+        return Images(
+            torch.from_numpy(pixels).to(device),
+            torch.from_numpy(labels).to(device),
+            self._dataset.mean,
+            self._dataset.std,
+        )
+
+    def _index(self, positions: np.ndarray) -> Tensor:
+        return torch.from_numpy(positions).to(self.engine.device)
+
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class _Lru(OrderedDict[K, V]):
+    """A small cache that forgets what was used longest ago."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size = size
+
+    def get(self, key: K, make: Callable[[], V]) -> V:  # type: ignore[override]
+        if key not in self:
+            self[key] = make()
+            if len(self) > self._size:
+                self.popitem(last=False)
+        self.move_to_end(key)
+        return self[key]

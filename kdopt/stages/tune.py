@@ -1,0 +1,113 @@
+"""Tuning: one study per (partition, teacher, student) over temperature and alpha (section IV-C)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from kdopt.names import seed_for, study_name
+from kdopt.plan import Campaign, Cell, Outcome, Param, StudyPlan, TuneSettings
+
+if TYPE_CHECKING:
+    from kdopt.stages.base import Inputs
+    from kdopt.stages.context import Context
+
+SEQUENTIAL_TEMPERATURE = 1.0
+"""The temperature at which the sequential search tries all alphas first."""
+
+
+def studies(campaign: Campaign) -> list[StudyPlan]:
+    """One study per partition and ordered pair; the vanilla cell is always among its trials."""
+    points, n_open = planned_points(campaign.tune)
+    replicates = range(campaign.replicates)
+    cells = tuple(
+        {"temperature": t, "alpha": a, "replicate": r} for t, a in points for r in replicates
+    )
+    params = _params(campaign)
+    return [
+        StudyPlan(
+            name=study_name(campaign.name, partition.name, "tune", teacher, student),
+            campaign=campaign.name,
+            partition=partition.name,
+            stage="tune",
+            objective="gain (pp)",
+            params=params,
+            cells=cells,
+            teacher=teacher,
+            student=student,
+            open_trials=n_open * campaign.replicates,
+            needs=(study_name(campaign.name, partition.name, "pretrain"),),
+        )
+        for partition in campaign.partitions
+        for teacher, student in campaign.pairs
+    ]
+
+
+def planned_points(tune: TuneSettings) -> tuple[list[tuple[float, float]], int]:
+    """The (temperature, alpha) points known beforehand, and how many are chosen on the way.
+
+    ``grid``: all points. ``sequential``: every alpha at temperature 1, then the other
+    temperatures at the best alpha. ``tpe``, ``random``, ``gp``: the vanilla point, then the rest
+    of the budget.
+    """
+    vanilla = (tune.vanilla_temperature, tune.vanilla_alpha)
+    if tune.sampler == "grid":
+        points = [(t, a) for t in tune.temperatures for a in tune.alphas]
+        n_open = 0
+    elif tune.sampler == "sequential":
+        points = [(SEQUENTIAL_TEMPERATURE, a) for a in tune.alphas]
+        n_open = sum(t != SEQUENTIAL_TEMPERATURE for t in tune.temperatures)
+    else:
+        points, n_open = [vanilla], tune.budget - 1
+    return (points if vanilla in points else [vanilla, *points]), n_open
+
+
+def _params(campaign: Campaign) -> dict[str, Param]:
+    """The search space: every sampler's, the grid's included, so that plots share their axes."""
+    tune = campaign.tune
+    temperatures = (*tune.temperatures, tune.vanilla_temperature, SEQUENTIAL_TEMPERATURE)
+    return {
+        "temperature": Param("float", min(temperatures), max(temperatures), log=True),
+        "alpha": Param("float", 0.0, 1.0),
+        "replicate": Param("int", 0, campaign.replicates - 1),
+    }
+
+
+def run(context: Context, plan: StudyPlan, cell: Cell, inputs: Inputs) -> Outcome:
+    """Distil the teacher into a copy of the student on the student's own data."""
+    from kdopt.train.engine import seeded
+    from kdopt.train.fit import fit
+    from kdopt.train.losses import distillation_loss
+
+    assert plan.teacher is not None and plan.student is not None
+    started = time.perf_counter()
+    campaign, engine = context.campaign, context.engine
+    temperature, alpha = float(cell["temperature"]), float(cell["alpha"])
+    images = context.share(plan.partition, plan.student)
+    teacher_logits = context.teacher_logits(inputs[plan.teacher], plan.partition, plan.student)
+    # The cell and the teacher stay out of the seed: all cells of a student see the same batches.
+    seed = seed_for(
+        campaign.seed, plan.partition, "distill", plan.student, int(cell["replicate"])
+    )
+    with seeded(seed, engine.device) as generator:
+        model = context.load_model(inputs[plan.student])
+        fitted = fit(
+            model,
+            images,
+            lambda index, logits: distillation_loss(
+                logits,
+                teacher_logits[index],
+                images.labels[index],
+                temperature,
+                alpha,
+                campaign.tune.t2_scale,
+            ),
+            campaign.distill,
+            engine,
+            generator,
+            monitor=context.validation_accuracy,
+        )
+        result = context.evaluate(model, fitted)
+    return context.outcome(
+        result, seconds=time.perf_counter() - started, before=inputs[plan.student]
+    )

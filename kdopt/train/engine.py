@@ -1,0 +1,140 @@
+"""Where and how training computes: device, precision, memory format, threads. Decided here only."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+import kdopt
+from kdopt.errors import KdoptError
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A device and the precision that models run in.
+
+    Attributes:
+        device: Where models, images and logits live.
+        precision: ``bf16`` runs the models under autocast; losses are float32 either way.
+    """
+
+    device: torch.device
+    precision: Precision
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """The context in which models run."""
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
+        )
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a model to the device, in the memory format that convolutions run fastest in."""
+        return model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def adam(self, model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Adam:
+        """Adam over all parameters of a model (paper, section III), in one fused step."""
+        return torch.optim.Adam(
+            model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True
+        )
+
+    def versions(self) -> dict[str, str]:
+        """What a result depends on besides the spec and the seed."""
+        return {
+            "kdopt": kdopt.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        }
+
+
+def make_engine(
+    precision: Literal["auto", "fp32", "bf16"], device: str | None = None, threads: int = 1
+) -> Engine:
+    """Choose the device and resolve ``auto``.
+
+    ``auto`` is bf16 where the device multiplies bfloat16 matrices natively, and fp32 elsewhere:
+    a CPU without those instructions emulates them many times slower than float32.
+
+    Args:
+        precision: The campaign's setting.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ...; ``None`` takes CUDA when there is any.
+        threads: CPU threads of this process. One per worker, one worker per core, gets the most
+            out of a machine at batch size 32, and keeps results independent of the core count.
+
+    Raises:
+        KdoptError: The device is not there.
+    """
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(name)
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise KdoptError(f"device '{name}': {reason}; use cpu, cuda or cuda:N") from error
+    torch.set_num_threads(threads)
+    resolved: Precision = ("bf16" if _native_bf16(chosen) else "fp32") if precision == "auto" else precision
+    return Engine(chosen, resolved)
+
+
+def _native_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        # AVX512-BF16 is what oneDNN's fast bfloat16 kernels need at least.
+        return bool(torch.cpu._is_avx512_bf16_supported())  # type: ignore[attr-defined]
+    return False
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[torch.Generator]:
+    """Make everything random inside depend on the seed alone.
+
+    Initialisation and dropout draw from torch's global generators, so these are seeded for the
+    block and restored after it. The generator given is for the order of batches.
+    """
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        generator = torch.Generator()
+        generator.manual_seed(seed)
+        yield generator
+
+
+class Images:
+    """A set of labelled images on the device, as bytes; batches are normalised when taken.
+
+    Args:
+        pixels: uint8, (n, channels, height, width).
+        labels: int64, (n,).
+        mean: Per channel, of pixels scaled to [0, 1].
+        std: Per channel, of pixels scaled to [0, 1].
+    """
+
+    def __init__(
+        self, pixels: Tensor, labels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> None:
+        self.pixels = pixels
+        self.labels = labels
+        self._mean_std = (mean, std)
+        shape = (1, len(mean), 1, 1)
+        self._shift = torch.tensor(mean, device=pixels.device).view(shape) * 255
+        self._scale = (1 / (torch.tensor(std, device=pixels.device) * 255)).view(shape)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, index: Tensor | slice) -> Tensor:
+        """Normalised float32 images, (batch, channels, height, width), channels last."""
+        taken = self.pixels[index].to(torch.float32, memory_format=torch.channels_last)
+        return taken.sub_(self._shift).mul_(self._scale)
+
+    def take(self, index: Tensor) -> Images:
+        """The images at these positions, as a set of their own."""
+        return Images(self.pixels[index], self.labels[index], *self._mean_std)

@@ -1,0 +1,134 @@
+"""The one training loop. It is given a loss and knows no method by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from kdopt.errors import KdoptError
+from kdopt.plan import TrainSettings
+from kdopt.train.engine import Engine, Images
+
+LossFn = Callable[[Tensor, Tensor], Tensor]
+"""``loss(index, logits)``: positions of the batch in the training set, (batch,), and the model's
+logits, (batch, classes), to a scalar. Labels and teachers' logits are looked up by position."""
+
+EVALUATION_BATCH = 500
+"""Images per forward pass where no gradient is needed."""
+
+
+class DivergedError(KdoptError):
+    """The training loss became infinite or not a number."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a training went. The model is left with the weights of the last epoch.
+
+    Attributes:
+        epochs: Epochs trained.
+        best_epoch: Epoch of the best monitored value, counted from 1 (the earliest if several);
+            the last epoch when nothing was monitored.
+        best_state: The weights of that epoch; ``None`` when it is the last.
+    """
+
+    epochs: int
+    best_epoch: int
+    best_state: dict[str, Tensor] | None
+
+
+def fit(
+    model: nn.Module,
+    images: Images,
+    loss: LossFn,
+    settings: TrainSettings,
+    engine: Engine,
+    generator: torch.Generator,
+    monitor: Callable[[nn.Module], float],
+) -> Fit:
+    """Train a model in place.
+
+    Args:
+        model: The model, on the engine's device.
+        images: The training set.
+        loss: What is minimised.
+        settings: Budget; with ``patience`` 0 nothing is monitored and all epochs are trained.
+        engine: Device and precision.
+        generator: CPU generator that shuffles the images of every epoch.
+        monitor: Value to be maximised, asked after every epoch (validation accuracy).
+
+    Raises:
+        DivergedError: The loss of an epoch is not finite.
+    """
+    optimizer = engine.adam(model, settings.learning_rate, settings.weight_decay)
+    best, best_epoch = float("-inf"), settings.epochs
+    best_state: dict[str, Tensor] | None = None
+    epoch = 0
+    for epoch in range(1, settings.epochs + 1):
+        _train_epoch(model, images, loss, settings.batch_size, engine, generator, optimizer, epoch)
+        if not settings.patience:
+            continue
+        value = monitor(model)
+        if value > best:
+            best, best_epoch = value, epoch
+            best_state = {k: v.clone() for k, v in model.state_dict().items()}
+        elif epoch - best_epoch >= settings.patience:
+            break
+    if best_epoch == epoch:
+        best_state = None
+    return Fit(epoch, best_epoch, best_state)
+
+
+def _train_epoch(
+    model: nn.Module,
+    images: Images,
+    loss: LossFn,
+    batch_size: int,
+    engine: Engine,
+    generator: torch.Generator,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+) -> None:
+    model.train()
+    total = torch.zeros((), device=engine.device)
+    order = torch.randperm(len(images), generator=generator).to(engine.device)
+    for index in batches(order, batch_size):
+        with engine.autocast():
+            logits = model(images.batch(index))
+        value = loss(index, logits)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += value.detach()
+    # Asked once per epoch: reading a value from a GPU makes the CPU wait for it.
+    if not bool(torch.isfinite(total)):
+        raise DivergedError(
+            f"the training loss became {float(total)} in epoch {epoch}; "
+            "a lower learning rate, temperature or alpha may help"
+        )
+
+
+def batches(order: Tensor, batch_size: int) -> list[Tensor]:
+    """Cut an order of positions into batches; every image is used once.
+
+    A last batch of one image would have no variance for batch norm, so it joins the batch before.
+    """
+    parts = list(order.split(batch_size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+@torch.no_grad()
+def predict(model: nn.Module, images: Images, engine: Engine) -> Tensor:
+    """Logits of every image in evaluation mode: float32, (n, classes), on the device."""
+    model.eval()
+    parts = []
+    for start in range(0, len(images), EVALUATION_BATCH):
+        with engine.autocast():
+            logits = model(images.batch(slice(start, start + EVALUATION_BATCH)))
+        parts.append(logits.float())
+    return torch.cat(parts)

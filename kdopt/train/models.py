@@ -1,0 +1,169 @@
+"""Models by name, with input channels and classes fitted to the data, randomly initialised.
+
+``cnn`` and ``mlp`` are small nets for small images. ``resnet18`` is the paper's model with the
+stem for 32x32 images (3x3, no pooling). Any classifier of torchvision goes by its name there.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from typing import Any
+
+import torch
+from torch import nn
+
+from kdopt.errors import KdoptError
+from kdopt.plan import OWN_MODELS
+
+Shape = tuple[int, int, int]
+"""Channels, height, width of an image."""
+
+
+def make_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
+    """Build a model; its weights come from torch's global generator (see ``engine.seeded``).
+
+    Raises:
+        KdoptError: There is no such model, or it cannot take images of that shape.
+    """
+    if name == "cnn":
+        model: nn.Module = _cnn(shape, n_classes)
+    elif name == "mlp":
+        model = _mlp(shape, n_classes)
+    elif name == "resnet18":
+        model = _small_stem_resnet18(shape, n_classes)
+    else:
+        model = _torchvision_model(name, shape, n_classes)
+    _check(name, model, shape, n_classes)
+    return model
+
+
+def known_models() -> list[str]:
+    """Every name that :func:`make_model` takes."""
+    import torchvision
+
+    return [*OWN_MODELS, *torchvision.models.list_models(module=torchvision.models)]
+
+
+def _block(inputs: int, outputs: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    ]
+
+
+def _cnn(shape: Shape, n_classes: int) -> nn.Module:
+    """Three convolutions with batch norm, each halving the image where it can be halved."""
+    layers: list[nn.Module] = []
+    channels, side = shape[0], min(shape[1:])
+    for width in (16, 32, 64):
+        layers += _block(channels, width)
+        if side >= 4:
+            layers.append(nn.MaxPool2d(2))
+            side //= 2
+        channels = width
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, n_classes)]
+    return nn.Sequential(*layers)
+
+
+def _mlp(shape: Shape, n_classes: int) -> nn.Module:
+    """Two hidden layers of 128 units."""
+    channels, height, width = shape
+    inputs = channels * height * width
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(inputs, 128),
+        nn.ReLU(inplace=True),
+        nn.Linear(128, 128),
+        nn.ReLU(inplace=True),
+        nn.Linear(128, n_classes),
+    )
+
+
+def _small_stem_resnet18(shape: Shape, n_classes: int) -> nn.Module:
+    import torchvision
+
+    model: nn.Module = torchvision.models.resnet18(weights=None, num_classes=n_classes)
+    model.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()
+    return model
+
+
+def _torchvision_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
+    import torchvision
+
+    known = known_models()
+    if name not in known:
+        import difflib
+
+        close = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise KdoptError(
+            f"model '{name}': there is no such model; {hint}"
+            f"use {', '.join(OWN_MODELS)} or a classifier of torchvision.models"
+        )
+    builder = torchvision.models.get_model_builder(name)
+    accepted = inspect.signature(builder).parameters
+    options: dict[str, Any] = {"weights": None, "num_classes": n_classes}
+    # Heads and position embeddings that depend on the image, and auxiliary heads that would make
+    # the model return more than logits.
+    if name.startswith("vit_"):
+        options["image_size"] = shape[1]
+    if name in ("googlenet", "inception_v3"):
+        options |= {"aux_logits": False, "init_weights": True}
+    if "weights_backbone" in accepted:
+        options["weights_backbone"] = None
+    try:
+        model: nn.Module = builder(**options)
+    except (ValueError, TypeError, AssertionError, RuntimeError) as error:
+        raise _unfit(name, shape, error) from error
+    return _fit_channels(model, shape[0])
+
+
+def _fit_channels(model: nn.Module, channels: int) -> nn.Module:
+    """Replace the first convolution when it takes another number of channels."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            if module.in_channels != channels:
+                parent = model.get_submodule(name.rpartition(".")[0])
+                replacement = nn.Conv2d(
+                    channels,
+                    module.out_channels,
+                    module.kernel_size,  # type: ignore[arg-type]
+                    module.stride,  # type: ignore[arg-type]
+                    module.padding,  # type: ignore[arg-type]
+                    bias=module.bias is not None,
+                )
+                setattr(parent, name.rpartition(".")[2], replacement)
+            break
+    return model
+
+
+def _check(name: str, model: nn.Module, shape: Shape, n_classes: int) -> None:
+    """Run one pair of images through, so that a misfit is one clear message at the start."""
+    state = {k: v.clone() for k, v in itertools.chain(model.named_buffers())}
+    training = model.training
+    model.train()
+    try:
+        with torch.no_grad():
+            logits = model(torch.zeros(2, *shape))
+    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+        raise _unfit(name, shape, error) from error
+    model.train(training)
+    # The forward pass moved batch norm's running statistics; put them back.
+    for key, buffer in model.named_buffers():
+        buffer.copy_(state[key])
+    found = tuple(getattr(logits, "shape", ()))
+    if found != (2, n_classes):
+        raise _unfit(name, shape, ValueError(f"it returns {found}, not (2, {n_classes}) logits"))
+
+
+def _unfit(name: str, shape: Shape, error: Exception) -> KdoptError:
+    reason = " ".join(str(error).split())[:200]
+    size = "x".join(map(str, shape))
+    return KdoptError(
+        f"model '{name}': it cannot classify images of {size}: {reason}; "
+        f"choose another model, such as {', '.join(OWN_MODELS)}"
+    )
