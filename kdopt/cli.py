@@ -1,0 +1,314 @@
+"""The ``kdopt`` command: parse, call, print. Everything heavy is imported where it is used."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+import kdopt
+from kdopt.errors import KdoptError
+
+if TYPE_CHECKING:
+    from kdopt.data.datasets import Dataset
+    from kdopt.spec import Spec
+    from kdopt.store.artifacts import Artifacts
+    from kdopt.store.open import Store
+    from kdopt.store.planning import Planned
+
+app = typer.Typer(
+    name="kdopt",
+    help="Which distillation method, temperature and alpha, for every teacher-student pair.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+DEFAULT_STORE = "storage/kdopt.db"
+
+SpecArgument = Annotated[Path, typer.Argument(help="Campaign file (TOML).", metavar="SPEC")]
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="KDOPT_STORE",
+        help="Store: a path or an SQLAlchemy URL.",
+        show_envvar=True,
+    ),
+]
+ArtifactsOption = Annotated[
+    Optional[Path],  # noqa: UP045  (typer reads the annotation)
+    typer.Option(
+        "--artifacts",
+        envvar="KDOPT_ARTIFACTS",
+        help="Folder of checkpoints and splits [default: 'artifacts' beside the store].",
+    ),
+]
+CampaignOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--campaign", help="Campaign; needed when the store has several."),
+]
+OutOption = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--out", help="Folder of the report [default: 'reports/CAMPAIGN' beside the store]."),
+]
+DeviceOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--device", help="cpu, cuda or cuda:N [default: cuda if there is one]."),
+]
+
+
+def main() -> None:
+    """Run the command line; a :class:`KdoptError` becomes its message and exit code 2."""
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING
+    )
+    try:
+        app()
+    except KdoptError as error:
+        print(f"kdopt: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"kdopt {kdopt.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    spec: SpecArgument,
+    store: StoreOption = DEFAULT_STORE,
+    artifacts: ArtifactsOption = None,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--workers", min=1, help="Workers [default: one per core, or per GPU slot]."),
+    ] = None,
+    slots_per_gpu: Annotated[
+        int, typer.Option("--slots-per-gpu", min=1, help="Workers that share a GPU.")
+    ] = 1,
+    out: OutOption = None,
+) -> None:
+    """Plan a campaign, run it on this machine, and write its report.
+
+    Run it again at any time: it goes on where it was, and adds nothing that is there already.
+    """
+    from kdopt.launch.local import LocalWorkers, slots
+    from kdopt.launch.progress import Progress
+
+    opened, folder, loaded, planned = _plan(spec, store, artifacts)
+    campaign = loaded.campaign.name
+    _print_planned(campaign, planned)
+    group = LocalWorkers(
+        slots(workers, slots_per_gpu),
+        opened.url.render_as_string(hide_password=False),
+        folder.root,
+        campaign,
+        _beside(opened, "logs") / campaign,
+    )
+    progress = Progress(opened, campaign)
+    try:
+        with progress:
+            group.run(progress.update)
+    except KeyboardInterrupt:
+        done, total = progress.counts()
+        print(
+            f"stopped: {done:,} of {total:,} trials are done; run the same command to go on",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
+    print(progress.summary())
+    _write_report(opened, campaign, out)
+
+
+@app.command()
+def plan(
+    spec: SpecArgument, store: StoreOption = DEFAULT_STORE, artifacts: ArtifactsOption = None
+) -> None:
+    """Write a campaign's studies and trials into the store, without running any."""
+    _, _, loaded, planned = _plan(spec, store, artifacts)
+    _print_planned(loaded.campaign.name, planned)
+
+
+@app.command()
+def worker(
+    campaign: CampaignOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    artifacts: ArtifactsOption = None,
+    device: DeviceOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No line per trial.")] = False,
+) -> None:
+    """Run trials of a planned campaign until none is left; start as many as you like."""
+    logging.getLogger("kdopt").setLevel(logging.WARNING if quiet else logging.INFO)
+    opened = _open(store)
+    from kdopt.store.rows import pick_campaign, read_record
+
+    name = pick_campaign(opened, campaign)
+    record = read_record(opened, name)
+    from kdopt.service.worker import work
+    from kdopt.train.engine import make_engine
+
+    engine = make_engine(record.campaign.precision, device)
+    summary = work(opened, _artifacts(opened, artifacts), name, engine)
+    print(
+        f"{name}: {summary.complete} trials complete, {summary.failed} failed"
+        + (f", {summary.lost} results dropped" if summary.lost else "")
+        + (" (stopped)" if summary.stopped else "")
+    )
+    if summary.blocked:
+        print(
+            f"{len(summary.blocked)} studies cannot start, because trials that they need failed; "
+            "see 'kdopt status'",
+            file=sys.stderr,
+        )
+
+
+@app.command()
+def status(
+    campaign: CampaignOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show how far a campaign is, what runs now, and what failed."""
+    from kdopt.service.status import read_status
+    from kdopt.service.status_view import print_json, print_text
+    from kdopt.store.rows import pick_campaign
+
+    opened = _open(store)
+    found = read_status(opened, pick_campaign(opened, campaign))
+    (print_json if as_json else print_text)(found)
+
+
+@app.command()
+def report(
+    campaign: CampaignOption = None, store: StoreOption = DEFAULT_STORE, out: OutOption = None
+) -> None:
+    """Write the best-setting tables (CSV, Markdown, LaTeX) and the HTML page."""
+    from kdopt.store.rows import pick_campaign
+
+    opened = _open(store)
+    _write_report(opened, pick_campaign(opened, campaign), out)
+
+
+@app.command()
+def dashboard(
+    store: StoreOption = DEFAULT_STORE,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8080,
+) -> None:
+    """Browse the store in optuna-dashboard, read-only, on this machine."""
+    from kdopt.report.dashboard import serve
+
+    opened = _open(store)
+    opened.close()
+    serve(opened.url.render_as_string(hide_password=False), port=port)
+
+
+@app.command()
+def partitions(
+    spec: SpecArgument,
+    html: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--html", help="Also write the heat maps to this HTML file."),
+    ] = None,
+) -> None:
+    """Show how the images are shared out: classes by participants."""
+    from kdopt.data.splits import counts, make_splits
+    from kdopt.report.partition_view import print_counts, write_heat_maps
+
+    loaded, dataset = _load(spec)
+    tables = {}
+    for partition in loaded.campaign.partitions:
+        splits = make_splits(
+            loaded.campaign, partition.name, dataset.train_labels, dataset.n_classes
+        )
+        tables[partition.name] = counts(splits.train, dataset.train_labels, dataset.n_classes)
+    print_counts(tables, dataset.class_names)
+    if html is not None:
+        write_heat_maps(html, loaded.campaign.name, tables, dataset.class_names)
+        print(html)
+
+
+@app.command("spec")
+def show_spec(spec: SpecArgument) -> None:
+    """Show every setting of a campaign, and where each default comes from."""
+    from kdopt.spec import load_spec
+
+    lines = load_spec(spec).settings
+    widths = [max(len(line[i]) for line in lines) for i in (0, 1)]
+    for line in lines:
+        print(f"{line.key:<{widths[0]}}  {line.value:<{widths[1]}}  {line.source}")
+
+
+def _load(path: Path) -> tuple[Spec, Dataset]:
+    from kdopt.service.planner import check_model, load_dataset
+    from kdopt.spec import load_spec
+
+    loaded = load_spec(path)
+    dataset = load_dataset(loaded.campaign)
+    check_model(loaded.campaign, dataset)
+    return loaded, dataset
+
+
+def _plan(
+    path: Path, location: str, folder: Path | None
+) -> tuple[Store, Artifacts, Spec, Planned]:
+    from kdopt.service.planner import plan_campaign
+    from kdopt.store.open import open_store
+
+    loaded, dataset = _load(path)
+    opened = open_store(location, create=True)
+    artifacts = _artifacts(opened, folder)
+    return opened, artifacts, loaded, plan_campaign(loaded, dataset, opened, artifacts)
+
+
+def _open(location: str) -> Store:
+    from kdopt.store.open import open_store
+
+    return open_store(location)
+
+
+def _artifacts(store: Store, folder: Path | None) -> Artifacts:
+    from kdopt.store.artifacts import Artifacts
+
+    return Artifacts((folder or _beside(store, "artifacts")).absolute())
+
+
+def _beside(store: Store, name: str) -> Path:
+    """A folder beside an SQLite file; in ``storage/`` for a database server."""
+    if store.dialect == "sqlite":
+        return Path(str(store.url.database)).absolute().parent / name
+    return Path("storage").absolute() / name
+
+
+def _print_planned(campaign: str, planned: Planned) -> None:
+    print(
+        f"{campaign}: {planned.studies:,} studies, {planned.trials:,} trials planned "
+        f"({planned.new_studies:,} studies and {planned.new_trials:,} trials new)"
+    )
+
+
+def _write_report(store: Store, campaign: str, out: Path | None) -> None:
+    from kdopt.report.page import write_report
+    from kdopt.store.rows import read_record, read_trials
+
+    record = read_record(store, campaign)
+    rows = read_trials(store, campaign)
+    folder = out or _beside(store, "reports") / campaign
+    for path in write_report(folder, record.campaign, rows, record.settings):
+        print(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path)

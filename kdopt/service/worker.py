@@ -1,0 +1,314 @@
+"""A worker: take the next trial, run it, record it, until nothing is left.
+
+Infrastructure faults (store, artifacts, data) stop the worker with a message and give the trial
+back; only the trial's own faults (a loss that diverges, out of memory, a bug in a model) fail it,
+with the reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from kdopt.errors import ArtifactError, DataError, KdoptError, LeaseLostError, StoreError
+from kdopt.plan import Outcome, StageName, StudyPlan
+from kdopt.service.identity import is_dead, worker_name
+from kdopt.service.planner import load_dataset
+from kdopt.service.worker_env import PARENT_VARIABLE
+from kdopt.stages.context import Context
+from kdopt.stages.registry import STAGES, all_studies
+from kdopt.store import claims, rows
+from kdopt.store.artifacts import Artifacts
+from kdopt.store.claims import Claim
+from kdopt.store.open import Store
+from kdopt.store.rows import StudyState
+from kdopt.store.samplers import next_cell
+from kdopt.train.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+BEAT_S = 15.0
+"""Seconds between two signs of life of a running trial."""
+
+LEASE_S = 90.0
+"""Seconds without a sign of life after which a trial is taken away: longer than a database takes
+to restart."""
+
+REAP_S = 30.0
+"""Seconds between two looks for lost workers while this worker has work."""
+
+IDLE_S = 1.0
+"""Seconds to wait when all that is left is running elsewhere."""
+
+
+class Stopped(BaseException):
+    """Raised inside a running trial by Ctrl-C or SIGTERM; not an error."""
+
+
+@dataclass
+class Summary:
+    """What a worker did."""
+
+    complete: int = 0
+    failed: int = 0
+    lost: int = 0
+    stopped: bool = False
+    blocked: list[str] = field(default_factory=list)
+
+
+def work(
+    store: Store,
+    artifacts: Artifacts,
+    campaign: str,
+    engine: Engine,
+    *,
+    beat_s: float = BEAT_S,
+    lease_s: float = LEASE_S,
+) -> Summary:
+    """Run trials of a campaign until none is left or the process is told to stop.
+
+    Raises:
+        KdoptError: The store, the data or an artifact cannot be used; the trial was given back.
+    """
+    return _Worker(store, artifacts, campaign, engine, beat_s, lease_s).run()
+
+
+class _Worker:
+    def __init__(
+        self,
+        store: Store,
+        artifacts: Artifacts,
+        campaign: str,
+        engine: Engine,
+        beat_s: float,
+        lease_s: float,
+    ) -> None:
+        self.store = store
+        self.name = worker_name()
+        self.campaign = campaign
+        self.beat_s, self.lease_s = beat_s, lease_s
+        record = rows.read_record(store, campaign)
+        dataset = load_dataset(record.campaign)
+        if dataset.sha256() != record.data_sha256:
+            raise DataError(
+                f"data set '{record.campaign.data.name}': these images are not those that the "
+                "campaign was planned with (their sha256 differs); bring the same files here"
+            )
+        self.context = Context(record, dataset, artifacts, engine)
+        self.plans = {plan.name: plan for plan in all_studies(record.campaign)}
+        self.pretrained: dict[str, dict[int, Outcome]] = {}
+        self.summary = Summary()
+        self.last: StudyPlan | None = None
+        self.next_reap = 0.0
+        self.stop = _StopSignal()
+
+    def run(self) -> Summary:
+        with self.stop.listening():
+            while not self.stop.asked and not _orphaned():
+                self._reap_when_due()
+                states = rows.read_states(self.store, self.campaign)
+                claim = self._claim(states)
+                if claim is not None:
+                    self._run_claim(*claim)
+                elif any(s.running for s in states) or self._ready(states):
+                    # Only now may a trial become free: one that runs elsewhere may be lost.
+                    self.next_reap = min(self.next_reap, time.monotonic() + 5 * IDLE_S)
+                    self.stop.wait(IDLE_S * random.uniform(0.5, 1.5))  # noqa: S311
+                else:
+                    self.summary.blocked = [s.text for s in states if s.waiting]
+                    break
+        self.summary.stopped = self.stop.asked
+        return self.summary
+
+    def _reap_when_due(self) -> None:
+        if time.monotonic() >= self.next_reap:
+            self.next_reap = time.monotonic() + REAP_S
+            lost = claims.reap(self.store, is_dead)
+            if lost:
+                logger.info("took back %d trial(s) of lost workers", lost)
+
+    def _ready(self, states: list[StudyState]) -> list[StudyState]:
+        """The studies with waiting trials whose needs are complete."""
+        complete = {s.text for s in states if s.complete == s.total}
+        return [
+            s
+            for s in states
+            if s.waiting and s.text in self.plans and set(self.plans[s.text].needs) <= complete
+        ]
+
+    def _claim(self, states: list[StudyState]) -> tuple[StudyPlan, Claim] | None:
+        """Take a trial, from the study whose images and logits are at hand if possible."""
+        last = self.last
+
+        def order(state: StudyState) -> tuple[bool, bool, bool, int, float]:
+            plan = self.plans[state.text]
+            same = last is not None and plan.partition == last.partition
+            return (
+                not (last is not None and plan.name == last.name),
+                not (same and last is not None and plan.student == last.student),
+                not same,
+                state.running,
+                random.random(),  # noqa: S311  (spreads the workers; has no part in any result)
+            )
+
+        for state in sorted(self._ready(states), key=order):
+            claim = claims.claim(self.store, state.study_id, self.name, self.lease_s)
+            if claim is not None:
+                self.last = self.plans[state.text]
+                return self.last, claim
+        return None
+
+    def _run_claim(self, plan: StudyPlan, claim: Claim) -> None:
+        """Run one trial and record how it ended; on the way out the trial is never left behind."""
+        label = f"{plan.name} #{claim.number}"
+        try:
+            with _Heartbeat(self.store, claim, self.beat_s, self.lease_s):
+                claim = self._fill(plan, claim)
+                with self.stop.interrupting():
+                    outcome = STAGES[plan.stage].run(
+                        self.context, plan, claim.cell, self._inputs(plan)
+                    )
+            claims.finish(self.store, claim, outcome)
+            self.summary.complete += 1
+            logger.info("%s: %s", label, _describe(plan.stage, claim, outcome))
+        except LeaseLostError as error:
+            self.summary.lost += 1
+            logger.warning("%s: result dropped: %s", label, error)
+        except Stopped:
+            claims.release(self.store, claim)
+            logger.info("%s: given back", label)
+        except (StoreError, ArtifactError, DataError):
+            claims.release(self.store, claim)
+            raise
+        except Exception as error:
+            reason = _reason(error)
+            claims.fail(self.store, claim, reason)
+            self.summary.failed += 1
+            logger.error("%s: failed: %s", label, reason.splitlines()[0])
+
+    def _fill(self, plan: StudyPlan, claim: Claim) -> Claim:
+        if claim.cell:
+            return claim
+        history = rows.read_trials(self.store, self.campaign, [claim.study_id])
+        cell = next_cell(self.context.campaign, plan, claim.number, history)
+        return claims.choose(self.store, claim, cell, plan.params)
+
+    def _inputs(self, plan: StudyPlan) -> dict[int, Outcome]:
+        """The pre-training outcomes of the partition; read once, as they never change."""
+        if not plan.needs:
+            return {}
+        if plan.partition not in self.pretrained:
+            self.pretrained[plan.partition] = {
+                int(row.cell["participant"]): row.outcome
+                for row in rows.read_trials(self.store, self.campaign)
+                if row.stage == "pretrain"
+                and row.partition == plan.partition
+                and row.outcome is not None
+            }
+        return self.pretrained[plan.partition]
+
+
+def _orphaned() -> bool:
+    """Whether the `kdopt run` that started this worker is gone (it sets the variable)."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    return parent is not None and os.getppid() != int(parent)
+
+
+class _Heartbeat:
+    """A thread that prolongs the lease while a trial runs.
+
+    It must outlive any fault of the database: a beat that died silently would let a live trial
+    be taken for a lost one.
+    """
+
+    def __init__(self, store: Store, claim: Claim, beat_s: float, lease_s: float) -> None:
+        self._store, self._claim = store, claim
+        self._beat_s, self._lease_s = beat_s, lease_s
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+
+    def _beat(self) -> None:
+        while not self._end.wait(self._beat_s):
+            try:
+                if not claims.beat(self._store, self._claim, self._lease_s):
+                    return  # lost: recording the result will find out
+            except Exception as error:
+                logger.warning("heartbeat: %s", error)
+
+
+class _StopSignal:
+    """SIGINT and SIGTERM: remembered always, raised only inside a running trial.
+
+    Raised anywhere else they could cut a database call in two.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._raise = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        kept = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in kept.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        self._raise = True
+        try:
+            if self.asked:
+                raise Stopped
+            yield
+        finally:
+            self._raise = False
+
+    def wait(self, seconds: float) -> None:
+        # Short sleeps rather than an Event: setting an Event in a signal handler can deadlock.
+        end = time.monotonic() + seconds
+        while not self.asked and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+        if self._raise:
+            self._raise = False
+            raise Stopped
+
+
+def _describe(stage: StageName, claim: Claim, outcome: Outcome) -> str:
+    cell = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in claim.cell.items())
+    if outcome.validation_gain is None:
+        result = f"validation accuracy {100 * outcome.validation.accuracy:.1f} %"
+    else:
+        result = f"gain {outcome.validation_gain:+.2f} pp on validation"
+    return f"{cell}: {result}, {outcome.epochs} epochs, {outcome.seconds:.2f} s"
+
+
+def _reason(error: Exception) -> str:
+    """A failure as the store keeps it: what it was, then where, shortest first."""
+    if isinstance(error, KdoptError):
+        return str(error)
+    head = f"{type(error).__name__}: {error}"
+    where = "".join(traceback.format_tb(error.__traceback__)[-3:])
+    return f"{head}\n{where}"

@@ -1,0 +1,123 @@
+"""The next cell of an open trial, as a pure function of the study's earlier trials.
+
+Optuna's samplers run on a copy of the history in memory, seeded by study and trial number, so
+the same history gives the same cell in any worker. (Two workers with ``TPESampler(seed=k)`` on a
+shared store would both start from the same first point.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from kdopt.names import seed_for
+from kdopt.plan import Campaign, Cell, Param, StudyPlan, TrialRow
+from kdopt.stages.tune import SEQUENTIAL_TEMPERATURE
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def next_cell(
+    campaign: Campaign, plan: StudyPlan, number: int, history: Sequence[TrialRow]
+) -> Cell:
+    """Choose the cell of an open trial.
+
+    Args:
+        campaign: Its settings name the sampler.
+        plan: The study.
+        number: The trial's number within the study; part of the seed.
+        history: The study's finished trials, in order of their numbers.
+    """
+    done = [row for row in history if row.state in ("COMPLETE", "FAIL") and row.cell]
+    unfinished = _missing_replicate(done, campaign.replicates)
+    if unfinished is not None:
+        return unfinished
+    if campaign.tune.sampler == "sequential":
+        return _sequential(campaign, done)
+    return _sampled(campaign, plan, number, done)
+
+
+def _missing_replicate(done: Sequence[TrialRow], replicates: int) -> Cell | None:
+    """The next replicate of the first point that has fewer than the campaign wants."""
+    seen: dict[tuple[float, float], set[int]] = {}
+    for row in done:
+        point = (float(row.cell["temperature"]), float(row.cell["alpha"]))
+        seen.setdefault(point, set()).add(int(row.cell["replicate"]))
+    for (temperature, alpha), have in seen.items():
+        for replicate in range(replicates):
+            if replicate not in have:
+                return {"temperature": temperature, "alpha": alpha, "replicate": replicate}
+    return None
+
+
+def _sequential(campaign: Campaign, done: Sequence[TrialRow]) -> Cell:
+    """The first temperature not yet tried at the alpha that was best at temperature 1.
+
+    Ties go to the alpha nearest the vanilla one, as in the analysis.
+    """
+    tune = campaign.tune
+    gains: dict[float, list[float]] = {}
+    tried: set[tuple[float, float]] = set()
+    for row in done:
+        temperature, alpha = float(row.cell["temperature"]), float(row.cell["alpha"])
+        tried.add((temperature, alpha))
+        if temperature == SEQUENTIAL_TEMPERATURE and row.outcome is not None:
+            gains.setdefault(alpha, []).append(row.outcome.value)
+
+    def rank(alpha: float) -> tuple[float, float, float]:
+        mean = math.fsum(gains[alpha]) / len(gains[alpha])
+        return (-mean, abs(alpha - tune.vanilla_alpha), alpha)
+
+    best = min(gains, key=rank) if gains else tune.vanilla_alpha
+    left = [t for t in tune.temperatures if (t, best) not in tried]
+    # None is left only when the vanilla point was one of them: repeat the last, harmlessly.
+    temperature = left[0] if left else tune.temperatures[-1]
+    return {"temperature": temperature, "alpha": best, "replicate": 0}
+
+
+def _sampled(
+    campaign: Campaign, plan: StudyPlan, number: int, done: Sequence[TrialRow]
+) -> Cell:
+    import optuna
+
+    # The replicate is not searched: a point's replicates are one trial each in the history.
+    space = {k: _distribution(p) for k, p in plan.params.items() if k != "replicate"}
+    seed = seed_for(campaign.seed, plan.name, number) % 2**32
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=_sampler(campaign, seed))
+    study.add_trials([_frozen(row, space) for row in done])
+    chosen = study.ask(space).params
+    return {**chosen, "replicate": 0}
+
+
+def _sampler(campaign: Campaign, seed: int) -> optuna.samplers.BaseSampler:
+    import optuna
+
+    startup = max(1, min(10, campaign.tune.budget // 2))
+    if campaign.tune.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if campaign.tune.sampler == "gp":
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True)
+
+
+def _distribution(param: Param) -> optuna.distributions.BaseDistribution:
+    import optuna
+
+    return optuna.distributions.FloatDistribution(param.low, param.high, log=param.log)
+
+
+def _frozen(
+    row: TrialRow, space: Mapping[str, optuna.distributions.BaseDistribution]
+) -> optuna.trial.FrozenTrial:
+    import optuna
+
+    complete = row.outcome is not None
+    return optuna.trial.create_trial(
+        state=optuna.trial.TrialState.COMPLETE if complete else optuna.trial.TrialState.FAIL,
+        params={name: row.cell[name] for name in space},
+        distributions=dict(space),
+        value=row.outcome.value if row.outcome is not None else None,
+    )

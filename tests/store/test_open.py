@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+import sqlalchemy as sa
+
+from kdopt.errors import StoreError
+from kdopt.store.open import open_store, parse_location
+
+
+def test_a_new_store_opens_again_and_survives_a_second_creation(store_path):
+    open_store(str(store_path), create=True).close()
+    open_store(str(store_path), create=True).close()
+    store = open_store(f"sqlite:///{store_path}")
+    with store.read() as connection:
+        assert connection.execute(sa.text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(sa.text("PRAGMA synchronous")).scalar() == 1
+        found = connection.execute(sa.text("SELECT value FROM kdopt_meta")).scalars().all()
+    assert found == ["1"]
+
+
+def test_a_missing_store_is_not_made_by_reading(tmp_path):
+    with pytest.raises(StoreError, match="there is none; run 'kdopt plan SPEC'"):
+        open_store(str(tmp_path / "none.db"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path, create):
+    path = tmp_path / "notes.txt"
+    path.write_text("these are my notes, not a database at all")
+    with pytest.raises(StoreError, match="not a kdopt store"):
+        open_store(str(path), create=create)
+    assert path.read_text().startswith("these are my notes")
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_somebody_elses_database_is_refused_and_left_alone(tmp_path, create):
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE customers (name TEXT)")
+    connection.close()
+    with pytest.raises(StoreError, match="other tables|not a kdopt store"):
+        open_store(str(path), create=create)
+    with sqlite3.connect(path) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
+    connection.close()
+    assert tables == [("customers",)]
+
+
+def test_a_damaged_store_is_a_clear_error(store_path):
+    open_store(str(store_path), create=True).close()
+    content = bytearray(store_path.read_bytes())
+    content[100:4096] = b"\xff" * 3996
+    store_path.write_bytes(bytes(content))
+    with pytest.raises(StoreError, match="malformed|not a database|not a \\(whole\\)"):
+        open_store(str(store_path))
+
+
+def test_a_folder_is_no_store(tmp_path):
+    with pytest.raises(StoreError, match="this is a folder"):
+        open_store(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("UPDATE kdopt_meta SET value = '99' WHERE key = 'schema'", "kdopt schema 99"),
+        ("UPDATE alembic_version SET version_num = 'v9.9.9.a'", "Optuna schema v9.9.9.a"),
+    ],
+)
+def test_a_store_of_another_version_is_refused(store_path, sql, message):
+    open_store(str(store_path), create=True).close()
+    with sqlite3.connect(store_path) as connection:
+        connection.execute(sql)
+    connection.close()
+    for create in (True, False):
+        with pytest.raises(StoreError, match=message):
+            open_store(str(store_path), create=create)
+
+
+def test_a_plain_optuna_database_is_taken_over_by_planning_only(store_path):
+    import optuna
+
+    store_path.parent.mkdir()
+    url = f"sqlite:///{store_path}"
+    storage = optuna.storages.RDBStorage(url)
+    optuna.create_study(study_name="mine", storage=storage)
+    storage.engine.dispose()
+    with pytest.raises(StoreError, match="without kdopt's tables"):
+        open_store(url)
+    open_store(url, create=True).close()
+    assert optuna.get_all_study_names(url) == ["mine"]
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:s3cret@nowhere.invalid:1/db", "mysql://me:s3cret@host/db"]
+)
+def test_passwords_never_show(url):
+    with pytest.raises(StoreError) as caught:
+        open_store(url)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_locations_are_paths_or_urls():
+    assert parse_location("a/b.db").database == "a/b.db"
+    assert parse_location("sqlite:///c.db").database == "c.db"
+    with pytest.raises(StoreError, match="URL cannot be read"):
+        parse_location("postgresql://me:pa:ss@[::1/db")
