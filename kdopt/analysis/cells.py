@@ -1,0 +1,112 @@
+"""The measured cells of each pair, replicates averaged, and which of them is the best."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from kdopt.analysis.frame import number_or_nan
+from kdopt.names import pair_label
+from kdopt.plan import TrialRow, TuneSettings
+
+GainName = Literal["validation_gain", "test_gain"]
+
+# Gains are differences of floats: equal gains may differ in their last bits, and the mean of
+# replicates surely does. Without rounding such noise, not the tie rule, would choose the cell.
+TIE_DECIMALS = 9
+
+
+class Pair(NamedTuple):
+    """One tune study: who teaches whom, under which partition."""
+
+    partition: str
+    teacher: int
+    student: int
+
+    @property
+    def label(self) -> str:
+        """How people see it, such as ``t03-s07``."""
+        return pair_label(self.teacher, self.student)
+
+
+class CellMean(NamedTuple):
+    """One measured (temperature, alpha) of a pair; gains are means over replicates, in pp."""
+
+    temperature: float
+    alpha: float
+    validation_gain: float
+    test_gain: float
+    replicates: int
+
+
+def rows_by_pair(rows: Sequence[TrialRow]) -> dict[Pair, list[TrialRow]]:
+    """The tune rows of every pair that has any, in any state."""
+    groups: dict[Pair, list[TrialRow]] = defaultdict(list)
+    for row in rows:
+        if row.stage == "tune" and row.teacher is not None and row.student is not None:
+            groups[Pair(row.partition, row.teacher, row.student)].append(row)
+    return dict(groups)
+
+
+def mean_cells(rows: Iterable[TrialRow]) -> list[CellMean]:
+    """The complete cells of one pair's rows, sorted by temperature and alpha.
+
+    A trial without gains (a damaged record) is left out rather than counted as zero.
+    """
+    gains: dict[tuple[float, float], list[tuple[float, float]]] = defaultdict(list)
+    for row in rows:
+        cell = cell_of(row)
+        if row.state != "COMPLETE" or row.outcome is None or cell is None:
+            continue
+        both = (
+            number_or_nan(row.outcome.validation_gain),
+            number_or_nan(row.outcome.test_gain),
+        )
+        if all(math.isfinite(gain) for gain in both):
+            gains[cell].append(both)
+    return [
+        CellMean(*cell, _mean(v for v, _ in pairs), _mean(t for _, t in pairs), len(pairs))
+        for cell, pairs in sorted(gains.items())
+    ]
+
+
+def cell_of(row: TrialRow) -> tuple[float, float] | None:
+    """Temperature and alpha of a row; ``None`` for an open trial that nobody claimed yet."""
+    if "temperature" not in row.cell or "alpha" not in row.cell:
+        return None
+    return float(row.cell["temperature"]), float(row.cell["alpha"])
+
+
+def best_cell(cells: Iterable[CellMean], gain: GainName, tune: TuneSettings) -> CellMean | None:
+    """The cell of greatest gain; ``None`` when there is no cell.
+
+    Among equal gains the cell nearest to vanilla wins, so that a tie never moves the advice away
+    from the default: smaller ``|log(T / T_vanilla)|``, then smaller ``|alpha - alpha_vanilla|``,
+    then smaller temperature, then smaller alpha.
+    """
+
+    def key(cell: CellMean) -> tuple[float, ...]:
+        value = cell.validation_gain if gain == "validation_gain" else cell.test_gain
+        return (
+            -round(value, TIE_DECIMALS),
+            round(abs(math.log(cell.temperature / tune.vanilla_temperature)), TIE_DECIMALS),
+            round(abs(cell.alpha - tune.vanilla_alpha), TIE_DECIMALS),
+            cell.temperature,
+            cell.alpha,
+        )
+
+    return min(cells, key=key, default=None)
+
+
+def vanilla_cell(cells: Iterable[CellMean], tune: TuneSettings) -> CellMean | None:
+    """The untuned cell, if it was measured."""
+    wanted = (tune.vanilla_temperature, tune.vanilla_alpha)
+    return next((c for c in cells if (c.temperature, c.alpha) == wanted), None)
+
+
+def _mean(values: Iterable[float]) -> float:
+    # fsum rounds once, so the mean does not depend on the order of the rows.
+    numbers = list(values)
+    return math.fsum(numbers) / len(numbers)

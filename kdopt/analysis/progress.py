@@ -1,0 +1,115 @@
+"""How much of a campaign is done: planned, complete, failed and missing, by stage and by pair."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kdopt.analysis.cells import Pair, cell_of, rows_by_pair
+from kdopt.plan import Campaign, TrialRow
+from kdopt.stages.tune import planned_points
+
+
+class PairProgress(NamedTuple):
+    """How far one pair's search is. A cell is one (temperature, alpha), with all its replicates.
+
+    Attributes:
+        planned: Cells planned.
+        done: Cells of which every replicate is complete.
+        failed: Cells of which a replicate failed.
+        trials_planned: Trials planned, in the store or not yet.
+        trials_done: Complete trials.
+    """
+
+    planned: int
+    done: int
+    failed: int
+    trials_planned: int
+    trials_done: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned trial is complete."""
+        return self.trials_done >= self.trials_planned
+
+
+class Progress(NamedTuple):
+    """Trials of one stage over the whole campaign; the first is the sum of the other four."""
+
+    stage: str
+    planned: int
+    complete: int
+    failed: int
+    running: int
+    waiting: int
+
+    @property
+    def missing(self) -> int:
+        """Trials without a result and without a failure."""
+        return self.running + self.waiting
+
+
+class Failure(NamedTuple):
+    """One failed trial and why."""
+
+    study: str
+    number: int
+    cell: str
+    reason: str
+
+
+def pair_progress(rows: Sequence[TrialRow], campaign: Campaign) -> PairProgress:
+    """Progress of the rows of one pair, whatever part of its plan is in the store yet."""
+    points, n_open = planned_points(campaign.tune)
+    replicates = campaign.replicates
+    seen = {cell for row in rows if (cell := cell_of(row))}
+    # Known points may be missing from the store, and the store may hold points of an earlier,
+    # larger grid. Neither may hide the other.
+    absent = set(points) - seen
+    trials = max((len(points) + n_open) * replicates, len(rows) + len(absent) * replicates)
+    not_chosen = trials - len(absent) * replicates - sum(cell_of(row) is not None for row in rows)
+    if campaign.tune.sampler == "grid":
+        not_chosen = 0
+    done = Counter(cell_of(row) for row in rows if row.state == "COMPLETE")
+    return PairProgress(
+        planned=len(seen | absent) + math.ceil(not_chosen / replicates),
+        done=sum(done[cell] >= replicates for cell in seen),
+        failed=len({cell_of(row) for row in rows if row.state == "FAIL"}),
+        trials_planned=trials,
+        trials_done=done.total(),
+    )
+
+
+def progress(rows: Sequence[TrialRow], campaign: Campaign) -> list[Progress]:
+    """Progress of the two stages; trials that are not in the store yet count as waiting."""
+    groups = rows_by_pair(rows)
+    pairs = {Pair(p.name, t, s) for p in campaign.partitions for t, s in campaign.pairs}
+    tune_planned = sum(
+        pair_progress(groups.get(pair, []), campaign).trials_planned
+        for pair in pairs | groups.keys()
+    )
+    pretrain_planned = len(campaign.partitions) * campaign.participants
+    return [_stage(rows, "pretrain", pretrain_planned), _stage(rows, "tune", tune_planned)]
+
+
+def failures(rows: Sequence[TrialRow]) -> list[Failure]:
+    """All failed trials in the order of study and number."""
+    return sorted(
+        Failure(
+            row.study,
+            row.number,
+            ", ".join(f"{key}={value}" for key, value in sorted(row.cell.items())),
+            row.error or "no reason was recorded",
+        )
+        for row in rows
+        if row.state == "FAIL"
+    )
+
+
+def _stage(rows: Sequence[TrialRow], stage: str, planned: int) -> Progress:
+    states = Counter(row.state for row in rows if row.stage == stage)
+    planned = max(planned, states.total())
+    waiting = planned - states["COMPLETE"] - states["FAIL"] - states["RUNNING"]
+    return Progress(stage, planned, states["COMPLETE"], states["FAIL"], states["RUNNING"], waiting)

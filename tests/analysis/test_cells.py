@@ -1,0 +1,80 @@
+import random
+from dataclasses import replace
+
+import pytest
+
+from kdopt.analysis.cells import CellMean, best_cell, mean_cells, rows_by_pair, vanilla_cell
+from tests.analysis.synthetic import make_campaign, outcome, tune_row
+
+TUNE = make_campaign().tune
+
+
+def cell(temperature, alpha, validation=1.0, test=1.0):
+    return CellMean(temperature, alpha, validation, test, 1)
+
+
+def test_replicates_are_averaged_whatever_their_order():
+    campaign = make_campaign()
+    gains = [0.1, 0.2, 0.3, 1e-17, 7.7]
+    rows = [
+        tune_row(
+            campaign,
+            (0, 1),
+            {"temperature": 1.0, "alpha": 0.5, "replicate": i},
+            i,
+            outcome(g, -g),
+        )
+        for i, g in enumerate(gains)
+    ]
+    expected = mean_cells(rows)
+    assert expected[0].validation_gain == pytest.approx(sum(gains) / 5)
+    assert expected[0].replicates == 5
+    for seed in range(20):
+        assert mean_cells(random.Random(seed).sample(rows, 5)) == expected
+
+
+def test_each_gain_is_maximised_on_its_own():
+    cells = [cell(1, 0.5, 1, 9), cell(2, 0.5, 3, 0), cell(4, 0.5, 2, 5)]
+    assert best_cell(cells, "validation_gain", TUNE).temperature == 2
+    assert best_cell(cells, "test_gain", TUNE).temperature == 1
+    assert best_cell([], "test_gain", TUNE) is None
+
+
+@pytest.mark.parametrize(
+    ("nearer", "farther"),
+    [
+        ((1.0, 0.9), (2.0, 0.5)),  # temperature counts before alpha
+        ((2.0, 0.25), (2.0, 0.9)),  # then the distance in alpha
+        ((0.5, 0.5), (2.0, 0.5)),  # same distance in log T: smaller T
+        ((1.0, 0.25), (1.0, 0.75)),  # same distance in alpha: smaller alpha
+    ],
+)
+def test_ties_go_to_the_cell_nearest_vanilla(nearer, farther):
+    for order in ((nearer, farther), (farther, nearer)):
+        chosen = best_cell([cell(*o) for o in order], "validation_gain", TUNE)
+        assert (chosen.temperature, chosen.alpha) == nearer
+
+
+def test_float_noise_does_not_break_a_tie():
+    noisy = replace_gain(cell(2.0, 0.9), 0.1 + 0.2)
+    plain = replace_gain(cell(1.0, 0.5), 0.3)
+    assert noisy.validation_gain > plain.validation_gain
+    assert best_cell([noisy, plain], "validation_gain", TUNE) is plain
+
+
+def test_vanilla_is_found_only_where_it_was_run():
+    assert vanilla_cell([cell(2, 0.5), cell(1, 0.5)], TUNE) == cell(1, 0.5)
+    assert vanilla_cell([cell(2, 0.5)], TUNE) is None
+
+
+def test_a_record_without_gains_is_not_counted_as_zero():
+    campaign = make_campaign()
+    values = {"temperature": 1.0, "alpha": 0.5, "replicate": 0}
+    damaged = replace(outcome(1, 1), validation_gain=None)
+    rows = [tune_row(campaign, (0, 1), values, 0, damaged)]
+    assert mean_cells(rows) == []
+    assert [pair.label for pair in rows_by_pair(rows)] == ["t00-s01"]
+
+
+def replace_gain(value, gain):
+    return value._replace(validation_gain=gain)

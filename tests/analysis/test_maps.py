@@ -1,0 +1,132 @@
+import math
+import random
+
+import pytest
+
+from kdopt.analysis.cells import Pair
+from kdopt.analysis.maps import best_settings, surface, surfaces
+from tests.analysis.synthetic import (
+    accuracy_of,
+    make_campaign,
+    make_rows,
+    outcome,
+    pretrain_rows,
+    test_surface,
+    tune_row,
+    validation_surface,
+)
+
+
+def pair_of(best, teacher, student):
+    return best[(best["teacher"] == teacher) & (best["student"] == student)].iloc[0]
+
+
+def one_pair(campaign, gains):
+    """Rows of pair (0, 1) from {(temperature, alpha): (validation, test)}."""
+    return pretrain_rows(campaign) + [
+        tune_row(
+            campaign,
+            (0, 1),
+            {"temperature": t, "alpha": a, "replicate": 0},
+            n,
+            outcome(*values),
+        )
+        for n, ((t, a), values) in enumerate(gains.items())
+    ]
+
+
+def test_selection_is_the_argmax_on_validation():
+    campaign = make_campaign()
+    best = best_settings(make_rows(campaign), campaign)
+    for line in best.to_dict("records"):
+        gap = 100 * (accuracy_of(line["teacher"]) - accuracy_of(line["student"]))
+        grid = [(t, a) for t in campaign.tune.temperatures for a in campaign.tune.alphas]
+        t, a = max(grid, key=lambda cell: validation_surface(gap, *cell))
+        assert (line["temperature"], line["alpha"]) == (t, a)
+        assert line["test_gain"] == pytest.approx(test_surface(gap, t, a))
+        assert line["oracle_gain"] == pytest.approx(max(test_surface(gap, *c) for c in grid))
+        assert line["vanilla_gain"] == pytest.approx(test_surface(gap, 1.0, 0.5))
+        assert line["accuracy_gap"] == pytest.approx(gap)
+
+
+def test_selection_never_looks_at_test():
+    campaign = make_campaign()
+    columns = ["temperature", "alpha", "validation_gain", "advice"]
+    chosen = best_settings(make_rows(campaign), campaign)[columns]
+    rng = random.Random(3)
+    other = make_rows(campaign, test=lambda gap, t, a: rng.uniform(-50, 50))
+    assert best_settings(other, campaign)[columns].equals(chosen)
+
+
+def test_selection_on_test_is_the_oracle():
+    campaign = make_campaign(select_on="test")
+    best = best_settings(make_rows(campaign), campaign)
+    assert best["temperature"].equals(best["oracle_temperature"])
+    assert best["test_gain"].equals(best["oracle_gain"])
+
+
+def test_the_guard_keeps_the_untouched_student():
+    campaign = make_campaign()
+    gains = {(1.0, 0.5): (-1.0, 2.0), (2.0, 0.5): (0.0, 3.0), (0.5, 0.5): (-2.0, 4.0)}
+    line = pair_of(best_settings(one_pair(campaign, gains), campaign), 0, 1)
+    assert line["advice"] == "do not distil"
+    assert (line["guarded_gain"], line["guarded_vanilla_gain"]) == (0.0, 0.0)
+    assert (line["temperature"], line["test_gain"], line["oracle_gain"]) == (2.0, 3.0, 4.0)
+
+
+def test_the_guard_lets_a_gain_through_even_if_test_disagrees():
+    campaign = make_campaign()
+    line = pair_of(best_settings(one_pair(campaign, {(1.0, 0.5): (0.5, -3.0)}), campaign), 0, 1)
+    assert (line["advice"], line["guarded_gain"]) == ("distil", -3.0)
+
+
+def test_incomplete_pairs_are_kept_and_marked():
+    campaign = make_campaign()
+    best = best_settings(one_pair(campaign, {(2.0, 0.5): (1.0, 1.0)}), campaign)
+    assert len(best) == 6
+    assert not best["complete"].any()
+    started, untouched = pair_of(best, 0, 1), pair_of(best, 1, 0)
+    assert (started["cells_done"], started["cells_planned"]) == (1, 9)
+    assert math.isnan(started["vanilla_gain"])
+    assert (untouched["advice"], untouched["cells_done"]) == ("undecided", 0)
+    assert math.isnan(untouched["guarded_gain"])
+    assert best_settings(make_rows(campaign), campaign)["complete"].all()
+
+
+def test_no_rows_still_give_every_pair():
+    assert len(best_settings([], make_campaign())) == 6
+
+
+def test_the_table_does_not_depend_on_the_order_of_rows():
+    campaign = make_campaign(replicates=3)
+    rng = random.Random(5)
+    rows = make_rows(campaign, validation=lambda *_: rng.gauss(0, 1))
+    expected = best_settings(rows, campaign)
+    for seed in range(5):
+        shuffled = random.Random(seed).sample(rows, len(rows))
+        assert best_settings(shuffled, campaign).equals(expected)
+
+
+def test_a_surface_holds_every_gain_in_its_place():
+    campaign = make_campaign()
+    found = surface(make_rows(campaign), campaign, Pair("uniform", 2, 0))
+    gap = 100 * (accuracy_of(2) - accuracy_of(0))
+    assert (found.temperatures, found.alphas) == ([0.5, 1.0, 2.0], [0.1, 0.5, 0.9])
+    for i, t in enumerate(found.temperatures):
+        for j, a in enumerate(found.alphas):
+            assert found.validation_gain[i][j] == pytest.approx(validation_surface(gap, t, a))
+            assert found.test_gain[i][j] == pytest.approx(test_surface(gap, t, a))
+
+
+def test_a_surface_has_gaps_where_nothing_was_measured():
+    campaign = make_campaign()
+    found = surface(one_pair(campaign, {(2.0, 0.5): (1.0, 3.0)}), campaign, Pair("uniform", 0, 1))
+    assert found.test_gain == [[None] * 3, [None] * 3, [None, 3.0, None]]
+
+
+def test_adaptive_samplers_give_points_and_no_grid():
+    campaign = make_campaign(tune_sampler="tpe")
+    rows = one_pair(campaign, {(1.234, 0.321): (1.0, 2.0)})
+    found = surfaces(rows, campaign)[Pair("uniform", 0, 1)]
+    assert found.points == [(1.234, 0.321, 1.0, 2.0, 1)]
+    assert found.temperatures == found.test_gain == []
