@@ -1,0 +1,150 @@
+"""Load a data set by name, in the size that a campaign asks for.
+
+Everything here is numpy; torch is imported only when a download is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdopt.data.sources import cifar10, cinic10, digits, folder, idx
+from kdopt.data.sources.raw import Raw
+from kdopt.data.stratify import stratified
+from kdopt.errors import DataError
+from kdopt.names import seed_for
+from kdopt.plan import DataSettings
+
+SOURCES: Mapping[str, Callable[[DataSettings], Raw]] = {
+    "digits": digits.load,
+    "fashion_mnist": idx.load,
+    "cifar10": cifar10.load,
+    "cinic10": cinic10.load,
+    "folder": folder.load,
+}
+NAMES = tuple(SOURCES)
+"""What ``data.name`` may be."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """The images of a campaign, before validation is held out and the rest is shared out.
+
+    Attributes:
+        name: Data set name.
+        train_images: uint8 (N, C, H, W).
+        train_labels: int64 (N,), values in [0, n_classes).
+        test_images: uint8 (M, C, H, W).
+        test_labels: int64 (M,), values in [0, n_classes).
+        class_names: One name per class, in label order.
+        mean: Per channel, of the training images scaled to [0, 1].
+        std: Per channel, likewise; 1 for a channel that never changes, so that it can divide.
+    """
+
+    name: str
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image: 1 or 3."""
+        return int(self.train_images.shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one image, (C, H, W)."""
+        _, channels, height, width = self.train_images.shape
+        return channels, height, width
+
+    def sha256(self) -> str:
+        """Digest of all images and labels: equal exactly where the data are."""
+        digest = hashlib.sha256()
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+            digest.update(f"{plain.dtype.str} {plain.shape};".encode())
+            digest.update(plain.data)
+        return digest.hexdigest()
+
+
+def load(settings: DataSettings, seed: int) -> Dataset:
+    """Find, check and read a data set, then draw its stratified share.
+
+    Args:
+        settings: Which data set, where, and how many images.
+        seed: Campaign seed; decides which images are drawn, together with name and split.
+
+    Raises:
+        DataError: Unknown name, files that are missing or damaged, or sizes beyond what is there.
+    """
+    if settings.name not in SOURCES:
+        raise DataError(
+            f"data.name = {settings.name!r} is unknown; choose one of {', '.join(NAMES)}"
+        )
+    raw = SOURCES[settings.name](settings)
+    train = _draw("train", settings.train_size, raw.train_labels, settings.name, seed)
+    test = _draw("test", settings.test_size, raw.test_labels, settings.name, seed)
+    train_images = raw.train_images[train]
+    mean, std = channel_statistics(train_images)
+    return Dataset(
+        settings.name,
+        train_images,
+        raw.train_labels[train],
+        raw.test_images[test],
+        raw.test_labels[test],
+        raw.class_names,
+        mean,
+        std,
+    )
+
+
+def channel_statistics(
+    images: NDArray[np.uint8],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of images scaled to [0, 1].
+
+    Args:
+        images: uint8 (N, C, H, W), N >= 1.
+
+    Returns:
+        Two tuples of C floats; the deviation of a constant channel is given as 1.
+    """
+    # exact sums of whole numbers: the same on every machine, whatever the order of addition
+    counts = np.zeros((images.shape[1], 256), np.int64)
+    for start in range(0, len(images), 4096):  # bincount takes 8 bytes per pixel
+        block = images[start : start + 4096]
+        for channel in range(images.shape[1]):
+            counts[channel] += np.bincount(block[:, channel].ravel(), minlength=256)
+    values = np.arange(256)
+    pixels = counts.sum(axis=1)
+    mean = (counts * values).sum(axis=1) / pixels
+    variance = (counts * values**2).sum(axis=1) / pixels - mean**2
+    constant = np.count_nonzero(counts, axis=1) == 1
+    std = np.where(constant, 255.0, np.sqrt(np.maximum(variance, 0.0)))
+    return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
+
+
+def _draw(
+    split: str, size: int | None, labels: NDArray[np.int64], name: str, seed: int
+) -> NDArray[np.int64] | slice:
+    if size is None:
+        return slice(None)
+    if not 1 <= size <= len(labels):
+        raise DataError(
+            f"data.{split}_size = {size}, but {name} has {len(labels)} {split} images; choose "
+            f"1..{len(labels)}, or leave it out to take all"
+        )
+    return stratified(labels, size, np.random.default_rng(seed_for(seed, "data", name, split)))

@@ -1,0 +1,149 @@
+"""CIFAR-10 in its two published forms: pickled batches and fixed-size binary records.
+
+Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009;
+https://www.cs.toronto.edu/~kriz/cifar.html describes both forms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdopt.data.sources.places import locate
+from kdopt.data.sources.raw import Raw
+from kdopt.data.sources.unpickle import read_batch
+from kdopt.errors import DataError
+from kdopt.plan import DataSettings
+
+LAYOUTS = ("cifar-10-batches-py", "cifar-10-batches-bin", "")
+"""The pickled form first: it alone has published checksums of its files."""
+
+CLASS_NAMES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+
+# md5 of the pickled batches, from torchvision.datasets.CIFAR10
+BATCH_MD5 = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
+BATCH_SIZE = 10_000
+PIXELS = 3 * 32 * 32
+RECORD = 1 + PIXELS
+"""Bytes of a binary record: the label, then the red, green and blue planes."""
+
+_FIXES = (
+    "data.download = true  (fetches it through torchvision)",
+    "data.root = a folder with cifar-10-batches-py or cifar-10-batches-bin",
+)
+Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+def load(settings: DataSettings) -> Raw:
+    """CIFAR-10: 50,000 training and 10,000 test images, 3x32x32, ten classes.
+
+    The binary form has no published checksums of its files: with ``checksum = "published"`` its
+    sizes are checked, with ``"none"`` batches may have any number of images.
+
+    Args:
+        settings: Uses ``root``, ``download`` and ``checksum``.
+
+    Raises:
+        DataError: The files are missing, damaged or not CIFAR-10.
+    """
+    folder = locate(settings, LAYOUTS, lambda f: _has(f, "") or _has(f, ".bin"), _FIXES, "CIFAR10")
+    published = settings.checksum == "published"
+    read = _read_pickled if _has(folder, "") else _read_binary
+    *train, test = (read(folder / name, published) for name in BATCH_MD5)
+    return Raw(
+        settings.name,
+        np.concatenate([images for images, _ in train]),
+        np.concatenate([labels for _, labels in train]),
+        *test,
+        _class_names(folder),
+    )
+
+
+def _has(folder: Path, suffix: str) -> bool:
+    return all((folder / f"{name}{suffix}").is_file() for name in BATCH_MD5)
+
+
+def _read_pickled(path: Path, published: bool) -> Split:
+    if published:
+        _check_md5(path)
+    batch = read_batch(path)
+    data, labels = batch.get("data"), batch.get("labels")
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (PIXELS,):
+        found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else repr(type(data))
+        raise DataError(f"{path}: 'data' is {found}; expected uint8 (N, {PIXELS})")
+    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+        raise DataError(f"{path}: 'labels' is no list of whole numbers; a CIFAR batch has one")
+    if len(labels) != len(data):
+        raise DataError(
+            f"{path}: {len(data)} images but {len(labels)} labels; the file is damaged, fetch it "
+            "again"
+        )
+    _check_labels(path, np.array(labels))
+    # a copy, because some pickles give an array that cannot be written to, about which torch warns
+    return data.reshape(-1, 3, 32, 32).copy(), np.array(labels, np.int64)
+
+
+def _read_binary(stem: Path, published: bool) -> Split:
+    path = stem.with_name(f"{stem.name}.bin")
+    content = np.fromfile(path, np.uint8)
+    if not len(content) or len(content) % RECORD:
+        raise DataError(
+            f"{path}: {len(content)} bytes, no whole number of records of {RECORD} bytes; "
+            "the file is truncated or of another data set, fetch it again"
+        )
+    records = content.reshape(-1, RECORD)
+    if published and len(records) != BATCH_SIZE:
+        raise DataError(
+            f"{path}: {len(records)} images, a published batch has {BATCH_SIZE}; fetch it again, "
+            'or set data.checksum = "none" if you made the file yourself'
+        )
+    labels = records[:, 0].astype(np.int64)
+    _check_labels(path, labels)
+    return records[:, 1:].reshape(-1, 3, 32, 32), labels
+
+
+def _check_md5(path: Path) -> None:
+    with path.open("rb") as stream:
+        # the checksum that was published; it guards against damage, not against forgery
+        actual = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if actual != BATCH_MD5[path.name]:
+        raise DataError(
+            f"{path}: md5 is {actual}, CIFAR-10's is {BATCH_MD5[path.name]}; the file is damaged, "
+            'fetch it again, or set data.checksum = "none" if you made it yourself'
+        )
+
+
+def _check_labels(path: Path, labels: NDArray[np.int64]) -> None:
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(CLASS_NAMES)))
+    if len(wrong):
+        raise DataError(
+            f"{path}: label {labels[wrong[0]]} of image {wrong[0]} is outside 0..9; the file is "
+            "damaged or of another data set"
+        )
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    """The names in the meta file, which the user's own files may change, or the published ones."""
+    pickled, text = folder / "batches.meta", folder / "batches.meta.txt"
+    if _has(folder, "") and pickled.is_file():
+        names = [str(name) for name in read_batch(pickled).get("label_names", [])]
+    elif text.is_file():
+        lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line.strip() for line in lines if line.strip()]
+    else:
+        return CLASS_NAMES
+    if len(names) != len(CLASS_NAMES):
+        raise DataError(f"{folder}: the meta file names {len(names)} classes; CIFAR-10 has 10")
+    return tuple(names)

@@ -1,0 +1,150 @@
+"""Fashion-MNIST in the IDX format, plain or gzipped.
+
+Source: H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, arXiv:1708.07747; the format is described
+at http://yann.lecun.com/exdb/mnist/.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdopt.data.sources.places import locate
+from kdopt.data.sources.raw import Raw
+from kdopt.errors import DataError
+from kdopt.plan import DataSettings
+
+LAYOUTS = ("FashionMNIST/raw", "fashion-mnist", "")
+"""torchvision's folder, Debian's folder, or the files themselves."""
+
+CLASS_NAMES = (
+    "t-shirt", "trouser", "pullover", "dress", "coat",
+    "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+
+# sha256 of the files' content, decompressed: the published md5s are of the authors' .gz files, and
+# a package that compresses again (Debian's dataset-fashion-mnist) changes those but not this.
+# Computed from Debian's package; its data given back the header that Debian stripped (the file
+# name and a time of 2017-08-31) have the md5s that torchvision publishes, all four.
+CONTENT_SHA256 = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+
+_UBYTE = 0x08
+_FIXES = (
+    "apt install dataset-fashion-mnist  (Debian, Ubuntu)",
+    "data.download = true  (fetches it through torchvision)",
+    "data.root = a folder with train-images-idx3-ubyte(.gz) and its three companions",
+)
+
+
+def load(settings: DataSettings) -> Raw:
+    """Fashion-MNIST: 60,000 training and 10,000 test images, 1x28x28, ten classes.
+
+    Args:
+        settings: Uses ``root``, ``download`` and ``checksum``.
+
+    Raises:
+        DataError: The files are missing, damaged or not Fashion-MNIST.
+    """
+    folder = locate(settings, LAYOUTS, _is_complete, _FIXES, "FashionMNIST")
+    verify = settings.checksum == "published"
+    arrays = {
+        name: read_idx(
+            _existing(folder, name),
+            item_shape=(28, 28) if "images" in name else (),
+            sha256=digest if verify else None,
+        )
+        for name, digest in CONTENT_SHA256.items()
+    }
+    return Raw(
+        settings.name,
+        arrays["train-images-idx3-ubyte"][:, None],
+        arrays["train-labels-idx1-ubyte"].astype(np.int64),
+        arrays["t10k-images-idx3-ubyte"][:, None],
+        arrays["t10k-labels-idx1-ubyte"].astype(np.int64),
+        CLASS_NAMES,
+    )
+
+
+def read_idx(
+    path: Path, item_shape: tuple[int, ...], sha256: str | None = None
+) -> NDArray[np.uint8]:
+    """Read one IDX file of unsigned bytes.
+
+    Args:
+        path: A plain file, or a gzipped one when the name ends in ``.gz``.
+        item_shape: Shape of one item: ``()`` for labels, (H, W) for images.
+        sha256: Expected digest of the content (decompressed); ``None`` leaves it unchecked.
+
+    Returns:
+        uint8 (N, *item_shape).
+
+    Raises:
+        DataError: Unreadable, not IDX, another type or shape, too short or long, other digest.
+    """
+    content = _content(path)
+    ndim = 1 + len(item_shape)
+    start = 4 + 4 * ndim
+    magic = bytes([0, 0, _UBYTE, ndim])
+    if content[:4] != magic:
+        raise DataError(
+            f"{path}: starts with bytes {content[:4].hex(' ') or '(none)'}, an IDX file of "
+            f"{ndim}-dimensional unsigned bytes with {magic.hex(' ')}; it is not the file its "
+            "name says, fetch it again"
+        )
+    if len(content) < start:
+        raise DataError(
+            f"{path}: {len(content)} bytes, but its header alone has {start}; the file is "
+            "truncated, fetch it again"
+        )
+    dims = tuple(int(d) for d in np.frombuffer(content, ">u4", count=ndim, offset=4))
+    if dims[1:] != item_shape:
+        raise DataError(
+            f"{path}: items are {dims[1:]}, expected {item_shape}; it is not the file its name says"
+        )
+    expected = start + math.prod(dims)
+    if len(content) != expected:
+        raise DataError(
+            f"{path}: {len(content)} bytes, but its header {dims} asks for {expected}; the file is "
+            "truncated or damaged, fetch it again"
+        )
+    if sha256 is not None and (actual := hashlib.sha256(content).hexdigest()) != sha256:
+        raise DataError(
+            f"{path}: content has sha256 {actual}, Fashion-MNIST has {sha256}; the file is damaged "
+            "or of another data set (MNIST uses the same file names). Fetch it again, or set "
+            'data.checksum = "none" if you made the file yourself'
+        )
+    # a copy, because frombuffer's array cannot be written to, about which torch warns
+    return np.frombuffer(content, np.uint8, offset=start).reshape(dims).copy()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path) as stream:
+                return stream.read()
+        return path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}); the file is truncated, "
+            "damaged or not readable, fetch it again"
+        ) from error
+
+
+def _existing(folder: Path, name: str) -> Path:
+    plain = folder / name
+    return plain if plain.is_file() else folder / f"{name}.gz"
+
+
+def _is_complete(folder: Path) -> bool:
+    return all(_existing(folder, name).is_file() for name in CONTENT_SHA256)
