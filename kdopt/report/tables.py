@@ -1,0 +1,222 @@
+"""The best-settings table and the trials as text: CSV, Markdown and LaTeX.
+
+Formats are fixed (2 decimals for pp and percent, ``%g`` for temperature and alpha), so writing,
+reading and writing again gives the same bytes. Every text ends with a newline.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from kdopt.analysis.summary import selection_label, vanilla_label
+from kdopt.names import pair_label
+from kdopt.plan import Campaign, Outcome, TrialRow
+
+_LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "\n": " ",
+}
+
+
+class Column(NamedTuple):
+    """One column of a table for people: its heading and the text of a cell.
+
+    Attributes:
+        key: Column of the best-settings frame (also what the page sorts by).
+        heading: What people read above it, with the unit.
+        text: From a cell's value to its text; unknown numbers become an empty text.
+    """
+
+    key: str
+    heading: str
+    text: Callable[[Any], str]
+
+
+def points(value: float) -> str:
+    """Percentage points or percent, 2 decimals, never ``-0.00``; empty for NaN."""
+    return "" if math.isnan(value) else f"{round(value, 2) + 0.0:.2f}"
+
+
+def setting(value: float) -> str:
+    """A temperature or alpha; empty for NaN."""
+    return "" if math.isnan(value) else f"{value:g}"
+
+
+def columns() -> list[Column]:
+    """The columns people read; the CSV file has all columns of the frame."""
+    return [
+        Column("pair", "Pair", str),
+        Column("accuracy_gap", "Accuracy gap (pp)", points),
+        Column("temperature", "T", setting),
+        Column("alpha", "alpha", setting),
+        Column("validation_gain", "Validation gain (pp)", points),
+        Column("test_gain", "Test gain (pp)", points),
+        Column("vanilla_gain", "Vanilla test gain (pp)", points),
+        Column("guarded_gain", "Guarded test gain (pp)", points),
+        Column("oracle_temperature", "Oracle T", setting),
+        Column("oracle_alpha", "Oracle alpha", setting),
+        Column("oracle_gain", "Oracle test gain (pp)", points),
+        Column("advice", "Advice", str),
+        Column("cells", "Cells", str),
+    ]
+
+
+def with_labels(best: pd.DataFrame) -> pd.DataFrame:
+    """The best-settings frame with the columns ``pair`` and ``cells`` that people read."""
+    pairs = zip(best["teacher"], best["student"], strict=True)
+    counts = zip(best["cells_done"], best["cells_failed"], best["cells_planned"], strict=True)
+    cells = [f"{d}/{p}" + (f", {f} failed" if f else "") for d, f, p in counts]
+    return best.assign(pair=[pair_label(int(t), int(s)) for t, s in pairs], cells=cells)
+
+
+def best_csv(best: pd.DataFrame) -> str:
+    """All columns of the best-settings table as CSV."""
+    floats = {"temperature", "alpha", "oracle_temperature", "oracle_alpha"}
+
+    def text(key: str, value: Any) -> str:
+        if isinstance(value, float):
+            return setting(value) if key in floats else points(value)
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    lines = best.astype(object).to_dict("records")
+    return _csv(best.columns, ([text(str(k), v) for k, v in line.items()] for line in lines))
+
+
+def best_markdown(best: pd.DataFrame, campaign: Campaign) -> str:
+    """The best-settings table as a Markdown pipe table under a sentence on what it holds."""
+    shown = [Column("partition", "Partition", str), *columns()]
+    lines = [
+        _pipe(column.heading for column in shown),
+        _pipe("---:" if column.text in (points, setting) else "---" for column in shown),
+        *(_pipe(cells) for cells in _texts(best, shown)),
+    ]
+    return "\n".join([_markdown(caption(campaign)), "", *lines]) + "\n"
+
+
+def best_latex(best: pd.DataFrame, campaign: Campaign) -> str:
+    """The best-settings table as a LaTeX longtable with booktabs rules, ready to paste."""
+    hidden = {"oracle_temperature", "oracle_alpha", "cells"}
+    shown = [
+        Column("partition", "Partition", str),
+        *(column for column in columns() if column.key not in hidden),
+    ]
+    align = "".join("r" if column.text in (points, setting) else "l" for column in shown)
+    math_names = {"T": "$T$", "alpha": r"$\alpha$"}
+    head = " & ".join(math_names.get(c.heading, latex_escape(c.heading)) for c in shown) + r" \\"
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs,longtable}",
+            r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}",
+            rf"\begin{{longtable}}{{{align}}}",
+            rf"\caption{{{latex_escape(caption(campaign))}}} \\",
+            r"\toprule",
+            head,
+            r"\midrule",
+            r"\endhead",
+            r"\bottomrule",
+            r"\endfoot",
+            *(" & ".join(map(latex_escape, cells)) + r" \\" for cells in _texts(best, shown)),
+            r"\end{longtable}",
+            r"\endgroup",
+            "",
+        ]
+    )
+
+
+def trials_csv(rows: Sequence[TrialRow]) -> str:
+    """Every trial in every state with all that it recorded, by study name and number.
+
+    Floats are written so that they read back exactly; lists and mappings are JSON.
+    """
+    ordered = sorted(rows, key=lambda row: (row.study, row.number))
+    head = ["study", "partition", "stage", "teacher", "student", "number", "state"]
+    cell_keys = sorted({key for row in rows for key in row.cell})
+    recorded = [_flat(row.outcome) for row in ordered]
+    outcome_keys = list(dict.fromkeys(key for record in recorded for key in record))
+    lines = [
+        [
+            *(_exact(getattr(row, key)) for key in head),
+            *(_exact(row.cell.get(key)) for key in cell_keys),
+            *(_exact(record.get(key)) for key in outcome_keys),
+            _exact(row.error),
+        ]
+        for row, record in zip(ordered, recorded, strict=True)
+    ]
+    return _csv([*head, *cell_keys, *outcome_keys, "error"], lines)
+
+
+def _flat(outcome: Outcome | None) -> dict[str, Any]:
+    """What an outcome recorded, scores as columns such as ``test_before_accuracy``."""
+    flat: dict[str, Any] = {}
+    scores = ("validation", "test", "validation_before", "test_before")
+    for key, value in (outcome.to_json() if outcome else {}).items():
+        if key in scores:
+            record = value or dict.fromkeys(("accuracy", "per_class", "loss"))
+            flat |= {f"{key}_{name}": number for name, number in record.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def caption(campaign: Campaign) -> str:
+    """One sentence on what the best-settings table holds and how its cells were chosen."""
+    return (
+        f"Best temperature and alpha of every teacher-student pair of campaign {campaign.name}, "
+        f"{selection_label(campaign)}; gains in percentage points; "
+        f"vanilla is {vanilla_label(campaign)}; the oracle is selected on test."
+    )
+
+
+def latex_escape(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    return "".join(_LATEX_SPECIAL.get(character, character) for character in text)
+
+
+def _texts(best: pd.DataFrame, shown: Sequence[Column]) -> list[list[str]]:
+    lines = with_labels(best).to_dict("records")
+    return [[column.text(line[column.key]) for column in shown] for line in lines]
+
+
+def _pipe(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(_markdown(cell) for cell in cells) + " |"
+
+
+def _markdown(text: str) -> str:
+    # Pipes would end the cell, and renderers pass raw HTML through.
+    for character in ("\\", "|", "<", "_", "*", "`"):
+        text = text.replace(character, "\\" + character)
+    return text.replace("\n", " ")
+
+
+def _exact(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (dict, list, tuple)):
+        return json.dumps(value, sort_keys=True)
+    return str(value)
+
+
+def _csv(header: Iterable[str], lines: Iterable[Sequence[str]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(lines)
+    return buffer.getvalue()

@@ -1,0 +1,188 @@
+"""What the page shows, as plain values: sentences, small tables and the data of the figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from kdopt.analysis.cells import Pair
+from kdopt.analysis.maps import Surface, best_settings, surfaces
+from kdopt.analysis.progress import Failure, Progress, failures, progress
+from kdopt.analysis.summary import OVERALL, measures, selection_label, summary
+from kdopt.plan import Campaign, TrialRow
+from kdopt.report.figures import alpha_map, gain_map, temperature_map
+from kdopt.report.tables import columns, points, with_labels
+
+FAILURES_SHOWN = 50
+
+
+class Sorted(NamedTuple):
+    """One cell of a sortable table: the text people read and the value it sorts by."""
+
+    text: str
+    key: float | str
+
+
+class Headline(NamedTuple):
+    """One headline number: ``low`` and ``high`` bound its 95 % interval (empty: no interval)."""
+
+    value: str
+    low: str
+    high: str
+    n: int
+
+
+class Section(NamedTuple):
+    """One partition: its figures (element id to title) and its table of pairs."""
+
+    name: str
+    title: str
+    figures: dict[str, str]
+    headings: list[str]
+    lines: list[list[Sorted]]
+
+
+class View(NamedTuple):
+    """Everything the template needs, apart from the settings."""
+
+    best: pd.DataFrame
+    headings: list[str]
+    headlines: dict[str, list[Headline]]
+    progress: list[Progress]
+    failures: list[Failure]
+    failures_left_out: int
+    environment: list[str]
+    sections: list[Section]
+    pairs: dict[str, list[Pair]]
+    payload: dict[str, Any]
+
+
+def make_view(campaign: Campaign, rows: Sequence[TrialRow]) -> View:
+    """All that the page of a campaign shows."""
+    best = best_settings(rows, campaign)
+    names = [str(name) for name in best["partition"].unique()]
+    sections: list[Section] = []
+    figures: dict[str, Any] = {}
+    for index, name in enumerate(names):
+        table = best[best["partition"] == name]
+        drawn = {
+            "alpha": ("Best alpha against the accuracy gap", alpha_map(table, campaign)),
+            "temperature": (
+                "Best temperature against the accuracy gap",
+                temperature_map(table, campaign),
+            ),
+            "gain": ("Gain against the accuracy gap", gain_map(table, campaign)),
+        }
+        # Element ids come from positions: names in a spec are not ours to trust.
+        ids = {f"figure-{index}-{key}": title for key, (title, _) in drawn.items()}
+        figures |= {f"figure-{index}-{key}": figure for key, (_, figure) in drawn.items()}
+        headings = [column.heading for column in columns()]
+        sections.append(Section(name, title_of(name), ids, headings, _lines(table)))
+    failed = failures(rows)
+    grouped = {title_of(n): [p for p in _pairs(best) if p.partition == n] for n in names}
+    return View(
+        best=best,
+        headings=[f"{m.label} ({m.unit})" for m in measures(campaign)],
+        headlines=headlines(best, campaign),
+        progress=progress(rows, campaign),
+        failures=failed[:FAILURES_SHOWN],
+        failures_left_out=max(0, len(failed) - FAILURES_SHOWN),
+        environment=environment(rows),
+        sections=sections,
+        pairs=grouped,
+        payload={
+            "figures": figures,
+            "surfaces": _surfaces(best, surfaces(rows, campaign)),
+            "vanilla": [campaign.tune.vanilla_temperature, campaign.tune.vanilla_alpha],
+            "selection": selection_label(campaign),
+        },
+    )
+
+
+def title_of(name: str) -> str:
+    """How a partition or a stage is headed, such as ``Label dirichlet``."""
+    return name.replace("_", " ").capitalize()
+
+
+def headlines(best: pd.DataFrame, campaign: Campaign) -> dict[str, list[Headline]]:
+    """The summary as text, by scope (first all partitions), in the order of the measures."""
+    table: dict[str, list[Headline]] = {}
+    for line in summary(best, campaign).to_dict("records"):
+        decimals = 2 if line["unit"] == "pp" else 0
+        value, low, high = (_number(line[key], decimals) for key in ("value", "low", "high"))
+        scope = str(line["partition"])
+        scope = scope.capitalize() if scope == OVERALL else title_of(scope)
+        table.setdefault(scope, []).append(Headline(value, low, high, int(line["n"])))
+    return table
+
+
+def environment(rows: Sequence[TrialRow]) -> list[str]:
+    """Where the trials ran: devices, precisions, versions and training time, one line each."""
+    outcomes = [row.outcome for row in rows if row.outcome]
+    if not outcomes:
+        return []
+    hours = math.fsum(outcome.seconds for outcome in outcomes) / 3600
+    ran_on = sorted({f"{o.device} ({o.precision})" for o in outcomes})
+    versions = sorted({f"{key} {value}" for o in outcomes for key, value in o.versions.items()})
+    lines = [
+        f"Ran on: {', '.join(ran_on)}",
+        f"Training time, summed over {len(outcomes)} complete trials: {hours:.2f} h",
+    ]
+    return [*lines, f"Versions: {', '.join(versions)}"] if versions else lines
+
+
+def _number(value: float, decimals: int) -> str:
+    return "" if math.isnan(value) else f"{round(value, decimals) + 0.0:.{decimals}f}"
+
+
+def _lines(table: pd.DataFrame) -> list[list[Sorted]]:
+    return [
+        [Sorted(column.text(line[column.key]), _sort_key(line[column.key])) for column in columns()]
+        for line in with_labels(table).to_dict("records")
+    ]
+
+
+def _sort_key(value: Any) -> float | str:
+    # An empty key sorts last, whichever way the column is sorted.
+    if isinstance(value, float):
+        return "" if math.isnan(value) else round(value, 9)
+    return str(value)
+
+
+def _pairs(best: pd.DataFrame) -> list[Pair]:
+    columns_ = zip(best["partition"], best["teacher"], best["student"], strict=True)
+    return [Pair(str(p), int(t), int(s)) for p, t, s in columns_]
+
+
+def _surfaces(best: pd.DataFrame, known: dict[Pair, Surface]) -> dict[str, Any]:
+    data = {}
+    for pair, line in zip(_pairs(best), best.to_dict("records"), strict=True):
+        surface = known[pair]
+        grid = bool(surface.temperatures)
+        cells = [
+            [c.temperature, c.alpha, _gain(c.validation_gain), _gain(c.test_gain)]
+            for c in surface.points
+        ]
+        data[f"{pair.partition}/{pair.label}"] = {
+            "temperatures": surface.temperatures,
+            "alphas": surface.alphas,
+            "validation": [[_gain(v) for v in line_] for line_ in surface.validation_gain],
+            "test": [[_gain(v) for v in line_] for line_ in surface.test_gain],
+            "points": [] if grid else cells,
+            "selected": _cell(line["temperature"], line["alpha"]),
+            "oracle": _cell(line["oracle_temperature"], line["oracle_alpha"]),
+            "advice": line["advice"],
+            "gains": [points(line[key]) for key in ("test_gain", "vanilla_gain", "oracle_gain")],
+        }
+    return data
+
+
+def _gain(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def _cell(temperature: float, alpha: float) -> list[float] | None:
+    return None if math.isnan(temperature) else [temperature, alpha]

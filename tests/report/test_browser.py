@@ -1,0 +1,187 @@
+"""The page and the dashboard in a real browser, where there is one."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+
+import optuna
+import pytest
+
+from kdopt.plan import SettingLine
+from kdopt.report.dashboard import make_server
+from kdopt.report.page import write_report
+from tests.analysis.synthetic import large_campaign, make_campaign, make_rows
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as running:
+        arguments = ["--no-sandbox", "--headless", "--disable-background-networking"]
+        opened = running.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    campaign = large_campaign()
+    folder = tmp_path_factory.mktemp("report")
+    settings = [SettingLine("tune.t2_scale", "true", "paper, Eq. 2")]
+    return write_report(folder, campaign, make_rows(campaign), settings)[-1].as_uri()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open an address; at the end of the test nothing may have gone wrong or been fetched."""
+    troubles, contexts = [], []
+
+    def open_page(address, **settings):
+        own = address.partition("://")[2].partition("/")[0]
+        contexts.append(browser.new_context(**settings))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith("http")
+                and not request.url.startswith(f"http://{own}/")
+                and troubles.append(request.url)
+            ),
+        )
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def points_drawn(page, figure):
+    return page.locator(f"#{figure} .scatterlayer .point").count()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_figure_is_drawn_with_every_pair(visit, address, scheme):
+    page = visit(address, color_scheme=scheme)
+    page.wait_for_selector("body[data-drawn=yes]")
+    for index in range(2):
+        assert points_drawn(page, f"figure-{index}-alpha") == 90
+        assert points_drawn(page, f"figure-{index}-temperature") == 90
+        assert points_drawn(page, f"figure-{index}-gain") == 2 * 90
+    ink = page.evaluate("document.querySelector('#figure-0-gain .xtitle').style.fill")
+    assert ink == {"light": "rgb(27, 27, 27)", "dark": "rgb(236, 236, 236)"}[scheme]
+
+
+def test_the_oracle_appears_when_its_legend_entry_is_clicked(visit, address):
+    page = visit(address)
+    page.locator("#figure-0-gain .legendtoggle").nth(2).click()
+    page.locator("#figure-0-gain .scatterlayer .point").nth(269).wait_for(state="attached")
+    assert points_drawn(page, "figure-0-gain") == 270
+
+
+def test_no_button_sends_a_chart_away(visit, address):
+    page = visit(address)
+    titles = page.eval_on_selector_all(".modebar-btn", "all => all.map(b => b.dataset.title)")
+    assert set(titles) == {"Download plot as a PNG", "Zoom", "Pan", "Reset axes"}
+
+
+def test_tables_sort_both_ways_as_numbers(visit, address):
+    page = visit(address)
+    table = page.locator("table.sortable").first
+    header = table.locator("th", has_text="Accuracy gap")
+
+    def gaps():
+        return [float(text) for text in table.locator("tbody td:nth-child(2)").all_inner_texts()]
+
+    before = gaps()
+    for direction, expected in (("ascending", sorted(before)), ("descending", None)):
+        header.locator("button").click()
+        assert header.get_attribute("aria-sort") == direction
+        assert gaps() == (expected or sorted(before, reverse=True))
+
+
+def test_the_surface_of_a_chosen_pair_is_drawn_for_both_sets(visit, address):
+    page = visit(address)
+    shown = []
+    for pair in ("uniform/t00-s01", "label_dirichlet/t09-s02"):
+        page.select_option("#pair", pair)
+        for name in ("validation", "test"):
+            page.check(f"input[value={name}]")
+            z = page.evaluate("document.getElementById('surface').data[0].z")
+            assert (len(z), {len(row) for row in z}) == (5, {11})
+            shown.append(str(z))
+            title = page.locator("#surface .cbtitle").text_content()
+            assert title == f"Accuracy gain on {name} (pp)"
+        assert pair in page.inner_text("#surface-text")
+    assert len(set(shown)) == 4
+    assert page.locator("#surface .legendtext").all_text_contents() == [
+        "Selected",
+        "Vanilla",
+        "Oracle (selected on test)",
+    ]
+
+
+def test_clicking_a_point_chooses_its_pair(visit, address):
+    page = visit(address)
+    page.evaluate(
+        "document.getElementById('figure-1-gain').emit('plotly_click',"
+        "{points: [{customdata: 'label_dirichlet/t03-s07'}]})"
+    )
+    assert page.input_value("#pair") == "label_dirichlet/t03-s07"
+
+
+def test_a_phone_scrolls_down_only(visit, address):
+    page = visit(address, viewport={"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_print_is_dark_on_light_even_from_a_dark_screen(visit, address):
+    page = visit(address, color_scheme="dark")
+    ink = "document.querySelector('#figure-0-gain .xtitle').style.fill"
+    # The browser prints as soon as the event has been handled, so there is nothing to wait for.
+    assert page.evaluate(f"dispatchEvent(new Event('beforeprint')), {ink}") == "rgb(27, 27, 27)"
+    assert page.evaluate(f"dispatchEvent(new Event('afterprint')), {ink}") == "rgb(236, 236, 236)"
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "sequential"])
+def test_other_samplers_and_an_empty_campaign_have_a_working_page(visit, tmp_path, sampler):
+    campaign = make_campaign(tune_sampler=sampler)
+    paths = write_report(tmp_path / "full", campaign, make_rows(campaign), [])
+    page = visit(paths[-1].as_uri())
+    kind = {"tpe": "scatter", "sequential": "heatmap"}[sampler]
+    assert page.evaluate("document.getElementById('surface').data[0].type") == kind
+    paths = write_report(tmp_path / "empty", campaign, [], [])
+    page = visit(paths[-1].as_uri())
+    assert page.inner_text("#surface-text") == "No cell of this pair is complete yet."
+
+
+def test_the_dashboard_works_behind_its_wrapper(visit, tmp_path):
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = f"sqlite:///{tmp_path}/kdopt.db"
+    storage = optuna.storages.RDBStorage(url)
+    study = optuna.create_study(storage=storage, study_name="toy/uniform/tune/t00-s01")
+    study.optimize(
+        lambda t: t.suggest_float("alpha", 0, 1) * t.suggest_float("temperature", 0.1, 7), 12
+    )
+    storage.engine.dispose()
+    with make_server(url, port=0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            home = f"http://127.0.0.1:{server.server_port}/"
+            page = visit(home)
+            page.get_by_text("toy/uniform/tune/t00-s01").first.wait_for()
+            page.goto(f"{home}dashboard/studies/1/analytics")
+            page.locator(".js-plotly-plot .main-svg").first.wait_for()
+            page.goto("about:blank")
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,148 @@
+import json
+import random
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from plotly.offline import get_plotlyjs
+
+from kdopt.errors import KdoptError
+from kdopt.plan import SettingLine
+from kdopt.report.page import render_page, write_report
+from tests.analysis.synthetic import make_campaign, make_rows, pretrain_rows
+
+NASTY = '</script><script>alert(1)</script><img src=x onerror="alert(2)">&'
+SETTINGS = [
+    SettingLine("tune.t2_scale", "true", "paper, Eq. 2"),
+    SettingLine("name", NASTY, "spec"),
+]
+
+
+class Tags(HTMLParser):
+    """Every start tag with its attributes."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def page_of(campaign, rows):
+    """The page without plotly's own source, which has web addresses in its text."""
+    page = render_page(campaign, rows, SETTINGS)
+    plotly = get_plotlyjs()
+    assert page.count(plotly) == 1
+    return page.replace(plotly, "")
+
+
+@pytest.fixture(scope="module")
+def complete():
+    campaign = make_campaign()
+    return page_of(campaign, make_rows(campaign))
+
+
+def test_nothing_is_loaded_from_anywhere(complete):
+    assert not re.search(r"https?://", complete)
+    for tag, attributes in Tags(complete).found:
+        assert tag not in ("link", "iframe", "img", "object", "base")
+        assert not {"src", "href", "srcset", "action"} & attributes.keys()
+    assert "default-src 'none'" in complete
+    assert "url(" not in complete and "@import" not in complete
+
+
+def test_nothing_from_a_spec_or_a_trial_breaks_out():
+    campaign = make_campaign(name=NASTY, model=NASTY)
+    rows = make_rows(campaign)
+    rows[-1] = replace(rows[-1], state="FAIL", outcome=None, error=NASTY, partition=NASTY)
+    page = page_of(campaign, rows)
+    tags = [tag for tag, _ in Tags(page).found]
+    assert tags.count("script") == 3
+    assert "img" not in tags
+    assert "alert(1)</script>" not in page
+    assert "&lt;/script&gt;&lt;script&gt;alert(1)" in page
+
+
+def test_the_data_is_json_without_a_closing_tag():
+    campaign = make_campaign()
+    rows = [replace(row, partition=NASTY) for row in make_rows(campaign)]
+    page = page_of(campaign, rows)
+    text = page.split('id="kdopt-data">')[1].split("</script>")[0]
+    assert "<" not in text
+    data = json.loads(text)
+    assert len(data["figures"]) == 2 * 3
+    assert f"{NASTY}/t00-s01" in data["surfaces"]
+
+
+def test_every_setting_is_shown_with_its_source(complete):
+    assert "<code>tune.t2_scale</code></th><td>true</td><td>paper, Eq. 2</td>" in complete
+
+
+def test_a_complete_campaign_says_so(complete):
+    assert "All planned trials are complete." in complete
+    assert "incomplete" not in complete.split("<script")[0]
+
+
+def test_an_incomplete_campaign_says_what_is_missing():
+    campaign = make_campaign()
+    rows = make_rows(campaign)[:-3]
+    rows[-1] = replace(rows[-1], state="FAIL", outcome=None, error="loss is NaN in epoch 2")
+    page = page_of(campaign, rows)
+    assert "This campaign is incomplete:" in page
+    assert "3 trials missing, 1 failed" in page
+    assert "loss is NaN in epoch 2" in page
+
+
+@pytest.mark.parametrize("sampler", ["grid", "sequential", "tpe"])
+def test_a_campaign_that_has_only_begun_has_a_page(sampler):
+    campaign = make_campaign(tune_sampler=sampler)
+    assert "This campaign is incomplete" in page_of(campaign, [])
+    assert "not known" in page_of(campaign, pretrain_rows(campaign))
+
+
+def test_selection_on_test_is_said():
+    campaign = make_campaign(select_on="test")
+    page = page_of(campaign, make_rows(campaign))
+    assert "selected on test (optimistic)" in page
+    assert "selected on validation" not in page
+
+
+def test_the_page_does_not_depend_on_the_order_of_rows():
+    campaign = make_campaign()
+    rows = make_rows(campaign)
+    assert page_of(campaign, random.Random(0).sample(rows, len(rows))) == page_of(campaign, rows)
+
+
+def test_a_report_is_five_files_and_nothing_else(tmp_path):
+    campaign = make_campaign()
+    folder = tmp_path / "new" / "report"
+    paths = write_report(folder, campaign, make_rows(campaign), SETTINGS)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in paths)
+    assert [p.name for p in paths] == [
+        "best_settings.csv",
+        "best_settings.md",
+        "best_settings.tex",
+        "trials.csv",
+        "report.html",
+    ]
+    first = [p.read_bytes() for p in paths]
+    write_report(folder, campaign, make_rows(campaign), SETTINGS)
+    assert [p.read_bytes() for p in paths] == first
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_a_fix(tmp_path):
+    campaign = make_campaign()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(KdoptError, match=r"file.*cannot be written \(.+\).*another folder"):
+        write_report(tmp_path / "file", campaign, [], SETTINGS)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
+    campaign = make_campaign()
+    (tmp_path / "best_settings.csv").mkdir()
+    with pytest.raises(KdoptError, match=r"best_settings\.csv"):
+        write_report(tmp_path, campaign, [], SETTINGS)
+    assert [p.name for p in tmp_path.iterdir()] == ["best_settings.csv"]

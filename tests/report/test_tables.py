@@ -1,0 +1,123 @@
+import csv
+import io
+import random
+
+import pandas as pd
+import pytest
+
+from kdopt.analysis.maps import best_settings
+from kdopt.report.tables import (
+    best_csv,
+    best_latex,
+    best_markdown,
+    latex_escape,
+    points,
+    setting,
+    trials_csv,
+)
+from tests.analysis.synthetic import make_campaign, make_rows, tune_row
+
+
+@pytest.fixture
+def campaign():
+    return make_campaign(name="my_toy")
+
+
+def exports(rows, campaign):
+    best = best_settings(rows, campaign)
+    return [
+        best_csv(best),
+        best_markdown(best, campaign),
+        best_latex(best, campaign),
+        trials_csv(rows),
+    ]
+
+
+def test_shuffled_rows_give_the_same_bytes(campaign):
+    rows = make_rows(campaign)
+    expected = exports(rows, campaign)
+    for seed in range(3):
+        assert exports(random.Random(seed).sample(rows, len(rows)), campaign) == expected
+
+
+def test_wall_time_and_device_stay_out_of_the_best_settings(campaign):
+    rows = make_rows(campaign)
+    before = exports(rows, campaign)[:3]
+    for row in rows:
+        object.__setattr__(row.outcome, "seconds", 99.0)
+        object.__setattr__(row.outcome, "device", "cuda")
+    assert exports(rows, campaign)[:3] == before
+
+
+def test_writing_what_was_read_gives_the_same_bytes(campaign):
+    text = best_csv(best_settings(make_rows(campaign), campaign))
+    assert best_csv(pd.read_csv(io.StringIO(text))) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.005, "1.00"), (-0.001, "0.00"), (12.0, "12.00"), (float("nan"), "")]
+)
+def test_points_have_two_decimals_and_no_negative_zero(value, text):
+    assert points(value) == text
+
+
+def test_settings_are_short():
+    assert [setting(v) for v in (1.0, 0.25, 1.23456789, float("nan"))] == [
+        "1",
+        "0.25",
+        "1.23457",
+        "",
+    ]
+
+
+def test_every_text_ends_with_one_newline(campaign):
+    for text in exports(make_rows(campaign), campaign):
+        assert text.endswith("\n") and not text.endswith("\n\n") and "\r" not in text
+
+
+def test_latex_is_escaped_and_has_one_line_per_pair(campaign):
+    latex = best_latex(best_settings(make_rows(campaign), campaign), campaign)
+    assert r"campaign my\_toy, selected on validation" in latex
+    assert latex.count(r" \\") == 1 + 1 + 6
+    assert [rule for rule in (r"\toprule", r"\midrule", r"\bottomrule") if rule in latex]
+    body = latex.split(r"\endfoot")[1]
+    assert {line.count("&") for line in body.splitlines() if "&" in line} == {10}
+
+
+def test_latex_escapes_every_special_character():
+    special = "\\{}$&#%_^~"
+    assert latex_escape(special) == (
+        r"\textbackslash{}\{\}\$\&\#\%\_\textasciicircum{}\textasciitilde{}"
+    )
+
+
+def test_markdown_has_as_many_cells_in_every_line(campaign):
+    text = best_markdown(best_settings(make_rows(campaign), campaign), campaign)
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + 6
+    assert len({line.count("|") for line in table}) == 1
+
+
+def test_trials_csv_leaves_no_row_out_and_floats_read_back_exactly(campaign):
+    rows = make_rows(campaign)
+    rows.append(tune_row(campaign, (0, 1), {}, 98))
+    rows.append(
+        tune_row(campaign, (0, 1), {"temperature": 0.1, "alpha": 0.5}, 99, error='NaN,\n"x"')
+    )
+    lines = list(csv.DictReader(io.StringIO(trials_csv(rows))))
+    assert len(lines) == len(rows)
+    by_key = {(line["study"], int(line["number"])): line for line in lines}
+    for row in rows:
+        line = by_key[row.study, row.number]
+        assert line["state"] == row.state
+        assert line["error"] == (row.error or "")
+        if row.outcome:
+            assert float(line["value"]) == row.outcome.value
+            assert float(line["test_accuracy"]) == row.outcome.test.accuracy
+
+
+def test_selection_on_test_is_said_in_every_caption():
+    campaign = make_campaign(select_on="test")
+    _, markdown, latex, _ = exports(make_rows(campaign), campaign)
+    assert "selected on test (optimistic)" in markdown
+    assert "selected on test (optimistic)" in latex
