@@ -268,13 +268,15 @@ def _load(path: Path) -> tuple[Spec, Dataset]:
 def _plan(
     path: Path, location: str, folder: Path | None
 ) -> tuple[Store, Artifacts, Spec, Planned]:
-    from kdopt.service.planner import plan_campaign
+    from kdopt.service.planner import draw_splits, plan_campaign
     from kdopt.store.open import open_store
 
+    # All that can be wrong with the input comes out before anything is written.
     loaded, dataset = _load(path)
+    splits = draw_splits(loaded.campaign, dataset)
     opened = open_store(location, create=True)
     artifacts = _artifacts(opened, folder)
-    return opened, artifacts, loaded, plan_campaign(loaded, dataset, opened, artifacts)
+    return opened, artifacts, loaded, plan_campaign(loaded, dataset, splits, opened, artifacts)
 
 
 def _open(location: str) -> Store:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import safetensors.numpy
 
 from kdopt.data.datasets import Dataset, load
-from kdopt.data.splits import make_splits
-from kdopt.names import seed_for
+from kdopt.data.splits import make_splits, to_arrays
 from kdopt.plan import OWN_MODELS, Campaign, CampaignRecord
 from kdopt.spec import Spec
 from kdopt.stages.registry import all_studies
@@ -15,30 +16,38 @@ from kdopt.store.open import Store
 from kdopt.store.planning import Planned, write_plan
 
 
-def plan_campaign(spec: Spec, dataset: Dataset, store: Store, artifacts: Artifacts) -> Planned:
+def draw_splits(campaign: Campaign, dataset: Dataset) -> dict[str, bytes]:
+    """The index arrays of every partition, as the content of an artifact each.
+
+    Raises:
+        PartitionError: A partition cannot be drawn from these images.
+    """
+    return {
+        partition.name: safetensors.numpy.save(
+            to_arrays(
+                make_splits(campaign, partition.name, dataset.train_labels, dataset.n_classes)
+            )
+        )
+        for partition in campaign.partitions
+    }
+
+
+def plan_campaign(
+    spec: Spec, dataset: Dataset, splits: Mapping[str, bytes], store: Store, artifacts: Artifacts
+) -> Planned:
     """Write a campaign into the store; doing it again adds nothing.
 
     The order matters: the splits are files before any trial exists, so a plan that is cut off
     leaves nothing that a worker could pick up half.
     """
-    campaign = spec.campaign
-    splits = {
-        partition.name: artifacts.put(
-            safetensors.numpy.save(
-                make_splits(
-                    campaign, partition.name, dataset.train_labels, dataset.n_classes
-                ).to_arrays()
-            )
-        )
-        for partition in campaign.partitions
-    }
-    record = CampaignRecord(campaign, spec.settings, dataset.sha256(), splits)
-    return write_plan(store, record, all_studies(campaign))
+    kept = {name: artifacts.put(content) for name, content in splits.items()}
+    record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept)
+    return write_plan(store, record, all_studies(spec.campaign))
 
 
 def load_dataset(campaign: Campaign) -> Dataset:
     """The campaign's images: the whole set, or the sizes drawn that the spec asks for."""
-    return load(campaign.data, seed_for(campaign.seed, "data"))
+    return load(campaign.data, campaign.seed)
 
 
 def check_model(campaign: Campaign, dataset: Dataset) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from kdopt.data.datasets import Dataset
-from kdopt.data.splits import Splits
+from kdopt.data.splits import Splits, from_arrays
 from kdopt.errors import ArtifactError
 from kdopt.plan import CampaignRecord, Outcome, Scores
 from kdopt.train.engine import Engine, Images
@@ -86,7 +86,7 @@ class Context:
         """The index arrays of a partition, as they were planned."""
         if partition not in self._splits:
             content = self._artifacts.get(self._record.splits[partition])
-            self._splits[partition] = Splits.from_arrays(safetensors.numpy.load(content))
+            self._splits[partition] = from_arrays(safetensors.numpy.load(content))
         return self._splits[partition]
 
     @functools.cached_property

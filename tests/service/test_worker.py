@@ -1,0 +1,212 @@
+"""Real worker processes on a real store: sharing, stopping, being killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from kdopt.errors import ArtifactError, DataError
+from kdopt.service.planner import draw_splits, load_dataset, plan_campaign
+from kdopt.service.worker import work
+from kdopt.spec import parse_spec
+from kdopt.store import rows
+from kdopt.store.artifacts import Artifacts
+from kdopt.store.open import open_store
+from kdopt.train.engine import make_engine
+
+SPEC = """
+name = "tiny"
+participants = 2
+model = "mlp"
+partitions = ["uniform"]
+precision = "fp32"
+[data]
+name = "digits"
+validation_fraction = 0.2
+[pretrain]
+epochs = 2
+patience = 0
+[distill]
+epochs = {epochs}
+patience = 0
+learning_rate = {rate}
+[tune]
+{tune}
+"""
+GRID = "temperatures = [0.5, 1, 2, 4, 7]\nalphas = [0.1, 0.5, 0.9]"
+
+
+def plan(folder: Path, epochs=2, tune=GRID, rate=1e-3):
+    """A planned campaign in a folder of its own."""
+    spec = parse_spec(SPEC.format(epochs=epochs, tune=tune, rate=rate))
+    dataset = load_dataset(spec.campaign)
+    store = open_store(str(folder / "kdopt.db"), create=True)
+    artifacts = Artifacts(folder / "artifacts")
+    plan_campaign(spec, dataset, draw_splits(spec.campaign, dataset), store, artifacts)
+    return store, artifacts
+
+
+def start_worker(folder: Path):
+    return subprocess.Popen(
+        [sys.executable, "-m", "kdopt", "worker", "--store", str(folder / "kdopt.db")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def results(store):
+    """What a campaign computed, without how long it took."""
+    out = {}
+    for row in rows.read_trials(store, "tiny"):
+        record = row.outcome.to_json() if row.outcome else row.error
+        if row.outcome:
+            del record["seconds"]
+        out[row.study, row.number] = (row.state, tuple(row.cell.items()), record)
+    return out
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The campaign as one worker does it without disturbance."""
+    store, artifacts = plan(tmp_path_factory.mktemp("unbroken"))
+    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert (summary.complete, summary.failed) == (2 + 2 * 15, 0)
+    found = results(store)
+    store.close()
+    return found
+
+
+def wait_for(store, complete: int, timeout_s: float = 60):
+    end = time.monotonic() + timeout_s
+    while sum(s.complete for s in rows.read_states(store, "tiny")) < complete:
+        assert time.monotonic() < end, "no progress"
+        time.sleep(0.02)
+
+
+def test_outcomes_are_whole_and_consistent(unbroken):
+    for state, cell, record in unbroken.values():
+        assert state == "COMPLETE"
+        if "participant" in dict(cell):
+            assert len(record["checkpoint"]) == 64
+            assert record["value"] == record["validation"]["accuracy"]
+            continue
+        before, after = record["test_before"]["accuracy"], record["test"]["accuracy"]
+        assert record["test_gain"] == pytest.approx(100 * (after - before))
+        assert record["value"] == record["validation_gain"]
+        assert record["versions"].keys() == {"kdopt", "torch", "python"}
+    cells = Counter(cell for _, cell, _ in unbroken.values())
+    assert sorted(cells.values()) == [1] * 2 + [2] * 15
+
+
+def test_two_workers_share_the_work_and_change_nothing(tmp_path, unbroken):
+    store, _ = plan(tmp_path)
+    workers = [start_worker(tmp_path) for _ in range(2)]
+    said = [w.communicate(timeout=120)[0] for w in workers]
+    assert [w.returncode for w in workers] == [0, 0]
+    assert results(store) == unbroken
+    with store.read() as connection:
+        names = connection.execute(sa.text("SELECT DISTINCT worker FROM kdopt_lease")).scalars()
+        assert len(names.all()) == 2, said
+
+
+def test_killed_workers_lose_no_trial_and_change_nothing(tmp_path, unbroken):
+    store, _ = plan(tmp_path)
+    chance = random.Random(0)
+    killed = 0
+    for round_ in range(5):
+        worker = start_worker(tmp_path)
+        wait_for(store, complete=1 + 5 * round_)
+        time.sleep(chance.uniform(0, 0.05))
+        worker.kill()
+        worker.communicate()
+        killed += 1
+    assert killed == 5
+    last = start_worker(tmp_path)
+    assert last.communicate(timeout=120) and last.returncode == 0
+    assert results(store) == unbroken
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_worker_gives_its_trial_back_at_once(tmp_path, number):
+    store, _ = plan(tmp_path, epochs=3000)
+    worker = start_worker(tmp_path)
+    wait_for(store, complete=2)
+    end = time.monotonic() + 30
+    while not rows.read_running(store, "tiny") and time.monotonic() < end:
+        time.sleep(0.02)
+    os.kill(worker.pid, number)
+    said, _ = worker.communicate(timeout=20)
+    assert worker.returncode == 0, said
+    assert "stopped" in said
+    states = Counter(row.state for row in rows.read_trials(store, "tiny"))
+    assert states == {"COMPLETE": 2, "WAITING": 30}
+
+
+def test_a_trial_that_diverges_fails_with_its_reason_and_the_rest_goes_on(tmp_path):
+    # Logits divided by such a temperature are beyond float32.
+    store, artifacts = plan(tmp_path, tune="temperatures = [1e-40, 1]\nalphas = [0.5]")
+    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert (summary.complete, summary.failed) == (2 + 2, 2)
+    for failure in rows.read_failures(store, "tiny"):
+        assert "loss became" in failure.reason
+
+
+def test_adaptive_samplers_give_the_same_campaign_whichever_workers_run_it(tmp_path):
+    tune = 'sampler = "tpe"\nbudget = 6'
+    found = []
+    for name, n in (("one", 1), ("two", 2)):
+        folder = tmp_path / name
+        store, _ = plan(folder, tune=tune, epochs=1)
+        workers = [start_worker(folder) for _ in range(n)]
+        for worker in workers:
+            worker.communicate(timeout=120)
+            assert worker.returncode == 0
+        found.append(results(store))
+    assert found[0] == found[1]
+    assert len(found[0]) == 2 + 2 * 6
+
+
+def test_a_damaged_checkpoint_stops_the_worker_and_the_trial_is_free(tmp_path):
+    store, artifacts = plan(tmp_path)
+    worker = start_worker(tmp_path)
+    wait_for(store, complete=2)
+    worker.terminate()
+    worker.communicate(timeout=20)
+    before = Counter(row.state for row in rows.read_trials(store, "tiny"))
+    outcomes = [r.outcome for r in rows.read_trials(store, "tiny") if r.stage == "pretrain"]
+    path = artifacts.path(outcomes[0].checkpoint)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(ArtifactError, match="damaged or altered"):
+        work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert Counter(row.state for row in rows.read_trials(store, "tiny")) == before
+    said = start_worker(tmp_path)
+    text, _ = said.communicate(timeout=60)
+    assert said.returncode == 2
+    assert "kdopt: error: artifact" in text
+    assert "Traceback" not in text
+
+
+def test_other_images_than_planned_are_refused(tmp_path, monkeypatch):
+    store, artifacts = plan(tmp_path)
+    from kdopt.data import datasets
+    from kdopt.service import worker
+
+    altered = load_dataset(rows.read_record(store, "tiny").campaign)
+    pixels = altered.train_images.copy()
+    pixels[0, 0, 0, 0] ^= 1
+    changed = datasets.Dataset(**{**vars(altered), "train_images": pixels})
+    monkeypatch.setattr(worker, "load_dataset", lambda campaign: changed)
+    with pytest.raises(DataError, match="not those that the campaign was planned with"):
+        work(store, artifacts, "tiny", make_engine("fp32", "cpu"))

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from kdopt.errors import KdoptError
+from kdopt.train.engine import seeded
+from kdopt.train.models import make_model
+
+
+@pytest.mark.parametrize("name", ["cnn", "mlp", "resnet18", "squeezenet1_0", "vit_b_32"])
+@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 32, 32)])
+def test_models_fit_the_channels_and_classes_of_the_data(name, shape):
+    model = make_model(name, shape, 7)
+    assert model(torch.zeros(2, *shape)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("side", [4, 8, 28])
+def test_the_small_nets_take_small_images(side):
+    for name in ("cnn", "mlp"):
+        assert make_model(name, (1, side, side), 10)(torch.zeros(2, 1, side, side)).shape == (2, 10)
+
+
+def test_resnet18_has_the_stem_for_small_images():
+    model = make_model("resnet18", (3, 32, 32), 10)
+    assert model.conv1.kernel_size == (3, 3)
+    assert model.conv1.stride == (1, 1)
+    assert isinstance(model.maxpool, nn.Identity)
+    # 32 x 32 images reach the last block at 4 x 4.
+    seen = []
+    model.layer4.register_forward_hook(lambda m, i, o: seen.append(o.shape))
+    model(torch.zeros(2, 3, 32, 32))
+    assert seen[0] == (2, 512, 4, 4)
+
+
+def test_initial_weights_depend_on_the_seed_alone():
+    def weights(seed):
+        with seeded(seed, torch.device("cpu")):
+            return make_model("cnn", (1, 8, 8), 10).state_dict()
+
+    first, again, other = weights(1), weights(1), weights(2)
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert not torch.equal(first["0.weight"], other["0.weight"])
+    assert torch.equal(first["1.running_mean"], torch.zeros(16))
+    assert int(first["1.num_batches_tracked"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet", "no such model; did you mean .*resnet18"),
+        ("os.system", "no such model"),
+        ("alexnet", "cannot classify images of 1x8x8"),
+    ],
+)
+def test_an_unfit_model_is_a_clear_error(name, message):
+    with pytest.raises(KdoptError, match=message):
+        make_model(name, (1, 8, 8), 10)
