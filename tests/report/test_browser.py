@@ -143,12 +143,17 @@ def test_a_phone_scrolls_down_only(visit, address):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_print_is_dark_on_light_even_from_a_dark_screen(visit, address):
-    page = visit(address, color_scheme="dark")
+def test_print_is_dark_on_light_and_fits_paper_even_from_a_wide_dark_screen(visit, address):
+    page = visit(address, color_scheme="dark", viewport={"width": 2000, "height": 900})
+    width = "document.getElementById('surface')._fullLayout.width"
+    on_screen = page.evaluate(width)
+    assert on_screen > 1000
     ink = "document.querySelector('#figure-0-gain .xtitle').style.fill"
     # The browser prints as soon as the event has been handled, so there is nothing to wait for.
     assert page.evaluate(f"dispatchEvent(new Event('beforeprint')), {ink}") == "rgb(27, 27, 27)"
+    assert page.evaluate(width) == 680
     assert page.evaluate(f"dispatchEvent(new Event('afterprint')), {ink}") == "rgb(236, 236, 236)"
+    assert page.evaluate(width) == on_screen
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "sequential"])

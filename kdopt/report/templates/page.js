@@ -9,7 +9,7 @@ const options = {
 const DIVERGING = [[0, "#D55E00"], [0.5, "#F2F2F2"], [1, "#0072B2"]];
 
 // Ink follows the page's own colours, so one set of figures serves light, dark and print.
-function inked(layout, printing) {
+function inked(layout, printing, paperWidth) {
   const style = getComputedStyle(document.documentElement);
   const ink = printing ? "#1b1b1b" : style.getPropertyValue("--ink").trim();
   const line = printing ? "#d5d5d5" : style.getPropertyValue("--line").trim();
@@ -17,6 +17,8 @@ function inked(layout, printing) {
   const axis = (given) => ({ ...given, gridcolor: line, zerolinecolor: soft, zerolinewidth: 2, linecolor: line });
   return {
     ...layout, xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
+    // Paper is narrower than most screens, and figures do not shrink by themselves in print.
+    autosize: !printing, width: printing ? paperWidth : undefined,
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: ink, family: "system-ui, sans-serif", size: 12 },
   };
@@ -25,7 +27,7 @@ function inked(layout, printing) {
 function drawAll(printing) {
   for (const [id, figure] of Object.entries(data.figures)) {
     const element = document.getElementById(id);
-    Plotly.react(element, figure.data, inked(figure.layout, printing), options);
+    Plotly.react(element, figure.data, inked(figure.layout, printing, 340), options);
     if (!element.dataset.linked) {
       element.dataset.linked = "yes";
       element.on("plotly_click", (event) => choose(event.points[0].customdata));
@@ -66,7 +68,7 @@ function drawSurface(printing) {
     // The marks are black for the pale cells, so their legend is pale in the dark too.
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", bgcolor: "#f2f2f2", font: { color: "#1b1b1b" } },
   };
-  Plotly.react(element, traces, inked(layout, printing), options);
+  Plotly.react(element, traces, inked(layout, printing, 680), options);
 }
 
 function scale(values, set) {
