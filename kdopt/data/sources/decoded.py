@@ -75,6 +75,7 @@ def _open(file: Path) -> Image.Image:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(file, error) from error
     if image.mode not in _EIGHT_BIT:
+        image.close()
         raise DataError(
             f"{file}: pixels of mode {image.mode}; only 8 bits per channel are read, convert the "
             "file to 8 bits"

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdopt.data.datasets import load
+from kdopt.data.sources.places import cache_dir, candidates, download_dir
+from kdopt.errors import DataError
+from kdopt.plan import DataSettings
+from tests.data.test_idx import write_fashion
+
+
+def test_the_environment_comes_before_the_usual_places(own_places: Path) -> None:
+    assert candidates(None, ("x", "")) == [
+        own_places / "data/x",
+        own_places / "data",
+        Path("data/x"),
+        Path("data"),
+        own_places / "home/.cache/kdopt/data/x",
+        own_places / "home/.cache/kdopt/data",
+        Path("/usr/share/datasets/x"),
+        Path("/usr/share/datasets"),
+    ]
+    assert candidates("~/mine", ("x",)) == [own_places / "home/mine/x"]
+
+
+def test_folders_follow_the_environment(own_places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_dir() == own_places / "cache"
+    assert download_dir(None) == own_places / "data"
+    assert download_dir("here") == Path("here")
+    monkeypatch.delenv("KDOPT_CACHE")
+    monkeypatch.delenv("KDOPT_DATA")
+    assert cache_dir() == own_places / "home/.cache/kdopt"
+    assert download_dir(None) == own_places / "home/.cache/kdopt/data"
+
+
+def wanted(root: Path) -> DataSettings:
+    return DataSettings("fashion_mnist", root=str(root), checksum="none", download=True)
+
+
+def test_a_download_is_moved_into_place_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torchvision.datasets
+
+    def fetch(root: str, download: bool) -> None:
+        assert download
+        print("progress")
+        write_fashion(Path(root) / "FashionMNIST/raw", zipped=True)
+
+    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", fetch)
+    assert len(load(wanted(tmp_path), 0).train_labels) == 20
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["FashionMNIST"]
+    captured = capsys.readouterr()
+    assert captured.out == "" and "progress" in captured.err  # stdout carries results only
+
+
+def test_nothing_is_fetched_when_the_files_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_fashion(tmp_path, zipped=True)
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    assert len(load(wanted(tmp_path), 0).train_labels) == 20
+
+
+def test_a_failed_download_gives_its_reason_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torchvision.datasets
+
+    def fail(root: str, download: bool) -> None:
+        (Path(root) / "half").write_text("x")
+        raise RuntimeError("no route to host")
+
+    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", fail)
+    with pytest.raises(DataError, match=r"failed \(RuntimeError: no route to host\); fetch"):
+        load(wanted(tmp_path), 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_torchvision_the_download_fails_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    with pytest.raises(DataError, match=r"failed \(ModuleNotFoundError: "):
+        load(wanted(tmp_path), 0)
