@@ -44,6 +44,14 @@ def test_images_come_in_the_order_of_class_and_name(tmp_path: Path) -> None:
     assert data.train_images[0, :, 3, 5].tolist() == [1, 0, 255]  # red, green and blue planes
 
 
+def test_rows_and_columns_keep_their_places(tmp_path: Path) -> None:
+    write_tree(tmp_path)
+    pixels = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
+    Image.fromarray(pixels).save(tmp_path / "train/ant/0.png")
+    first = load(own(tmp_path), 0).train_images[0]
+    assert (first.transpose(1, 2, 0) == pixels).all()
+
+
 def test_grey_images_have_one_channel_unless_one_has_colour(tmp_path: Path) -> None:
     write_tree(tmp_path, "L")
     assert load(own(tmp_path), 0).shape == (1, 8, 8)
@@ -148,13 +156,14 @@ def test_images_are_decoded_once(
     assert load(own(tmp_path), 0).sha256() == first.sha256()
 
 
-def test_changed_files_or_settings_are_decoded_again(tmp_path: Path) -> None:
+def test_changed_files_or_settings_are_decoded_again(tmp_path: Path, own_places: Path) -> None:
     write_tree(tmp_path)
     first = load(own(tmp_path), 0)
     write_image(tmp_path / "train/ant/a.png", 99)
     os.utime(tmp_path / "train/ant/a.png", ns=(1, 1))  # the same size in bytes, another time
     assert load(own(tmp_path), 0).train_images[0, 0, 0, 0] == 99
     assert load(own(tmp_path, image_size=4), 0).shape == (3, 4, 4)
+    assert len(cache_files(own_places)) == 3  # one for each, none in place of another
     assert first.train_images[0, 0, 0, 0] == 1
 
 

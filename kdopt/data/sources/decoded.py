@@ -1,6 +1,7 @@
 """Decode image files into one array, and keep that array so that it is done only once.
 
-90,000 small PNG files take about a minute to decode and a moment to map back.
+CINIC-10 has 180,000 PNG files in train and test: about 40 s to decode them, 5 s to list them and
+read the array back.
 """
 
 from __future__ import annotations
