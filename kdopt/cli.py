@@ -55,7 +55,9 @@ CampaignOption = Annotated[
 ]
 OutOption = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--out", help="Folder of the report [default: 'reports/CAMPAIGN' beside the store]."),
+    typer.Option(
+        "--out", help="Folder of the report [default: 'reports/CAMPAIGN' beside the store]."
+    ),
 ]
 DeviceOption = Annotated[
     Optional[str],  # noqa: UP045
@@ -216,7 +218,12 @@ def dashboard(
 
     opened = _open(store)
     opened.close()
-    serve(opened.url.render_as_string(hide_password=False), port=port)
+    print("opening the store ...", file=sys.stderr)
+    serve(
+        opened.url.render_as_string(hide_password=False),
+        port=port,
+        on_ready=lambda address: print(f"{address}  (read-only; Ctrl-C stops it)", flush=True),
+    )
 
 
 @app.command()
@@ -265,9 +272,7 @@ def _load(path: Path) -> tuple[Spec, Dataset]:
     return loaded, dataset
 
 
-def _plan(
-    path: Path, location: str, folder: Path | None
-) -> tuple[Store, Artifacts, Spec, Planned]:
+def _plan(path: Path, location: str, folder: Path | None) -> tuple[Store, Artifacts, Spec, Planned]:
     from kdopt.service.planner import draw_splits, plan_campaign
     from kdopt.store.open import open_store
 

@@ -22,7 +22,11 @@ _STUDY_NAME = re.compile(r"^([^/]+)/([^/]+)/([^/]+)(?:/t(\d+)-s(\d+))?$")
 
 
 def study_name(
-    campaign: str, partition: str, stage: str, teacher: int | None = None, student: int | None = None
+    campaign: str,
+    partition: str,
+    stage: str,
+    teacher: int | None = None,
+    student: int | None = None,
 ) -> str:
     """The name of one study.
 

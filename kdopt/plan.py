@@ -346,9 +346,7 @@ class Outcome:
         for key in ("validation", "test", "validation_before", "test_before"):
             scores = values.get(key)
             if scores is not None:
-                values[key] = Scores(
-                    scores["accuracy"], tuple(scores["per_class"]), scores["loss"]
-                )
+                values[key] = Scores(scores["accuracy"], tuple(scores["per_class"]), scores["loss"])
         return cls(**values)
 
 

@@ -306,7 +306,7 @@ def _campaign(table: CampaignTable) -> Campaign:
 
 
 def _setting_lines(table: BaseModel, prefix: str, unused: set[str]) -> Iterator[SettingLine]:
-    """Every setting of the file, its value, and whether the file, the paper or a default said so."""
+    """Every setting, its value, and whether the file, the paper or a default said so."""
     for key, field in type(table).model_fields.items():
         value = getattr(table, key)
         if isinstance(value, PartitionTables):

@@ -80,7 +80,8 @@ class Progress:
         done, total = self.counts()
         new = done - sum(self._at_start.values())
         failed = sum(s.failed for s in self._stages)
-        text = f"{self._campaign}: {done:,} of {total:,} trials done, {new:,} of them now, in {duration(seconds)}"
+        text = f"{self._campaign}: {done:,} of {total:,} trials done, {new:,} of them now, "
+        text += f"in {duration(seconds)}"
         return text + (f"; {failed:,} failed, see 'kdopt status'" if failed else "")
 
     def _read(self) -> None:

@@ -80,7 +80,12 @@ def write_heat_maps(
     figure.update_layout(
         title=f"{campaign}: images per participant and class",
         height=120 + 330 * len(tables),
-        coloraxis={"colorscale": "Cividis", "cmin": 0, "cmax": top, "colorbar": {"title": "Images"}},
+        coloraxis={
+            "colorscale": "Cividis",
+            "cmin": 0,
+            "cmax": top,
+            "colorbar": {"title": "Images"},
+        },
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import socket
 from pathlib import Path
 
@@ -47,10 +46,9 @@ def short(worker: str) -> str:
 def _machine() -> str:
     """Changes with every boot and with every process-number namespace (containers share hosts)."""
     parts = [socket.gethostname()]
-    for path in ("/proc/sys/kernel/random/boot_id",):
-        parts.append(Path(path).read_text().strip() if Path(path).exists() else "")
-    if Path("/proc/self/ns/pid").exists():
-        parts.append(os.readlink("/proc/self/ns/pid"))
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    if boot.exists() and namespace.is_symlink():
+        parts += [boot.read_text().strip(), str(namespace.readlink())]
     else:
         parts.append(str(psutil.boot_time()))
     return hashlib.sha256("|".join(parts).encode()).hexdigest()[:16]

@@ -44,12 +44,14 @@ def print_text(status: Status) -> None:
     ]
     widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
     for line in (header, *lines):
-        first, *rest = (f"{c:>{w}}" for c, w in zip(line, widths, strict=True))
+        rest = (f"{c:>{w}}" for c, w in zip(line[1:], widths[1:], strict=True))
         print(f"  {line[0]:<{widths[0]}}", *rest, sep="  ")
     for running in status.running:
         again = f", attempt {running.attempt}" if running.attempt > 1 else ""
         late = ", lease lapsed" if running.lease_left_s < 0 else ""
-        print(f"  running: {running.study} #{running.number} on {short(running.worker)}{again}{late}")
+        print(
+            f"  running: {running.study} #{running.number} on {short(running.worker)}{again}{late}"
+        )
     for failure in status.failures[:SHOWN_FAILURES]:
         print(f"  failed: {failure.study} #{failure.number}: {failure.reason.splitlines()[0]}")
     hidden = len(status.failures) - SHOWN_FAILURES

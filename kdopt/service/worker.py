@@ -297,7 +297,9 @@ class _StopSignal:
 
 
 def _describe(stage: StageName, claim: Claim, outcome: Outcome) -> str:
-    cell = ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in claim.cell.items())
+    cell = ", ".join(
+        f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in claim.cell.items()
+    )
     if outcome.validation_gain is None:
         result = f"validation accuracy {100 * outcome.validation.accuracy:.1f} %"
     else:

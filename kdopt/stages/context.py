@@ -117,7 +117,9 @@ class Context:
         assert teacher.checkpoint is not None
 
         def compute() -> Tensor:
-            return predict(self.load_model(teacher), self.share(partition, participant), self.engine)
+            return predict(
+                self.load_model(teacher), self.share(partition, participant), self.engine
+            )
 
         return self._logits.get((teacher.checkpoint, partition, participant), compute)
 
@@ -147,7 +149,7 @@ class Context:
         before: Outcome | None,
         checkpoint: str | None = None,
     ) -> Outcome:
-        """The record of a finished trial; its value is the gain over ``before``, if there is one."""
+        """The record of a finished trial; its value is the gain over ``before``, if given."""
         common = {
             "validation": result.validation,
             "test": result.test,

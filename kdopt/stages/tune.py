@@ -86,9 +86,7 @@ def run(context: Context, plan: StudyPlan, cell: Cell, inputs: Inputs) -> Outcom
     images = context.share(plan.partition, plan.student)
     teacher_logits = context.teacher_logits(inputs[plan.teacher], plan.partition, plan.student)
     # The cell and the teacher stay out of the seed: all cells of a student see the same batches.
-    seed = seed_for(
-        campaign.seed, plan.partition, "distill", plan.student, int(cell["replicate"])
-    )
+    seed = seed_for(campaign.seed, plan.partition, "distill", plan.student, int(cell["replicate"]))
     with seeded(seed, engine.device) as generator:
         model = context.load_model(inputs[plan.student])
         fitted = fit(

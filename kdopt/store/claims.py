@@ -71,7 +71,7 @@ def claim(store: Store, study_id: int, worker: str, lease_s: float) -> Claim | N
                OR NOT EXISTS (SELECT 1 FROM trials r
                               WHERE r.study_id = :study AND r.state = 'RUNNING'))
         RETURNING trial_id, number
-        """  # noqa: S608  (constants only)
+        """
     )
     lease = sa.text(
         f"""
@@ -80,7 +80,7 @@ def claim(store: Store, study_id: int, worker: str, lease_s: float) -> Claim | N
         ON CONFLICT (trial_id) DO UPDATE SET
             worker = excluded.worker, attempt = kdopt_lease.attempt + 1, expires = excluded.expires
         RETURNING attempt
-        """  # noqa: S608
+        """
     )
 
     def attempt() -> Claim | None:
@@ -125,7 +125,7 @@ def choose(store: Store, claim: Claim, cell: Cell, params: Mapping[str, Param]) 
 def beat(store: Store, claim: Claim, lease_s: float) -> bool:
     """Prolong the lease; ``False`` when it is no longer this worker's."""
     sql = sa.text(
-        f"UPDATE kdopt_lease SET expires = {store.now} + :lease "  # noqa: S608
+        f"UPDATE kdopt_lease SET expires = {store.now} + :lease "
         "WHERE trial_id = :trial AND worker = :worker AND attempt = :attempt"
     )
 
@@ -213,7 +213,7 @@ def reap(store: Store, is_dead: Callable[[str], bool], max_attempts: int = MAX_A
         SELECT l.trial_id, l.worker, l.attempt, l.expires < {store.now} AS late
         FROM kdopt_lease l JOIN trials t ON t.trial_id = l.trial_id
         WHERE t.state = 'RUNNING'
-        """  # noqa: S608
+        """
     )
 
     def find() -> list[tuple[int, str, int]]:
@@ -275,7 +275,7 @@ def _end(store: Store, connection: Connection, claim: Claim, state: str) -> bool
 
 def _set_state(store: Store, connection: Connection, trial_id: int, state: str) -> bool:
     sql = sa.text(
-        f"UPDATE trials SET state = '{state}', datetime_complete = {store.utc} "  # noqa: S608
+        f"UPDATE trials SET state = '{state}', datetime_complete = {store.utc} "
         "WHERE trial_id = :trial AND state = 'RUNNING'"
     )
     return connection.execute(sql, {"trial": trial_id}).rowcount == 1
@@ -319,7 +319,7 @@ def _attributes(connection: Connection, trial_id: int, values: Mapping[str, Any]
 def _insert(connection: Connection, table: str, rows: list[dict[str, Any]]) -> None:
     columns = ", ".join(rows[0])
     values = ", ".join(f":{c}" for c in rows[0])
-    connection.execute(sa.text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), rows)  # noqa: S608
+    connection.execute(sa.text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), rows)
 
 
 def _transaction(store: Store, write: Callable[[Connection], T]) -> T:

@@ -9,7 +9,6 @@ the version of its schema is checked before anything else.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import random
@@ -105,9 +104,9 @@ class Store:
         On SQLite it starts with BEGIN IMMEDIATE: a transaction that reads first and writes later
         would fail at once when another writer came between, without waiting.
         """
-        with self.engine.connect().execution_options(kdopt_write=True) as connection:
-            with connection.begin():
-                yield connection
+        connection = self.engine.connect().execution_options(kdopt_write=True)
+        with connection, connection.begin():
+            yield connection
 
     def retry(self, call: Callable[[], T]) -> T:
         """Run a database call, again and again while the database is busy or restarting.
@@ -182,7 +181,9 @@ def parse_location(location: str) -> URL:
             "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
         ) from error
     if backend not in ("sqlite", "postgresql"):
-        raise StoreError(f"store {_label(url)}: '{backend}' is not supported; use sqlite or postgresql")
+        raise StoreError(
+            f"store {_label(url)}: '{backend}' is not supported; use sqlite or postgresql"
+        )
     return url
 
 
@@ -206,10 +207,14 @@ def _check_sqlite_file(url: URL, create: bool) -> None:
         with path.open("rb") as file:
             head = file.read(16)
         if head and head != b"SQLite format 3\x00":
-            raise StoreError(f"store {path}: this file is not a kdopt store (not SQLite); give another --store")
+            raise StoreError(
+                f"store {path}: this file is not a kdopt store (not SQLite); give another --store"
+            )
         return
     if not create:
-        raise StoreError(f"store {path}: there is none; run 'kdopt plan SPEC' or 'kdopt run SPEC' first")
+        raise StoreError(
+            f"store {path}: there is none; run 'kdopt plan SPEC' or 'kdopt run SPEC' first"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -266,7 +271,9 @@ def _create_tables(store: Store) -> None:
     storage.engine.dispose()
     METADATA.create_all(store.engine)
     with store.write() as connection:
-        connection.execute(sa.text("CREATE INDEX IF NOT EXISTS kd_state ON trials (state, study_id)"))
+        connection.execute(
+            sa.text("CREATE INDEX IF NOT EXISTS kd_state ON trials (state, study_id)")
+        )
         connection.execute(sa.insert(META).values(key="schema", value=KDOPT_SCHEMA))
 
 
@@ -298,7 +305,7 @@ def _check_versions(store: Store) -> None:
 
 
 def _scalar(connection: Connection, sql: str) -> str | None:
-    table = sql.split(" FROM ")[1].split()[0]
+    table = sql.split(" FROM ")[1].split(maxsplit=1)[0]
     if not sa.inspect(connection).has_table(table):
         return None
     value = connection.execute(sa.text(sql)).scalar()
@@ -322,7 +329,9 @@ _FINAL = (
 
 def _passes(error: sa.exc.DBAPIError) -> bool:
     """Whether waiting can help: locks and lost connections do pass, the rest does not."""
-    if not isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.InternalError):
+    if not isinstance(
+        error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.InternalError
+    ):
         return bool(error.connection_invalidated)
     return not any(text in str(error.orig).lower() for text in _FINAL)
 
@@ -331,7 +340,7 @@ def _explain(url: URL, error: sa.exc.DBAPIError) -> str:
     reason = " ".join(str(error.orig).split())
     fix = "check that the database runs and that this user may write it"
     if "disk is full" in reason or "disk i/o error" in reason.lower():
-        fix = f"{os.strerror(errno.ENOSPC)}: free space and run the same command again; nothing recorded is lost"
+        fix = "free space and run the same command again; nothing recorded is lost"
     elif "readonly" in reason or "unable to open" in reason:
         fix = "change the permissions or give another --store"
     elif "not a database" in reason or "malformed" in reason:

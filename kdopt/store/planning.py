@@ -132,7 +132,7 @@ def _check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
 
 def _study_ids(connection: Connection, tables: _Tables) -> dict[str, int]:
     rows = connection.execute(sa.select(tables.studies.c.study_name, tables.studies.c.study_id))
-    return {name: study_id for name, study_id in rows}
+    return {row.study_name: row.study_id for row in rows}
 
 
 def _insert_study_rows(

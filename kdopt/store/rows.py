@@ -149,7 +149,7 @@ def read_trials(store: Store, campaign: str, studies: Sequence[int] = ()) -> lis
         LEFT JOIN trial_user_attributes m ON m.trial_id = t.trial_id AND m.key = 'kd:metrics'
         LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = 'kd:error'
         WHERE s.study_name LIKE :prefix {one} ORDER BY t.trial_id
-        """  # noqa: S608  (a constant clause)
+        """
     )
     params_sql = sa.text(
         f"""
@@ -157,7 +157,7 @@ def read_trials(store: Store, campaign: str, studies: Sequence[int] = ()) -> lis
         FROM trial_params p JOIN trials t ON t.trial_id = p.trial_id
         JOIN studies s ON s.study_id = t.study_id
         WHERE s.study_name LIKE :prefix {one} ORDER BY p.param_id
-        """  # noqa: S608
+        """
     )
     values: dict[str, Any] = {"prefix": _prefix(campaign)}
     if one:
@@ -188,7 +188,7 @@ def read_running(store: Store, campaign: str) -> list[Running]:
         FROM trials t JOIN studies s ON s.study_id = t.study_id
         LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
         WHERE t.state = 'RUNNING' AND s.study_name LIKE :prefix ORDER BY t.trial_id
-        """  # noqa: S608
+        """
     )
 
     def read() -> list[Running]:
@@ -238,7 +238,7 @@ def finished_since(store: Store, campaign: str, seconds: float) -> int:
         f"""
         SELECT count(*) FROM trials t JOIN studies s ON s.study_id = t.study_id
         WHERE t.state = 'COMPLETE' AND s.study_name LIKE :prefix AND t.datetime_complete >= {since}
-        """  # noqa: S608
+        """
     )
 
     def read() -> int:

@@ -77,9 +77,7 @@ def _sequential(campaign: Campaign, done: Sequence[TrialRow]) -> Cell:
     return {"temperature": temperature, "alpha": best, "replicate": 0}
 
 
-def _sampled(
-    campaign: Campaign, plan: StudyPlan, number: int, done: Sequence[TrialRow]
-) -> Cell:
+def _sampled(campaign: Campaign, plan: StudyPlan, number: int, done: Sequence[TrialRow]) -> Cell:
     import optuna
 
     # The replicate is not searched: a point's replicates are one trial each in the history.

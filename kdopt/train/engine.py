@@ -79,7 +79,9 @@ def make_engine(
         reason = str(error).splitlines()[0]
         raise KdoptError(f"device '{name}': {reason}; use cpu, cuda or cuda:N") from error
     torch.set_num_threads(threads)
-    resolved: Precision = ("bf16" if _native_bf16(chosen) else "fp32") if precision == "auto" else precision
+    resolved: Precision = (
+        ("bf16" if _native_bf16(chosen) else "fp32") if precision == "auto" else precision
+    )
     return Engine(chosen, resolved)
 
 
@@ -88,7 +90,8 @@ def _native_bf16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
         # AVX512-BF16 is what oneDNN's fast bfloat16 kernels need at least.
-        return bool(torch.cpu._is_avx512_bf16_supported())  # type: ignore[attr-defined]
+        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        return bool(supported and supported())
     return False
 
 

@@ -116,7 +116,7 @@ def batches(order: Tensor, batch_size: int) -> list[Tensor]:
 
     A last batch of one image would have no variance for batch norm, so it joins the batch before.
     """
-    parts = list(order.split(batch_size))
+    parts = list(torch.split(order, batch_size))
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts

@@ -41,7 +41,7 @@ def test_somebody_elses_database_is_refused_and_left_alone(tmp_path, create):
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE customers (name TEXT)")
     connection.close()
-    with pytest.raises(StoreError, match="other tables|not a kdopt store"):
+    with pytest.raises(StoreError, match=r"other tables|not a kdopt store"):
         open_store(str(path), create=create)
     with sqlite3.connect(path) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master").fetchall()
@@ -54,7 +54,7 @@ def test_a_damaged_store_is_a_clear_error(store_path):
     content = bytearray(store_path.read_bytes())
     content[100:4096] = b"\xff" * 3996
     store_path.write_bytes(bytes(content))
-    with pytest.raises(StoreError, match="malformed|not a database|not a \\(whole\\)"):
+    with pytest.raises(StoreError, match=r"not a \(whole\) SQLite database"):
         open_store(str(store_path))
 
 

@@ -35,7 +35,9 @@ def test_planned_cells_are_what_optuna_reads(store, store_path, campaign):
     study = optuna.load_study(
         study_name="tiny/uniform/tune/t00-s01", storage=f"sqlite:///{store_path}"
     )
-    cells = [(t.number, t.state.name, t.params["temperature"], t.params["alpha"]) for t in study.trials]
+    cells = [
+        (t.number, t.state.name, t.params["temperature"], t.params["alpha"]) for t in study.trials
+    ]
     assert cells == [
         (0, "WAITING", 1.0, 0.5),
         (1, "WAITING", 1.0, 0.9),

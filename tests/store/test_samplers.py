@@ -40,8 +40,14 @@ def run_study(campaign, gain=surface):
         value = gain(cell)
         history.append(
             TrialRow(
-                plan.name, "uniform", "tune", 0, 1, number,
-                "FAIL" if value is None else "COMPLETE", dict(cell),
+                plan.name,
+                "uniform",
+                "tune",
+                0,
+                1,
+                number,
+                "FAIL" if value is None else "COMPLETE",
+                dict(cell),
                 None if value is None else make_outcome(value),
             )
         )
@@ -77,7 +83,10 @@ def test_sequential_goes_on_from_vanilla_when_every_alpha_failed_and_breaks_ties
 def test_every_point_gets_its_replicates(sampler):
     cells = run_study(campaign_with(sampler, replicates=2))
     points = [(c["temperature"], c["alpha"]) for c in cells]
-    counts = {p: sorted(c["replicate"] for c in cells if (c["temperature"], c["alpha"]) == p) for p in points}
+    counts = {
+        p: sorted(c["replicate"] for c in cells if (c["temperature"], c["alpha"]) == p)
+        for p in points
+    }
     assert set(map(tuple, counts.values())) == {(0, 1)}
     assert len(cells) == 2 * (6 if sampler == "sequential" else 8)
 

@@ -25,10 +25,10 @@ def test_scores_by_hand():
 @given(st.data(), st.integers(2, 6), st.integers(1, 8))
 def test_gain_is_learning_minus_forgetting_on_a_balanced_set(data, n_classes, per_class):
     labels = torch.arange(n_classes).repeat_interleave(per_class)
-    guess = st.lists(
-        st.integers(0, n_classes - 1), min_size=len(labels), max_size=len(labels)
+    guess = st.lists(st.integers(0, n_classes - 1), min_size=len(labels), max_size=len(labels))
+    before, after = (
+        score(logits_for(data.draw(guess), n_classes), labels, n_classes) for _ in "ab"
     )
-    before, after = (score(logits_for(data.draw(guess), n_classes), labels, n_classes) for _ in "ab")
     change = learning_and_forgetting(after, before)
     assert change.learning >= 0
     assert change.forgetting >= 0

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from kdopt.errors import SpecError
+from kdopt.names import fingerprint
+from kdopt.plan import Campaign
+from kdopt.spec import load_spec, parse_spec
+from kdopt.stages.registry import all_studies
+
+MINIMAL = 'name = "m"\n[data]\nname = "cifar10"\n'
+STUDIES = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
+
+
+def problems(text):
+    with pytest.raises(SpecError) as caught:
+        parse_spec(text)
+    return caught.value.problems
+
+
+def test_the_defaults_are_the_papers_protocol():
+    campaign = parse_spec(MINIMAL).campaign
+    assert campaign.participants == 10
+    assert len(campaign.partitions) == 5
+    plans = all_studies(campaign)
+    tune = [p for p in plans if p.stage == "tune"]
+    assert len(tune) == 450
+    assert sum(p.n_trials for p in tune) == 24_750
+    assert campaign.model == "resnet18"
+    assert (campaign.pretrain.epochs, campaign.pretrain.patience) == (100, 10)
+    assert campaign.select_on == "validation"
+
+
+def test_every_setting_says_where_its_value_comes_from():
+    lines = {line.key: line for line in parse_spec(MINIMAL + "train_size = 500\n").settings}
+    assert lines["data.train_size"].source == "spec"
+    assert lines["data.train_size"].value == "500"
+    assert lines["participants"].source.startswith("paper")
+    assert "ProxyFL" in lines["distill.learning_rate"].source
+    assert lines["pretrain.learning_rate"].source.startswith("default")
+    assert all(line.source for line in lines.values())
+
+
+def test_all_problems_are_reported_together_each_with_key_value_rule_and_fix():
+    found = problems(
+        """
+        name = "no spaces please"
+        seeed = 1
+        participants = "four"
+        [data]
+        name = "digitz"
+        [tune]
+        alphas = [0.5, 1.5]
+        temperatures = [0, 1]
+        sampler = "grid"
+        budget = 5
+        """
+    )
+    text = "\n".join(found)
+    assert len(found) == 7
+    assert "tune.alphas[1] = 1.5: input should be less than or equal to 1; change it" in text
+    assert "tune.temperatures[0] = 0.0: input should be greater than 0" in text
+    assert "seeed: unknown key; did you mean 'seed'?" in text
+    assert "participants = 'four': input should be a valid integer" in text
+    assert "data.name = 'digitz': input should be 'digits'" in text
+    assert "tune.budget = 5: sampler 'grid' decides its own number of trials" in text
+    assert "name = 'no spaces please'" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "data: missing; add it as a table"),
+        ("x =", "not valid TOML"),
+        ('name = "a"\ndata = 3', "data = 3: must be a table"),
+        (MINIMAL + "root = 1", "data.root = 1"),
+        (MINIMAL + "[tune]\ntemperatures = []", "tune.temperatures"),
+        (MINIMAL + "[tune]\nalphas = [0.5, 0.5]", "each value may be listed once only"),
+        (MINIMAL + "[tune]\ntemperatures = [inf]", "finite"),
+        (MINIMAL + "[tune]\ntemperatures = [nan]", "tune.temperatures[0]"),
+        (MINIMAL + "[pretrain]\nbatch_size = 1", "greater than or equal to 2"),
+        (MINIMAL + "[pretrain]\nbatch_size = 32.5", "valid integer"),
+        (MINIMAL + "[partition.uniform]\nconcentration = 1", "unknown key"),
+        (MINIMAL + "[partition.dirichlet]\nconcentration = 1", "unknown key"),
+        ('partitions = ["uniform", "uniform"]\n' + MINIMAL, "listed once only"),
+        ('partitions = ["iid"]\n' + MINIMAL, "partitions[0] = 'iid'"),
+        ("participants = true\n" + MINIMAL, "participants = True"),
+        ('select_on = "train"\n' + MINIMAL, "'validation' or 'test'"),
+        ('name = "../up"\n[data]\nname = "digits"', "name = '../up'"),
+    ],
+)
+def test_bad_values_are_named(text, expected):
+    assert any(expected in p for p in problems(text))
+
+
+def test_a_file_that_cannot_be_read_is_a_clear_error(tmp_path):
+    with pytest.raises(SpecError, match="cannot be read: No such file"):
+        load_spec(tmp_path / "none.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SpecError, match="cannot be read"):
+        load_spec(tmp_path / "binary.toml")
+
+
+def test_partition_settings_reach_their_partition():
+    campaign = parse_spec(
+        MINIMAL
+        + "[pretrain]\nbatch_size = 16\n"
+        + "[partition.quantity_skew]\nconcentration = 2\n"
+        + "[partition.label_dirichlet]\nconcentration = [1, 2, 3]\nmin_size = 5\n"
+    ).campaign
+    assert campaign.partition("quantity_skew").concentration == (2.0,)
+    assert campaign.partition("quantity_skew").min_size == 16
+    assert campaign.partition("label_dirichlet").concentration == (1.0, 2.0, 3.0)
+    assert campaign.partition("label_dirichlet").min_size == 5
+
+
+def test_a_campaign_survives_json():
+    campaign = parse_spec(MINIMAL).campaign
+    assert Campaign.from_json(json.loads(json.dumps(asdict(campaign)))) == campaign
+
+
+def test_the_fingerprint_holds_what_decides_results_and_nothing_else():
+    campaign = parse_spec(MINIMAL).campaign
+    same = dataclasses.replace(
+        campaign,
+        name="other",
+        replicates=3,
+        partitions=campaign.partitions[:2],
+        data=dataclasses.replace(campaign.data, root="/elsewhere", download=True),
+        tune=dataclasses.replace(campaign.tune, temperatures=(1.0,), sampler="tpe", budget=99),
+    )
+    first, second = fingerprint(campaign), fingerprint(same)
+    assert all(first[key] == second[key] for key in first.keys() & second.keys())
+    for change in (
+        {"seed": 1},
+        {"precision": "bf16"},
+        {"select_on": "test"},
+        {"data": dataclasses.replace(campaign.data, train_size=100)},
+        {"tune": dataclasses.replace(campaign.tune, t2_scale=False)},
+    ):
+        assert fingerprint(dataclasses.replace(campaign, **change)) != first
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_the_shipped_studies_are_valid(path):
+    assert load_spec(path).campaign.name == path.stem
+    assert STUDIES
+
+
+def test_the_quickstart_is_24_studies_of_55_cells():
+    campaign = next(load_spec(p).campaign for p in STUDIES if p.stem == "quickstart")
+    tune = [p for p in all_studies(campaign) if p.stage == "tune"]
+    assert len(tune) == 24
+    assert sum(p.n_trials for p in tune) == 1_320
