@@ -152,8 +152,8 @@ class Campaign:
     tune: TuneSettings
 
     def partition(self, name: str) -> PartitionSettings:
-        """The settings of the partition of that name."""
-        return next(p for p in self.partitions if p.name == name)
+        """The settings of the partition of that name; ``KeyError`` if it is not one of ours."""
+        return {p.name: p for p in self.partitions}[name]
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Campaign:

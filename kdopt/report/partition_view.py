@@ -24,17 +24,20 @@ def print_counts(tables: Mapping[str, NDArray[np.int64]], class_names: Sequence[
         class_names: In class order.
     """
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=10_000)  # a file or a pipe has no width to wrap at
     for name, counts in tables.items():
         table = Table(title=name, title_justify="left", box=None, pad_edge=False)
-        table.add_column("participant", justify="right")
-        for label in class_names:
-            table.add_column(label, justify="right")
-        table.add_column("images", justify="right", style="bold")
+        table.add_column("class / participant", no_wrap=True)
+        for participant in range(len(counts)):
+            table.add_column(f"{participant} ", justify="right", no_wrap=True)
+        table.add_column("all", justify="right", style="bold", no_wrap=True)
         top = max(1, int(counts.max()))
-        for participant, row in enumerate(counts):
-            cells = [Text(f"{n} {_shade(int(n) / top) * 2}") for n in row]
-            table.add_row(str(participant), *cells, str(int(row.sum())))
-        table.add_row("all", *(str(int(n)) for n in counts.sum(axis=0)), str(int(counts.sum())))
+        for label, row in zip(class_names, counts.T, strict=True):
+            cells = [Text(f"{n}{_shade(int(n) / top)}") for n in row]
+            table.add_row(label, *cells, str(int(row.sum())))
+        sizes = [f"{int(n)} " for n in counts.sum(axis=1)]
+        table.add_row("all", *sizes, str(int(counts.sum())), style="bold")
         console.print(table)
         console.print()
 
