@@ -127,7 +127,8 @@ def run(
     progress = Progress(opened, campaign)
     try:
         with progress:
-            group.run(progress.update)
+            if progress.left():
+                group.run(progress.update)
     except KeyboardInterrupt:
         done, total = progress.counts()
         print(

@@ -74,6 +74,10 @@ class Progress:
         """Finished and planned trials, as last read."""
         return sum(s.complete + s.failed for s in self._stages), sum(s.trials for s in self._stages)
 
+    def left(self) -> int:
+        """Trials that are still to do, as last read."""
+        return sum(s.waiting + s.running for s in self._stages)
+
     def summary(self) -> str:
         """One line about the whole run."""
         seconds = time.monotonic() - self._started

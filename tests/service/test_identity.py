@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from kdopt.service.identity import is_dead, short, worker_name
+
+SHOW = "from kdopt.service.identity import worker_name; print(worker_name(), flush=True); input()"
+
+
+def test_a_live_worker_is_not_dead_and_a_killed_one_is():
+    process = subprocess.Popen(
+        [sys.executable, "-c", SHOW], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    name = process.stdout.readline().strip()
+    assert not is_dead(name)
+    process.kill()
+    process.communicate()
+    assert is_dead(name)
+
+
+def test_a_process_number_that_is_used_again_does_not_revive_a_worker():
+    host, pid, started, machine = worker_name().split("/")
+    assert not is_dead(worker_name())
+    assert is_dead(f"{host}/{pid}/{float(started) - 100}/{machine}")
+
+
+def test_workers_of_other_machines_are_never_declared_dead():
+    host, _, started, _ = worker_name().split("/")
+    assert not is_dead(f"{host}/999999/{started}/elsewhere")
+    for odd in ("", "me", "a/b/c/d", worker_name() + "/x"):
+        assert not is_dead(odd)
+
+
+def test_people_read_host_and_process():
+    assert short("node7/123/4.5/abc") == "node7:123"
