@@ -109,6 +109,11 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
         "distill": values["distill"],
         "tune.t2_scale": values["tune"]["t2_scale"],
     }
+    parts |= {
+        "transfer": values["transfer"],
+        "compare.self_teacher_weight": values["compare"]["self_teacher_weight"],
+        "compare.dml_weight": values["compare"]["dml_weight"],
+    }
     parts |= {f"partition.{p['name']}": p for p in values["partitions"]}
     return {key: _digest(value) for key, value in parts.items()}
 

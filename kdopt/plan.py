@@ -15,7 +15,11 @@ ParamValue = float | int | str
 Cell = Mapping[str, ParamValue]
 """The parameters of one trial, for example ``{"temperature": 2.0, "alpha": 0.5, ...}``."""
 
-StageName = Literal["pretrain", "tune"]
+StageName = Literal["pretrain", "tune", "compare"]
+MethodName = Literal["vanilla", "dml", "dp_kd"]
+TransferName = Literal[
+    "student", "public_unlabeled_small", "public_unlabeled_large", "public_labeled"
+]
 SelectOn = Literal["validation", "test"]
 Sampler = Literal["grid", "sequential", "tpe", "random", "gp"]
 
@@ -119,6 +123,60 @@ class TuneSettings:
     t2_scale: bool
 
 
+METHODS: tuple[MethodName, ...] = ("vanilla", "dml", "dp_kd")
+TRANSFER_SETS: tuple[TransferName, ...] = (
+    "student",
+    "public_unlabeled_small",
+    "public_unlabeled_large",
+    "public_labeled",
+)
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """Public transfer sets, taken out of the training images before these are shared out.
+
+    They are nested: each is the first so many of one random order, so the small and the large set
+    differ in size only, and the labeled one from the small one in its labels only.
+
+    Attributes:
+        public_unlabeled_small: Images, 0 for none.
+        public_unlabeled_large: Images, 0 for none.
+        public_labeled: Images, 0 for none.
+    """
+
+    public_unlabeled_small: int = 0
+    public_unlabeled_large: int = 0
+    public_labeled: int = 0
+
+    @property
+    def n_public(self) -> int:
+        """Images that no participant gets."""
+        return max(self.public_unlabeled_small, self.public_unlabeled_large, self.public_labeled)
+
+    def size(self, transfer_set: TransferName) -> int:
+        """Images of a public set."""
+        return int(getattr(self, transfer_set))
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """Which methods are compared on which transfer sets, and their own settings.
+
+    Attributes:
+        methods: Methods with fixed settings.
+        transfer_sets: Where each is tried.
+        self_teacher_weight: Share of the untouched student as a second teacher on public sets,
+            in [0, 1).
+        dml_weight: Weight of the KL term in mutual learning, in [0, 1]; ``None`` for a plain sum.
+    """
+
+    methods: tuple[MethodName, ...] = METHODS
+    transfer_sets: tuple[TransferName, ...] = TRANSFER_SETS
+    self_teacher_weight: float = 0.5
+    dml_weight: float | None = None
+
+
 @dataclass(frozen=True)
 class Campaign:
     """A whole experiment: everything that decides what its trials compute.
@@ -136,6 +194,9 @@ class Campaign:
         pretrain: Budget of each participant's own training.
         distill: Budget of each distillation trial.
         tune: The search of each pair.
+        stages: What is done after pre-training: ``tune``, ``compare`` or both.
+        transfer: Public transfer sets; all empty where nothing uses them.
+        compare: Methods and transfer sets of the ``compare`` stage.
     """
 
     name: str
@@ -150,6 +211,9 @@ class Campaign:
     pretrain: TrainSettings
     distill: TrainSettings
     tune: TuneSettings
+    stages: tuple[StageName, ...] = ("tune",)
+    transfer: TransferSettings = TransferSettings()
+    compare: CompareSettings = CompareSettings()
 
     def partition(self, name: str) -> PartitionSettings:
         """The settings of the partition of that name; ``KeyError`` if it is not one of ours."""
@@ -170,6 +234,12 @@ class Campaign:
         for key in ("temperatures", "alphas"):
             tune[key] = tuple(tune[key])
         values["tune"] = TuneSettings(**tune)
+        values["stages"] = tuple(values["stages"])
+        values["transfer"] = TransferSettings(**values["transfer"])
+        compare = dict(values["compare"])
+        for key in ("methods", "transfer_sets"):
+            compare[key] = tuple(compare[key])
+        values["compare"] = CompareSettings(**compare)
         return cls(**values)
 
     @property

@@ -28,11 +28,17 @@ from pydantic.fields import FieldInfo
 from kdopt.errors import SpecError
 from kdopt.names import CAMPAIGN_NAME
 from kdopt.plan import (
+    METHODS,
+    TRANSFER_SETS,
     Campaign,
+    CompareSettings,
     DataSettings,
+    MethodName,
     PartitionSettings,
     SettingLine,
     TrainSettings,
+    TransferName,
+    TransferSettings,
     TuneSettings,
 )
 
@@ -46,7 +52,7 @@ class Source(NamedTuple):
     text: str
 
 
-def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
+def _distinct(values: tuple[object, ...]) -> tuple[object, ...]:
     if len(set(values)) != len(values):
         raise ValueError("each value may be listed once only")
     return values
@@ -65,6 +71,9 @@ Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Temperature = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 Alpha = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Concentrations = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+PublicSize = Annotated[int, Field(ge=0), Source("paper, section IV; 0 without compare")]
 
 
 class _Table(BaseModel):
@@ -141,6 +150,37 @@ class TuneTable(_Table):
         return value
 
 
+class TransferTable(_Table):
+    """``[transfer]``: public transfer sets, taken out before the partitions."""
+
+    public_unlabeled_small: PublicSize = 500
+    public_unlabeled_large: PublicSize = 5000
+    public_labeled: PublicSize = 500
+
+
+class CompareTable(_Table):
+    """``[compare]``: methods with fixed settings, and where they are tried."""
+
+    methods: Annotated[
+        tuple[MethodName, ...],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+        Source("paper, section IV"),
+    ] = METHODS
+    transfer_sets: Annotated[
+        tuple[TransferName, ...],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+        Source("paper, section IV"),
+    ] = TRANSFER_SETS
+    self_teacher_weight: Annotated[
+        float, Field(ge=0, lt=1), Source("default: equal shares (lost)")
+    ] = 0.5
+    dml_weight: Annotated[Alpha | None, Source("default: plain sum, Zhang et al. 2018 (lost)")] = (
+        None
+    )
+
+
 class _PartitionTable(_Table):
     min_size: Annotated[
         Annotated[int, Field(ge=2)] | None, Source("default: the pre-training batch size")
@@ -209,7 +249,15 @@ class CampaignTable(_Table):
         AfterValidator(_distinct),
         Source("paper, section III"),
     ] = ("uniform", "quantity_skew", "specialized", "label_chunks", "label_dirichlet")
+    stages: Annotated[
+        tuple[Literal["tune", "compare"], ...],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+        Source("paper, section IV"),
+    ] = ("tune", "compare")
     data: DataTable
+    transfer: TransferTable = TransferTable()
+    compare: CompareTable = CompareTable()
     pretrain: PretrainTable = PretrainTable()
     distill: DistillTable = DistillTable()
     tune: TuneTable = TuneTable()
@@ -289,7 +337,13 @@ def _campaign(table: CampaignTable) -> Campaign:
         partitions.append(PartitionSettings(name=name, **values))
     tune = table.tune.model_dump()
     tune["budget"] = tune["budget"] or 20
+    compares = "compare" in table.stages
     return Campaign(
+        stages=table.stages,
+        transfer=TransferSettings(**table.transfer.model_dump())
+        if compares
+        else TransferSettings(),
+        compare=CompareSettings(**table.compare.model_dump()),
         name=table.name,
         seed=table.seed,
         participants=table.participants,

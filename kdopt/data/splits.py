@@ -25,20 +25,22 @@ class Splits:
     Attributes:
         train: One sorted int64 array per participant.
         validation: Sorted int64, common to all participants.
+        public: int64 in random order, common to all partitions; a public transfer set is the
+            first so many of it.
     """
 
     train: tuple[NDArray[np.int64], ...]
     validation: NDArray[np.int64]
+    public: NDArray[np.int64]
 
 
 def make_splits(
     campaign: Campaign, partition: str, train_labels: NDArray[np.int64], n_classes: int
 ) -> Splits:
-    """Hold out validation, then share the rest out.
+    """Hold out validation and the public transfer sets, then share the rest out.
 
-    Validation depends on the campaign seed only, so it is the same images in every partition and
-    their results can be compared. What later stages take for everybody (public transfer sets) is
-    to come out of ``rest`` before it is shared out.
+    Validation and public sets depend on the campaign seed only, so they are the same images in
+    every partition and their results can be compared.
 
     Args:
         campaign: Its seed, ``data.validation_fraction``, participants and partitions.
@@ -59,15 +61,17 @@ def make_splits(
     _check_labels(train_labels, n_classes)
     validation = _hold_out(campaign, train_labels)
     rest = np.setdiff1d(np.arange(len(train_labels)), validation)
+    public = _take_public(campaign, rest)
+    rest = np.setdiff1d(rest, public)
     rng = np.random.default_rng(seed_for(campaign.seed, "partition", partition))
     parts = share_out(train_labels[rest], campaign.participants, settings, rng)
-    return Splits(tuple(rest[part] for part in parts), validation)
+    return Splits(tuple(rest[part] for part in parts), validation, public)
 
 
 def to_arrays(splits: Splits) -> dict[str, NDArray[np.int64]]:
-    """Splits as named arrays, to save: ``train.00``, ``train.01``, ..., ``validation``."""
+    """Splits as named arrays, to save: ``train.00``, ..., ``validation``, ``public``."""
     train = {f"train.{i:02d}": indices for i, indices in enumerate(splits.train)}
-    return {**train, "validation": splits.validation}
+    return {**train, "validation": splits.validation, "public": splits.public}
 
 
 def from_arrays(arrays: Mapping[str, NDArray[np.int64]]) -> Splits:
@@ -77,11 +81,12 @@ def from_arrays(arrays: Mapping[str, NDArray[np.int64]]) -> Splits:
         ArtifactError: A name is unknown or missing, or an array is not of whole numbers.
     """
     numbers = sorted(int(m[1]) for key in arrays if (m := _TRAIN_KEY.match(key)))
-    expected = {f"train.{i:02d}" for i in range(max(1, len(numbers)))} | {"validation"}
+    expected = {f"train.{i:02d}" for i in range(max(1, len(numbers)))}
+    expected |= {"validation", "public"}
     if odd := sorted(expected ^ arrays.keys()):
         raise ArtifactError(
             f"splits: array {odd[0]!r} is {'missing' if odd[0] in expected else 'unknown'}; "
-            "expected train.00, train.01, ... and validation. Make the splits again"
+            "expected train.00, train.01, ..., validation and public. Make the splits again"
         )
     for key, array in arrays.items():
         if array.dtype != np.int64 or array.ndim != 1:
@@ -89,7 +94,8 @@ def from_arrays(arrays: Mapping[str, NDArray[np.int64]]) -> Splits:
                 f"splits: {key} is {array.dtype} {array.shape}, expected int64 (n,); make the "
                 "splits again"
             )
-    return Splits(tuple(arrays[f"train.{i:02d}"] for i in numbers), arrays["validation"])
+    train = tuple(arrays[f"train.{i:02d}"] for i in numbers)
+    return Splits(train, arrays["validation"], arrays["public"])
 
 
 def counts(
@@ -110,6 +116,18 @@ def _hold_out(campaign: Campaign, labels: NDArray[np.int64]) -> NDArray[np.int64
         )
     rng = np.random.default_rng(seed_for(campaign.seed, "validation"))
     return stratified(labels, size, rng)
+
+
+def _take_public(campaign: Campaign, rest: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Random images of the original set (paper, section IV), in the order they were drawn."""
+    size = campaign.transfer.n_public
+    if size >= len(rest):
+        raise PartitionError(
+            f"transfer sets of {size} images leave none of the {len(rest)} training images to "
+            "share out; make [transfer] smaller or the data larger"
+        )
+    rng = np.random.default_rng(seed_for(campaign.seed, "public"))
+    return rng.permutation(rest)[:size]
 
 
 def _check_labels(labels: NDArray[np.int64], n_classes: int) -> None:

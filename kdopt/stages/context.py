@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from kdopt.data.datasets import Dataset
 from kdopt.data.splits import Splits, from_arrays
 from kdopt.errors import ArtifactError
-from kdopt.plan import CampaignRecord, Outcome, Scores
+from kdopt.plan import CampaignRecord, Outcome, Scores, TransferName
 from kdopt.train.engine import Engine, Images
 from kdopt.train.fit import Fit, predict
 from kdopt.train.metrics import accuracy_gain, learning_and_forgetting, score
@@ -78,8 +78,9 @@ class Context:
         self._train = self._images(dataset.train_images, dataset.train_labels)
         self.test = self._images(dataset.test_images, dataset.test_labels)
         self._splits: dict[str, Splits] = {}
+        self._public: dict[TransferName, Images] = {}
         self._weights = _Lru[str, dict[str, Tensor]](CACHED_MODELS)
-        self._logits = _Lru[tuple[str, str, int], Tensor](CACHED_LOGITS)
+        self._logits = _Lru[tuple[str, str, int, TransferName], Tensor](CACHED_LOGITS)
         self._shares = _Lru[tuple[str, int], Images](CACHED_SHARES)
 
     def splits(self, partition: str) -> Splits:
@@ -102,6 +103,16 @@ class Context:
             lambda: self._train.take(self._index(self.splits(partition).train[participant])),
         )
 
+    def transfer_set(self, partition: str, student: int, name: TransferName) -> Images:
+        """The images on which a student is distilled: its own, or a public set."""
+        if name == "student":
+            return self.share(partition, student)
+        if name not in self._public:
+            some = self.campaign.partitions[0].name
+            positions = self.splits(some).public[: self.campaign.transfer.size(name)]
+            self._public[name] = self._train.take(self._index(positions))
+        return self._public[name]
+
     def new_model(self) -> nn.Module:
         """A model with random weights, from torch's global generator."""
         model = make_model(self.campaign.model, self._dataset.shape, self._dataset.n_classes)
@@ -112,16 +123,24 @@ class Context:
         self._workbench.load_state_dict(self._state(pretrained))
         return self._workbench
 
-    def teacher_logits(self, teacher: Outcome, partition: str, participant: int) -> Tensor:
-        """A teacher's logits on one participant's images, float32, (n, classes); computed once."""
-        assert teacher.checkpoint is not None
+    def load_peer(self, pretrained: Outcome) -> nn.Module:
+        """The same in a second object, for methods that train both models."""
+        self._second_workbench.load_state_dict(self._state(pretrained))
+        return self._second_workbench
+
+    def logits(
+        self, model: Outcome, partition: str, student: int, transfer_set: TransferName = "student"
+    ) -> Tensor:
+        """A pre-trained model's logits on a transfer set, float32, (n, classes); computed once."""
+        assert model.checkpoint is not None
 
         def compute() -> Tensor:
-            return predict(
-                self.load_model(teacher), self.share(partition, participant), self.engine
-            )
+            images = self.transfer_set(partition, student, transfer_set)
+            return predict(self.load_model(model), images, self.engine)
 
-        return self._logits.get((teacher.checkpoint, partition, participant), compute)
+        # A public set is the same for every student of every partition.
+        place = (partition, student) if transfer_set == "student" else ("", 0)
+        return self._logits.get((model.checkpoint, *place, transfer_set), compute)
 
     def keep(self, model: nn.Module) -> str:
         """Save a model's weights and return their sha256."""
@@ -133,13 +152,22 @@ class Context:
         logits = predict(model, self.validation, self.engine)
         return float((logits.argmax(dim=1) == self.validation.labels).double().mean())
 
-    def evaluate(self, model: nn.Module, fitted: Fit) -> Evaluation:
-        """Score the last and the best weights of a training; the model is left with the best."""
-        last = self._score(model)
+    def evaluate(
+        self, model: nn.Module, fitted: Fit, judged: nn.Module | None = None
+    ) -> Evaluation:
+        """Score the last and the best weights of a training; the model is left with the best.
+
+        Args:
+            model: What was trained.
+            fitted: How its training went.
+            judged: The part of it whose scores count; the whole by default.
+        """
+        judged = judged or model
+        last = self._score(judged)
         best = last
         if fitted.best_state is not None:
             model.load_state_dict(fitted.best_state)
-            best = self._score(model)
+            best = self._score(judged)
         return Evaluation(fitted, *best, last[0].accuracy, last[1].accuracy)
 
     def outcome(
@@ -181,6 +209,10 @@ class Context:
 
     @functools.cached_property
     def _workbench(self) -> nn.Module:
+        return self.new_model()
+
+    @functools.cached_property
+    def _second_workbench(self) -> nn.Module:
         return self.new_model()
 
     def _score(self, model: nn.Module) -> tuple[Scores, Scores]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from kdopt.plan import Campaign, StageName, StudyPlan
-from kdopt.stages import pretrain, tune
+from kdopt.stages import compare, pretrain, tune
 from kdopt.stages.base import Stage
 
 STAGES: dict[StageName, Stage] = {
     "pretrain": Stage(pretrain.studies, pretrain.run),
     "tune": Stage(tune.studies, tune.run),
+    "compare": Stage(compare.studies, compare.run),
 }
 
 

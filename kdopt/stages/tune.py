@@ -24,6 +24,8 @@ def studies(campaign: Campaign) -> list[StudyPlan]:
         {"temperature": t, "alpha": a, "replicate": r} for t, a in points for r in replicates
     )
     params = _params(campaign)
+    if "tune" not in campaign.stages:
+        return []
     return [
         StudyPlan(
             name=study_name(campaign.name, partition.name, "tune", teacher, student),
@@ -84,7 +86,7 @@ def run(context: Context, plan: StudyPlan, cell: Cell, inputs: Inputs) -> Outcom
     campaign, engine = context.campaign, context.engine
     temperature, alpha = float(cell["temperature"]), float(cell["alpha"])
     images = context.share(plan.partition, plan.student)
-    teacher_logits = context.teacher_logits(inputs[plan.teacher], plan.partition, plan.student)
+    teacher_logits = context.logits(inputs[plan.teacher], plan.partition, plan.student)
     # The cell and the teacher stay out of the seed: all cells of a student see the same batches.
     seed = seed_for(campaign.seed, plan.partition, "distill", plan.student, int(cell["replicate"]))
     with seeded(seed, engine.device) as generator:

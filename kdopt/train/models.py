@@ -38,6 +38,24 @@ def make_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
     return model
 
 
+class Both(nn.Module):
+    """Two models that see the same images and train at once.
+
+    Args:
+        student: The first.
+        peer: The second.
+    """
+
+    def __init__(self, student: nn.Module, peer: nn.Module) -> None:
+        super().__init__()
+        self.student = student
+        self.peer = peer
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits of both, (2, batch, classes)."""
+        return torch.stack([self.student(images), self.peer(images)])
+
+
 def known_models() -> list[str]:
     """Every name that :func:`make_model` takes."""
     import torchvision

@@ -9,7 +9,14 @@ from safetensors.numpy import load_file, save_file
 
 from kdopt.data.splits import Splits, counts, from_arrays, make_splits, to_arrays
 from kdopt.errors import ArtifactError, PartitionError
-from kdopt.plan import Campaign, DataSettings, PartitionSettings, TrainSettings, TuneSettings
+from kdopt.plan import (
+    Campaign,
+    DataSettings,
+    PartitionSettings,
+    TrainSettings,
+    TransferSettings,
+    TuneSettings,
+)
 
 BUDGET = TrainSettings(1, 0, 1e-3, 0.0, 32)
 CAMPAIGN = Campaign(
@@ -45,6 +52,28 @@ def test_nobody_trains_on_validation_and_nothing_is_lost() -> None:
     assert np.sort(together).tolist() == list(range(2000))
 
 
+def test_public_sets_are_nested_taken_first_and_the_same_in_every_partition() -> None:
+    sizes = TransferSettings(50, 300, 40)
+    public = replace(CAMPAIGN, transfer=sizes)
+    splits = [make_splits(public, n, LABELS, 10) for n in ("uniform", "label_dirichlet")]
+    assert (splits[0].public == splits[1].public).all()
+    assert len(splits[0].public) == 300
+    assert (np.diff(splits[0].public) < 0).any()  # random order, so that the first are a sample
+    together = np.concatenate([*splits[1].train, splits[1].validation, splits[1].public])
+    assert np.sort(together).tolist() == list(range(2000))
+    without = make_splits(CAMPAIGN, "uniform", LABELS, 10)
+    assert len(without.public) == 0
+    assert (without.validation == splits[0].validation).all()
+    grown = replace(CAMPAIGN, transfer=replace(sizes, public_labeled=299))
+    assert (make_splits(grown, "uniform", LABELS, 10).public == splits[0].public).all()
+
+
+def test_public_sets_that_leave_nothing_are_refused() -> None:
+    greedy = replace(CAMPAIGN, transfer=TransferSettings(0, 1800, 0))
+    with pytest.raises(PartitionError, match=r"1800 images leave none of the 1800"):
+        make_splits(greedy, "uniform", LABELS, 10)
+
+
 def test_the_campaign_seed_decides_everything() -> None:
     first, same, other = (
         make_splits(replace(CAMPAIGN, seed=seed), "uniform", LABELS, 10) for seed in (1, 1, 2)
@@ -70,30 +99,32 @@ def test_counts_are_images_by_participant_and_class() -> None:
 @pytest.mark.parametrize("participants", [4, 101])
 def test_splits_survive_saving(participants: int, tmp_path: Path) -> None:
     train = tuple(np.array([i, i + 200], np.int64) for i in range(participants))
-    splits = Splits(train, np.array([500], np.int64))
+    splits = Splits(train, np.array([500], np.int64), np.array([9, 7], np.int64))
     save_file(to_arrays(splits), tmp_path / "splits.safetensors")
     read = from_arrays(load_file(tmp_path / "splits.safetensors"))
     assert [p.tolist() for p in read.train] == [p.tolist() for p in train]
     assert read.validation.tolist() == [500]
+    assert read.public.tolist() == [9, 7]
     assert {"train.00", "train.03", "validation"} <= to_arrays(splits).keys()
+
+
+COMMON = {"validation": np.arange(2), "public": np.arange(2)}
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"train.00": np.arange(2)}, "'validation' is missing"),
-        ({"validation": np.arange(2)}, "'train.00' is missing"),
-        ({"train.01": np.arange(2), "validation": np.arange(2)}, "'train.00' is missing"),
-        (
-            {"train.00": np.arange(2), "public": np.arange(2), "validation": np.arange(2)},
-            "'public' is unknown",
-        ),
-        ({"train.00": np.zeros(2), "validation": np.arange(2)}, r"train.00 is float64 \(2,\)"),
+        ({"train.00": np.arange(2), **COMMON, "validation": None}, "'validation' is missing"),
+        ({"train.00": np.arange(2), **COMMON, "public": None}, "'public' is missing"),
+        (COMMON, "'train.00' is missing"),
+        ({"train.01": np.arange(2), **COMMON}, "'train.00' is missing"),
+        ({"train.00": np.arange(2), "other": np.arange(2), **COMMON}, "'other' is unknown"),
+        ({"train.00": np.zeros(2), **COMMON}, r"train.00 is float64 \(2,\)"),
     ],
 )
 def test_arrays_that_are_no_splits_are_refused(arrays: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(ArtifactError, match=message):
-        from_arrays(arrays)
+        from_arrays({key: array for key, array in arrays.items() if array is not None})
 
 
 def test_a_partition_that_the_campaign_has_not_is_named() -> None:

@@ -100,10 +100,10 @@ def test_a_saved_model_scores_what_its_outcome_says(dataset, folder, trained):
 
 def test_cached_logits_are_the_teachers_and_training_leaves_them_alone(dataset, folder, trained):
     context = new_context(CAMPAIGN, dataset, folder)
-    cached = context.teacher_logits(trained[0], PARTITION, 1)
+    cached = context.logits(trained[0], PARTITION, 1)
     before = cached.clone()
     distil(context, trained, 0, 1)
-    assert context.teacher_logits(trained[0], PARTITION, 1) is cached
+    assert context.logits(trained[0], PARTITION, 1) is cached
     assert torch.equal(cached, before)
     direct = predict(context.load_model(trained[0]), context.share(PARTITION, 1), ENGINE)
     assert torch.equal(cached, direct)

@@ -1,0 +1,37 @@
+"""Deep mutual learning: both models train, each on the labels and on the other (paper, Eq. 3)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+from kdopt.train.fit import LossFn
+from kdopt.train.losses import kl_divergence
+from kdopt.train.methods.base import Material, Method, MethodSettings
+
+
+def _loss(material: Material, settings: MethodSettings) -> LossFn:
+    """``CE_1 + KL(p_2 || p_1) + CE_2 + KL(p_1 || p_2)`` at temperature 1.
+
+    Each KL's target is detached, and both models step at once on the same batch, so the sum of
+    the two losses gives each model its own loss's gradient. ``dml_weight = w`` weighs
+    ``(1 - w) * CE + w * KL`` instead of the plain sum (Zhang et al. 2018). Without labels only
+    the two KL terms are left.
+    """
+    weight = settings.dml_weight
+    hard_weight, soft_weight = (1.0, 1.0) if weight is None else (1 - weight, weight)
+
+    def loss(index: Tensor, logits: Tensor) -> Tensor:
+        student, peer = logits[0], logits[1]
+        soft = kl_divergence(peer, student, 1.0) + kl_divergence(student, peer, 1.0)
+        if material.labels is None:
+            return soft
+        labels = material.labels[index]
+        hard = functional.cross_entropy(student.float(), labels)
+        hard = hard + functional.cross_entropy(peer.float(), labels)
+        return hard_weight * hard + soft_weight * soft
+
+    return loss
+
+
+DML = Method(_loss, trains_both=True)

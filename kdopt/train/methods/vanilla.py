@@ -1,0 +1,38 @@
+"""Vanilla distillation with fixed temperature and alpha (paper, Eq. 2)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+from kdopt.train.fit import LossFn
+from kdopt.train.losses import kl_divergence
+from kdopt.train.methods.base import Material, Method, MethodSettings
+
+
+def _loss(material: Material, settings: MethodSettings) -> LossFn:
+    """``(1 - alpha) * CE + alpha * T^2 * KL``.
+
+    On a public set the untouched student joins as a second teacher (self-teacher rule of section
+    III): the KL becomes ``(1 - w) * KL(teacher) + w * KL(initial student)``. Without labels alpha
+    is 1.
+    """
+    temperature = settings.vanilla_temperature
+    scale = temperature**2 if settings.t2_scale else 1.0
+    weight = settings.self_teacher_weight if material.public else 0.0
+    alpha = 1.0 if material.labels is None else settings.vanilla_alpha
+
+    def loss(index: Tensor, logits: Tensor) -> Tensor:
+        soft = kl_divergence(material.teacher[index], logits, temperature)
+        if weight:
+            own = kl_divergence(material.initial_student[index], logits, temperature)
+            soft = (1 - weight) * soft + weight * own
+        if material.labels is None:
+            return scale * soft
+        hard = functional.cross_entropy(logits.float(), material.labels[index])
+        return (1 - alpha) * hard + alpha * scale * soft
+
+    return loss
+
+
+VANILLA = Method(_loss)
