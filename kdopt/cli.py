@@ -105,6 +105,7 @@ def run(
     slots_per_gpu: Annotated[
         int, typer.Option("--slots-per-gpu", min=1, help="Workers that share a GPU.")
     ] = 1,
+    device: DeviceOption = None,
     out: OutOption = None,
 ) -> None:
     """Plan a campaign, run it on this machine, and write its report.
@@ -118,7 +119,7 @@ def run(
     campaign = loaded.campaign.name
     _print_planned(campaign, planned)
     group = LocalWorkers(
-        slots(workers, slots_per_gpu),
+        slots(workers, slots_per_gpu, device),
         opened.url.render_as_string(hide_password=False),
         folder.root,
         campaign,
@@ -138,6 +139,13 @@ def run(
         raise typer.Exit(130) from None
     print(progress.summary())
     _write_report(opened, campaign, out)
+    if progress.left() or progress.failed():
+        print(
+            f"{progress.failed():,} trials failed and {progress.left():,} cannot start because a "
+            "participant that they need was not pre-trained; 'kdopt status' has the reasons",
+            file=sys.stderr,
+        )
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -176,8 +184,8 @@ def worker(
     )
     if summary.blocked:
         print(
-            f"{len(summary.blocked)} studies cannot start, because trials that they need failed; "
-            "see 'kdopt status'",
+            f"{len(summary.blocked)} studies cannot start, because a participant that they need "
+            "was not pre-trained; 'kdopt status' has the reasons",
             file=sys.stderr,
         )
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, cast
 
 from kdopt.plan import Campaign, StageName
 
-CAMPAIGN_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+CAMPAIGN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 """What a campaign may be called: it becomes part of study names and of folder names."""
 
 _STUDY_NAME = re.compile(r"^([^/]+)/([^/]+)/([^/]+)(?:/t(\d+)-s(\d+))?$")
@@ -90,31 +90,23 @@ def seed_for(*parts: str | int) -> int:
 
 
 def fingerprint(campaign: Campaign) -> dict[str, str]:
-    """What the trials of a campaign mean, one hash per part, so that differences can be named.
+    """What the trials of a campaign mean, one hash per setting, so that differences can be named.
 
-    Two specs with the same fingerprint give the same outcome for the same cell. What only adds
-    work (partitions, temperatures, alphas, sampler, budget, replicates) and what only says where
-    files lie (root, download) is left out, so a campaign may grow within its store.
+    Two specs with the same fingerprint, images and splits give the same outcome for the same
+    cell. What only adds work is left out, and so is what decides images and splits: these are
+    compared by their content (see ``kdopt.store.growth``).
     """
     values = asdict(campaign)
-    data = {k: v for k, v in values["data"].items() if k not in ("root", "download")}
     parts = {
-        "seed": values["seed"],
-        "participants": values["participants"],
-        "precision": values["precision"],
-        "select_on": values["select_on"],
-        "model": values["model"],
-        "data": data,
-        "pretrain": values["pretrain"],
-        "distill": values["distill"],
-        "tune.t2_scale": values["tune"]["t2_scale"],
+        key: values[key]
+        for key in ("seed", "participants", "precision", "select_on", "model", "transfer")
     }
-    parts |= {
-        "transfer": values["transfer"],
-        "compare.self_teacher_weight": values["compare"]["self_teacher_weight"],
-        "compare.dml_weight": values["compare"]["dml_weight"],
-    }
-    parts |= {f"partition.{p['name']}": p for p in values["partitions"]}
+    parts |= {key: values[key] for key in ("pretrain", "distill")}
+    for table, keys in (
+        ("tune", ("sampler", "vanilla_temperature", "vanilla_alpha", "t2_scale")),
+        ("compare", ("self_teacher_weight", "dml_weight")),
+    ):
+        parts |= {f"{table}.{key}": values[table][key] for key in keys}
     return {key: _digest(value) for key, value in parts.items()}
 
 

@@ -105,8 +105,10 @@ class TuneSettings:
     """The search over temperature and alpha of one pair.
 
     Attributes:
-        temperatures: Grid values > 0; their ends bound the space of the other samplers.
-        alphas: Grid values in [0, 1]: the weight of the teacher's term.
+        temperatures: Grid values > 0. The other samplers search from the least to the greatest
+            of them (widened by 1 and by the vanilla temperature), on a logarithmic scale.
+        alphas: Grid values in [0, 1]: the weight of the teacher's term. The other samplers search
+            all of [0, 1].
         sampler: How cells are chosen.
         budget: Trials per pair for ``tpe``, ``random`` and ``gp``.
         vanilla_temperature: Temperature of untuned distillation, the baseline of every pair.
@@ -322,7 +324,7 @@ class StudyPlan:
         params: The parameters, by name.
         cells: Cells planned as they are, in order.
         open_trials: Trials whose cell is chosen when they are claimed (adaptive samplers).
-        needs: Names of the studies that must be complete before this one can start.
+        needs: Participants whose pre-training must be complete before this study can start.
     """
 
     name: str
@@ -335,7 +337,7 @@ class StudyPlan:
     teacher: int | None = None
     student: int | None = None
     open_trials: int = 0
-    needs: tuple[str, ...] = ()
+    needs: tuple[int, ...] = ()
 
     @property
     def n_trials(self) -> int:

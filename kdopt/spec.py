@@ -132,7 +132,8 @@ class TuneTable(_Table):
         Literal["grid", "sequential", "tpe", "random", "gp"], Source("paper, section III")
     ] = "grid"
     budget: Annotated[
-        Size | None, Source("default: 20 trials per pair for tpe, random and gp; unused otherwise")
+        Annotated[int, Field(ge=1, le=100_000)] | None,
+        Source("default: 20 trials per pair for tpe, random and gp; unused otherwise"),
     ] = None
     vanilla_temperature: Annotated[Temperature, Source(PROXYFL)] = 1.0
     vanilla_alpha: Annotated[Alpha, Source(PROXYFL)] = 0.5
@@ -237,7 +238,9 @@ class CampaignTable(_Table):
     name: Annotated[str, AfterValidator(_campaign_name)]
     seed: Annotated[int, Field(ge=0, lt=2**63), Source(KDOPT)] = 0
     participants: Annotated[int, Field(ge=2, le=1000), Source("paper, section III")] = 10
-    replicates: Annotated[Size, Source("default: 1 (the paper reports no repeats)")] = 1
+    replicates: Annotated[
+        int, Field(ge=1, le=1000), Source("default: 1 (the paper reports no repeats)")
+    ] = 1
     precision: Annotated[Literal["auto", "fp32", "bf16"], Source(KDOPT)] = "auto"
     select_on: Annotated[
         Literal["validation", "test"], Source("default: kdopt selects honestly (the paper: lost)")
@@ -293,14 +296,14 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
     """Check the text of a campaign file; see :func:`load_spec`."""
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # a TOMLDecodeError, or a number too long to convert
         raise SpecError(source, [f"is not valid TOML: {error}; mend that line"]) from error
     try:
         # Strict mode refuses lists for tuples and ints for floats, which TOML cannot say
         # otherwise; `_plain` makes exactly those two conversions.
         table = CampaignTable.model_validate(_plain(raw, CampaignTable))
     except ValidationError as error:
-        raise SpecError(source, sorted(map(_problem, error.errors()))) from error
+        raise SpecError(source, _problems(error)) from error
     return Spec(_campaign(table), tuple(_setting_lines(table, "", set())))
 
 
@@ -323,7 +326,12 @@ def _plain(value: Any, model: type[BaseModel]) -> Any:
 
 def _number(value: Any, field: FieldInfo | None) -> Any:
     wants_float = field is not None and "float" in str(field.annotation)
-    return float(value) if wants_float and type(value) is int else value
+    if wants_float and type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf")  # which the rules of the field refuse by name
+    return value
 
 
 def _campaign(table: CampaignTable) -> Campaign:
@@ -383,6 +391,15 @@ def _show(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(_show(v) for v in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _problems(error: ValidationError) -> list[str]:
+    """One line per problem; a list that is short only because of its bad items is none."""
+    errors = error.errors()
+    with_bad_items = {e["loc"][:-1] for e in errors if isinstance(e["loc"][-1], int)}
+    return sorted(
+        _problem(e) for e in errors if e["type"] != "too_short" or e["loc"] not in with_bad_items
+    )
 
 
 _RULES = {"model_type": "must be a table", "tuple_type": "must be a list"}

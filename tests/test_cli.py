@@ -24,6 +24,7 @@ name = "tiny"
 participants = 2
 model = "mlp"
 partitions = ["uniform"]
+stages = ["tune"]
 [data]
 name = "digits"
 validation_fraction = 0.2

@@ -83,6 +83,11 @@ def test_all_problems_are_reported_together_each_with_key_value_rule_and_fix():
         (MINIMAL + "[tune]\nalphas = [0.5, 0.5]", "each value may be listed once only"),
         (MINIMAL + "[tune]\ntemperatures = [inf]", "finite"),
         (MINIMAL + "[tune]\ntemperatures = [nan]", "tune.temperatures[0]"),
+        (MINIMAL + f"[tune]\ntemperatures = [{10**400}]", "tune.temperatures[0]"),
+        (MINIMAL + f"[tune]\nbudget = {'9' * 5000}", "not valid TOML"),
+        (MINIMAL + '[tune]\nsampler = "tpe"\nbudget = 200000000', "tune.budget"),
+        (MINIMAL + "[tune]\nalphas = [2024-01-01]", "tune.alphas[0]"),
+        ('name = "a\\n"\n[data]\nname = "digits"', "name = 'a\\n'"),
         (MINIMAL + "[pretrain]\nbatch_size = 1", "greater than or equal to 2"),
         (MINIMAL + "[pretrain]\nbatch_size = 32.5", "valid integer"),
         (MINIMAL + "[partition.uniform]\nconcentration = 1", "unknown key"),
@@ -96,6 +101,10 @@ def test_all_problems_are_reported_together_each_with_key_value_rule_and_fix():
 )
 def test_bad_values_are_named(text, expected):
     assert any(expected in p for p in problems(text))
+
+
+def test_a_bad_item_is_one_problem_not_two():
+    assert len(problems(MINIMAL + "[tune]\ntemperatures = [0]")) == 1
 
 
 def test_a_file_that_cannot_be_read_is_a_clear_error(tmp_path):
@@ -132,7 +141,7 @@ def test_the_fingerprint_holds_what_decides_results_and_nothing_else():
         replicates=3,
         partitions=campaign.partitions[:2],
         data=dataclasses.replace(campaign.data, root="/elsewhere", download=True),
-        tune=dataclasses.replace(campaign.tune, temperatures=(1.0,), sampler="tpe", budget=99),
+        tune=dataclasses.replace(campaign.tune, temperatures=(1.0,), budget=99),
     )
     first, second = fingerprint(campaign), fingerprint(same)
     assert all(first[key] == second[key] for key in first.keys() & second.keys())
@@ -140,7 +149,7 @@ def test_the_fingerprint_holds_what_decides_results_and_nothing_else():
         {"seed": 1},
         {"precision": "bf16"},
         {"select_on": "test"},
-        {"data": dataclasses.replace(campaign.data, train_size=100)},
+        {"transfer": dataclasses.replace(campaign.transfer, public_labeled=9)},
         {"tune": dataclasses.replace(campaign.tune, t2_scale=False)},
     ):
         assert fingerprint(dataclasses.replace(campaign, **change)) != first

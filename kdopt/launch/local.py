@@ -35,21 +35,22 @@ class Slot:
     environment: dict[str, str]
 
 
-def slots(workers: int | None, per_gpu: int = 1) -> list[Slot]:
+def slots(workers: int | None, per_gpu: int = 1, device: str | None = None) -> list[Slot]:
     """One slot per core that this process may use, or ``per_gpu`` slots per GPU.
 
     Args:
         workers: Number of slots; ``None`` for as many as the machine has.
         per_gpu: Workers that share a GPU.
+        device: Where all of them run; ``None`` takes the GPUs if there are any.
     """
-    gpus = _gpus()
+    gpus = _gpus() if device is None else []
     if gpus:
         # Round robin, so that fewer workers than slots still use every GPU.
         everywhere = [
             Slot("cuda", {"CUDA_VISIBLE_DEVICES": gpu}) for _ in range(per_gpu) for gpu in gpus
         ]
     else:
-        everywhere = [Slot("cpu", {}) for _ in range(_cores())]
+        everywhere = [Slot(device or "cpu", {}) for _ in range(_cores())]
     count = workers or len(everywhere)
     return [everywhere[i % len(everywhere)] for i in range(count)]
 
@@ -80,6 +81,7 @@ class LocalWorkers:
         self._log_dir = log_dir
         self._restarts_left = RESTARTS_PER_WORKER * len(places)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._log_begins: dict[int, int] = {}
 
     def run(self, on_tick: Callable[[], None], tick_s: float = 1.0) -> None:
         """Work until every worker has finished.
@@ -116,6 +118,7 @@ class LocalWorkers:
         place = self._places[index]
         command = [sys.executable, "-m", "kdopt", "worker", "--campaign", self._campaign]
         with self._open_log(index) as log:
+            self._log_begins[index] = log.tell()
             self._processes[index] = subprocess.Popen(
                 [*command, "--device", place.device],
                 env={**self._environment, **place.environment},
@@ -157,7 +160,8 @@ class LocalWorkers:
 
     def _last_words(self, index: int, code: int) -> str:
         """What a worker said when it gave up: the lines after its last 'kdopt: error:'."""
-        text = self._log(index).read_text(errors="replace")
+        # Earlier runs wrote to the same file.
+        text = self._log(index).read_bytes()[self._log_begins[index] :].decode(errors="replace")
         marker = "kdopt: error: "
         if code == 2 and marker in text:
             return text.rpartition(marker)[2].strip()
@@ -195,11 +199,14 @@ def _gpus() -> list[str]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
-    listed = subprocess.run(
-        [tool, "--query-gpu=index", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=20,
-    )
+    try:
+        listed = subprocess.run(
+            [tool, "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
     return listed.stdout.split() if listed.returncode == 0 else []

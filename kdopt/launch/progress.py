@@ -78,15 +78,18 @@ class Progress:
         """Trials that are still to do, as last read."""
         return sum(s.waiting + s.running for s in self._stages)
 
+    def failed(self) -> int:
+        """Trials that failed, as last read."""
+        return sum(s.failed for s in self._stages)
+
     def summary(self) -> str:
         """One line about the whole run."""
         seconds = time.monotonic() - self._started
         done, total = self.counts()
         new = done - sum(self._at_start.values())
-        failed = sum(s.failed for s in self._stages)
         text = f"{self._campaign}: {done:,} of {total:,} trials done, {new:,} of them now, "
         text += f"in {duration(seconds)}"
-        return text + (f"; {failed:,} failed, see 'kdopt status'" if failed else "")
+        return text
 
     def _read(self) -> None:
         self._stages = count_stages(rows.read_states(self._store, self._campaign))

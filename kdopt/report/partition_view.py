@@ -14,6 +14,7 @@ from rich.text import Text
 from kdopt.errors import KdoptError
 
 SHADES = " ░▒▓█"
+ASCII_SHADES = " .:+#"
 
 
 def print_counts(tables: Mapping[str, NDArray[np.int64]], class_names: Sequence[str]) -> None:
@@ -26,6 +27,7 @@ def print_counts(tables: Mapping[str, NDArray[np.int64]], class_names: Sequence[
     console = Console()
     if not console.is_terminal:
         console = Console(width=10_000)  # a file or a pipe has no width to wrap at
+    shades = SHADES if _can_show(console.encoding, SHADES) else ASCII_SHADES
     for name, counts in tables.items():
         table = Table(title=name, title_justify="left", box=None, pad_edge=False)
         table.add_column("class / participant", no_wrap=True)
@@ -34,7 +36,7 @@ def print_counts(tables: Mapping[str, NDArray[np.int64]], class_names: Sequence[
         table.add_column("all", justify="right", style="bold", no_wrap=True)
         top = max(1, int(counts.max()))
         for label, row in zip(class_names, counts.T, strict=True):
-            cells = [Text(f"{n}{_shade(int(n) / top)}") for n in row]
+            cells = [Text(f"{n}{_shade(int(n) / top, shades)}") for n in row]
             table.add_row(label, *cells, str(int(row.sum())))
         sizes = [f"{int(n)} " for n in counts.sum(axis=1)]
         table.add_row("all", *sizes, str(int(counts.sum())), style="bold")
@@ -42,8 +44,16 @@ def print_counts(tables: Mapping[str, NDArray[np.int64]], class_names: Sequence[
         console.print()
 
 
-def _shade(share: float) -> str:
-    return SHADES[0] if share == 0 else SHADES[min(4, 1 + int(share * 4))]
+def _can_show(encoding: str, text: str) -> bool:
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _shade(share: float, shades: str) -> str:
+    return shades[0] if share == 0 else shades[min(4, 1 + int(share * 4))]
 
 
 def write_heat_maps(

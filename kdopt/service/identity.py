@@ -1,6 +1,6 @@
 """Who a worker is, and whether a worker of this machine is gone.
 
-A lease names its worker as ``host/pid/started/machine``. Another process of the same machine can
+A lease names its worker as ``host/pid/start/machine``. Another process of the same machine can
 then tell at once that a killed worker is dead, without waiting for its lease to lapse.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import socket
 from pathlib import Path
 
@@ -16,9 +17,8 @@ import psutil
 
 def worker_name() -> str:
     """The name of this process as a worker."""
-    process = psutil.Process()
     host = socket.gethostname().replace("/", "_")[:80]
-    return f"{host}/{process.pid}/{process.create_time():.2f}/{_machine()}"
+    return f"{host}/{os.getpid()}/{_started(os.getpid())}/{_machine()}"
 
 
 def is_dead(worker: str) -> bool:
@@ -27,10 +27,11 @@ def is_dead(worker: str) -> bool:
     if len(parts) != 4 or parts[3] != _machine():
         return False
     try:
-        process = psutil.Process(int(parts[1]))
-        # A process number is used again; its start time tells the two apart.
-        same = abs(process.create_time() - float(parts[2])) < 1.0
-        return not same or process.status() == psutil.STATUS_ZOMBIE
+        number = int(parts[1])
+        # A process number is used again; its start tells the two apart.
+        return _started(number) != parts[2] or (
+            psutil.Process(number).status() == psutil.STATUS_ZOMBIE
+        )
     except psutil.NoSuchProcess:
         return True
     except (psutil.AccessDenied, ValueError):
@@ -40,6 +41,22 @@ def is_dead(worker: str) -> bool:
 def short(worker: str) -> str:
     """A worker's name as people read it: host and process number."""
     return ":".join(worker.split("/")[:2])
+
+
+def _started(number: int) -> str:
+    """When a process began, in a form that no setting of the clock changes.
+
+    Linux counts clock ticks since boot (proc(5), field 22 of ``stat``); psutil's start time is
+    that plus the present idea of when the machine booted, which moves with the clock.
+    """
+    stat = Path(f"/proc/{number}/stat")
+    if not Path("/proc/self/stat").exists():
+        return f"{psutil.Process(number).create_time():.0f}"
+    try:
+        # The program's name may hold spaces and brackets; it ends at the last bracket.
+        return stat.read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise psutil.NoSuchProcess(number) from error
 
 
 @functools.cache

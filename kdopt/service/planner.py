@@ -42,7 +42,7 @@ def plan_campaign(
     """
     kept = {name: artifacts.put(content) for name, content in splits.items()}
     record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept)
-    return write_plan(store, record, all_studies(spec.campaign))
+    return write_plan(store, record, all_studies)
 
 
 def load_dataset(campaign: Campaign) -> Dataset:

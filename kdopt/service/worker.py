@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from kdopt.errors import ArtifactError, DataError, KdoptError, LeaseLostError, StoreError
-from kdopt.plan import Outcome, StageName, StudyPlan
+from kdopt.plan import CampaignRecord, Outcome, StageName, StudyPlan
 from kdopt.service.identity import is_dead, worker_name
 from kdopt.service.planner import load_dataset
 from kdopt.service.worker_env import PARENT_VARIABLE
@@ -92,19 +92,19 @@ class _Worker:
         beat_s: float,
         lease_s: float,
     ) -> None:
-        self.store = store
+        self.store, self.artifacts, self.engine = store, artifacts, engine
         self.name = worker_name()
         self.campaign = campaign
         self.beat_s, self.lease_s = beat_s, lease_s
-        record = rows.read_record(store, campaign)
-        dataset = load_dataset(record.campaign)
-        if dataset.sha256() != record.data_sha256:
+        self.record = rows.read_record(store, campaign)
+        self.dataset = load_dataset(self.record.campaign)
+        if self.dataset.sha256() != self.record.data_sha256:
             raise DataError(
-                f"data set '{record.campaign.data.name}': these images are not those that the "
-                "campaign was planned with (their sha256 differs); bring the same files here"
+                f"data set '{self.record.campaign.data.name}': these images are not those that "
+                "the campaign was planned with (their sha256 differs); bring the same files here"
             )
-        self.context = Context(record, dataset, artifacts, engine)
-        self.plans = {plan.name: plan for plan in all_studies(record.campaign)}
+        self._adopt(self.record)
+        self.planned = 0
         self.pretrained: dict[str, dict[int, Outcome]] = {}
         self.summary = Summary()
         self.last: StudyPlan | None = None
@@ -116,10 +116,12 @@ class _Worker:
             while not self.stop.asked and not _orphaned():
                 self._reap_when_due()
                 states = rows.read_states(self.store, self.campaign)
-                claim = self._claim(states)
+                self._follow_growth(states)
+                ready = self._ready(states)
+                claim = self._claim(ready)
                 if claim is not None:
                     self._run_claim(*claim)
-                elif any(s.running for s in states) or self._ready(states):
+                elif ready or any(s.running for s in states):
                     # Only now may a trial become free: one that runs elsewhere may be lost.
                     self.next_reap = min(self.next_reap, time.monotonic() + 5 * IDLE_S)
                     self.stop.wait(IDLE_S * random.uniform(0.5, 1.5))  # noqa: S311
@@ -129,6 +131,20 @@ class _Worker:
         self.summary.stopped = self.stop.asked
         return self.summary
 
+    def _adopt(self, record: CampaignRecord) -> None:
+        self.record = record
+        self.context = Context(record, self.dataset, self.artifacts, self.engine)
+        self.plans = {plan.name: plan for plan in all_studies(record.campaign)}
+
+    def _follow_growth(self, states: list[StudyState]) -> None:
+        """Read the record again when trials were added: new studies, or a larger search space."""
+        planned = sum(s.total for s in states)
+        if planned != self.planned:
+            self.planned = planned
+            record = rows.read_record(self.store, self.campaign)
+            if record != self.record:
+                self._adopt(record)
+
     def _reap_when_due(self) -> None:
         if time.monotonic() >= self.next_reap:
             self.next_reap = time.monotonic() + REAP_S
@@ -137,15 +153,26 @@ class _Worker:
                 logger.info("took back %d trial(s) of lost workers", lost)
 
     def _ready(self, states: list[StudyState]) -> list[StudyState]:
-        """The studies with waiting trials whose needs are complete."""
-        complete = {s.text for s in states if s.complete == s.total}
+        """The studies with waiting trials whose participants are pre-trained."""
+        self._read_pretrained(states)
         return [
             s
             for s in states
-            if s.waiting and s.text in self.plans and set(self.plans[s.text].needs) <= complete
+            if s.waiting
+            and s.text in self.plans
+            and self.pretrained.get(s.name.partition, {}).keys() >= set(self.plans[s.text].needs)
         ]
 
-    def _claim(self, states: list[StudyState]) -> tuple[StudyPlan, Claim] | None:
+    def _read_pretrained(self, states: list[StudyState]) -> None:
+        """Keep the outcomes of pre-training at hand; they never change, so only news is read."""
+        for state in states:
+            known = self.pretrained.setdefault(state.name.partition, {})
+            if state.name.stage == "pretrain" and state.complete > len(known):
+                for row in rows.read_trials(self.store, self.campaign, [state.study_id]):
+                    if row.outcome is not None:
+                        known[int(row.cell["participant"])] = row.outcome
+
+    def _claim(self, ready: list[StudyState]) -> tuple[StudyPlan, Claim] | None:
         """Take a trial, from the study whose images and logits are at hand if possible."""
         last = self.last
 
@@ -160,7 +187,7 @@ class _Worker:
                 random.random(),  # noqa: S311  (spreads the workers; has no part in any result)
             )
 
-        for state in sorted(self._ready(states), key=order):
+        for state in sorted(ready, key=order):
             claim = claims.claim(self.store, state.study_id, self.name, self.lease_s)
             if claim is not None:
                 self.last = self.plans[state.text]
@@ -173,27 +200,35 @@ class _Worker:
         try:
             with _Heartbeat(self.store, claim, self.beat_s, self.lease_s):
                 claim = self._fill(plan, claim)
-                with self.stop.interrupting():
-                    outcome = STAGES[plan.stage].run(
-                        self.context, plan, claim.cell, self._inputs(plan)
-                    )
-            claims.finish(self.store, claim, outcome)
-            self.summary.complete += 1
-            logger.info("%s: %s", label, _describe(plan.stage, claim, outcome))
+                result = self._compute(plan, claim)
+            if isinstance(result, Outcome):
+                claims.finish(self.store, claim, result)
+                self.summary.complete += 1
+                logger.info("%s: %s", label, _describe(plan.stage, claim, result))
+            else:
+                claims.fail(self.store, claim, result)
+                self.summary.failed += 1
+                logger.error("%s: failed: %s", label, result.splitlines()[0])
         except LeaseLostError as error:
             self.summary.lost += 1
             logger.warning("%s: result dropped: %s", label, error)
         except Stopped:
             claims.release(self.store, claim)
             logger.info("%s: given back", label)
-        except (StoreError, ArtifactError, DataError):
+        except BaseException:
             claims.release(self.store, claim)
             raise
+
+    def _compute(self, plan: StudyPlan, claim: Claim) -> Outcome | str:
+        """The outcome of a trial, or the reason why it has none."""
+        inputs = self.pretrained.get(plan.partition, {})
+        try:
+            with self.stop.interrupting():
+                return STAGES[plan.stage].run(self.context, plan, claim.cell, inputs)
+        except (StoreError, ArtifactError, DataError):
+            raise
         except Exception as error:
-            reason = _reason(error)
-            claims.fail(self.store, claim, reason)
-            self.summary.failed += 1
-            logger.error("%s: failed: %s", label, reason.splitlines()[0])
+            return _reason(error)
 
     def _fill(self, plan: StudyPlan, claim: Claim) -> Claim:
         if claim.cell:
@@ -201,20 +236,6 @@ class _Worker:
         history = rows.read_trials(self.store, self.campaign, [claim.study_id])
         cell = next_cell(self.context.campaign, plan, claim.number, history)
         return claims.choose(self.store, claim, cell, plan.params)
-
-    def _inputs(self, plan: StudyPlan) -> dict[int, Outcome]:
-        """The pre-training outcomes of the partition; read once, as they never change."""
-        if not plan.needs:
-            return {}
-        if plan.partition not in self.pretrained:
-            self.pretrained[plan.partition] = {
-                int(row.cell["participant"]): row.outcome
-                for row in rows.read_trials(self.store, self.campaign)
-                if row.stage == "pretrain"
-                and row.partition == plan.partition
-                and row.outcome is not None
-            }
-        return self.pretrained[plan.partition]
 
 
 def _orphaned() -> bool:

@@ -56,7 +56,7 @@ def studies(campaign: Campaign) -> list[StudyPlan]:
             cells=cells,
             teacher=teacher,
             student=student,
-            needs=(study_name(campaign.name, partition.name, "pretrain"),),
+            needs=(teacher, student),
         )
         for partition in campaign.partitions
         for teacher, student in campaign.pairs

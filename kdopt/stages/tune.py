@@ -38,7 +38,7 @@ def studies(campaign: Campaign) -> list[StudyPlan]:
             teacher=teacher,
             student=student,
             open_trials=n_open * campaign.replicates,
-            needs=(study_name(campaign.name, partition.name, "pretrain"),),
+            needs=(teacher, student),
         )
         for partition in campaign.partitions
         for teacher, student in campaign.pairs
@@ -61,7 +61,13 @@ def planned_points(tune: TuneSettings) -> tuple[list[tuple[float, float]], int]:
         n_open = sum(t != SEQUENTIAL_TEMPERATURE for t in tune.temperatures)
     else:
         points, n_open = [vanilla], tune.budget - 1
-    return (points if vanilla in points else [vanilla, *points]), n_open
+    if vanilla not in points:
+        points = [vanilla, *points]
+    if tune.sampler == "sequential":
+        # Vanilla may lie on the line that is searched; no cell is run twice.
+        grid = {(t, a) for t in tune.temperatures for a in tune.alphas}
+        n_open = min(n_open, len(grid - set(points)))
+    return points, n_open
 
 
 def _params(campaign: Campaign) -> dict[str, Param]:

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import random
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -149,16 +150,15 @@ def open_store(location: str, create: bool = False) -> Store:
         _check_sqlite_file(url, create)
     try:
         store = Store(url, _engine(url))
-        tables = set(sa.inspect(store.engine).get_table_names())
-        if create and "kdopt_meta" not in tables and _may_create(url, tables):
-            _create_tables(store)
+        if create:
+            _create(store)
         _check_versions(store)
     except sa.exc.DBAPIError as error:
         raise StoreError(_explain(url, error)) from error
-    except ModuleNotFoundError as error:
+    except (ModuleNotFoundError, sa.exc.NoSuchModuleError) as error:
         raise StoreError(
-            f"store {_label(url)}: the driver '{error.name}' is not installed; "
-            "install it, for Postgres with: pip install 'kdopt[postgres]'"
+            f"store {_label(url)}: no driver for '{url.drivername}' is installed; "
+            "for Postgres: pip install 'kdopt[postgres]' and postgresql+psycopg://..."
         ) from error
     return store
 
@@ -170,27 +170,39 @@ def parse_location(location: str) -> URL:
         StoreError: The URL is malformed or of a database that kdopt does not support.
     """
     if "://" not in location:
-        return URL.create("sqlite", database=str(Path(location).expanduser()))
+        if re.match(r"(postgres\w*|sqlite)\b[^/]*:", location) or not location.strip():
+            # Not shown: what was meant as a URL may hold a password.
+            raise StoreError(_URL_FIX)
+        try:
+            return URL.create("sqlite", database=str(Path(location).expanduser()))
+        except RuntimeError as error:
+            raise StoreError(f"store {location}: {error}; write the whole path") from error
     try:
         url = make_url(location)
         backend = url.get_backend_name()
     except (sa.exc.ArgumentError, ValueError) as error:
         # The text of a URL that cannot be parsed cannot be masked either, so it is not shown.
-        raise StoreError(
-            "the store's URL cannot be read; write sqlite:///PATH or "
-            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
-        ) from error
+        raise StoreError(_URL_FIX) from error
     if backend not in ("sqlite", "postgresql"):
         raise StoreError(
             f"store {_label(url)}: '{backend}' is not supported; use sqlite or postgresql"
         )
+    if backend == "sqlite" and url.database in (None, "", ":memory:"):
+        raise StoreError("a store in memory is gone with its process; give --store a file")
     return url
+
+
+_URL_FIX = (
+    "the store's URL cannot be read; give a path, sqlite:///PATH or "
+    "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+)
 
 
 def _label(url: URL) -> str:
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    return url.render_as_string(hide_password=True)
+    secret = [key for key in url.query if "pass" in key.lower()]
+    return url.difference_update_query(secret).render_as_string(hide_password=True)
 
 
 def _check_sqlite_file(url: URL, create: bool) -> None:
@@ -228,14 +240,70 @@ def _check_sqlite_file(url: URL, create: bool) -> None:
         )
 
 
-def _may_create(url: URL, tables: set[str]) -> bool:
-    """Tables are only made in an empty database or beside Optuna's; never in somebody else's."""
-    if tables and "alembic_version" not in tables and "studies" not in tables:
+def _create(store: Store) -> None:
+    """Make what a store lacks; several processes may do so at once.
+
+    The schema row is written last, in the transaction that makes our tables, so a creation that
+    was cut off is completed by the next.
+    """
+    if _is_whole(store):
+        return
+    if store.dialect == "sqlite":
+        with _exclusive(Path(f"{store.url.database}.lock")):
+            _create_locked(store)
+        return
+    with store.engine.connect() as connection:
+        # Any number will do, as long as nobody else locks it; the connection's end frees it.
+        connection.execute(sa.text("SELECT pg_advisory_lock(7205759403)"))
+        _create_locked(store)
+
+
+def _create_locked(store: Store) -> None:
+    tables = set(sa.inspect(store.engine).get_table_names())
+    if tables and not tables & {"alembic_version", "studies", "kdopt_meta"}:
         raise StoreError(
-            f"store {_label(url)}: this database holds other tables ({sorted(tables)[0]}, ...); "
+            f"store {store.label}: this database holds other tables ({sorted(tables)[0]}, ...); "
             "give another --store"
         )
-    return True
+    if _is_whole(store):
+        return  # another process made it while this one waited
+    from optuna.storages import RDBStorage
+
+    storage = RDBStorage(store.url.render_as_string(hide_password=False))
+    storage.engine.dispose()
+    with store.write() as connection:
+        METADATA.create_all(connection)
+        connection.execute(
+            sa.text("CREATE INDEX IF NOT EXISTS kd_state ON trials (state, study_id)")
+        )
+        connection.execute(sa.insert(META).values(key="schema", value=KDOPT_SCHEMA))
+
+
+def _is_whole(store: Store) -> bool:
+    if not sa.inspect(store.engine).has_table("kdopt_meta"):
+        return False
+    with store.read() as connection:
+        return connection.execute(sa.text("SELECT 1 FROM kdopt_meta")).first() is not None
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Hold a lock file; it is freed by the system if the process dies, and left in place."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows: creation is not guarded there
+        yield
+        return
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise StoreError(
+            f"store lock {path}: cannot be written: {error.strerror}; free space, change the "
+            "permissions or give another --store"
+        ) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _engine(url: URL) -> Engine:
@@ -262,19 +330,6 @@ def _sqlite_connect(connection: sqlite3.Connection, _record: Any) -> None:
 def _sqlite_begin(connection: Connection) -> None:
     write = connection.get_execution_options().get("kdopt_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-def _create_tables(store: Store) -> None:
-    from optuna.storages import RDBStorage
-
-    storage = RDBStorage(store.url.render_as_string(hide_password=False))
-    storage.engine.dispose()
-    METADATA.create_all(store.engine)
-    with store.write() as connection:
-        connection.execute(
-            sa.text("CREATE INDEX IF NOT EXISTS kd_state ON trials (state, study_id)")
-        )
-        connection.execute(sa.insert(META).values(key="schema", value=KDOPT_SCHEMA))
 
 
 def _check_versions(store: Store) -> None:

@@ -8,16 +8,16 @@ without any. Rows are never deleted and never reset.
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kdopt.errors import StoreError
-from kdopt.names import campaign_study_name, fingerprint
-from kdopt.plan import CampaignRecord, Cell, StudyPlan
+from kdopt.names import campaign_study_name
+from kdopt.plan import Campaign, CampaignRecord, Cell, ParamValue, StudyPlan
+from kdopt.store.growth import check_same_meaning, merge
 from kdopt.store.open import Store
 from kdopt.store.params import param_rows, read_value
 
@@ -34,30 +34,39 @@ class Planned(NamedTuple):
     new_trials: int
 
 
-def write_plan(store: Store, record: CampaignRecord, plans: Sequence[StudyPlan]) -> Planned:
-    """Bring the store up to the plan.
+def write_plan(
+    store: Store, record: CampaignRecord, studies: Callable[[Campaign], Sequence[StudyPlan]]
+) -> Planned:
+    """Bring the store up to a campaign, grown by what was planned under its name before.
+
+    Args:
+        store: The store.
+        record: The campaign.
+        studies: The studies of a campaign.
 
     Raises:
         StoreError: The store has a campaign of that name whose trials mean something else.
     """
-    return store.retry(lambda: _write_plan(store, record, plans))
+    return store.retry(lambda: _write_plan(store, record, studies))
 
 
-def _write_plan(store: Store, record: CampaignRecord, plans: Sequence[StudyPlan]) -> Planned:
+def _write_plan(
+    store: Store, record: CampaignRecord, studies: Callable[[Campaign], Sequence[StudyPlan]]
+) -> Planned:
     with store.write() as connection:
         tables = _Tables(connection)
         if store.dialect == "postgresql":
             # Two planners at once would each count a study's trials before either has added any.
             connection.execute(sa.text("LOCK TABLE studies IN SHARE ROW EXCLUSIVE MODE"))
-        _write_record(connection, tables, record)
+        plans = studies(_write_record(connection, tables, record).campaign)
         known = _study_ids(connection, tables)
         new = [p for p in plans if p.name not in known]
         added = _insert_studies(connection, tables, new)
-        cells = _cells(connection, tables, [known[p.name] for p in plans if p.name in known])
+        present = _present(connection, tables, [known[p.name] for p in plans if p.name in known])
         trials = []
         for plan in plans:
             study_id = added.get(plan.name) or known[plan.name]
-            trials += _missing_trials(plan, study_id, cells.get(study_id, []))
+            trials += _missing_trials(plan, study_id, present.get(study_id, []))
         _insert_trials(connection, tables, trials)
     return Planned(len(plans), sum(p.n_trials for p in plans), len(new), len(trials))
 
@@ -91,9 +100,17 @@ class _NewTrial(NamedTuple):
     cell: Cell | None
 
 
-def _write_record(connection: Connection, tables: _Tables, record: CampaignRecord) -> None:
+class _Present(NamedTuple):
+    """A trial that a study has already; the cell of an open one is empty."""
+
+    cell: dict[str, ParamValue]
+    failed: bool
+
+
+def _write_record(
+    connection: Connection, tables: _Tables, record: CampaignRecord
+) -> CampaignRecord:
     name = campaign_study_name(record.campaign.name)
-    text = json.dumps(record.to_json())
     attributes = tables.user_attributes
     found = connection.execute(
         sa.select(attributes.c.study_user_attribute_id, attributes.c.value_json)
@@ -102,32 +119,20 @@ def _write_record(connection: Connection, tables: _Tables, record: CampaignRecor
     ).first()
     if found is None:
         study_id = _insert_study_rows(connection, tables, [name])[name]
+        text = json.dumps(record.to_json())
         connection.execute(
             attributes.insert().values(study_id=study_id, key=RECORD_KEY, value_json=text)
         )
-        return
+        return record
     before = CampaignRecord.from_json(json.loads(found.value_json))
-    _check_same_meaning(before, record)
-    merged = {**before.splits, **record.splits}
-    text = json.dumps({**record.to_json(), "splits": merged})
+    check_same_meaning(before, record)
+    merged = merge(before, record)
     connection.execute(
         attributes.update()
         .where(attributes.c.study_user_attribute_id == found.study_user_attribute_id)
-        .values(value_json=text)
+        .values(value_json=json.dumps(merged.to_json()))
     )
-
-
-def _check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
-    old, new = fingerprint(before.campaign), fingerprint(now.campaign)
-    changed = sorted(key for key in old.keys() & new.keys() if old[key] != new[key])
-    if before.data_sha256 != now.data_sha256 and "data" not in changed:
-        changed.append("the images themselves (their sha256)")
-    if changed:
-        raise StoreError(
-            f"campaign '{now.campaign.name}' is in this store already with other values of: "
-            f"{', '.join(changed)}; its trials would not be comparable. "
-            "Change them back, give the campaign another name, or use another --store"
-        )
+    return merged
 
 
 def _study_ids(connection: Connection, tables: _Tables) -> dict[str, int]:
@@ -184,11 +189,11 @@ def _insert_studies(
     return ids
 
 
-def _cells(
+def _present(
     connection: Connection, tables: _Tables, study_ids: Sequence[int]
-) -> dict[int, list[dict[str, Any]]]:
-    """The cells of every trial of the given studies; an open trial's cell is empty."""
-    out: dict[int, list[dict[str, Any]]] = defaultdict(list)
+) -> dict[int, list[_Present]]:
+    """Every trial of the given studies, in order of their numbers."""
+    out: dict[int, list[_Present]] = defaultdict(list)
     wanted = set(study_ids)
     if not wanted:
         return out
@@ -197,6 +202,7 @@ def _cells(
         sa.select(
             trials.study_id,
             trials.trial_id,
+            trials.state,
             params.param_name,
             params.param_value,
             params.distribution_json,
@@ -205,27 +211,29 @@ def _cells(
         .order_by(trials.trial_id)
     )
     last = None
-    for study_id, trial_id, name, value, distribution in rows:
+    for study_id, trial_id, state, name, value, distribution in rows:
         if study_id not in wanted:
             continue
         if trial_id != last:
-            out[study_id].append({})
+            out[study_id].append(_Present({}, str(state) == "FAIL"))
             last = trial_id
         if name is not None:
-            out[study_id][-1][name] = read_value(value, distribution)
+            out[study_id][-1].cell[name] = read_value(value, distribution)
     return out
 
 
-def _missing_trials(
-    plan: StudyPlan, study_id: int, present: Sequence[dict[str, Any]]
-) -> list[_NewTrial]:
-    """What a study lacks: planned cells that no row has, then open trials up to the number."""
-    have = Counter(_key(cell) for cell in present if cell)
-    cells: list[Cell | None] = [c for c in plan.cells if not have[_key(c)]]
+def _missing_trials(plan: StudyPlan, study_id: int, present: Sequence[_Present]) -> list[_NewTrial]:
+    """What a study lacks: planned cells that no row has, then open trials up to the number.
+
+    Every row beyond the planned cells is, or was, an open trial. One that failed before it got a
+    cell was never a result of anything and is planned again.
+    """
     planned = {_key(c) for c in plan.cells}
-    open_now = sum(1 for cell in present if not cell or _key(cell) not in planned)
-    # A row that is neither open nor one of the planned cells was open before it was claimed.
-    cells += [None] * max(0, plan.open_trials - open_now) if plan.open_trials else []
+    have = {_key(p.cell) for p in present if p.cell}
+    lost = sum(p.failed and not p.cell for p in present)
+    n_open = len(present) - len(planned & have) - lost
+    cells: list[Cell | None] = [c for c in plan.cells if _key(c) not in have]
+    cells += [None] * max(0, plan.open_trials - n_open)
     return [_NewTrial(plan, study_id, len(present) + i, cell) for i, cell in enumerate(cells)]
 
 

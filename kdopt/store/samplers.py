@@ -55,7 +55,8 @@ def _missing_replicate(done: Sequence[TrialRow], replicates: int) -> Cell | None
 def _sequential(campaign: Campaign, done: Sequence[TrialRow]) -> Cell:
     """The first temperature not yet tried at the alpha that was best at temperature 1.
 
-    Ties go to the alpha nearest the vanilla one, as in the analysis.
+    Ties go to the alpha nearest the vanilla one, as in the analysis. Where vanilla lies on that
+    line and has been tried already, the trial left over goes to the next best alpha.
     """
     tune = campaign.tune
     gains: dict[float, list[float]] = {}
@@ -67,14 +68,15 @@ def _sequential(campaign: Campaign, done: Sequence[TrialRow]) -> Cell:
             gains.setdefault(alpha, []).append(row.outcome.value)
 
     def rank(alpha: float) -> tuple[float, float, float]:
-        mean = math.fsum(gains[alpha]) / len(gains[alpha])
+        values = gains.get(alpha, [])
+        mean = math.fsum(values) / len(values) if values else float("-inf")
         return (-mean, abs(alpha - tune.vanilla_alpha), alpha)
 
-    best = min(gains, key=rank) if gains else tune.vanilla_alpha
-    left = [t for t in tune.temperatures if (t, best) not in tried]
-    # None is left only when the vanilla point was one of them: repeat the last, harmlessly.
-    temperature = left[0] if left else tune.temperatures[-1]
-    return {"temperature": temperature, "alpha": best, "replicate": 0}
+    alphas = sorted({*tune.alphas, *gains}, key=rank)
+    temperature, alpha = next(
+        (t, a) for a in alphas for t in tune.temperatures if (t, a) not in tried
+    )
+    return {"temperature": temperature, "alpha": alpha, "replicate": 0}
 
 
 def _sampled(campaign: Campaign, plan: StudyPlan, number: int, done: Sequence[TrialRow]) -> Cell:

@@ -6,6 +6,7 @@ import contextlib
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Literal
 
 import torch
@@ -50,6 +51,8 @@ class Engine:
         return {
             "kdopt": kdopt.__version__,
             "torch": torch.__version__,
+            "numpy": version("numpy"),
+            "optuna": version("optuna"),
             "python": platform.python_version(),
         }
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import psutil
+
 from kdopt.service.identity import is_dead, short, worker_name
 
 SHOW = "from kdopt.service.identity import worker_name; print(worker_name(), flush=True); input()"
@@ -22,7 +24,16 @@ def test_a_live_worker_is_not_dead_and_a_killed_one_is():
 def test_a_process_number_that_is_used_again_does_not_revive_a_worker():
     host, pid, started, machine = worker_name().split("/")
     assert not is_dead(worker_name())
-    assert is_dead(f"{host}/{pid}/{float(started) - 100}/{machine}")
+    assert is_dead(f"{host}/{pid}/{int(started) - 100}/{machine}")
+
+
+def test_a_step_of_the_clock_kills_nobody(monkeypatch):
+    """psutil works start times out from the time of boot, which follows the clock."""
+    name = worker_name()
+    actual = psutil._pslinux.boot_time()
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: actual + 3600)
+    assert worker_name() == name
+    assert not is_dead(name)
 
 
 def test_workers_of_other_machines_are_never_declared_dead():

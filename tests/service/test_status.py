@@ -10,7 +10,7 @@ from tests.conftest import make_outcome, make_record
 
 
 def test_counts_add_up_and_reasons_are_there(store, campaign):
-    write_plan(store, make_record(campaign), all_studies(campaign))
+    write_plan(store, make_record(campaign), all_studies)
     ids = [s.study_id for s in rows.read_states(store, "tiny")]
     claims.finish(store, claims.claim(store, ids[1], "host/1/2/3", 60), make_outcome(1.0))
     claims.fail(store, claims.claim(store, ids[1], "host/1/2/3", 60), "out of memory")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import signal
@@ -15,10 +16,11 @@ import pytest
 import sqlalchemy as sa
 
 from kdopt.errors import ArtifactError, DataError
+from kdopt.service import worker as worker_module
 from kdopt.service.planner import draw_splits, load_dataset, plan_campaign
 from kdopt.service.worker import work
 from kdopt.spec import parse_spec
-from kdopt.store import rows
+from kdopt.store import claims, rows
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.open import open_store
 from kdopt.train.engine import make_engine
@@ -29,6 +31,7 @@ participants = 2
 model = "mlp"
 partitions = ["uniform"]
 precision = "fp32"
+stages = ["tune"]
 [data]
 name = "digits"
 validation_fraction = 0.2
@@ -45,9 +48,9 @@ learning_rate = {rate}
 GRID = "temperatures = [0.5, 1, 2, 4, 7]\nalphas = [0.1, 0.5, 0.9]"
 
 
-def plan(folder: Path, epochs=2, tune=GRID, rate=1e-3):
+def plan(folder: Path, epochs=2, tune=GRID, rate=1e-3, text=SPEC):
     """A planned campaign in a folder of its own."""
-    spec = parse_spec(SPEC.format(epochs=epochs, tune=tune, rate=rate))
+    spec = parse_spec(text.format(epochs=epochs, tune=tune, rate=rate))
     dataset = load_dataset(spec.campaign)
     store = open_store(str(folder / "kdopt.db"), create=True)
     artifacts = Artifacts(folder / "artifacts")
@@ -103,7 +106,7 @@ def test_outcomes_are_whole_and_consistent(unbroken):
         before, after = record["test_before"]["accuracy"], record["test"]["accuracy"]
         assert record["test_gain"] == pytest.approx(100 * (after - before))
         assert record["value"] == record["validation_gain"]
-        assert record["versions"].keys() == {"kdopt", "torch", "python"}
+        assert {"kdopt", "torch", "python", "optuna"} <= record["versions"].keys()
     cells = Counter(cell for _, cell, _ in unbroken.values())
     assert sorted(cells.values()) == [1] * 2 + [2] * 15
 
@@ -210,3 +213,66 @@ def test_other_images_than_planned_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "load_dataset", lambda campaign: changed)
     with pytest.raises(DataError, match="not those that the campaign was planned with"):
         work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+
+
+def test_one_lost_pretraining_blocks_only_the_pairs_that_need_it(tmp_path):
+    spec = SPEC.replace("participants = 2", "participants = 3")
+    store, artifacts = plan(tmp_path, tune="temperatures = [1]\nalphas = [0.5]", text=spec)
+    pretraining = rows.read_states(store, "tiny")[0]
+    claims.fail(store, claims.claim(store, pretraining.study_id, "me", 60), "out of memory")
+    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert summary.complete == 2 + 2
+    assert len(summary.blocked) == 4
+    assert all("t00" in name or "s00" in name for name in summary.blocked)
+
+
+def test_a_worker_follows_a_campaign_that_grows_while_it_runs(tmp_path, monkeypatch):
+    store, artifacts = plan(tmp_path, tune="temperatures = [1]\nalphas = [0.5]")
+    original = claims.finish
+    grown = []
+
+    def finish(*arguments):
+        original(*arguments)
+        if not grown:
+            grown.append(True)
+            wider = SPEC.replace('["uniform"]', '["uniform", "quantity_skew"]')
+            plan(tmp_path, tune="temperatures = [1, 2]\nalphas = [0.5]", text=wider)
+
+    monkeypatch.setattr(claims, "finish", finish)
+    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert summary.blocked == []
+    assert summary.complete == 2 * (2 + 2 * 2)
+
+
+def test_a_failure_after_the_lease_was_lost_is_dropped_quietly(tmp_path, monkeypatch):
+    store, artifacts = plan(tmp_path, tune="temperatures = [1]\nalphas = [0.5]")
+    first = []
+
+    def lose_then_fail(context, plan, cell, inputs):
+        if not first:
+            first.append(True)
+            claims.reap(store, lambda worker: True)
+            raise RuntimeError("too late")
+        return original(context, plan, cell, inputs)
+
+    original = worker_module.STAGES["pretrain"].run
+    monkeypatch.setitem(
+        worker_module.STAGES,
+        "pretrain",
+        dataclasses.replace(worker_module.STAGES["pretrain"], run=lose_then_fail),
+    )
+    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert (summary.lost, summary.failed, summary.complete) == (1, 0, 4)
+
+
+def test_a_sampler_that_breaks_stops_the_worker_and_fails_no_trial(tmp_path, monkeypatch):
+    store, artifacts = plan(tmp_path, tune='sampler = "tpe"\nbudget = 2')
+
+    def broken(*_):
+        raise RuntimeError("sampler broke")
+
+    monkeypatch.setattr(worker_module, "next_cell", broken)
+    with pytest.raises(RuntimeError, match="sampler broke"):
+        work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    states = Counter(row.state for row in rows.read_trials(store, "tiny"))
+    assert set(states) == {"COMPLETE", "WAITING"}

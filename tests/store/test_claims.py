@@ -32,7 +32,7 @@ def plan_queue(store: Store, n: int, n_open: int = 0) -> int:
         student=1,
         open_trials=n_open,
     )
-    write_plan(store, make_record(make_campaign()), [plan])
+    write_plan(store, make_record(make_campaign()), lambda campaign: [plan])
     return rows.read_states(store, "tiny")[0].study_id
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 import sqlalchemy as sa
@@ -101,6 +103,51 @@ def test_passwords_never_show(url):
     with pytest.raises(StoreError) as caught:
         open_store(url)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "postgresql://nowhere.invalid:1/db?user=me&password=s3cret",
+        "postgresql:/me:s3cret@host/db",
+        "postgres:me:s3cret@host/db",
+        "postgresql+nodriver://me:s3cret@host/db",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "",
+        "~nobody-of-that-name/x.db",
+    ],
+)
+def test_odd_locations_are_refused_without_showing_secrets(location, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError) as caught:
+        open_store(location, create=True)
+    assert "s3cret" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+CREATE = "import sys; from kdopt.store.open import open_store; open_store(sys.argv[1], create=True)"
+
+
+def test_a_store_may_be_made_by_several_processes_at_once(store_path):
+    makers = [
+        subprocess.Popen([sys.executable, "-c", CREATE, str(store_path)], stderr=subprocess.PIPE)
+        for _ in range(6)
+    ]
+    said = [m.communicate(timeout=60)[1].decode() for m in makers]
+    assert [m.returncode for m in makers] == [0] * 6, said
+    open_store(str(store_path)).close()
+
+
+def test_a_creation_that_was_cut_off_is_completed(store_path):
+    open_store(str(store_path), create=True).close()
+    with sqlite3.connect(store_path) as connection:
+        connection.execute("DELETE FROM kdopt_meta")
+    connection.close()
+    with pytest.raises(StoreError, match="without kdopt's tables"):
+        open_store(str(store_path))
+    open_store(str(store_path), create=True).close()
+    open_store(str(store_path)).close()
 
 
 def test_locations_are_paths_or_urls():

@@ -6,15 +6,16 @@ import optuna
 import pytest
 
 from kdopt.errors import StoreError
-from kdopt.plan import PartitionSettings, TrainSettings
+from kdopt.plan import PartitionSettings, TrainSettings, TransferSettings, TuneSettings
 from kdopt.stages.registry import all_studies
 from kdopt.store import claims, rows
 from kdopt.store.planning import write_plan
+from kdopt.store.samplers import next_cell
 from tests.conftest import make_campaign, make_outcome, make_record
 
 
 def plan(store, campaign):
-    return write_plan(store, make_record(campaign), all_studies(campaign))
+    return write_plan(store, make_record(campaign), all_studies)
 
 
 def tuned(campaign, **changes):
@@ -88,7 +89,8 @@ def test_open_trials_fill_a_budget_once(store, campaign):
         ({"model": "cnn"}, "model"),
         ({"participants": 3}, "participants"),
         ({"distill": TrainSettings(9, 0, 1e-3, 1e-4, 32)}, "distill"),
-        ({"partitions": (PartitionSettings("uniform", min_size=40),)}, "partition.uniform"),
+        ({"transfer": TransferSettings(10, 10, 10)}, "transfer"),
+        ({"tune": TuneSettings((1.0, 2.0), (0.5, 0.9), "tpe", 6, 1.0, 0.5, True)}, "tune.sampler"),
     ],
 )
 def test_a_campaign_that_means_something_else_is_refused_and_nothing_changes(
@@ -105,8 +107,71 @@ def test_a_campaign_that_means_something_else_is_refused_and_nothing_changes(
 def test_other_images_are_refused(store, campaign):
     plan(store, campaign)
     other = dataclasses.replace(make_record(campaign), data_sha256="f" * 64)
-    with pytest.raises(StoreError, match="the images themselves"):
-        write_plan(store, other, all_studies(campaign))
+    with pytest.raises(StoreError, match="the images are not the same"):
+        write_plan(store, other, all_studies)
+
+
+def test_a_partition_keeps_its_split_also_when_it_was_dropped_in_between(store, campaign):
+    both = dataclasses.replace(
+        campaign, partitions=(*campaign.partitions, PartitionSettings("specialized"))
+    )
+    plan(store, both)
+    kept = plan(store, campaign)  # without it: what was planned stays planned
+    assert (kept.studies, kept.new_trials) == (6, 0)
+    assert {p.name for p in rows.read_record(store, "tiny").campaign.partitions} == {
+        "uniform",
+        "specialized",
+    }
+    record = make_record(both)
+    other = dataclasses.replace(record, splits={**record.splits, "specialized": "2" * 64})
+    with pytest.raises(StoreError, match=r"partition.specialized \(who gets which images"):
+        write_plan(store, other, all_studies)
+    assert plan(store, both).new_trials == 0
+
+
+def test_a_smaller_spec_removes_nothing_and_the_record_keeps_the_whole(store, campaign):
+    plan(store, campaign)
+    narrow = tuned(campaign, temperatures=(1.0, 8.0), alphas=(0.9,))
+    assert plan(store, narrow).new_trials == 2 * 2
+    merged = rows.read_record(store, "tiny").campaign
+    assert set(merged.tune.temperatures) == {1.0, 2.0, 8.0}
+    assert set(merged.tune.alphas) == {0.5, 0.9}
+    assert all_studies(merged)[1].n_trials == 6
+    assert plan(store, campaign).new_trials == 0
+
+
+def test_an_open_trial_that_failed_without_a_cell_is_planned_again(store, campaign):
+    adaptive = tuned(campaign, sampler="tpe", budget=3)
+    plan(store, adaptive)
+    study = rows.read_states(store, "tiny")[1].study_id
+    claims.finish(store, claims.claim(store, study, "me", 60), make_outcome(0.0))
+    claims.fail(store, claims.claim(store, study, "me", 60), "its worker was lost 3 times")
+    assert plan(store, adaptive).new_trials == 1
+    assert plan(store, adaptive).new_trials == 0
+
+
+def test_sequential_plans_no_cell_twice_when_vanilla_lies_on_its_line(store, campaign):
+    line = tuned(
+        campaign,
+        sampler="sequential",
+        temperatures=(1.0, 2.0, 4.0),
+        alphas=(0.5,),
+        vanilla_temperature=4.0,
+    )
+    assert plan(store, line).trials == 2 + 2 * 3
+    study = rows.read_states(store, "tiny")[1].study_id
+    studies = {p.name: p for p in all_studies(line)}
+    seen = []
+    while (claim := claims.claim(store, study, "me", 60)) is not None:
+        if not claim.cell:
+            history = rows.read_trials(store, "tiny", [study])
+            chosen = studies["tiny/uniform/tune/t00-s01"]
+            cell = next_cell(line, chosen, claim.number, history)
+            claim = claims.choose(store, claim, cell, chosen.params)
+        seen.append((claim.cell["temperature"], claim.cell["alpha"]))
+        claims.finish(store, claim, make_outcome(0.0))
+        assert plan(store, line).new_trials == 0
+    assert sorted(seen) == [(1.0, 0.5), (2.0, 0.5), (4.0, 0.5)]
 
 
 def test_the_record_comes_back_as_it_was(store):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kdopt.data.sources.decoded import decode
+from kdopt.data.sources.places import expand
 from kdopt.data.sources.raw import Raw
 from kdopt.errors import DataError
 from kdopt.plan import DataSettings
@@ -28,7 +29,7 @@ def load(settings: DataSettings) -> Raw:
             f"data.name = {settings.name!r} without data.root; set data.root to a folder that has "
             "train/<class>/ and test/<class>/ with image files"
         )
-    return read(settings.name, Path(settings.root).expanduser(), settings.image_size)
+    return read(settings.name, expand(settings.root), settings.image_size)
 
 
 def read(

@@ -30,7 +30,19 @@ def cache_dir() -> Path:
 
 def download_dir(root: str | None) -> Path:
     """Folder that downloads go to: ``root``, ``$KDOPT_DATA`` or ``~/.cache/kdopt/data``."""
-    return Path(root or os.environ.get("KDOPT_DATA") or "~/.cache/kdopt/data").expanduser()
+    return expand(root or os.environ.get("KDOPT_DATA") or "~/.cache/kdopt/data")
+
+
+def expand(place: str) -> Path:
+    """A path with ``~`` resolved.
+
+    Raises:
+        DataError: The user whose home is meant is not known here.
+    """
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{place}: {error}; write the whole path") from error
 
 
 def candidates(root: str | None, layouts: Sequence[str]) -> list[Path]:
@@ -44,11 +56,11 @@ def candidates(root: str | None, layouts: Sequence[str]) -> list[Path]:
         layouts: Folders below each place, ``""`` for the place itself.
     """
     if root is not None:
-        places = [Path(root).expanduser()]
+        places = [expand(root)]
     else:
         own = os.environ.get("KDOPT_DATA")
         usual = ("data", "~/.cache/kdopt/data", "/usr/share/datasets")
-        places = [Path(p).expanduser() for p in ((own,) if own else ()) + usual]
+        places = [expand(p) for p in ((own,) if own else ()) + usual]
     return [place / layout for place in places for layout in layouts]
 
 
