@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kdopt.analysis.cells import Pair, cell_of, rows_by_pair
-from kdopt.plan import Campaign, TrialRow
+from kdopt.plan import Campaign, StageName, TrialRow
+from kdopt.stages import compare
 from kdopt.stages.tune import planned_points
 
 
@@ -83,15 +84,32 @@ def pair_progress(rows: Sequence[TrialRow], campaign: Campaign) -> PairProgress:
 
 
 def progress(rows: Sequence[TrialRow], campaign: Campaign) -> list[Progress]:
-    """Progress of the two stages; trials that are not in the store yet count as waiting."""
+    """Progress of the campaign's stages, and of others that the store has trials of.
+
+    Trials that are not in the store yet count as waiting.
+    """
+    pretrain_planned = len(campaign.partitions) * campaign.participants
+    stages = [_stage(rows, "pretrain", pretrain_planned)]
+    if "tune" in campaign.stages or has_stage(rows, "tune"):
+        stages.append(_stage(rows, "tune", _tune_planned(rows, campaign)))
+    if "compare" in campaign.stages or has_stage(rows, "compare"):
+        planned = sum(plan.n_trials for plan in compare.studies(campaign))
+        stages.append(_stage(rows, "compare", planned))
+    return stages
+
+
+def has_stage(rows: Sequence[TrialRow], stage: StageName) -> bool:
+    """Whether the store has any trial of a stage, in any state."""
+    return any(row.stage == stage for row in rows)
+
+
+def _tune_planned(rows: Sequence[TrialRow], campaign: Campaign) -> int:
     groups = rows_by_pair(rows)
     pairs = {Pair(p.name, t, s) for p in campaign.partitions for t, s in campaign.pairs}
-    tune_planned = sum(
+    return sum(
         pair_progress(groups.get(pair, []), campaign).trials_planned
         for pair in pairs | groups.keys()
     )
-    pretrain_planned = len(campaign.partitions) * campaign.participants
-    return [_stage(rows, "pretrain", pretrain_planned), _stage(rows, "tune", tune_planned)]
 
 
 def failures(rows: Sequence[TrialRow]) -> list[Failure]:

@@ -18,7 +18,8 @@ from plotly.offline import get_plotlyjs
 from kdopt.analysis.summary import selection_label
 from kdopt.errors import KdoptError
 from kdopt.plan import Campaign, SettingLine, TrialRow
-from kdopt.report.tables import best_csv, best_latex, best_markdown, trials_csv
+from kdopt.report.method_tables import claims_csv, claims_markdown, gains_csv
+from kdopt.report.tables import best_csv, best_latex, best_markdown, points, trials_csv
 from kdopt.report.view import View, make_view
 
 
@@ -41,7 +42,10 @@ def write_report(
     rows: Sequence[TrialRow],
     settings_lines: Sequence[SettingLine],
 ) -> list[Path]:
-    """Write ``best_settings.csv/.md/.tex``, ``trials.csv`` and ``report.html``.
+    """Write the tables that the campaign has data for, ``trials.csv`` and ``report.html``.
+
+    The tables are ``best_settings.csv/.md/.tex`` (unless the campaign has no tuning),
+    ``method_gains.csv`` (if there are results of a comparison) and ``claims.csv/.md``.
 
     Everything is made before the first file is touched, and each file appears whole or not at
     all, so a reader never meets half a report.
@@ -53,13 +57,17 @@ def write_report(
         KdoptError: If the folder or a file cannot be written.
     """
     view = make_view(campaign, rows)
-    texts = {
-        "best_settings.csv": best_csv(view.best),
-        "best_settings.md": best_markdown(view.best, campaign),
-        "best_settings.tex": best_latex(view.best, campaign),
-        "trials.csv": trials_csv(rows),
-        "report.html": _render(campaign, view, settings_lines),
-    }
+    texts: dict[str, str] = {}
+    if view.tuned:
+        texts["best_settings.csv"] = best_csv(view.best)
+        texts["best_settings.md"] = best_markdown(view.best, campaign)
+        texts["best_settings.tex"] = best_latex(view.best, campaign)
+    if view.compared:
+        texts["method_gains.csv"] = gains_csv(view.gains)
+    texts["claims.csv"] = claims_csv(view.claims)
+    texts["claims.md"] = claims_markdown(view.claims, campaign)
+    texts["trials.csv"] = trials_csv(rows)
+    texts["report.html"] = _render(campaign, view, settings_lines)
     return [_write(out_dir / name, text) for name, text in texts.items()]
 
 
@@ -78,6 +86,7 @@ def _render(campaign: Campaign, view: View, settings_lines: Sequence[SettingLine
         view=view,
         settings_lines=settings_lines,
         selection=selection_label(campaign),
+        points=points,
         plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - plotly's own source, no input of ours
     )
     return page.rstrip("\n") + "\n"

@@ -97,18 +97,18 @@ def best_csv(best: pd.DataFrame) -> str:
         return str(value).lower() if isinstance(value, bool) else str(value)
 
     lines = best.astype(object).to_dict("records")
-    return _csv(best.columns, ([text(str(k), v) for k, v in line.items()] for line in lines))
+    return csv_text(best.columns, ([text(str(k), v) for k, v in line.items()] for line in lines))
 
 
 def best_markdown(best: pd.DataFrame, campaign: Campaign) -> str:
     """The best-settings table as a Markdown pipe table under a sentence on what it holds."""
     shown = [Column("partition", "Partition", str), *columns()]
     lines = [
-        _pipe(column.heading for column in shown),
-        _pipe("---:" if column.text in (points, setting) else "---" for column in shown),
-        *(_pipe(cells) for cells in _texts(best, shown)),
+        pipe_line(column.heading for column in shown),
+        pipe_line("---:" if column.text in (points, setting) else "---" for column in shown),
+        *(pipe_line(cells) for cells in _texts(best, shown)),
     ]
-    return "\n".join([_markdown(caption(campaign)), "", *lines]) + "\n"
+    return "\n".join([markdown_escape(caption(campaign)), "", *lines]) + "\n"
 
 
 def best_latex(best: pd.DataFrame, campaign: Campaign) -> str:
@@ -160,7 +160,7 @@ def trials_csv(rows: Sequence[TrialRow]) -> str:
         ]
         for row, record in zip(ordered, recorded, strict=True)
     ]
-    return _csv([*head, *cell_keys, *outcome_keys, "error"], lines)
+    return csv_text([*head, *cell_keys, *outcome_keys, "error"], lines)
 
 
 def _flat(outcome: Outcome | None) -> dict[str, Any]:
@@ -195,11 +195,13 @@ def _texts(best: pd.DataFrame, shown: Sequence[Column]) -> list[list[str]]:
     return [[column.text(line[column.key]) for column in shown] for line in lines]
 
 
-def _pipe(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(_markdown(cell) for cell in cells) + " |"
+def pipe_line(cells: Iterable[str]) -> str:
+    """One line of a Markdown table."""
+    return "| " + " | ".join(markdown_escape(cell) for cell in cells) + " |"
 
 
-def _markdown(text: str) -> str:
+def markdown_escape(text: str) -> str:
+    """Text that Markdown shows as it is, also within a table."""
     # Pipes would end the cell, and renderers pass raw HTML through.
     for character in ("\\", "|", "<", "_", "*", "`"):
         text = text.replace(character, "\\" + character)
@@ -214,7 +216,8 @@ def _exact(value: Any) -> str:
     return str(value)
 
 
-def _csv(header: Iterable[str], lines: Iterable[Sequence[str]]) -> str:
+def csv_text(header: Iterable[str], lines: Iterable[Sequence[str]]) -> str:
+    """A CSV file with a header."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)

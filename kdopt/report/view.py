@@ -9,21 +9,18 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from kdopt.analysis.cells import Pair
+from kdopt.analysis.claims import judged
+from kdopt.analysis.contrast import CAVEAT, RULE
+from kdopt.analysis.evidence import Claim, gather
 from kdopt.analysis.maps import Surface, best_settings, surfaces
-from kdopt.analysis.progress import Failure, Progress, failures, progress
+from kdopt.analysis.progress import Failure, Progress, failures, has_stage, progress
 from kdopt.analysis.summary import OVERALL, measures, selection_label, summary
 from kdopt.plan import Campaign, TrialRow
 from kdopt.report.figures import alpha_map, gain_map, temperature_map
+from kdopt.report.method_view import Block, SortCell, method_blocks
 from kdopt.report.tables import columns, points, with_labels
 
 FAILURES_SHOWN = 50
-
-
-class Sorted(NamedTuple):
-    """One cell of a sortable table: the text people read and the value it sorts by."""
-
-    text: str
-    key: float | str
 
 
 class Headline(NamedTuple):
@@ -42,13 +39,24 @@ class Section(NamedTuple):
     title: str
     figures: dict[str, str]
     headings: list[str]
-    lines: list[list[Sorted]]
+    lines: list[list[SortCell]]
 
 
 class View(NamedTuple):
-    """Everything the template needs, apart from the settings."""
+    """Everything the template needs, apart from the settings.
+
+    Attributes that are not their own explanation: ``tuned`` says whether the campaign has or
+    will have tuning to show, ``compared`` whether any trial of the comparison is complete.
+    """
 
     best: pd.DataFrame
+    gains: pd.DataFrame
+    tuned: bool
+    compared: bool
+    claims: list[Claim]
+    rule: str
+    caveat: str
+    blocks: list[Block]
     headings: list[str]
     headlines: dict[str, list[Headline]]
     progress: list[Progress]
@@ -63,6 +71,12 @@ class View(NamedTuple):
 def make_view(campaign: Campaign, rows: Sequence[TrialRow]) -> View:
     """All that the page of a campaign shows."""
     best = best_settings(rows, campaign)
+    tuned = "tune" in campaign.stages or has_stage(rows, "tune")
+    evidence = gather(rows, campaign)
+    blocks, method_figures = method_blocks(evidence, rows)
+    if not tuned:
+        # Every pair would be listed as undecided, as if somebody had planned to decide it.
+        best = best.iloc[:0]
     names = [str(name) for name in best["partition"].unique()]
     sections: list[Section] = []
     figures: dict[str, Any] = {}
@@ -85,8 +99,15 @@ def make_view(campaign: Campaign, rows: Sequence[TrialRow]) -> View:
     grouped = {title_of(n): [p for p in _pairs(best) if p.partition == n] for n in names}
     return View(
         best=best,
+        gains=evidence.gains,
+        tuned=tuned,
+        compared=bool((evidence.gains["source"] == "compare").any()),
+        claims=judged(evidence),
+        rule=RULE,
+        caveat=CAVEAT,
+        blocks=blocks,
         headings=[f"{m.label} ({m.unit})" for m in measures(campaign)],
-        headlines=headlines(best, campaign),
+        headlines=headlines(best, campaign) if tuned else {},
         progress=progress(rows, campaign),
         failures=failed[:FAILURES_SHOWN],
         failures_left_out=max(0, len(failed) - FAILURES_SHOWN),
@@ -94,8 +115,8 @@ def make_view(campaign: Campaign, rows: Sequence[TrialRow]) -> View:
         sections=sections,
         pairs=grouped,
         payload={
-            "figures": figures,
-            "surfaces": _surfaces(best, surfaces(rows, campaign)),
+            "figures": method_figures | figures,
+            "surfaces": _surfaces(best, surfaces(rows, campaign)) if tuned else {},
             "vanilla": [campaign.tune.vanilla_temperature, campaign.tune.vanilla_alpha],
             "selection": selection_label(campaign),
         },
@@ -138,9 +159,12 @@ def _number(value: float, decimals: int) -> str:
     return "" if math.isnan(value) else f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
-def _lines(table: pd.DataFrame) -> list[list[Sorted]]:
+def _lines(table: pd.DataFrame) -> list[list[SortCell]]:
     return [
-        [Sorted(column.text(line[column.key]), _sort_key(line[column.key])) for column in columns()]
+        [
+            SortCell(column.text(line[column.key]), _sort_key(line[column.key]))
+            for column in columns()
+        ]
         for line in with_labels(table).to_dict("records")
     ]
 

@@ -10,12 +10,15 @@ from typing import Any
 
 from kdopt.names import study_name
 from kdopt.plan import (
+    METHODS,
+    TRANSFER_SETS,
     Campaign,
     DataSettings,
     Outcome,
     PartitionSettings,
     Scores,
     TrainSettings,
+    TransferSettings,
     TrialRow,
     TuneSettings,
 )
@@ -166,6 +169,70 @@ def cells(campaign: Campaign) -> Sequence[tuple[float, float, int]]:
     """The grid of a campaign with its replicates."""
     tune = campaign.tune
     return list(product(tune.temperatures, tune.alphas, range(campaign.replicates)))
+
+
+FIVE = ("uniform", "quantity_skew", "specialized", "label_chunks", "label_dirichlet")
+MethodGain = Callable[[str, str, str, float], float]
+"""(partition, transfer set, method, accuracy gap in pp) -> gain in pp."""
+
+
+def paper_gain(partition: str, transfer_set: str, method: str, gap: float) -> float:
+    """Gains that agree with the claims C1 to C4 of the paper."""
+    size = {"public_unlabeled_small": 0.6, "public_labeled": 0.6}.get(transfer_set, 1.0)
+    if method == "dml":
+        return -8.0 * size if "unlabeled" in transfer_set else 1.5 * size
+    lag = {"label_dirichlet": 1.0, "specialized": 4.0}.get(partition, 0.0)
+    return size * gap / 3 - (lag if method == "dp_kd" else 0.0)
+
+
+def compare_campaign(**changes: Any) -> Campaign:
+    """A campaign with both stages, five partitions and every method on every transfer set."""
+    settings: dict[str, Any] = {
+        "participants": 4,
+        "partitions": tuple(PartitionSettings(name) for name in FIVE),
+        "stages": ("tune", "compare"),
+        "transfer": TransferSettings(50, 500, 50),
+    }
+    return make_campaign(**settings | changes)
+
+
+def compare_row(
+    campaign: Campaign,
+    pair: tuple[int, int],
+    cell: tuple[str, str, int],
+    number: int,
+    result: Outcome | None,
+    partition: str = "uniform",
+) -> TrialRow:
+    """One row of the comparison; the cell is (method, transfer set, replicate)."""
+    values = dict(zip(("method", "transfer_set", "replicate"), cell, strict=True))
+    state: Any = "COMPLETE" if result else "WAITING"
+    name = study_name(campaign.name, partition, "compare", *pair)
+    return TrialRow(name, partition, "compare", *pair, number, state, values, result)
+
+
+def compare_rows(
+    campaign: Campaign, gain: MethodGain = paper_gain, jitter: float = 0.2
+) -> list[TrialRow]:
+    """Every row of the comparison; ``jitter`` (pp) tells pairs and replicates apart."""
+    rows = []
+    for part in campaign.partitions:
+        for teacher, student in campaign.pairs:
+            gap = 100 * (accuracy_of(teacher) - accuracy_of(student))
+            for number, (transfer_set, method, replicate) in enumerate(
+                product(TRANSFER_SETS, METHODS, range(campaign.replicates))
+            ):
+                exact = gain(part.name, transfer_set, method, gap)
+                shift = math.sin(3 * teacher + 5 * student + 7 * number)
+                value = exact + jitter * shift
+                result = outcome(value + 0.3, value, accuracy_of(student))
+                result = replace(
+                    result, learning=max(0.0, value) + 1, forgetting=max(0.0, -value) + 1
+                )
+                cell = (method, transfer_set, replicate)
+                row = compare_row(campaign, (teacher, student), cell, number, result, part.name)
+                rows.append(row)
+    return rows
 
 
 def large_campaign() -> Campaign:

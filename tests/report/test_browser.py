@@ -11,7 +11,14 @@ import pytest
 from kdopt.plan import SettingLine
 from kdopt.report.dashboard import make_server
 from kdopt.report.page import write_report
-from tests.analysis.synthetic import large_campaign, make_campaign, make_rows
+from tests.analysis.synthetic import (
+    compare_campaign,
+    compare_rows,
+    large_campaign,
+    make_campaign,
+    make_rows,
+    pretrain_rows,
+)
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -166,6 +173,61 @@ def test_other_samplers_and_an_empty_campaign_have_a_working_page(visit, tmp_pat
     paths = write_report(tmp_path / "empty", campaign, [], [])
     page = visit(paths[-1].as_uri())
     assert page.inner_text("#surface-text") == "No cell of this pair is complete yet."
+
+
+METHOD_FIGURES = ("transfer", "cumulative", "teachers", "partitions", "dynamics")
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    campaign = compare_campaign(participants=6)
+    rows = make_rows(campaign) + compare_rows(campaign)
+    return write_report(tmp_path_factory.mktemp("comparison"), campaign, rows, [])[-1].as_uri()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_figures_of_the_comparison_are_drawn(visit, comparison, scheme):
+    page = visit(comparison, color_scheme=scheme)
+    page.wait_for_selector("body[data-drawn=yes]")
+    assert points_drawn(page, "methods-transfer") == 5 * 4 * 3 * 30
+    assert points_drawn(page, "methods-cumulative") == 5 * 4 * 30
+    assert points_drawn(page, "methods-teachers") == 5 * 4 * 6
+    assert points_drawn(page, "methods-partitions") == 5 * 4
+    assert page.locator("#methods-partitions .boxlayer .box").count() == 5 * 4
+    assert page.locator("#methods-cumulative .barlayer .point").count() == 5 * 4
+    ink = page.evaluate("document.querySelector('#methods-transfer .x20title').style.fill")
+    assert ink == {"light": "rgb(27, 27, 27)", "dark": "rgb(236, 236, 236)"}[scheme]
+    assert page.locator("#claims .verdict").count() == 12
+
+
+def test_the_comparison_fits_a_phone_and_paper(visit, comparison):
+    page = visit(comparison, viewport={"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    for name in METHOD_FIGURES:
+        width = page.evaluate(f"document.getElementById('methods-{name}')._fullLayout.width")
+        assert width == 680
+
+
+def test_a_pair_clicked_in_the_comparison_is_chosen(visit, comparison):
+    page = visit(comparison)
+    page.evaluate(
+        "document.getElementById('methods-transfer').emit('plotly_click',"
+        "{points: [{customdata: 'specialized/t03-s01'}]})"
+    )
+    assert page.input_value("#pair") == "specialized/t03-s01"
+
+
+def test_a_campaign_without_tuning_has_a_working_page(visit, tmp_path):
+    campaign = compare_campaign(participants=3, stages=("compare",))
+    rows = pretrain_rows(campaign) + compare_rows(campaign)
+    page = visit(write_report(tmp_path, campaign, rows, [])[-1].as_uri())
+    assert points_drawn(page, "methods-transfer") == 5 * 4 * 3 * 6
+    page.evaluate(
+        "document.getElementById('methods-transfer').emit('plotly_click',"
+        "{points: [{customdata: 'uniform/t00-s01'}]})"
+    )
+    assert not page.locator("#surface-section").is_visible()
 
 
 def test_the_dashboard_works_behind_its_wrapper(visit, tmp_path):

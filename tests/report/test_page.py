@@ -1,3 +1,4 @@
+import html
 import json
 import random
 import re
@@ -7,10 +8,17 @@ from html.parser import HTMLParser
 import pytest
 from plotly.offline import get_plotlyjs
 
+from kdopt.analysis.contrast import CAVEAT, RULE
 from kdopt.errors import KdoptError
-from kdopt.plan import SettingLine
+from kdopt.plan import PartitionSettings, SettingLine
 from kdopt.report.page import render_page, write_report
-from tests.analysis.synthetic import make_campaign, make_rows, pretrain_rows
+from tests.analysis.synthetic import (
+    compare_campaign,
+    compare_rows,
+    make_campaign,
+    make_rows,
+    pretrain_rows,
+)
 
 NASTY = '</script><script>alert(1)</script><img src=x onerror="alert(2)">&'
 SETTINGS = [
@@ -73,7 +81,7 @@ def test_the_data_is_json_without_a_closing_tag():
     text = page.split('id="kdopt-data">')[1].split("</script>")[0]
     assert "<" not in text
     data = json.loads(text)
-    assert len(data["figures"]) == 2 * 3
+    assert len(data["figures"]) == 2 * 3 + 4
     assert f"{NASTY}/t00-s01" in data["surfaces"]
 
 
@@ -111,12 +119,14 @@ def test_selection_on_test_is_said():
 
 
 def test_the_page_does_not_depend_on_the_order_of_rows():
-    campaign = make_campaign()
-    rows = make_rows(campaign)
-    assert page_of(campaign, random.Random(0).sample(rows, len(rows))) == page_of(campaign, rows)
+    for campaign in (make_campaign(), compare_campaign(participants=3)):
+        rows = make_rows(campaign)
+        rows += compare_rows(campaign) if "compare" in campaign.stages else []
+        shuffled = random.Random(0).sample(rows, len(rows))
+        assert page_of(campaign, shuffled) == page_of(campaign, rows)
 
 
-def test_a_report_is_five_files_and_nothing_else(tmp_path):
+def test_a_report_is_seven_files_and_nothing_else(tmp_path):
     campaign = make_campaign()
     folder = tmp_path / "new" / "report"
     paths = write_report(folder, campaign, make_rows(campaign), SETTINGS)
@@ -125,12 +135,64 @@ def test_a_report_is_five_files_and_nothing_else(tmp_path):
         "best_settings.csv",
         "best_settings.md",
         "best_settings.tex",
+        "claims.csv",
+        "claims.md",
         "trials.csv",
         "report.html",
     ]
     first = [p.read_bytes() for p in paths]
     write_report(folder, campaign, make_rows(campaign), SETTINGS)
     assert [p.read_bytes() for p in paths] == first
+
+
+def test_the_comparison_adds_its_table(tmp_path):
+    campaign = compare_campaign(participants=3)
+    both = write_report(
+        tmp_path / "both", campaign, make_rows(campaign) + compare_rows(campaign), []
+    )
+    assert "method_gains.csv" in [p.name for p in both]
+    alone = replace(campaign, stages=("compare",))
+    rows = pretrain_rows(alone) + compare_rows(alone)
+    names = [p.name for p in write_report(tmp_path / "alone", alone, rows, [])]
+    assert names == ["method_gains.csv", "claims.csv", "claims.md", "trials.csv", "report.html"]
+
+
+def test_a_campaign_without_tuning_has_a_page_that_says_so():
+    campaign = compare_campaign(participants=3, stages=("compare",))
+    page = page_of(campaign, pretrain_rows(campaign) + compare_rows(campaign))
+    assert 'No tuning: add "tune" to stages and run again.' in html.unescape(page)
+    assert "undecided" not in page
+    assert "All planned trials are complete." in page
+    assert "<tr><th>compare</th><td>360</td><td>360</td>" in page
+
+
+def test_a_campaign_without_comparison_says_what_to_run():
+    campaign = make_campaign()
+    page = html.unescape(page_of(campaign, make_rows(campaign)))
+    assert 'No data: add "compare" to stages and run again.' in page
+    assert 'No data for DML, DP-KD: add "compare" to stages and run again.' in page
+    assert "Set replicates = 3 and run again" in page
+
+
+def test_the_rule_of_the_verdicts_is_on_the_page(complete):
+    text = html.unescape(complete)
+    assert RULE in text and CAVEAT in text
+    assert len(re.findall(r"<th>C\d+</th>", complete)) == 12
+
+
+@pytest.mark.parametrize("sampler", ["grid", "sequential", "tpe"])
+@pytest.mark.parametrize("stages", [("tune",), ("compare",), ("tune", "compare")])
+def test_any_part_of_any_campaign_has_a_page(sampler, stages):
+    campaign = compare_campaign(
+        participants=2,
+        replicates=2,
+        stages=stages,
+        tune_sampler=sampler,
+        partitions=(PartitionSettings("uniform"), PartitionSettings("specialized")),
+    )
+    rows = make_rows(campaign) + compare_rows(campaign)
+    for some in ([], pretrain_rows(campaign), rows[4:], rows[::5]):
+        page_of(campaign, some)
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_a_fix(tmp_path):

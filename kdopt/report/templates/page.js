@@ -16,7 +16,8 @@ function inked(layout, printing, paperWidth) {
   const soft = printing ? "#5b5b5b" : style.getPropertyValue("--soft").trim();
   const axis = (given) => ({ ...given, gridcolor: line, zerolinecolor: soft, zerolinewidth: 2, linecolor: line });
   return {
-    ...layout, xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis),
+    ...layout,
+    ...Object.fromEntries(Object.keys(layout).filter((key) => /^[xy]axis\d*$/.test(key)).map((key) => [key, axis(layout[key])])),
     // Paper is narrower than most screens, and figures do not shrink by themselves in print.
     autosize: !printing, width: printing ? paperWidth : undefined,
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -27,7 +28,8 @@ function inked(layout, printing, paperWidth) {
 function drawAll(printing) {
   for (const [id, figure] of Object.entries(data.figures)) {
     const element = document.getElementById(id);
-    Plotly.react(element, figure.data, inked(figure.layout, printing, 340), options);
+    const paperWidth = element.classList.contains("wide") ? 680 : 340;
+    Plotly.react(element, figure.data, inked(figure.layout, printing, paperWidth), options);
     if (!element.dataset.linked) {
       element.dataset.linked = "yes";
       element.on("plotly_click", (event) => choose(event.points[0].customdata));
@@ -38,6 +40,7 @@ function drawAll(printing) {
 
 const picker = document.getElementById("pair");
 function choose(pair) {
+  if (!data.surfaces[pair]) return;
   picker.value = pair;
   drawSurface(false);
   document.getElementById("surface-section").scrollIntoView({ behavior: "smooth" });

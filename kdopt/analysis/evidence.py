@@ -1,0 +1,138 @@
+"""What the claims are judged by, made once from the rows, and what is missing to judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from kdopt.analysis.compare import TUNED, mean_of, method_gains, wide
+from kdopt.analysis.contrast import Contrast, Verdict, combined
+from kdopt.analysis.maps import best_settings
+from kdopt.analysis.noise import noise_floor
+from kdopt.plan import METHODS, Campaign, TransferName, TrialRow
+
+SETS_WITH_LABELS: tuple[TransferName, ...] = ("student", "public_labeled")
+SMALL: TransferName = "public_unlabeled_small"
+LARGE: TransferName = "public_unlabeled_large"
+
+
+class Evidence(NamedTuple):
+    """The tables of one campaign.
+
+    Attributes:
+        campaign: Its settings.
+        gains: :func:`kdopt.analysis.compare.method_gains`.
+        best: :func:`kdopt.analysis.maps.best_settings`, pairs with a result and a gap only.
+        noise: :func:`kdopt.analysis.noise.noise_floor`.
+        wide: :func:`kdopt.analysis.compare.wide` of the gains, by measure.
+    """
+
+    campaign: Campaign
+    gains: pd.DataFrame
+    best: pd.DataFrame
+    noise: pd.DataFrame
+    wide: Mapping[str, pd.DataFrame]
+
+    def on(self, transfer_set: TransferName, value: str = "test_gain") -> pd.DataFrame:
+        """One line per pair on one transfer set, one column per method."""
+        table = self.wide[value]
+        return table[table["transfer_set"] == transfer_set]
+
+
+class Claim(NamedTuple):
+    """One claim of the paper beside what this campaign measured.
+
+    Attributes:
+        id: ``C1`` to ``C12``.
+        paper: What the paper says.
+        contrasts: What was measured for it.
+        verdict: By :data:`kdopt.analysis.contrast.RULE`.
+        remark: What a reader must know beside the numbers.
+        need: What to run to have the missing data; empty when nothing is missing.
+    """
+
+    id: str
+    paper: str
+    contrasts: tuple[Contrast, ...]
+    verdict: Verdict
+    remark: str
+    need: str
+
+
+def gather(rows: Sequence[TrialRow], campaign: Campaign) -> Evidence:
+    """The tables that the claims need."""
+    best = best_settings(rows, campaign)
+    known = best[best["temperature"].notna() & best["accuracy_gap"].notna()]
+    gains = method_gains(rows, campaign)
+    tables = {value: wide(gains, value) for value in ("test_gain", "learning", "forgetting")}
+    return Evidence(campaign, gains, known, noise_floor(rows), tables)
+
+
+def claim(
+    evidence: Evidence,
+    number: int,
+    paper: str,
+    contrasts: Sequence[Contrast],
+    *,
+    remark: str = "",
+    tuned: bool = False,
+    compared: bool = True,
+    partitions: Sequence[str] = (),
+    transfer_sets: Sequence[TransferName] = (),
+) -> Claim:
+    """Put a claim together; the keywords say what it needs of a campaign.
+
+    Args:
+        evidence: The tables.
+        number: The claim's number.
+        paper: What the paper says.
+        contrasts: What was measured.
+        remark: What to know beside the numbers.
+        tuned: It needs the stage ``tune``.
+        compared: It needs the stage ``compare``.
+        partitions: Partitions it is about.
+        transfer_sets: Public transfer sets it is about.
+    """
+    absent = any(contrast.n == 0 for contrast in contrasts)
+    stages = [("tune", tuned), ("compare", compared)]
+    need = _need(evidence.campaign, stages, partitions, transfer_sets) if absent else ""
+    return Claim(f"C{number}", paper, tuple(contrasts), combined(contrasts), remark, need)
+
+
+def _need(
+    campaign: Campaign,
+    stages: Sequence[tuple[str, bool]],
+    partitions: Sequence[str],
+    transfer_sets: Sequence[TransferName],
+) -> str:
+    """What to add to the spec; what was planned but has no result yet only has to be run."""
+    add = [f'"{s}" to stages' for s, needed in stages if needed and s not in campaign.stages]
+    listed = {p.name for p in campaign.partitions}
+    add += [f'"{name}" to partitions' for name in partitions if name not in listed]
+    if dict(stages)["compare"]:
+        add += [
+            f"transfer.{name} (with images)"
+            for name in transfer_sets
+            if name != "student" and not campaign.transfer.size(name)
+        ]
+        add += [
+            f'"{name}" to compare.transfer_sets'
+            for name in transfer_sets
+            if name not in campaign.compare.transfer_sets
+        ]
+        add += [f'"{m}" to compare.methods' for m in METHODS if m not in campaign.compare.methods]
+    if add:
+        return f"add {', '.join(add)} and run again"
+    return "run the campaign to its end; with few participants there may be no such pairs"
+
+
+def best_untuned(block: pd.DataFrame) -> str:
+    """The method with fixed settings of greatest mean in a table with a column per method."""
+    return max(METHODS, key=lambda method: mean_of(block, method))
+
+
+def complete_block(table: pd.DataFrame) -> pd.DataFrame:
+    """The pairs that have every method, tuned included."""
+    return table.dropna(subset=[TUNED, *METHODS])

@@ -1,0 +1,98 @@
+"""Method gains and claims as text: CSV and Markdown. Formats are those of the other tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from kdopt.analysis.contrast import CAVEAT, RULE, Contrast
+from kdopt.analysis.evidence import Claim
+from kdopt.plan import Campaign
+from kdopt.report.tables import csv_text, markdown_escape, pipe_line, points
+
+CLAIM_COLUMNS = (
+    "claim",
+    "paper",
+    "verdict",
+    "contrast",
+    "value",
+    "low",
+    "high",
+    "unit",
+    "n",
+    "claimed_range",
+    "contrast_verdict",
+    "remark",
+    "need",
+)
+
+
+def gains_csv(gains: pd.DataFrame) -> str:
+    """All columns of the method gains as CSV."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, float):
+            return points(value)
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    lines = gains.astype(object).to_dict("records")
+    return csv_text(gains.columns, ([text(v) for v in line.values()] for line in lines))
+
+
+def claims_csv(claims: Iterable[Claim]) -> str:
+    """One line per contrast; a claim without any has one line with empty numbers."""
+    lines: list[list[str]] = []
+    for claim in claims:
+        numbers = [_numbers(contrast) for contrast in claim.contrasts] or [[""] * 8]
+        lines += [
+            [claim.id, claim.paper, claim.verdict, *n, claim.remark, claim.need] for n in numbers
+        ]
+    return csv_text(CLAIM_COLUMNS, lines)
+
+
+def claims_markdown(claims: Sequence[Claim], campaign: Campaign) -> str:
+    """The rule, then one line per claim with everything that was measured for it."""
+    lines = [
+        markdown_escape(f"Claims of the paper's section IV in campaign {campaign.name}. {RULE}"),
+        "",
+        markdown_escape(CAVEAT),
+        "",
+        pipe_line(["Claim", "The paper says", "Measured (95 % interval)", "Verdict", "Remark"]),
+        pipe_line(["---"] * 5),
+    ]
+    for claim in claims:
+        measured = "; ".join(contrast_text(c) for c in claim.contrasts)
+        remark = " ".join(filter(None, (claim.remark, _needed(claim))))
+        lines.append(pipe_line([claim.id, claim.paper, measured, claim.verdict, remark]))
+    return "\n".join(lines) + "\n"
+
+
+def contrast_text(contrast: Contrast) -> str:
+    """One contrast as people read it, with its own verdict."""
+    if contrast.n == 0:
+        return f"{contrast.label}: no data"
+    interval = f" [{points(contrast.low)}, {points(contrast.high)}]" if contrast.n > 1 else ""
+    unit = f" {contrast.unit}" if contrast.unit else ""
+    return (
+        f"{contrast.label}: {points(contrast.value)}{interval}{unit}, n = {contrast.n}, "
+        f"claimed {contrast.claimed}: {contrast.verdict}"
+    )
+
+
+def _needed(claim: Claim) -> str:
+    if not claim.need:
+        return ""
+    return f"{'No data' if claim.verdict == 'no data' else 'What is missing'}: {claim.need}."
+
+
+def _numbers(contrast: Contrast) -> list[str]:
+    return [
+        contrast.label,
+        *(points(value) for value in (contrast.value, contrast.low, contrast.high)),
+        contrast.unit,
+        str(contrast.n),
+        contrast.claimed,
+        contrast.verdict,
+    ]

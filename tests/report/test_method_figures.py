@@ -1,0 +1,97 @@
+import json
+
+import pytest
+
+from kdopt.analysis.compare import method_gains
+from kdopt.analysis.dynamics import learning_and_forgetting
+from kdopt.analysis.evidence import gather
+from kdopt.analysis.teachers import accuracy_correlations, best_teacher_counts
+from kdopt.analysis.transfer import transfer_summary
+from kdopt.report.method_figures import (
+    STYLES,
+    cumulative_figure,
+    dynamics_figure,
+    methods_figure,
+    teachers_figure,
+    transfer_figure,
+)
+from kdopt.report.method_view import method_blocks
+from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows
+
+
+@pytest.fixture(scope="module")
+def campaign():
+    return compare_campaign(participants=4)
+
+
+@pytest.fixture(scope="module")
+def gains(campaign):
+    return method_gains(make_rows(campaign) + compare_rows(campaign), campaign)
+
+
+def scatter_points(figure, name):
+    return sum(len(t["x"]) for t in figure["data"] if t["name"] == name)
+
+
+def test_fig_2_shows_every_pair_in_every_panel(gains):
+    figure = transfer_figure(gains)
+    for method in ("Vanilla", "DML", "DP-KD"):
+        assert scatter_points(figure, method) == 5 * 4 * 12
+    assert scatter_points(figure, "Tuned") == 0
+    assert {"xaxis20", "yaxis20"} <= figure["layout"].keys()
+    json.dumps(figure, allow_nan=False)
+
+
+def test_panels_of_a_row_share_axes_and_no_axis_matches_itself(gains):
+    layout = transfer_figure(gains)["layout"]
+    for letter in "xy":
+        matches = [layout[f"{letter}axis{i or ''}"].get("matches") for i in [0, *range(2, 21)]]
+        heads = [letter, f"{letter}5", f"{letter}9", f"{letter}13", f"{letter}17"]
+        assert matches == [m for head in heads for m in (None, head, head, head)]
+
+
+def test_each_method_is_named_once_in_every_legend(campaign, gains):
+    counts = best_teacher_counts(gains)
+    drawn = [
+        transfer_figure(gains),
+        cumulative_figure(gains),
+        teachers_figure(counts, accuracy_correlations(counts)),
+        methods_figure(gains, transfer_summary(gains, campaign)),
+        dynamics_figure(learning_and_forgetting(gains, campaign)),
+    ]
+    labels = {style.label for style in STYLES.values()}
+    for figure in drawn:
+        shown = [t["name"] for t in figure["data"] if t.get("showlegend") is not False]
+        methods = [name for name in shown if name in labels]
+        assert len(methods) == len(set(methods)) >= 3
+        json.dumps(figure, allow_nan=False)
+
+
+def test_bars_are_the_sums_and_steps_end_at_one(gains):
+    figure = cumulative_figure(gains)
+    bars = [t for t in figure["data"] if t["type"] == "bar"]
+    own = gains[(gains["transfer_set"] == "student") & (gains["partition"] == "uniform")]
+    dml = own[own["method"] == "dml"]["test_gain"].sum()
+    assert bars[0]["y"][1] == pytest.approx(dml, abs=1e-3)
+    steps = [t for t in figure["data"] if t.get("mode") == "lines"]
+    assert len(steps) == 5 * 4
+    assert all(t["y"][-1] == 1.0 for t in steps)
+
+
+def test_a_campaign_of_one_pair_or_none_is_drawn_or_missing():
+    campaign = make_campaign(participants=2)
+    for rows in ([], make_rows(campaign)):
+        blocks, drawn = method_blocks(gather(rows, campaign), rows)
+        assert len(blocks) == 7
+        assert all(block.missing for block in blocks[:5])
+        json.dumps(drawn, allow_nan=False)
+        assert bool(drawn) == bool(rows)
+
+
+def test_names_of_a_store_are_text_not_tags(campaign):
+    rows = [r for r in make_rows(campaign) if r.partition == "uniform"]
+    for row in rows:
+        object.__setattr__(row, "partition", "<a href='x'>y</a>")
+    _, drawn = method_blocks(gather(rows, campaign), rows)
+    shown = [f["layout"]["yaxis"]["title"]["text"] for k, f in drawn.items() if "cumulative" in k]
+    assert shown and all("<a" not in text for text in shown)
