@@ -102,7 +102,7 @@ def test_no_button_sends_a_chart_away(visit, address):
 
 def test_tables_sort_both_ways_as_numbers(visit, address):
     page = visit(address)
-    table = page.locator("table.sortable").first
+    table = page.locator(".pairs table.sortable").first
     header = table.locator("th", has_text="Accuracy gap")
 
     def gaps():
