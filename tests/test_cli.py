@@ -303,3 +303,20 @@ def test_a_full_disk_loses_nothing(folder):
         assert "10 of 10 trials done" in again.stdout
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_run_says_when_trials_failed(folder):
+    # Logits divided by such a temperature are beyond float32.
+    text = SPEC.format(epochs=1).replace("temperatures = [1, 4]", "temperatures = [1, 1e-40]")
+    (folder / "tiny.toml").write_text(text)
+    end = kdopt(folder, "run", "tiny.toml", "--workers", 1)
+    assert end.returncode == 1
+    assert "4 trials failed and 0 cannot start" in end.stderr
+    assert (folder / "storage" / "reports" / "tiny" / "report.html").exists()
+    assert "loss became" in kdopt(folder, "status").stdout
+
+
+def test_a_terminal_without_shades_still_shows_the_partitions(folder):
+    end = kdopt(folder, "partitions", "tiny.toml", PYTHONIOENCODING="ascii")
+    assert end.returncode == 0, end.stderr
+    assert "#" in end.stdout
