@@ -210,7 +210,7 @@ def status(
 def report(
     campaign: CampaignOption = None, store: StoreOption = DEFAULT_STORE, out: OutOption = None
 ) -> None:
-    """Write the best-setting tables (CSV, Markdown, LaTeX) and the HTML page."""
+    """Write the tables (CSV, Markdown, LaTeX), the claims table and the HTML page."""
     from kdopt.store.rows import pick_campaign
 
     opened = _open(store)

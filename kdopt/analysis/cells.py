@@ -82,6 +82,9 @@ def cell_of(row: TrialRow) -> tuple[float, float] | None:
 def best_cell(cells: Iterable[CellMean], gain: GainName, tune: TuneSettings) -> CellMean | None:
     """The cell of greatest gain; ``None`` when there is no cell.
 
+    Only cells with the most replicates compete: in a campaign that is not finished, the luck of a
+    cell measured once would win against the mean of one measured often.
+
     Among equal gains the cell nearest to vanilla wins, so that a tie never moves the advice away
     from the default: smaller ``|log(T / T_vanilla)|``, then smaller ``|alpha - alpha_vanilla|``,
     then smaller temperature, then smaller alpha.
@@ -97,7 +100,9 @@ def best_cell(cells: Iterable[CellMean], gain: GainName, tune: TuneSettings) -> 
             cell.alpha,
         )
 
-    return min(cells, key=key, default=None)
+    measured = list(cells)
+    most = max((cell.replicates for cell in measured), default=0)
+    return min((c for c in measured if c.replicates == most), key=key, default=None)
 
 
 def vanilla_cell(cells: Iterable[CellMean], tune: TuneSettings) -> CellMean | None:

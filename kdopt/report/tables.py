@@ -108,7 +108,7 @@ def best_markdown(best: pd.DataFrame, campaign: Campaign) -> str:
         pipe_line("---:" if column.text in (points, setting) else "---" for column in shown),
         *(pipe_line(cells) for cells in _texts(best, shown)),
     ]
-    return "\n".join([markdown_escape(caption(campaign)), "", *lines]) + "\n"
+    return "\n".join([markdown_escape(caption(best, campaign)), "", *lines]) + "\n"
 
 
 def best_latex(best: pd.DataFrame, campaign: Campaign) -> str:
@@ -126,7 +126,7 @@ def best_latex(best: pd.DataFrame, campaign: Campaign) -> str:
             r"% needs \usepackage{booktabs,longtable}",
             r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}",
             rf"\begin{{longtable}}{{{align}}}",
-            rf"\caption{{{latex_escape(caption(campaign))}}} \\",
+            rf"\caption{{{latex_escape(caption(best, campaign))}}} \\",
             r"\toprule",
             head,
             r"\midrule",
@@ -176,12 +176,14 @@ def _flat(outcome: Outcome | None) -> dict[str, Any]:
     return flat
 
 
-def caption(campaign: Campaign) -> str:
-    """One sentence on what the best-settings table holds and how its cells were chosen."""
+def caption(best: pd.DataFrame, campaign: Campaign) -> str:
+    """What the best-settings table holds, how its cells were chosen, and what it lacks."""
+    missing = int((~best["complete"].astype(bool)).sum())
+    unfinished = f" Not final: {missing} of {len(best)} pairs are incomplete." if missing else ""
     return (
         f"Best temperature and alpha of every teacher-student pair of campaign {campaign.name}, "
         f"{selection_label(campaign)}; gains in percentage points; "
-        f"vanilla is {vanilla_label(campaign)}; the oracle is selected on test."
+        f"vanilla is {vanilla_label(campaign)}; the oracle is selected on test.{unfinished}"
     )
 
 

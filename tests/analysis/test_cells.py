@@ -78,3 +78,10 @@ def test_a_record_without_gains_is_not_counted_as_zero():
 
 def replace_gain(value, gain):
     return value._replace(validation_gain=gain)
+
+
+def test_a_lucky_cell_measured_once_does_not_beat_one_measured_often():
+    lucky = CellMean(4.0, 0.9, 40.0, 40.0, 1)
+    often = CellMean(1.0, 0.5, 2.0, 2.0, 3)
+    assert best_cell([lucky, often], "validation_gain", TUNE) == often
+    assert best_cell([lucky], "validation_gain", TUNE) == lucky

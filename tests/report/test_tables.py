@@ -121,3 +121,12 @@ def test_selection_on_test_is_said_in_every_caption():
     _, markdown, latex, _ = exports(make_rows(campaign), campaign)
     assert "selected on test (optimistic)" in markdown
     assert "selected on test (optimistic)" in latex
+
+
+def test_tables_of_an_unfinished_campaign_say_so_in_their_caption():
+    campaign = make_campaign()
+    rows = make_rows(campaign)
+    finished = exports(rows, campaign)[1:3]
+    unfinished = exports(rows[:-1], campaign)[1:3]
+    assert all("incomplete" not in text for text in finished)
+    assert all("Not final: 1 of" in text for text in unfinished)
