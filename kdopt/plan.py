@@ -132,6 +132,11 @@ TRANSFER_SETS: tuple[TransferName, ...] = (
     "public_unlabeled_large",
     "public_labeled",
 )
+UNLABELED: frozenset[str] = frozenset({"public_unlabeled_small", "public_unlabeled_large"})
+"""Transfer sets whose labels no method may use."""
+
+NEEDS_LABELS: frozenset[str] = frozenset({"dml"})
+"""Methods that cannot work as meant without labels; planned there all the same, and marked."""
 
 
 @dataclass(frozen=True)

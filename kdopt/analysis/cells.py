@@ -32,13 +32,17 @@ class Pair(NamedTuple):
 
 
 class CellMean(NamedTuple):
-    """One measured (temperature, alpha) of a pair; gains are means over replicates, in pp."""
+    """One measured (temperature, alpha) of a pair; gains are means over replicates, in pp.
+
+    ``test_gain_sd`` is the sample standard deviation over replicates, NaN for a single one.
+    """
 
     temperature: float
     alpha: float
     validation_gain: float
     test_gain: float
     replicates: int
+    test_gain_sd: float = math.nan
 
 
 def rows_by_pair(rows: Sequence[TrialRow]) -> dict[Pair, list[TrialRow]]:
@@ -67,7 +71,13 @@ def mean_cells(rows: Iterable[TrialRow]) -> list[CellMean]:
         if all(math.isfinite(gain) for gain in both):
             gains[cell].append(both)
     return [
-        CellMean(*cell, _mean(v for v, _ in pairs), _mean(t for _, t in pairs), len(pairs))
+        CellMean(
+            *cell,
+            _mean(v for v, _ in pairs),
+            _mean(t for _, t in pairs),
+            len(pairs),
+            spread([t for _, t in pairs]),
+        )
         for cell, pairs in sorted(gains.items())
     ]
 
@@ -109,6 +119,14 @@ def vanilla_cell(cells: Iterable[CellMean], tune: TuneSettings) -> CellMean | No
     """The untuned cell, if it was measured."""
     wanted = (tune.vanilla_temperature, tune.vanilla_alpha)
     return next((c for c in cells if (c.temperature, c.alpha) == wanted), None)
+
+
+def spread(values: Sequence[float]) -> float:
+    """Sample standard deviation; NaN for fewer than two values. Order does not matter."""
+    if len(values) < 2:
+        return math.nan
+    mean = _mean(values)
+    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
 
 
 def _mean(values: Iterable[float]) -> float:

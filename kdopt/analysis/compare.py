@@ -16,10 +16,10 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.cells import Pair, cell_of, rows_by_pair
+from kdopt.analysis.cells import Pair, cell_of, rows_by_pair, spread
 from kdopt.analysis.frame import number_or_nan, participants_frame
 from kdopt.analysis.maps import best_settings
-from kdopt.plan import METHODS, TRANSFER_SETS, Campaign, Outcome, TrialRow
+from kdopt.plan import METHODS, NEEDS_LABELS, TRANSFER_SETS, UNLABELED, Campaign, Outcome, TrialRow
 
 TUNED = "tuned"
 ALL_METHODS: tuple[str, ...] = (*METHODS, TUNED)
@@ -34,8 +34,10 @@ GAIN_COLUMNS = (
     "student",
     "transfer_set",
     "method",
+    "lacks_labels",
     "source",
     "replicates",
+    "test_gain_sd",
     "complete",
     "teacher_accuracy",
     "student_accuracy",
@@ -59,7 +61,9 @@ def method_gains(
     """One line per (partition, teacher, student, transfer set, method) that has a result.
 
     Accuracies are test accuracies in percent before distillation; the gap (teacher minus
-    student), gains, learning and forgetting are pp and means over replicates. ``complete`` says
+    student), gains, learning and forgetting are pp and means over replicates; ``test_gain_sd`` is
+    the spread over replicates. ``lacks_labels`` marks a method that needs labels on a set that
+    has none: it ran, but cannot work as meant. ``complete`` says
     whether all replicates (for ``tuned``: all trials of the pair's search) are there. Unknown
     numbers are NaN. Nothing depends on the order of ``rows``.
 
@@ -75,6 +79,7 @@ def method_gains(
             **place.pair._asdict(),
             "transfer_set": place.transfer_set,
             "method": place.method,
+            "lacks_labels": place.method in NEEDS_LABELS and place.transfer_set in UNLABELED,
             **_about(place.pair, accuracies, band_pp),
             **measured,
         }
@@ -172,7 +177,8 @@ def _means(outcomes: Iterable[Outcome]) -> dict[str, Any]:
     means = {
         key: math.fsum(number_or_nan(getattr(o, key)) for o in kept) / len(kept) for key in MEASURES
     }
-    return {**means, "replicates": len(kept)}
+    sd = spread([number_or_nan(o.test_gain) for o in kept])
+    return {**means, "replicates": len(kept), "test_gain_sd": sd}
 
 
 def _accuracies(rows: Sequence[TrialRow]) -> dict[tuple[str, int], float]:

@@ -90,7 +90,8 @@ def method_blocks(
         Block(
             "Transfer sets: gain against accuracy gap",
             "Fig. 2 of the paper: every point is a teacher-student pair under one method with "
-            "fixed settings. Panels of a row share their axes.",
+            "fixed settings. Panels of a row share their axes. DML needs labels: on the unlabeled "
+            "sets only its mutual terms are left, and it is not expected to work there.",
             figure("methods-transfer"),
             _transfer_table(transfer),
             untuned,

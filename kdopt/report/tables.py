@@ -60,8 +60,12 @@ def setting(value: float) -> str:
     return "" if math.isnan(value) else f"{value:g}"
 
 
-def columns() -> list[Column]:
-    """The columns people read; the CSV file has all columns of the frame."""
+def columns(best: pd.DataFrame) -> list[Column]:
+    """The columns people read; the CSV file has all columns of the frame.
+
+    The spread over replicates is shown where some cell has more than one.
+    """
+    spread = [Column("test_gain_sd", "Its sd over replicates (pp)", points)]
     return [
         Column("pair", "Pair", str),
         Column("accuracy_gap", "Accuracy gap (pp)", points),
@@ -69,6 +73,7 @@ def columns() -> list[Column]:
         Column("alpha", "alpha", setting),
         Column("validation_gain", "Validation gain (pp)", points),
         Column("test_gain", "Test gain (pp)", points),
+        *(spread if (best["replicates"] > 1).any() else []),
         Column("vanilla_gain", "Vanilla test gain (pp)", points),
         Column("guarded_gain", "Guarded test gain (pp)", points),
         Column("oracle_temperature", "Oracle T", setting),
@@ -102,7 +107,7 @@ def best_csv(best: pd.DataFrame) -> str:
 
 def best_markdown(best: pd.DataFrame, campaign: Campaign) -> str:
     """The best-settings table as a Markdown pipe table under a sentence on what it holds."""
-    shown = [Column("partition", "Partition", str), *columns()]
+    shown = [Column("partition", "Partition", str), *columns(best)]
     lines = [
         pipe_line(column.heading for column in shown),
         pipe_line("---:" if column.text in (points, setting) else "---" for column in shown),
@@ -116,7 +121,7 @@ def best_latex(best: pd.DataFrame, campaign: Campaign) -> str:
     hidden = {"oracle_temperature", "oracle_alpha", "cells"}
     shown = [
         Column("partition", "Partition", str),
-        *(column for column in columns() if column.key not in hidden),
+        *(column for column in columns(best) if column.key not in hidden),
     ]
     align = "".join("r" if column.text in (points, setting) else "l" for column in shown)
     math_names = {"T": "$T$", "alpha": r"$\alpha$"}

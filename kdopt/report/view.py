@@ -93,7 +93,7 @@ def make_view(campaign: Campaign, rows: Sequence[TrialRow]) -> View:
         # Element ids come from positions: names in a spec are not ours to trust.
         ids = {f"figure-{index}-{key}": title for key, (title, _) in drawn.items()}
         figures |= {f"figure-{index}-{key}": figure for key, (_, figure) in drawn.items()}
-        headings = [column.heading for column in columns()]
+        headings = [column.heading for column in columns(table)]
         sections.append(Section(name, title_of(name), ids, headings, _lines(table)))
     failed = failures(rows)
     grouped = {title_of(n): [p for p in _pairs(best) if p.partition == n] for n in names}
@@ -163,7 +163,7 @@ def _lines(table: pd.DataFrame) -> list[list[SortCell]]:
     return [
         [
             SortCell(column.text(line[column.key]), _sort_key(line[column.key]))
-            for column in columns()
+            for column in columns(table)
         ]
         for line in with_labels(table).to_dict("records")
     ]

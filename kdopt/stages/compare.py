@@ -9,6 +9,7 @@ from kdopt.names import seed_for, study_name
 from kdopt.plan import (
     METHODS,
     TRANSFER_SETS,
+    UNLABELED,
     Campaign,
     Cell,
     MethodName,
@@ -83,9 +84,8 @@ def run(context: Context, plan: StudyPlan, cell: Cell, inputs: Inputs) -> Outcom
     method = method_for(cast("MethodName", cell["method"]), transfer_set)
     images = context.transfer_set(plan.partition, plan.student, transfer_set)
     place = (plan.partition, plan.student, transfer_set)
-    unlabeled = transfer_set in ("public_unlabeled_small", "public_unlabeled_large")
     material = Material(
-        labels=None if unlabeled else images.labels,
+        labels=None if transfer_set in UNLABELED else images.labels,
         teacher=context.logits(teacher, *place),
         initial_student=context.logits(student, *place),
         public=transfer_set != "student",

@@ -1,3 +1,4 @@
+import math
 import random
 from dataclasses import replace
 
@@ -85,3 +86,21 @@ def test_a_lucky_cell_measured_once_does_not_beat_one_measured_often():
     often = CellMean(1.0, 0.5, 2.0, 2.0, 3)
     assert best_cell([lucky, often], "validation_gain", TUNE) == often
     assert best_cell([lucky], "validation_gain", TUNE) == lucky
+
+
+def test_the_spread_over_replicates_is_the_sample_deviation():
+    campaign = make_campaign()
+    rows = [
+        tune_row(
+            campaign,
+            (0, 1),
+            {"temperature": 1.0, "alpha": 0.5, "replicate": i},
+            i,
+            outcome(0.0, gain),
+        )
+        for i, gain in enumerate([1.0, 2.0, 6.0])
+    ]
+    (found,) = mean_cells(rows)
+    assert found.test_gain_sd == pytest.approx(7**0.5)
+    assert mean_cells(rows[::-1]) == [found]
+    assert math.isnan(mean_cells(rows[:1])[0].test_gain_sd)

@@ -126,3 +126,14 @@ def test_wide_has_a_column_for_every_method_whatever_was_run(campaign, rows):
         table = wide(method_gains(some, campaign))
         assert set(ALL_METHODS) <= set(table.columns)
         assert not table.duplicated(["partition", "teacher", "student", "transfer_set"]).any()
+
+
+def test_a_method_that_needs_labels_is_marked_where_there_are_none():
+    campaign = compare_campaign()
+    gains = method_gains(compare_rows(campaign), campaign)
+    marked = {
+        (line["method"], line["transfer_set"])
+        for line in gains.to_dict("records")
+        if line["lacks_labels"]
+    }
+    assert marked == {("dml", "public_unlabeled_small"), ("dml", "public_unlabeled_large")}

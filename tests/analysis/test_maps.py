@@ -128,5 +128,5 @@ def test_adaptive_samplers_give_points_and_no_grid():
     campaign = make_campaign(tune_sampler="tpe")
     rows = one_pair(campaign, {(1.234, 0.321): (1.0, 2.0)})
     found = surfaces(rows, campaign)[Pair("uniform", 0, 1)]
-    assert found.points == [(1.234, 0.321, 1.0, 2.0, 1)]
+    assert [p[:5] for p in found.points] == [(1.234, 0.321, 1.0, 2.0, 1)]
     assert found.temperatures == found.test_gain == []

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import csv
+import io
+
+from kdopt.analysis.maps import best_settings
+from kdopt.report.page import render_page
+from kdopt.report.tables import best_csv, best_markdown
+from tests.analysis.synthetic import make_campaign, make_rows, outcome, tune_row
+
+
+def test_tables_show_the_spread_where_cells_were_repeated():
+    campaign = make_campaign(replicates=2)
+    rows = [
+        tune_row(
+            campaign,
+            (0, 1),
+            {"temperature": 1.0, "alpha": 0.5, "replicate": i},
+            i,
+            outcome(1.0, gain),
+        )
+        for i, gain in enumerate([1.0, 2.0])
+    ]
+    best = best_settings(rows, campaign)
+    line = next(csv.DictReader(io.StringIO(best_csv(best))))
+    assert line["replicates"] == "2"
+    assert float(line["test_gain"]) == 1.5
+    assert float(line["test_gain_sd"]) == 0.71
+    assert "sd over replicates" in best_markdown(best, campaign)
+    assert "sd over replicates" in render_page(campaign, rows, [])
+
+
+def test_without_replicates_there_is_no_column_for_their_spread():
+    campaign = make_campaign()
+    rows = make_rows(campaign)
+    assert "sd over replicates" not in best_markdown(best_settings(rows, campaign), campaign)
