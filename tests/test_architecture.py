@@ -16,6 +16,7 @@ LAYERS = [
     {"data", "train"},
     {"stages"},
     {"store"},
+    {"schema"},
     {"spec"},
     {"service"},
     {"launch"},

@@ -1,0 +1,246 @@
+"""The schema of campaign files: pydantic tables, each default with its source.
+
+Each default names where it comes from: the paper states it, or the paper's text lost it and
+somebody else's published choice stands in. ``kdopt.spec`` reads files with these tables; nothing
+else sees them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+from kdopt.names import CAMPAIGN_NAME
+from kdopt.plan import METHODS, TRANSFER_SETS, MethodName, TransferName
+
+PROXYFL = "default: ProxyFL's published code (the paper's value is lost)"
+KDOPT = "default: kdopt"
+
+
+class Source(NamedTuple):
+    """Where a default comes from; shown beside the value by ``kdopt spec`` and in reports."""
+
+    text: str
+
+
+def _distinct(values: tuple[object, ...]) -> tuple[object, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError("each value may be listed once only")
+    return values
+
+
+def _campaign_name(value: str) -> str:
+    if not CAMPAIGN_NAME.match(value):
+        raise ValueError(
+            "a name has 1 to 64 letters, digits, '.', '_' or '-' and starts with a letter or digit"
+        )
+    return value
+
+
+Size = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+Alpha = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Concentrations = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+PublicSize = Annotated[int, Field(ge=0), Source("paper, section IV; 0 without compare")]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DataTable(_Table):
+    """``[data]``: which images, and how many."""
+
+    name: Literal["digits", "fashion_mnist", "cifar10", "cinic10", "folder"]
+    root: Annotated[str | None, Source("default: the usual places are searched")] = None
+    train_size: Annotated[Size | None, Source("default: all images")] = None
+    test_size: Annotated[Size | None, Source("default: all images")] = None
+    validation_fraction: Annotated[
+        float, Field(gt=0, le=0.5), Source("paper, section III; drawn before partitioning: kdopt")
+    ] = 0.1
+    checksum: Annotated[Literal["published", "none"], Source(KDOPT)] = "published"
+    drop_cifar: Annotated[bool, Source(KDOPT)] = False
+    image_size: Annotated[int, Field(ge=4, le=1024), Source(KDOPT)] = 32
+    download: Annotated[bool, Source(KDOPT)] = False
+
+
+class _TrainTable(_Table):
+    learning_rate: Annotated[Positive, Source(PROXYFL)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, le=1), Source(PROXYFL)] = 1e-4
+    batch_size: Annotated[int, Field(ge=2), Source("paper, section III")] = 32
+
+
+class PretrainTable(_TrainTable):
+    """``[pretrain]``: the budget of each participant's own training."""
+
+    epochs: Annotated[Size, Source("paper, section III")] = 100
+    patience: Annotated[int, Field(ge=0), Source("paper, section III")] = 10
+
+
+class DistillTable(_TrainTable):
+    """``[distill]``: the budget of each distillation trial."""
+
+    epochs: Annotated[Size, Source("default: the 30 epochs of section V-A (lost for pairs)")] = 30
+    patience: Annotated[int, Field(ge=0), Source("default: as in pre-training (lost)")] = 10
+
+
+class TuneTable(_Table):
+    """``[tune]``: the search over temperature and alpha of every pair."""
+
+    temperatures: Annotated[
+        tuple[Temperature, ...],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+        Source("paper, Table I"),
+    ] = (0.1, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0)
+    alphas: Annotated[
+        tuple[Alpha, ...], Field(min_length=1), AfterValidator(_distinct), Source("paper, Table I")
+    ] = (0.1, 0.25, 0.5, 0.75, 0.9)
+    sampler: Annotated[
+        Literal["grid", "sequential", "tpe", "random", "gp"], Source("paper, section III")
+    ] = "grid"
+    budget: Annotated[
+        Annotated[int, Field(ge=1, le=100_000)] | None,
+        Source("default: 20 trials per pair for tpe, random and gp; unused otherwise"),
+    ] = None
+    vanilla_temperature: Annotated[Temperature, Source(PROXYFL)] = 1.0
+    vanilla_alpha: Annotated[Alpha, Source(PROXYFL)] = 0.5
+    t2_scale: Annotated[bool, Source("default: Hinton et al. 2015 (lost)")] = True
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_applies(cls, value: int | None, info: ValidationInfo) -> int | None:
+        sampler = info.data.get("sampler")
+        if value is not None and sampler in ("grid", "sequential"):
+            raise ValueError(
+                f"sampler '{sampler}' decides its own number of trials; "
+                "a budget goes with tpe, random or gp"
+            )
+        return value
+
+
+class TransferTable(_Table):
+    """``[transfer]``: public transfer sets, taken out before the partitions."""
+
+    public_unlabeled_small: PublicSize = 500
+    public_unlabeled_large: PublicSize = 5000
+    public_labeled: PublicSize = 500
+
+
+class CompareTable(_Table):
+    """``[compare]``: methods with fixed settings, and where they are tried."""
+
+    methods: Annotated[
+        tuple[MethodName, ...],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+        Source("paper, section IV"),
+    ] = METHODS
+    transfer_sets: Annotated[
+        tuple[TransferName, ...],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+        Source("paper, section IV"),
+    ] = TRANSFER_SETS
+    self_teacher_weight: Annotated[
+        float, Field(ge=0, lt=1), Source("default: equal shares (lost)")
+    ] = 0.5
+    dml_weight: Annotated[Alpha | None, Source("default: plain sum, Zhang et al. 2018 (lost)")] = (
+        None
+    )
+
+
+class _PartitionTable(_Table):
+    min_size: Annotated[
+        Annotated[int, Field(ge=2)] | None, Source("default: the pre-training batch size")
+    ] = None
+    max_draws: Annotated[Size, Source(KDOPT)] = 1000
+
+
+class UniformTable(_PartitionTable):
+    """``[partition.uniform]``."""
+
+
+class QuantitySkewTable(_PartitionTable):
+    """``[partition.quantity_skew]``."""
+
+    concentration: Annotated[Positive, Source("paper, section III")] = 0.5
+
+
+class SpecializedTable(_PartitionTable):
+    """``[partition.specialized]``."""
+
+    dominant_fraction: Annotated[float, Field(gt=0, lt=1), Source("paper, section III")] = 0.91
+
+
+class LabelChunksTable(_PartitionTable):
+    """``[partition.label_chunks]``."""
+
+    chunk_size: Annotated[Size, Source("paper, section III")] = 100
+
+
+class LabelDirichletTable(_PartitionTable):
+    """``[partition.label_dirichlet]``."""
+
+    concentration: Annotated[Concentrations, Source("paper, section III")] = (0.1, 0.5)
+
+
+class PartitionTables(_Table):
+    """``[partition.NAME]``: settings of the partitions, where they differ from the defaults."""
+
+    uniform: UniformTable = UniformTable()
+    quantity_skew: QuantitySkewTable = QuantitySkewTable()
+    specialized: SpecializedTable = SpecializedTable()
+    label_chunks: LabelChunksTable = LabelChunksTable()
+    label_dirichlet: LabelDirichletTable = LabelDirichletTable()
+
+
+PartitionName = Literal[
+    "uniform", "quantity_skew", "specialized", "label_chunks", "label_dirichlet"
+]
+
+
+class CampaignTable(_Table):
+    """A whole campaign file."""
+
+    name: Annotated[str, AfterValidator(_campaign_name)]
+    seed: Annotated[int, Field(ge=0, lt=2**63), Source(KDOPT)] = 0
+    participants: Annotated[int, Field(ge=2, le=1000), Source("paper, section III")] = 10
+    replicates: Annotated[
+        int, Field(ge=1, le=1000), Source("default: 1 (the paper reports no repeats)")
+    ] = 1
+    precision: Annotated[Literal["auto", "fp32", "bf16"], Source(KDOPT)] = "auto"
+    select_on: Annotated[
+        Literal["validation", "test"], Source("default: kdopt selects honestly (the paper: lost)")
+    ] = "validation"
+    model: Annotated[str, Field(min_length=1), Source("paper, section III")] = "resnet18"
+    partitions: Annotated[
+        tuple[PartitionName, ...],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+        Source("paper, section III"),
+    ] = ("uniform", "quantity_skew", "specialized", "label_chunks", "label_dirichlet")
+    stages: Annotated[
+        tuple[Literal["tune", "compare"], ...],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+        Source("paper, section IV"),
+    ] = ("tune", "compare")
+    data: DataTable
+    transfer: TransferTable = TransferTable()
+    compare: CompareTable = CompareTable()
+    pretrain: PretrainTable = PretrainTable()
+    distill: DistillTable = DistillTable()
+    tune: TuneTable = TuneTable()
+    partition: PartitionTables = PartitionTables()
