@@ -114,6 +114,8 @@ def run(
     """
     from kdopt.launch.local import LocalWorkers, slots
     from kdopt.launch.progress import Progress
+    from kdopt.service.identity import is_dead
+    from kdopt.store import claims
 
     opened, folder, loaded, planned = _plan(spec, store, artifacts)
     campaign = loaded.campaign.name
@@ -129,7 +131,11 @@ def run(
     try:
         with progress:
             if progress.left():
-                group.run(progress.update)
+                try:
+                    group.run(progress.update)
+                finally:
+                    # Trials of workers that were killed and whose successors did not get to it.
+                    claims.reap(opened, is_dead)
     except KeyboardInterrupt:
         done, total = progress.counts()
         print(

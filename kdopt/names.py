@@ -102,6 +102,8 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
         for key in ("seed", "participants", "precision", "select_on", "model", "transfer")
     }
     parts |= {key: values[key] for key in ("pretrain", "distill")}
+    # One validation set serves all partitions, also those that a grown spec adds.
+    parts["data.validation_fraction"] = values["data"]["validation_fraction"]
     for table, keys in (
         ("tune", ("sampler", "vanilla_temperature", "vanilla_alpha", "t2_scale")),
         ("compare", ("self_teacher_weight", "dml_weight")),

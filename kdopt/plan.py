@@ -8,7 +8,7 @@ studies, and a worker turns one cell into one :class:`Outcome`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 ParamValue = float | int | str
@@ -348,109 +348,3 @@ class StudyPlan:
     def n_trials(self) -> int:
         """Trials the study has when it is complete."""
         return len(self.cells) + self.open_trials
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How one model does on one set of images.
-
-    Attributes:
-        accuracy: Share of images classified rightly, in [0, 1].
-        per_class: The same per class, in class order; ``None`` for a class with no image.
-        loss: Mean cross-entropy in nats.
-    """
-
-    accuracy: float
-    per_class: tuple[float | None, ...]
-    loss: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one finished trial recorded.
-
-    Gains, learning and forgetting are in percentage points (paper, section III, Metrics); they
-    are ``None`` for stages that start from no model.
-
-    Attributes:
-        value: The study's objective.
-        validation: The trained model on the validation set.
-        test: The trained model on the test set.
-        validation_before: The untouched student on the validation set.
-        test_before: The untouched student on the test set.
-        validation_gain: Accuracy gain on validation, pp.
-        test_gain: Accuracy gain on test, pp.
-        learning: Mean over classes of the rises of test accuracy, pp.
-        forgetting: Mean over classes of the falls of test accuracy, pp (>= 0).
-        epochs: Epochs trained.
-        best_epoch: Epoch whose weights were kept, counted from 1.
-        last_validation_accuracy: Validation accuracy after the last epoch.
-        last_test_accuracy: Test accuracy after the last epoch.
-        seconds: Wall time of the trial.
-        device: Where it ran, such as ``cpu`` or ``cuda``.
-        precision: ``fp32`` or ``bf16``, as it was resolved.
-        versions: Versions of kdopt, torch and Python.
-        checkpoint: sha256 of the weights, where the stage keeps them.
-    """
-
-    value: float
-    validation: Scores
-    test: Scores
-    epochs: int
-    best_epoch: int
-    last_validation_accuracy: float
-    last_test_accuracy: float
-    seconds: float
-    device: str
-    precision: str
-    versions: Mapping[str, str] = field(default_factory=dict)
-    validation_before: Scores | None = None
-    test_before: Scores | None = None
-    validation_gain: float | None = None
-    test_gain: float | None = None
-    learning: float | None = None
-    forgetting: float | None = None
-    checkpoint: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``; :meth:`from_json` reads them back."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Outcome:
-        """Read what :meth:`to_json` wrote."""
-        values = dict(record)
-        for key in ("validation", "test", "validation_before", "test_before"):
-            scores = values.get(key)
-            if scores is not None:
-                values[key] = Scores(scores["accuracy"], tuple(scores["per_class"]), scores["loss"])
-        return cls(**values)
-
-
-@dataclass(frozen=True)
-class TrialRow:
-    """One trial as the store holds it, for status and analysis.
-
-    Attributes:
-        study: Study name.
-        partition: Partition name.
-        stage: Stage name.
-        teacher: Teacher's participant number, if the study has a pair.
-        student: Student's participant number, if the study has a pair.
-        number: The trial's number within its study.
-        state: ``WAITING``, ``RUNNING``, ``COMPLETE`` or ``FAIL``.
-        cell: The parameters; empty for an open trial that was not claimed yet.
-        outcome: The result of a complete trial.
-        error: The reason of a failed one.
-    """
-
-    study: str
-    partition: str
-    stage: StageName
-    teacher: int | None
-    student: int | None
-    number: int
-    state: Literal["WAITING", "RUNNING", "COMPLETE", "FAIL"]
-    cell: Cell
-    outcome: Outcome | None = None
-    error: str | None = None

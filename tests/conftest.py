@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from kdopt.outcome import Outcome, Scores
 from kdopt.plan import (
     Campaign,
     CampaignRecord,
     DataSettings,
-    Outcome,
     PartitionSettings,
-    Scores,
     TrainSettings,
     TuneSettings,
 )

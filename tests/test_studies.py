@@ -20,6 +20,9 @@ from kdopt.train.engine import make_engine
 from tests.conftest import make_record
 from tests.stages.test_context import new_context
 
+CLASSES = tuple(
+    "airplane automobile bird cat deer dog frog horse ship truck".split()  # noqa: SIM905
+)
 STUDIES = Path(__file__).parents[1] / "studies"
 ONE_EPOCH = TrainSettings(1, 0, 1e-3, 1e-4, 32)
 
@@ -33,38 +36,14 @@ def write_cifar10(root: Path) -> None:
         records = rng.integers(0, 256, (50, 3073), dtype=np.uint8)
         records[:, 0] = np.arange(50) % 10
         (folder / name).write_bytes(records.tobytes())
-    names = [
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    ]
-    (folder / "batches.meta.txt").write_text("\n".join(names) + "\n\n")
+    (folder / "batches.meta.txt").write_text("\n".join(CLASSES) + "\n\n")
 
 
 def write_cinic10(root: Path) -> None:
     """train/valid/test, a folder per class, 32 x 32 PNG files."""
     rng = np.random.default_rng(0)
-    names = [
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    ]
     for split, n in (("train", 24), ("valid", 1), ("test", 4)):
-        for label in names:
+        for label in CLASSES:
             folder = root / split / label
             folder.mkdir(parents=True)
             for i in range(n):

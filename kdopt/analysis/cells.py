@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 
 from kdopt.analysis.frame import number_or_nan
 from kdopt.names import pair_label
-from kdopt.plan import TrialRow, TuneSettings
+from kdopt.outcome import TrialRow
+from kdopt.plan import TuneSettings
 
 GainName = Literal["validation_gain", "test_gain"]
 

@@ -23,7 +23,8 @@ from kdopt.analysis.claim_tuning import (
     uniform_has_no_pattern,
 )
 from kdopt.analysis.evidence import Claim, Evidence, gather
-from kdopt.plan import Campaign, TrialRow
+from kdopt.outcome import TrialRow
+from kdopt.plan import Campaign
 
 CLAIMS: tuple[Callable[[Evidence], Claim], ...] = (
     larger_sets_transfer_more,

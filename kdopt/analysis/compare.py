@@ -19,7 +19,8 @@ import pandas as pd
 from kdopt.analysis.cells import Pair, cell_of, rows_by_pair, spread
 from kdopt.analysis.frame import number_or_nan, participants_frame
 from kdopt.analysis.maps import best_settings
-from kdopt.plan import METHODS, NEEDS_LABELS, TRANSFER_SETS, UNLABELED, Campaign, Outcome, TrialRow
+from kdopt.outcome import Outcome, TrialRow
+from kdopt.plan import METHODS, NEEDS_LABELS, TRANSFER_SETS, UNLABELED, Campaign
 
 TUNED = "tuned"
 ALL_METHODS: tuple[str, ...] = (*METHODS, TUNED)

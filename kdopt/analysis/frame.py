@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from kdopt.plan import Outcome, ParamValue, TrialRow
+from kdopt.outcome import Outcome, TrialRow
+from kdopt.plan import ParamValue
 
 TRIAL_COLUMNS = (
     "partition",

@@ -25,7 +25,8 @@ from kdopt.analysis.cells import (
 )
 from kdopt.analysis.frame import participants_frame
 from kdopt.analysis.progress import PairProgress, pair_progress
-from kdopt.plan import Campaign, TrialRow
+from kdopt.outcome import TrialRow
+from kdopt.plan import Campaign
 
 Advice = Literal["distil", "do not distil", "undecided"]
 

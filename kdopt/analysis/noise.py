@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from kdopt.analysis.frame import number_or_nan
-from kdopt.plan import TrialRow
+from kdopt.outcome import TrialRow
 
 NOISE_COLUMNS = ("stage", "partition", "sd", "cells", "trials")
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kdopt.analysis.cells import Pair, cell_of, rows_by_pair
-from kdopt.plan import Campaign, StageName, TrialRow
+from kdopt.outcome import TrialRow
+from kdopt.plan import Campaign, StageName
 from kdopt.stages import compare
 from kdopt.stages.tune import planned_points
 

@@ -19,7 +19,8 @@ from kdopt.analysis.contrast import Floats
 from kdopt.analysis.maps import best_settings
 from kdopt.analysis.summary import OVERALL, RESAMPLES, bootstrap_interval
 from kdopt.names import seed_for
-from kdopt.plan import Campaign, TrialRow, TuneSettings
+from kdopt.outcome import TrialRow
+from kdopt.plan import Campaign, TuneSettings
 from kdopt.stages.tune import SEQUENTIAL_TEMPERATURE
 
 PROTOCOL_COLUMNS = ("partition", "protocol", "trials", "test_gain", "low", "high", "same_cell", "n")

@@ -15,7 +15,8 @@ from kdopt.analysis.protocols import protocols
 from kdopt.analysis.ratios import headline_ratios
 from kdopt.analysis.teachers import accuracy_correlations, best_teacher_counts
 from kdopt.analysis.transfer import transfer_summary
-from kdopt.plan import Campaign, TrialRow
+from kdopt.outcome import TrialRow
+from kdopt.plan import Campaign
 from kdopt.report import method_figures as figures
 from kdopt.report.tables import points
 

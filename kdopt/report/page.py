@@ -17,7 +17,8 @@ from plotly.offline import get_plotlyjs
 
 from kdopt.analysis.summary import selection_label
 from kdopt.errors import KdoptError
-from kdopt.plan import Campaign, SettingLine, TrialRow
+from kdopt.outcome import TrialRow
+from kdopt.plan import Campaign, SettingLine
 from kdopt.report.method_tables import claims_csv, claims_markdown, gains_csv
 from kdopt.report.tables import best_csv, best_latex, best_markdown, points, trials_csv
 from kdopt.report.view import View, make_view

@@ -17,7 +17,8 @@ import pandas as pd
 
 from kdopt.analysis.summary import selection_label, vanilla_label
 from kdopt.names import pair_label
-from kdopt.plan import Campaign, Outcome, TrialRow
+from kdopt.outcome import Outcome, TrialRow
+from kdopt.plan import Campaign
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",

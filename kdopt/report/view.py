@@ -15,7 +15,8 @@ from kdopt.analysis.evidence import Claim, gather
 from kdopt.analysis.maps import Surface, best_settings, surfaces
 from kdopt.analysis.progress import Failure, Progress, failures, has_stage, progress
 from kdopt.analysis.summary import OVERALL, measures, selection_label, summary
-from kdopt.plan import Campaign, TrialRow
+from kdopt.outcome import TrialRow
+from kdopt.plan import Campaign
 from kdopt.report.figures import alpha_map, gain_map, temperature_map
 from kdopt.report.method_view import Block, SortCell, method_blocks
 from kdopt.report.tables import columns, points, with_labels

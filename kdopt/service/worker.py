@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from kdopt.errors import ArtifactError, DataError, KdoptError, LeaseLostError, StoreError
-from kdopt.plan import CampaignRecord, Outcome, StageName, StudyPlan
+from kdopt.outcome import Outcome
+from kdopt.plan import CampaignRecord, StageName, StudyPlan
 from kdopt.service.identity import is_dead, worker_name
 from kdopt.service.planner import load_dataset
 from kdopt.service.worker_env import PARENT_VARIABLE
@@ -168,7 +169,7 @@ class _Worker:
         for state in states:
             known = self.pretrained.setdefault(state.name.partition, {})
             if state.name.stage == "pretrain" and state.complete > len(known):
-                for row in rows.read_trials(self.store, self.campaign, [state.study_id]):
+                for row in rows.read_trials(self.store, self.campaign, state.study_id):
                     if row.outcome is not None:
                         known[int(row.cell["participant"])] = row.outcome
 
@@ -233,7 +234,7 @@ class _Worker:
     def _fill(self, plan: StudyPlan, claim: Claim) -> Claim:
         if claim.cell:
             return claim
-        history = rows.read_trials(self.store, self.campaign, [claim.study_id])
+        history = rows.read_trials(self.store, self.campaign, claim.study_id)
         cell = next_cell(self.context.campaign, plan, claim.number, history)
         return claims.choose(self.store, claim, cell, plan.params)
 

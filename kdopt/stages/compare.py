@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, cast
 
-from kdopt.names import seed_for, study_name
+from kdopt.names import seed_for
+from kdopt.outcome import Outcome
 from kdopt.plan import (
     METHODS,
     TRANSFER_SETS,
@@ -13,11 +14,11 @@ from kdopt.plan import (
     Campaign,
     Cell,
     MethodName,
-    Outcome,
     Param,
     StudyPlan,
     TransferName,
 )
+from kdopt.stages.base import pair_studies
 
 if TYPE_CHECKING:
     from kdopt.stages.base import Inputs
@@ -30,8 +31,6 @@ def studies(campaign: Campaign) -> list[StudyPlan]:
     Every method is planned on every set that has images, also where the paper expects it to fail
     (mutual learning without labels): that it fails is one of its findings.
     """
-    if "compare" not in campaign.stages:
-        return []
     compare, transfer = campaign.compare, campaign.transfer
     sets = [s for s in compare.transfer_sets if s == "student" or transfer.size(s)]
     cells = tuple(
@@ -46,22 +45,7 @@ def studies(campaign: Campaign) -> list[StudyPlan]:
         "transfer_set": Param("category", choices=TRANSFER_SETS),
         "replicate": Param("int", 0, campaign.replicates - 1),
     }
-    return [
-        StudyPlan(
-            name=study_name(campaign.name, partition.name, "compare", teacher, student),
-            campaign=campaign.name,
-            partition=partition.name,
-            stage="compare",
-            objective="gain (pp)",
-            params=params,
-            cells=cells,
-            teacher=teacher,
-            student=student,
-            needs=(teacher, student),
-        )
-        for partition in campaign.partitions
-        for teacher, student in campaign.pairs
-    ]
+    return pair_studies(campaign, "compare", params, cells)
 
 
 def run(context: Context, plan: StudyPlan, cell: Cell, inputs: Inputs) -> Outcome:

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from kdopt.data.datasets import Dataset
 from kdopt.data.splits import Splits, from_arrays
 from kdopt.errors import ArtifactError
-from kdopt.plan import CampaignRecord, Outcome, Scores, TransferName
+from kdopt.outcome import Outcome, Scores
+from kdopt.plan import CampaignRecord, TransferName
 from kdopt.train.engine import Engine, Images
 from kdopt.train.fit import Fit, predict
 from kdopt.train.metrics import accuracy_gain, learning_and_forgetting, score

@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from kdopt.names import seed_for, study_name
-from kdopt.plan import Campaign, Cell, Outcome, Param, StudyPlan
+from kdopt.outcome import Outcome
+from kdopt.plan import Campaign, Cell, Param, StudyPlan
 
 if TYPE_CHECKING:
     from kdopt.stages.base import Inputs

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from kdopt.names import seed_for, study_name
-from kdopt.plan import Campaign, Cell, Outcome, Param, StudyPlan, TuneSettings
+from kdopt.names import seed_for
+from kdopt.outcome import Outcome
+from kdopt.plan import Campaign, Cell, Param, StudyPlan, TuneSettings
+from kdopt.stages.base import pair_studies
 
 if TYPE_CHECKING:
     from kdopt.stages.base import Inputs
@@ -19,30 +21,12 @@ SEQUENTIAL_TEMPERATURE = 1.0
 def studies(campaign: Campaign) -> list[StudyPlan]:
     """One study per partition and ordered pair; the vanilla cell is always among its trials."""
     points, n_open = planned_points(campaign.tune)
-    replicates = range(campaign.replicates)
     cells = tuple(
-        {"temperature": t, "alpha": a, "replicate": r} for t, a in points for r in replicates
+        {"temperature": t, "alpha": a, "replicate": r}
+        for t, a in points
+        for r in range(campaign.replicates)
     )
-    params = _params(campaign)
-    if "tune" not in campaign.stages:
-        return []
-    return [
-        StudyPlan(
-            name=study_name(campaign.name, partition.name, "tune", teacher, student),
-            campaign=campaign.name,
-            partition=partition.name,
-            stage="tune",
-            objective="gain (pp)",
-            params=params,
-            cells=cells,
-            teacher=teacher,
-            student=student,
-            open_trials=n_open * campaign.replicates,
-            needs=(teacher, student),
-        )
-        for partition in campaign.partitions
-        for teacher, student in campaign.pairs
-    ]
+    return pair_studies(campaign, "tune", _params(campaign), cells, n_open * campaign.replicates)
 
 
 def planned_points(tune: TuneSettings) -> tuple[list[tuple[float, float]], int]:

@@ -24,7 +24,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kdopt.errors import LeaseLostError
-from kdopt.plan import Cell, Outcome, Param
+from kdopt.outcome import Outcome
+from kdopt.plan import Cell, Param
 from kdopt.store.open import Store
 from kdopt.store.params import param_rows, read_value
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import random
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -21,9 +19,10 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.engine import URL, Connection, Engine
 
 from kdopt.errors import StoreError
+from kdopt.store.location import check_sqlite_file, label_of, parse_location
 
 OPTUNA_SCHEMA = "v3.2.0.a"
 """Head of Optuna's alembic history that our SQL was written for (Optuna 3.2 to 5)."""
@@ -71,7 +70,7 @@ class Store:
     @property
     def label(self) -> str:
         """The URL as it may be shown: passwords are masked."""
-        return _label(self.url)
+        return label_of(self.url)
 
     @property
     def dialect(self) -> str:
@@ -147,7 +146,7 @@ def open_store(location: str, create: bool = False) -> Store:
     """
     url = parse_location(location)
     if url.get_backend_name() == "sqlite":
-        _check_sqlite_file(url, create)
+        check_sqlite_file(url, create)
     try:
         store = Store(url, _engine(url))
         if create:
@@ -157,87 +156,10 @@ def open_store(location: str, create: bool = False) -> Store:
         raise StoreError(_explain(url, error)) from error
     except (ModuleNotFoundError, sa.exc.NoSuchModuleError) as error:
         raise StoreError(
-            f"store {_label(url)}: no driver for '{url.drivername}' is installed; "
+            f"store {label_of(url)}: no driver for '{url.drivername}' is installed; "
             "for Postgres: pip install 'kdopt[postgres]' and postgresql+psycopg://..."
         ) from error
     return store
-
-
-def parse_location(location: str) -> URL:
-    """A path or URL as an SQLAlchemy URL.
-
-    Raises:
-        StoreError: The URL is malformed or of a database that kdopt does not support.
-    """
-    if "://" not in location:
-        if re.match(r"(postgres\w*|sqlite)\b[^/]*:", location) or not location.strip():
-            # Not shown: what was meant as a URL may hold a password.
-            raise StoreError(_URL_FIX)
-        try:
-            return URL.create("sqlite", database=str(Path(location).expanduser()))
-        except RuntimeError as error:
-            raise StoreError(f"store {location}: {error}; write the whole path") from error
-    try:
-        url = make_url(location)
-        backend = url.get_backend_name()
-    except (sa.exc.ArgumentError, ValueError) as error:
-        # The text of a URL that cannot be parsed cannot be masked either, so it is not shown.
-        raise StoreError(_URL_FIX) from error
-    if backend not in ("sqlite", "postgresql"):
-        raise StoreError(
-            f"store {_label(url)}: '{backend}' is not supported; use sqlite or postgresql"
-        )
-    if backend == "sqlite" and url.database in (None, "", ":memory:"):
-        raise StoreError("a store in memory is gone with its process; give --store a file")
-    return url
-
-
-_URL_FIX = (
-    "the store's URL cannot be read; give a path, sqlite:///PATH or "
-    "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
-)
-
-
-def _label(url: URL) -> str:
-    if url.get_backend_name() == "sqlite":
-        return str(url.database)
-    secret = [key for key in url.query if "pass" in key.lower()]
-    return url.difference_update_query(secret).render_as_string(hide_password=True)
-
-
-def _check_sqlite_file(url: URL, create: bool) -> None:
-    path = Path(str(url.database))
-    if path.is_dir():
-        raise StoreError(f"store {path}: this is a folder; give the path of a file")
-    if path.exists():
-        # Opening a file in WAL mode needs to write beside it, even to read.
-        if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
-            raise StoreError(
-                f"store {path}: no permission to write it or its folder; "
-                "change the permissions or give another --store"
-            )
-        with path.open("rb") as file:
-            head = file.read(16)
-        if head and head != b"SQLite format 3\x00":
-            raise StoreError(
-                f"store {path}: this file is not a kdopt store (not SQLite); give another --store"
-            )
-        return
-    if not create:
-        raise StoreError(
-            f"store {path}: there is none; run 'kdopt plan SPEC' or 'kdopt run SPEC' first"
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"store {path}: its folder cannot be made: {error.strerror}; give another --store"
-        ) from error
-    if not os.access(path.parent, os.W_OK):
-        raise StoreError(
-            f"store {path}: no permission to write in {path.parent}; "
-            "change the permissions or give another --store"
-        )
 
 
 def _create(store: Store) -> None:
@@ -252,9 +174,10 @@ def _create(store: Store) -> None:
         with _exclusive(Path(f"{store.url.database}.lock")):
             _create_locked(store)
         return
-    with store.engine.connect() as connection:
-        # Any number will do, as long as nobody else locks it; the connection's end frees it.
-        connection.execute(sa.text("SELECT pg_advisory_lock(7205759403)"))
+    with store.engine.begin() as connection:
+        # Any number will do, as long as nobody else locks it. Freed with the transaction; a
+        # session's lock would live on in the connection pool.
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(7205759403)"))
         _create_locked(store)
 
 
@@ -400,4 +323,4 @@ def _explain(url: URL, error: sa.exc.DBAPIError) -> str:
         fix = "change the permissions or give another --store"
     elif "not a database" in reason or "malformed" in reason:
         fix = "this file is not a (whole) SQLite database; give another --store or restore a backup"
-    return f"store {_label(url)}: {reason}; {fix}"
+    return f"store {label_of(url)}: {reason}; {fix}"

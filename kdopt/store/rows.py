@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from kdopt.errors import StoreError
 from kdopt.names import StudyName, campaign_study_name, parse_study_name
-from kdopt.plan import CampaignRecord, Outcome, ParamValue, TrialRow
+from kdopt.outcome import Outcome, TrialRow
+from kdopt.plan import CampaignRecord, ParamValue
 from kdopt.store.open import Store
 from kdopt.store.params import read_value
 from kdopt.store.planning import RECORD_KEY
@@ -115,16 +115,15 @@ def read_states(store: Store, campaign: str) -> list[StudyState]:
     """Every study of a campaign and how far it is, in order of planning."""
     sql = sa.text(
         "SELECT s.study_id, s.study_name, t.state, count(*) AS n FROM studies s "
-        "JOIN trials t ON t.study_id = s.study_id WHERE s.study_name LIKE :prefix "
+        f"JOIN trials t ON t.study_id = s.study_id WHERE {_OF_CAMPAIGN} "
         "GROUP BY s.study_id, s.study_name, t.state ORDER BY s.study_id"
     )
 
     def read() -> list[StudyState]:
         counts: dict[tuple[int, str], dict[str, int]] = defaultdict(dict)
         with store.read() as connection:
-            for study_id, name, state, n in connection.execute(sql, {"prefix": _prefix(campaign)}):
-                if name.startswith(f"{campaign}/"):
-                    counts[study_id, name][str(state)] = n
+            for study_id, name, state, n in connection.execute(sql, _of(campaign)):
+                counts[study_id, name][str(state)] = n
         return [
             StudyState(
                 study_id,
@@ -138,9 +137,9 @@ def read_states(store: Store, campaign: str) -> list[StudyState]:
     return store.retry(read)
 
 
-def read_trials(store: Store, campaign: str, studies: Sequence[int] = ()) -> list[TrialRow]:
-    """All trials of a campaign, or of the studies given, in order of planning."""
-    one = "AND s.study_id = :study" if len(studies) == 1 else ""
+def read_trials(store: Store, campaign: str, study_id: int | None = None) -> list[TrialRow]:
+    """All trials of a campaign, or of one of its studies, in order of planning."""
+    one = "" if study_id is None else "AND s.study_id = :study"
     sql = sa.text(
         f"""
         SELECT t.trial_id, s.study_id, s.study_name, t.number, t.state,
@@ -148,7 +147,7 @@ def read_trials(store: Store, campaign: str, studies: Sequence[int] = ()) -> lis
         FROM trials t JOIN studies s ON s.study_id = t.study_id
         LEFT JOIN trial_user_attributes m ON m.trial_id = t.trial_id AND m.key = 'kd:metrics'
         LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = 'kd:error'
-        WHERE s.study_name LIKE :prefix {one} ORDER BY t.trial_id
+        WHERE {_OF_CAMPAIGN} {one} ORDER BY t.trial_id
         """
     )
     params_sql = sa.text(
@@ -156,13 +155,10 @@ def read_trials(store: Store, campaign: str, studies: Sequence[int] = ()) -> lis
         SELECT p.trial_id, p.param_name, p.param_value, p.distribution_json
         FROM trial_params p JOIN trials t ON t.trial_id = p.trial_id
         JOIN studies s ON s.study_id = t.study_id
-        WHERE s.study_name LIKE :prefix {one} ORDER BY p.param_id
+        WHERE {_OF_CAMPAIGN} {one} ORDER BY p.param_id
         """
     )
-    values: dict[str, Any] = {"prefix": _prefix(campaign)}
-    if one:
-        values["study"] = studies[0]
-    wanted = set(studies)
+    values = _of(campaign) if study_id is None else {**_of(campaign), "study": study_id}
 
     def read() -> list[TrialRow]:
         with store.read() as connection:
@@ -171,11 +167,7 @@ def read_trials(store: Store, campaign: str, studies: Sequence[int] = ()) -> lis
         cells: dict[int, dict[str, ParamValue]] = defaultdict(dict)
         for trial_id, name, value, distribution in params:
             cells[trial_id][name] = read_value(value, distribution)
-        return [
-            _row(t, cells[t.trial_id])
-            for t in trials
-            if t.study_name.startswith(f"{campaign}/") and (not wanted or t.study_id in wanted)
-        ]
+        return [_row(t, cells[t.trial_id]) for t in trials]
 
     return store.retry(read)
 
@@ -187,17 +179,16 @@ def read_running(store: Store, campaign: str) -> list[Running]:
         SELECT s.study_name, t.number, l.worker, l.attempt, l.expires - {store.now} AS left_s
         FROM trials t JOIN studies s ON s.study_id = t.study_id
         LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
-        WHERE t.state = 'RUNNING' AND s.study_name LIKE :prefix ORDER BY t.trial_id
+        WHERE t.state = 'RUNNING' AND {_OF_CAMPAIGN} ORDER BY t.trial_id
         """
     )
 
     def read() -> list[Running]:
         with store.read() as connection:
-            rows = connection.execute(sql, {"prefix": _prefix(campaign)}).all()
+            rows = connection.execute(sql, _of(campaign)).all()
         return [
             Running(r.study_name, r.number, r.worker or "?", r.attempt or 0, float(r.left_s or 0))
             for r in rows
-            if r.study_name.startswith(f"{campaign}/")
         ]
 
     return store.retry(read)
@@ -206,22 +197,18 @@ def read_running(store: Store, campaign: str) -> list[Running]:
 def read_failures(store: Store, campaign: str) -> list[Failure]:
     """The failed trials and their reasons, in order of planning."""
     sql = sa.text(
-        """
+        f"""
         SELECT s.study_name, t.number, e.value_json AS error
         FROM trials t JOIN studies s ON s.study_id = t.study_id
         LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = 'kd:error'
-        WHERE t.state = 'FAIL' AND s.study_name LIKE :prefix ORDER BY t.trial_id
+        WHERE t.state = 'FAIL' AND {_OF_CAMPAIGN} ORDER BY t.trial_id
         """
     )
 
     def read() -> list[Failure]:
         with store.read() as connection:
-            rows = connection.execute(sql, {"prefix": _prefix(campaign)}).all()
-        return [
-            Failure(r.study_name, r.number, _reason(r.error))
-            for r in rows
-            if r.study_name.startswith(f"{campaign}/")
-        ]
+            rows = connection.execute(sql, _of(campaign)).all()
+        return [Failure(r.study_name, r.number, _reason(r.error)) for r in rows]
 
     return store.retry(read)
 
@@ -237,21 +224,25 @@ def finished_since(store: Store, campaign: str, seconds: float) -> int:
     sql = sa.text(
         f"""
         SELECT count(*) FROM trials t JOIN studies s ON s.study_id = t.study_id
-        WHERE t.state = 'COMPLETE' AND s.study_name LIKE :prefix AND t.datetime_complete >= {since}
+        WHERE t.state = 'COMPLETE' AND {_OF_CAMPAIGN} AND t.datetime_complete >= {since}
         """
     )
 
     def read() -> int:
         with store.read() as connection:
-            values = {"prefix": _prefix(campaign), "ago": ago}
-            return int(connection.execute(sql, values).scalar_one())
+            return int(connection.execute(sql, {**_of(campaign), "ago": ago}).scalar_one())
 
     return store.retry(read)
 
 
-def _prefix(campaign: str) -> str:
-    # '_' is a wildcard of LIKE; the exact comparison follows in Python.
-    return f"{campaign}/%/%"
+# Exact, where LIKE would take '_' for any character (and, in SQLite, 'A' for 'a').
+_OF_CAMPAIGN = "substr(s.study_name, 1, :length) = :prefix"
+
+
+def _of(campaign: str) -> dict[str, Any]:
+    """The values of :data:`_OF_CAMPAIGN`."""
+    prefix = f"{campaign}/"
+    return {"prefix": prefix, "length": len(prefix)}
 
 
 def _reason(error: str | None) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kdopt.names import seed_for
-from kdopt.plan import Campaign, Cell, Param, StudyPlan, TrialRow
+from kdopt.outcome import TrialRow
+from kdopt.plan import Campaign, Cell, Param, StudyPlan
 from kdopt.stages.tune import SEQUENTIAL_TEMPERATURE
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdopt.plan import Scores
+from kdopt.outcome import Scores
 
 
 def score(logits: Tensor, labels: Tensor, n_classes: int) -> Scores:

@@ -9,17 +9,15 @@ from itertools import product
 from typing import Any
 
 from kdopt.names import study_name
+from kdopt.outcome import Outcome, Scores, TrialRow
 from kdopt.plan import (
     METHODS,
     TRANSFER_SETS,
     Campaign,
     DataSettings,
-    Outcome,
     PartitionSettings,
-    Scores,
     TrainSettings,
     TransferSettings,
-    TrialRow,
     TuneSettings,
 )
 

@@ -7,7 +7,7 @@ from kdopt.analysis.cells import CellMean
 from kdopt.analysis.noise import noise_floor
 from kdopt.analysis.protocols import DIFFERENCE, GRID, SEQUENTIAL, protocols, sequential_search
 from kdopt.analysis.summary import OVERALL
-from kdopt.plan import TrialRow
+from kdopt.outcome import TrialRow
 from kdopt.stages.tune import planned_points
 from kdopt.store.samplers import next_cell
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows

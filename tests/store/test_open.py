@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from kdopt.errors import StoreError
-from kdopt.store.open import open_store, parse_location
+from kdopt.store.location import parse_location
+from kdopt.store.open import open_store
 
 
 def test_a_new_store_opens_again_and_survives_a_second_creation(store_path):

@@ -6,7 +6,13 @@ import optuna
 import pytest
 
 from kdopt.errors import StoreError
-from kdopt.plan import PartitionSettings, TrainSettings, TransferSettings, TuneSettings
+from kdopt.plan import (
+    DataSettings,
+    PartitionSettings,
+    TrainSettings,
+    TransferSettings,
+    TuneSettings,
+)
 from kdopt.stages.registry import all_studies
 from kdopt.store import claims, rows
 from kdopt.store.planning import write_plan
@@ -90,6 +96,14 @@ def test_open_trials_fill_a_budget_once(store, campaign):
         ({"participants": 3}, "participants"),
         ({"distill": TrainSettings(9, 0, 1e-3, 1e-4, 32)}, "distill"),
         ({"transfer": TransferSettings(10, 10, 10)}, "transfer"),
+        (
+            # Also where no partition is left whose split could tell.
+            {
+                "data": DataSettings("digits", validation_fraction=0.4),
+                "partitions": (PartitionSettings("specialized"),),
+            },
+            "data.validation_fraction",
+        ),
         ({"tune": TuneSettings((1.0, 2.0), (0.5, 0.9), "tpe", 6, 1.0, 0.5, True)}, "tune.sampler"),
     ],
 )
@@ -164,7 +178,7 @@ def test_sequential_plans_no_cell_twice_when_vanilla_lies_on_its_line(store, cam
     seen = []
     while (claim := claims.claim(store, study, "me", 60)) is not None:
         if not claim.cell:
-            history = rows.read_trials(store, "tiny", [study])
+            history = rows.read_trials(store, "tiny", study)
             chosen = studies["tiny/uniform/tune/t00-s01"]
             cell = next_cell(line, chosen, claim.number, history)
             claim = claims.choose(store, claim, cell, chosen.params)
@@ -181,12 +195,22 @@ def test_the_record_comes_back_as_it_was(store):
 
 
 def test_campaigns_of_one_store_do_not_mix(store):
-    # '_' is a wildcard in SQL's LIKE: a_b must not read axb.
-    for name in ("a_b", "axb"):
+    # In SQL's LIKE '_' is any character and, in SQLite, 'A' is 'a'.
+    names = ["A_b", "a_b", "axb"]
+    for name in names:
         plan(store, make_campaign(name=name))
-    assert rows.campaigns(store) == ["a_b", "axb"]
-    assert {r.study.split("/")[0] for r in rows.read_trials(store, "a_b")} == {"a_b"}
-    assert {s.name.campaign for s in rows.read_states(store, "a_b")} == {"a_b"}
+    assert rows.campaigns(store) == names
+    other = rows.read_states(store, "axb")[0].study_id
+    claims.finish(store, claims.claim(store, other, "me", 60), make_outcome(1.0))
+    claims.fail(store, claims.claim(store, other, "me", 60), "no")
+    claims.claim(store, rows.read_states(store, "A_b")[0].study_id, "me", 60)
+    for name in names:
+        assert {r.study.split("/")[0] for r in rows.read_trials(store, name)} == {name}
+        assert {s.name.campaign for s in rows.read_states(store, name)} == {name}
+        assert rows.finished_since(store, name, 60) == (name == "axb")
+        assert len(rows.read_failures(store, name)) == (name == "axb")
+        assert len(rows.read_running(store, name)) == (name == "A_b")
+    assert {r.study for r in rows.read_trials(store, "axb", other)} == {"axb/uniform/pretrain"}
     with pytest.raises(StoreError, match="which campaign"):
         rows.pick_campaign(store, None)
     with pytest.raises(StoreError, match="no campaign 'c'"):

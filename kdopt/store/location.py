@@ -1,0 +1,95 @@
+"""Where a store is: a path or a URL, checked before it is opened, and shown without secrets."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+
+from kdopt.errors import StoreError
+
+
+def parse_location(location: str) -> URL:
+    """A path or URL as an SQLAlchemy URL.
+
+    Raises:
+        StoreError: The URL is malformed or of a database that kdopt does not support.
+    """
+    if "://" not in location:
+        if re.match(r"(postgres\w*|sqlite)\b[^/]*:", location) or not location.strip():
+            # Not shown: what was meant as a URL may hold a password.
+            raise StoreError(_URL_FIX)
+        try:
+            return URL.create("sqlite", database=str(Path(location).expanduser()))
+        except RuntimeError as error:
+            raise StoreError(f"store {location}: {error}; write the whole path") from error
+    try:
+        url = make_url(location)
+        backend = url.get_backend_name()
+    except (sa.exc.ArgumentError, ValueError) as error:
+        # The text of a URL that cannot be parsed cannot be masked either, so it is not shown.
+        raise StoreError(_URL_FIX) from error
+    if backend not in ("sqlite", "postgresql"):
+        raise StoreError(
+            f"store {label_of(url)}: '{backend}' is not supported; use sqlite or postgresql"
+        )
+    if backend == "sqlite" and url.database in (None, "", ":memory:"):
+        raise StoreError("a store in memory is gone with its process; give --store a file")
+    return url
+
+
+_URL_FIX = (
+    "the store's URL cannot be read; give a path, sqlite:///PATH or "
+    "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+)
+
+
+def label_of(url: URL) -> str:
+    """A URL as it may be shown: without anything secret."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    secret = [key for key in url.query if "pass" in key.lower()]
+    return url.difference_update_query(secret).render_as_string(hide_password=True)
+
+
+def check_sqlite_file(url: URL, create: bool) -> None:
+    """Refuse a file that cannot be a store, before SQLite touches it; make its folder if asked.
+
+    Raises:
+        StoreError: It is missing, a folder, not SQLite, or may not be written.
+    """
+    path = Path(str(url.database))
+    if path.is_dir():
+        raise StoreError(f"store {path}: this is a folder; give the path of a file")
+    if path.exists():
+        # Opening a file in WAL mode needs to write beside it, even to read.
+        if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+            raise StoreError(
+                f"store {path}: no permission to write it or its folder; "
+                "change the permissions or give another --store"
+            )
+        with path.open("rb") as file:
+            head = file.read(16)
+        if head and head != b"SQLite format 3\x00":
+            raise StoreError(
+                f"store {path}: this file is not a kdopt store (not SQLite); give another --store"
+            )
+        return
+    if not create:
+        raise StoreError(
+            f"store {path}: there is none; run 'kdopt plan SPEC' or 'kdopt run SPEC' first"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"store {path}: its folder cannot be made: {error.strerror}; give another --store"
+        ) from error
+    if not os.access(path.parent, os.W_OK):
+        raise StoreError(
+            f"store {path}: no permission to write in {path.parent}; "
+            "change the permissions or give another --store"
+        )
