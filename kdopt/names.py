@@ -20,6 +20,18 @@ CAMPAIGN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 
 _STUDY_NAME = re.compile(r"^([^/]+)/([^/]+)/([^/]+)(?:/t(\d+)-s(\d+))?$")
 
+FEDERATE_MEANING = (
+    "rounds",
+    "local_epochs",
+    "learning_rate",
+    "weight_decay",
+    "batch_size",
+    "start",
+    "transfer_set",
+    "weighting",
+)
+"""The settings of ``federate`` that decide what its trials compute."""
+
 
 def study_name(
     campaign: str,
@@ -107,6 +119,8 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
     for table, keys in (
         ("tune", ("sampler", "vanilla_temperature", "vanilla_alpha", "t2_scale")),
         ("compare", ("self_teacher_weight", "dml_weight")),
+        ("combine", ("weight_terms",)),
+        ("federate", FEDERATE_MEANING),
     ):
         parts |= {f"{table}.{key}": values[table][key] for key in keys}
     return {key: _digest(value) for key, value in parts.items()}

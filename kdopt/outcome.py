@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from kdopt.plan import Cell, StageName
 
@@ -22,6 +22,18 @@ class Scores:
     accuracy: float
     per_class: tuple[float | None, ...]
     loss: float
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Scores:
+        """Read what ``dataclasses.asdict`` wrote."""
+        return cls(record["accuracy"], tuple(record["per_class"]), record["loss"])
+
+
+class RoundScore(NamedTuple):
+    """The global model after one communication round: accuracies in [0, 1]."""
+
+    validation_accuracy: float
+    test_accuracy: float
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,10 @@ class Outcome:
         precision: ``fp32`` or ``bf16``, as it was resolved.
         versions: Versions of kdopt, torch and Python.
         checkpoint: sha256 of the weights, where the stage keeps them.
+        participant: The student that the stage itself chose to start from.
+        rounds: Federated averaging: the global model before the first round and after each.
+        round_bytes: What all participants send and receive in one round.
+        start_bytes: What they sent and received to make the initial model.
     """
 
     value: float
@@ -70,6 +86,10 @@ class Outcome:
     learning: float | None = None
     forgetting: float | None = None
     checkpoint: str | None = None
+    participant: int | None = None
+    rounds: tuple[RoundScore, ...] = ()
+    round_bytes: int | None = None
+    start_bytes: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; :meth:`from_json` reads them back."""
@@ -82,7 +102,8 @@ class Outcome:
         for key in ("validation", "test", "validation_before", "test_before"):
             scores = values.get(key)
             if scores is not None:
-                values[key] = Scores(scores["accuracy"], tuple(scores["per_class"]), scores["loss"])
+                values[key] = Scores.from_json(scores)
+        values["rounds"] = tuple(RoundScore(*pair) for pair in values.get("rounds", ()))
         return cls(**values)
 
 

@@ -8,18 +8,23 @@ studies, and a worker turns one cell into one :class:`Outcome`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
+
+from kdopt.many import (
+    CombineSettings,
+    FederateSettings,
+    TransferName,
+    combine_from_json,
+    federate_from_json,
+)
 
 ParamValue = float | int | str
 Cell = Mapping[str, ParamValue]
 """The parameters of one trial, for example ``{"temperature": 2.0, "alpha": 0.5, ...}``."""
 
-StageName = Literal["pretrain", "tune", "compare"]
+StageName = Literal["pretrain", "tune", "compare", "combine", "federate"]
 MethodName = Literal["vanilla", "dml", "dp_kd"]
-TransferName = Literal[
-    "student", "public_unlabeled_small", "public_unlabeled_large", "public_labeled"
-]
 SelectOn = Literal["validation", "test"]
 Sampler = Literal["grid", "sequential", "tpe", "random", "gp"]
 
@@ -82,15 +87,16 @@ class PartitionSettings:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """One training budget (pre-training or distillation).
+    """One training budget (pre-training, distillation, or a participant's part of a round).
 
     Attributes:
         epochs: Most epochs, >= 1.
         patience: Epochs without a better validation accuracy before training stops; 0 trains
             all epochs, keeps the last weights and evaluates once.
-        learning_rate: Adam's step size, > 0.
-        weight_decay: Adam's L2 penalty, >= 0.
+        learning_rate: The optimizer's step size, > 0.
+        weight_decay: The optimizer's L2 penalty, >= 0.
         batch_size: Images per step, >= 2 (batch norm needs two).
+        optimizer: ``adam``, or ``sgd`` without momentum (paper, sections III and V).
     """
 
     epochs: int
@@ -98,6 +104,7 @@ class TrainSettings:
     learning_rate: float
     weight_decay: float
     batch_size: int
+    optimizer: Literal["adam", "sgd"] = "adam"
 
 
 @dataclass(frozen=True)
@@ -201,9 +208,12 @@ class Campaign:
         pretrain: Budget of each participant's own training.
         distill: Budget of each distillation trial.
         tune: The search of each pair.
-        stages: What is done after pre-training: ``tune``, ``compare`` or both.
+        stages: What is done after pre-training: any of ``tune``, ``compare``, ``combine``,
+            ``federate``.
         transfer: Public transfer sets; all empty where nothing uses them.
         compare: Methods and transfer sets of the ``compare`` stage.
+        combine: What the ``combine`` stage tries.
+        federate: The ``federate`` stage.
     """
 
     name: str
@@ -221,6 +231,8 @@ class Campaign:
     stages: tuple[StageName, ...] = ("tune",)
     transfer: TransferSettings = TransferSettings()
     compare: CompareSettings = CompareSettings()
+    combine: CombineSettings = field(default_factory=CombineSettings)
+    federate: FederateSettings = field(default_factory=FederateSettings)
 
     def partition(self, name: str) -> PartitionSettings:
         """The settings of the partition of that name; ``KeyError`` if it is not one of ours."""
@@ -247,6 +259,9 @@ class Campaign:
         for key in ("methods", "transfer_sets"):
             compare[key] = tuple(compare[key])
         values["compare"] = CompareSettings(**compare)
+        # Stores made before these stages existed lack their settings.
+        values["combine"] = combine_from_json(values.get("combine", {}))
+        values["federate"] = federate_from_json(values.get("federate", {}))
         return cls(**values)
 
     @property

@@ -18,8 +18,16 @@ from pydantic import (
     field_validator,
 )
 
+from kdopt.many import (
+    INITIAL_MODELS,
+    STARTS,
+    InitialModelName,
+    StartName,
+    TransferName,
+    WeightingName,
+)
 from kdopt.names import CAMPAIGN_NAME
-from kdopt.plan import METHODS, TRANSFER_SETS, MethodName, TransferName
+from kdopt.plan import METHODS, TRANSFER_SETS, MethodName
 
 PROXYFL = "default: ProxyFL's published code (the paper's value is lost)"
 KDOPT = "default: kdopt"
@@ -49,10 +57,11 @@ Size = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Temperature = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 Alpha = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Concentrations = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
-PublicSize = Annotated[int, Field(ge=0), Source("paper, section IV; 0 without compare")]
+PublicSize = Annotated[int, Field(ge=0), Source("paper, sections IV and V")]
 
 
 class _Table(BaseModel):
@@ -161,6 +170,85 @@ class CompareTable(_Table):
     )
 
 
+class CombineTable(_Table):
+    """``[combine]``: all participants distilled into one model."""
+
+    starts: Annotated[
+        tuple[StartName, ...],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+        Source("paper, section V-A"),
+    ] = STARTS
+    transfer_sets: Annotated[
+        tuple[TransferName, ...],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+        Source("paper, section V-A"),
+    ] = ("public_unlabeled_large", "student")
+
+    @field_validator("transfer_sets")
+    @classmethod
+    def _some_start_has_data(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if value == ("student",) and info.data.get("starts") == ("untrained",):
+            raise ValueError(
+                "an untrained student has no data of its own; "
+                "add a public transfer set, or 'best' or 'worst' to starts"
+            )
+        return value
+
+    weightings: Annotated[
+        tuple[WeightingName, ...],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+        Source("paper, section V-A; the formula of better_share: kdopt (Eq. 6 is lost)"),
+    ] = ("equal", "better_share")
+    weight_terms: Annotated[Literal["class", "image"], Source("default: kdopt (Eq. 7 is lost)")] = (
+        "class"
+    )
+
+
+class FederateTable(_Table):
+    """``[federate]``: federated averaging from random and from consolidated weights."""
+
+    initial_models: Annotated[
+        tuple[InitialModelName, ...],
+        Field(min_length=1),
+        AfterValidator(_distinct),
+        Source("paper, section V-B"),
+    ] = INITIAL_MODELS
+    rounds: Annotated[int, Field(ge=1, le=100_000), Source("paper, section V")] = 100
+    local_epochs: Annotated[Size, Source("paper, section V")] = 2
+    learning_rate: Annotated[Positive, Source("paper, section V")] = 0.01
+    weight_decay: Annotated[
+        float, Field(ge=0, le=1), Source("default: Caldarola et al.'s published code (lost)")
+    ] = 4e-4
+    batch_size: Annotated[int, Field(ge=2), Source("default: as in pre-training (lost)")] = 32
+    start: Annotated[StartName, Source("paper, section V-A: the best student is best")] = "best"
+    transfer_set: Annotated[
+        TransferName, Source("paper, section V-A"), Field(validate_default=True)
+    ] = "student"
+    weighting: Annotated[
+        WeightingName, Source("paper, section V-A; its formula: kdopt (Eq. 6 is lost)")
+    ] = "better_share"
+    save_every: Annotated[Size, Source(KDOPT)] = 5
+    targets: Annotated[
+        tuple[Share, ...], AfterValidator(_distinct), Source("default: kdopt (lost)")
+    ] = (0.5, 0.6, 0.7)
+    relative_targets: Annotated[
+        tuple[Share, ...], AfterValidator(_distinct), Source("default: kdopt (lost)")
+    ] = (0.9, 0.95, 1.0)
+
+    @field_validator("transfer_set")
+    @classmethod
+    def _has_data(cls, value: str, info: ValidationInfo) -> str:
+        if value == "student" and info.data.get("start") == "untrained":
+            raise ValueError(
+                "an untrained student has no data of its own; "
+                "use a public transfer set, or start from 'best' or 'worst'"
+            )
+        return value
+
+
 class _PartitionTable(_Table):
     min_size: Annotated[
         Annotated[int, Field(ge=2)] | None, Source("default: the pre-training batch size")
@@ -232,14 +320,16 @@ class CampaignTable(_Table):
         Source("paper, section III"),
     ] = ("uniform", "quantity_skew", "specialized", "label_chunks", "label_dirichlet")
     stages: Annotated[
-        tuple[Literal["tune", "compare"], ...],
+        tuple[Literal["tune", "compare", "combine", "federate"], ...],
         Field(min_length=1),
         AfterValidator(_distinct),
-        Source("paper, section IV"),
+        Source("default: section IV of the paper"),
     ] = ("tune", "compare")
     data: DataTable
     transfer: TransferTable = TransferTable()
     compare: CompareTable = CompareTable()
+    combine: CombineTable = CombineTable()
+    federate: FederateTable = FederateTable()
     pretrain: PretrainTable = PretrainTable()
     distill: DistillTable = DistillTable()
     tune: TuneTable = TuneTable()

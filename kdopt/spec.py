@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from kdopt.errors import SpecError
+from kdopt.many import CombineSettings, FederateSettings
 from kdopt.plan import (
     Campaign,
     CompareSettings,
@@ -66,6 +67,8 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
         table = CampaignTable.model_validate(_plain(raw, CampaignTable))
     except ValidationError as error:
         raise SpecError(source, _problems(error)) from error
+    if problems := _missing_sets(table):
+        raise SpecError(source, problems)
     return Spec(_campaign(table), tuple(_setting_lines(table, "", set())))
 
 
@@ -107,13 +110,14 @@ def _campaign(table: CampaignTable) -> Campaign:
         partitions.append(PartitionSettings(name=name, **values))
     tune = table.tune.model_dump()
     tune["budget"] = tune["budget"] or 20
-    compares = "compare" in table.stages
     return Campaign(
         stages=table.stages,
         transfer=TransferSettings(**table.transfer.model_dump())
-        if compares
+        if _uses_public_sets(table)
         else TransferSettings(),
         compare=CompareSettings(**table.compare.model_dump()),
+        combine=CombineSettings(**table.combine.model_dump()),
+        federate=FederateSettings(**table.federate.model_dump()),
         name=table.name,
         seed=table.seed,
         participants=table.participants,
@@ -127,6 +131,32 @@ def _campaign(table: CampaignTable) -> Campaign:
         distill=TrainSettings(**table.distill.model_dump()),
         tune=TuneSettings(**tune),
     )
+
+
+def _missing_sets(table: CampaignTable) -> list[str]:
+    """Stages left without a transfer set; sets without images are skipped elsewhere."""
+    problems = []
+    name = table.federate.transfer_set
+    if "federate" in table.stages and name != "student" and not getattr(table.transfer, name):
+        problems.append(
+            f"federate.transfer_set = '{name}': this set has no images; "
+            f"give transfer.{name} some, or use another set"
+        )
+    if "combine" in table.stages and not any(
+        s == "student" or getattr(table.transfer, s) for s in table.combine.transfer_sets
+    ):
+        names = ", ".join(table.combine.transfer_sets)
+        problems.append(
+            f"combine.transfer_sets = {names}: none of them has images; "
+            'give one some in [transfer], or add "student"'
+        )
+    return problems
+
+
+def _uses_public_sets(table: CampaignTable) -> bool:
+    """Whether images must be taken out for everybody; they are missed where nothing uses them."""
+    federates = "federate" in table.stages and table.federate.transfer_set != "student"
+    return "compare" in table.stages or "combine" in table.stages or federates
 
 
 def _setting_lines(table: BaseModel, prefix: str, unused: set[str]) -> Iterator[SettingLine]:

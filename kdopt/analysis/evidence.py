@@ -11,8 +11,9 @@ from kdopt.analysis.compare import TUNED, mean_of, method_gains, wide
 from kdopt.analysis.contrast import Contrast, Verdict, combined
 from kdopt.analysis.maps import best_settings
 from kdopt.analysis.noise import noise_floor
+from kdopt.many import TransferName
 from kdopt.outcome import TrialRow
-from kdopt.plan import METHODS, Campaign, TransferName
+from kdopt.plan import METHODS, Campaign
 
 SETS_WITH_LABELS: tuple[TransferName, ...] = ("student", "public_labeled")
 SMALL: TransferName = "public_unlabeled_small"

@@ -48,10 +48,10 @@ def print_text(status: Status) -> None:
         print(f"  {line[0]:<{widths[0]}}", *rest, sep="  ")
     for running in status.running:
         again = f", attempt {running.attempt}" if running.attempt > 1 else ""
+        step = "" if running.step is None else f", step {running.step}"
         late = ", lease lapsed" if running.lease_left_s < 0 else ""
-        print(
-            f"  running: {running.study} #{running.number} on {short(running.worker)}{again}{late}"
-        )
+        trial = f"{running.study} #{running.number}"
+        print(f"  running: {trial} on {short(running.worker)}{step}{again}{late}")
     for failure in status.failures[:SHOWN_FAILURES]:
         print(f"  failed: {failure.study} #{failure.number}: {failure.reason.splitlines()[0]}")
     hidden = len(status.failures) - SHOWN_FAILURES

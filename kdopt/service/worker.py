@@ -23,6 +23,7 @@ from kdopt.errors import ArtifactError, DataError, KdoptError, LeaseLostError, S
 from kdopt.outcome import Outcome
 from kdopt.plan import CampaignRecord, StageName, StudyPlan
 from kdopt.service.identity import is_dead, worker_name
+from kdopt.service.journal import StoreJournal
 from kdopt.service.planner import load_dataset
 from kdopt.service.worker_env import PARENT_VARIABLE
 from kdopt.stages.context import Context
@@ -177,10 +178,12 @@ class _Worker:
         """Take a trial, from the study whose images and logits are at hand if possible."""
         last = self.last
 
-        def order(state: StudyState) -> tuple[bool, bool, bool, int, float]:
+        def order(state: StudyState) -> tuple[bool, bool, bool, bool, int, float]:
             plan = self.plans[state.text]
             same = last is not None and plan.partition == last.partition
             return (
+                # Long trials first: one that starts last would leave all other workers idle.
+                STAGES[plan.stage].long_run is None,
                 not (last is not None and plan.name == last.name),
                 not (same and last is not None and plan.student == last.student),
                 not same,
@@ -198,10 +201,11 @@ class _Worker:
     def _run_claim(self, plan: StudyPlan, claim: Claim) -> None:
         """Run one trial and record how it ended; on the way out the trial is never left behind."""
         label = f"{plan.name} #{claim.number}"
+        journal = StoreJournal(self.store, self.artifacts, claim, label, self.stop.shielded)
         try:
             with _Heartbeat(self.store, claim, self.beat_s, self.lease_s):
                 claim = self._fill(plan, claim)
-                result = self._compute(plan, claim)
+                result = self._compute(plan, claim, journal)
             if isinstance(result, Outcome):
                 claims.finish(self.store, claim, result)
                 self.summary.complete += 1
@@ -210,6 +214,7 @@ class _Worker:
                 claims.fail(self.store, claim, result)
                 self.summary.failed += 1
                 logger.error("%s: failed: %s", label, result.splitlines()[0])
+            journal.close()
         except LeaseLostError as error:
             self.summary.lost += 1
             logger.warning("%s: result dropped: %s", label, error)
@@ -220,13 +225,14 @@ class _Worker:
             claims.release(self.store, claim)
             raise
 
-    def _compute(self, plan: StudyPlan, claim: Claim) -> Outcome | str:
+    def _compute(self, plan: StudyPlan, claim: Claim, journal: StoreJournal) -> Outcome | str:
         """The outcome of a trial, or the reason why it has none."""
         inputs = self.pretrained.get(plan.partition, {})
         try:
             with self.stop.interrupting():
-                return STAGES[plan.stage].run(self.context, plan, claim.cell, inputs)
-        except (StoreError, ArtifactError, DataError):
+                stage = STAGES[plan.stage]
+                return stage.compute(self.context, plan, claim.cell, inputs, journal)
+        except (StoreError, ArtifactError, DataError, LeaseLostError):
             raise
         except Exception as error:
             return _reason(error)
@@ -305,6 +311,16 @@ class _StopSignal:
         finally:
             self._raise = False
 
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Within :meth:`interrupting`: a signal waits until the block is done."""
+        kept, self._raise = self._raise, False
+        yield
+        self._raise = kept
+        if kept and self.asked:
+            self._raise = False
+            raise Stopped
+
     def wait(self, seconds: float) -> None:
         # Short sleeps rather than an Event: setting an Event in a signal handler can deadlock.
         end = time.monotonic() + seconds
@@ -322,7 +338,7 @@ def _describe(stage: StageName, claim: Claim, outcome: Outcome) -> str:
     cell = ", ".join(
         f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in claim.cell.items()
     )
-    if outcome.validation_gain is None:
+    if stage not in ("tune", "compare") or outcome.validation_gain is None:
         result = f"validation accuracy {100 * outcome.validation.accuracy:.1f} %"
     else:
         result = f"gain {outcome.validation_gain:+.2f} pp on validation"

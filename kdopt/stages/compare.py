@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, cast
 
+from kdopt.many import TransferName
 from kdopt.names import seed_for
 from kdopt.outcome import Outcome
 from kdopt.plan import (
@@ -16,7 +17,6 @@ from kdopt.plan import (
     MethodName,
     Param,
     StudyPlan,
-    TransferName,
 )
 from kdopt.stages.base import pair_studies
 

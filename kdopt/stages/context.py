@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import safetensors.numpy
@@ -21,19 +20,22 @@ from torch import Tensor, nn
 from kdopt.data.datasets import Dataset
 from kdopt.data.splits import Splits, from_arrays
 from kdopt.errors import ArtifactError
+from kdopt.many import TransferName
 from kdopt.outcome import Outcome, Scores
-from kdopt.plan import CampaignRecord, TransferName
-from kdopt.train.engine import Engine, Images
+from kdopt.plan import CampaignRecord
+from kdopt.stages.cache import Cache
+from kdopt.train.engine import Engine, Images, seeded
 from kdopt.train.fit import Fit, predict
 from kdopt.train.metrics import accuracy_gain, learning_and_forgetting, score
 from kdopt.train.models import make_model
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 CACHED_MODELS = 16
-CACHED_LOGITS = 16
 CACHED_SHARES = 4
+CACHED_LOGIT_BYTES = 256 * 2**20
+"""Logits are kept up to this size: those of a hundred teachers on 5,000 images of 10 classes take
+20 MiB. What does not fit is computed again, so memory never grows with the number of teachers."""
 
 
 class ArtifactFolder(Protocol):
@@ -45,6 +47,20 @@ class ArtifactFolder(Protocol):
 
     def put(self, content: bytes) -> str:
         """Write content and return its sha256."""
+        ...
+
+
+class Scored(Protocol):
+    """A model that was scored, as an outcome is."""
+
+    @property
+    def validation(self) -> Scores:
+        """On validation."""
+        ...
+
+    @property
+    def test(self) -> Scores:
+        """On test."""
         ...
 
 
@@ -80,9 +96,11 @@ class Context:
         self.test = self._images(dataset.test_images, dataset.test_labels)
         self._splits: dict[str, Splits] = {}
         self._public: dict[TransferName, Images] = {}
-        self._weights = _Lru[str, dict[str, Tensor]](CACHED_MODELS)
-        self._logits = _Lru[tuple[str, str, int, TransferName], Tensor](CACHED_LOGITS)
-        self._shares = _Lru[tuple[str, int], Images](CACHED_SHARES)
+        self._weights = Cache[str, dict[str, Tensor]](CACHED_MODELS)
+        self._logits = Cache[tuple[str, str, int, TransferName], Tensor](
+            CACHED_LOGIT_BYTES, weigh=lambda t: t.numel() * t.element_size()
+        )
+        self._shares = Cache[tuple[str, int], Images](CACHED_SHARES)
 
     def splits(self, partition: str) -> Splits:
         """The index arrays of a partition, as they were planned."""
@@ -121,7 +139,11 @@ class Context:
 
     def load_model(self, pretrained: Outcome) -> nn.Module:
         """A participant's pre-trained model; the same object is filled again on every call."""
-        self._workbench.load_state_dict(self._state(pretrained))
+        return self.filled(self._state(pretrained))
+
+    def filled(self, state: Mapping[str, Tensor]) -> nn.Module:
+        """The same with any weights of this model."""
+        self._workbench.load_state_dict(state)
         return self._workbench
 
     def load_peer(self, pretrained: Outcome) -> nn.Module:
@@ -164,18 +186,27 @@ class Context:
             judged: The part of it whose scores count; the whole by default.
         """
         judged = judged or model
-        last = self._score(judged)
+        last = self.scores(judged)
         best = last
         if fitted.best_state is not None:
             model.load_state_dict(fitted.best_state)
-            best = self._score(judged)
+            best = self.scores(judged)
         return Evaluation(fitted, *best, last[0].accuracy, last[1].accuracy)
+
+    def scores(self, model: nn.Module) -> tuple[Scores, Scores]:
+        """A model on validation and on test."""
+        classes = self._dataset.n_classes
+        validation, test = (
+            score(predict(model, images, self.engine), images.labels, classes)
+            for images in (self.validation, self.test)
+        )
+        return validation, test
 
     def outcome(
         self,
         result: Evaluation,
         seconds: float,
-        before: Outcome | None,
+        before: Scored | None,
         checkpoint: str | None = None,
     ) -> Outcome:
         """The record of a finished trial; its value is the gain over ``before``, if given."""
@@ -210,19 +241,17 @@ class Context:
 
     @functools.cached_property
     def _workbench(self) -> nn.Module:
-        return self.new_model()
+        return self._blank()
 
     @functools.cached_property
     def _second_workbench(self) -> nn.Module:
-        return self.new_model()
+        return self._blank()
 
-    def _score(self, model: nn.Module) -> tuple[Scores, Scores]:
-        classes = self._dataset.n_classes
-        validation, test = (
-            score(predict(model, images, self.engine), images.labels, classes)
-            for images in (self.validation, self.test)
-        )
-        return validation, test
+    def _blank(self) -> nn.Module:
+        # Made when it is first needed, which may be within a seeded block: drawing its weights
+        # must not move the random numbers (of dropout, say) that the trial itself draws.
+        with seeded(0, self.engine.device):
+            return self.new_model()
 
     def _state(self, pretrained: Outcome) -> dict[str, Tensor]:
         sha256 = pretrained.checkpoint
@@ -252,23 +281,3 @@ class Context:
 
     def _index(self, positions: np.ndarray) -> Tensor:
         return torch.from_numpy(positions).to(self.engine.device)
-
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
-
-
-class _Lru(OrderedDict[K, V]):
-    """A small cache that forgets what was used longest ago."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self._size = size
-
-    def get(self, key: K, make: Callable[[], V]) -> V:  # type: ignore[override]
-        if key not in self:
-            self[key] = make()
-            if len(self) > self._size:
-                self.popitem(last=False)
-        self.move_to_end(key)
-        return self[key]

@@ -68,6 +68,11 @@ class Artifacts:
             ) from error
         return sha256
 
+    def discard(self, sha256: str) -> None:
+        """Remove content that nothing refers to any more; nothing happens if it is not there."""
+        with contextlib.suppress(OSError):
+            self.path(sha256).unlink(missing_ok=True)
+
     def get(self, sha256: str) -> bytes:
         """Read the content of that hash.
 

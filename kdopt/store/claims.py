@@ -8,6 +8,9 @@ The contract, on SQLite and Postgres alike:
   A worker that was frozen past its lease gets :class:`LeaseLostError`, and its result is dropped.
 - A lost trial goes back to WAITING in its own row, by whoever wins the stale lease. One row per
   cell for ever, so no result can be recorded twice.
+- A long trial may save a state (:func:`save_state`) for the next worker to go on from. A worker
+  that is lost after it saved one did not lose its time in vain, so it does not count towards
+  ``MAX_ATTEMPTS``.
 - An open trial (no parameters yet) is claimed only when nothing else of its study is running:
   adaptive samplers then see all earlier results, and the same campaign gives the same cells
   however many workers there are.
@@ -18,7 +21,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -32,7 +35,11 @@ from kdopt.store.params import param_rows, read_value
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 3
-"""Workers a trial may take down with it before it is failed instead of tried again."""
+"""Workers a trial may take down with it, none of them any further, before it is failed instead of
+tried again."""
+
+STATE_KEY = "kd:state"
+"""User attribute of a running trial: the last state it saved."""
 
 ERROR_LIMIT = 2000
 """Characters of a failure's reason that are kept."""
@@ -135,6 +142,69 @@ def beat(store: Store, claim: Claim, lease_s: float) -> bool:
             return connection.execute(sql, {**_holder(claim), "lease": lease_s}).rowcount == 1
 
     return store.retry(attempt)
+
+
+class SavedState(NamedTuple):
+    """Where a long trial can be gone on with.
+
+    Attributes:
+        step: How far it is.
+        sha256: The artifact that holds the state.
+        attempt: The run that saved it.
+    """
+
+    step: int
+    sha256: str
+    attempt: int
+
+
+def save_state(store: Store, claim: Claim, step: int, sha256: str) -> None:
+    """Record the state to go on from; it replaces the one before.
+
+    Raises:
+        LeaseLostError: Another worker has the trial by now; nothing was recorded.
+    """
+    state = SavedState(step, sha256, claim.attempt)
+
+    def write(connection: Connection) -> None:
+        _check_lease(connection, claim)
+        _drop_state(connection, claim.trial_id)
+        _attributes(connection, claim.trial_id, {STATE_KEY: state._asdict()})
+
+    _transaction(store, write)
+
+
+def read_state(store: Store, claim: Claim) -> SavedState | None:
+    """The last state that any run of this trial saved."""
+
+    def read() -> SavedState | None:
+        with store.read() as connection:
+            return _read_state(connection, claim.trial_id)
+
+    return store.retry(read)
+
+
+def report(store: Store, claim: Claim, values: Mapping[int, float]) -> None:
+    """Record intermediate values by step, as Optuna does; a newer value replaces an older.
+
+    Raises:
+        LeaseLostError: Another worker has the trial by now; nothing was recorded.
+    """
+    sql = sa.text(
+        """
+        INSERT INTO trial_intermediate_values
+            (trial_id, step, intermediate_value, intermediate_value_type)
+        VALUES (:trial, :step, :value, 'FINITE')
+        ON CONFLICT (trial_id, step) DO UPDATE SET intermediate_value = excluded.intermediate_value
+        """
+    )
+    lines = [{"trial": claim.trial_id, "step": s, "value": v} for s, v in values.items()]
+
+    def write(connection: Connection) -> None:
+        _check_lease(connection, claim)
+        connection.execute(sql, lines)
+
+    _transaction(store, write)
 
 
 def finish(store: Store, claim: Claim, outcome: Outcome) -> None:
@@ -241,7 +311,8 @@ def _take_from(
         holder = {"trial": trial_id, "worker": worker, "attempt": attempt}
         if connection.execute(sql, holder).rowcount != 1:
             return False  # its worker came back, or another reaper was quicker
-        if attempt < max_attempts:
+        state = _read_state(connection, trial_id)
+        if attempt - (state.attempt if state else 0) < max_attempts:
             return _requeue(connection, trial_id)
         failed = _set_state(store, connection, trial_id, "FAIL")
         if failed:
@@ -271,6 +342,7 @@ def _check_lease(connection: Connection, claim: Claim) -> None:
 def _end(store: Store, connection: Connection, claim: Claim, state: str) -> bool:
     """Close a trial that this worker holds; ``False`` when an earlier try did so already."""
     _check_lease(connection, claim)
+    _drop_state(connection, claim.trial_id)
     return _set_state(store, connection, claim.trial_id, state)
 
 
@@ -283,7 +355,7 @@ def _set_state(store: Store, connection: Connection, trial_id: int, state: str) 
 
 
 def _requeue(connection: Connection, trial_id: int) -> bool:
-    # Optuna ignores a second report of the same step, so the lost run's reports must go.
+    # Whoever goes on reports the steps of the saved state again; those after it are void.
     connection.execute(
         sa.text("DELETE FROM trial_intermediate_values WHERE trial_id = :trial"),
         {"trial": trial_id},
@@ -307,6 +379,23 @@ def _read_cell(connection: Connection, trial_id: int) -> Cell:
         {"trial": trial_id},
     )
     return {name: read_value(value, distribution) for name, value, distribution in rows}
+
+
+def _read_state(connection: Connection, trial_id: int) -> SavedState | None:
+    text = connection.execute(
+        sa.text(
+            "SELECT value_json FROM trial_user_attributes WHERE trial_id = :trial AND key = :key"
+        ),
+        {"trial": trial_id, "key": STATE_KEY},
+    ).scalar()
+    return None if text is None else SavedState(**json.loads(text))
+
+
+def _drop_state(connection: Connection, trial_id: int) -> None:
+    connection.execute(
+        sa.text("DELETE FROM trial_user_attributes WHERE trial_id = :trial AND key = :key"),
+        {"trial": trial_id, "key": STATE_KEY},
+    )
 
 
 def _attributes(connection: Connection, trial_id: int, values: Mapping[str, Any]) -> None:

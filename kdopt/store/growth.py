@@ -64,6 +64,16 @@ def merge(before: CampaignRecord, now: CampaignRecord) -> CampaignRecord:
             methods=_union(new.compare.methods, old.compare.methods),
             transfer_sets=_union(new.compare.transfer_sets, old.compare.transfer_sets),
         ),
+        combine=replace(
+            new.combine,
+            starts=_union(new.combine.starts, old.combine.starts),
+            transfer_sets=_union(new.combine.transfer_sets, old.combine.transfer_sets),
+            weightings=_union(new.combine.weightings, old.combine.weightings),
+        ),
+        federate=replace(
+            new.federate,
+            initial_models=_union(new.federate.initial_models, old.federate.initial_models),
+        ),
     )
     return replace(now, campaign=campaign, splits={**before.splits, **now.splits})
 

@@ -39,13 +39,14 @@ class StudyState(NamedTuple):
 
 
 class Running(NamedTuple):
-    """A trial that a worker holds now."""
+    """A trial that a worker holds now; ``step`` is the last it reported, if it reports any."""
 
     study: str
     number: int
     worker: str
     attempt: int
     lease_left_s: float
+    step: int | None = None
 
 
 class Failure(NamedTuple):
@@ -176,7 +177,9 @@ def read_running(store: Store, campaign: str) -> list[Running]:
     """The trials that workers hold now."""
     sql = sa.text(
         f"""
-        SELECT s.study_name, t.number, l.worker, l.attempt, l.expires - {store.now} AS left_s
+        SELECT s.study_name, t.number, l.worker, l.attempt, l.expires - {store.now} AS left_s,
+               (SELECT max(v.step) FROM trial_intermediate_values v
+                WHERE v.trial_id = t.trial_id) AS step
         FROM trials t JOIN studies s ON s.study_id = t.study_id
         LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
         WHERE t.state = 'RUNNING' AND {_OF_CAMPAIGN} ORDER BY t.trial_id
@@ -187,7 +190,14 @@ def read_running(store: Store, campaign: str) -> list[Running]:
         with store.read() as connection:
             rows = connection.execute(sql, _of(campaign)).all()
         return [
-            Running(r.study_name, r.number, r.worker or "?", r.attempt or 0, float(r.left_s or 0))
+            Running(
+                r.study_name,
+                r.number,
+                r.worker or "?",
+                r.attempt or 0,
+                float(r.left_s or 0),
+                r.step,
+            )
             for r in rows
         ]
 

@@ -40,11 +40,16 @@ class Engine:
         """Move a model to the device, in the memory format that convolutions run fastest in."""
         return model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def adam(self, model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.Adam:
-        """Adam over all parameters of a model (paper, section III), in one fused step."""
-        return torch.optim.Adam(
-            model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True
-        )
+    def optimizer(
+        self,
+        name: Literal["adam", "sgd"],
+        model: nn.Module,
+        learning_rate: float,
+        weight_decay: float,
+    ) -> torch.optim.Optimizer:
+        """Adam, or SGD without momentum, over all parameters of a model, in one fused step."""
+        make = torch.optim.Adam if name == "adam" else torch.optim.SGD
+        return make(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
 
     def versions(self) -> dict[str, str]:
         """What a result depends on besides the spec and the seed."""

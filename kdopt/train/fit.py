@@ -63,7 +63,9 @@ def fit(
     Raises:
         DivergedError: The loss of an epoch is not finite.
     """
-    optimizer = engine.adam(model, settings.learning_rate, settings.weight_decay)
+    optimizer = engine.optimizer(
+        settings.optimizer, model, settings.learning_rate, settings.weight_decay
+    )
     best, best_epoch = float("-inf"), settings.epochs
     best_state: dict[str, Tensor] | None = None
     epoch = 0

@@ -1,0 +1,99 @@
+"""The plain settings of the stages in which many participants take part (paper, section V)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+TransferName = Literal[
+    "student", "public_unlabeled_small", "public_unlabeled_large", "public_labeled"
+]
+StartName = Literal["worst", "best", "untrained"]
+WeightingName = Literal["equal", "better_share", "excess_share", "student_share", "share"]
+InitialModelName = Literal["random", "consolidated"]
+
+STARTS: tuple[StartName, ...] = ("worst", "best", "untrained")
+"""Where the student starts: the participant of least or greatest validation accuracy, or random
+weights."""
+
+WEIGHTINGS: tuple[WeightingName, ...] = (
+    "equal",
+    "better_share",
+    "excess_share",
+    "student_share",
+    "share",
+)
+"""How much each teacher counts; all but ``equal`` are class-wise and adaptive. Their formulas are
+in :func:`kdopt.train.teachers.class_weights`."""
+
+INITIAL_MODELS: tuple[InitialModelName, ...] = ("random", "consolidated")
+
+
+@dataclass(frozen=True)
+class CombineSettings:
+    """Which ways of distilling all participants into one model are tried (section V-A).
+
+    Attributes:
+        starts: Starting points of the student. An untrained model has no data of its own, so it
+            is combined with public transfer sets only.
+        transfer_sets: Where each is tried.
+        weightings: How the teachers are weighed.
+        weight_terms: What a class-wise weight multiplies: ``class`` weighs the terms of the sum
+            over classes within the KL divergence; ``image`` weighs a whole image's divergence by
+            its label's class (without labels: by the class that the teacher predicts).
+    """
+
+    starts: tuple[StartName, ...] = STARTS
+    transfer_sets: tuple[TransferName, ...] = ("public_unlabeled_large", "student")
+    weightings: tuple[WeightingName, ...] = ("equal", "better_share")
+    weight_terms: Literal["class", "image"] = "class"
+
+
+@dataclass(frozen=True)
+class FederateSettings:
+    """Federated averaging, and the model that it starts from (section V-B).
+
+    Attributes:
+        initial_models: ``random`` weights, or the ``consolidated`` model: all participants
+            distilled into one beforehand.
+        rounds: Communication rounds; every participant takes part in each.
+        local_epochs: Epochs of a participant per round.
+        learning_rate: Step size of plain SGD, > 0.
+        weight_decay: L2 penalty, >= 0.
+        batch_size: Images per local step.
+        start: Which student the consolidated model starts from.
+        transfer_set: Where it is distilled.
+        weighting: How its teachers are weighed.
+        save_every: Rounds between two saved states, from which a killed trial goes on; has no
+            part in any result.
+        targets: Test accuracies in (0, 1) whose first round is reported.
+        relative_targets: The same as shares of the final accuracy from random weights.
+    """
+
+    initial_models: tuple[InitialModelName, ...] = INITIAL_MODELS
+    rounds: int = 100
+    local_epochs: int = 2
+    learning_rate: float = 0.01
+    weight_decay: float = 4e-4
+    batch_size: int = 32
+    start: StartName = "best"
+    transfer_set: TransferName = "student"
+    weighting: WeightingName = "better_share"
+    save_every: int = 5
+    targets: tuple[float, ...] = (0.5, 0.6, 0.7)
+    relative_targets: tuple[float, ...] = (0.9, 0.95, 1.0)
+
+
+def combine_from_json(record: Mapping[str, Any]) -> CombineSettings:
+    """Read what ``dataclasses.asdict`` wrote."""
+    return CombineSettings(**_tuples(record))
+
+
+def federate_from_json(record: Mapping[str, Any]) -> FederateSettings:
+    """Read what ``dataclasses.asdict`` wrote."""
+    return FederateSettings(**_tuples(record))
+
+
+def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}

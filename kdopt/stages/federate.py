@@ -1,0 +1,242 @@
+"""Federated averaging, from random and from consolidated weights: one study per partition (V-B)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, cast
+
+from kdopt.many import INITIAL_MODELS, InitialModelName
+from kdopt.names import seed_for
+from kdopt.outcome import Outcome, RoundScore, Scores
+from kdopt.plan import Campaign, Cell, Param, StudyPlan, TrainSettings
+from kdopt.stages.base import Journal, partition_studies
+from kdopt.stages.combine import Way, consolidate
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from kdopt.stages.base import Inputs
+    from kdopt.stages.context import Context
+    from kdopt.train.engine import Images
+
+LOGIT_BYTES = 4
+"""A logit on the wire: float32."""
+
+
+def studies(campaign: Campaign) -> list[StudyPlan]:
+    """One study per partition, one trial per initial model and replicate."""
+    initial_models = campaign.federate.initial_models
+    cells = tuple(
+        {"initial_model": initial, "replicate": replicate}
+        for replicate in range(campaign.replicates)
+        for initial in initial_models
+    )
+    params = {
+        "initial_model": Param("category", choices=INITIAL_MODELS),
+        "replicate": Param("int", 0, campaign.replicates - 1),
+    }
+    needs_all = "consolidated" in initial_models
+    return partition_studies(campaign, "federate", params, cells, needs_all=needs_all)
+
+
+def run(context: Context, plan: StudyPlan, cell: Cell, inputs: Inputs, journal: Journal) -> Outcome:
+    """All rounds of federated averaging.
+
+    The seed of a participant's part of a round is hashed from partition, replicate, round and
+    participant, and plain SGD carries nothing from one round to the next, so a run that goes on
+    from a saved state gives bit for bit what an unbroken one gives.
+    """
+    from kdopt.stages.context import Evaluation
+    from kdopt.train.fedavg import federated_round, state_bytes
+    from kdopt.train.fit import Fit
+
+    settings, replicate = context.campaign.federate, int(cell["replicate"])
+    initial_model = cast("InitialModelName", cell["initial_model"])
+    started = time.perf_counter()
+    found = _resume(context, journal)
+    if found is None:
+        model, so_far = _begin(context, plan.partition, initial_model, replicate, inputs)
+    else:
+        model, so_far = found
+    started -= so_far.seconds
+    journal.report({i: s.validation_accuracy for i, s in enumerate(so_far.rounds)})
+    for number in range(len(so_far.rounds), settings.rounds + 1):
+        federated_round(
+            model,
+            _shares(context, plan.partition),
+            lambda participant, local, images, number=number: _train(  # type: ignore[misc]
+                context, local, images, (plan.partition, replicate, number, participant)
+            ),
+        )
+        validation, test = context.scores(model)
+        so_far.rounds.append(RoundScore(validation.accuracy, test.accuracy))
+        journal.report({number: validation.accuracy})
+        if number % settings.save_every == 0 and number < settings.rounds:
+            so_far.seconds = time.perf_counter() - started
+            journal.save(number, _pack(model, so_far, plan, cell))
+    validation, test = context.scores(model)
+    epochs = settings.rounds * settings.local_epochs
+    result = Evaluation(
+        Fit(epochs, epochs, None), validation, test, validation.accuracy, test.accuracy
+    )
+    outcome = context.outcome(
+        result,
+        seconds=time.perf_counter() - started,
+        before=so_far,
+        checkpoint=context.keep(model),
+    )
+    weight = state_bytes(model)
+    return replace(
+        outcome,
+        value=validation.accuracy,
+        participant=so_far.participant,
+        rounds=tuple(so_far.rounds),
+        # Every participant receives the global model and sends its own.
+        round_bytes=2 * context.campaign.participants * weight,
+        start_bytes=_start_bytes(context, plan.partition, weight, inputs)
+        if initial_model == "consolidated"
+        else 0,
+    )
+
+
+@dataclass
+class _SoFar:
+    """What a run has to remember besides the global model.
+
+    Attributes:
+        validation: The initial model on validation.
+        test: The initial model on test.
+        participant: Whom the consolidated model started from.
+        rounds: The initial model's accuracies, then those after each round.
+        seconds: Time spent, lost workers' included up to what they saved.
+    """
+
+    validation: Scores
+    test: Scores
+    participant: int | None
+    rounds: list[RoundScore] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def _begin(
+    context: Context,
+    partition: str,
+    initial_model: InitialModelName,
+    replicate: int,
+    inputs: Inputs,
+) -> tuple[nn.Module, _SoFar]:
+    """The initial model; consolidated ones are distilled here.
+
+    Distilling costs little beside the rounds, and this way the stage needs no other than
+    pre-training: the same way of combining in stage ``combine`` gives the same weights.
+    """
+    from kdopt.train.engine import seeded
+
+    if initial_model == "random":
+        seed = seed_for(context.campaign.seed, partition, "federate", "initial", replicate)
+        with seeded(seed, context.engine.device):
+            model, participant = context.new_model(), None
+    else:
+        made = consolidate(context, partition, _way(context.campaign), replicate, inputs)
+        model, participant = made.model, made.student
+    validation, test = context.scores(model)
+    first = RoundScore(validation.accuracy, test.accuracy)
+    return model, _SoFar(validation, test, participant, [first])
+
+
+def _way(campaign: Campaign) -> Way:
+    settings = campaign.federate
+    return Way(settings.start, settings.transfer_set, settings.weighting)
+
+
+def _shares(context: Context, partition: str) -> Iterator[Images]:
+    for participant in range(context.campaign.participants):
+        yield context.share(partition, participant)
+
+
+def _train(
+    context: Context, model: nn.Module, images: Images, where: tuple[str, int, int, int]
+) -> None:
+    """One participant's local epochs."""
+    from torch.nn import functional
+
+    from kdopt.train.engine import seeded
+    from kdopt.train.fit import fit
+
+    settings = context.campaign.federate
+    partition, replicate, number, participant = where
+    seed = seed_for(
+        context.campaign.seed, partition, "federate", replicate, "round", number, participant
+    )
+    local = TrainSettings(
+        settings.local_epochs,
+        0,
+        settings.learning_rate,
+        settings.weight_decay,
+        settings.batch_size,
+        "sgd",
+    )
+    with seeded(seed, context.engine.device) as generator:
+        fit(
+            model,
+            images,
+            lambda index, logits: functional.cross_entropy(logits.float(), images.labels[index]),
+            local,
+            context.engine,
+            generator,
+            monitor=context.validation_accuracy,
+        )
+
+
+def _start_bytes(context: Context, partition: str, model_bytes: int, inputs: Inputs) -> int:
+    """What consolidation sends and receives.
+
+    On the student's data every teacher's model goes up and down to the student, and the result
+    goes up. On a public set, which everybody has, logits go instead where they weigh less, and
+    an untrained student needs neither their way down nor the way up of the result.
+    """
+    way = _way(context.campaign)
+    payload = model_bytes
+    if way.transfer_set != "student":
+        images = context.transfer_set(partition, 0, way.transfer_set)
+        classes = len(next(iter(inputs.values())).validation.per_class)
+        payload = min(model_bytes, len(images) * classes * LOGIT_BYTES)
+    if way.start == "untrained":
+        return payload * len(inputs)
+    # The student's own copy, where it teaches too, is at home.
+    return 2 * payload * (len(inputs) - 1) + model_bytes
+
+
+def _pack(model: nn.Module, so_far: _SoFar, plan: StudyPlan, cell: Cell) -> bytes:
+    """A state as safetensors: the global model, and the rest as JSON.
+
+    The study's name and the cell are in it, so that no two trials ever share a state.
+    """
+    import safetensors.torch
+    import torch
+
+    record = {**asdict(so_far), "study": plan.name, "cell": dict(cell)}
+    text = torch.frombuffer(bytearray(json.dumps(record).encode()), dtype=torch.uint8)
+    state = {f"model.{k}": v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    return safetensors.torch.save({**state, "so_far": text})
+
+
+def _resume(context: Context, journal: Journal) -> tuple[nn.Module, _SoFar] | None:
+    import safetensors.torch
+
+    content = journal.saved()
+    if content is None:
+        return None
+    tensors = safetensors.torch.load(content)
+    record: dict[str, Any] = json.loads(bytes(tensors.pop("so_far").tolist()))
+    model = context.filled({k.removeprefix("model."): v for k, v in tensors.items()})
+    return model, _SoFar(
+        Scores.from_json(record["validation"]),
+        Scores.from_json(record["test"]),
+        record["participant"],
+        [RoundScore(*pair) for pair in record["rounds"]],
+        record["seconds"],
+    )
