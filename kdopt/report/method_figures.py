@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 from kdopt.analysis.compare import ALL_METHODS, partitions_of
 from kdopt.analysis.transfer import box, ecdf
 from kdopt.names import pair_label
+from kdopt.report.blocks import SETS, title_of
 from kdopt.report.figures import BLUE, GAIN_TITLE, ORANGE
 from kdopt.report.panels import Axis, Panel, panel_grid
 from kdopt.report.tables import points
@@ -38,12 +39,6 @@ STYLES = {
     "dp_kd": Style("DP-KD", PURPLE, "triangle-up"),
     "tuned": Style("Tuned", BLUE, "diamond"),
 }
-SETS = {
-    "student": "Student data",
-    "public_unlabeled_small": "Public unlabeled (small)",
-    "public_unlabeled_large": "Public unlabeled (large)",
-    "public_labeled": "Public labeled",
-}
 
 
 def style_of(method: str) -> Style:
@@ -56,7 +51,7 @@ def short_title(name: str) -> str:
 
     Figures read some tags, and names in a spec are not ours to trust, so ``<`` is escaped.
     """
-    return html.escape(name.replace("_", " ").capitalize(), quote=False)
+    return html.escape(title_of(name), quote=False)
 
 
 def transfer_figure(gains: pd.DataFrame) -> dict[str, Any]:

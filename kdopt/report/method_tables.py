@@ -1,11 +1,8 @@
-"""Method gains and claims as text: CSV and Markdown. Formats are those of the other tables."""
+"""Claims as text: CSV and Markdown. Formats are those of the other tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-import pandas as pd
 
 from kdopt.analysis.contrast import CAVEAT, RULE, Contrast
 from kdopt.analysis.evidence import Claim
@@ -29,18 +26,6 @@ CLAIM_COLUMNS = (
 )
 
 
-def gains_csv(gains: pd.DataFrame) -> str:
-    """All columns of the method gains as CSV."""
-
-    def text(value: Any) -> str:
-        if isinstance(value, float):
-            return points(value)
-        return str(value).lower() if isinstance(value, bool) else str(value)
-
-    lines = gains.astype(object).to_dict("records")
-    return csv_text(gains.columns, ([text(v) for v in line.values()] for line in lines))
-
-
 def claims_csv(claims: Iterable[Claim]) -> str:
     """One line per contrast; a claim without any has one line with empty numbers."""
     lines: list[list[str]] = []
@@ -55,7 +40,9 @@ def claims_csv(claims: Iterable[Claim]) -> str:
 def claims_markdown(claims: Sequence[Claim], campaign: Campaign) -> str:
     """The rule, then one line per claim with everything that was measured for it."""
     lines = [
-        markdown_escape(f"Claims of the paper's section IV in campaign {campaign.name}. {RULE}"),
+        markdown_escape(
+            f"Claims of the paper's sections IV and V in campaign {campaign.name}. {RULE}"
+        ),
         "",
         markdown_escape(CAVEAT),
         "",

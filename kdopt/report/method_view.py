@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -18,48 +17,7 @@ from kdopt.analysis.transfer import transfer_summary
 from kdopt.outcome import TrialRow
 from kdopt.plan import Campaign
 from kdopt.report import method_figures as figures
-from kdopt.report.tables import points
-
-
-class SortCell(NamedTuple):
-    """One cell of a sortable table: the text people read and the value it sorts by."""
-
-    text: str
-    key: float | str
-
-
-class Table(NamedTuple):
-    """A sortable table under a heading that opens it."""
-
-    title: str
-    headings: list[str]
-    lines: list[list[SortCell]]
-
-
-class Block(NamedTuple):
-    """One section of the comparison.
-
-    Attributes:
-        title: Its heading.
-        note: What is shown, and how to read it.
-        figure: Element id, empty for none.
-        table: The numbers of the figure, or ``None``.
-        missing: What is not there and what to run for it; empty when nothing is missing.
-    """
-
-    title: str
-    note: str
-    figure: str = ""
-    table: Table | None = None
-    missing: str = ""
-
-
-class Heading(NamedTuple):
-    """A column of a table: key in the frame, heading, and the text of a value."""
-
-    key: str
-    text: str
-    show: Callable[[Any], str]
+from kdopt.report.blocks import Block, Heading, Table, missing_stage, set_title, table_of, title_of
 
 
 def method_blocks(
@@ -85,7 +43,7 @@ def method_blocks(
     def figure(name: str) -> str:
         return name if name in drawn else ""
 
-    untuned = "" if compared else _missing(campaign, "compare")
+    untuned = "" if compared else missing_stage(campaign, "compare")
     both = _missing_methods(own, campaign)
     blocks = [
         Block(
@@ -122,8 +80,7 @@ def method_blocks(
             "Fig. 6, on the student's own data. Boxes: quartiles, whiskers at the 5th and 95th "
             "percentile of pairs. Markers: mean with its 95 % bootstrap interval over pairs.",
             figure("methods-partitions"),
-            None,
-            both,
+            missing=both,
         ),
         Block(
             "Learning and forgetting",
@@ -140,12 +97,6 @@ def method_blocks(
         _noise_block(evidence),
     ]
     return blocks, drawn
-
-
-def _missing(campaign: Campaign, stage: str) -> str:
-    if stage not in campaign.stages:
-        return f'No data: add "{stage}" to stages and run again.'
-    return f'No data yet: no trial of stage "{stage}" is complete.'
 
 
 def _missing_methods(own: pd.DataFrame, campaign: Campaign) -> str:
@@ -173,24 +124,24 @@ def _protocol_block(rows: Sequence[TrialRow], campaign: Campaign) -> Block:
     }
     note = notes.get(sampler, f"The sampler was {sampler}: only what it used is known.")
     headings = [
-        Heading("partition", "Partition", _name),
+        Heading("partition", "Partition", title_of),
         Heading("protocol", "Search", str),
         Heading("trials", "Trials per pair", _count),
-        Heading("test_gain", "Mean test gain (pp)", points),
-        Heading("low", "95 % from", points),
-        Heading("high", "to", points),
-        Heading("same_cell", "Same cell (%)", points),
+        Heading("test_gain", "Mean test gain (pp)"),
+        Heading("low", "95 % from"),
+        Heading("high", "to"),
+        Heading("same_cell", "Same cell (%)"),
         Heading("n", "Pairs", str),
     ]
     missing = ""
     if table.empty:
-        missing = _missing(campaign, "tune")
+        missing = missing_stage(campaign, "tune")
         if "tune" in campaign.stages:
             missing = "No data yet: no pair's search is complete, or the grid has no T = 1."
     return Block(
         "Sequential search or full grid",
         note,
-        table=_table("Trials used and gain reached", headings, table),
+        tables=table_of("Trials used and gain reached", headings, table),
         missing=missing,
     )
 
@@ -198,8 +149,8 @@ def _protocol_block(rows: Sequence[TrialRow], campaign: Campaign) -> Block:
 def _noise_block(evidence: Evidence) -> Block:
     headings = [
         Heading("stage", "Stage", str),
-        Heading("partition", "Partition", _name),
-        Heading("sd", "Standard deviation (pp)", points),
+        Heading("partition", "Partition", title_of),
+        Heading("sd", "Standard deviation (pp)"),
         Heading("cells", "Cells", str),
         Heading("trials", "Trials", str),
     ]
@@ -214,94 +165,71 @@ def _noise_block(evidence: Evidence) -> Block:
         "Noise floor",
         "Standard deviation of the test gain over replicates of the same cell, pooled over cells: "
         "the noise of training alone. Differences of single pairs below it mean nothing.",
-        table=_table("Noise floor", headings, evidence.noise),
+        tables=table_of("Noise floor", headings, evidence.noise),
         missing=missing,
     )
 
 
-def _transfer_table(summary: pd.DataFrame) -> Table | None:
+def _transfer_table(summary: pd.DataFrame) -> list[Table]:
     headings = [
-        Heading("partition", "Partition", _name),
-        Heading("transfer_set", "Transfer set", _set),
+        Heading("partition", "Partition", title_of),
+        Heading("transfer_set", "Transfer set", set_title),
         Heading("method", "Method", _method),
         Heading("n", "Pairs", str),
-        Heading("positive_rate", "Positive transfers (%)", points),
-        Heading("mean_positive", "Their mean gain (pp)", points),
-        Heading("mean_negative", "Mean of the negative ones (pp)", points),
-        Heading("mean_gain", "Mean gain (pp)", points),
-        Heading("low", "95 % from", points),
-        Heading("high", "to", points),
-        Heading("cumulative_gain", "Sum of gains (pp)", points),
+        Heading("positive_rate", "Positive transfers (%)"),
+        Heading("mean_positive", "Their mean gain (pp)"),
+        Heading("mean_negative", "Mean of the negative ones (pp)"),
+        Heading("mean_gain", "Mean gain (pp)"),
+        Heading("low", "95 % from"),
+        Heading("high", "to"),
+        Heading("cumulative_gain", "Sum of gains (pp)"),
     ]
-    return _table("Positive transfers and mean gains", headings, summary)
+    return table_of("Positive transfers and mean gains", headings, summary)
 
 
-def _ratio_table(ratios: pd.DataFrame) -> Table | None:
+def _ratio_table(ratios: pd.DataFrame) -> list[Table]:
     headings = [
-        Heading("partition", "Partition", _name),
-        Heading("tuned_gain", "Tuned (pp)", points),
+        Heading("partition", "Partition", title_of),
+        Heading("tuned_gain", "Tuned (pp)"),
         Heading("best_method", "Best untuned", _method),
-        Heading("best_gain", "Its gain (pp)", points),
-        Heading("difference", "Difference (pp)", points),
-        Heading("low", "95 % from", points),
-        Heading("high", "to", points),
-        Heading("ratio", "Ratio (%)", points),
-        Heading("ratio_low", "95 % from", points),
-        Heading("ratio_high", "to", points),
+        Heading("best_gain", "Its gain (pp)"),
+        Heading("difference", "Difference (pp)"),
+        Heading("low", "95 % from"),
+        Heading("high", "to"),
+        Heading("ratio", "Ratio (%)"),
+        Heading("ratio_low", "95 % from"),
+        Heading("ratio_high", "to"),
         Heading("n", "Pairs", str),
     ]
-    return _table("Tuned against the best untuned method", headings, ratios)
+    return table_of("Tuned against the best untuned method", headings, ratios)
 
 
-def _count_table(counts: pd.DataFrame) -> Table | None:
+def _count_table(counts: pd.DataFrame) -> list[Table]:
     headings = [
-        Heading("partition", "Partition", _name),
+        Heading("partition", "Partition", title_of),
         Heading("method", "Method", _method),
         Heading("participant", "Participant", str),
-        Heading("accuracy", "Accuracy (%)", points),
-        Heading("times_best", "Times best teacher", points),
+        Heading("accuracy", "Accuracy (%)"),
+        Heading("times_best", "Times best teacher"),
         Heading("students", "Students", str),
     ]
-    return _table("How often each participant is the best teacher", headings, counts)
+    return table_of("How often each participant is the best teacher", headings, counts)
 
 
-def _dynamics_table(dynamics: pd.DataFrame) -> Table | None:
+def _dynamics_table(dynamics: pd.DataFrame) -> list[Table]:
     measures = [
-        Heading(f"{key}{end}", text, points)
+        Heading(f"{key}{end}", text)
         for key in ("learning", "forgetting")
         for end, text in (("", f"{key.capitalize()} (pp)"), ("_low", "95 % from"), ("_high", "to"))
     ]
     headings = [
-        Heading("partition", "Partition", _name),
+        Heading("partition", "Partition", title_of),
         Heading("teacher_kind", "Teachers", str),
         Heading("method", "Method", _method),
         Heading("n", "Pairs", str),
         *measures,
     ]
-    return _table("Learning and forgetting", headings, dynamics)
-
-
-def _table(title: str, headings: Sequence[Heading], frame: pd.DataFrame) -> Table | None:
-    if frame.empty:
-        return None
-    lines = [[_cell(h, line) for h in headings] for line in frame.to_dict("records")]
-    return Table(title, [h.text for h in headings], lines)
-
-
-def _cell(heading: Heading, line: Mapping[Any, Any]) -> SortCell:
-    value = line[heading.key]
-    if isinstance(value, float):
-        # An empty key sorts last, whichever way the column is sorted.
-        return SortCell(heading.show(value), "" if math.isnan(value) else round(value, 9))
-    return SortCell(heading.show(value), value if isinstance(value, int) else str(value))
-
-
-def _name(name: object) -> str:
-    return str(name).replace("_", " ").capitalize()
-
-
-def _set(name: object) -> str:
-    return figures.SETS.get(str(name), str(name))
+    return table_of("Learning and forgetting", headings, dynamics)
 
 
 def _method(name: object) -> str:

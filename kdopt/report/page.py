@@ -19,8 +19,8 @@ from kdopt.analysis.summary import selection_label
 from kdopt.errors import KdoptError
 from kdopt.outcome import TrialRow
 from kdopt.plan import Campaign, SettingLine
-from kdopt.report.method_tables import claims_csv, claims_markdown, gains_csv
-from kdopt.report.tables import best_csv, best_latex, best_markdown, points, trials_csv
+from kdopt.report.method_tables import claims_csv, claims_markdown
+from kdopt.report.tables import best_csv, best_latex, best_markdown, frame_csv, points, trials_csv
 from kdopt.report.view import View, make_view
 
 
@@ -64,7 +64,7 @@ def write_report(
         texts["best_settings.md"] = best_markdown(view.best, campaign)
         texts["best_settings.tex"] = best_latex(view.best, campaign)
     if view.compared:
-        texts["method_gains.csv"] = gains_csv(view.gains)
+        texts["method_gains.csv"] = frame_csv(view.gains)
     texts["claims.csv"] = claims_csv(view.claims)
     texts["claims.md"] = claims_markdown(view.claims, campaign)
     texts["trials.csv"] = trials_csv(rows)

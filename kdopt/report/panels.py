@@ -21,10 +21,29 @@ class Axis(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """What one panel shows: its traces and a word in its corner."""
+    """What one panel shows: its traces, a word in its corner, and its own title, if any."""
 
     traces: Sequence[Any]
     note: str = ""
+    title: str = ""
+
+
+def wrapped_panels(
+    panels: Sequence[Panel], axis: Axis, *, columns: int = 3, row_height: int = 230
+) -> dict[str, Any]:
+    """A figure of panels in reading order, each under its own title, all with the same axes.
+
+    Args:
+        panels: One or more.
+        axis: Of all of them.
+        columns: Most panels beside each other.
+        row_height: Pixels.
+    """
+    columns = min(columns, len(panels))
+    placed = {divmod(place, columns): panel for place, panel in enumerate(panels)}
+    rows = [""] * (1 + max(row for row, _ in placed))
+    axes = [axis] * columns
+    return panel_grid(rows, [""] * columns, placed, axes, share="all", row_height=row_height)
 
 
 def panel_grid(
@@ -40,18 +59,20 @@ def panel_grid(
 
     Args:
         rows: Row titles, shown beside the first column.
-        columns: Column titles, shown above the first row.
-        panels: By (row, column), counted from 0; a missing panel stays empty.
+        columns: Column titles, shown above the first row, unless the panels have their own.
+        panels: By (row, column), counted from 0; a missing panel has no axes.
         axes: Per column.
         share: Which panels have the same ranges. Sharing within rows lets transfer sets be
             compared without squeezing the partitions that differ little.
         row_height: Pixels.
     """
     gap = 26 / max(1, row_height * len(rows))
+    places = [(row, column) for row in range(len(rows)) for column in range(len(columns))]
+    titles = [panels[place].title if place in panels else "" for place in places]
     figure = make_subplots(
         rows=len(rows),
         cols=len(columns),
-        column_titles=list(columns),
+        **({"subplot_titles": titles} if any(titles) else {"column_titles": list(columns)}),
         vertical_spacing=min(gap * 1.6, 1 / max(1, len(rows))),
         horizontal_spacing=0.035 if share != "nothing" else 0.09,
     )
@@ -62,18 +83,21 @@ def panel_grid(
             if trace.showlegend:
                 named.add(str(trace.name))
             figure.add_trace(trace, row=row + 1, col=column + 1)
-    for row, title in enumerate(rows):
-        for column, axis in enumerate(axes):
-            _dress(figure, (row, column), axis, title, share, last=row == len(rows) - 1)
-            note = panels[row, column].note if (row, column) in panels else ""
-            if note:
-                number = row * len(columns) + column + 1
-                suffix = "" if number == 1 else str(number)
-                figure.add_annotation(
-                    text=note, x=0.02, y=0.98, showarrow=False, align="left", font={"size": 11},
-                    xref=f"x{suffix} domain", yref=f"y{suffix} domain",
-                    xanchor="left", yanchor="top",
-                )  # fmt: skip
+    for number, (row, column) in enumerate(places, start=1):
+        if (row, column) not in panels:
+            where = {"row": row + 1, "col": column + 1}
+            figure.update_xaxes(visible=False, **where)
+            figure.update_yaxes(visible=False, **where)
+            continue
+        last = (row + 1, column) not in panels
+        _dress(figure, (row, column), axes[column], rows[row], share, last=last)
+        if panels[row, column].note:
+            suffix = "" if number == 1 else str(number)
+            figure.add_annotation(
+                text=panels[row, column].note, x=0.02, y=0.98, showarrow=False, align="left",
+                font={"size": 11}, xref=f"x{suffix} domain", yref=f"y{suffix} domain",
+                xanchor="left", yanchor="top",
+            )  # fmt: skip
     figure.update_layout(
         template="none",
         height=row_height * len(rows) + 110,
@@ -96,7 +120,7 @@ def _dress(
     y: dict[str, Any] = {"automargin": not shared, "tickfont": {"size": 10}, **axis.y}
     if last:
         x["title"] = {"text": axis.x_title, "font": {"size": 11}}
-    name = f"<b>{title}</b><br>" if column == 0 else ""
+    name = f"<b>{title}</b><br>" if column == 0 and title else ""
     if column == 0 or not shared:
         y["title"] = {"text": f"{name}{axis.y_title}", "font": {"size": 11}, "standoff": 4}
     if shared:

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -57,7 +57,7 @@ def points(value: float) -> str:
 
 
 def setting(value: float) -> str:
-    """A temperature or alpha; empty for NaN."""
+    """A temperature, an alpha or a count, as short as it is exact; empty for NaN."""
     return "" if math.isnan(value) else f"{value:g}"
 
 
@@ -93,17 +93,26 @@ def with_labels(best: pd.DataFrame) -> pd.DataFrame:
     return best.assign(pair=[pair_label(int(t), int(s)) for t, s in pairs], cells=cells)
 
 
-def best_csv(best: pd.DataFrame) -> str:
-    """All columns of the best-settings table as CSV."""
-    floats = {"temperature", "alpha", "oracle_temperature", "oracle_alpha"}
+def frame_csv(frame: pd.DataFrame, short: Collection[str] = ()) -> str:
+    """All columns of a frame as CSV.
+
+    Args:
+        frame: The frame.
+        short: Columns written as :func:`setting` writes; other floats as :func:`points`.
+    """
 
     def text(key: str, value: Any) -> str:
         if isinstance(value, float):
-            return setting(value) if key in floats else points(value)
+            return setting(value) if key in short else points(value)
         return str(value).lower() if isinstance(value, bool) else str(value)
 
-    lines = best.astype(object).to_dict("records")
-    return csv_text(best.columns, ([text(str(k), v) for k, v in line.items()] for line in lines))
+    lines = frame.astype(object).to_dict("records")
+    return csv_text(frame.columns, ([text(str(k), v) for k, v in line.items()] for line in lines))
+
+
+def best_csv(best: pd.DataFrame) -> str:
+    """All columns of the best-settings table as CSV."""
+    return frame_csv(best, {"temperature", "alpha", "oracle_temperature", "oracle_alpha"})
 
 
 def best_markdown(best: pd.DataFrame, campaign: Campaign) -> str:
@@ -205,7 +214,12 @@ def _texts(best: pd.DataFrame, shown: Sequence[Column]) -> list[list[str]]:
 
 def pipe_line(cells: Iterable[str]) -> str:
     """One line of a Markdown table."""
-    return "| " + " | ".join(markdown_escape(cell) for cell in cells) + " |"
+    return raw_line(markdown_escape(cell) for cell in cells)
+
+
+def raw_line(cells: Iterable[str]) -> str:
+    """The same from cells that are Markdown already."""
+    return f"| {' | '.join(cells)} |"
 
 
 def markdown_escape(text: str) -> str:

@@ -16,9 +16,10 @@ from kdopt.analysis.maps import Surface, best_settings, surfaces
 from kdopt.analysis.progress import Failure, Progress, failures, has_stage, progress
 from kdopt.analysis.summary import OVERALL, measures, selection_label, summary
 from kdopt.outcome import TrialRow
-from kdopt.plan import Campaign
+from kdopt.plan import Campaign, StageName
+from kdopt.report.blocks import Block, SortCell, sort_key, title_of
 from kdopt.report.figures import alpha_map, gain_map, temperature_map
-from kdopt.report.method_view import Block, SortCell, method_blocks
+from kdopt.report.method_view import method_blocks
 from kdopt.report.tables import columns, points, with_labels
 
 FAILURES_SHOWN = 50
@@ -47,12 +48,15 @@ class View(NamedTuple):
     """Everything the template needs, apart from the settings.
 
     Attributes that are not their own explanation: ``tuned`` says whether the campaign has or
-    will have tuning to show, ``compared`` whether any trial of the comparison is complete.
+    will have tuning to show, ``paired`` the same of any stage with pairs of teacher and student,
+    ``compared`` whether any trial of the comparison is complete.
     """
 
+    lead: str
     best: pd.DataFrame
     gains: pd.DataFrame
     tuned: bool
+    paired: bool
     compared: bool
     claims: list[Claim]
     rule: str
@@ -72,7 +76,7 @@ class View(NamedTuple):
 def make_view(campaign: Campaign, rows: Sequence[TrialRow]) -> View:
     """All that the page of a campaign shows."""
     best = best_settings(rows, campaign)
-    tuned = "tune" in campaign.stages or has_stage(rows, "tune")
+    tuned = shows(campaign, rows, "tune")
     evidence = gather(rows, campaign)
     blocks, method_figures = method_blocks(evidence, rows)
     if not tuned:
@@ -99,9 +103,11 @@ def make_view(campaign: Campaign, rows: Sequence[TrialRow]) -> View:
     failed = failures(rows)
     grouped = {title_of(n): [p for p in _pairs(best) if p.partition == n] for n in names}
     return View(
+        lead=lead(campaign, rows),
         best=best,
         gains=evidence.gains,
         tuned=tuned,
+        paired=tuned or shows(campaign, rows, "compare"),
         compared=bool((evidence.gains["source"] == "compare").any()),
         claims=judged(evidence),
         rule=RULE,
@@ -124,9 +130,28 @@ def make_view(campaign: Campaign, rows: Sequence[TrialRow]) -> View:
     )
 
 
-def title_of(name: str) -> str:
-    """How a partition or a stage is headed, such as ``Label dirichlet``."""
-    return name.replace("_", " ").capitalize()
+def shows(campaign: Campaign, rows: Sequence[TrialRow], stage: StageName) -> bool:
+    """Whether the campaign has or will have anything of a stage to show."""
+    return stage in campaign.stages or has_stage(rows, stage)
+
+
+def lead(campaign: Campaign, rows: Sequence[TrialRow]) -> str:
+    """What the campaign is about, in a sentence or two."""
+    sentences = []
+    if shows(campaign, rows, "tune"):
+        sentences.append(
+            "Best distillation temperature and alpha of every teacher-student pair, "
+            f"{selection_label(campaign)}."
+        )
+    elif shows(campaign, rows, "compare"):
+        sentences.append("Distillation methods compared for every teacher-student pair.")
+    if shows(campaign, rows, "combine"):
+        sentences.append("All participants of a partition distilled into one model.")
+    if shows(campaign, rows, "federate"):
+        sentences.append(
+            "Federated averaging from random weights, and from the participants distilled into one."
+        )
+    return " ".join(sentences) or "Participants trained on their own data."
 
 
 def headlines(best: pd.DataFrame, campaign: Campaign) -> dict[str, list[Headline]]:
@@ -163,18 +188,11 @@ def _number(value: float, decimals: int) -> str:
 def _lines(table: pd.DataFrame) -> list[list[SortCell]]:
     return [
         [
-            SortCell(column.text(line[column.key]), _sort_key(line[column.key]))
+            SortCell(column.text(line[column.key]), sort_key(line[column.key]))
             for column in columns(table)
         ]
         for line in with_labels(table).to_dict("records")
     ]
-
-
-def _sort_key(value: Any) -> float | str:
-    # An empty key sorts last, whichever way the column is sorted.
-    if isinstance(value, float):
-        return "" if math.isnan(value) else round(value, 9)
-    return str(value)
 
 
 def _pairs(best: pd.DataFrame) -> list[Pair]:

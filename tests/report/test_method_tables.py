@@ -5,9 +5,10 @@ import random
 import pandas as pd
 import pytest
 
-from kdopt.analysis.claims import claims
+from kdopt.analysis.claims import CLAIMS, claims
 from kdopt.analysis.compare import method_gains
-from kdopt.report.method_tables import CLAIM_COLUMNS, claims_csv, claims_markdown, gains_csv
+from kdopt.report.method_tables import CLAIM_COLUMNS, claims_csv, claims_markdown
+from kdopt.report.tables import frame_csv
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_rows
 
 
@@ -24,7 +25,7 @@ def rows(campaign):
 def exports(rows, campaign):
     found = claims(rows, campaign)
     gains = method_gains(rows, campaign)
-    return [gains_csv(gains), claims_csv(found), claims_markdown(found, campaign)]
+    return [frame_csv(gains), claims_csv(found), claims_markdown(found, campaign)]
 
 
 def test_shuffled_rows_give_the_same_bytes(campaign, rows):
@@ -40,8 +41,8 @@ def test_every_text_ends_with_one_newline_and_has_no_nan(campaign, rows):
 
 
 def test_writing_the_gains_that_were_read_gives_the_same_bytes(campaign, rows):
-    text = gains_csv(method_gains(rows, campaign))
-    assert gains_csv(pd.read_csv(io.StringIO(text))) == text
+    text = frame_csv(method_gains(rows, campaign))
+    assert frame_csv(pd.read_csv(io.StringIO(text))) == text
     assert len(text.splitlines()) == 1 + 5 * 12 * 13
 
 
@@ -49,7 +50,7 @@ def test_the_claims_file_has_every_contrast_and_every_claim(campaign, rows):
     found = claims(rows, campaign)
     lines = list(csv.DictReader(io.StringIO(claims_csv(found))))
     assert set(lines[0]) == set(CLAIM_COLUMNS)
-    assert {line["claim"] for line in lines} == {f"C{i}" for i in range(1, 13)}
+    assert {line["claim"] for line in lines} == {f"C{i}" for i in range(1, len(CLAIMS) + 1)}
     assert len(lines) == sum(max(1, len(claim.contrasts)) for claim in found)
     for line in lines:
         if line["n"] not in ("", "0"):
@@ -59,6 +60,6 @@ def test_the_claims_file_has_every_contrast_and_every_claim(campaign, rows):
 def test_markdown_has_as_many_cells_in_every_line_and_states_the_rule(campaign, rows):
     text = exports(rows, campaign)[2]
     table = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(table) == 2 + 12
+    assert len(table) == 2 + len(CLAIMS)
     assert {line.replace("\\|", "").count("|") for line in table} == {6}
     assert "A claim is supported only if all its contrasts are" in text
