@@ -20,17 +20,27 @@ CAMPAIGN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 
 _STUDY_NAME = re.compile(r"^([^/]+)/([^/]+)/([^/]+)(?:/t(\d+)-s(\d+))?$")
 
-FEDERATE_MEANING = (
-    "rounds",
-    "local_epochs",
-    "learning_rate",
-    "weight_decay",
-    "batch_size",
-    "start",
-    "transfer_set",
-    "weighting",
+TUNE_MEANING = ("sampler", "vanilla_temperature", "vanilla_alpha", "t2_scale")
+STAGE_MEANING: tuple[tuple[str, tuple[StageName, ...], tuple[str, ...]], ...] = (
+    ("compare", ("compare",), ("self_teacher_weight", "dml_weight")),
+    ("combine", ("combine", "federate"), ("weight_terms",)),
+    (
+        "federate",
+        ("federate",),
+        (
+            "rounds",
+            "local_epochs",
+            "learning_rate",
+            "weight_decay",
+            "batch_size",
+            "start",
+            "transfer_set",
+            "weighting",
+        ),
+    ),
 )
-"""The settings of ``federate`` that decide what its trials compute."""
+"""Tables of the spec, the stages that read them, and those of their settings that decide what a
+trial computes."""
 
 
 def study_name(
@@ -105,8 +115,9 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
     """What the trials of a campaign mean, one hash per setting, so that differences can be named.
 
     Two specs with the same fingerprint, images and splits give the same outcome for the same
-    cell. What only adds work is left out, and so is what decides images and splits: these are
-    compared by their content (see ``kdopt.store.growth``).
+    cell. What only adds work is left out, and so are the settings of stages that the campaign does
+    not have (they may be chosen when it grows by them) and what decides images and splits: these
+    are compared by their content (see ``kdopt.store.growth``).
     """
     values = asdict(campaign)
     parts = {
@@ -116,13 +127,10 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
     parts |= {key: values[key] for key in ("pretrain", "distill")}
     # One validation set serves all partitions, also those that a grown spec adds.
     parts["data.validation_fraction"] = values["data"]["validation_fraction"]
-    for table, keys in (
-        ("tune", ("sampler", "vanilla_temperature", "vanilla_alpha", "t2_scale")),
-        ("compare", ("self_teacher_weight", "dml_weight")),
-        ("combine", ("weight_terms",)),
-        ("federate", FEDERATE_MEANING),
-    ):
-        parts |= {f"{table}.{key}": values[table][key] for key in keys}
+    parts |= {f"tune.{key}": values["tune"][key] for key in TUNE_MEANING}
+    for table, users, keys in STAGE_MEANING:
+        if set(users) & set(campaign.stages):
+            parts |= {f"{table}.{key}": values[table][key] for key in keys}
     return {key: _digest(value) for key, value in parts.items()}
 
 

@@ -96,6 +96,28 @@ def test_all_problems_are_reported_together_each_with_key_value_rule_and_fix():
         ('partitions = ["iid"]\n' + MINIMAL, "partitions[0] = 'iid'"),
         ("participants = true\n" + MINIMAL, "participants = True"),
         ('select_on = "train"\n' + MINIMAL, "'validation' or 'test'"),
+        (
+            MINIMAL + '[federate]\nstart = "untrained"',
+            "federate.transfer_set = 'student': an untrained student has no data",
+        ),
+        (
+            MINIMAL + '[combine]\nstarts = ["untrained"]\ntransfer_sets = ["student"]',
+            "combine.transfer_sets = ('student',): an untrained student has no data",
+        ),
+        (
+            'stages = ["federate"]\n'
+            + MINIMAL
+            + '[federate]\ntransfer_set = "public_labeled"\n[transfer]\npublic_labeled = 0',
+            "federate.transfer_set = 'public_labeled': this set has no images",
+        ),
+        (
+            'stages = ["combine"]\n'
+            + MINIMAL
+            + '[combine]\ntransfer_sets = ["public_labeled"]\n[transfer]\npublic_labeled = 0',
+            "combine.transfer_sets = public_labeled: none of them has images",
+        ),
+        (MINIMAL + "[federate]\nrelative_targets = [1.5]", "relative_targets[0] = 1.5"),
+        (MINIMAL + '[combine]\nweightings = ["best"]', "weightings[0] = 'best'"),
         ('name = "../up"\n[data]\nname = "digits"', "name = '../up'"),
     ],
 )
@@ -151,8 +173,34 @@ def test_the_fingerprint_holds_what_decides_results_and_nothing_else():
         {"select_on": "test"},
         {"transfer": dataclasses.replace(campaign.transfer, public_labeled=9)},
         {"tune": dataclasses.replace(campaign.tune, t2_scale=False)},
+        {"compare": dataclasses.replace(campaign.compare, dml_weight=0.5)},
     ):
         assert fingerprint(dataclasses.replace(campaign, **change)) != first
+
+
+def test_settings_of_stages_that_a_campaign_lacks_mean_nothing():
+    campaign = parse_spec(MINIMAL).campaign
+    fewer = dataclasses.replace(campaign.federate, rounds=7)
+    other = dataclasses.replace(campaign, federate=fewer)
+    assert fingerprint(other) == fingerprint(campaign)
+    stages = (*campaign.stages, "federate")
+    with_stage = [fingerprint(dataclasses.replace(c, stages=stages)) for c in (campaign, other)]
+    assert with_stage[0] != with_stage[1]
+    # How often a state is saved and which targets are reported decide no result.
+    free = dataclasses.replace(campaign.federate, save_every=1, targets=(0.3,))
+    same = dataclasses.replace(campaign, stages=stages, federate=free)
+    assert fingerprint(same) == with_stage[0]
+
+
+def test_section_five_is_fifty_and_ten_runs():
+    plans = all_studies(
+        parse_spec('stages = ["combine", "federate"]\n' + MINIMAL).campaign,
+    )
+    runs = dict.fromkeys(("combine", "federate"), 0)
+    for plan in plans:
+        if plan.stage in runs:
+            runs[plan.stage] += plan.n_trials
+    assert runs == {"combine": 50, "federate": 10}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)

@@ -13,6 +13,7 @@ from PIL import Image
 from kdopt.data.datasets import load
 from kdopt.plan import TrainSettings, TransferSettings
 from kdopt.spec import load_spec
+from kdopt.stages.base import NoJournal
 from kdopt.stages.registry import STAGES, all_studies
 from kdopt.store import rows
 from kdopt.store.planning import write_plan
@@ -63,8 +64,14 @@ def planned(store, name):
 
 def test_the_papers_campaign_is_planned_whole(store):
     studies, trials = planned(store, "paper")
-    assert studies == {"pretrain": 5, "tune": 450, "compare": 450}
-    assert trials == {"pretrain": 50, "tune": 24_750, "compare": 5_400}
+    assert studies == {"pretrain": 5, "tune": 450, "compare": 450, "combine": 5, "federate": 5}
+    assert trials == {
+        "pretrain": 50,
+        "tune": 24_750,
+        "compare": 5_400,
+        "combine": 50,
+        "federate": 10,
+    }
 
 
 def test_the_cinic_campaign_is_planned_whole(store):
@@ -91,6 +98,7 @@ def test_the_first_pair_of_each_runs_to_the_end(name, write, tmp_path, monkeypat
             if p.name in ("label_chunks", "label_dirichlet")
         ),
         transfer=TransferSettings(8, 16, 8),
+        federate=dataclasses.replace(spec.federate, rounds=2, local_epochs=1),
         pretrain=ONE_EPOCH,
         distill=ONE_EPOCH,
     )
@@ -101,9 +109,10 @@ def test_the_first_pair_of_each_runs_to_the_end(name, write, tmp_path, monkeypat
     plans = [p for p in all_studies(campaign) if p.partition == campaign.partitions[0].name]
     pretrain = STAGES["pretrain"].run
     trained = {i: pretrain(context, plans[0], {"participant": i}, {}) for i in range(2)}
-    for stage, n_cells in (("tune", 1), ("compare", 12)):
-        plan = next(p for p in plans if p.stage == stage)
-        for cell in plan.cells[:n_cells]:
-            outcome = STAGES[stage].run(context, plan, cell, trained)
-            assert outcome.test_before == trained[plan.student].test
-            assert len(outcome.test.per_class) == 10
+    for stage, n_cells in (("tune", 1), ("compare", 12), ("combine", 10), ("federate", 2)):
+        for plan in [p for p in plans if p.stage == stage][:1]:
+            for cell in plan.cells[:n_cells]:
+                outcome = STAGES[stage].compute(context, plan, cell, trained, NoJournal())
+                assert len(outcome.test.per_class) == 10
+                if plan.student is not None:
+                    assert outcome.test_before == trained[plan.student].test

@@ -27,7 +27,7 @@ def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
         StoreError: Names what differs.
     """
     old, new = fingerprint(before.campaign), fingerprint(now.campaign)
-    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    changed = sorted(key for key in old.keys() & new.keys() if old[key] != new[key])
     if before.data_sha256 != now.data_sha256:
         changed.append("data (the images are not the same)")
     elif not changed:
@@ -45,8 +45,14 @@ def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
 
 
 def merge(before: CampaignRecord, now: CampaignRecord) -> CampaignRecord:
-    """The union of two specs of the same meaning; the newer one decides the order."""
+    """The union of two specs of the same meaning; the newer one decides the order.
+
+    A spec without a stage says nothing about its settings, so those planned with stay.
+    """
     old, new = before.campaign, now.campaign
+    compare = new.compare if "compare" in new.stages else old.compare
+    combine = new.combine if {"combine", "federate"} & set(new.stages) else old.combine
+    federate = new.federate if "federate" in new.stages else old.federate
     names = {p.name for p in new.partitions}
     campaign = replace(
         new,
@@ -60,18 +66,18 @@ def merge(before: CampaignRecord, now: CampaignRecord) -> CampaignRecord:
             budget=max(old.tune.budget, new.tune.budget),
         ),
         compare=replace(
-            new.compare,
+            compare,
             methods=_union(new.compare.methods, old.compare.methods),
             transfer_sets=_union(new.compare.transfer_sets, old.compare.transfer_sets),
         ),
         combine=replace(
-            new.combine,
+            combine,
             starts=_union(new.combine.starts, old.combine.starts),
             transfer_sets=_union(new.combine.transfer_sets, old.combine.transfer_sets),
             weightings=_union(new.combine.weightings, old.combine.weightings),
         ),
         federate=replace(
-            new.federate,
+            federate,
             initial_models=_union(new.federate.initial_models, old.federate.initial_models),
         ),
     )

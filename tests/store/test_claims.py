@@ -139,6 +139,72 @@ def test_a_trial_that_takes_workers_down_is_failed_in_the_end(store):
     assert "lost 3 times" in rows.read_failures(store, "tiny")[0].reason
 
 
+def test_a_trial_that_gets_on_between_its_losses_is_not_given_up(store):
+    """Long trials on machines that are taken away again and again (preemption)."""
+    study = plan_queue(store, 1)
+    for step in range(2 * claims.MAX_ATTEMPTS):
+        claim = claims.claim(store, study, "dead", 60)
+        claims.save_state(store, claim, step, "0" * 64)
+        claims.reap(store, lambda worker: True)
+        assert states(store) == {"WAITING": 1}
+    for _ in range(claims.MAX_ATTEMPTS):
+        claims.claim(store, study, "dead", 60)
+        claims.reap(store, lambda worker: True)
+    assert states(store) == {"FAIL": 1}
+
+
+def test_a_state_outlives_the_loss_of_its_worker_but_not_the_end_of_its_trial(store):
+    study = plan_queue(store, 2)
+    first = claims.claim(store, study, "dead", 60)
+    assert claims.read_state(store, first) is None
+    for step in (5, 10):
+        claims.save_state(store, first, step, f"{step:064d}")
+    claims.reap(store, lambda worker: True)
+    second = claims.claim(store, study, "next", 60)
+    assert second.trial_id == first.trial_id
+    assert claims.read_state(store, second) == (10, f"{10:064d}", 1)
+    claims.release(store, second)
+    third = claims.claim(store, study, "next", 60)
+    assert claims.read_state(store, third).step == 10
+    claims.finish(store, third, make_outcome(1.0))
+    assert claims.read_state(store, third) is None
+    other = claims.claim(store, study, "next", 60)
+    claims.save_state(store, other, 1, "1" * 64)
+    claims.fail(store, other, "diverged")
+    assert claims.read_state(store, other) is None
+
+
+def test_reports_are_optunas_intermediate_values(store, store_path):
+    import optuna
+
+    study = plan_queue(store, 1)
+    claim = claims.claim(store, study, "me", 60)
+    claims.report(store, claim, {0: 0.1, 1: 0.4})
+    claims.report(store, claim, {1: 0.5, 2: 0.6})  # told again after a loss: the newer counts
+    (running,) = rows.read_running(store, "tiny")
+    assert running.step == 2
+    claims.finish(store, claim, make_outcome(0.6))
+    trial = optuna.load_study(
+        study_name="tiny/uniform/tune/t00-s01", storage=f"sqlite:///{store_path}"
+    ).trials[0]
+    assert trial.intermediate_values == {0: 0.1, 1: 0.5, 2: 0.6}
+
+
+def test_nothing_is_taken_from_a_worker_that_lost_its_lease(store):
+    study = plan_queue(store, 1)
+    frozen = claims.claim(store, study, "frozen", 60)
+    claims.report(store, frozen, {0: 0.1, 1: 0.2})
+    claims.reap(store, lambda worker: True)
+    second = claims.claim(store, study, "second", 60)
+    with pytest.raises(LeaseLostError):
+        claims.report(store, frozen, {2: 0.3})
+    with pytest.raises(LeaseLostError):
+        claims.save_state(store, frozen, 2, "2" * 64)
+    assert claims.read_state(store, second) is None
+    # What the lost run had reported is void until the next one reports it again.
+    assert rows.read_running(store, "tiny")[0].step is None
+
+
 def test_an_open_trial_waits_until_nothing_of_its_study_runs(store):
     study = plan_queue(store, 1, n_open=2)
     first = claims.claim(store, study, "a", 60)
