@@ -10,8 +10,11 @@ from typing import NamedTuple
 from kdopt.analysis.cells import Pair, cell_of, rows_by_pair
 from kdopt.outcome import TrialRow
 from kdopt.plan import Campaign, StageName
-from kdopt.stages import compare
+from kdopt.stages.registry import STAGES
 from kdopt.stages.tune import planned_points
+
+PLANNED_AS_THEY_ARE: tuple[StageName, ...] = ("compare", "combine", "federate")
+"""Stages whose cells are all known beforehand."""
 
 
 class PairProgress(NamedTuple):
@@ -93,9 +96,10 @@ def progress(rows: Sequence[TrialRow], campaign: Campaign) -> list[Progress]:
     stages = [_stage(rows, "pretrain", pretrain_planned)]
     if "tune" in campaign.stages or has_stage(rows, "tune"):
         stages.append(_stage(rows, "tune", _tune_planned(rows, campaign)))
-    if "compare" in campaign.stages or has_stage(rows, "compare"):
-        planned = sum(plan.n_trials for plan in compare.studies(campaign))
-        stages.append(_stage(rows, "compare", planned))
+    for stage in PLANNED_AS_THEY_ARE:
+        if stage in campaign.stages or has_stage(rows, stage):
+            planned = sum(plan.n_trials for plan in STAGES[stage].studies(campaign))
+            stages.append(_stage(rows, stage, planned))
     return stages
 
 
