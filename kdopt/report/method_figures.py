@@ -130,9 +130,9 @@ def methods_figure(gains: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]
         style = style_of(method)
         traces.append(
             go.Box(
-                x=_rounded(at.values()), lowerfence=_rounded(b.low for b in boxes),
-                q1=_rounded(b.q1 for b in boxes), median=_rounded(b.median for b in boxes),
-                q3=_rounded(b.q3 for b in boxes), upperfence=_rounded(b.high for b in boxes),
+                x=rounded(at.values()), lowerfence=rounded(b.low for b in boxes),
+                q1=rounded(b.q1 for b in boxes), median=rounded(b.median for b in boxes),
+                q3=rounded(b.q3 for b in boxes), upperfence=rounded(b.high for b in boxes),
                 width=0.9 * width, name=style.label, legendgroup=method, line={"width": 1.5},
                 marker={"color": style.colour}, hoverinfo="skip",
             )
@@ -211,8 +211,8 @@ def _markers(method: str, x: pd.Series[float], y: pd.Series[float], size: int) -
         mode="markers",
         name=style.label,
         legendgroup=method,
-        x=_rounded(x),
-        y=_rounded(y),
+        x=rounded(x),
+        y=rounded(y),
         marker={"symbol": style.symbol, "color": style.colour, "size": size},
         cliponaxis=False,  # points on an axis are shown whole
     )
@@ -222,7 +222,7 @@ def _steps(table: pd.DataFrame, method: str) -> go.Scatter:
     style, data = style_of(method), ecdf(table["test_gain"])
     return go.Scatter(
         mode="lines", name=style.label, legendgroup=method, showlegend=False,
-        x=_rounded(data.gains), y=_rounded(data.shares),
+        x=rounded(data.gains), y=rounded(data.shares),
         line={"color": style.colour, "shape": "hv", "width": 2},
         hovertemplate="%{y:.0%} of pairs gain at most %{x} pp<extra>%{fullData.name}</extra>",
     )  # fmt: skip
@@ -232,7 +232,7 @@ def _bars(table: pd.DataFrame) -> go.Bar:
     groups = _by_method(table)
     totals = [math.fsum(here["test_gain"]) for _, here in groups]
     return go.Bar(
-        x=[style_of(m).label for m, _ in groups], y=_rounded(totals), name="sum",
+        x=[style_of(m).label for m, _ in groups], y=rounded(totals), name="sum",
         marker={"color": [style_of(m).colour for m, _ in groups]}, showlegend=False,
         text=[f"{round(t) + 0:d}" for t in totals], textposition="auto", textangle=0,
         cliponaxis=False,
@@ -259,8 +259,8 @@ def _error(mean: pd.Series[float], low: pd.Series[float], high: pd.Series[float]
     return {
         "type": "data",
         "symmetric": False,
-        "array": _rounded(above.clip(lower=0)),
-        "arrayminus": _rounded(below.clip(lower=0)),
+        "array": rounded(above.clip(lower=0)),
+        "arrayminus": rounded(below.clip(lower=0)),
         "thickness": 1.5,
         "width": 4,
     }
@@ -275,6 +275,6 @@ def _methods(table: pd.DataFrame) -> list[str]:
     return [m for m in ALL_METHODS if m in present] + sorted(present - set(ALL_METHODS))
 
 
-def _rounded(values: Any) -> list[float]:
-    # Rounded: a hundredth of a pp is far below what a plot or a test set can resolve.
+def rounded(values: Any) -> list[float]:
+    """Plain numbers for a figure; below a hundredth of a pp neither plot nor test set resolves."""
     return [round(float(v), 3) for v in np.array(list(values), dtype=float)]

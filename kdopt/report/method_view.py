@@ -94,7 +94,7 @@ def method_blocks(
             else "Accuracies before distillation are missing.",
         ),
         _protocol_block(rows, campaign),
-        _noise_block(evidence),
+        noise_block(evidence),
     ]
     return blocks, drawn
 
@@ -146,7 +146,8 @@ def _protocol_block(rows: Sequence[TrialRow], campaign: Campaign) -> Block:
     )
 
 
-def _noise_block(evidence: Evidence) -> Block:
+def noise_block(evidence: Evidence) -> Block:
+    """How much results vary between replicates of the same cell, in pp."""
     headings = [
         Heading("stage", "Stage", str),
         Heading("partition", "Partition", title_of),

@@ -19,6 +19,7 @@ from kdopt.analysis.summary import selection_label
 from kdopt.errors import KdoptError
 from kdopt.outcome import TrialRow
 from kdopt.plan import Campaign, SettingLine
+from kdopt.report.many_tables import many_texts
 from kdopt.report.method_tables import claims_csv, claims_markdown
 from kdopt.report.tables import best_csv, best_latex, best_markdown, frame_csv, points, trials_csv
 from kdopt.report.view import View, make_view
@@ -46,7 +47,8 @@ def write_report(
     """Write the tables that the campaign has data for, ``trials.csv`` and ``report.html``.
 
     The tables are ``best_settings.csv/.md/.tex`` (unless the campaign has no tuning),
-    ``method_gains.csv`` (if there are results of a comparison) and ``claims.csv/.md``.
+    ``method_gains.csv`` (if there are results of a comparison), ``combined.csv/.md/.tex``,
+    ``federated_curves.csv``, ``rounds_to_target.csv`` and ``claims.csv/.md``.
 
     Everything is made before the first file is touched, and each file appears whole or not at
     all, so a reader never meets half a report.
@@ -65,6 +67,8 @@ def write_report(
         texts["best_settings.tex"] = best_latex(view.best, campaign)
     if view.compared:
         texts["method_gains.csv"] = frame_csv(view.gains)
+    if view.many:
+        texts |= many_texts(view.many, campaign)
     texts["claims.csv"] = claims_csv(view.claims)
     texts["claims.md"] = claims_markdown(view.claims, campaign)
     texts["trials.csv"] = trials_csv(rows)

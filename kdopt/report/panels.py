@@ -43,7 +43,9 @@ def wrapped_panels(
     placed = {divmod(place, columns): panel for place, panel in enumerate(panels)}
     rows = [""] * (1 + max(row for row, _ in placed))
     axes = [axis] * columns
-    return panel_grid(rows, [""] * columns, placed, axes, share="all", row_height=row_height)
+    plain = panel_grid(rows, [""] * columns, placed, axes, share="all", row_height=row_height)
+    plain["layout"]["legend"]["itemsizing"] = "trace"  # dashes would be as long as the whole key
+    return plain
 
 
 def panel_grid(

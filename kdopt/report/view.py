@@ -19,7 +19,8 @@ from kdopt.outcome import TrialRow
 from kdopt.plan import Campaign, StageName
 from kdopt.report.blocks import Block, SortCell, sort_key, title_of
 from kdopt.report.figures import alpha_map, gain_map, temperature_map
-from kdopt.report.method_view import method_blocks
+from kdopt.report.many_view import ManyTeachers, many_blocks, many_teachers
+from kdopt.report.method_view import method_blocks, noise_block
 from kdopt.report.tables import columns, points, with_labels
 
 FAILURES_SHOWN = 50
@@ -49,7 +50,8 @@ class View(NamedTuple):
 
     Attributes that are not their own explanation: ``tuned`` says whether the campaign has or
     will have tuning to show, ``paired`` the same of any stage with pairs of teacher and student,
-    ``compared`` whether any trial of the comparison is complete.
+    ``compared`` whether any trial of the comparison is complete, ``many`` holds the tables of the
+    stages in which many participants take part (``None`` if the campaign has neither).
     """
 
     lead: str
@@ -62,6 +64,8 @@ class View(NamedTuple):
     rule: str
     caveat: str
     blocks: list[Block]
+    many: ManyTeachers | None
+    many_blocks: list[Block]
     headings: list[str]
     headlines: dict[str, list[Headline]]
     progress: list[Progress]
@@ -78,7 +82,16 @@ def make_view(campaign: Campaign, rows: Sequence[TrialRow]) -> View:
     best = best_settings(rows, campaign)
     tuned = shows(campaign, rows, "tune")
     evidence = gather(rows, campaign)
-    blocks, method_figures = method_blocks(evidence, rows)
+    blocks, section_figures = method_blocks(evidence, rows)
+    paired = tuned or shows(campaign, rows, "compare")
+    many: ManyTeachers | None = None
+    more_blocks: list[Block] = []
+    if shows(campaign, rows, "combine") or shows(campaign, rows, "federate"):
+        many = many_teachers(rows, campaign)
+        more_blocks, more_figures = many_blocks(many, campaign)
+        section_figures |= more_figures
+        if not paired:
+            more_blocks.append(noise_block(evidence))
     if not tuned:
         # Every pair would be listed as undecided, as if somebody had planned to decide it.
         best = best.iloc[:0]
@@ -107,12 +120,14 @@ def make_view(campaign: Campaign, rows: Sequence[TrialRow]) -> View:
         best=best,
         gains=evidence.gains,
         tuned=tuned,
-        paired=tuned or shows(campaign, rows, "compare"),
+        paired=paired,
         compared=bool((evidence.gains["source"] == "compare").any()),
         claims=judged(evidence),
         rule=RULE,
         caveat=CAVEAT,
         blocks=blocks,
+        many=many,
+        many_blocks=more_blocks,
         headings=[f"{m.label} ({m.unit})" for m in measures(campaign)],
         headlines=headlines(best, campaign) if tuned else {},
         progress=progress(rows, campaign),
@@ -122,7 +137,7 @@ def make_view(campaign: Campaign, rows: Sequence[TrialRow]) -> View:
         sections=sections,
         pairs=grouped,
         payload={
-            "figures": method_figures | figures,
+            "figures": section_figures | figures,
             "surfaces": _surfaces(best, surfaces(rows, campaign)) if tuned else {},
             "vanilla": [campaign.tune.vanilla_temperature, campaign.tune.vanilla_alpha],
             "selection": selection_label(campaign),
