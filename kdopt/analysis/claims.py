@@ -1,4 +1,4 @@
-"""The paper's claims C1 to C12, each beside what this campaign measured and a verdict."""
+"""The paper's claims C1 to C14, each beside what this campaign measured and a verdict."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Callable, Sequence
 from kdopt.analysis.claim_dynamics import (
     accuracy_alone_does_not_decide,
     learning_against_forgetting,
+)
+from kdopt.analysis.claim_many import (
+    a_consolidated_start_saves_rounds,
+    where_to_start_and_whom_to_heed,
 )
 from kdopt.analysis.claim_methods import (
     dml_needs_labels,
@@ -39,6 +43,8 @@ CLAIMS: tuple[Callable[[Evidence], Claim], ...] = (
     cinic_agrees,
     accuracy_alone_does_not_decide,
     learning_against_forgetting,
+    where_to_start_and_whom_to_heed,
+    a_consolidated_start_saves_rounds,
 )
 
 
