@@ -13,7 +13,6 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from kdopt.analysis.compare import partitions_of
-from kdopt.report.blocks import title_of
 from kdopt.report.figures import BLUE, ORANGE, VERMILLION
 from kdopt.report.method_figures import GREEN, GREY, PURPLE, Style, rounded, short_title
 from kdopt.report.panels import Axis, Panel, wrapped_panels
@@ -72,10 +71,9 @@ def combined_figure(combined: pd.DataFrame) -> dict[str, Any]:
             shift = 0.13 * (number - (len(weightings) - 1) / 2) if len(weightings) > 2 else 0.0
             traces.append(_dots(weighting, table, place, shift))
         panels.append(Panel(traces, title=short_title(partition)))
-    labels = [f"{SHORT_SETS.get(name, short_title(name))}: {start}" for name, start in kinds]
     y = {
         "tickvals": list(range(len(kinds))),
-        "ticktext": labels,
+        "ticktext": [_kind_title(kind) for kind in kinds],
         "range": [len(kinds) - 0.5, -0.5],
         "automargin": True,
         "zeroline": False,
@@ -111,18 +109,23 @@ def federated_figure(curves: pd.DataFrame, levels: pd.DataFrame) -> dict[str, An
 
 
 def _dots(weighting: str, table: pd.DataFrame, place: dict[Kind, int], shift: float) -> go.Scatter:
-    style = WEIGHTING_STYLES.get(weighting, Style(title_of(weighting), GREY, "star"))
+    style = WEIGHTING_STYLES.get(weighting, Style(short_title(weighting), GREY, "star"))
     kinds = list(map(Kind, table["transfer_set"], table["start"]))
     return go.Scatter(
-        mode="markers", name=style.label, legendgroup=weighting,
+        mode="markers", name=style.label, legendgroup=style.label,
         x=rounded(table["accuracy"]), y=rounded(place[kind] + shift for kind in kinds),
         marker={"symbol": style.symbol, "color": style.colour, "size": 8}, cliponaxis=False,
         text=[
-            f"{title_of(name)}, {start}: {points(accuracy)} %"
-            for (name, start), accuracy in zip(kinds, table["accuracy"], strict=True)
+            f"{_kind_title(kind)}: {points(accuracy)} %"
+            for kind, accuracy in zip(kinds, table["accuracy"], strict=True)
         ],
         hovertemplate="%{text}<extra>%{fullData.name}</extra>",
     )  # fmt: skip
+
+
+def _kind_title(kind: Kind) -> str:
+    name = SHORT_SETS.get(kind.transfer_set, short_title(kind.transfer_set))
+    return f"{name}: {short_title(kind.start).lower()}"
 
 
 def _joined(table: pd.DataFrame, place: dict[Kind, int]) -> go.Scatter:

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from kdopt.analysis.combined import EQUAL
 from kdopt.analysis.compare import partitions_of
 from kdopt.many import STARTS, WEIGHTINGS
 from kdopt.plan import TRANSFER_SETS
 from kdopt.report.blocks import Grid, GridCell, set_title, title_of
 from kdopt.report.tables import points
 
-EQUAL = "equal"
 SET_ORDER = (*TRANSFER_SETS[1:], "student")
 """Transfer sets as in the paper: public ones first."""
 

@@ -20,6 +20,7 @@ from tests.analysis.synthetic import (
     make_rows,
     pretrain_rows,
 )
+from tests.report.many_synthetic import many_campaign, many_rows
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -229,6 +230,67 @@ def test_a_campaign_without_tuning_has_a_working_page(visit, tmp_path):
         "{points: [{customdata: 'uniform/t00-s01'}]})"
     )
     assert not page.locator("#surface-section").is_visible()
+
+
+@pytest.fixture(scope="module")
+def many_teachers(tmp_path_factory):
+    campaign = many_campaign(replicates=3)
+    folder = tmp_path_factory.mktemp("many")
+    return write_report(folder, campaign, many_rows(campaign), [])[-1].as_uri()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_figures_of_many_teachers_are_drawn(visit, many_teachers, scheme):
+    page = visit(many_teachers, color_scheme=scheme)
+    page.wait_for_selector("body[data-drawn=yes]")
+    assert points_drawn(page, "many-combined") == 5 * 5 * 2
+    # Two curves, their bands and two levels in each of five panels.
+    assert page.locator("#many-federated .scatterlayer .js-line").count() == 5 * 6
+    assert page.locator("#many-federated .legendtext").all_text_contents() == [
+        "FedAvg from random weights",
+        "KD, then FedAvg",
+        "KD alone",
+        "Best participant alone",
+    ]
+    ink = page.evaluate("document.querySelector('#many-federated .x5title').style.fill")
+    assert ink == {"light": "rgb(27, 27, 27)", "dark": "rgb(236, 236, 236)"}[scheme]
+
+
+def test_the_panels_of_many_teachers_have_one_range(visit, many_teachers):
+    page = visit(many_teachers)
+    page.wait_for_selector("body[data-drawn=yes]")
+    for name in ("many-combined", "many-federated"):
+        for axis in ("xaxis", "yaxis"):
+            ranges = page.evaluate(
+                f"['', 2, 3, 4, 5].map((i) => String("
+                f"document.getElementById('{name}')._fullLayout['{axis}' + i].range))"
+            )
+            assert len(set(ranges)) == 1
+
+
+def test_many_teachers_fit_a_phone_and_paper_and_keep_their_titles_in_sight(visit, many_teachers):
+    page = visit(many_teachers, viewport={"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    grid = page.locator(".grid")
+    grid.evaluate("table => table.parentNode.scrollLeft = 300")
+    assert grid.locator("tbody th").first.bounding_box()["x"] >= 0
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    for name in ("combined", "federated"):
+        width = page.evaluate(f"document.getElementById('many-{name}')._fullLayout.width")
+        assert width == 680
+
+
+def test_rounds_sort_with_those_never_reached_last(visit, many_teachers):
+    page = visit(many_teachers)
+    table = page.locator("table.sortable", has_text="Rounds after KD")
+    header = table.locator("th", has_text="Rounds from random weights")
+    header.locator("button").click()
+    place = header.evaluate("header => 1 + [...header.parentNode.children].indexOf(header)")
+    texts = table.locator(f"tbody td:nth-child({place})").all_inner_texts()
+    censored = [text.startswith(">") for text in texts]
+    assert any(censored) and censored == sorted(censored)
+    known = [int(text) for text in texts if not text.startswith(">")]
+    assert known == sorted(known)
 
 
 def test_the_dashboard_works_behind_its_wrapper(visit, tmp_path):

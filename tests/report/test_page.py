@@ -20,6 +20,7 @@ from tests.analysis.synthetic import (
     make_rows,
     pretrain_rows,
 )
+from tests.report.many_synthetic import many_campaign, many_rows
 
 NASTY = '</script><script>alert(1)</script><img src=x onerror="alert(2)">&'
 SETTINGS = [
@@ -173,6 +174,69 @@ def test_a_campaign_without_comparison_says_what_to_run():
     assert 'No data: add "compare" to stages and run again.' in page
     assert 'No data for DML, DP-KD: add "compare" to stages and run again.' in page
     assert "Set replicates = 3 and run again" in page
+
+
+def test_many_teachers_add_their_files_and_their_section(tmp_path):
+    campaign = many_campaign()
+    paths = write_report(tmp_path, campaign, many_rows(campaign), SETTINGS)
+    assert [p.name for p in paths] == [
+        "combined.csv",
+        "combined.md",
+        "combined.tex",
+        "federated_curves.csv",
+        "rounds_to_target.csv",
+        "claims.csv",
+        "claims.md",
+        "trials.csv",
+        "report.html",
+    ]
+    page = html.unescape(page_of(campaign, many_rows(campaign)))
+    assert page.index("<h2>Methods compared") < page.index("<h2>Many teachers")
+    assert "All participants of a partition distilled into one model. Federated" in page
+    assert "temperature and alpha of every teacher-student pair" not in page
+    sections = {part.split("<")[0]: part for part in page.split("<h2>")}
+    for name in ("Headline numbers", "Methods compared", "Many teachers"):
+        assert "No data" not in sections[name]
+    for name in ("Headline numbers", "Methods compared"):
+        assert sections[name].count("<p") == 1
+    assert "Noise floor" in sections["Many teachers"]
+
+
+def test_the_section_is_there_for_either_stage_and_what_the_store_has_only():
+    campaign = make_campaign()
+    assert "Many teachers" not in page_of(campaign, make_rows(campaign))
+    for stage in ("combine", "federate"):
+        one = many_campaign(stages=(stage,))
+        assert "Many teachers" in page_of(one, [])
+        page = page_of(campaign, many_rows(one))
+        assert "Many teachers" in page and "Noise floor" in page.split("Many teachers")[0]
+
+
+def test_a_campaign_with_all_stages_has_all_sections():
+    campaign = many_campaign(stages=("tune", "compare", "combine", "federate"))
+    page = page_of(
+        campaign, make_rows(campaign) + compare_rows(campaign) + many_rows(campaign)[20:]
+    )
+    assert page.count("<h3>Noise floor</h3>") == 1
+    assert page.index("Learning and forgetting") < page.index("Rounds to a target accuracy")
+    assert "No data" not in page.split("<h2>Many teachers")[1].split("<h2>")[0]
+
+
+def test_nothing_from_a_combining_trial_breaks_out():
+    campaign = many_campaign(name=NASTY)
+    rows = [
+        replace(row, partition=NASTY, cell=row.cell | {k: NASTY for k in row.cell if k == "start"})
+        for row in many_rows(campaign)
+        if row.partition == "uniform"
+    ]
+    page = page_of(campaign, rows)
+    tags = [tag for tag, _ in Tags(page).found]
+    assert tags.count("script") == 3
+    assert "img" not in tags
+    text = page.split('id="kdopt-data">')[1].split("</script>")[0]
+    figures = json.loads(text)["figures"]
+    assert {"many-combined", "many-federated"} <= figures.keys()
+    assert "<script" not in json.dumps(figures).lower()
 
 
 def test_the_rule_of_the_verdicts_is_on_the_page(complete):
