@@ -34,8 +34,9 @@ RULE = (
     "inconclusive otherwise; a contrast without data supports nothing."
 )
 CAVEAT = (
-    "Intervals resample pairs (for best teachers: students) as if they were independent. Pairs "
-    "share teachers, students and seeds, so the intervals are rather too narrow, and they are not "
+    "Intervals resample pairs (for best teachers: students; for section V: cells, runs or classes, "
+    "as the label says) as if they were independent. These share models, images and seeds, so the "
+    "intervals are rather too narrow, and they are not "
     "corrected for the number of contrasts or for choosing the hardest rival: a claim of many "
     "contrasts is easily refuted by chance."
 )

@@ -2,6 +2,7 @@
 
 Replicates differ in the order of the batches only, so this is the noise of training, not that of
 pre-training or of drawing the test set. Differences well below it mean nothing for one pair.
+Stages and cells that start from random weights are left out: their replicates differ in more.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def noise_floor(rows: Sequence[TrialRow]) -> pd.DataFrame:
     cells: dict[tuple[str, str, str, tuple[tuple[str, object], ...]], list[float]]
     cells = defaultdict(list)
     for row in rows:
-        if row.stage == "pretrain" or row.state != "COMPLETE" or row.outcome is None:
+        if row.stage in ("pretrain", "federate"):
+            continue
+        if row.state != "COMPLETE" or row.outcome is None:
             continue
         gain = number_or_nan(row.outcome.test_gain)
         if math.isfinite(gain):
