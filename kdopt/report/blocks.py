@@ -49,7 +49,7 @@ class Grid(NamedTuple):
         corner: Heading of the column of row titles.
         headings: Rows of (text, columns it spans), the widest groups first.
         lines: Row title and cells.
-        caption: How the cells are to be read.
+        caption: How the cells are to be read; empty for none.
     """
 
     corner: str
@@ -67,7 +67,7 @@ class Block(NamedTuple):
         figure: Element id, empty for none.
         tables: The numbers, sortable.
         missing: What is not there and what to run for it; empty when nothing is missing.
-        grid: A table laid out as in the paper, shown above the figure.
+        grids: Tables laid out as in the paper, shown above the figure.
     """
 
     title: str
@@ -75,7 +75,7 @@ class Block(NamedTuple):
     figure: str = ""
     tables: Sequence[Table] = ()
     missing: str = ""
-    grid: Grid | None = None
+    grids: Sequence[Grid] = ()
 
 
 class Heading(NamedTuple):

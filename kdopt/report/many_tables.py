@@ -86,11 +86,10 @@ def combined_latex(combined: pd.DataFrame, campaign: Campaign) -> str:
 
 def caption(table: TableTwo, campaign: Campaign) -> str:
     """What the table holds."""
-    spread = any(not math.isnan(e.sd) for line in table.lines.values() for e in line)
     return (
         f"All participants of campaign {campaign.name} distilled into one model "
         "(paper, Table II): test accuracy in percent"
-        + (", with the standard deviation over replicates" if spread else "")
+        + (", with the standard deviation over replicates" if table.with_spread else "")
         + "; W: weighted teachers, U: all alike."
         + (" Bold: the best weighting of a group." if len(table.weightings) > 1 else "")
         + (" Lines of the paper: its numbers, for CIFAR-10." if table.with_paper else "")

@@ -14,7 +14,7 @@ from kdopt.plan import Campaign
 from kdopt.report.blocks import Block, Heading, missing_stage, set_title, table_of, title_of
 from kdopt.report.federated_view import curves_block, reductions_block, rounds_block
 from kdopt.report.many_figures import combined_figure, federated_figure
-from kdopt.report.table_two import grid, table_two
+from kdopt.report.table_two import grids
 
 
 class ManyTeachers(NamedTuple):
@@ -85,7 +85,7 @@ def _combined_block(many: ManyTeachers, campaign: Campaign) -> Block:
         "many-combined" if shown else "",
         table_of("Accuracy of every way of combining", headings, many.combined),
         "" if shown else missing_stage(campaign, "combine"),
-        grid(table_two(many.combined)) if shown else None,
+        grids(many.combined) if shown else (),
     )
 
 

@@ -16,6 +16,8 @@ from kdopt.report.tables import points
 
 SET_ORDER = (*TRANSFER_SETS[1:], "student")
 """Transfer sets as in the paper: public ones first."""
+MOST_COLUMNS = 15
+"""Of a table on paper."""
 
 
 class Kind(NamedTuple):
@@ -65,6 +67,11 @@ class TableTwo(NamedTuple):
         """Whether the paper has any of the numbers."""
         return any(not math.isnan(e.paper) for line in self.lines.values() for e in line)
 
+    @property
+    def with_spread(self) -> bool:
+        """Whether any cell was repeated."""
+        return any(not math.isnan(e.sd) for line in self.lines.values() for e in line)
+
     def weighting_title(self, weighting: str) -> str:
         """``W`` and ``U`` (weighted, unweighted) as in the paper; with the formula if several."""
         if weighting == EQUAL:
@@ -91,26 +98,18 @@ def table_two(combined: pd.DataFrame) -> TableTwo:
     return TableTwo(kinds, weightings, lines)
 
 
-def grid(table: TableTwo) -> Grid:
-    """The table as the page shows it; the paper's number below ours."""
-    caption = "Test accuracy in %; W: weighted teachers, U: all alike."
-    if any(not math.isnan(e.sd) for line in table.lines.values() for e in line):
-        caption += " After \N{PLUS-MINUS SIGN}: standard deviation over replicates."
-    if len(table.weightings) > 1:
-        caption += " Bold: the best weighting of a group."
-    if table.with_paper:
-        caption += " Below: the paper's number, for CIFAR-10 and its own sizes."
-    n = len(table.weightings)
-    headings = [
-        [(set_title(name), n * count) for name, count in table.sets.items()],
-        [(start_title(kind.start), n) for kind in table.kinds],
-        [(table.weighting_title(w), 1) for _ in table.kinds for w in table.weightings],
-    ]
-    lines = [
-        (title_of(partition), [_cell(entry) for entry in line])
-        for partition, line in table.lines.items()
-    ]
-    return Grid("Partition", headings, lines, caption)
+def grids(combined: pd.DataFrame) -> list[Grid]:
+    """The table as the page shows it, the paper's numbers below ours.
+
+    With so many weightings that no paper is wide enough, one table per transfer set.
+    """
+    table = table_two(combined)
+    if len(table.kinds) * len(table.weightings) <= MOST_COLUMNS:
+        parts = [table]
+    else:
+        parts = [table_two(combined[combined["transfer_set"] == name]) for name in table.sets]
+    found = [_grid(part) for part in parts]
+    return [*found[:-1], found[-1]._replace(caption=_caption(table))]
 
 
 def kinds_of(combined: pd.DataFrame) -> list[Kind]:
@@ -147,6 +146,31 @@ def entry_text(entry: Entry, sign: str) -> str:
     """The accuracy and, where there is one, its spread after ``sign``."""
     spread = "" if math.isnan(entry.sd) else f" {sign} {points(entry.sd)}"
     return points(entry.accuracy) + spread
+
+
+def _grid(table: TableTwo) -> Grid:
+    n = len(table.weightings)
+    headings = [
+        [(set_title(name), n * count) for name, count in table.sets.items()],
+        [(start_title(kind.start), n) for kind in table.kinds],
+        [(table.weighting_title(w), 1) for _ in table.kinds for w in table.weightings],
+    ]
+    lines = [
+        (title_of(partition), [_cell(entry) for entry in line])
+        for partition, line in table.lines.items()
+    ]
+    return Grid("Partition", headings, lines)
+
+
+def _caption(table: TableTwo) -> str:
+    caption = "Test accuracy in %; W: weighted teachers, U: all alike."
+    if table.with_spread:
+        caption += " After \N{PLUS-MINUS SIGN}: standard deviation over replicates."
+    if len(table.weightings) > 1:
+        caption += " Bold: the best weighting of a group."
+    if table.with_paper:
+        caption += " Below: the paper's number, for CIFAR-10 and its own sizes."
+    return caption
 
 
 def _entries(records: list[dict[Any, Any]]) -> list[Entry]:

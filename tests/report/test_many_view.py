@@ -50,15 +50,15 @@ def test_a_complete_campaign_lacks_nothing():
 def test_the_grid_is_laid_out_as_table_ii():
     campaign = many_campaign()
     (block, *_), _ = parts(campaign)
-    sets, starts, weightings = block.grid.headings
+    sets, starts, weightings = block.grids[0].headings
     assert sets == [("Public unlabeled (large)", 6), ("Student data", 4)]
     assert [text for text, _ in starts] == [
         "Worst student", "Best student", "Untrained model", "Worst student", "Best student",
     ]  # fmt: skip
     assert [text for text, _ in weightings] == ["W", "U"] * 5
-    assert {sum(span for _, span in row) for row in block.grid.headings} == {10}
-    assert {len(cells) for _, cells in block.grid.lines} == {10}
-    for name, (title, cells) in zip(FIVE, block.grid.lines, strict=True):
+    assert {sum(span for _, span in row) for row in block.grids[0].headings} == {10}
+    assert {len(cells) for _, cells in block.grids[0].lines} == {10}
+    for name, (title, cells) in zip(FIVE, block.grids[0].lines, strict=True):
         assert title == name.replace("_", " ").capitalize()
         paper = [
             f"paper {number:.2f}" for key, pair in TABLE_II.items() if key[0] == name
@@ -72,7 +72,7 @@ def test_the_grid_is_laid_out_as_table_ii():
 def test_the_better_of_weighted_and_equal_is_marked_and_ties_are_not():
     campaign = many_campaign()
     (block, *_), _ = parts(campaign)
-    for title, cells in block.grid.lines:
+    for title, cells in block.grids[0].lines:
         weighted = title in ("Label chunks", "Label dirichlet")
         assert [cell.marked for cell in cells] == [weighted, not weighted] * 5
     table = many_teachers(many_rows(campaign), campaign).combined
@@ -83,11 +83,17 @@ def test_the_better_of_weighted_and_equal_is_marked_and_ties_are_not():
 def test_several_formulas_are_named_and_the_best_are_marked():
     campaign = many_campaign(combine=CombineSettings(weightings=WEIGHTINGS))
     (block, effects, *_), _ = parts(campaign)
-    heads = [text for text, _ in block.grid.headings[2]]
+    heads = [text for grid in block.grids for text, _ in grid.headings[2]]
     formulas = ["W: better share", "W: excess share", "W: student share", "W: share"]
     assert heads == [*formulas, "U"] * 5
-    assert [cell.marked for cell in block.grid.lines[-1][1][:5]] == [True] * 4 + [False]
+    assert [cell.marked for cell in block.grids[0].lines[-1][1][:5]] == [True] * 4 + [False]
     assert len(effects.tables[0].lines) == 4
+    # Too wide for one table: one per transfer set, with one caption below the last.
+    assert [grid.headings[0] for grid in block.grids] == [
+        [("Public unlabeled (large)", 15)],
+        [("Student data", 10)],
+    ]
+    assert [bool(grid.caption) for grid in block.grids] == [False, True]
 
 
 def test_a_cell_that_is_not_there_yet_leaves_its_neighbours_in_place():
@@ -98,7 +104,7 @@ def test_a_cell_that_is_not_there_yet_leaves_its_neighbours_in_place():
         if not (r.partition == "specialized" and r.cell.get("weighting") == "better_share")
     ]
     (block, *_), _ = parts(campaign, rows)
-    cells = dict(block.grid.lines)["Specialized"]
+    cells = dict(block.grids[0].lines)["Specialized"]
     assert [cell.text == "-" for cell in cells] == [True, False] * 5
     assert not any(cell.marked for cell in cells)
 
@@ -106,9 +112,9 @@ def test_a_cell_that_is_not_there_yet_leaves_its_neighbours_in_place():
 def test_spread_is_shown_with_replicates_only():
     for replicates, there in ((1, False), (3, True)):
         (block, weights, *_), _ = parts(many_campaign(replicates=replicates))
-        texts = [cell.text for _, cells in block.grid.lines for cell in cells]
+        texts = [cell.text for _, cells in block.grids[0].lines for cell in cells]
         assert all((" \N{PLUS-MINUS SIGN} 0.40" in text) == there for text in texts)
-        assert ("standard deviation" in block.grid.caption) == there
+        assert ("standard deviation" in block.grids[0].caption) == there
         assert ("Every cell ran once" in weights.note) != there
 
 
@@ -132,8 +138,8 @@ def test_a_partition_that_the_paper_lacks_has_no_number_of_the_paper():
     campaign = many_campaign(partitions=(PartitionSettings("uniform"),))
     rows = [replace(r, partition="other") for r in many_rows(campaign)]
     (block, effects, *_), _ = parts(campaign, rows)
-    assert {cell.below for _, cells in block.grid.lines for cell in cells} == {""}
-    assert "paper" not in block.grid.caption
+    assert {cell.below for _, cells in block.grids[0].lines for cell in cells} == {""}
+    assert "paper" not in block.grids[0].caption
     assert set(column(effects.tables[1], "The paper's (pp)")) == {""}
 
 
@@ -221,4 +227,4 @@ def test_campaigns_that_can_never_have_the_numbers_say_which_setting_to_change()
     assert "federate.targets" in blocks[3].missing
     blocks, _ = parts(many_campaign(combine=CombineSettings(weightings=("equal",))))
     assert "combine.weightings" in blocks[1].missing
-    assert [text for text, _ in blocks[0].grid.headings[2]] == ["U"] * 5
+    assert [text for text, _ in blocks[0].grids[0].headings[2]] == ["U"] * 5
