@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -64,20 +64,14 @@ def run(context: Context, plan: StudyPlan, cell: Cell, inputs: Inputs, journal: 
     started -= so_far.seconds
     journal.report({i: s.validation_accuracy for i, s in enumerate(so_far.rounds)})
     for number in range(len(so_far.rounds), settings.rounds + 1):
-        federated_round(
-            model,
-            _shares(context, plan.partition),
-            lambda participant, local, images, number=number: _train(  # type: ignore[misc]
-                context, local, images, (plan.partition, replicate, number, participant)
-            ),
-        )
+        where = (plan.partition, replicate, number)
+        federated_round(model, _shares(context, plan.partition), _local_training(context, where))
         validation, test = context.scores(model)
         so_far.rounds.append(RoundScore(validation.accuracy, test.accuracy))
         journal.report({number: validation.accuracy})
         if number % settings.save_every == 0 and number < settings.rounds:
             so_far.seconds = time.perf_counter() - started
             journal.save(number, _pack(model, so_far, plan, cell))
-    validation, test = context.scores(model)
     epochs = settings.rounds * settings.local_epochs
     result = Evaluation(
         Fit(epochs, epochs, None), validation, test, validation.accuracy, test.accuracy
@@ -157,20 +151,17 @@ def _shares(context: Context, partition: str) -> Iterator[Images]:
         yield context.share(partition, participant)
 
 
-def _train(
-    context: Context, model: nn.Module, images: Images, where: tuple[str, int, int, int]
-) -> None:
-    """One participant's local epochs."""
+def _local_training(
+    context: Context, where: tuple[str, int, int]
+) -> Callable[[int, nn.Module, Images], None]:
+    """One participant's local epochs, for a (partition, replicate, round)."""
     from torch.nn import functional
 
     from kdopt.train.engine import seeded
-    from kdopt.train.fit import fit
+    from kdopt.train.fit import DivergedError, fit
 
-    settings = context.campaign.federate
-    partition, replicate, number, participant = where
-    seed = seed_for(
-        context.campaign.seed, partition, "federate", replicate, "round", number, participant
-    )
+    campaign, engine = context.campaign, context.engine
+    settings = campaign.federate
     local = TrainSettings(
         settings.local_epochs,
         0,
@@ -179,16 +170,29 @@ def _train(
         settings.batch_size,
         "sgd",
     )
-    with seeded(seed, context.engine.device) as generator:
-        fit(
-            model,
-            images,
-            lambda index, logits: functional.cross_entropy(logits.float(), images.labels[index]),
-            local,
-            context.engine,
-            generator,
-            monitor=context.validation_accuracy,
+
+    def train(participant: int, model: nn.Module, images: Images) -> None:
+        partition, replicate, number = where
+        seed = seed_for(
+            campaign.seed, partition, "federate", replicate, "round", number, participant
         )
+        with seeded(seed, engine.device) as generator:
+            try:
+                fit(
+                    model,
+                    images,
+                    lambda i, logits: functional.cross_entropy(logits.float(), images.labels[i]),
+                    local,
+                    engine,
+                    generator,
+                    monitor=context.validation_accuracy,
+                )
+            except DivergedError as error:
+                raise DivergedError(
+                    f"round {number}, participant {participant}: {error}"
+                ) from error
+
+    return train
 
 
 def _start_bytes(context: Context, partition: str, model_bytes: int, inputs: Inputs) -> int:

@@ -15,6 +15,7 @@ from kdopt.stages.base import NoJournal
 from kdopt.stages.combine import starting_student
 from kdopt.stages.registry import all_studies
 from kdopt.train.fedavg import state_bytes
+from kdopt.train.fit import DivergedError
 from tests.conftest import make_campaign
 from tests.stages.test_context import new_context, without_time
 
@@ -217,3 +218,9 @@ def test_dropout_draws_the_same_numbers_in_a_fresh_worker(dataset, folder, conte
     fresh.load_model(trained[0])
     fresh.load_peer(trained[1])
     assert torch.equal(torch.rand(2), expected)
+
+
+def test_a_divergence_says_in_which_round_and_where(dataset, folder):
+    wild = dataclasses.replace(CAMPAIGN, federate=dataclasses.replace(FEDERATE, learning_rate=1e30))
+    with pytest.raises(DivergedError, match="round 1, participant 0: the training loss became"):
+        run(new_context(wild, dataset, folder), {})
