@@ -7,7 +7,6 @@ import signal
 import time
 from pathlib import Path
 
-import optuna
 import pytest
 
 from kdopt.errors import ArtifactError, LeaseLostError
@@ -16,6 +15,7 @@ from kdopt.service.worker import work
 from kdopt.store import claims, rows
 from kdopt.store.artifacts import Artifacts
 from kdopt.train.engine import make_engine
+from tests.conftest import optuna_study
 from tests.service.test_worker import plan, results, start_worker
 
 SPEC = """
@@ -56,8 +56,8 @@ def unbroken(tmp_path_factory):
 
 
 def curve(folder: Path) -> dict[int, float]:
-    study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{folder / 'kdopt.db'}")
-    return study.trials[0].intermediate_values
+    with optuna_study(f"sqlite:///{folder / 'kdopt.db'}", STUDY) as study:
+        return study.trials[0].intermediate_values
 
 
 def files(folder: Path) -> set[str]:

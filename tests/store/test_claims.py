@@ -15,7 +15,7 @@ from kdopt.plan import Param, StudyPlan
 from kdopt.store import claims, rows
 from kdopt.store.open import Store
 from kdopt.store.planning import write_plan
-from tests.conftest import make_campaign, make_outcome, make_record
+from tests.conftest import make_campaign, make_outcome, make_record, optuna_study
 
 
 def plan_queue(store: Store, n: int, n_open: int = 0) -> int:
@@ -49,16 +49,13 @@ def test_a_claim_takes_the_trials_in_order_until_none_is_left(store):
     assert states(store) == {"RUNNING": 3}
 
 
-def test_a_finished_trial_is_what_optuna_reads(store, store_path):
-    import optuna
-
+def test_a_finished_trial_is_what_optuna_reads(store, store_url):
     study = plan_queue(store, 1)
     claim = claims.claim(store, study, "me", 60)
     outcome = make_outcome(1.25)
     claims.finish(store, claim, outcome)
-    trial = optuna.load_study(
-        study_name="tiny/uniform/tune/t00-s01", storage=f"sqlite:///{store_path}"
-    ).best_trial
+    with optuna_study(store_url, "tiny/uniform/tune/t00-s01") as read:
+        trial = read.best_trial
     assert trial.value == 1.25
     assert trial.params == {"replicate": 0}
     assert trial.datetime_start <= trial.datetime_complete
@@ -174,9 +171,7 @@ def test_a_state_outlives_the_loss_of_its_worker_but_not_the_end_of_its_trial(st
     assert claims.read_state(store, other) is None
 
 
-def test_reports_are_optunas_intermediate_values(store, store_path):
-    import optuna
-
+def test_reports_are_optunas_intermediate_values(store, store_url):
     study = plan_queue(store, 1)
     claim = claims.claim(store, study, "me", 60)
     claims.report(store, claim, {0: 0.1, 1: 0.4})
@@ -184,9 +179,8 @@ def test_reports_are_optunas_intermediate_values(store, store_path):
     (running,) = rows.read_running(store, "tiny")
     assert running.step == 2
     claims.finish(store, claim, make_outcome(0.6))
-    trial = optuna.load_study(
-        study_name="tiny/uniform/tune/t00-s01", storage=f"sqlite:///{store_path}"
-    ).trials[0]
+    with optuna_study(store_url, "tiny/uniform/tune/t00-s01") as read:
+        trial = read.trials[0]
     assert trial.intermediate_values == {0: 0.1, 1: 0.5, 2: 0.6}
 
 
@@ -236,11 +230,11 @@ while (claim := claims.claim(store, study, name, 60)) is not None:
 """
 
 
-def test_eight_processes_finish_500_trials_each_exactly_once(store, store_path):
+def test_eight_processes_finish_500_trials_each_exactly_once(store, store_url):
     study = plan_queue(store, 500)
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", RACER, str(store_path), str(study), f"racer-{i}"],
+            [sys.executable, "-c", RACER, store_url, str(study), f"racer-{i}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

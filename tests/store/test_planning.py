@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import optuna
 import pytest
 
 from kdopt.errors import StoreError
@@ -17,7 +16,7 @@ from kdopt.stages.registry import all_studies
 from kdopt.store import claims, rows
 from kdopt.store.planning import write_plan
 from kdopt.store.samplers import next_cell
-from tests.conftest import make_campaign, make_outcome, make_record
+from tests.conftest import make_campaign, make_outcome, make_record, optuna_study
 
 
 def plan(store, campaign):
@@ -37,23 +36,22 @@ def test_planning_twice_adds_nothing(store, campaign):
     assert rows.read_trials(store, "tiny") == before
 
 
-def test_planned_cells_are_what_optuna_reads(store, store_path, campaign):
+def test_planned_cells_are_what_optuna_reads(store, store_url, campaign):
     plan(store, campaign)
-    study = optuna.load_study(
-        study_name="tiny/uniform/tune/t00-s01", storage=f"sqlite:///{store_path}"
-    )
-    cells = [
-        (t.number, t.state.name, t.params["temperature"], t.params["alpha"]) for t in study.trials
-    ]
-    assert cells == [
-        (0, "WAITING", 1.0, 0.5),
-        (1, "WAITING", 1.0, 0.9),
-        (2, "WAITING", 2.0, 0.5),
-        (3, "WAITING", 2.0, 0.9),
-    ]
-    assert study.metric_names == ["gain (pp)"]
-    assert study.user_attrs["kd:teacher"] == 0
-    assert study.direction.name == "MAXIMIZE"
+    with optuna_study(store_url, "tiny/uniform/tune/t00-s01") as study:
+        cells = [
+            (t.number, t.state.name, t.params["temperature"], t.params["alpha"])
+            for t in study.trials
+        ]
+        assert cells == [
+            (0, "WAITING", 1.0, 0.5),
+            (1, "WAITING", 1.0, 0.9),
+            (2, "WAITING", 2.0, 0.5),
+            (3, "WAITING", 2.0, 0.9),
+        ]
+        assert study.metric_names == ["gain (pp)"]
+        assert study.user_attrs["kd:teacher"] == 0
+        assert study.direction.name == "MAXIMIZE"
 
 
 def test_a_grown_campaign_adds_only_what_is_new_and_keeps_results(store, campaign):
