@@ -24,6 +24,9 @@ from kdopt.store.params import param_rows, read_value
 RECORD_KEY = "kd:record"
 """User attribute of the campaign's own study that holds its :class:`CampaignRecord`."""
 
+RETRIED_KEY = "kd:retried"
+"""User attribute of a failed trial: the trial that tries its cell again."""
+
 
 class Planned(NamedTuple):
     """What a planning call found and added."""
@@ -105,6 +108,7 @@ class _Present(NamedTuple):
 
     cell: dict[str, ParamValue]
     failed: bool
+    retried: bool
 
 
 def _write_record(
@@ -198,6 +202,12 @@ def _present(
     if not wanted:
         return out
     trials, params = tables.trials.c, tables.params.c
+    retried = set(
+        connection.execute(
+            sa.text("SELECT trial_id FROM trial_user_attributes WHERE key = :key"),
+            {"key": RETRIED_KEY},
+        ).scalars()
+    )
     rows = connection.execute(
         sa.select(
             trials.study_id,
@@ -215,7 +225,7 @@ def _present(
         if study_id not in wanted:
             continue
         if trial_id != last:
-            out[study_id].append(_Present({}, str(state) == "FAIL"))
+            out[study_id].append(_Present({}, str(state) == "FAIL", trial_id in retried))
             last = trial_id
         if name is not None:
             out[study_id][-1].cell[name] = read_value(value, distribution)
@@ -226,12 +236,14 @@ def _missing_trials(plan: StudyPlan, study_id: int, present: Sequence[_Present])
     """What a study lacks: planned cells that no row has, then open trials up to the number.
 
     Every row beyond the planned cells is, or was, an open trial. One that failed before it got a
-    cell was never a result of anything and is planned again.
+    cell was never a result of anything and is planned again. Rows that are tried again in another
+    row do not count.
     """
     planned = {_key(c) for c in plan.cells}
-    have = {_key(p.cell) for p in present if p.cell}
-    lost = sum(p.failed and not p.cell for p in present)
-    n_open = len(present) - len(planned & have) - lost
+    live = [p for p in present if not p.retried]
+    have = {_key(p.cell) for p in live if p.cell}
+    lost = sum(p.failed and not p.cell for p in live)
+    n_open = len(live) - len(planned & have) - lost
     cells: list[Cell | None] = [c for c in plan.cells if _key(c) not in have]
     cells += [None] * max(0, plan.open_trials - n_open)
     return [_NewTrial(plan, study_id, len(present) + i, cell) for i, cell in enumerate(cells)]

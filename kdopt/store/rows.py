@@ -18,7 +18,7 @@ from kdopt.outcome import Outcome, TrialRow
 from kdopt.plan import CampaignRecord, ParamValue
 from kdopt.store.open import Store
 from kdopt.store.params import read_value
-from kdopt.store.planning import RECORD_KEY
+from kdopt.store.planning import RECORD_KEY, RETRIED_KEY
 
 
 class StudyState(NamedTuple):
@@ -116,14 +116,14 @@ def read_states(store: Store, campaign: str) -> list[StudyState]:
     """Every study of a campaign and how far it is, in order of planning."""
     sql = sa.text(
         "SELECT s.study_id, s.study_name, t.state, count(*) AS n FROM studies s "
-        f"JOIN trials t ON t.study_id = s.study_id WHERE {_OF_CAMPAIGN} "
+        f"JOIN trials t ON t.study_id = s.study_id WHERE {OF_CAMPAIGN} AND {LIVE} "
         "GROUP BY s.study_id, s.study_name, t.state ORDER BY s.study_id"
     )
 
     def read() -> list[StudyState]:
         counts: dict[tuple[int, str], dict[str, int]] = defaultdict(dict)
         with store.read() as connection:
-            for study_id, name, state, n in connection.execute(sql, _of(campaign)):
+            for study_id, name, state, n in connection.execute(sql, of_campaign(campaign)):
                 counts[study_id, name][str(state)] = n
         return [
             StudyState(
@@ -148,7 +148,7 @@ def read_trials(store: Store, campaign: str, study_id: int | None = None) -> lis
         FROM trials t JOIN studies s ON s.study_id = t.study_id
         LEFT JOIN trial_user_attributes m ON m.trial_id = t.trial_id AND m.key = 'kd:metrics'
         LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = 'kd:error'
-        WHERE {_OF_CAMPAIGN} {one} ORDER BY t.trial_id
+        WHERE {OF_CAMPAIGN} AND {LIVE} {one} ORDER BY t.trial_id
         """
     )
     params_sql = sa.text(
@@ -156,10 +156,12 @@ def read_trials(store: Store, campaign: str, study_id: int | None = None) -> lis
         SELECT p.trial_id, p.param_name, p.param_value, p.distribution_json
         FROM trial_params p JOIN trials t ON t.trial_id = p.trial_id
         JOIN studies s ON s.study_id = t.study_id
-        WHERE {_OF_CAMPAIGN} {one} ORDER BY p.param_id
+        WHERE {OF_CAMPAIGN} {one} ORDER BY p.param_id
         """
     )
-    values = _of(campaign) if study_id is None else {**_of(campaign), "study": study_id}
+    values = (
+        of_campaign(campaign) if study_id is None else {**of_campaign(campaign), "study": study_id}
+    )
 
     def read() -> list[TrialRow]:
         with store.read() as connection:
@@ -182,13 +184,13 @@ def read_running(store: Store, campaign: str) -> list[Running]:
                 WHERE v.trial_id = t.trial_id) AS step
         FROM trials t JOIN studies s ON s.study_id = t.study_id
         LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
-        WHERE t.state = 'RUNNING' AND {_OF_CAMPAIGN} ORDER BY t.trial_id
+        WHERE t.state = 'RUNNING' AND {OF_CAMPAIGN} ORDER BY t.trial_id
         """
     )
 
     def read() -> list[Running]:
         with store.read() as connection:
-            rows = connection.execute(sql, _of(campaign)).all()
+            rows = connection.execute(sql, of_campaign(campaign)).all()
         return [
             Running(
                 r.study_name,
@@ -211,13 +213,13 @@ def read_failures(store: Store, campaign: str) -> list[Failure]:
         SELECT s.study_name, t.number, e.value_json AS error
         FROM trials t JOIN studies s ON s.study_id = t.study_id
         LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = 'kd:error'
-        WHERE t.state = 'FAIL' AND {_OF_CAMPAIGN} ORDER BY t.trial_id
+        WHERE t.state = 'FAIL' AND {OF_CAMPAIGN} AND {LIVE} ORDER BY t.trial_id
         """
     )
 
     def read() -> list[Failure]:
         with store.read() as connection:
-            rows = connection.execute(sql, _of(campaign)).all()
+            rows = connection.execute(sql, of_campaign(campaign)).all()
         return [Failure(r.study_name, r.number, _reason(r.error)) for r in rows]
 
     return store.retry(read)
@@ -234,23 +236,29 @@ def finished_since(store: Store, campaign: str, seconds: float) -> int:
     sql = sa.text(
         f"""
         SELECT count(*) FROM trials t JOIN studies s ON s.study_id = t.study_id
-        WHERE t.state = 'COMPLETE' AND {_OF_CAMPAIGN} AND t.datetime_complete >= {since}
+        WHERE t.state = 'COMPLETE' AND {OF_CAMPAIGN} AND t.datetime_complete >= {since}
         """
     )
 
     def read() -> int:
         with store.read() as connection:
-            return int(connection.execute(sql, {**_of(campaign), "ago": ago}).scalar_one())
+            return int(connection.execute(sql, {**of_campaign(campaign), "ago": ago}).scalar_one())
 
     return store.retry(read)
 
 
+# A failed trial that is tried again lives on in the row that tries it (kdopt.store.retry).
+LIVE = (
+    "(t.state <> 'FAIL' OR NOT EXISTS (SELECT 1 FROM trial_user_attributes x "
+    f"WHERE x.trial_id = t.trial_id AND x.key = '{RETRIED_KEY}'))"
+)
+
 # Exact, where LIKE would take '_' for any character (and, in SQLite, 'A' for 'a').
-_OF_CAMPAIGN = "substr(s.study_name, 1, :length) = :prefix"
+OF_CAMPAIGN = "substr(s.study_name, 1, :length) = :prefix"
 
 
-def _of(campaign: str) -> dict[str, Any]:
-    """The values of :data:`_OF_CAMPAIGN`."""
+def of_campaign(campaign: str) -> dict[str, Any]:
+    """The values that :data:`OF_CAMPAIGN` is bound to."""
     prefix = f"{campaign}/"
     return {"prefix": prefix, "length": len(prefix)}
 
