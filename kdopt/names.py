@@ -18,7 +18,10 @@ from kdopt.plan import Campaign, StageName
 CAMPAIGN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 """What a campaign may be called: it becomes part of study names and of folder names."""
 
-_STUDY_NAME = re.compile(r"^([^/]+)/([^/]+)/([^/]+)(?:/t(\d+)-s(\d+))?$")
+INDEX_SUFFIX = "/index"
+"""How the names of studies end that hold a summary to browse, and no work."""
+
+_STUDY_NAME = re.compile(r"^([^/]+)/([^/]+)/(?!index$)([^/]+)(?:/t(\d+)-s(\d+))?$")
 
 TUNE_MEANING = ("sampler", "vanilla_temperature", "vanilla_alpha", "t2_scale")
 STAGE_MEANING: tuple[tuple[str, tuple[StageName, ...], tuple[str, ...]], ...] = (
@@ -89,6 +92,19 @@ def parse_study_name(text: str) -> StudyName:
 def campaign_study_name(campaign: str) -> str:
     """The study without trials that carries a campaign's spec."""
     return f"{campaign}/campaign"
+
+
+def index_study_name(campaign: str, partition: str | None = None) -> str:
+    """The study that sums up a partition, or a whole campaign, for people who browse the store.
+
+    It is no stage of work: :func:`parse_study_name` refuses it, and what reads the trials of a
+    campaign leaves it out.
+
+    >>> index_study_name("paper", "uniform")
+    'paper/uniform/index'
+    """
+    stem = campaign if partition is None else f"{campaign}/{partition}"
+    return f"{stem}{INDEX_SUFFIX}"
 
 
 def pair_label(teacher: int, student: int) -> str:

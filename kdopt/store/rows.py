@@ -254,7 +254,11 @@ LIVE = (
 )
 
 # Exact, where LIKE would take '_' for any character (and, in SQLite, 'A' for 'a').
-OF_CAMPAIGN = "substr(s.study_name, 1, :length) = :prefix"
+# Studies that sum up others are no work and are left out here, for every query.
+OF_CAMPAIGN = (
+    "substr(s.study_name, 1, :length) = :prefix "
+    f"AND substr(s.study_name, length(s.study_name) - {len(INDEX_SUFFIX) - 1}) <> '{INDEX_SUFFIX}'"
+)
 
 
 def of_campaign(campaign: str) -> dict[str, Any]:
