@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from kdopt.errors import StoreError
-from kdopt.names import StudyName, campaign_study_name, parse_study_name
+from kdopt.names import INDEX_SUFFIX, StudyName, campaign_study_name, parse_study_name
 from kdopt.outcome import Outcome, TrialRow
 from kdopt.plan import CampaignRecord, ParamValue
 from kdopt.store.open import Store
