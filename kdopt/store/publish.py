@@ -1,0 +1,198 @@
+"""Write a study that sums others up, for people who browse the store in optuna-dashboard.
+
+Such a study belongs to the browser, not to the work: its name ends in ``/index``, which every
+query of :mod:`kdopt.store.rows` leaves out, so no worker, count or check ever meets its trials.
+It is written whole, in one transaction, in place of what was published before: whoever reads
+meanwhile sees the old one or the new one, and its address in the dashboard stays.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kdopt.names import INDEX_SUFFIX
+from kdopt.store.open import Store
+
+Scalar = str | int | float
+
+NOTE_KEY = "dashboard:note_str:0"
+NOTE_VERSION_KEY = "dashboard:note_ver"
+PLOT_KEY = "dashboard:plot_data:{}:0"
+"""Where optuna-dashboard looks for notes and figures. It cuts long texts into numbered pieces for
+databases with short columns; SQLite and Postgres have none, so piece 0 is all of it."""
+
+_OF_TRIALS = (
+    "trial_values",
+    "trial_params",
+    "trial_user_attributes",
+    "trial_system_attributes",
+    "trial_intermediate_values",
+    "trial_heartbeats",
+)
+
+
+class Entry(Protocol):
+    """One line of the summary: a trial with a value and attributes to sort by."""
+
+    @property
+    def value(self) -> float:
+        """The objective, finite."""
+
+    @property
+    def columns(self) -> Mapping[str, Scalar]:
+        """Plain numbers and texts; numbers are finite."""
+
+
+class Summary(Protocol):
+    """What is published under one name."""
+
+    @property
+    def name(self) -> str:
+        """A name that :func:`kdopt.names.index_study_name` makes."""
+
+    @property
+    def objective(self) -> str:
+        """What the values of the entries are, with the unit; more is better."""
+
+    @property
+    def attributes(self) -> Mapping[str, Scalar]:
+        """User attributes of the study."""
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """Its lines, which become trials 0, 1, 2, ..."""
+
+    @property
+    def note(self) -> str:
+        """Markdown."""
+
+    @property
+    def figures(self) -> Mapping[str, str]:
+        """Plotly figures as JSON text, by element id."""
+
+
+def publish(store: Store, summaries: Iterable[Summary]) -> None:
+    """Write summaries in place of what was published under their names; nothing else changes.
+
+    Raises:
+        ValueError: A name is not that of an index study.
+    """
+    for summary in summaries:
+        if not summary.name.endswith(INDEX_SUFFIX):
+            raise ValueError(f"'{summary.name}' is not the name of an index study")
+        store.retry(functools.partial(_publish, store, summary))
+
+
+def _publish(store: Store, summary: Summary) -> None:
+    with store.write() as connection:
+        study_id = _study(store, connection, summary.name)
+        _write_study(connection, study_id, summary)
+        trial_ids = _trials(store, connection, study_id, len(summary.entries))
+        _write_entries(connection, trial_ids, summary.entries)
+
+
+def _study(store: Store, connection: Connection, name: str) -> int:
+    """The id of the study, made if need be and held until the transaction ends."""
+    connection.execute(
+        sa.text("INSERT INTO studies (study_name) VALUES (:name) ON CONFLICT DO NOTHING"),
+        {"name": name},
+    )
+    lock = "FOR UPDATE" if store.dialect == "postgresql" else ""
+    found = connection.execute(
+        sa.text(f"SELECT study_id FROM studies WHERE study_name = :name {lock}"), {"name": name}
+    )
+    return int(found.scalar_one())
+
+
+def _write_study(connection: Connection, study_id: int, summary: Summary) -> None:
+    for table in ("study_directions", "study_user_attributes", "study_system_attributes"):
+        connection.execute(
+            sa.text(f"DELETE FROM {table} WHERE study_id = :study"), {"study": study_id}
+        )
+    connection.execute(
+        sa.text(
+            "INSERT INTO study_directions (direction, study_id, objective) "
+            "VALUES ('MAXIMIZE', :study, 0)"
+        ),
+        {"study": study_id},
+    )
+    system: dict[str, Any] = {
+        "study:metric_names": [summary.objective],
+        NOTE_VERSION_KEY: 1,
+        NOTE_KEY: summary.note,
+    }
+    system |= {PLOT_KEY.format(key): figure for key, figure in summary.figures.items()}
+    for table, values in (
+        ("study_user_attributes", summary.attributes),
+        ("study_system_attributes", system),
+    ):
+        _insert(connection, table, "study_id", [(study_id, values)])
+
+
+def _trials(store: Store, connection: Connection, study_id: int, n: int) -> list[int]:
+    """The ids of the study's n trials, complete now and bare; rows are kept, added or removed."""
+    listed = sa.text("SELECT trial_id FROM trials WHERE study_id = :study ORDER BY trial_id")
+    known = list(connection.execute(listed, {"study": study_id}).scalars())
+    for table in _OF_TRIALS:
+        connection.execute(
+            sa.text(
+                f"DELETE FROM {table} WHERE trial_id IN "
+                "(SELECT trial_id FROM trials WHERE study_id = :study)"
+            ),
+            {"study": study_id},
+        )
+    _each(
+        connection, "DELETE FROM trials WHERE trial_id = :trial", [{"trial": i} for i in known[n:]]
+    )
+    _each(
+        connection,
+        "UPDATE trials SET number = :number, state = 'COMPLETE', "
+        f"datetime_start = {store.utc}, datetime_complete = {store.utc} WHERE trial_id = :trial",
+        [{"number": number, "trial": trial_id} for number, trial_id in enumerate(known[:n])],
+    )
+    _each(
+        connection,
+        "INSERT INTO trials (number, study_id, state, datetime_start, datetime_complete) "
+        f"VALUES (:number, :study, 'COMPLETE', {store.utc}, {store.utc})",
+        [{"number": number, "study": study_id} for number in range(len(known), n)],
+    )
+    return list(connection.execute(listed, {"study": study_id}).scalars())
+
+
+def _write_entries(
+    connection: Connection, trial_ids: Sequence[int], entries: Sequence[Entry]
+) -> None:
+    pairs = list(zip(trial_ids, entries, strict=True))
+    _each(
+        connection,
+        "INSERT INTO trial_values (trial_id, objective, value, value_type) "
+        "VALUES (:trial, 0, :value, 'FINITE')",
+        [{"trial": trial_id, "value": entry.value} for trial_id, entry in pairs],
+    )
+    _insert(
+        connection, "trial_user_attributes", "trial_id", [(i, entry.columns) for i, entry in pairs]
+    )
+
+
+def _insert(
+    connection: Connection, table: str, owner: str, values: Iterable[tuple[int, Mapping[str, Any]]]
+) -> None:
+    rows = [
+        # NaN is not JSON: it must fail here, not in the reader's browser.
+        {"owner": owner_id, "key": key, "value": json.dumps(value, allow_nan=False)}
+        for owner_id, attributes in values
+        for key, value in attributes.items()
+    ]
+    sql = f"INSERT INTO {table} ({owner}, key, value_json) VALUES (:owner, :key, :value)"
+    _each(connection, sql, rows)
+
+
+def _each(connection: Connection, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        connection.execute(sa.text(sql), rows)
