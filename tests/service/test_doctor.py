@@ -1,0 +1,206 @@
+"""What the doctor proves of a whole campaign, and that it sees what is put out of order."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner
+
+from kdopt.cli import app
+from kdopt.service.doctor import check
+from kdopt.stages.registry import all_studies
+from kdopt.store import claims, rows
+from kdopt.store.artifacts import Artifacts
+from kdopt.store.planning import write_plan
+from kdopt.store.retry import retry_failed
+from tests.conftest import make_outcome, make_record
+
+STUDY = "tiny/uniform/tune/t00-s01"
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    return Artifacts(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def planned(store, shelf, campaign):
+    """A store in which a campaign with an adaptive sampler is planned."""
+    adaptive = dataclasses.replace(
+        campaign, tune=dataclasses.replace(campaign.tune, sampler="tpe", budget=3)
+    )
+    record = make_record(adaptive)
+    record = dataclasses.replace(record, splits={"uniform": shelf.put(b"splits")})
+    write_plan(store, record, all_studies)
+    return store
+
+
+def run_all(store, shelf):
+    """Finish every trial, open ones with a cell of their own."""
+    plans = {p.name: p for p in all_studies(rows.read_record(store, "tiny").campaign)}
+    for state in rows.read_states(store, "tiny"):
+        while (claim := claims.claim(store, state.study_id, "me", 60)) is not None:
+            outcome = make_outcome(float(claim.number))
+            if "participant" in claim.cell:
+                outcome = dataclasses.replace(outcome, checkpoint=shelf.put(b"%d" % claim.number))
+            if not claim.cell:
+                cell = {"temperature": 1.0 + claim.number, "alpha": 0.5, "replicate": 0}
+                claim = claims.choose(store, claim, cell, plans[state.text].params)
+            claims.finish(store, claim, outcome)
+
+
+def change(store, sql, **values):
+    with store.write() as connection:
+        connection.execute(sa.text(sql), values)
+
+
+def trial_of(store, number=0, study=STUDY):
+    sql = (
+        "SELECT t.trial_id FROM trials t JOIN studies s ON s.study_id = t.study_id "
+        "WHERE s.study_name = :study AND t.number = :number"
+    )
+    with store.read() as connection:
+        return connection.execute(sa.text(sql), {"study": study, "number": number}).scalar_one()
+
+
+def test_a_new_and_a_finished_campaign_are_sound(planned, shelf):
+    new = check(planned, shelf, "tiny")
+    assert (new.planned, new.rows, new.waiting, new.problems) == (8, 8, 8, ())
+    run_all(planned, shelf)
+    done = check(planned, shelf, "tiny", deep=True)
+    assert done.problems == ()
+    assert (done.planned, done.complete, done.duplicates, done.artifacts) == (8, 8, 0, 3)
+
+
+def test_failed_and_retried_trials_are_sound_too(planned, shelf):
+    study = rows.read_states(planned, "tiny")[1].study_id
+    claims.fail(planned, claims.claim(planned, study, "me", 60), "out of memory")
+    assert check(planned, shelf, "tiny").problems == ()
+    retry_failed(planned, "tiny")
+    found = check(planned, shelf, "tiny")
+    assert (found.problems, found.retried, found.failed, found.rows) == ((), 1, 0, 8)
+
+
+def only_problem(store, shelf, **options):
+    (problem,) = check(store, shelf, "tiny", **options).problems
+    return problem
+
+
+def test_a_removed_row_is_missed(planned, shelf):
+    lost = trial_of(planned)
+    for table in ("trial_params", "trials"):
+        change(planned, f"DELETE FROM {table} WHERE trial_id = :id", id=lost)
+    found = check(planned, shelf, "tiny")
+    assert found.rows == found.planned - 1
+    assert any("1 planned trials have no row" in p for p in found.problems)
+    assert any("numbers have gaps" in p for p in found.problems)
+
+
+def test_a_lost_open_trial_is_missed(planned, shelf):
+    change(planned, "DELETE FROM trials WHERE trial_id = :id", id=trial_of(planned, 2))
+    assert "1 trials beyond the planned cells, the budget is 2" in only_problem(planned, shelf)
+
+
+def test_a_second_result_of_one_cell_is_seen(planned, shelf):
+    run_all(planned, shelf)
+    change(
+        planned,
+        "UPDATE trial_params SET param_value = 2.0 "
+        "WHERE trial_id = :id AND param_name = 'temperature'",
+        id=trial_of(planned, 2),
+    )
+    found = check(planned, shelf, "tiny")
+    assert found.duplicates == 1
+    assert any("a second result of one cell" in p for p in found.problems)
+    assert any(
+        "2 rows of one cell (alpha=0.5, replicate=0, temperature=2.0)" in p for p in found.problems
+    )
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("DELETE FROM trial_values WHERE trial_id = :id", "complete with 0 values"),
+        (
+            "DELETE FROM trial_user_attributes WHERE trial_id = :id AND key = 'kd:metrics'",
+            "complete without a whole record (KeyError",
+        ),
+        (
+            "UPDATE trial_user_attributes SET value_json = '{\"value\": 1}' "
+            "WHERE trial_id = :id AND key = 'kd:metrics'",
+            "complete without a whole record (TypeError",
+        ),
+        ("UPDATE trials SET state = 'FAIL' WHERE trial_id = :id", "failed without a reason"),
+    ],
+)
+def test_results_that_are_not_whole_are_seen(planned, shelf, sql, expected):
+    run_all(planned, shelf)
+    change(planned, sql, id=trial_of(planned))
+    assert expected in only_problem(planned, shelf)
+
+
+def test_running_trials_need_a_lease_that_is_looked_after(planned, shelf):
+    study = rows.read_states(planned, "tiny")[1].study_id
+    claim = claims.claim(planned, study, "me", 60)
+    assert check(planned, shelf, "tiny").problems == ()
+    change(planned, f"UPDATE kdopt_lease SET expires = {planned.now} - 100")
+    assert "its lease lapsed 100 s ago" in only_problem(planned, shelf)
+    change(planned, "DELETE FROM kdopt_lease WHERE trial_id = :id", id=claim.trial_id)
+    assert "running without a lease" in only_problem(planned, shelf)
+
+
+def test_studies_that_no_spec_asks_for_are_named(planned, shelf):
+    change(
+        planned,
+        "UPDATE studies SET study_name = 'tiny/uniform/tune/t05-s01' WHERE study_name = :name",
+        name=STUDY,
+    )
+    found = check(planned, shelf, "tiny").problems
+    assert any("t05-s01: 3 trials of a study that no spec asks for" in p for p in found)
+
+
+def test_missing_and_altered_artifacts_are_named_with_what_they_are_for(planned, shelf):
+    run_all(planned, shelf)
+    pretrained = rows.read_trials(planned, "tiny")[0].outcome.checkpoint
+    path = shelf.path(pretrained)
+    path.write_bytes(b"something else")
+    assert check(planned, shelf, "tiny").problems == ()
+    problem = only_problem(planned, shelf, deep=True)
+    assert "damaged or altered" in problem and "pretrain #0" in problem
+    path.unlink()
+    assert "(tiny/uniform/pretrain #0): missing" in only_problem(planned, shelf)
+
+
+def test_the_command_exits_with_one_and_a_list_when_something_is_off(planned, shelf, store_url):
+    arguments = ["doctor", "--store", store_url, "--artifacts", str(shelf.root)]
+    run_all(planned, shelf)
+    sound = CliRunner().invoke(app, arguments)
+    assert sound.exit_code == 0
+    assert "nothing is off" in sound.output
+    change(planned, "DELETE FROM trial_values WHERE trial_id = :id", id=trial_of(planned))
+    off = CliRunner().invoke(app, arguments)
+    assert off.exit_code == 1
+    assert f"tiny: {STUDY} #0: complete with 0 values" in off.output
+    as_json = CliRunner().invoke(app, [*arguments, "--json"])
+    assert as_json.exit_code == 1
+    (record,) = json.loads(as_json.output)
+    assert record["complete"] == 8 and len(record["problems"]) == 1
+
+
+def test_failed_trials_are_queued_by_the_command(planned, store_url):
+    study = rows.read_states(planned, "tiny")[1].study_id
+    claims.fail(planned, claims.claim(planned, study, "me", 60), "out of memory")
+    for reason, n in (("diverged", 0), ("memory", 1), ("memory", 0)):
+        said = CliRunner().invoke(app, ["retry-failed", "--store", store_url, "--reason", reason])
+        assert said.exit_code == 0
+        assert f"{n} failed trials" in said.output
+
+
+def test_init_makes_a_store_once_and_checks_it_ever_after(tmp_path):
+    path = tmp_path / "new" / "kdopt.db"
+    for _ in range(2):
+        said = CliRunner().invoke(app, ["init", "--store", str(path)])
+        assert said.exit_code == 0 and "ready (kdopt schema 1" in said.output
