@@ -197,7 +197,7 @@ def _rounds_saved(many: ManyTeachers) -> list[str]:
         "|---|---:|---:|---:|",
         *lines,
         "",
-        "Where a run never gets there the reduction is a bound, and enters the mean with its value.",
+        "Where a run never gets there, the reduction is a bound; it enters the mean all the same.",
         "",
     ]
 

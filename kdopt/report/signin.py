@@ -1,0 +1,164 @@
+"""The dashboard's door: a token, sent by API clients, or typed once by a person who browses.
+
+A person gets a session cookie for it, which is a random text of this process: it is worth nothing
+after a restart, and the token itself never lies in a browser, an address or a log.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import parse_qs
+
+from kdopt.errors import KdoptError
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
+
+TOKEN_VARIABLE = "KDOPT_DASHBOARD_TOKEN"  # noqa: S105 - a name
+MIN_TOKEN = 16
+"""Characters. A token can be guessed at as fast as the dashboard answers."""
+
+LOGIN_PATH = "/login"
+COOKIE = "kdopt_session"
+FORM_LIMIT = 4096
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>kdopt dashboard</title>
+<style>
+:root {{ color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }}
+main {{ max-width: 24rem; margin: 15vh auto 0; padding: 0 1rem; }}
+input, button {{ font: inherit; width: 100%; box-sizing: border-box; padding: .5rem;
+  margin: .25rem 0 1rem; }}
+</style>
+<main>
+<h1>kdopt dashboard</h1>
+<form method="post" action="{action}">
+<label for="token">Token</label>
+<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
+<button>Sign in</button>
+</form>
+<p role="status">{message}</p>
+</main>
+</html>
+"""
+
+
+class Reply(NamedTuple):
+    """An answer that does not come from the dashboard itself."""
+
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def text_reply(status: str, text: str, *headers: tuple[str, str]) -> Reply:
+    """A reply of one line."""
+    return Reply(status, [("Content-Type", "text/plain; charset=utf-8"), *headers], text.encode())
+
+
+def check_token(token: str) -> str:
+    """The token, if it is long enough.
+
+    Raises:
+        KdoptError: It is too short. The message does not show it.
+    """
+    if len(token) < MIN_TOKEN:
+        raise KdoptError(
+            f"the dashboard's token has {len(token)} characters and needs at least {MIN_TOKEN}. "
+            'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe())"'
+        )
+    return token
+
+
+class Door:
+    """Decides who may read.
+
+    Args:
+        token: What to know, see :func:`check_token`.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._token = check_token(token).encode()
+        self._session = secrets.token_urlsafe(32)
+
+    def reply(self, environ: WSGIEnvironment) -> Reply | None:
+        """What to answer instead of the dashboard; ``None`` for somebody who may read."""
+        if is_login(environ):
+            return self._sign_in(environ)
+        if self._has_session(environ) or self._has_token(environ):
+            return None
+        if str(environ.get("PATH_INFO", "")).startswith("/api"):
+            return text_reply(
+                "401 Unauthorized",
+                "Send the dashboard's token as 'Authorization: Bearer TOKEN'.\n",
+                ("WWW-Authenticate", 'Bearer realm="kdopt dashboard"'),
+                ("Cache-Control", "no-store"),
+            )
+        return _page("The token is the one that this dashboard was started with.")
+
+    def _sign_in(self, environ: WSGIEnvironment) -> Reply:
+        given = _posted_token(environ)
+        if not self._is_token(given):
+            return _page("This is not the token.")
+        # The scheme that the reverse proxy was asked with; a client that lies harms itself only.
+        secure = "; Secure" if environ.get("HTTP_X_FORWARDED_PROTO") == "https" else ""
+        cookie = f"{COOKIE}={self._session}; Path=/; HttpOnly; SameSite=Strict{secure}"
+        return text_reply(
+            "303 See Other",
+            "",
+            ("Location", "/dashboard"),
+            ("Set-Cookie", cookie),
+            ("Cache-Control", "no-store"),
+        )
+
+    def _has_session(self, environ: WSGIEnvironment) -> bool:
+        for part in str(environ.get("HTTP_COOKIE", "")).split(";"):
+            name, _, value = part.strip().partition("=")
+            if name == COOKIE and hmac.compare_digest(_bytes(value), _bytes(self._session)):
+                return True
+        return False
+
+    def _has_token(self, environ: WSGIEnvironment) -> bool:
+        scheme, _, given = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
+        return scheme.lower() == "bearer" and self._is_token(_bytes(given.strip()))
+
+    def _is_token(self, given: bytes) -> bool:
+        return hmac.compare_digest(given, self._token)
+
+
+def is_login(environ: WSGIEnvironment) -> bool:
+    """Whether a request hands in the form, the only one that is not a GET or HEAD."""
+    return environ["REQUEST_METHOD"] == "POST" and environ.get("PATH_INFO") == LOGIN_PATH
+
+
+def _posted_token(environ: WSGIEnvironment) -> bytes:
+    length = str(environ.get("CONTENT_LENGTH", ""))
+    if not length.isdecimal() or int(length) > FORM_LIMIT:
+        return b""
+    form = bytes(environ["wsgi.input"].read(int(length)))
+    fields = parse_qs(form.decode("utf-8", "replace"))
+    return fields.get("token", [""])[0].encode("utf-8", "replace")
+
+
+def _page(message: str) -> Reply:
+    headers = [
+        ("Content-Type", "text/html; charset=utf-8"),
+        ("Content-Security-Policy", POLICY),
+        ("Cache-Control", "no-store"),
+        ("WWW-Authenticate", 'Bearer realm="kdopt dashboard"'),
+    ]
+    text = PAGE.format(action=LOGIN_PATH, message=message)
+    return Reply("401 Unauthorized", headers, text.encode())
+
+
+def _bytes(header: str) -> bytes:
+    # WSGI hands header bytes over as Latin-1 text.
+    return header.encode("latin-1", "replace")
