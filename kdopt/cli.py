@@ -42,11 +42,12 @@ StoreOption = Annotated[
     ),
 ]
 ArtifactsOption = Annotated[
-    Optional[Path],  # noqa: UP045  (typer reads the annotation)
+    Optional[str],  # noqa: UP045  (typer reads the annotation)
     typer.Option(
         "--artifacts",
         envvar="KDOPT_ARTIFACTS",
-        help="Folder of checkpoints and splits [default: 'artifacts' beside the store].",
+        help="Checkpoints and splits: a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX "
+        "[default: 'artifacts' beside the store].",
     ),
 ]
 CampaignOption = Annotated[
@@ -329,7 +330,7 @@ def _load(path: Path) -> tuple[Spec, Dataset]:
     return loaded, dataset
 
 
-def _plan(path: Path, location: str, folder: Path | None) -> tuple[Store, Artifacts, Spec, Planned]:
+def _plan(path: Path, location: str, place: str | None) -> tuple[Store, Artifacts, Spec, Planned]:
     from kdopt.service.planner import draw_splits, plan_campaign
     from kdopt.store.open import open_store
 
@@ -337,7 +338,7 @@ def _plan(path: Path, location: str, folder: Path | None) -> tuple[Store, Artifa
     loaded, dataset = _load(path)
     splits = draw_splits(loaded.campaign, dataset)
     opened = open_store(location, create=True)
-    artifacts = _artifacts(opened, folder)
+    artifacts = _artifacts(opened, place)
     return opened, artifacts, loaded, plan_campaign(loaded, dataset, splits, opened, artifacts)
 
 
@@ -347,10 +348,10 @@ def _open(location: str) -> Store:
     return open_store(location)
 
 
-def _artifacts(store: Store, folder: Path | None) -> Artifacts:
+def _artifacts(store: Store, place: str | None) -> Artifacts:
     from kdopt.store.artifacts import Artifacts
 
-    return Artifacts((folder or _beside(store, "artifacts")).absolute())
+    return Artifacts(place or _beside(store, "artifacts"))
 
 
 def _beside(store: Store, name: str) -> Path:

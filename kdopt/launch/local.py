@@ -61,13 +61,13 @@ class LocalWorkers:
     Args:
         places: One worker is started per slot.
         store: Store URL; handed over in the environment, since process titles are public.
-        artifacts: Artifact folder.
+        artifacts: Artifact folder or URL; credentials reach the workers in the environment.
         campaign: Campaign name.
         log_dir: Folder of the workers' logs.
     """
 
     def __init__(
-        self, places: list[Slot], store: str, artifacts: Path, campaign: str, log_dir: Path
+        self, places: list[Slot], store: str, artifacts: Path | str, campaign: str, log_dir: Path
     ) -> None:
         self._places = places
         self._environment = {
