@@ -18,7 +18,7 @@ from kdopt.analysis.maps import best_settings
 from kdopt.analysis.summary import measures, selection_label, vanilla_label
 from kdopt.names import index_study_name, pair_label, study_name
 from kdopt.outcome import TrialRow
-from kdopt.plan import Campaign
+from kdopt.plan import Campaign, Param, ParamValue
 from kdopt.report.blocks import title_of
 from kdopt.report.figures import alpha_map, gain_map, temperature_map
 from kdopt.report.tables import pipe_line, points, raw_line, setting
@@ -39,9 +39,10 @@ Scalar = str | int | float
 
 
 class IndexTrial(NamedTuple):
-    """One line: the objective, and what stands beside it, by column."""
+    """One line: the objective, what it belongs to, and what stands beside it, by column."""
 
     value: float
+    cell: dict[str, ParamValue]
     columns: dict[str, Scalar]
 
 
@@ -51,6 +52,7 @@ class IndexStudy(NamedTuple):
     Attributes:
         name: Its name, see :func:`kdopt.names.index_study_name`.
         objective: What the values are, with the unit.
+        params: What the lines belong to.
         attributes: User attributes of the study.
         entries: Its lines, in order.
         note: Markdown.
@@ -59,6 +61,7 @@ class IndexStudy(NamedTuple):
 
     name: str
     objective: str
+    params: dict[str, Param]
     attributes: dict[str, Scalar]
     entries: list[IndexTrial]
     note: str
@@ -102,6 +105,7 @@ def _pair_index(
     return IndexStudy(
         index_study_name(campaign.name, partition),
         OBJECTIVE,
+        _params(best),
         {"kd:campaign": campaign.name, "kd:partition": partition, "kd:stage": "index"},
         [_trial(line, campaign) for line in decided.to_dict("records")],
         _note(partition, best, headline[title_of(partition)], campaign, study_ids),
@@ -118,15 +122,19 @@ def _trial(line: Mapping[Any, Any], campaign: Campaign) -> IndexTrial:
         **{key: hundredths(line[key]) for key in GAINS},
     }
     columns: dict[str, Scalar] = {
-        "teacher": teacher,
-        "student": student,
         **finite(known),
         "advice": str(line["advice"]),
         "cells_done": int(line["cells_done"]),
         "cells_planned": int(line["cells_planned"]),
         "study": study_name(campaign.name, str(line["partition"]), "tune", teacher, student),
     }
-    return IndexTrial(hundredths(line["guarded_gain"]), columns)
+    cell: dict[str, ParamValue] = {"teacher": teacher, "student": student}
+    return IndexTrial(hundredths(line["guarded_gain"]), cell, columns)
+
+
+def _params(best: pd.DataFrame) -> dict[str, Param]:
+    last = float(best[["teacher", "student"]].to_numpy().max())
+    return {role: Param("int", 0, last) for role in ("teacher", "student")}
 
 
 def _note(
@@ -224,7 +232,8 @@ def figure_text(figure: Mapping[str, Any], title: str) -> str:
     """
     layout = {key: value for key, value in figure["layout"].items() if key != "height"}
     layout["title"] = {"text": title, "x": 0.01, "y": 0.98, "yanchor": "top", "font": {"size": 15}}
-    layout["margin"] = {**layout.get("margin", {}), "t": 80}
+    # Room for the title and for a legend of two lines.
+    layout["margin"] = {**layout["margin"], "t": layout["margin"]["t"] + 40}
     layout |= {"font": FONT, "paper_bgcolor": "#ffffff", "plot_bgcolor": "#ffffff"}
     data = [{k: v for k, v in trace.items() if k != "customdata"} for trace in figure["data"]]
     text = {"data": data, "layout": layout}

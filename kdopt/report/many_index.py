@@ -10,7 +10,7 @@ import pandas as pd
 
 from kdopt.names import index_study_name, study_name
 from kdopt.outcome import TrialRow
-from kdopt.plan import Campaign, StageName
+from kdopt.plan import Campaign, Param, StageName
 from kdopt.report.blocks import set_title, title_of
 from kdopt.report.index_study import (
     REFRESH,
@@ -49,9 +49,15 @@ def index_studies(
 
 
 def _many_index(campaign: Campaign, many: ManyTeachers, study_ids: Mapping[str, int]) -> IndexStudy:
+    planned = (p.name for p in campaign.partitions)
+    partitions = dict.fromkeys([*planned, *many.combined["partition"], *many.levels["partition"]])
     return IndexStudy(
         index_study_name(campaign.name),
         OBJECTIVE,
+        {
+            "partition": Param("category", choices=tuple(map(str, partitions))),
+            "way": Param("category", choices=("combine", "federate")),
+        },
         {"kd:campaign": campaign.name, "kd:stage": "index"},
         [*_combined_trials(campaign, many.combined), *_federated_trials(campaign, many.levels)],
         _note(campaign, many, study_ids),
@@ -77,9 +83,8 @@ def _combined_trials(campaign: Campaign, combined: pd.DataFrame) -> list[IndexTr
     return [
         IndexTrial(
             hundredths(line["accuracy"]),
+            {"partition": str(line["partition"]), "way": "combine"},
             {
-                "partition": str(line["partition"]),
-                "way": "combine",
                 "transfer_set": str(line["transfer_set"]),
                 "start": str(line["start"]),
                 "weighting": str(line["weighting"]),
@@ -96,9 +101,8 @@ def _federated_trials(campaign: Campaign, levels: pd.DataFrame) -> list[IndexTri
     return [
         IndexTrial(
             hundredths(line[key]),
+            {"partition": str(line["partition"]), "way": "federate"},
             {
-                "partition": str(line["partition"]),
-                "way": "federate",
                 "start": f"{initial} weights",
                 "rounds": campaign.federate.rounds,
                 "study": study_name(campaign.name, str(line["partition"]), "federate"),

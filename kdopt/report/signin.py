@@ -41,6 +41,7 @@ input, button {{ font: inherit; width: 100%; box-sizing: border-box; padding: .5
 <main>
 <h1>kdopt dashboard</h1>
 <form method="post" action="{action}">
+<input name="username" value="kdopt" autocomplete="username" hidden>
 <label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
 <button>Sign in</button>

@@ -17,7 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kdopt.names import INDEX_SUFFIX
+from kdopt.plan import Cell, Param
 from kdopt.store.open import Store
+from kdopt.store.params import param_rows
 
 Scalar = str | int | float
 
@@ -45,6 +47,10 @@ class Entry(Protocol):
         """The objective, finite."""
 
     @property
+    def cell(self) -> Cell:
+        """Its parameters: a value for each of the summary's."""
+
+    @property
     def columns(self) -> Mapping[str, Scalar]:
         """Plain numbers and texts; numbers are finite."""
 
@@ -59,6 +65,10 @@ class Summary(Protocol):
     @property
     def objective(self) -> str:
         """What the values of the entries are, with the unit; more is better."""
+
+    @property
+    def params(self) -> Mapping[str, Param]:
+        """What its entries differ in, one or more: the dashboard divides by their number."""
 
     @property
     def attributes(self) -> Mapping[str, Scalar]:
@@ -94,7 +104,7 @@ def _publish(store: Store, summary: Summary) -> None:
         study_id = _study(store, connection, summary.name)
         _write_study(connection, study_id, summary)
         trial_ids = _trials(store, connection, study_id, len(summary.entries))
-        _write_entries(connection, trial_ids, summary.entries)
+        _write_entries(connection, trial_ids, summary)
 
 
 def _study(store: Store, connection: Connection, name: str) -> int:
@@ -165,15 +175,19 @@ def _trials(store: Store, connection: Connection, study_id: int, n: int) -> list
     return list(connection.execute(listed, {"study": study_id}).scalars())
 
 
-def _write_entries(
-    connection: Connection, trial_ids: Sequence[int], entries: Sequence[Entry]
-) -> None:
-    pairs = list(zip(trial_ids, entries, strict=True))
+def _write_entries(connection: Connection, trial_ids: Sequence[int], summary: Summary) -> None:
+    pairs = list(zip(trial_ids, summary.entries, strict=True))
     _each(
         connection,
         "INSERT INTO trial_values (trial_id, objective, value, value_type) "
         "VALUES (:trial, 0, :value, 'FINITE')",
         [{"trial": trial_id, "value": entry.value} for trial_id, entry in pairs],
+    )
+    _each(
+        connection,
+        "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) "
+        "VALUES (:trial_id, :param_name, :param_value, :distribution_json)",
+        [row for i, entry in pairs for row in param_rows(i, entry.cell, summary.params)],
     )
     _insert(
         connection, "trial_user_attributes", "trial_id", [(i, entry.columns) for i, entry in pairs]
