@@ -40,5 +40,9 @@ class ArtifactError(KdoptError):
     """A checkpoint or split that is missing, or whose content is not what the store recorded."""
 
 
+class LostArtifactError(ArtifactError):
+    """An artifact that is not there any more, or altered: trying again cannot help."""
+
+
 class LeaseLostError(KdoptError):
     """This worker no longer owns the trial: its lease lapsed and another worker may have it."""

@@ -27,7 +27,9 @@ WEIGHTINGS: tuple[WeightingName, ...] = (
 """How much each teacher counts; all but ``equal`` are class-wise and adaptive. Their formulas are
 in :func:`kdopt.train.teachers.class_weights`."""
 
-INITIAL_MODELS: tuple[InitialModelName, ...] = ("random", "consolidated")
+RANDOM: InitialModelName = "random"
+CONSOLIDATED: InitialModelName = "consolidated"
+INITIAL_MODELS: tuple[InitialModelName, ...] = (RANDOM, CONSOLIDATED)
 
 
 @dataclass(frozen=True)

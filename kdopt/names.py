@@ -13,6 +13,7 @@ import re
 from dataclasses import asdict
 from typing import NamedTuple, cast
 
+from kdopt.many import CONSOLIDATED
 from kdopt.plan import Campaign, StageName
 
 CAMPAIGN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
@@ -30,16 +31,7 @@ STAGE_MEANING: tuple[tuple[str, tuple[StageName, ...], tuple[str, ...]], ...] = 
     (
         "federate",
         ("federate",),
-        (
-            "rounds",
-            "local_epochs",
-            "learning_rate",
-            "weight_decay",
-            "batch_size",
-            "start",
-            "transfer_set",
-            "weighting",
-        ),
+        ("rounds", "local_epochs", "learning_rate", "weight_decay", "batch_size"),
     ),
 )
 """Tables of the spec, the stages that read them, and those of their settings that decide what a
@@ -147,6 +139,9 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
     for table, users, keys in STAGE_MEANING:
         if set(users) & set(campaign.stages):
             parts |= {f"{table}.{key}": values[table][key] for key in keys}
+    if "federate" in campaign.stages and CONSOLIDATED in campaign.federate.initial_models:
+        keys = ("start", "transfer_set", "weighting")
+        parts |= {f"federate.{key}": values["federate"][key] for key in keys}
     return {key: _digest(value) for key, value in parts.items()}
 
 

@@ -185,17 +185,6 @@ class CombineTable(_Table):
         AfterValidator(_distinct),
         Source("paper, section V-A"),
     ] = ("public_unlabeled_large", "student")
-
-    @field_validator("transfer_sets")
-    @classmethod
-    def _some_start_has_data(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if value == ("student",) and info.data.get("starts") == ("untrained",):
-            raise ValueError(
-                "an untrained student has no data of its own; "
-                "add a public transfer set, or 'best' or 'worst' to starts"
-            )
-        return value
-
     weightings: Annotated[
         tuple[WeightingName, ...],
         Field(min_length=1),
@@ -224,9 +213,7 @@ class FederateTable(_Table):
     ] = 4e-4
     batch_size: Annotated[int, Field(ge=2), Source("default: as in pre-training (lost)")] = 32
     start: Annotated[StartName, Source("paper, section V-A: the best student is best")] = "best"
-    transfer_set: Annotated[
-        TransferName, Source("paper, section V-A"), Field(validate_default=True)
-    ] = "student"
+    transfer_set: Annotated[TransferName, Source("paper, section V-A")] = "student"
     weighting: Annotated[
         WeightingName, Source("paper, section V-A; its formula: kdopt (Eq. 6 is lost)")
     ] = "better_share"
@@ -237,16 +224,6 @@ class FederateTable(_Table):
     relative_targets: Annotated[
         tuple[Share, ...], AfterValidator(_distinct), Source("default: kdopt (lost)")
     ] = (0.9, 0.95, 1.0)
-
-    @field_validator("transfer_set")
-    @classmethod
-    def _has_data(cls, value: str, info: ValidationInfo) -> str:
-        if value == "student" and info.data.get("start") == "untrained":
-            raise ValueError(
-                "an untrained student has no data of its own; "
-                "use a public transfer set, or start from 'best' or 'worst'"
-            )
-        return value
 
 
 class _PartitionTable(_Table):

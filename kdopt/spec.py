@@ -134,29 +134,43 @@ def _campaign(table: CampaignTable) -> Campaign:
 
 
 def _missing_sets(table: CampaignTable) -> list[str]:
-    """Stages left without a transfer set; sets without images are skipped elsewhere."""
+    """Stages left without anything to train on; sets without images are skipped elsewhere."""
     problems = []
-    name = table.federate.transfer_set
-    if "federate" in table.stages and name != "student" and not getattr(table.transfer, name):
-        problems.append(
-            f"federate.transfer_set = '{name}': this set has no images; "
-            f"give transfer.{name} some, or use another set"
-        )
-    if "combine" in table.stages and not any(
-        s == "student" or getattr(table.transfer, s) for s in table.combine.transfer_sets
+    federate, combine = table.federate, table.combine
+    name = federate.transfer_set
+    if "federate" in table.stages and "consolidated" in federate.initial_models:
+        if name == "student" and federate.start == "untrained":
+            problems.append(
+                "federate.start = 'untrained': such a student has no data of its own; "
+                "start from 'best' or 'worst', or give federate.transfer_set a public set"
+            )
+        if name != "student" and not getattr(table.transfer, name):
+            problems.append(
+                f"federate.transfer_set = '{name}': this set has no images; "
+                f"give transfer.{name} some, or use another set"
+            )
+    own = "student" in combine.transfer_sets and set(combine.starts) != {"untrained"}
+    public = [s for s in combine.transfer_sets if s != "student"]
+    if (
+        "combine" in table.stages
+        and not own
+        and not any(getattr(table.transfer, s) for s in public)
     ):
-        names = ", ".join(table.combine.transfer_sets)
         problems.append(
-            f"combine.transfer_sets = {names}: none of them has images; "
-            'give one some in [transfer], or add "student"'
+            f"combine.transfer_sets = {', '.join(combine.transfer_sets)}: with the starts "
+            f"{', '.join(combine.starts)} none of them has images (an untrained student has none "
+            "of its own); give a public set some in [transfer], or add 'best' or 'worst' to starts "
+            "and 'student' to transfer_sets"
         )
     return problems
 
 
 def _uses_public_sets(table: CampaignTable) -> bool:
     """Whether images must be taken out for everybody; they are missed where nothing uses them."""
-    federates = "federate" in table.stages and table.federate.transfer_set != "student"
-    return "compare" in table.stages or "combine" in table.stages or federates
+    used = [*table.combine.transfer_sets] if "combine" in table.stages else []
+    if "federate" in table.stages and "consolidated" in table.federate.initial_models:
+        used.append(table.federate.transfer_set)
+    return "compare" in table.stages or any(name != "student" for name in used)
 
 
 def _setting_lines(table: BaseModel, prefix: str, unused: set[str]) -> Iterator[SettingLine]:

@@ -97,12 +97,18 @@ def test_all_problems_are_reported_together_each_with_key_value_rule_and_fix():
         ("participants = true\n" + MINIMAL, "participants = True"),
         ('select_on = "train"\n' + MINIMAL, "'validation' or 'test'"),
         (
-            MINIMAL + '[federate]\nstart = "untrained"',
-            "federate.transfer_set = 'student': an untrained student has no data",
+            'stages = ["federate"]\n' + MINIMAL + '[federate]\nstart = "untrained"',
+            "federate.start = 'untrained': such a student has no data of its own",
         ),
         (
-            MINIMAL + '[combine]\nstarts = ["untrained"]\ntransfer_sets = ["student"]',
-            "combine.transfer_sets = ('student',): an untrained student has no data",
+            'stages = ["combine"]\n' + MINIMAL + '[combine]\nstarts = ["untrained"]\n'
+            'transfer_sets = ["student"]',
+            "with the starts untrained none of them has images",
+        ),
+        (
+            'stages = ["combine"]\n' + MINIMAL + '[combine]\nstarts = ["untrained"]\n'
+            "[transfer]\npublic_unlabeled_large = 0",
+            "combine.transfer_sets = public_unlabeled_large, student: with the starts untrained",
         ),
         (
             'stages = ["federate"]\n'
@@ -114,7 +120,7 @@ def test_all_problems_are_reported_together_each_with_key_value_rule_and_fix():
             'stages = ["combine"]\n'
             + MINIMAL
             + '[combine]\ntransfer_sets = ["public_labeled"]\n[transfer]\npublic_labeled = 0',
-            "combine.transfer_sets = public_labeled: none of them has images",
+            "combine.transfer_sets = public_labeled: with the starts",
         ),
         (MINIMAL + "[federate]\nrelative_targets = [1.5]", "relative_targets[0] = 1.5"),
         (MINIMAL + '[combine]\nweightings = ["best"]', "weightings[0] = 'best'"),
@@ -190,6 +196,32 @@ def test_settings_of_stages_that_a_campaign_lacks_mean_nothing():
     free = dataclasses.replace(campaign.federate, save_every=1, targets=(0.3,))
     same = dataclasses.replace(campaign, stages=stages, federate=free)
     assert fingerprint(same) == with_stage[0]
+
+
+@pytest.mark.parametrize(
+    ("stages", "tables", "taken"),
+    [
+        ("tune", "", 0),
+        ("compare", "", 5000),
+        ("combine", "", 5000),
+        ("combine", '[combine]\ntransfer_sets = ["student"]', 0),
+        ("federate", "", 0),
+        ("federate", '[federate]\ntransfer_set = "public_labeled"', 5000),
+        (
+            "federate",
+            '[federate]\ntransfer_set = "public_labeled"\ninitial_models = ["random"]',
+            0,
+        ),
+    ],
+)
+def test_public_images_are_taken_out_only_where_a_stage_uses_them(stages, tables, taken):
+    campaign = parse_spec(f'stages = ["{stages}"]\n' + MINIMAL + tables).campaign
+    assert campaign.transfer.n_public == taken
+
+
+def test_what_no_initial_model_uses_is_not_checked():
+    text = '[federate]\ninitial_models = ["random"]\nstart = "untrained"'
+    parse_spec('stages = ["federate"]\n' + MINIMAL + text)
 
 
 def test_section_five_is_fifty_and_ten_runs():

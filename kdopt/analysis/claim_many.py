@@ -120,10 +120,11 @@ def a_consolidated_start_saves_rounds(evidence: Evidence) -> Claim:
 def adaptive_weighting(evidence: Evidence) -> str | None:
     """The adaptive formula that claims are judged by; ``None`` if the campaign has none.
 
-    That of federated averaging, if it was run, else the first that the campaign lists.
+    That of federated averaging, if the campaign has that stage and combines so too, else the
+    first that the campaign lists.
     """
     campaign = evidence.campaign
-    chosen = campaign.federate.weighting
+    chosen = campaign.federate.weighting if "federate" in campaign.stages else EQUAL
     if chosen != EQUAL and (evidence.combined["weighting"] == chosen).any():
         return chosen
     return next((name for name in campaign.combine.weightings if name != EQUAL), None)
@@ -148,12 +149,14 @@ def _formulas(evidence: Evidence, weighting: str | None) -> str:
     if weighting is None or found.empty:
         return ""
     listed = ", ".join(
-        f"{line['weighting']} {line['same_sign']} of {line['cells']}"
+        f"{line['weighting']} {line['same_sign']} of {line['cells']} "
+        f"(rank correlation {line['correlation']:.2f})"
         for line in found.to_dict("records")
     )
     return (
         f"Adaptive weights are judged by the formula {weighting}. Cells in which each formula "
-        f"changes the accuracy in the direction of Table II, best first: {listed}."
+        f"changes the accuracy in the direction of Table II: {listed}; always the same direction "
+        f"would score {found['constant'].max()}. Single cells are noisy."
     )
 
 
@@ -173,7 +176,7 @@ def _beside_the_paper(evidence: Evidence) -> str:
     total = sum(int(here[key]) for key in ("exact", "at_least", "at_most", "unknown"))
     return (
         f"Mean over partitions {here['reduction']:.1f} %, the paper's {MEAN_ROUND_REDUCTION:g} %; "
-        f"with consolidation's own traffic counted, {here['megabytes_reduction']:.1f} % of the "
+        f"with consolidation's own traffic counted, {here['megabytes_reduction']:.1f} % fewer "
         f"bytes. Of {total} reductions, {here['at_least']} are at least and {here['at_most']} at "
         f"most what was counted (a run never reached the target), and {here['unknown']} unknown."
     )

@@ -45,6 +45,7 @@ AGREEMENT_COLUMNS = (
     "weighting",
     "cells",
     "same_sign",
+    "constant",
     "partitions",
     "partitions_same_sign",
     "correlation",
@@ -127,17 +128,21 @@ def weighting_effects(rows: Sequence[TrialRow], campaign: Campaign) -> pd.DataFr
 
 
 def agreement(effects: pd.DataFrame) -> pd.DataFrame:
-    """How well each adaptive formula agrees with the paper's effects, best first.
+    """How well each adaptive formula agrees with the paper's effects, by rank correlation.
 
-    Everything is over the cells that Table II has: their number ``cells``, in how many the effect
-    has the paper's sign (``same_sign``; no effect at all has none), the same for the mean over
-    the cells of each partition (``partitions``, ``partitions_same_sign``), Spearman's rank
-    ``correlation`` with the paper's effects (NaN under three cells) and ``mean_effect``, pp. A
-    formula that was tried in fewer cells has fewer to agree in.
+    Everything is over the cells that Table II has and that can tell formulas apart (all are the
+    same for an untrained student): their number ``cells``, in how many the effect has the paper's
+    sign (``same_sign``; no effect at all has none), in how many a formula that always helps or
+    always hurts would have it, whichever is more (``constant``: what does not exceed it says
+    nothing), the same as ``same_sign`` for the mean over the cells of each partition
+    (``partitions``, ``partitions_same_sign``), Spearman's rank ``correlation`` with the paper's
+    effects (NaN under three cells; those come last) and ``mean_effect``, pp. A formula that was
+    tried in fewer cells has fewer to agree in.
 
     Args:
         effects: From :func:`weighting_effects`.
     """
+    effects = effects[effects["start"] != "untrained"]
     lines: list[tuple[object, ...]] = []
     for weighting, table in effects.groupby("weighting", sort=False):
         known = table.dropna(subset=["effect", "paper_effect"])
@@ -153,6 +158,7 @@ def agreement(effects: pd.DataFrame) -> pd.DataFrame:
                 weighting,
                 len(known),
                 _same_sign(known),
+                max(int((known["paper_effect"] * sign > 0).sum()) for sign in (1, -1)),
                 len(per_partition),
                 _same_sign(per_partition),
                 _correlation(known),
@@ -161,7 +167,7 @@ def agreement(effects: pd.DataFrame) -> pd.DataFrame:
         )
     table = pd.DataFrame(lines, columns=list(AGREEMENT_COLUMNS))
     order = table.assign(rank=table["weighting"].map(lambda name: _rank(WEIGHTINGS, name)))
-    order = order.sort_values(["same_sign", "correlation", "rank"], ascending=[False, False, True])
+    order = order.sort_values(["correlation", "same_sign", "rank"], ascending=[False, False, True])
     return table.loc[order.index].reset_index(drop=True)
 
 

@@ -16,12 +16,11 @@ import pandas as pd
 from kdopt.analysis.frame import number_or_nan, participants_frame
 from kdopt.analysis.runs import Run, mean, partitions_in_order, runs
 from kdopt.analysis.summary import RESAMPLES, bootstrap_interval
-from kdopt.many import INITIAL_MODELS
+from kdopt.many import CONSOLIDATED, INITIAL_MODELS, RANDOM
 from kdopt.names import seed_for
 from kdopt.outcome import Outcome, TrialRow
 from kdopt.plan import Campaign
 
-RANDOM, CONSOLIDATED = INITIAL_MODELS
 Bound = Literal["exact", "at least", "at most", "unknown"]
 BOUNDS: tuple[Bound, ...] = ("exact", "at least", "at most", "unknown")
 

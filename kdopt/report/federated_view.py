@@ -10,6 +10,7 @@ import pandas as pd
 
 from kdopt.analysis.combined import EQUAL
 from kdopt.analysis.paper_results import MEAN_ROUND_REDUCTION
+from kdopt.many import CONSOLIDATED
 from kdopt.plan import Campaign
 from kdopt.report.blocks import (
     Block,
@@ -45,13 +46,18 @@ def curves_block(curves: pd.DataFrame, levels: pd.DataFrame, campaign: Campaign)
     spread = shown and curves["replicate"].nunique() > 1
     return Block(
         "Federated averaging after distillation",
-        f"Fig. 9 of the paper: {settings.rounds} rounds, {settings.local_epochs} local epochs, "
-        f"all {campaign.participants} participants in every round. The consolidated model starts "
-        f"from the {settings.start} {'model' if untrained else 'student'} and is distilled on "
-        f"{set_title(settings.transfer_set).lower()}, with teachers weighted "
-        f"{'equally' if equal else f'by {plain(settings.weighting)}'}; its own accuracy is the "
-        "level of KD alone, and round 0 of its curve. The best participant is the best on "
-        "validation."
+        f"Fig. 9 of the paper; communication rounds: {settings.rounds}, local epochs: "
+        f"{settings.local_epochs}, all {campaign.participants} participants in every round. "
+        + (
+            f"The consolidated model starts from the {settings.start} "
+            f"{'model' if untrained else 'student'} and is distilled on "
+            f"{set_title(settings.transfer_set).lower()}, with teachers weighted "
+            f"{'equally' if equal else f'by {plain(settings.weighting)}'}; its own accuracy is "
+            "the level of KD alone, and round 0 of its curve. "
+            if CONSOLIDATED in settings.initial_models
+            else ""
+        )
+        + "The best participant is the best on validation."
         + (
             " Curves are means over replicates, bands reach from the least to the greatest."
             if spread

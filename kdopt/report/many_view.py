@@ -94,6 +94,7 @@ def _weighting_block(many: ManyTeachers, campaign: Campaign) -> Block:
         Heading("weighting", "Weighting", title_of),
         Heading("same_sign", "Cells with the paper's sign", str),
         Heading("cells", "of", str),
+        Heading("constant", "One sign everywhere would have", str),
         Heading("partitions_same_sign", "Partitions with the paper's sign", str),
         Heading("partitions", "of", str),
         Heading("correlation", "Rank correlation with the paper's effects"),
@@ -122,10 +123,12 @@ def _weighting_block(many: ManyTeachers, campaign: Campaign) -> Block:
     return Block(
         "Weighted against equal teachers",
         "The text of the paper lost its formula of the weights (Eq. 6). A reading of it that is "
-        "right should change accuracies where and in the direction that the paper's did: the "
-        f"first table counts that, best formula first. {noise}",
+        "right should change accuracies where and in the direction that the paper's did. The "
+        "first table counts that, greatest correlation first; a formula with no more cells than "
+        "one sign everywhere would have, or without a clear correlation, does not agree. For an "
+        f"untrained student all formulas are the same, so it is left out there. {noise}",
         tables=[
-            *table_of("Which formula agrees with the paper", formulas, many.agreement),
+            *table_of("How far each formula agrees with the paper", formulas, many.agreement),
             *table_of("Effect of the weights in every cell", effects, many.effects),
         ],
         missing=missing,

@@ -160,7 +160,8 @@ def noise_block(evidence: Evidence) -> Block:
         missing = (
             "Unknown: every cell ran once. Set replicates = 3 and run again."
             if evidence.campaign.replicates == 1
-            else "No data yet: no cell has two complete replicates."
+            else "No data: no cell has two complete replicates. (Federated runs are not counted: "
+            "their replicates differ in their initial models.)"
         )
     return Block(
         "Noise floor",

@@ -163,9 +163,12 @@ def lead(campaign: Campaign, rows: Sequence[TrialRow]) -> str:
     if shows(campaign, rows, "combine"):
         sentences.append("All participants of a partition distilled into one model.")
     if shows(campaign, rows, "federate"):
-        sentences.append(
-            "Federated averaging from random weights, and from the participants distilled into one."
-        )
+        starts = {
+            "random": "random weights",
+            "consolidated": "the participants distilled into one",
+        }
+        used = [text for name, text in starts.items() if name in campaign.federate.initial_models]
+        sentences.append(f"Federated averaging from {', and from '.join(used)}.")
     return " ".join(sentences) or "Participants trained on their own data."
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
-from kdopt.errors import ArtifactError, LeaseLostError
+from kdopt.errors import LeaseLostError, LostArtifactError
 from kdopt.store import claims
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.claims import Claim, SavedState
@@ -45,6 +45,9 @@ class StoreJournal:
         """The last state of this trial, or ``None``; a state that was lost is no error.
 
         Starting again from nothing gives the same result, only later.
+
+        Raises:
+            ArtifactError: It cannot be read now, which may pass.
         """
         with self._shielded():
             self._last = claims.read_state(self._store, self._claim)
@@ -52,7 +55,7 @@ class StoreJournal:
                 return None
             try:
                 content = self._artifacts.get(self._last.sha256)
-            except ArtifactError as error:
+            except LostArtifactError as error:
                 logger.warning("%s: starts again from the beginning: %s", self._label, error)
                 return None
             logger.info("%s: goes on after step %d", self._label, self._last.step)

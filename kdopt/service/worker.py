@@ -22,6 +22,7 @@ from types import FrameType
 from kdopt.errors import ArtifactError, DataError, KdoptError, LeaseLostError, StoreError
 from kdopt.outcome import Outcome
 from kdopt.plan import CampaignRecord, StageName, StudyPlan
+from kdopt.service.heartbeat import Heartbeat
 from kdopt.service.identity import is_dead, worker_name
 from kdopt.service.journal import StoreJournal
 from kdopt.service.planner import load_dataset
@@ -150,7 +151,7 @@ class _Worker:
     def _reap_when_due(self) -> None:
         if time.monotonic() >= self.next_reap:
             self.next_reap = time.monotonic() + REAP_S
-            lost = claims.reap(self.store, is_dead)
+            lost = claims.reap(self.store, is_dead, forget=self.artifacts.discard)
             if lost:
                 logger.info("took back %d trial(s) of lost workers", lost)
 
@@ -203,7 +204,7 @@ class _Worker:
         label = f"{plan.name} #{claim.number}"
         journal = StoreJournal(self.store, self.artifacts, claim, label, self.stop.shielded)
         try:
-            with _Heartbeat(self.store, claim, self.beat_s, self.lease_s):
+            with Heartbeat(self.store, claim, self.beat_s, self.lease_s):
                 claim = self._fill(plan, claim)
                 result = self._compute(plan, claim, journal)
             if isinstance(result, Outcome):
@@ -251,34 +252,6 @@ def _orphaned() -> bool:
     return parent is not None and os.getppid() != int(parent)
 
 
-class _Heartbeat:
-    """A thread that prolongs the lease while a trial runs.
-
-    It must outlive any fault of the database: a beat that died silently would let a live trial
-    be taken for a lost one.
-    """
-
-    def __init__(self, store: Store, claim: Claim, beat_s: float, lease_s: float) -> None:
-        self._store, self._claim = store, claim
-        self._beat_s, self._lease_s = beat_s, lease_s
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-
-    def _beat(self) -> None:
-        while not self._end.wait(self._beat_s):
-            try:
-                if not claims.beat(self._store, self._claim, self._lease_s):
-                    return  # lost: recording the result will find out
-            except Exception as error:
-                logger.warning("heartbeat: %s", error)
-
-
 class _StopSignal:
     """SIGINT and SIGTERM: remembered always, raised only inside a running trial.
 
@@ -315,8 +288,10 @@ class _StopSignal:
     def shielded(self) -> Iterator[None]:
         """Within :meth:`interrupting`: a signal waits until the block is done."""
         kept, self._raise = self._raise, False
-        yield
-        self._raise = kept
+        try:
+            yield
+        finally:
+            self._raise = kept
         if kept and self.asked:
             self._raise = False
             raise Stopped

@@ -14,7 +14,7 @@ import uuid
 from pathlib import Path
 from typing import Protocol
 
-from kdopt.errors import ArtifactError
+from kdopt.errors import ArtifactError, LostArtifactError
 from kdopt.store.artifact_place import parse_place
 from kdopt.store.remote_artifacts import RemoteFiles
 
@@ -81,7 +81,7 @@ class Artifacts:
         content = self._files.read(name)
         found = hashlib.sha256(content).hexdigest()
         if found != sha256:
-            raise ArtifactError(
+            raise LostArtifactError(
                 f"artifact {self._files.place(name)}: damaged or altered: its sha256 is "
                 f"{found[:12]}..., the store recorded {sha256[:12]}...; bring the original back, "
                 "or start the campaign under a new name"
@@ -130,7 +130,7 @@ class _Folder:
         try:
             return path.read_bytes()
         except FileNotFoundError as error:
-            raise ArtifactError(
+            raise LostArtifactError(
                 f"artifact {path}: missing; bring the folder back, or start the campaign "
                 "under a new name"
             ) from error

@@ -168,8 +168,7 @@ def save_state(store: Store, claim: Claim, step: int, sha256: str) -> None:
 
     def write(connection: Connection) -> None:
         _check_lease(connection, claim)
-        _drop_state(connection, claim.trial_id)
-        _attributes(connection, claim.trial_id, {STATE_KEY: state._asdict()})
+        _write_state(connection, claim.trial_id, state)
 
     _transaction(store, write)
 
@@ -262,12 +261,24 @@ def release(store: Store, claim: Claim) -> None:
             _holder(claim),
         ).rowcount
         if freed:
+            state = _read_state(connection, claim.trial_id)
+            if state is not None and state.attempt == claim.attempt:
+                _write_state(connection, claim.trial_id, state._replace(attempt=state.attempt - 1))
             _requeue(connection, claim.trial_id)
 
     _transaction(store, write)
 
 
-def reap(store: Store, is_dead: Callable[[str], bool], max_attempts: int = MAX_ATTEMPTS) -> int:
+def _keep(_sha256: str) -> None:
+    pass
+
+
+def reap(
+    store: Store,
+    is_dead: Callable[[str], bool],
+    max_attempts: int = MAX_ATTEMPTS,
+    forget: Callable[[str], None] = _keep,
+) -> int:
     """Put trials of lost workers back into the queue, or fail them when they were lost too often.
 
     Args:
@@ -275,6 +286,7 @@ def reap(store: Store, is_dead: Callable[[str], bool], max_attempts: int = MAX_A
         is_dead: Whether a worker is known to be gone, so that its lease need not be waited for.
             It must say no when it cannot tell.
         max_attempts: Workers a trial may lose.
+        forget: Called with the sha256 of a state that no trial needs any more.
 
     Returns:
         Number of trials taken from lost workers.
@@ -292,33 +304,38 @@ def reap(store: Store, is_dead: Callable[[str], bool], max_attempts: int = MAX_A
             rows = connection.execute(stale).all()
         return [(t, w, a) for t, w, a, late in rows if late or is_dead(w)]
 
-    return sum(
-        _take_from(store, trial_id, worker, attempt, max_attempts, is_dead(worker))
-        for trial_id, worker, attempt in store.retry(find)
-    )
+    taken = 0
+    for trial_id, worker, attempt in store.retry(find):
+        done, left = _take_from(store, trial_id, worker, attempt, max_attempts, is_dead(worker))
+        taken += done
+        if left is not None:
+            forget(left.sha256)
+    return taken
 
 
 def _take_from(
     store: Store, trial_id: int, worker: str, attempt: int, max_attempts: int, dead: bool
-) -> bool:
+) -> tuple[bool, SavedState | None]:
+    """Whether the trial was taken, and the state it leaves behind if that was its end."""
     late = "" if dead else f"AND expires < {store.now}"
     sql = sa.text(
         "UPDATE kdopt_lease SET worker = '' "
         f"WHERE trial_id = :trial AND worker = :worker AND attempt = :attempt {late}"
     )
 
-    def write(connection: Connection) -> bool:
+    def write(connection: Connection) -> tuple[bool, SavedState | None]:
         holder = {"trial": trial_id, "worker": worker, "attempt": attempt}
         if connection.execute(sql, holder).rowcount != 1:
-            return False  # its worker came back, or another reaper was quicker
+            return False, None  # its worker came back, or another reaper was quicker
         state = _read_state(connection, trial_id)
         if attempt - (state.attempt if state else 0) < max_attempts:
-            return _requeue(connection, trial_id)
+            return _requeue(connection, trial_id), None
         failed = _set_state(store, connection, trial_id, "FAIL")
         if failed:
             reason = f"its worker was lost {attempt} times (killed, out of memory, or cut off)"
             _attributes(connection, trial_id, {"kd:error": reason})
-        return failed
+            _drop_state(connection, trial_id)
+        return failed, state if failed else None
 
     return _transaction(store, write)
 
@@ -389,6 +406,11 @@ def _read_state(connection: Connection, trial_id: int) -> SavedState | None:
         {"trial": trial_id, "key": STATE_KEY},
     ).scalar()
     return None if text is None else SavedState(**json.loads(text))
+
+
+def _write_state(connection: Connection, trial_id: int, state: SavedState) -> None:
+    _drop_state(connection, trial_id)
+    _attributes(connection, trial_id, {STATE_KEY: state._asdict()})
 
 
 def _drop_state(connection: Connection, trial_id: int) -> None:

@@ -6,15 +6,17 @@ so what a trial means never depends on which spec was planned last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
 from kdopt.errors import StoreError
+from kdopt.many import CONSOLIDATED, CombineSettings, FederateSettings
 from kdopt.names import fingerprint
-from kdopt.plan import CampaignRecord
+from kdopt.plan import Campaign, CampaignRecord, StageName, TransferSettings, TuneSettings
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
@@ -36,6 +38,12 @@ def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
             for name in sorted(before.splits.keys() & now.splits.keys())
             if before.splits[name] != now.splits[name]
         ]
+    if "transfer" in changed and before.campaign.transfer == TransferSettings():
+        raise StoreError(
+            f"campaign '{now.campaign.name}' was shared out in this store without public transfer "
+            "sets, so that none can be taken out now. Set all three sizes of [transfer] to 0 (what "
+            "is new then uses the students' data only), or give the campaign another name"
+        )
     if changed:
         raise StoreError(
             f"campaign '{now.campaign.name}' is in this store already with other values of: "
@@ -47,41 +55,66 @@ def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
 def merge(before: CampaignRecord, now: CampaignRecord) -> CampaignRecord:
     """The union of two specs of the same meaning; the newer one decides the order.
 
-    A spec without a stage says nothing about its settings, so those planned with stay.
+    A spec without a stage says nothing about its settings: those of the other one stay as they
+    are, and what it would have by default is not added.
     """
     old, new = before.campaign, now.campaign
-    compare = new.compare if "compare" in new.stages else old.compare
-    combine = new.combine if {"combine", "federate"} & set(new.stages) else old.combine
-    federate = new.federate if "federate" in new.stages else old.federate
     names = {p.name for p in new.partitions}
     campaign = replace(
         new,
         replicates=max(old.replicates, new.replicates),
         partitions=(*new.partitions, *(p for p in old.partitions if p.name not in names)),
         stages=_union(new.stages, old.stages),
-        tune=replace(
-            new.tune,
-            temperatures=_union(new.tune.temperatures, old.tune.temperatures),
-            alphas=_union(new.tune.alphas, old.tune.alphas),
-            budget=max(old.tune.budget, new.tune.budget),
-        ),
-        compare=replace(
-            compare,
-            methods=_union(new.compare.methods, old.compare.methods),
-            transfer_sets=_union(new.compare.transfer_sets, old.compare.transfer_sets),
-        ),
-        combine=replace(
-            combine,
-            starts=_union(new.combine.starts, old.combine.starts),
-            transfer_sets=_union(new.combine.transfer_sets, old.combine.transfer_sets),
-            weightings=_union(new.combine.weightings, old.combine.weightings),
-        ),
-        federate=replace(
-            federate,
-            initial_models=_union(new.federate.initial_models, old.federate.initial_models),
-        ),
+        tune=_tune(old, new),
+        compare=_merged(old, new, ("compare",), lambda c: c.compare, ("methods", "transfer_sets")),
+        combine=_combine(old, new),
+        federate=_federate(old, new),
     )
     return replace(now, campaign=campaign, splits={**before.splits, **now.splits})
+
+
+def _merged(
+    old: Campaign,
+    new: Campaign,
+    stages: tuple[StageName, ...],
+    settings: Callable[[Campaign], S],
+    lists: tuple[str, ...],
+) -> S:
+    """The settings of stages from whichever campaign has one, their lists united if both have."""
+    had, has = (bool(set(stages) & set(c.stages)) for c in (old, new))
+    if not (had and has):
+        return settings(old if had else new)
+    before, now = settings(old), settings(new)
+    united = {key: _union(getattr(now, key), getattr(before, key)) for key in lists}
+    return replace(now, **united)  # type: ignore[type-var]
+
+
+def _tune(old: Campaign, new: Campaign) -> TuneSettings:
+    merged = _merged(old, new, ("tune",), lambda c: c.tune, ("temperatures", "alphas"))
+    both = "tune" in old.stages and "tune" in new.stages
+    return replace(merged, budget=max(old.tune.budget, new.tune.budget)) if both else merged
+
+
+def _combine(old: Campaign, new: Campaign) -> CombineSettings:
+    # Federated averaging reads how weights are applied; what is tried is combine's own.
+    shared = _merged(old, new, ("combine", "federate"), lambda c: c.combine, ())
+    lists = ("starts", "transfer_sets", "weightings")
+    tried = _merged(old, new, ("combine",), lambda c: c.combine, lists)
+    return replace(tried, weight_terms=shared.weight_terms)
+
+
+def _federate(old: Campaign, new: Campaign) -> FederateSettings:
+    merged = _merged(old, new, ("federate",), lambda c: c.federate, ("initial_models",))
+    if "federate" in old.stages and CONSOLIDATED not in new.federate.initial_models:
+        # The newer spec says nothing about a model that it does not make.
+        kept = old.federate
+        return replace(
+            merged,
+            start=kept.start,
+            transfer_set=kept.transfer_set,
+            weighting=kept.weighting,
+        )
+    return merged
 
 
 def _union(first: Iterable[T], second: Iterable[T]) -> tuple[T, ...]:

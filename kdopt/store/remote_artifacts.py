@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from kdopt.errors import ArtifactError
+from kdopt.errors import ArtifactError, LostArtifactError
 from kdopt.store.artifact_place import credentials_of, masked
 
 RETRY_S = 60.0
@@ -66,7 +66,7 @@ class RemoteFiles:
         try:
             return self._retry(lambda: bytes(self._files.cat_file(self._path(name))))
         except FileNotFoundError as error:
-            raise ArtifactError(
+            raise LostArtifactError(
                 f"artifact {self.place(name)}: missing ({_said(error)}); check that --artifacts is "
                 "where the campaign was planned, bring the object back, or start the campaign "
                 "under a new name"

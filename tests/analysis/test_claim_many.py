@@ -78,7 +78,7 @@ def test_the_papers_table_is_judged_by_its_numbers():
     assert by_label["quantity_skew"].value == pytest.approx(sum(paper) / 5)
     assert by_label["student's data"].verdict == "supported"
     assert found.contrasts[0].verdict == found.contrasts[1].verdict == "supported"
-    assert "better_share 25 of 25" in found.remark
+    assert "better_share 20 of 20" in found.remark
 
 
 def test_the_opposite_is_not_supported(campaign):
@@ -147,7 +147,7 @@ def test_the_remark_names_the_formula_nearest_to_the_paper():
 
     remark = judged(campaign, combine_rows(campaign, accuracy))["C13"].remark
     assert "formula better_share" in remark
-    assert "share 25 of 25, better_share 0 of 25" in remark
+    assert "share 20 of 20 (rank correlation 1.00), better_share 0 of 20" in remark
 
 
 def test_the_remark_counts_what_is_censored():

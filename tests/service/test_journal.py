@@ -187,6 +187,25 @@ def test_only_the_last_state_is_kept_and_a_refused_one_is_taken_away(tmp_path):
     assert not list(folder.root.rglob("*.safetensors"))
 
 
+def test_a_state_that_cannot_be_read_now_is_kept_for_later(tmp_path, monkeypatch):
+    store, _ = plan(tmp_path, text=SPEC)
+    folder = Artifacts(tmp_path / "states")
+    study = rows.read_states(store, "tiny")[0].study_id
+    first = new_journal(store, folder, claims.claim(store, study, "me", 60))
+    first.save(50, b"state 50")
+    claims.reap(store, lambda worker: True)
+    second = new_journal(store, folder, claims.claim(store, study, "next", 60))
+
+    def stale(sha256):
+        raise ArtifactError("artifact: cannot be read: Stale file handle")
+
+    monkeypatch.setattr(folder, "get", stale)
+    with pytest.raises(ArtifactError, match="Stale"):
+        second.saved()
+    monkeypatch.undo()
+    assert second.saved() == b"state 50"
+
+
 def test_a_state_that_cannot_be_written_stops_the_worker_and_frees_the_trial(tmp_path, monkeypatch):
     store, artifacts = plan(tmp_path, text=SPEC)
     real = artifacts.put

@@ -150,6 +150,20 @@ def test_a_trial_that_gets_on_between_its_losses_is_not_given_up(store):
     assert states(store) == {"FAIL": 1}
 
 
+def test_being_stopped_is_no_free_loss(store):
+    study = plan_queue(store, 1)
+    stopped = claims.claim(store, study, "stopped", 60)
+    claims.save_state(store, stopped, 5, "0" * 64)
+    claims.release(store, stopped)
+    forgotten = []
+    for _ in range(claims.MAX_ATTEMPTS):
+        assert claims.claim(store, study, "dead", 60) is not None
+        claims.reap(store, lambda worker: True, forget=forgotten.append)
+    assert states(store) == {"FAIL": 1}
+    # The state of a trial that is given up is nobody's any more.
+    assert forgotten == ["0" * 64]
+
+
 def test_a_state_outlives_the_loss_of_its_worker_but_not_the_end_of_its_trial(store):
     study = plan_queue(store, 2)
     first = claims.claim(store, study, "dead", 60)

@@ -9,7 +9,6 @@ from kdopt.plan import (
     DataSettings,
     PartitionSettings,
     TrainSettings,
-    TransferSettings,
     TuneSettings,
 )
 from kdopt.stages.registry import all_studies
@@ -93,7 +92,6 @@ def test_open_trials_fill_a_budget_once(store, campaign):
         ({"model": "cnn"}, "model"),
         ({"participants": 3}, "participants"),
         ({"distill": TrainSettings(9, 0, 1e-3, 1e-4, 32)}, "distill"),
-        ({"transfer": TransferSettings(10, 10, 10)}, "transfer"),
         (
             # Also where no partition is left whose split could tell.
             {

@@ -1,0 +1,91 @@
+"""Growing by the stages of many participants: what is asked for is added, and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import pytest
+
+from kdopt.errors import StoreError
+from kdopt.many import CombineSettings, FederateSettings
+from kdopt.plan import CompareSettings, TransferSettings
+from kdopt.stages.registry import all_studies
+from kdopt.store import rows
+from kdopt.store.planning import write_plan
+from tests.conftest import make_campaign, make_record
+
+OWN = CombineSettings(("best",), ("student",), ("equal",))
+RANDOM = FederateSettings(initial_models=("random",))
+TUNE = make_campaign(stages=("tune",))
+
+
+def plan(store, campaign):
+    return write_plan(store, make_record(campaign), all_studies).new_trials
+
+
+def merged(store):
+    return rows.read_record(store, "tiny").campaign
+
+
+def change(**changes):
+    return dataclasses.replace(TUNE, **changes)
+
+
+def test_stages_add_what_they_ask_for_and_nothing_of_their_defaults(store):
+    plan(store, TUNE)
+    assert plan(store, change(stages=("tune", "combine"), combine=OWN)) == 1
+    assert plan(store, change(stages=("federate",), federate=RANDOM)) == 1
+    assert plan(store, change(stages=("compare",), compare=CompareSettings(("vanilla",)))) == 2
+    counts = Counter(r.stage for r in rows.read_trials(store, "tiny"))
+    assert counts == {"pretrain": 2, "tune": 8, "combine": 1, "federate": 1, "compare": 2}
+    assert merged(store).combine == OWN
+    assert merged(store).federate == RANDOM
+
+
+def test_a_spec_without_the_stages_adds_nothing_and_forgets_nothing(store):
+    whole = change(
+        stages=("tune", "combine", "federate"),
+        combine=dataclasses.replace(OWN, weight_terms="image"),
+        federate=RANDOM,
+    )
+    plan(store, whole)
+    assert plan(store, TUNE) == 0
+    assert plan(store, change(stages=("combine",), combine=whole.combine)) == 0
+    assert merged(store).combine == whole.combine
+    assert merged(store).federate == RANDOM
+    assert merged(store).tune == TUNE.tune
+
+
+def test_lists_of_a_stage_that_both_have_are_united(store):
+    plan(store, change(stages=("combine",), combine=OWN))
+    wider = dataclasses.replace(OWN, starts=("worst",), weightings=("share",))
+    assert plan(store, change(stages=("combine",), combine=wider)) == 3
+    assert merged(store).combine.starts == ("worst", "best")
+    assert merged(store).combine.weightings == ("share", "equal")
+
+
+def test_settings_of_the_consolidated_model_matter_once_there_is_one(store):
+    worst = FederateSettings(start="worst")
+    plan(store, change(stages=("federate",), federate=RANDOM))
+    assert plan(store, change(stages=("federate",), federate=worst)) == 1
+    # A spec that makes no such model may say what it likes; that of the store stays.
+    assert plan(store, change(stages=("federate",), federate=RANDOM)) == 0
+    assert merged(store).federate.start == "worst"
+    with pytest.raises(StoreError, match=r"other values of: federate\.start;"):
+        plan(store, change(stages=("federate",), federate=FederateSettings(start="best")))
+
+
+def test_rounds_may_not_change(store):
+    plan(store, change(stages=("federate",), federate=RANDOM))
+    longer = dataclasses.replace(RANDOM, rounds=RANDOM.rounds + 1)
+    with pytest.raises(StoreError, match=r"other values of: federate\.rounds;"):
+        plan(store, change(stages=("federate",), federate=longer))
+
+
+def test_public_sets_cannot_be_taken_out_afterwards_and_the_message_says_what_to_do(store):
+    plan(store, TUNE)
+    wants = change(stages=("tune", "compare"), transfer=TransferSettings(10, 10, 10))
+    with pytest.raises(StoreError, match=r"Set all three sizes of \[transfer\] to 0"):
+        plan(store, wants)
+    assert plan(store, dataclasses.replace(wants, transfer=TransferSettings())) == 2 * 3
