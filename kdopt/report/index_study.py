@@ -25,10 +25,13 @@ from kdopt.report.tables import pipe_line, points, raw_line, setting
 from kdopt.report.view import Headline, headlines
 
 OBJECTIVE = "guarded test gain (pp)"
-GAINS = ("validation_gain", "test_gain", "vanilla_gain", "oracle_gain")
+GAINS = ("validation_gain", "test_gain", "vanilla_gain")
 BEST_SHOWN = 10
 """Pairs that the note lists; the table of trials has all."""
 
+TABLE = (
+    "All trials stand in the table at the foot of *Smart Selection*, which sorts by any number."
+)
 REFRESH = (
     "Written by `kdopt report --publish`, which replaces it as a whole when it is run again; "
     "workers never touch it."
@@ -124,10 +127,10 @@ def _trial(line: Mapping[Any, Any], campaign: Campaign) -> IndexTrial:
     columns: dict[str, Scalar] = {
         **finite(known),
         "advice": str(line["advice"]),
-        "cells_done": int(line["cells_done"]),
-        "cells_planned": int(line["cells_planned"]),
         "study": study_name(campaign.name, str(line["partition"]), "tune", teacher, student),
     }
+    if not line["complete"]:
+        columns["unfinished"] = f"{line['cells_done']} of {line['cells_planned']} cells"
     cell: dict[str, ParamValue] = {"teacher": teacher, "student": student}
     return IndexTrial(hundredths(line["guarded_gain"]), cell, columns)
 
@@ -149,9 +152,9 @@ def _note(
         "",
         f"Campaign `{campaign.name}`, partition `{partition}`: one trial per teacher-student pair, "
         f"its cell {selection_label(campaign)}. The objective is the {OBJECTIVE}: what the pair "
-        "gains on test by following the advice, 0 where it is not to distil. Sort the table of "
-        "trials by any number; gaps (teacher minus student) and gains are percentage points, "
-        f"vanilla is {vanilla_label(campaign)}, the oracle is selected on test.",
+        f"gains on test by following the advice, 0 where it is not to distil. {TABLE} Gaps "
+        "(teacher minus student) and gains are percentage points, vanilla is "
+        f"{vanilla_label(campaign)}.",
         "",
         *_state(best),
         "",

@@ -14,6 +14,7 @@ from kdopt.plan import Campaign, Param, StageName
 from kdopt.report.blocks import set_title, title_of
 from kdopt.report.index_study import (
     REFRESH,
+    TABLE,
     IndexStudy,
     IndexTrial,
     figure_text,
@@ -121,7 +122,7 @@ def _note(campaign: Campaign, many: ManyTeachers, study_ids: Mapping[str, int]) 
         f"Campaign `{campaign.name}`: one trial per way from all participants of a partition to "
         f"one model, and its {OBJECTIVE}. Way `combine` is distillation from all of them (Table "
         f"II of the paper), way `federate` {campaign.federate.rounds} rounds of federated "
-        "averaging (Fig. 9). Sort the table of trials by any number.",
+        f"averaging (Fig. 9). {TABLE}",
         "",
         *_best_ways(campaign, many, study_ids),
         *_rounds_saved(many),
