@@ -22,8 +22,8 @@ from kdopt.errors import ArtifactError, LostArtifactError
 from kdopt.store.artifact_place import credentials_of, masked
 
 RETRY_S = 60.0
-"""How long a call goes on through faults of the network: shorter than a lease, so that a worker
-gives up before its trial is taken away."""
+"""How long a call goes on through faults of the network. The last attempt may end later: by up to
+half a minute with gcsfs, which tries again by itself."""
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -102,6 +102,11 @@ class RemoteFiles:
 
         try:
             self._retry(attempt)
+        except FileNotFoundError as error:
+            raise ArtifactError(
+                f"artifacts {masked(self.root)}: cannot be written: no such bucket or folder "
+                f"({_said(error)}); make it or give another --artifacts"
+            ) from error
         except Exception as error:
             raise ArtifactError(
                 f"artifacts {masked(self.root)}: cannot be written: {_said(error)}; "
@@ -121,6 +126,9 @@ class RemoteFiles:
         import fsspec  # type: ignore[import-untyped]
 
         options = _S3_OPTIONS if self._protocol in ("s3", "s3a") else {}
+        if _EXTRAS.get(self._protocol) == "gcs":
+            # It logs a traceback for each fault that is tried again or becomes a message here.
+            logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
         try:
             # No caches: other processes write there too, and what a listing said may be over.
             files, base = fsspec.url_to_fs(
@@ -208,8 +216,6 @@ class RemoteFiles:
             return credentials_of(self._protocol)
         if _is_denied(error):
             return f"allow these credentials to, or use others: {credentials_of(self._protocol)}"
-        if isinstance(error, FileNotFoundError):
-            return "make the bucket or give another --artifacts"
         if _is_final(error):
             return "mend that or give another --artifacts"
         return f"it did not pass within {RETRY_S:.0f} s: check the network and the endpoint"
