@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -19,7 +21,7 @@ from kdopt.store import claims, rows
 from kdopt.store.open import open_store
 from kdopt.store.planning import write_plan
 from kdopt.store.publish import publish
-from tests.conftest import make_campaign, make_outcome, make_record, optuna_study
+from tests.conftest import PYTHON, make_campaign, make_outcome, make_record, optuna_study
 
 NAME = "tiny/uniform/index"
 
@@ -237,3 +239,27 @@ def test_names_of_index_studies_are_no_stages(name):
     with pytest.raises(ValueError, match="not a study name"):
         parse_study_name(name)
     assert parse_study_name("tiny/uniform/tune/t00-s01").stage == "tune"
+
+
+def test_the_command_publishes_beside_the_report(planned, store_url, tmp_path):
+    study_id = rows.read_states(planned, "tiny")[1].study_id
+    outcome = replace(make_outcome(2.0), validation_gain=2.0, test_gain=1.0)
+    claims.finish(planned, claims.claim(planned, study_id, "me", 60), outcome)
+    command = [PYTHON, "-m", "kdopt", "report", "--publish", "--store", store_url]
+    for _ in range(2):
+        end = subprocess.run(
+            [*command, "--out", str(tmp_path / "report")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert end.returncode == 0, end.stderr
+        assert f"{NAME}  1 lines, 3 figures" in end.stdout
+        assert (tmp_path / "report" / "report.html").is_file()
+    with optuna_study(store_url, NAME) as study:
+        (trial,) = study.trials
+        assert trial.params == {"teacher": 0, "student": 1}
+        assert trial.value == 1.0
+        assert trial.user_attrs["study"] == "tiny/uniform/tune/t00-s01"
+        assert "1 of 2 pairs have a result" in get_note(study)
+        assert f"(/dashboard/studies/{study_id})" in get_note(study)
