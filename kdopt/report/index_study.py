@@ -29,9 +29,7 @@ GAINS = ("validation_gain", "test_gain", "vanilla_gain")
 BEST_SHOWN = 10
 """Pairs that the note lists; the table of trials has all."""
 
-TABLE = (
-    "All trials stand in the table at the foot of *Smart Selection*, which sorts by any number."
-)
+TABLE = "All trials stand in the table at the foot of *Smart Selection*, which sorts by any number."
 REFRESH = (
     "Written by `kdopt report --publish`, which replaces it as a whole when it is run again; "
     "workers never touch it."
