@@ -188,7 +188,7 @@ def worker(
 ) -> None:
     """Run trials of a planned campaign until none is left; start as many as you like."""
     logging.getLogger("kdopt").setLevel(logging.WARNING if quiet else logging.INFO)
-    opened = _open(store)
+    opened = _open(store, patient=True)
     from kdopt.store.rows import pick_campaign, read_record
 
     name = pick_campaign(opened, campaign)
@@ -401,10 +401,10 @@ def _plan(path: Path, location: str, place: str | None) -> tuple[Store, Artifact
     return opened, artifacts, loaded, plan_campaign(loaded, dataset, splits, opened, artifacts)
 
 
-def _open(location: str) -> Store:
-    from kdopt.store.open import open_store
+def _open(location: str, patient: bool = False) -> Store:
+    from kdopt.store.open import RETRY_S, open_store
 
-    return open_store(location)
+    return open_store(location, patience_s=RETRY_S if patient else 0.0)
 
 
 def _artifacts(store: Store, place: str | None) -> Artifacts:

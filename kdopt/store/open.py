@@ -133,13 +133,15 @@ class Store:
         self.engine.dispose()
 
 
-def open_store(location: str, create: bool = False) -> Store:
+def open_store(location: str, create: bool = False, patience_s: float = 0.0) -> Store:
     """Open the store at a path or an SQLAlchemy URL.
 
     Args:
         location: ``storage/kdopt.db``, ``sqlite:///...`` or ``postgresql+psycopg://...``.
         create: Make the tables when there are none. One process at a time should do this
             (``plan`` and ``run`` do); workers open what is there.
+        patience_s: How long to go on through a database that restarts or is not reached. People
+            want to know at once; a worker waits (:data:`RETRY_S`).
 
     Raises:
         StoreError: It is missing, is not a store, is of another version, or cannot be written.
@@ -147,13 +149,23 @@ def open_store(location: str, create: bool = False) -> Store:
     url = parse_location(location)
     if url.get_backend_name() == "sqlite":
         check_sqlite_file(url, create)
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return _open(url, create)
+        except sa.exc.DBAPIError as error:
+            if not _passes(error) or time.monotonic() > deadline:
+                raise StoreError(_explain(url, error)) from error
+            logger.warning("store %s: %s; trying again", label_of(url), error.orig)
+        time.sleep(random.uniform(0.5, 1.5))  # noqa: S311
+
+
+def _open(url: URL, create: bool) -> Store:
     try:
         store = Store(url, _engine(url))
         if create:
             _create(store)
         _check_versions(store)
-    except sa.exc.DBAPIError as error:
-        raise StoreError(_explain(url, error)) from error
     except (ModuleNotFoundError, sa.exc.NoSuchModuleError) as error:
         raise StoreError(
             f"store {label_of(url)}: no driver for '{url.drivername}' is installed; "

@@ -15,13 +15,13 @@ from kdopt.service.heartbeat import Heartbeat
 from kdopt.service.identity import is_dead, worker_name
 from kdopt.stages.registry import all_studies
 from kdopt.store import claims, rows
-from kdopt.store.open import open_store
+from kdopt.store.open import RETRY_S, open_store
 from tests.conftest import make_outcome
 
 
 def main() -> None:
     url, lease_s = sys.argv[1], float(sys.argv[2])
-    store = open_store(url)
+    store = open_store(url, patience_s=RETRY_S)
     plans = {p.name: p for p in all_studies(rows.read_record(store, "tiny").campaign)}
     chance = random.Random()
     print("ready", flush=True)

@@ -127,6 +127,16 @@ def test_odd_locations_are_refused_without_showing_secrets(location, tmp_path, m
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_database_that_is_not_reached_is_said_at_once_or_waited_for(caplog):
+    nobody = "postgresql+psycopg://me:s3cret@127.0.0.1:1/db"
+    for patience_s, tries in ((0.0, 1), (1.0, 2)):
+        caplog.clear()
+        with pytest.raises(StoreError, match="check that the database runs"):
+            open_store(nobody, patience_s=patience_s)
+        assert caplog.text.count("trying again") >= tries - 1
+        assert "s3cret" not in caplog.text
+
+
 CREATE = "import sys; from kdopt.store.open import open_store; open_store(sys.argv[1], create=True)"
 
 
