@@ -179,7 +179,7 @@ def _groups(rows: Sequence[TrialRow], campaign: Campaign) -> dict[Place, list[Ru
         groups[Place(run.partition, *keys)].append(run)
     partitions = partitions_in_order((place.partition for place in groups), campaign)
     transfer_sets = list(dict.fromkeys([*(name for name, _ in COLUMNS), *TRANSFER_SETS]))
-    orders = (partitions, transfer_sets, STARTS, WEIGHTINGS)
+    orders: tuple[Sequence[str], ...] = (partitions, transfer_sets, STARTS, WEIGHTINGS)
 
     def rank(place: Place) -> list[int]:
         return [_rank(order, name) for order, name in zip(orders, place, strict=True)]
