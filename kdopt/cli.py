@@ -184,9 +184,18 @@ def worker(
     store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
     device: DeviceOption = None,
+    limit: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--for", help="Stop after so long (90m, 2h); the trial in hand is given back."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No line per trial.")] = False,
 ) -> None:
     """Run trials of a planned campaign until none is left; start as many as you like."""
+    from kdopt.service.duration import parse_duration
+
+    for_s = None if limit is None else parse_duration(limit)
     logging.getLogger("kdopt").setLevel(logging.WARNING if quiet else logging.INFO)
     opened = _open(store, patient=True)
     from kdopt.store.rows import pick_campaign, read_record
@@ -197,7 +206,7 @@ def worker(
     from kdopt.train.engine import make_engine
 
     engine = make_engine(record.campaign.precision, device)
-    summary = work(opened, _artifacts(opened, artifacts), name, engine)
+    summary = work(opened, _artifacts(opened, artifacts), name, engine, for_s=for_s)
     print(
         f"{name}: {summary.complete} trials complete, {summary.failed} failed"
         + (f", {summary.lost} results dropped" if summary.lost else "")

@@ -76,13 +76,23 @@ def work(
     *,
     beat_s: float = BEAT_S,
     lease_s: float = LEASE_S,
+    for_s: float | None = None,
 ) -> Summary:
     """Run trials of a campaign until none is left or the process is told to stop.
+
+    Args:
+        store: The store.
+        artifacts: Its artifacts.
+        campaign: The campaign.
+        engine: Where to compute.
+        beat_s: Seconds between two signs of life of a running trial.
+        lease_s: Seconds that each is good for.
+        for_s: Seconds after which to stop as if told to: the trial in hand is given back.
 
     Raises:
         KdoptError: The store, the data or an artifact cannot be used; the trial was given back.
     """
-    return _Worker(store, artifacts, campaign, engine, beat_s, lease_s).run()
+    return _Worker(store, artifacts, campaign, engine, beat_s, lease_s).run(for_s)
 
 
 class _Worker:
@@ -114,8 +124,8 @@ class _Worker:
         self.next_reap = 0.0
         self.stop = _StopSignal()
 
-    def run(self) -> Summary:
-        with self.stop.listening():
+    def run(self, for_s: float | None) -> Summary:
+        with self.stop.listening(for_s):
             while not self.stop.asked and not _orphaned():
                 self._reap_when_due()
                 states = rows.read_states(self.store, self.campaign)
@@ -253,7 +263,7 @@ def _orphaned() -> bool:
 
 
 class _StopSignal:
-    """SIGINT and SIGTERM: remembered always, raised only inside a running trial.
+    """SIGINT, SIGTERM and the end of the time: remembered, raised only inside a running trial.
 
     Raised anywhere else they could cut a database call in two.
     """
@@ -263,14 +273,19 @@ class _StopSignal:
         self._raise = False
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self, for_s: float | None = None) -> Iterator[None]:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        kept = {s: signal.signal(s, self._handle) for s in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM, *([] if for_s is None else [signal.SIGALRM])]
+        kept = {s: signal.signal(s, self._handle) for s in numbers}
+        if for_s is not None:
+            signal.setitimer(signal.ITIMER_REAL, for_s)
         try:
             yield
         finally:
+            if for_s is not None:
+                signal.setitimer(signal.ITIMER_REAL, 0)
             for number, handler in kept.items():
                 signal.signal(number, handler)
 

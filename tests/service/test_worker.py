@@ -45,6 +45,7 @@ learning_rate = {rate}
 [tune]
 {tune}
 """
+WORKER = [sys.executable, "-m", "kdopt", "worker"]
 GRID = "temperatures = [0.5, 1, 2, 4, 7]\nalphas = [0.1, 0.5, 0.9]"
 
 
@@ -60,7 +61,7 @@ def plan(folder: Path, epochs=2, tune=GRID, rate=1e-3, text=SPEC):
 
 def start_worker(folder: Path):
     return subprocess.Popen(
-        [sys.executable, "-m", "kdopt", "worker", "--store", str(folder / "kdopt.db")],
+        [*WORKER, "--store", str(folder / "kdopt.db")],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -153,6 +154,21 @@ def test_a_stopped_worker_gives_its_trial_back_at_once(tmp_path, number):
     assert "stopped" in said
     states = Counter(row.state for row in rows.read_trials(store, "tiny"))
     assert states == {"COMPLETE": 2, "WAITING": 30}
+
+
+def test_a_worker_stops_when_its_time_is_over_and_gives_its_trial_back(tmp_path):
+    store, _ = plan(tmp_path, epochs=3000)
+    said = subprocess.run(
+        [*WORKER, "--for", "0.2m", "--store", str(tmp_path / "kdopt.db")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    assert "stopped" in said.stdout and "given back" in said.stderr
+    states = Counter(row.state for row in rows.read_trials(store, "tiny"))
+    assert states.keys() == {"COMPLETE", "WAITING"}
 
 
 def test_a_trial_that_diverges_fails_with_its_reason_and_the_rest_goes_on(tmp_path):
