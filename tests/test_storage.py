@@ -1,0 +1,80 @@
+"""What ``storage/`` ships for a shared store, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from kdopt.errors import StoreError
+from kdopt.stages.registry import all_studies
+from kdopt.store import claims, rows
+from kdopt.store.open import open_store
+from kdopt.store.planning import write_plan
+from tests.conftest import make_campaign, make_outcome, make_record
+from tests.postgres import PASSWORD
+
+ROLES = Path(__file__).parents[1] / "storage" / "roles.sh"
+
+
+@pytest.fixture(scope="module")
+def urls(postgres):
+    """The store by role, made as the README says: roles first, then `kdopt init` by the owner."""
+    database = postgres.new_database()
+    environment = {
+        **os.environ,
+        "PATH": f"{postgres.bin}{os.pathsep}{os.environ['PATH']}",
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(postgres.port),
+        "PGPASSWORD": PASSWORD,
+        "POSTGRES_USER": "postgres",
+        "POSTGRES_DB": database,
+        "KDOPT_WORKER_PASSWORD": "it's a worker",
+        "KDOPT_READER_PASSWORD": "a reader",
+    }
+    subprocess.run(["sh", str(ROLES)], env=environment, check=True, capture_output=True)
+    owner = postgres.url(database)
+    open_store(owner, create=True).close()
+    url = sa.make_url(owner)
+    return {
+        "owner": owner,
+        **{
+            role: url.set(username=f"kdopt_{role}").render_as_string(hide_password=False)
+            for role in ("worker", "reader")
+        },
+    }
+
+
+def test_a_worker_plans_and_runs_but_makes_and_drops_no_table(urls):
+    store = open_store(urls["worker"])
+    campaign = make_campaign()
+    write_plan(store, make_record(campaign), all_studies)
+    study = rows.read_states(store, "tiny")[1].study_id
+    claim = claims.claim(store, study, "me", 60)
+    claims.report(store, claim, {0: 0.5})
+    claims.save_state(store, claim, 0, "0" * 64)
+    assert claims.beat(store, claim, 60)
+    claims.finish(store, claim, make_outcome(1.0))
+    claims.claim(store, study, "lost", 60)
+    assert claims.reap(store, lambda worker: True) == 1
+    for sql in ("CREATE TABLE mine (x int)", "DROP TABLE trials", "TRUNCATE trials"):
+        with pytest.raises(sa.exc.ProgrammingError), store.write() as connection:
+            connection.execute(sa.text(sql))
+    store.close()
+
+
+def test_a_reader_reads_and_changes_nothing(urls):
+    owner = open_store(urls["owner"])
+    write_plan(owner, make_record(dataclasses.replace(make_campaign(), name="seen")), all_studies)
+    owner.close()
+    store = open_store(urls["reader"])
+    assert "seen" in rows.campaigns(store)
+    assert rows.read_states(store, "seen")
+    study = rows.read_states(store, "seen")[0].study_id
+    with pytest.raises(StoreError, match="permission denied"):
+        claims.claim(store, study, "me", 60)
+    store.close()
