@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import io
 import os
 import subprocess
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from kdopt.errors import StoreError
+from kdopt.report.dashboard import make_app
 from kdopt.stages.registry import all_studies
 from kdopt.store import claims, rows
 from kdopt.store.open import open_store
@@ -78,3 +81,28 @@ def test_a_reader_reads_and_changes_nothing(urls):
     with pytest.raises(StoreError, match="permission denied"):
         claims.claim(store, study, "me", 60)
     store.close()
+
+
+# The dashboard keeps its connections for as long as its process lives.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_dashboard_needs_no_more_than_a_reader(urls):
+    answered = []
+    app = make_app(urls["reader"])
+    body = app(
+        {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": "/api/studies",
+            "HTTP_HOST": "localhost",
+            "SERVER_NAME": "localhost",
+            "SERVER_PORT": "8080",
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(),
+            "wsgi.errors": io.StringIO(),
+            "QUERY_STRING": "",
+        },
+        lambda status, *_: answered.append(status),
+    )
+    assert answered == ["200 OK"]
+    assert b"seen/uniform/tune" in b"".join(body)
+    del app, body
+    gc.collect()
