@@ -33,6 +33,16 @@ KDOPT_SCHEMA = "1"
 RETRY_S = 150.0
 """How long a call goes on through a database that is locked or restarting."""
 
+POSTGRES_PATIENCE = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""A link that went dead without a word is given up after about a minute (libpq's settings, seconds
+and milliseconds), and the call is made again; by itself TCP would wait for a quarter of an hour."""
+
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -245,7 +255,9 @@ def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "postgresql":
         if url.drivername == "postgresql":
             url = url.set(drivername="postgresql+psycopg")
-        return sa.create_engine(url, pool_pre_ping=True, pool_size=2)
+        return sa.create_engine(
+            url, pool_pre_ping=True, pool_size=2, connect_args=dict(POSTGRES_PATIENCE)
+        )
     engine = sa.create_engine(url, connect_args={"timeout": 60})
     event.listen(engine, "connect", _sqlite_connect)
     event.listen(engine, "begin", _sqlite_begin)

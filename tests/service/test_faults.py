@@ -29,6 +29,7 @@ from kdopt.store.open import open_store
 from kdopt.store.planning import write_plan
 from kdopt.store.retry import retry_failed
 from tests.conftest import make_campaign, make_record
+from tests.link import Link
 
 ROOT = Path(__file__).parents[2]
 TEMPERATURES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
@@ -224,6 +225,35 @@ def test_a_restart_of_the_database_is_outlived(postgres, postgres_template, shel
     assert found.failed == sum(
         f.reason.startswith("the training loss") for f in rows.read_failures(store, "tiny")
     )
+    store.close()
+
+
+@pytest.mark.parametrize("how", ["silent", "broken"])
+def test_a_link_that_is_cut_in_mid_run(postgres, postgres_template, shelf, how):
+    """Workers of another machine, over TCP; one of this machine goes on meanwhile."""
+    url = postgres.url(postgres.new_database(postgres_template))
+    store = open_store(url)
+    planned = plan(store, shelf, **GRID)
+    link = Link(postgres.port)
+    far = Crew(url.replace(f":{postgres.port}/", f":{link.port}/"), 2, lease_s=3.0)
+    near = Crew(url, 1, lease_s=3.0)
+    try:
+        wait_until(lambda: far.count("finished") > 5)
+        link.silent() if how == "silent" else link.down()
+        cut_at = far.count("finished")
+        time.sleep(5.0)  # beyond the lease: what the far workers held is taken from them
+        assert far.count("finished") - cut_at <= 2
+        link.heard() if how == "silent" else link.up()
+        far.wait()
+        near.wait()
+    finally:
+        link.heard()
+        link.down()
+    found = prove(store, shelf, planned)
+    assert all("became nan" in f.reason for f in rows.read_failures(store, "tiny"))
+    done = far.count("finished") + near.count("finished")
+    # A worker that could not hear the answer may have recorded its result and not know.
+    assert found.complete + found.failed - 2 <= done <= found.complete + found.failed
     store.close()
 
 
