@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager
 from kdopt.errors import LeaseLostError, LostArtifactError
 from kdopt.store import claims
 from kdopt.store.artifacts import Artifacts
-from kdopt.store.claims import Claim, SavedState
+from kdopt.store.claims import Claim
 from kdopt.store.open import Store
+from kdopt.store.saved_state import SavedState
 
 logger = logging.getLogger(__name__)
 

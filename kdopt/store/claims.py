@@ -18,10 +18,9 @@ The contract, on SQLite and Postgres alike:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -29,17 +28,17 @@ from sqlalchemy.engine import Connection
 from kdopt.errors import LeaseLostError
 from kdopt.outcome import Outcome
 from kdopt.plan import Cell, Param
+from kdopt.store import saved_state
 from kdopt.store.open import Store
 from kdopt.store.params import param_rows, read_value
+from kdopt.store.saved_state import SavedState
+from kdopt.store.statements import insert_rows, write_attributes
 
 T = TypeVar("T")
 
 MAX_ATTEMPTS = 3
 """Workers a trial may take down with it, none of them any further, before it is failed instead of
 tried again."""
-
-STATE_KEY = "kd:state"
-"""User attribute of a running trial: the last state it saved."""
 
 ERROR_LIMIT = 2000
 """Characters of a failure's reason that are kept."""
@@ -122,7 +121,7 @@ def choose(store: Store, claim: Claim, cell: Cell, params: Mapping[str, Param]) 
     def write(connection: Connection) -> None:
         _check_lease(connection, claim)
         if not _read_cell(connection, claim.trial_id):  # else: repeated after an unclear commit
-            _insert(connection, "trial_params", param_rows(claim.trial_id, cell, params))
+            insert_rows(connection, "trial_params", param_rows(claim.trial_id, cell, params))
 
     _transaction(store, write)
     return Claim(
@@ -144,20 +143,6 @@ def beat(store: Store, claim: Claim, lease_s: float) -> bool:
     return store.retry(attempt)
 
 
-class SavedState(NamedTuple):
-    """Where a long trial can be gone on with.
-
-    Attributes:
-        step: How far it is.
-        sha256: The artifact that holds the state.
-        attempt: The run that saved it.
-    """
-
-    step: int
-    sha256: str
-    attempt: int
-
-
 def save_state(store: Store, claim: Claim, step: int, sha256: str) -> None:
     """Record the state to go on from; it replaces the one before.
 
@@ -168,7 +153,7 @@ def save_state(store: Store, claim: Claim, step: int, sha256: str) -> None:
 
     def write(connection: Connection) -> None:
         _check_lease(connection, claim)
-        _write_state(connection, claim.trial_id, state)
+        saved_state.write(connection, claim.trial_id, state)
 
     _transaction(store, write)
 
@@ -178,7 +163,7 @@ def read_state(store: Store, claim: Claim) -> SavedState | None:
 
     def read() -> SavedState | None:
         with store.read() as connection:
-            return _read_state(connection, claim.trial_id)
+            return saved_state.read(connection, claim.trial_id)
 
     return store.retry(read)
 
@@ -222,7 +207,7 @@ def finish(store: Store, claim: Claim, outcome: Outcome) -> None:
             "value": outcome.value,
             "value_type": "FINITE",
         }
-        _insert(connection, "trial_values", [value])
+        insert_rows(connection, "trial_values", [value])
         # Scalars are columns that the dashboard can sort by; the whole outcome is one JSON text.
         scalars = {
             "test_gain": outcome.test_gain,
@@ -230,7 +215,7 @@ def finish(store: Store, claim: Claim, outcome: Outcome) -> None:
             "seconds": round(outcome.seconds, 3),
         }
         attributes = {k: v for k, v in scalars.items() if v is not None}
-        _attributes(connection, claim.trial_id, attributes | {"kd:metrics": outcome.to_json()})
+        write_attributes(connection, claim.trial_id, attributes | {"kd:metrics": outcome.to_json()})
 
     _transaction(store, write)
 
@@ -244,7 +229,7 @@ def fail(store: Store, claim: Claim, reason: str) -> None:
 
     def write(connection: Connection) -> None:
         if _end(store, connection, claim, "FAIL"):
-            _attributes(connection, claim.trial_id, {"kd:error": reason[:ERROR_LIMIT]})
+            write_attributes(connection, claim.trial_id, {"kd:error": reason[:ERROR_LIMIT]})
 
     _transaction(store, write)
 
@@ -261,9 +246,11 @@ def release(store: Store, claim: Claim) -> None:
             _holder(claim),
         ).rowcount
         if freed:
-            state = _read_state(connection, claim.trial_id)
+            state = saved_state.read(connection, claim.trial_id)
             if state is not None and state.attempt == claim.attempt:
-                _write_state(connection, claim.trial_id, state._replace(attempt=state.attempt - 1))
+                saved_state.write(
+                    connection, claim.trial_id, state._replace(attempt=state.attempt - 1)
+                )
             _requeue(connection, claim.trial_id)
 
     _transaction(store, write)
@@ -327,14 +314,14 @@ def _take_from(
         holder = {"trial": trial_id, "worker": worker, "attempt": attempt}
         if connection.execute(sql, holder).rowcount != 1:
             return False, None  # its worker came back, or another reaper was quicker
-        state = _read_state(connection, trial_id)
+        state = saved_state.read(connection, trial_id)
         if attempt - (state.attempt if state else 0) < max_attempts:
             return _requeue(connection, trial_id), None
         failed = _set_state(store, connection, trial_id, "FAIL")
         if failed:
             reason = f"its worker was lost {attempt} times (killed, out of memory, or cut off)"
-            _attributes(connection, trial_id, {"kd:error": reason})
-            _drop_state(connection, trial_id)
+            write_attributes(connection, trial_id, {"kd:error": reason})
+            saved_state.drop(connection, trial_id)
         return failed, state if failed else None
 
     return _transaction(store, write)
@@ -359,7 +346,7 @@ def _check_lease(connection: Connection, claim: Claim) -> None:
 def _end(store: Store, connection: Connection, claim: Claim, state: str) -> bool:
     """Close a trial that this worker holds; ``False`` when an earlier try did so already."""
     _check_lease(connection, claim)
-    _drop_state(connection, claim.trial_id)
+    saved_state.drop(connection, claim.trial_id)
     return _set_state(store, connection, claim.trial_id, state)
 
 
@@ -396,42 +383,6 @@ def _read_cell(connection: Connection, trial_id: int) -> Cell:
         {"trial": trial_id},
     )
     return {name: read_value(value, distribution) for name, value, distribution in rows}
-
-
-def _read_state(connection: Connection, trial_id: int) -> SavedState | None:
-    text = connection.execute(
-        sa.text(
-            "SELECT value_json FROM trial_user_attributes WHERE trial_id = :trial AND key = :key"
-        ),
-        {"trial": trial_id, "key": STATE_KEY},
-    ).scalar()
-    return None if text is None else SavedState(**json.loads(text))
-
-
-def _write_state(connection: Connection, trial_id: int, state: SavedState) -> None:
-    _drop_state(connection, trial_id)
-    _attributes(connection, trial_id, {STATE_KEY: state._asdict()})
-
-
-def _drop_state(connection: Connection, trial_id: int) -> None:
-    connection.execute(
-        sa.text("DELETE FROM trial_user_attributes WHERE trial_id = :trial AND key = :key"),
-        {"trial": trial_id, "key": STATE_KEY},
-    )
-
-
-def _attributes(connection: Connection, trial_id: int, values: Mapping[str, Any]) -> None:
-    rows = [
-        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        for key, value in values.items()
-    ]
-    _insert(connection, "trial_user_attributes", rows)
-
-
-def _insert(connection: Connection, table: str, rows: list[dict[str, Any]]) -> None:
-    columns = ", ".join(rows[0])
-    values = ", ".join(f":{c}" for c in rows[0])
-    connection.execute(sa.text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), rows)
 
 
 def _transaction(store: Store, write: Callable[[Connection], T]) -> T:
