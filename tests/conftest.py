@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import optuna
@@ -61,6 +61,19 @@ def make_outcome(value: float) -> Outcome:
     """An outcome with the given objective."""
     scores = Scores(0.5, (0.5, 0.5), 0.7)
     return Outcome(value, scores, scores, 1, 1, 0.5, 0.5, 0.01, "cpu", "fp32")
+
+
+class NoJournal:
+    """A journal that keeps nothing."""
+
+    def saved(self) -> bytes | None:
+        return None
+
+    def save(self, step: int, state: bytes) -> None:
+        pass
+
+    def report(self, values: Mapping[int, float]) -> None:
+        pass
 
 
 @pytest.fixture

@@ -13,12 +13,11 @@ from PIL import Image
 from kdopt.data.datasets import load
 from kdopt.plan import TrainSettings, TransferSettings
 from kdopt.spec import load_spec
-from kdopt.stages.base import NoJournal
 from kdopt.stages.registry import STAGES, all_studies
 from kdopt.store import rows
 from kdopt.store.planning import write_plan
 from kdopt.train.engine import make_engine
-from tests.conftest import make_record
+from tests.conftest import NoJournal, make_record
 from tests.stages.test_context import new_context
 
 CLASSES = tuple(

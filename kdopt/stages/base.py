@@ -39,20 +39,6 @@ class Journal(Protocol):
         ...
 
 
-class NoJournal:
-    """A journal that keeps nothing."""
-
-    def saved(self) -> bytes | None:
-        """Nothing."""
-        return None
-
-    def save(self, step: int, state: bytes) -> None:
-        """Forget it."""
-
-    def report(self, values: Mapping[int, float]) -> None:
-        """Forget it."""
-
-
 Run = Callable[["Context", StudyPlan, Cell, Inputs], Outcome]
 LongRun = Callable[["Context", StudyPlan, Cell, Inputs, Journal], Outcome]
 

@@ -11,12 +11,11 @@ from kdopt.data.datasets import load
 from kdopt.many import CombineSettings, FederateSettings
 from kdopt.plan import PartitionSettings, TransferSettings
 from kdopt.stages import combine, federate, pretrain
-from kdopt.stages.base import NoJournal
 from kdopt.stages.combine import starting_student
 from kdopt.stages.registry import all_studies
 from kdopt.train.fedavg import state_bytes
 from kdopt.train.fit import DivergedError
-from tests.conftest import make_campaign
+from tests.conftest import NoJournal, make_campaign
 from tests.stages.test_context import new_context, without_time
 
 FEDERATE = FederateSettings(rounds=6, local_epochs=1, save_every=2, learning_rate=0.05)
