@@ -1,0 +1,129 @@
+"""Commands that show what came out: status, report, dashboard."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from kdopt.cli.app import (
+    DEFAULT_STORE,
+    CampaignOption,
+    OutOption,
+    StoreOption,
+    app,
+)
+from kdopt.cli.shared import (
+    open_at,
+    write_report_of,
+)
+
+if TYPE_CHECKING:
+    from kdopt.store.open import Store
+
+
+@app.command()
+def status(
+    campaign: CampaignOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show how far a campaign is, what runs now, and what failed."""
+    from kdopt.service.status import read_status
+    from kdopt.service.status_view import print_json, print_text
+    from kdopt.store.rows import pick_campaign
+
+    opened = open_at(store)
+    found = read_status(opened, pick_campaign(opened, campaign))
+    (print_json if as_json else print_text)(found)
+
+
+@app.command()
+def report(
+    campaign: CampaignOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    out: OutOption = None,
+    publish: Annotated[
+        bool,
+        typer.Option(
+            "--publish",
+            help="Also write index studies into the store, for 'kdopt dashboard': one trial per "
+            "pair, sortable, with the maps. They replace those published before.",
+        ),
+    ] = False,
+) -> None:
+    """Write the tables (CSV, Markdown, LaTeX), the claims table and the HTML page."""
+    from kdopt.store.rows import pick_campaign
+
+    opened = open_at(store)
+    name = pick_campaign(opened, campaign)
+    write_report_of(opened, name, out)
+    if publish:
+        _publish(opened, name)
+
+
+@app.command()
+def dashboard(
+    store: StoreOption = DEFAULT_STORE,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8080,
+    host: Annotated[
+        str,
+        typer.Option("--host", help="Address to listen on; one beyond this machine needs a token."),
+    ] = "127.0.0.1",
+    token: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--token",
+            envvar="KDOPT_DASHBOARD_TOKEN",
+            show_envvar=True,
+            help="What readers must know, at least 16 characters; better given by the environment, "
+            "as other users of this machine can see options.",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--allow-host",
+            metavar="NAME",
+            help="A further host name to answer to, as browsers spell it; repeat for more.",
+        ),
+    ] = None,
+) -> None:
+    """Browse the store in optuna-dashboard, read-only, on this machine.
+
+    Elsewhere it asks for the token, or takes it as 'Authorization: Bearer TOKEN'. It speaks plain
+    HTTP: where others share the network, let a reverse proxy with TLS stand before it.
+    """
+    from kdopt.report.dashboard import serve
+
+    opened = open_at(store)
+    opened.close()
+    print("opening the store ...", file=sys.stderr)
+    serve(
+        opened.url.render_as_string(hide_password=False),
+        host,
+        port,
+        on_ready=lambda address: print(f"{address}  (read-only; Ctrl-C stops it)", flush=True),
+        token=token,
+        allow_hosts=allow_host or (),
+    )
+
+
+def _publish(store: Store, campaign: str) -> None:
+    from kdopt.report.many_index import index_studies
+    from kdopt.store.publish import publish
+    from kdopt.store.rows import read_record, read_states, read_trials
+
+    record = read_record(store, campaign)
+    study_ids = {state.text: state.study_id for state in read_states(store, campaign)}
+    studies = index_studies(record.campaign, read_trials(store, campaign), study_ids)
+    publish(store, studies)
+    if not studies:
+        print(
+            f"{campaign}: nothing to publish; index studies show the stages tune, combine and "
+            "federate",
+            file=sys.stderr,
+        )
+    for study in studies:
+        print(f"{study.name}  {len(study.entries):,} lines, {len(study.figures)} figures")

@@ -1,0 +1,81 @@
+"""What several commands do: open a store, plan a spec, write a report."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kdopt.data.datasets import Dataset
+    from kdopt.spec import Spec
+    from kdopt.store.artifacts import Artifacts
+    from kdopt.store.open import Store
+    from kdopt.store.planning import Planned
+
+
+def load(path: Path) -> tuple[Spec, Dataset]:
+    """Read a spec and its images, and check that its model fits them."""
+    from kdopt.service.planner import check_model, load_dataset
+    from kdopt.spec import load_spec
+
+    loaded = load_spec(path)
+    dataset = load_dataset(loaded.campaign)
+    check_model(loaded.campaign, dataset)
+    return loaded, dataset
+
+
+def plan_spec(
+    path: Path, location: str, place: str | None
+) -> tuple[Store, Artifacts, Spec, Planned]:
+    """Plan a campaign file into a store that is made where there is none."""
+    from kdopt.service.planner import draw_splits, plan_campaign
+    from kdopt.store.open import open_store
+
+    # All that can be wrong with the input comes out before anything is written.
+    loaded, dataset = load(path)
+    splits = draw_splits(loaded.campaign, dataset)
+    opened = open_store(location, create=True)
+    artifacts = artifacts_of(opened, place)
+    return opened, artifacts, loaded, plan_campaign(loaded, dataset, splits, opened, artifacts)
+
+
+def open_at(location: str, patient: bool = False) -> Store:
+    """Open a store; ``patient``: wait for a database that is starting."""
+    from kdopt.store.open import RETRY_S, open_store
+
+    return open_store(location, patience_s=RETRY_S if patient else 0.0)
+
+
+def artifacts_of(store: Store, place: str | None) -> Artifacts:
+    """The artifacts of a store: at ``place``, or beside it."""
+    from kdopt.store.artifacts import Artifacts
+
+    return Artifacts(place or beside(store, "artifacts"))
+
+
+def beside(store: Store, name: str) -> Path:
+    """A folder beside an SQLite file; in ``storage/`` for a database server."""
+    if store.dialect == "sqlite":
+        return Path(str(store.url.database)).absolute().parent / name
+    return Path("storage").absolute() / name
+
+
+def print_planned(campaign: str, planned: Planned) -> None:
+    """Say what planning a campaign found and added."""
+    print(
+        f"{campaign}: {planned.studies:,} studies, {planned.trials:,} trials planned "
+        f"({planned.new_studies:,} studies and {planned.new_trials:,} trials new)"
+    )
+
+
+def write_report_of(store: Store, campaign: str, out: Path | None) -> None:
+    """Write a campaign's report and print the names of its files."""
+    from kdopt.report.page import write_report
+    from kdopt.store.rows import read_record, read_trials
+
+    record = read_record(store, campaign)
+    rows = read_trials(store, campaign)
+    folder = out or beside(store, "reports") / campaign
+    for path in write_report(folder, record.campaign, rows, record.settings):
+        print(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path)
