@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kdopt"
 LAYERS = [
-    {"errors", "many", "plan", "outcome", "names", "__init__"},
+    {"errors", "many", "plan", "outcome", "names", "features", "facts", "__init__"},
     {"data", "train"},
     {"stages"},
     {"store"},

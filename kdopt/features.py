@@ -1,0 +1,189 @@
+"""What is known of a teacher-student pair before anything is distilled, as plain numbers.
+
+Three sources, cheapest first, each optional but the first:
+
+- the two pre-training outcomes (validation accuracy and recall per class): always in the store;
+- how many images of each class both were trained on: known when a campaign is planned;
+- what both models say about the images to distil on, without a label: one pass of each model.
+
+Everything is computed on validation or on training images, never on test, so that advice learnt
+from these numbers may be judged on test. A number that is not known is NaN. Only numpy is needed,
+so every layer may use this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kdopt.outcome import Scores
+
+Floats = NDArray[np.float64]
+
+
+class Feature(NamedTuple):
+    """One number that describes a pair.
+
+    Attributes:
+        name: Its column.
+        label: How people read it.
+        unit: ``pp``, ``%``, ``nats``, ``x`` (doublings, shown as a factor) or empty.
+    """
+
+    name: str
+    label: str
+    unit: str
+
+
+OUTCOME_FEATURES = (
+    Feature("accuracy_gap", "accuracy gap (teacher - student)", "pp"),
+    Feature("teacher_accuracy", "teacher's accuracy", "%"),
+    Feature("student_accuracy", "student's accuracy", "%"),
+    Feature("teacher_edge", "what the teacher knows better", "pp"),
+    Feature("student_edge", "what the student knows better", "pp"),
+    Feature("teacher_loss", "teacher's cross-entropy", "nats"),
+)
+LABEL_FEATURES = (
+    Feature("label_distance", "distance of the label histograms", ""),
+    Feature("size_ratio", "teacher's images / student's images", "x"),
+    Feature("coverage", "student's images in classes the teacher saw", "%"),
+    Feature("teacher_balance", "class balance of the teacher's data", ""),
+    Feature("student_balance", "class balance of the student's data", ""),
+)
+MODEL_FEATURES = (
+    Feature("disagreement", "images on which the two disagree", "%"),
+    Feature("teacher_entropy", "teacher's entropy (1: clueless)", ""),
+)
+FEATURES = (*OUTCOME_FEATURES, *LABEL_FEATURES, *MODEL_FEATURES)
+FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
+
+
+class Views(NamedTuple):
+    """What teacher and student say about the images to distil on; no label is used.
+
+    Attributes:
+        disagreement: Share of the images that the two classify differently, in [0, 1].
+        teacher_entropy: Mean entropy of the teacher's predictions at temperature 1 as a share of
+            the greatest there is (the logarithm of the number of classes), in [0, 1].
+    """
+
+    disagreement: float
+    teacher_entropy: float
+
+
+def pair_features(
+    teacher: Scores,
+    student: Scores,
+    teacher_counts: ArrayLike | None = None,
+    student_counts: ArrayLike | None = None,
+    views: Views | None = None,
+) -> dict[str, float]:
+    """All features of one pair, by the names of :data:`FEATURE_NAMES`.
+
+    With teacher and student exchanged, ``accuracy_gap`` and ``size_ratio`` change their sign, the
+    two edges and the two balances change places, and ``label_distance`` stays; no feature depends
+    on the order of the classes.
+
+    Args:
+        teacher: The teacher before distillation, on validation.
+        student: The student before distillation, on validation.
+        teacher_counts: Images of each class that the teacher was trained on, (classes,).
+        student_counts: The same of the student.
+        views: What both say about the transfer set.
+    """
+    return {
+        **_from_outcomes(teacher, student),
+        **_from_labels(teacher_counts, student_counts),
+        "disagreement": 100 * views.disagreement if views else math.nan,
+        "teacher_entropy": views.teacher_entropy if views else math.nan,
+    }
+
+
+def label_distance(one: ArrayLike, other: ArrayLike) -> float:
+    """Jensen-Shannon distance of two label histograms, in [0, 1].
+
+    The square root of the Jensen-Shannon divergence in bits (Endres and Schindelin, 2003): a
+    metric, 0 for equal proportions and 1 for histograms without a common class; sizes do not
+    count. NaN when one is empty.
+    """
+    p, q = _proportions(one), _proportions(other)
+    if p is None or q is None:
+        return math.nan
+    divergence = _entropy_bits((p + q) / 2) - (_entropy_bits(p) + _entropy_bits(q)) / 2
+    return math.sqrt(min(1.0, max(0.0, divergence)))
+
+
+def balance(counts: ArrayLike) -> float:
+    """Entropy of a label histogram as a share of the greatest there is: 0 for one class, 1 for
+    all classes alike. NaN when it is empty or there is one class only.
+    """
+    p = _proportions(counts)
+    return math.nan if p is None or len(p) < 2 else _entropy_bits(p) / math.log2(len(p))
+
+
+def views_of(teacher_logits: ArrayLike, student_logits: ArrayLike) -> Views:
+    """What two models' logits, both (images, classes), say about each other.
+
+    Raises:
+        ValueError: The shapes differ, or there is no image or fewer than two classes.
+    """
+    teacher = np.asarray(teacher_logits, dtype=np.float64)
+    student = np.asarray(student_logits, dtype=np.float64)
+    if teacher.shape != student.shape or teacher.ndim != 2 or not len(teacher):
+        raise ValueError(f"logits of shapes {teacher.shape} and {student.shape} cannot be compared")
+    if teacher.shape[1] < 2:
+        raise ValueError("logits of one class say nothing")
+    shifted = teacher - teacher.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    entropy = -(np.exp(log_p) * log_p).sum(axis=1) / math.log(teacher.shape[1])
+    differ = teacher.argmax(axis=1) != student.argmax(axis=1)
+    return Views(float(differ.mean()), float(np.clip(entropy.mean(), 0.0, 1.0)))
+
+
+def _from_outcomes(teacher: Scores, student: Scores) -> dict[str, float]:
+    ahead = _recalls(teacher.per_class) - _recalls(student.per_class)
+    ahead = 100 * ahead[np.isfinite(ahead)]  # a class without validation images tells nothing
+    known = len(ahead) > 0
+    return {
+        "accuracy_gap": 100 * (teacher.accuracy - student.accuracy),
+        "teacher_accuracy": 100 * teacher.accuracy,
+        "student_accuracy": 100 * student.accuracy,
+        "teacher_edge": float(np.maximum(ahead, 0).mean()) if known else math.nan,
+        "student_edge": float(np.maximum(-ahead, 0).mean()) if known else math.nan,
+        "teacher_loss": teacher.loss,
+    }
+
+
+def _from_labels(teacher: ArrayLike | None, student: ArrayLike | None) -> dict[str, float]:
+    names = [feature.name for feature in LABEL_FEATURES]
+    if teacher is None or student is None:
+        return dict.fromkeys(names, math.nan)
+    mine, theirs = np.asarray(student, np.float64), np.asarray(teacher, np.float64)
+    if not mine.sum() or not theirs.sum():
+        return dict.fromkeys(names, math.nan)
+    return {
+        "label_distance": label_distance(theirs, mine),
+        "size_ratio": math.log2(theirs.sum() / mine.sum()),
+        "coverage": 100 * float(mine[theirs > 0].sum() / mine.sum()),
+        "teacher_balance": balance(theirs),
+        "student_balance": balance(mine),
+    }
+
+
+def _recalls(per_class: Sequence[float | None]) -> Floats:
+    return np.array([math.nan if r is None else r for r in per_class], dtype=np.float64)
+
+
+def _proportions(counts: ArrayLike) -> Floats | None:
+    array = np.asarray(counts, dtype=np.float64)
+    total = array.sum()
+    return array / total if total > 0 else None
+
+
+def _entropy_bits(p: Floats) -> float:
+    some = p[p > 0]
+    return float(-(some * np.log2(some)).sum())
