@@ -53,6 +53,19 @@ DeviceOption = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option("--device", help="cpu, cuda or cuda:N [default: cuda if there is one]."),
 ]
+GpusOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--gpus",
+        metavar="LIST",
+        help="GPUs to use, such as 0,1 [default: all that CUDA_VISIBLE_DEVICES allows].",
+    ),
+]
+
+
+def gpu_names(option: str | None) -> list[str] | None:
+    """The GPUs that ``--gpus`` lists."""
+    return None if option is None else [g.strip() for g in option.split(",") if g.strip()]
 
 
 def _version(asked: bool) -> None:

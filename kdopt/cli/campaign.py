@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -12,18 +11,17 @@ import typer
 from kdopt.cli.app import (
     DEFAULT_STORE,
     ArtifactsOption,
-    CampaignOption,
     DeviceOption,
+    GpusOption,
     OutOption,
     SpecArgument,
     StoreOption,
     app,
+    gpu_names,
 )
 from kdopt.cli.shared import (
-    artifacts_of,
     beside,
     load,
-    open_at,
     plan_spec,
     print_planned,
     write_report_of,
@@ -42,6 +40,7 @@ def run(
     slots_per_gpu: Annotated[
         int, typer.Option("--slots-per-gpu", min=1, help="Workers that share a GPU.")
     ] = 1,
+    gpus: GpusOption = None,
     device: DeviceOption = None,
     out: OutOption = None,
 ) -> None:
@@ -58,7 +57,7 @@ def run(
     campaign = loaded.campaign.name
     print_planned(campaign, planned)
     group = LocalWorkers(
-        slots(workers, slots_per_gpu, device),
+        slots(workers, slots_per_gpu, device, gpu_names(gpus)),
         opened.url.render_as_string(hide_password=False),
         folder.root,
         campaign,
@@ -98,48 +97,6 @@ def plan(
     """Write a campaign's studies and trials into the store, without running any."""
     _, _, loaded, planned = plan_spec(spec, store, artifacts)
     print_planned(loaded.campaign.name, planned)
-
-
-@app.command()
-def worker(
-    campaign: CampaignOption = None,
-    store: StoreOption = DEFAULT_STORE,
-    artifacts: ArtifactsOption = None,
-    device: DeviceOption = None,
-    limit: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            "--for", help="Stop after so long (90m, 2h); the trial in hand is given back."
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No line per trial.")] = False,
-) -> None:
-    """Run trials of a planned campaign until none is left; start as many as you like."""
-    from kdopt.service.duration import parse_duration
-
-    for_s = None if limit is None else parse_duration(limit)
-    logging.getLogger("kdopt").setLevel(logging.WARNING if quiet else logging.INFO)
-    opened = open_at(store, patient=True)
-    from kdopt.store.rows import pick_campaign, read_record
-
-    name = pick_campaign(opened, campaign)
-    record = read_record(opened, name)
-    from kdopt.service.worker import work
-    from kdopt.train.engine import make_engine
-
-    engine = make_engine(record.campaign.precision, device)
-    summary = work(opened, artifacts_of(opened, artifacts), name, engine, for_s=for_s)
-    print(
-        f"{name}: {summary.complete} trials complete, {summary.failed} failed"
-        + (f", {summary.lost} results dropped" if summary.lost else "")
-        + (" (stopped)" if summary.stopped else "")
-    )
-    if summary.blocked:
-        print(
-            f"{len(summary.blocked)} studies cannot start, because a participant that they need "
-            "was not pre-trained; 'kdopt status' has the reasons",
-            file=sys.stderr,
-        )
 
 
 @app.command()

@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -35,24 +36,58 @@ class Slot:
     environment: dict[str, str]
 
 
-def slots(workers: int | None, per_gpu: int = 1, device: str | None = None) -> list[Slot]:
+def slots(
+    workers: int | None,
+    per_gpu: int = 1,
+    device: str | None = None,
+    gpus: Sequence[str] | None = None,
+) -> list[Slot]:
     """One slot per core that this process may use, or ``per_gpu`` slots per GPU.
 
     Args:
         workers: Number of slots; ``None`` for as many as the machine has.
         per_gpu: Workers that share a GPU.
         device: Where all of them run; ``None`` takes the GPUs if there are any.
+        gpus: The GPUs to use, as ``CUDA_VISIBLE_DEVICES`` names them; ``None`` for all.
+
+    Raises:
+        KdoptError: A GPU is not there, or GPUs and another device are asked for at once.
     """
-    gpus = _gpus() if device is None else []
-    if gpus:
+    if gpus is not None and device is not None:
+        raise KdoptError(
+            f"device '{device}' and GPUs {', '.join(gpus)}: give --device or --gpus, not both"
+        )
+    chosen = _chosen(gpus) if device is None else []
+    if chosen:
         # Round robin, so that fewer workers than slots still use every GPU.
         everywhere = [
-            Slot("cuda", {"CUDA_VISIBLE_DEVICES": gpu}) for _ in range(per_gpu) for gpu in gpus
+            Slot("cuda", {"CUDA_VISIBLE_DEVICES": gpu}) for _ in range(per_gpu) for gpu in chosen
         ]
     else:
         everywhere = [Slot(device or "cpu", {}) for _ in range(_cores())]
     count = workers or len(everywhere)
     return [everywhere[i % len(everywhere)] for i in range(count)]
+
+
+def _chosen(wanted: Sequence[str] | None) -> list[str]:
+    """The GPUs that are wanted; all that this process may use by default."""
+    there = _gpus()
+    if wanted is None:
+        return there
+    # A GPU may also go by its unique name (GPU-..., MIG-...), which only CUDA can check.
+    missing = [g for g in wanted if g not in there and not g.startswith(("GPU-", "MIG-"))]
+    if missing or not wanted:
+        raise KdoptError(
+            f"GPU {', '.join(missing) or '(none)'}: "
+            + (f"this process may use {', '.join(there)}" if there else "none is seen here")
+            + "; leave --gpus out for all there are, or give --device cpu"
+        )
+    repeated = sorted({g for g in wanted if wanted.count(g) > 1})
+    if repeated:
+        raise KdoptError(
+            f"GPU {', '.join(repeated)}: named twice; --slots says how many workers share a GPU"
+        )
+    return list(wanted)
 
 
 class LocalWorkers:
@@ -63,11 +98,18 @@ class LocalWorkers:
         store: Store URL; handed over in the environment, since process titles are public.
         artifacts: Artifact folder or URL; credentials reach the workers in the environment.
         campaign: Campaign name.
-        log_dir: Folder of the workers' logs.
+        log_dir: Folder of the workers' logs; ``None``: they write where this process writes.
+        options: Further options of ``kdopt worker``.
     """
 
     def __init__(
-        self, places: list[Slot], store: str, artifacts: Path | str, campaign: str, log_dir: Path
+        self,
+        places: list[Slot],
+        store: str,
+        artifacts: Path | str,
+        campaign: str,
+        log_dir: Path | None,
+        options: Sequence[str] = (),
     ) -> None:
         self._places = places
         self._environment = {
@@ -79,6 +121,7 @@ class LocalWorkers:
         }
         self._campaign = campaign
         self._log_dir = log_dir
+        self._options = list(options)
         self._restarts_left = RESTARTS_PER_WORKER * len(places)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._log_begins: dict[int, int] = {}
@@ -111,16 +154,14 @@ class LocalWorkers:
         while time.monotonic() < end and all(p.poll() is None for p in self._processes.values()):
             time.sleep(0.05)
 
-    def _log(self, index: int) -> Path:
-        return self._log_dir / f"worker-{index + 1}.log"
-
     def _start(self, index: int) -> None:
         place = self._places[index]
         command = [sys.executable, "-m", "kdopt", "worker", "--campaign", self._campaign]
         with self._open_log(index) as log:
-            self._log_begins[index] = log.tell()
+            if log is not None:
+                self._log_begins[index] = log.tell()
             self._processes[index] = subprocess.Popen(
-                [*command, "--device", place.device],
+                [*command, "--device", place.device, *self._options],
                 env={**self._environment, **place.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -129,10 +170,15 @@ class LocalWorkers:
                 start_new_session=True,
             )
 
-    def _open_log(self, index: int) -> IO[bytes]:
+    def _log(self, folder: Path, index: int) -> Path:
+        return folder / f"worker-{index + 1}.log"
+
+    def _open_log(self, index: int) -> AbstractContextManager[IO[bytes] | None]:
+        if self._log_dir is None:
+            return nullcontext()
         try:
             self._log_dir.mkdir(parents=True, exist_ok=True)
-            return self._log(index).open("ab")
+            return self._log(self._log_dir, index).open("ab")
         except OSError as error:
             raise KdoptError(
                 f"log folder {self._log_dir}: cannot be written: {error.strerror}; "
@@ -152,21 +198,24 @@ class LocalWorkers:
             if self._restarts_left == 0:
                 raise KdoptError(
                     f"workers were killed {RESTARTS_PER_WORKER * len(self._places)} times "
-                    f"(the last by signal {-code}); out of memory? try fewer --workers. "
-                    f"Logs: {self._log_dir}"
+                    f"(the last by signal {-code}); out of memory? try fewer of them"
+                    + (f". Logs: {self._log_dir}" if self._log_dir else "")
                 )
             self._restarts_left -= 1
             self._start(index)
 
     def _last_words(self, index: int, code: int) -> str:
         """What a worker said when it gave up: the lines after its last 'kdopt: error:'."""
+        if self._log_dir is None:
+            return f"a worker stopped with exit code {code}; it says why above"
+        path = self._log(self._log_dir, index)
         # Earlier runs wrote to the same file.
-        text = self._log(index).read_bytes()[self._log_begins[index] :].decode(errors="replace")
+        text = path.read_bytes()[self._log_begins[index] :].decode(errors="replace")
         marker = "kdopt: error: "
         if code == 2 and marker in text:
             return text.rpartition(marker)[2].strip()
         tail = "\n".join(text.splitlines()[-15:])
-        return f"a worker stopped with exit code {code}; the end of {self._log(index)}:\n{tail}"
+        return f"a worker stopped with exit code {code}; the end of {path}:\n{tail}"
 
     def _stop_all(self) -> None:
         for process in self._processes.values():

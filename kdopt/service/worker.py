@@ -22,12 +22,13 @@ from types import FrameType
 from kdopt.errors import ArtifactError, DataError, KdoptError, LeaseLostError, StoreError
 from kdopt.outcome import Outcome
 from kdopt.plan import CampaignRecord, StageName, StudyPlan
+from kdopt.service.choice import in_order
 from kdopt.service.heartbeat import Heartbeat
 from kdopt.service.identity import is_dead, worker_name
 from kdopt.service.journal import StoreJournal
 from kdopt.service.planner import load_dataset
 from kdopt.service.worker_env import PARENT_VARIABLE
-from kdopt.stages.context import Context
+from kdopt.stages.context import CacheUse, Context
 from kdopt.stages.registry import STAGES, all_studies
 from kdopt.store import claims, rows
 from kdopt.store.artifacts import Artifacts
@@ -66,6 +67,7 @@ class Summary:
     lost: int = 0
     stopped: bool = False
     blocked: list[str] = field(default_factory=list)
+    caches: dict[str, CacheUse] = field(default_factory=dict)
 
 
 def work(
@@ -142,6 +144,7 @@ class _Worker:
                     self.summary.blocked = [s.text for s in states if s.waiting]
                     break
         self.summary.stopped = self.stop.asked
+        self._count_uses()
         return self.summary
 
     def _adopt(self, record: CampaignRecord) -> None:
@@ -156,7 +159,14 @@ class _Worker:
             self.planned = planned
             record = rows.read_record(self.store, self.campaign)
             if record != self.record:
+                self._count_uses()
                 self._adopt(record)
+
+    def _count_uses(self) -> None:
+        """Add up how the caches of this campaign's images, weights and logits were used."""
+        for name, use in self.context.uses().items():
+            before = self.summary.caches.get(name, CacheUse(0, 0))
+            self.summary.caches[name] = CacheUse(before.asked + use.asked, before.hits + use.hits)
 
     def _reap_when_due(self) -> None:
         if time.monotonic() >= self.next_reap:
@@ -187,22 +197,7 @@ class _Worker:
 
     def _claim(self, ready: list[StudyState]) -> tuple[StudyPlan, Claim] | None:
         """Take a trial, from the study whose images and logits are at hand if possible."""
-        last = self.last
-
-        def order(state: StudyState) -> tuple[bool, bool, bool, bool, int, float]:
-            plan = self.plans[state.text]
-            same = last is not None and plan.partition == last.partition
-            return (
-                # Long trials first: one that starts last would leave all other workers idle.
-                STAGES[plan.stage].long_run is None,
-                not (last is not None and plan.name == last.name),
-                not (same and last is not None and plan.student == last.student),
-                not same,
-                state.running,
-                random.random(),  # noqa: S311  (spreads the workers; has no part in any result)
-            )
-
-        for state in sorted(ready, key=order):
+        for state in in_order(ready, self.plans, self.last):
             claim = claims.claim(self.store, state.study_id, self.name, self.lease_s)
             if claim is not None:
                 self.last = self.plans[state.text]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import safetensors.numpy
@@ -62,6 +62,13 @@ class Scored(Protocol):
     def test(self) -> Scores:
         """On test."""
         ...
+
+
+class CacheUse(NamedTuple):
+    """How a cache was used."""
+
+    asked: int
+    hits: int
 
 
 class Evaluation(NamedTuple):
@@ -131,6 +138,15 @@ class Context:
             positions = self.splits(some).public[: self.campaign.transfer.size(name)]
             self._public[name] = self._train.take(self._index(positions))
         return self._public[name]
+
+    def uses(self) -> dict[str, CacheUse]:
+        """How often each cache was asked, and how often it had what was asked for."""
+        caches: dict[str, Cache[Any, Any]] = {
+            "images": self._shares,
+            "checkpoints": self._weights,
+            "logits": self._logits,
+        }
+        return {name: CacheUse(c.asked, c.asked - c.made) for name, c in caches.items()}
 
     def new_model(self) -> nn.Module:
         """A model with random weights, from torch's global generator."""

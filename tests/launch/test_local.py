@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
+from kdopt.errors import KdoptError
 from kdopt.launch import local
 from kdopt.launch.local import slots
 
@@ -25,6 +27,30 @@ def test_gpus_are_shared_out_in_turn(monkeypatch):
     assert found == ["0", "2", "0", "2"]
     assert [s.environment["CUDA_VISIBLE_DEVICES"] for s in slots(3)] == ["0", "2", "0"]
     assert {s.device for s in slots(3)} == {"cuda"}
+
+
+def test_gpus_can_be_chosen(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    found = [s.environment["CUDA_VISIBLE_DEVICES"] for s in slots(None, per_gpu=2, gpus=["3", "1"])]
+    assert found == ["3", "1", "3", "1"]
+    # By its unique name too, which this process cannot look up.
+    assert slots(1, gpus=["GPU-1f2e"])[0].environment == {"CUDA_VISIBLE_DEVICES": "GPU-1f2e"}
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus", "device", "said"),
+    [
+        ("0,1", ["2"], None, "GPU 2: this process may use 0, 1"),
+        ("", ["0"], None, "GPU 0: none is seen here"),
+        ("0,1", [], None, "GPU (none)"),
+        ("0,1", ["1", "1"], None, "GPU 1: named twice"),
+        ("0,1", ["1"], "cpu", "give --device or --gpus, not both"),
+    ],
+)
+def test_a_wrong_choice_of_gpus_is_refused(monkeypatch, visible, gpus, device, said):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(KdoptError, match=re.escape(said)):
+        slots(None, device=device, gpus=gpus)
 
 
 def test_the_url_of_the_store_is_no_part_of_a_workers_command_line(monkeypatch, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -121,6 +123,42 @@ def test_two_workers_share_the_work_and_change_nothing(tmp_path, unbroken):
     with store.read() as connection:
         names = connection.execute(sa.text("SELECT DISTINCT worker FROM kdopt_lease")).scalars()
         assert len(names.all()) == 2, said
+
+
+def test_slots_are_workers_that_one_command_looks_after(tmp_path, unbroken):
+    store, _ = plan(tmp_path)
+    group = subprocess.Popen(
+        [*WORKER, "--store", str(tmp_path / "kdopt.db"), "--slots", "2", "--for", "5m"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said = group.communicate(timeout=120)[0]
+    assert group.returncode == 0, said
+    done = [int(n) for n in re.findall(r"tiny: (\d+) trials complete, 0 failed", said)]
+    assert len(done) == 2 and sum(done) == 2 + 2 * 15, said
+    assert results(store) == unbroken
+
+
+def test_slots_stop_together_and_give_their_trials_back(tmp_path):
+    store, _ = plan(tmp_path, epochs=1500)
+    group = subprocess.Popen(
+        [*WORKER, "--store", str(tmp_path / "kdopt.db"), "--slots", "2", "--quiet"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    end = time.monotonic() + 60
+    while sum(s.running for s in rows.read_states(store, "tiny")) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    children = psutil.Process(group.pid).children()
+    group.terminate()
+    said = group.communicate(timeout=60)[0]
+    assert group.returncode == 0, said
+    assert said.count("(stopped)") == 2
+    assert sum(s.running for s in rows.read_states(store, "tiny")) == 0
+    assert not any(child.is_running() for child in children)
 
 
 def test_killed_workers_lose_no_trial_and_change_nothing(tmp_path, unbroken):
