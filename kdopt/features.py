@@ -31,7 +31,7 @@ class Feature(NamedTuple):
     Attributes:
         name: Its column.
         label: How people read it.
-        unit: ``pp``, ``%``, ``nats``, ``x`` (doublings, shown as a factor) or empty.
+        unit: ``pp``, ``%``, ``nats``, ``images``, ``x`` (doublings, shown as a factor) or empty.
     """
 
     name: str
@@ -53,6 +53,7 @@ LABEL_FEATURES = (
     Feature("coverage", "student's images in classes the teacher saw", "%"),
     Feature("teacher_balance", "class balance of the teacher's data", ""),
     Feature("student_balance", "class balance of the student's data", ""),
+    Feature("transfer_images", "images to distil on", "images"),
 )
 MODEL_FEATURES = (
     Feature("disagreement", "images on which the two disagree", "%"),
@@ -81,6 +82,7 @@ def pair_features(
     teacher_counts: ArrayLike | None = None,
     student_counts: ArrayLike | None = None,
     views: Views | None = None,
+    transfer_images: int | None = None,
 ) -> dict[str, float]:
     """All features of one pair, by the names of :data:`FEATURE_NAMES`.
 
@@ -94,10 +96,11 @@ def pair_features(
         teacher_counts: Images of each class that the teacher was trained on, (classes,).
         student_counts: The same of the student.
         views: What both say about the transfer set.
+        transfer_images: Images of the transfer set; ``None`` for the student's own data.
     """
     return {
         **_from_outcomes(teacher, student),
-        **_from_labels(teacher_counts, student_counts),
+        **_from_labels(teacher_counts, student_counts, transfer_images),
         "disagreement": 100 * views.disagreement if views else math.nan,
         "teacher_entropy": views.teacher_entropy if views else math.nan,
     }
@@ -158,14 +161,20 @@ def _from_outcomes(teacher: Scores, student: Scores) -> dict[str, float]:
     }
 
 
-def _from_labels(teacher: ArrayLike | None, student: ArrayLike | None) -> dict[str, float]:
-    names = [feature.name for feature in LABEL_FEATURES]
+def _from_labels(
+    teacher: ArrayLike | None, student: ArrayLike | None, transfer_images: int | None
+) -> dict[str, float]:
+    found = dict.fromkeys([feature.name for feature in LABEL_FEATURES], math.nan)
+    if transfer_images is not None:
+        found["transfer_images"] = float(transfer_images)
+    elif student is not None:
+        found["transfer_images"] = float(np.sum(student))
     if teacher is None or student is None:
-        return dict.fromkeys(names, math.nan)
+        return found
     mine, theirs = np.asarray(student, np.float64), np.asarray(teacher, np.float64)
     if not mine.sum() or not theirs.sum():
-        return dict.fromkeys(names, math.nan)
-    return {
+        return found
+    return found | {
         "label_distance": label_distance(theirs, mine),
         "size_ratio": math.log2(theirs.sum() / mine.sum()),
         "coverage": 100 * float(mine[theirs > 0].sum() / mine.sum()),

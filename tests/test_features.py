@@ -124,3 +124,11 @@ def test_views_do_not_depend_on_the_order_of_the_classes(order):
 def test_logits_that_cannot_be_compared_are_refused(one, other):
     with pytest.raises(ValueError, match="cannot be compared"):
         views_of(one, other)
+
+
+def test_images_to_distil_on_are_the_students_or_those_of_the_public_set():
+    pair = scores([0.5] * 2), scores([0.5] * 2), [8, 8], [1, 2]
+    assert pair_features(*pair)["transfer_images"] == 3
+    assert pair_features(*pair, transfer_images=64)["transfer_images"] == 64
+    assert pair_features(*pair[:2], transfer_images=64)["transfer_images"] == 64
+    assert math.isnan(pair_features(*pair[:2])["transfer_images"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import pandas as pd
 
 from kdopt.analysis.cells import Pair
 from kdopt.facts import PartitionFacts
 from kdopt.features import FEATURE_NAMES, pair_features
+from kdopt.many import TransferName
 from kdopt.outcome import Outcome, TrialRow
 from kdopt.plan import Campaign
 
@@ -32,9 +34,11 @@ def pair_table(
         campaign: What was planned.
         facts: By partition, what was measured once (see :class:`kdopt.facts.PartitionFacts`);
             without it the features of labels and models are NaN.
-        transfer_set: Where teacher and student are asked what they say.
+        transfer_set: The images to distil on, about which both models are asked.
     """
     trained = pretrained(rows)
+    own = transfer_set == "student"
+    images = None if own else campaign.transfer.size(cast("TransferName", transfer_set))
     lines = []
     for partition in dict.fromkeys([p.name for p in campaign.partitions]):
         known = (facts or {}).get(partition)
@@ -48,6 +52,7 @@ def pair_table(
                 known.counts(teacher) if known else None,
                 known.counts(student) if known else None,
                 known.views(transfer_set, teacher, student) if known else None,
+                images,
             )
             pair = Pair(partition, teacher, student)
             lines.append({"campaign": campaign.name, **pair._asdict(), **features})
