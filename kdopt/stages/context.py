@@ -148,6 +148,12 @@ class Context:
         }
         return {name: CacheUse(c.asked, c.asked - c.made) for name, c in caches.items()}
 
+    def label_counts(self, partition: str, participant: int) -> list[int]:
+        """How many images of each class a participant has, in class order."""
+        labels = self.share(partition, participant).labels
+        counts: list[int] = torch.bincount(labels, minlength=self._dataset.n_classes).tolist()
+        return counts
+
     def new_model(self) -> nn.Module:
         """A model with random weights, from torch's global generator."""
         model = make_model(self.campaign.model, self._dataset.shape, self._dataset.n_classes)
