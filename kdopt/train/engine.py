@@ -32,9 +32,9 @@ class Engine:
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The context in which models run."""
-        return torch.autocast(
-            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
-        )
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a model to the device, in the memory format that convolutions run fastest in."""

@@ -57,3 +57,21 @@ def test_initial_weights_depend_on_the_seed_alone():
 def test_an_unfit_model_is_a_clear_error(name, message):
     with pytest.raises(KdoptError, match=message):
         make_model(name, (1, 8, 8), 10)
+
+
+def test_pooling_before_the_ramp_is_the_same_as_after_it_bit_for_bit():
+    torch.manual_seed(0)
+    images = torch.randint(0, 2, (8, 1, 28, 28)).float()  # flat patches: many ties in a window
+    found = []
+    for reorder in (False, True):
+        torch.manual_seed(1)
+        layers = list(make_model("cnn", (1, 28, 28), 10))
+        if reorder:
+            for i in [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]:
+                assert isinstance(layers[i + 1], nn.ReLU)
+                layers[i : i + 2] = layers[i + 1], layers[i]
+        model = nn.Sequential(*layers)
+        logits = model(images)
+        gradients = torch.autograd.grad(logits.square().sum(), list(model.parameters()))
+        found.append([logits, *gradients])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
