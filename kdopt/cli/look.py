@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -16,6 +17,7 @@ from kdopt.cli.app import (
 )
 from kdopt.cli.shared import (
     open_at,
+    tolerate_narrow_encodings,
     write_report_of,
 )
 
@@ -27,16 +29,48 @@ if TYPE_CHECKING:
 def status(
     campaign: CampaignOption = None,
     store: StoreOption = DEFAULT_STORE,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    watching: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Look again and again until nothing is left to do: in place on a terminal, one "
+            "text after the other elsewhere. Exit code 0 when all is done, 1 when what is left "
+            "can never start.",
+        ),
+    ] = False,
+    every: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--every", metavar="TIME", help="Time between two looks (5s, 1m) of --watch [2s]."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="For machines; with --watch one object per line and look."),
+    ] = False,
 ) -> None:
-    """Show how far a campaign is, what runs now, and what failed."""
+    """Show how far a campaign is, who works on what, when it will be done, and what failed."""
+    from kdopt.service.duration import parse_duration
     from kdopt.service.status import read_status
-    from kdopt.service.status_view import print_json, print_text
+    from kdopt.service.status_json import json_text
+    from kdopt.service.status_view import show
+    from kdopt.service.watch import watch
     from kdopt.store.rows import pick_campaign
 
-    opened = open_at(store)
-    found = read_status(opened, pick_campaign(opened, campaign))
-    (print_json if as_json else print_text)(found)
+    every_s = parse_duration(every or "2s")
+    tolerate_narrow_encodings()
+    with closing(open_at(store)) as opened:
+        name = pick_campaign(opened, campaign)
+        if watching or every is not None:
+            code = watch(opened, name, every_s, as_json)
+            if code == 1:
+                print("what is left can never start", file=sys.stderr)
+            raise typer.Exit(code)
+        found = read_status(opened, name)
+    if as_json:
+        print(json_text(found))
+    else:
+        show(found)
 
 
 @app.command()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,12 @@ if TYPE_CHECKING:
     from kdopt.store.artifacts import Artifacts
     from kdopt.store.open import Store
     from kdopt.store.planning import Planned
+
+
+def tolerate_narrow_encodings() -> None:
+    """Let stdout write ``?`` for what its encoding lacks, rather than fail."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def load(path: Path) -> tuple[Spec, Dataset]:

@@ -10,27 +10,28 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
-from kdopt.service.status import StageStatus, count_stages, duration
-from kdopt.store import rows
+from kdopt.service.duration import duration
+from kdopt.service.status import read_status
+from kdopt.service.status_values import StageStatus, Status
+from kdopt.service.status_view import rate
 from kdopt.store.open import Store
 
 LINE_EVERY_S = 10.0
 
+LOAD = 0.05
+"""Share of the time that may be spent on asking the store."""
+
 
 class Progress:
-    """Shows how far the stages of a campaign are.
-
-    The ETA is what is left over the rate since this run began, per stage in turn: a stage that
-    has not begun has no rate yet, so it is shown without one.
-    """
+    """Shows how far the stages of a campaign are, with the pace and the ETA of ``kdopt status``."""
 
     def __init__(self, store: Store, campaign: str) -> None:
         self._store, self._campaign = store, campaign
         self._started = time.monotonic()
-        self._at_start: dict[str, int] = {}
-        self._stage_started: dict[str, float] = {}
-        self._stages: tuple[StageStatus, ...] = ()
+        self._done_before = 0
+        self._next_look = 0.0
         self._next_line = 0.0
+        self._status: Status | None = None
         self._tasks: dict[str, TaskID] = {}
         console = Console(stderr=True)
         self._bar: Bar | None = None
@@ -44,13 +45,9 @@ class Progress:
             )
 
     def __enter__(self) -> None:
-        self._read()
-        for stage in self._stages:
-            self._at_start[stage.stage] = stage.complete + stage.failed
-            if self._bar is not None:
-                self._tasks[stage.stage] = self._bar.add_task(
-                    stage.stage, total=stage.trials, note=""
-                )
+        status = self._read()
+        self._done_before = status.complete + status.failed
+        self._show(status, last=False)
         if self._bar is not None:
             self._bar.start()
 
@@ -60,65 +57,68 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._read()
-        self._show(last=True)
+        self._show(self._read(), last=True)
         if self._bar is not None:
             self._bar.stop()
 
     def update(self) -> None:
-        """Ask the store and show the answer."""
-        self._read()
-        self._show(last=False)
+        """Ask the store and show the answer; too soon after the last time, do nothing."""
+        if time.monotonic() >= self._next_look:
+            self._show(self._read(), last=False)
 
     def counts(self) -> tuple[int, int]:
         """Finished and planned trials, as last read."""
-        return sum(s.complete + s.failed for s in self._stages), sum(s.trials for s in self._stages)
+        status = self._last()
+        return status.complete + status.failed, status.trials
 
     def left(self) -> int:
         """Trials that are still to do, as last read."""
-        return sum(s.waiting + s.running for s in self._stages)
+        return self._last().left
 
     def failed(self) -> int:
         """Trials that failed, as last read."""
-        return sum(s.failed for s in self._stages)
+        return self._last().failed
 
     def summary(self) -> str:
         """One line about the whole run."""
         seconds = time.monotonic() - self._started
         done, total = self.counts()
-        new = done - sum(self._at_start.values())
-        text = f"{self._campaign}: {done:,} of {total:,} trials done, {new:,} of them now, "
-        text += f"in {duration(seconds)}"
-        return text
+        text = f"{self._campaign}: {done:,} of {total:,} trials done, "
+        return text + f"{done - self._done_before:,} of them now, in {duration(seconds)}"
 
-    def _read(self) -> None:
-        self._stages = count_stages(rows.read_states(self._store, self._campaign))
+    def _last(self) -> Status:
+        return self._status or self._read()
 
-    def _note(self, stage: StageStatus) -> str:
-        done = stage.complete + stage.failed
-        new = done - self._at_start.get(stage.stage, 0)
-        if new or stage.running:
-            self._stage_started.setdefault(stage.stage, time.monotonic())
-        note = f"{stage.failed} failed  " if stage.failed else ""
-        left = stage.trials - done
-        if not left or not new:
-            return note
-        rate = new / max(1e-3, time.monotonic() - self._stage_started[stage.stage])
-        return f"{note}{60 * rate:.0f} per minute, ETA {duration(left / rate)}"
+    def _read(self) -> Status:
+        began = time.monotonic()
+        self._status = read_status(self._store, self._campaign)
+        self._next_look = time.monotonic() + (time.monotonic() - began) / LOAD
+        return self._status
 
-    def _show(self, last: bool) -> None:
+    def _show(self, status: Status, last: bool) -> None:
         if self._bar is not None:
-            for stage in self._stages:
+            for stage in status.stages:
+                if stage.stage not in self._tasks:
+                    self._tasks[stage.stage] = self._bar.add_task(stage.stage)
                 self._bar.update(
                     self._tasks[stage.stage],
+                    total=stage.trials,
                     completed=stage.complete + stage.failed,
-                    note=self._note(stage),
+                    note=_note(stage),
                 )
-            return
-        notes = [
-            f"{s.stage} {s.complete + s.failed:,}/{s.trials:,} {self._note(s)}".strip()
-            for s in self._stages
-        ]
-        if last or time.monotonic() >= self._next_line:
+        elif last or time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY_S
+            notes = [
+                f"{s.stage} {s.complete + s.failed:,}/{s.trials:,} {_note(s)}".strip()
+                for s in status.stages
+            ]
             print("; ".join(notes), file=sys.stderr, flush=True)
+
+
+def _note(stage: StageStatus) -> str:
+    notes = [f"{stage.failed:,} failed"] if stage.failed else []
+    if stage.left and stage.per_minute:
+        notes.append(rate(stage.per_minute))
+        if stage.eta_s is not None:
+            notes.append(f"ETA {duration(stage.eta_s)}")
+    return ", ".join(notes)

@@ -9,6 +9,13 @@ from kdopt.store import claims
 from kdopt.store.claims import Claim
 from kdopt.store.open import Store
 
+BEAT_S = 15.0
+"""Seconds between two signs of life of a running trial."""
+
+LEASE_S = 90.0
+"""Seconds without a sign of life after which a trial is taken away: longer than a database takes
+to restart."""
+
 logger = logging.getLogger(__name__)
 
 

@@ -1,7 +1,7 @@
 """Who a worker is, and whether a worker of this machine is gone.
 
-A lease names its worker as ``host/pid/start/machine``. Another process of the same machine can
-then tell at once that a killed worker is dead, without waiting for its lease to lapse.
+A lease names its worker as ``host/pid/start/machine/device``. Another process of the same machine
+can then tell at once that a killed worker is dead, without waiting for its lease to lapse.
 """
 
 from __future__ import annotations
@@ -11,20 +11,34 @@ import hashlib
 import os
 import socket
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
 
-def worker_name() -> str:
-    """The name of this process as a worker."""
+class Who(NamedTuple):
+    """A worker as people know it; ``pid`` and ``device`` are empty where its name has none."""
+
+    host: str
+    pid: str
+    device: str
+
+
+def worker_name(device: str = "") -> str:
+    """The name of this process as a worker.
+
+    Args:
+        device: Where it computes, such as ``cpu`` or ``cuda``; for people only.
+    """
     host = socket.gethostname().replace("/", "_")[:80]
-    return f"{host}/{os.getpid()}/{_started(os.getpid())}/{_machine()}"
+    name = f"{host}/{os.getpid()}/{_started(os.getpid())}/{_machine()}"
+    return f"{name}/{_one_of(device)}" if device else name
 
 
 def is_dead(worker: str) -> bool:
     """Whether a worker is known to be gone; ``False`` also when it runs elsewhere or is unknown."""
     parts = worker.split("/")
-    if len(parts) != 4 or parts[3] != _machine():
+    if len(parts) not in (4, 5) or parts[3] != _machine():
         return False
     try:
         number = int(parts[1])
@@ -38,9 +52,17 @@ def is_dead(worker: str) -> bool:
         return False
 
 
-def short(worker: str) -> str:
-    """A worker's name as people read it: host and process number."""
-    return ":".join(worker.split("/")[:2])
+def who(worker: str) -> Who:
+    """Take a worker's name apart."""
+    parts = [*worker.split("/"), "", "", "", ""]
+    return Who(parts[0], parts[1], parts[4])
+
+
+def _one_of(device: str) -> str:
+    """The GPU by the number that the machine knows it by, where the worker sees a single one."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    alone = device in ("cuda", "cuda:0") and visible and "," not in visible
+    return (f"cuda:{visible}" if alone else device).replace("/", "_")[:40]
 
 
 def _started(number: int) -> str:

@@ -1,123 +1,132 @@
-"""How far a campaign is: counts, what runs, what failed, how long it will take. Numbers only."""
+"""Ask the store how far a campaign is: counts, pace, who works on what, what failed."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from kdopt.names import parse_study_name
 from kdopt.plan import StageName
-from kdopt.store import rows
+from kdopt.service.heartbeat import BEAT_S, LEASE_S
+from kdopt.service.identity import is_dead, who
+from kdopt.service.pace import AT_MOST_S, LEAST, RECENT_S, Span
+from kdopt.service.stage_progress import Recent, campaign_eta, count_partitions, count_stages
+from kdopt.service.status_values import FailureGroup, Status, WorkerState, WorkerStatus
+from kdopt.store import pulse, rows
 from kdopt.store.open import Store
-from kdopt.store.rows import Failure, Running, StudyState
+from kdopt.store.pulse import Reason
+from kdopt.store.rows import Running, StudyState
 
-RATE_WINDOW_S = 60.0
-"""The rate is taken over this many seconds before now."""
+SILENT_S = 3 * BEAT_S
+"""Seconds without a sign of life after which a worker is shown as silent."""
 
-
-@dataclass(frozen=True)
-class StageStatus:
-    """The trials of one stage, by state."""
-
-    stage: StageName
-    studies: int
-    studies_complete: int
-    trials: int
-    complete: int
-    running: int
-    waiting: int
-    failed: int
-
-
-@dataclass(frozen=True)
-class Status:
-    """A campaign now.
-
-    Attributes:
-        campaign: Its name.
-        stages: Counts per stage.
-        running: Trials that workers hold.
-        failures: Failed trials with their reasons.
-        per_minute: Trials completed in the last minute.
-        eta_s: Seconds until the rest is done at that rate; ``None`` when nothing moved.
-    """
-
-    campaign: str
-    stages: tuple[StageStatus, ...]
-    running: tuple[Running, ...]
-    failures: tuple[Failure, ...]
-    per_minute: float
-    eta_s: float | None
-
-    @property
-    def trials(self) -> int:
-        """All planned trials."""
-        return sum(s.trials for s in self.stages)
-
-    @property
-    def complete(self) -> int:
-        """Trials with a result."""
-        return sum(s.complete for s in self.stages)
-
-    @property
-    def failed(self) -> int:
-        """Trials that cannot be done."""
-        return sum(s.failed for s in self.stages)
-
-    @property
-    def left(self) -> int:
-        """Trials still to do."""
-        return self.trials - self.complete - self.failed
+TROUBLE: tuple[WorkerState, ...] = ("gone", "lapsed", "silent", "alive")
 
 
 def read_status(store: Store, campaign: str) -> Status:
-    """Ask the store how far a campaign is."""
-    stages = count_stages(rows.read_states(store, campaign))
-    per_minute = rows.finished_since(store, campaign, RATE_WINDOW_S) * 60 / RATE_WINDOW_S
-    left = sum(s.waiting + s.running for s in stages)
+    """Ask the store how far a campaign is: a handful of cheap questions."""
+    states = rows.read_states(store, campaign)
+    workers = [_worker(running) for running in rows.read_running(store, campaign)]
+    blocked = _blocked(store, campaign, states)
+    recent = _recent(store, campaign, workers)
+    stages = count_stages(states, recent, blocked)
+    eta = campaign_eta(stages, recent, blocked)
     return Status(
         campaign=campaign,
+        trials=sum(s.trials for s in stages),
+        complete=sum(s.complete for s in stages),
+        failed=sum(s.failed for s in stages),
+        left=sum(s.left for s in stages),
+        blocked=sum(blocked.values()),
+        per_minute=sum(s.per_minute for s in stages),
+        eta_s=eta.seconds,
+        eta_unknown=eta.unknown,
         stages=stages,
-        running=tuple(rows.read_running(store, campaign)),
-        failures=tuple(rows.read_failures(store, campaign)),
-        per_minute=per_minute,
-        eta_s=60 * left / per_minute if per_minute and left else None,
+        partitions=count_partitions(states),
+        workers=tuple(sorted(workers, key=lambda w: (TROUBLE.index(w.state), -w.running_s))),
+        failures=group_failures(pulse.read_reasons(store, campaign)),
     )
 
 
-def count_stages(states: Sequence[StudyState]) -> tuple[StageStatus, ...]:
-    """Sum the studies of each stage, in planning order."""
-    by_stage: dict[StageName, list[StudyState]] = {}
-    for state in states:
-        by_stage.setdefault(state.name.stage, []).append(state)
-    return tuple(
-        StageStatus(
-            stage=stage,
-            studies=len(group),
-            studies_complete=sum(s.complete == s.total for s in group),
-            trials=sum(s.total for s in group),
-            complete=sum(s.complete for s in group),
-            running=sum(s.running for s in group),
-            waiting=sum(s.waiting for s in group),
-            failed=sum(s.failed for s in group),
+def group_failures(reasons: Sequence[Reason]) -> tuple[FailureGroup, ...]:
+    """Put reasons together whose first lines differ in numbers only; the most frequent first."""
+    groups: dict[str, list[Reason]] = defaultdict(list)
+    for reason in reasons:
+        groups[re.sub(r"\d+(\.\d+)?", "N", _first_line(reason.text))].append(reason)
+    found = [
+        FailureGroup(
+            reason=pattern if len({_first_line(r.text) for r in some}) > 1
+            else _first_line(some[0].text),
+            count=sum(r.n for r in some),
+            example=some[0].text,
+            study=some[0].study,
+            number=some[0].number,
         )
-        for stage, group in by_stage.items()
+        for pattern, some in groups.items()
+    ]  # fmt: skip
+    return tuple(sorted(found, key=lambda group: -group.count))
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0].strip()
+
+
+def _worker(running: Running) -> WorkerStatus:
+    host, pid, device = who(running.worker)
+    # Leases last LEASE_S from each sign of life, and the database's clock counts both.
+    last_sign_s = max(0.0, LEASE_S - running.lease_left_s)
+    return WorkerStatus(
+        host=host,
+        pid=int(pid) if pid.isdecimal() else None,
+        device=device or None,
+        state=_state(running, last_sign_s),
+        study=running.study,
+        number=running.number,
+        cell=running.cell,
+        attempt=running.attempt,
+        step=running.step,
+        running_s=running.running_s,
+        last_sign_s=last_sign_s,
+        lease_left_s=running.lease_left_s,
     )
 
 
-def eta(status: Status) -> str:
-    """The ETA of a whole campaign for people."""
-    return duration(status.eta_s) if status.eta_s is not None else "unknown"
+def _state(running: Running, last_sign_s: float) -> WorkerState:
+    if is_dead(running.worker):
+        return "gone"
+    if running.lease_left_s < 0 or running.attempt == 0:
+        return "lapsed"
+    return "silent" if last_sign_s > SILENT_S else "alive"
 
 
-def duration(seconds: float) -> str:
-    """Seconds for people.
+def _recent(store: Store, campaign: str, workers: Sequence[WorkerStatus]) -> Recent:
+    ended: dict[StageName, list[Span]] = defaultdict(list)
+    for trial in pulse.read_ended(store, campaign, RECENT_S, LEAST, AT_MOST_S):
+        ended[trial.stage].append(Span(trial.began_ago_s, trial.ended_ago_s))
+    running: dict[StageName, list[Span]] = defaultdict(list)
+    for worker in workers:
+        if worker.state in ("alive", "silent"):
+            running[parse_study_name(worker.study).stage].append(Span(worker.running_s))
+    return Recent(ended, running)
 
-    >>> duration(59.4), duration(61), duration(7322)
-    ('59 s', '1 min 1 s', '2 h 2 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+def _blocked(store: Store, campaign: str, states: Sequence[StudyState]) -> Counter[StageName]:
+    """Waiting trials that can never start: a participant that they need was not pre-trained."""
+    lost: dict[str, set[int]] = defaultdict(set)
+    for state in states:
+        if state.name.stage == "pretrain" and state.failed:
+            for row in rows.read_trials(store, campaign, state.study_id):
+                if row.state == "FAIL":
+                    lost[row.partition].add(int(row.cell["participant"]))
+    blocked: Counter[StageName] = Counter()
+    if lost:
+        # The plans say what a study needs; making them takes longer than all else here.
+        from kdopt.stages.registry import all_studies
+
+        record = rows.read_record(store, campaign)
+        needs = {plan.name: set(plan.needs) for plan in all_studies(record.campaign)}
+        for state in states:
+            if needs.get(state.text, set()) & lost[state.name.partition]:
+                blocked[state.name.stage] += state.waiting
+    return blocked

@@ -23,7 +23,7 @@ from kdopt.errors import ArtifactError, DataError, KdoptError, LeaseLostError, S
 from kdopt.outcome import Outcome
 from kdopt.plan import CampaignRecord, StageName, StudyPlan
 from kdopt.service.choice import in_order
-from kdopt.service.heartbeat import Heartbeat
+from kdopt.service.heartbeat import BEAT_S, LEASE_S, Heartbeat
 from kdopt.service.identity import is_dead, worker_name
 from kdopt.service.journal import StoreJournal
 from kdopt.service.planner import load_dataset
@@ -39,13 +39,6 @@ from kdopt.store.samplers import next_cell
 from kdopt.train.engine import Engine
 
 logger = logging.getLogger(__name__)
-
-BEAT_S = 15.0
-"""Seconds between two signs of life of a running trial."""
-
-LEASE_S = 90.0
-"""Seconds without a sign of life after which a trial is taken away: longer than a database takes
-to restart."""
 
 REAP_S = 30.0
 """Seconds between two looks for lost workers while this worker has work."""
@@ -108,7 +101,7 @@ class _Worker:
         lease_s: float,
     ) -> None:
         self.store, self.artifacts, self.engine = store, artifacts, engine
-        self.name = worker_name()
+        self.name = worker_name(str(engine.device))
         self.campaign = campaign
         self.beat_s, self.lease_s = beat_s, lease_s
         self.record = rows.read_record(store, campaign)

@@ -71,11 +71,13 @@ class Store:
     Attributes:
         engine: SQLAlchemy engine; use :meth:`read` and :meth:`write` rather than the engine.
         url: SQLAlchemy URL with its password; print :attr:`label` instead.
+        patience_s: How long :meth:`retry` goes on through a database that is locked or restarting.
     """
 
     def __init__(self, url: URL, engine: Engine) -> None:
         self.url = url
         self.engine = engine
+        self.patience_s = RETRY_S
 
     @property
     def label(self) -> str:
@@ -101,6 +103,18 @@ class Store:
             return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
         return "(clock_timestamp() at time zone 'utc')"
 
+    def utc_before(self, seconds: str) -> str:
+        """SQL for the time so many seconds ago, as Optuna stores it."""
+        if self.dialect == "sqlite":
+            return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || {seconds} || ' seconds')"
+        return f"({self.utc} - make_interval(secs => {seconds}))"
+
+    def age(self, column: str) -> str:
+        """SQL for the seconds since a time that Optuna stored, by the database's clock."""
+        if self.dialect == "sqlite":
+            return f"((julianday('now') - julianday({column})) * 86400.0)"
+        return f"extract(epoch from {self.utc} - {column})"
+
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection for SELECTs: one consistent snapshot."""
@@ -123,15 +137,15 @@ class Store:
 
         Raises:
             StoreError: The fault will not pass by waiting (disk full, no permission, damaged
-                file), or did not pass within :data:`RETRY_S`.
+                file), or did not pass within :attr:`patience_s`.
         """
-        deadline = time.monotonic() + RETRY_S
+        deadline = time.monotonic() + self.patience_s
         pause = 0.05
         while True:
             try:
                 return call()
             except sa.exc.DBAPIError as error:
-                if not _passes(error) or time.monotonic() > deadline:
+                if not _passes(error) or time.monotonic() >= deadline:
                     raise StoreError(_explain(self.url, error)) from error
                 logger.warning("store %s: %s; trying again", self.label, error.orig)
             # Jitter keeps many workers from coming back in the same instant.

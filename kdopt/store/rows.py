@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from kdopt.errors import StoreError
 from kdopt.names import INDEX_SUFFIX, StudyName, campaign_study_name, parse_study_name
 from kdopt.outcome import Outcome, TrialRow
-from kdopt.plan import CampaignRecord, ParamValue
+from kdopt.plan import CampaignRecord, Cell, ParamValue
 from kdopt.store.open import Store
 from kdopt.store.params import read_value
 from kdopt.store.planning import RECORD_KEY, RETRIED_KEY
@@ -39,14 +40,27 @@ class StudyState(NamedTuple):
 
 
 class Running(NamedTuple):
-    """A trial that a worker holds now; ``step`` is the last it reported, if it reports any."""
+    """A trial that a worker holds now.
+
+    Attributes:
+        study: Study name.
+        number: The trial's number within its study.
+        worker: Who holds the lease; ``?`` when nobody does.
+        attempt: 1 for the first run, more after a worker was lost.
+        lease_left_s: Seconds until the lease lapses, negative when it has.
+        step: The last step that it reported, if it reports any.
+        cell: Its parameters; empty while the sampler chooses them.
+        running_s: Seconds since it was claimed.
+    """
 
     study: str
     number: int
     worker: str
     attempt: int
     lease_left_s: float
-    step: int | None = None
+    step: int | None
+    cell: Cell
+    running_s: float
 
 
 class Failure(NamedTuple):
@@ -167,9 +181,7 @@ def read_trials(store: Store, campaign: str, study_id: int | None = None) -> lis
         with store.read() as connection:
             trials = connection.execute(sql, values).all()
             params = connection.execute(params_sql, values).all()
-        cells: dict[int, dict[str, ParamValue]] = defaultdict(dict)
-        for trial_id, name, value, distribution in params:
-            cells[trial_id][name] = read_value(value, distribution)
+        cells = _cells(params)
         return [_row(t, cells[t.trial_id]) for t in trials]
 
     return store.retry(read)
@@ -179,7 +191,8 @@ def read_running(store: Store, campaign: str) -> list[Running]:
     """The trials that workers hold now."""
     sql = sa.text(
         f"""
-        SELECT s.study_name, t.number, l.worker, l.attempt, l.expires - {store.now} AS left_s,
+        SELECT t.trial_id, s.study_name, t.number, l.worker, l.attempt,
+               l.expires - {store.now} AS left_s, {store.age("t.datetime_start")} AS age_s,
                (SELECT max(v.step) FROM trial_intermediate_values v
                 WHERE v.trial_id = t.trial_id) AS step
         FROM trials t JOIN studies s ON s.study_id = t.study_id
@@ -187,10 +200,20 @@ def read_running(store: Store, campaign: str) -> list[Running]:
         WHERE t.state = 'RUNNING' AND {OF_CAMPAIGN} ORDER BY t.trial_id
         """
     )
+    params_sql = sa.text(
+        f"""
+        SELECT p.trial_id, p.param_name, p.param_value, p.distribution_json
+        FROM trial_params p JOIN trials t ON t.trial_id = p.trial_id
+        JOIN studies s ON s.study_id = t.study_id
+        WHERE t.state = 'RUNNING' AND {OF_CAMPAIGN} ORDER BY p.param_id
+        """
+    )
 
     def read() -> list[Running]:
         with store.read() as connection:
             rows = connection.execute(sql, of_campaign(campaign)).all()
+            params = connection.execute(params_sql, of_campaign(campaign)).all()
+        cells = _cells(params)
         return [
             Running(
                 r.study_name,
@@ -199,6 +222,8 @@ def read_running(store: Store, campaign: str) -> list[Running]:
                 r.attempt or 0,
                 float(r.left_s or 0),
                 r.step,
+                cells[r.trial_id],
+                max(0.0, float(r.age_s or 0)),
             )
             for r in rows
         ]
@@ -220,29 +245,7 @@ def read_failures(store: Store, campaign: str) -> list[Failure]:
     def read() -> list[Failure]:
         with store.read() as connection:
             rows = connection.execute(sql, of_campaign(campaign)).all()
-        return [Failure(r.study_name, r.number, _reason(r.error)) for r in rows]
-
-    return store.retry(read)
-
-
-def finished_since(store: Store, campaign: str, seconds: float) -> int:
-    """Trials completed within the last ``seconds``, by the database's clock."""
-    if store.dialect == "sqlite":
-        since = "strftime('%Y-%m-%d %H:%M:%f000', 'now', :ago)"
-        ago: Any = f"-{seconds} seconds"
-    else:
-        since = f"{store.utc} - make_interval(secs => :ago)"
-        ago = seconds
-    sql = sa.text(
-        f"""
-        SELECT count(*) FROM trials t JOIN studies s ON s.study_id = t.study_id
-        WHERE t.state = 'COMPLETE' AND {OF_CAMPAIGN} AND t.datetime_complete >= {since}
-        """
-    )
-
-    def read() -> int:
-        with store.read() as connection:
-            return int(connection.execute(sql, {**of_campaign(campaign), "ago": ago}).scalar_one())
+        return [Failure(r.study_name, r.number, reason_of(r.error)) for r in rows]
 
     return store.retry(read)
 
@@ -267,8 +270,17 @@ def of_campaign(campaign: str) -> dict[str, Any]:
     return {"prefix": prefix, "length": len(prefix)}
 
 
-def _reason(error: str | None) -> str:
+def reason_of(error: str | None) -> str:
+    """The reason of a failed trial, of the JSON that its row has."""
     return str(json.loads(error)) if error else "no reason recorded"
+
+
+def _cells(params: Iterable[Any]) -> dict[int, dict[str, ParamValue]]:
+    """The cell of each trial, of rows of ``trial_params``."""
+    cells: dict[int, dict[str, ParamValue]] = defaultdict(dict)
+    for trial_id, name, value, distribution in params:
+        cells[trial_id][name] = read_value(value, distribution)
+    return cells
 
 
 def _row(trial: Any, cell: dict[str, ParamValue]) -> TrialRow:
@@ -283,5 +295,5 @@ def _row(trial: Any, cell: dict[str, ParamValue]) -> TrialRow:
         state=trial.state,
         cell=cell,
         outcome=Outcome.from_json(json.loads(trial.metrics)) if trial.metrics else None,
-        error=_reason(trial.error) if trial.state == "FAIL" else None,
+        error=reason_of(trial.error) if trial.state == "FAIL" else None,
     )

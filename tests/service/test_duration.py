@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from kdopt.errors import KdoptError
-from kdopt.service.duration import parse_duration
+from kdopt.service.duration import duration, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,8 @@ def test_times_as_people_write_them(text, seconds):
 def test_other_texts_are_refused_with_the_value_and_the_fix(text):
     with pytest.raises(KdoptError, match=f"time '{text}'.*write it as"):
         parse_duration(text)
+
+
+def test_durations_for_people():
+    texts = [duration(s) for s in (0.4, 59.4, 61, 7322, 180_000)]
+    assert texts == ["0 s", "59 s", "1 min 1 s", "2 h 2 min", "2 d 2 h"]

@@ -5,7 +5,7 @@ import sys
 
 import psutil
 
-from kdopt.service.identity import is_dead, short, worker_name
+from kdopt.service.identity import is_dead, who, worker_name
 
 SHOW = "from kdopt.service.identity import worker_name; print(worker_name(), flush=True); input()"
 
@@ -43,5 +43,26 @@ def test_workers_of_other_machines_are_never_declared_dead():
         assert not is_dead(odd)
 
 
-def test_people_read_host_and_process():
-    assert short("node7/123/4.5/abc") == "node7:123"
+def test_a_name_that_says_the_device_is_as_alive_as_one_that_does_not():
+    named = worker_name("cuda:1")
+    assert named.startswith(worker_name() + "/")
+    assert not is_dead(named)
+    host, pid, started, machine, device = named.split("/")
+    assert is_dead("/".join([host, pid, f"{int(started) - 100}", machine, device]))
+
+
+def test_people_read_host_process_and_device():
+    assert who("node7/123/4.5/abc/cpu") == ("node7", "123", "cpu")
+    assert who("node7/123/4.5/abc") == ("node7", "123", "")
+    assert who("?") == ("?", "", "")
+    assert who(worker_name("a/b")).device == "a_b"
+
+
+def test_a_gpu_goes_by_the_number_that_the_machine_knows(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert who(worker_name("cuda")).device == who(worker_name("cuda:0")).device == "cuda:3"
+    assert who(worker_name("cpu")).device == "cpu"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert who(worker_name("cuda:1")).device == "cuda:1"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert who(worker_name("cuda")).device == "cuda"

@@ -1,20 +1,38 @@
 from __future__ import annotations
 
+import dataclasses
+import subprocess
+import sys
+import time
+
 import pytest
 
-from kdopt.service.status import duration, read_status
+from kdopt.plan import PartitionSettings
+from kdopt.service.heartbeat import LEASE_S
+from kdopt.service.identity import worker_name
+from kdopt.service.status import SILENT_S, group_failures, read_status
 from kdopt.stages.registry import all_studies
 from kdopt.store import claims, rows
 from kdopt.store.planning import write_plan
-from tests.conftest import make_outcome, make_record
+from kdopt.store.pulse import Reason
+from kdopt.store.retry import retry_failed
+from tests.conftest import make_campaign, make_outcome, make_record
+
+SHOW = (
+    "from kdopt.service.identity import worker_name; print(worker_name('cpu'), flush=True); input()"
+)
 
 
-def test_counts_add_up_and_reasons_are_there(store, campaign):
+@pytest.fixture
+def studies(store, campaign):
     write_plan(store, make_record(campaign), all_studies)
-    ids = [s.study_id for s in rows.read_states(store, "tiny")]
-    claims.finish(store, claims.claim(store, ids[1], "host/1/2/3", 60), make_outcome(1.0))
-    claims.fail(store, claims.claim(store, ids[1], "host/1/2/3", 60), "out of memory")
-    claims.claim(store, ids[2], "host/1/2/3", 60)
+    return [s.study_id for s in rows.read_states(store, "tiny")]
+
+
+def test_counts_add_up_and_reasons_are_there(store, studies):
+    claims.finish(store, claims.claim(store, studies[1], "host/1/2/3", 60), make_outcome(1.0))
+    claims.fail(store, claims.claim(store, studies[1], "host/1/2/3", 60), "out of memory")
+    claims.claim(store, studies[2], "host/1/2/3", 60)
     status = read_status(store, "tiny")
     by_stage = {s.stage: s for s in status.stages}
     tune = by_stage["tune"]
@@ -22,17 +40,119 @@ def test_counts_add_up_and_reasons_are_there(store, campaign):
     assert (tune.studies, tune.studies_complete) == (2, 0)
     assert by_stage["pretrain"].waiting == 2
     assert (status.trials, status.complete, status.failed, status.left) == (10, 1, 1, 8)
-    assert [r.study for r in status.running] == ["tiny/uniform/tune/t01-s00"]
-    assert 50 < status.running[0].lease_left_s <= 60
-    assert status.failures[0].reason == "out of memory"
-    assert status.per_minute == 1
-    assert status.eta_s == pytest.approx(60 * 8)
+    assert not status.done
+    (partition,) = status.partitions
+    assert (partition.pairs, partition.pairs_finished, partition.trials) == (2, 0, 10)
+    (failure,) = status.failures
+    assert (failure.reason, failure.count, failure.number) == ("out of memory", 1, 1)
+
+
+def test_the_end_is_known_once_every_stage_has_ended_a_trial(store, studies):
+    assert read_status(store, "tiny").eta_unknown == "no worker is at work"
+    claims.claim(store, studies[0], "host/1/2/3", 60)
+    assert read_status(store, "tiny").eta_unknown == "no trial of pretrain has ended lately"
+    claim = claims.claim(store, studies[0], "host/1/2/3", 60)
+    time.sleep(0.2)
+    claims.finish(store, claim, make_outcome(1.0))
+    assert read_status(store, "tiny").eta_unknown == "no trial of tune has ended lately"
+    claim = claims.claim(store, studies[1], "host/1/2/3", 60)
+    time.sleep(0.2)
+    claims.finish(store, claim, make_outcome(1.0))
+    status = read_status(store, "tiny")
+    assert status.eta_s > 0
+    assert status.eta_unknown == ""
+    # At least 0.2 s for each of seven waiting trials, of two at a time at most.
+    assert status.eta_s > 7 * 0.2 / 2
+    assert 0 < status.per_minute == sum(s.per_minute for s in status.stages)
+
+
+def test_workers_and_what_they_run(store, studies):
+    mine = claims.claim(store, studies[1], worker_name("cuda:1"), LEASE_S)
+    claims.report(store, mine, {0: 0.5, 7: 0.6})
+    claims.claim(store, studies[2], "far/9/1/elsewhere/cpu", LEASE_S)
+    me, far = sorted(read_status(store, "tiny").workers, key=lambda w: w.host == "far")
+    assert (me.pid, me.device, me.state) == (int(worker_name().split("/")[1]), "cuda:1", "alive")
+    assert (me.study, me.number, me.cell) == ("tiny/uniform/tune/t00-s01", 0, mine.cell)
+    assert (me.attempt, me.step) == (1, 7)
+    assert 0 <= me.running_s < 20
+    assert 0 <= me.last_sign_s < 20
+    assert me.last_sign_s + me.lease_left_s == pytest.approx(LEASE_S)
+    assert (far.host, far.pid, far.device, far.state) == ("far", 9, "cpu", "alive")
+
+
+def test_workers_in_trouble_are_flagged_and_come_first(store, studies):
+    """Leases of other lengths stand for the time that passed since the last sign of life."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SHOW], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    here = process.stdout.readline().strip()
+    leases = {
+        "a/1/1/x": LEASE_S - SILENT_S + 10,
+        "b/1/1/x": LEASE_S - SILENT_S - 1,
+        "c/1/1/x": -1.0,
+        here: LEASE_S,
+    }
+    for worker, lease_s in leases.items():
+        claims.claim(store, studies[1], worker, lease_s)
+    found = {w.host[:1]: w.state for w in read_status(store, "tiny").workers}
+    name = here[:1]
+    assert found == {"a": "alive", "b": "silent", "c": "lapsed", name: "alive"}
+    process.kill()
+    process.communicate()
+    workers = read_status(store, "tiny").workers
+    assert [w.state for w in workers] == ["gone", "lapsed", "silent", "alive"]
+    assert workers[0].pid == process.pid
+    # Those who are gone or lapsed do no work.
+    assert {s.stage: s.running for s in read_status(store, "tiny").stages}["tune"] == 4
+
+
+def test_what_waits_for_a_lost_participant_can_never_start(store):
+    """Participant 1 of the first partition: each pair has it as teacher or student."""
+    base = make_campaign(
+        participants=3,
+        partitions=(PartitionSettings("uniform"), PartitionSettings("quantity_skew")),
+    )
+    write_plan(store, make_record(base), all_studies)
+    states = {s.text: s for s in rows.read_states(store, "tiny")}
+    pretrain = states["tiny/uniform/pretrain"]
+    claims.claim(store, pretrain.study_id, "far/9/1/elsewhere", 60)
+    lost = claims.claim(store, pretrain.study_id, "far/9/1/elsewhere", 60)
+    assert lost.cell["participant"] == 1
+    assert read_status(store, "tiny").blocked == 0
+    claims.fail(store, lost, "no images")
+    with_it = [s for s in states.values() if 1 in (s.name.teacher, s.name.student)]
+    expected = sum(s.waiting for s in with_it if s.name.partition == "uniform")
+    assert read_status(store, "tiny").blocked == expected == 4 * 4
+    retry_failed(store, "tiny")
+    assert read_status(store, "tiny").blocked == 0
+
+
+def test_done_means_that_nothing_can_be_done_any_more(store, studies):
+    for _ in range(2):
+        claims.fail(store, claims.claim(store, studies[0], "me", 60), "no images")
+    status = read_status(store, "tiny")
+    assert (status.left, status.blocked, status.done) == (8, 8, True)
+    assert (status.eta_s, status.eta_unknown) == (None, "")
 
 
 def test_nothing_planned_is_no_division_by_zero(store):
     status = read_status(store, "none")
-    assert (status.trials, status.eta_s) == (0, None)
+    assert (status.trials, status.eta_s, status.done) == (0, None, True)
 
 
-def test_durations_for_people():
-    assert [duration(s) for s in (0.4, 59.4, 61, 7322)] == ["0 s", "59 s", "1 min 1 s", "2 h 2 min"]
+def test_reasons_that_differ_in_numbers_are_one():
+    a = Reason("the loss became nan in epoch 3\nTraceback 1", 2, "s", 4)
+    b = Reason("the loss became nan in epoch 12", 3, "t", 5)
+    c = Reason("out of memory", 4, "u", 6)
+    first, second = group_failures([c, b, a])
+    assert (first.reason, first.count) == ("the loss became nan in epoch N", 5)
+    assert (first.example, first.study, first.number) == (b.text, "t", 5)
+    assert (second.reason, second.count) == ("out of memory", 4)
+    # With one text there is nothing to leave out.
+    assert group_failures([a])[0].reason == "the loss became nan in epoch 3"
+    same = dataclasses.replace(group_failures([a])[0], count=7)
+    assert group_failures([a, a._replace(n=5)]) == (same,)
+
+
+def test_an_empty_reason_is_a_group_too():
+    assert group_failures([Reason("", 1, "s", 0)])[0].reason == ""

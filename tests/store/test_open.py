@@ -166,3 +166,20 @@ def test_locations_are_paths_or_urls():
     assert parse_location("sqlite:///c.db").database == "c.db"
     with pytest.raises(StoreError, match="URL cannot be read"):
         parse_location("postgresql://me:pa:ss@[::1/db")
+
+
+@pytest.mark.parametrize(("patience_s", "least", "most"), [(0.0, 1, 1), (0.6, 3, 20)])
+def test_a_call_is_made_again_for_as_long_as_the_stores_patience(
+    store_path, patience_s, least, most
+):
+    store = open_store(str(store_path), create=True)
+    store.patience_s = patience_s
+    calls = []
+
+    def locked():
+        calls.append(1)
+        raise sa.exc.OperationalError("x", {}, Exception("database is locked"))
+
+    with pytest.raises(StoreError, match="database is locked"):
+        store.retry(locked)
+    assert least <= len(calls) <= most

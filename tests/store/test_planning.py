@@ -14,6 +14,7 @@ from kdopt.plan import (
 from kdopt.stages.registry import all_studies
 from kdopt.store import claims, rows
 from kdopt.store.planning import write_plan
+from kdopt.store.pulse import read_ended
 from kdopt.store.samplers import next_cell
 from tests.conftest import make_campaign, make_outcome, make_record, optuna_study
 
@@ -203,7 +204,7 @@ def test_campaigns_of_one_store_do_not_mix(store):
     for name in names:
         assert {r.study.split("/")[0] for r in rows.read_trials(store, name)} == {name}
         assert {s.name.campaign for s in rows.read_states(store, name)} == {name}
-        assert rows.finished_since(store, name, 60) == (name == "axb")
+        assert len(read_ended(store, name, 60, 9, 3600)) == 2 * (name == "axb")
         assert len(rows.read_failures(store, name)) == (name == "axb")
         assert len(rows.read_running(store, name)) == (name == "A_b")
     assert {r.study for r in rows.read_trials(store, "axb", other)} == {"axb/uniform/pretrain"}

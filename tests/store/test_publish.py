@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import threading
 from dataclasses import replace
@@ -21,6 +22,7 @@ from kdopt.store import claims, rows
 from kdopt.store.open import open_store
 from kdopt.store.planning import write_plan
 from kdopt.store.publish import publish
+from kdopt.store.pulse import read_ended
 from tests.conftest import PYTHON, make_campaign, make_outcome, make_record, optuna_study
 
 NAME = "tiny/uniform/index"
@@ -139,10 +141,11 @@ def test_work_never_meets_what_was_published(planned):
             rows.read_record(planned, "tiny"),
             rows.read_states(planned, "tiny"),
             rows.read_trials(planned, "tiny"),
-            [r._replace(lease_left_s=0) for r in rows.read_running(planned, "tiny")],
+            [r._replace(lease_left_s=0, running_s=0) for r in rows.read_running(planned, "tiny")],
             rows.read_failures(planned, "tiny"),
-            rows.finished_since(planned, "tiny", 3600),
-            status.stages,
+            [ended.stage for ended in read_ended(planned, "tiny", 3600, 9, 3600)],
+            [dataclasses.replace(s, per_minute=0.0, eta_s=None) for s in status.stages],
+            status.partitions,
         )
 
     before = seen()

@@ -1,0 +1,64 @@
+"""A table that gives up columns, as agreed before, until it fits its terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 10_000
+"""Columns of a file or a pipe, which has no width to fit."""
+
+
+def fit_table(
+    console: Console,
+    rows: Sequence[Mapping[str, RenderableType]],
+    tiers: Sequence[Sequence[str]],
+    left: Sequence[str],
+    styles: Sequence[str] = (),
+) -> Table:
+    """The first choice of columns that fits; if none does, the last with its widest column cut.
+
+    Args:
+        console: Where it will be printed.
+        rows: Cells by column; the names of columns are their headers, outer blanks aside.
+        tiers: Choices of columns, the widest first.
+        left: Columns of text; all others are numbers.
+        styles: A style per row, if any.
+    """
+    everything = console.options.update(width=WIDE)
+    excess = 0
+    for columns in tiers:
+        table = _table(rows, columns, left, styles)
+        excess = Measurement.get(console, everything, table).maximum - console.width
+        if excess <= 0:
+            return table
+    # By itself rich would cut all columns, down to nothing.
+    widths = [max(Text(str(cell)).cell_len for cell in c.cells) for c in table.columns]
+    widest = max(range(len(widths)), key=widths.__getitem__)
+    table.columns[widest].max_width = max(1, widths[widest] - excess)
+    return table
+
+
+def _table(
+    rows: Sequence[Mapping[str, RenderableType]],
+    columns: Sequence[str],
+    left: Sequence[str],
+    styles: Sequence[str],
+) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for name in columns:
+        table.add_column(
+            name.strip(),
+            justify="left" if name in left else "right",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    for row, style in zip(rows, styles or [""] * len(rows), strict=True):
+        cells = (row[name] for name in columns)
+        # As it is: a plain text would be searched for markup.
+        table.add_row(*(Text(c) if isinstance(c, str) else c for c in cells), style=style)
+    return table

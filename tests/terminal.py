@@ -1,0 +1,109 @@
+"""A command in a real terminal of a given size, as a person sees it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
+HOME = "\x1b[H"
+TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # now Ctrl-C comes from this terminal
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+class Terminal:
+    """A child process whose terminal we are.
+
+    Args:
+        command: What runs in it.
+        size: Rows and columns.
+        folder: Where it runs.
+    """
+
+    def __init__(
+        self, command: Sequence[str], size: tuple[int, int], folder: object = None
+    ) -> None:
+        self._master, slave = pty.openpty()
+        self.resize(*size)
+        environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", TAKE_TERMINAL, *command],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=str(folder) if folder else None,
+            env={**environment, "TERM": "xterm-256color"},
+            start_new_session=True,
+        )
+        os.close(slave)
+        self._said = bytearray()
+        self._ear = threading.Thread(target=self._listen, daemon=True)
+        self._ear.start()
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Change the size of the window."""
+        size = struct.pack("HHHH", rows, columns, 0, 0)
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
+
+    def said(self) -> str:
+        """All that was written, with everything that moves the cursor."""
+        return self._said.decode(errors="replace")
+
+    def screen(self) -> list[str]:
+        """The lines drawn last from the upper left corner, without colours."""
+        return STYLE.sub("", self.said().rpartition(HOME)[2]).split("\r\n")
+
+    def press_ctrl_c(self) -> None:
+        """As a person would."""
+        os.write(self._master, b"\x03")
+
+    def wait_for(self, shown: Callable[[str], bool], timeout_s: float = 30.0) -> str:
+        """Wait until the screen shows something."""
+        end = time.monotonic() + timeout_s
+        while not shown(text := "\n".join(self.screen())):
+            assert time.monotonic() < end, f"it was never shown; last:\n{text}"
+            time.sleep(0.02)
+        return text
+
+    def end(self, timeout_s: float = 20.0) -> int:
+        """Wait for the end; the exit code."""
+        code = self.process.wait(timeout_s)
+        self._ear.join(timeout_s)
+        return code
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+        self._ear.join(5)
+        os.close(self._master)
+
+    def _listen(self) -> None:
+        while True:
+            ready, _, _ = select.select([self._master], [], [], 0.2)
+            if not ready:
+                if self.process.poll() is not None:
+                    return
+                continue
+            try:
+                chunk = os.read(self._master, 65536)
+            except OSError:  # the other end is closed
+                return
+            if not chunk:
+                return
+            self._said += chunk
