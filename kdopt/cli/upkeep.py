@@ -94,3 +94,54 @@ def backup(
         f"{made.database}: {made.campaigns:,} campaigns, {made.artifacts:,} artifacts "
         f"({made.copied:,} new)"
     )
+
+
+@app.command()
+def merge(
+    other: Annotated[
+        str,
+        typer.Argument(
+            envvar="KDOPT_OTHER_STORE",
+            help="The store to read: a path or an SQLAlchemy URL.",
+            metavar="OTHER",
+            show_envvar=True,
+        ),
+    ],
+    store: StoreOption = DEFAULT_STORE,
+    campaign: CampaignOption = None,
+    artifacts: ArtifactsOption = None,
+    other_artifacts: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--other-artifacts",
+            envvar="KDOPT_OTHER_ARTIFACTS",
+            help="Artifacts of OTHER [default: 'artifacts' beside it].",
+        ),
+    ] = None,
+    other_weights: Annotated[
+        bool,
+        typer.Option(
+            "--other-weights",
+            help="Also take results that rest on other pre-trained weights than the store's.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Take over what OTHER has of a campaign and the store lacks; again: nothing more.
+
+    For two sites that ran the same campaign, each in its own store. OTHER is only read, and
+    workers may go on in both.
+    """
+    from kdopt.service.merge_view import print_json, print_merged
+    from kdopt.store.merge import Site
+    from kdopt.store.merge import merge as merge_into
+    from kdopt.store.rows import pick_campaign
+
+    with closing(open_at(store)) as here, closing(open_at(other)) as there:
+        done = merge_into(
+            Site(here, artifacts_of(here, artifacts)),
+            Site(there, artifacts_of(there, other_artifacts)),
+            pick_campaign(there, campaign),
+            other_weights,
+        )
+    (print_json if as_json else print_merged)(done)

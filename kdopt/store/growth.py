@@ -19,14 +19,11 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 
-def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
-    """Refuse a spec under which the trials already planned would compute something else.
+def differences(before: CampaignRecord, now: CampaignRecord) -> list[str]:
+    """What makes the trials of two specs compute something else; empty when nothing does.
 
     Images and splits are compared by their content, not by the settings they were made with:
     every partition that was ever planned keeps its split.
-
-    Raises:
-        StoreError: Names what differs.
     """
     old, new = fingerprint(before.campaign), fingerprint(now.campaign)
     changed = sorted(key for key in old.keys() & new.keys() if old[key] != new[key])
@@ -38,6 +35,16 @@ def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
             for name in sorted(before.splits.keys() & now.splits.keys())
             if before.splits[name] != now.splits[name]
         ]
+    return changed
+
+
+def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
+    """Refuse a spec under which the trials already planned would compute something else.
+
+    Raises:
+        StoreError: Names what differs.
+    """
+    changed = differences(before, now)
     if "transfer" in changed and before.campaign.transfer == TransferSettings():
         raise StoreError(
             f"campaign '{now.campaign.name}' was shared out in this store without public transfer "

@@ -43,7 +43,7 @@ def retry_failed(store: Store, campaign: str, reason: str = "") -> list[str]:
             failed = _failed(connection, campaign, reason)
             counts = _counts(connection, {row.study_id for row in failed})
             for row in failed:
-                _add_copy(connection, row, counts[row.study_id])
+                add_copy(connection, row.study_id, row.trial_id, counts[row.study_id])
                 counts[row.study_id] += 1
             return [row.study_name for row in failed]
 
@@ -72,13 +72,18 @@ def _counts(connection: Connection, studies: set[int]) -> dict[int, int]:
     return {study: n for study, n in rows if study in studies}
 
 
-def _add_copy(connection: Connection, failed: Any, number: int) -> None:
-    new_id = connection.execute(
+def add_copy(connection: Connection, study_id: int, failed_id: int, number: int) -> int:
+    """Add the row that tries a failed trial's cell again, as the study's trial ``number``.
+
+    Returns:
+        Its id.
+    """
+    new_id: int = connection.execute(
         sa.text(
             "INSERT INTO trials (number, study_id, state) VALUES (:number, :study, 'WAITING') "
             "RETURNING trial_id"
         ),
-        {"number": number, "study": failed.study_id},
+        {"number": number, "study": study_id},
     ).scalar_one()
     connection.execute(
         sa.text(
@@ -86,11 +91,11 @@ def _add_copy(connection: Connection, failed: Any, number: int) -> None:
             "SELECT :new, param_name, param_value, distribution_json FROM trial_params "
             "WHERE trial_id = :old ORDER BY param_id"
         ),
-        {"new": new_id, "old": failed.trial_id},
+        {"new": new_id, "old": failed_id},
     )
     links = [
-        {"trial": new_id, "key": RETRY_OF_KEY, "value": json.dumps(failed.trial_id)},
-        {"trial": failed.trial_id, "key": RETRIED_KEY, "value": json.dumps(new_id)},
+        {"trial": new_id, "key": RETRY_OF_KEY, "value": json.dumps(failed_id)},
+        {"trial": failed_id, "key": RETRIED_KEY, "value": json.dumps(new_id)},
     ]
     connection.execute(
         sa.text(
@@ -99,6 +104,7 @@ def _add_copy(connection: Connection, failed: Any, number: int) -> None:
         ),
         links,
     )
+    return new_id
 
 
 def _literal(text: str) -> str:
