@@ -20,7 +20,9 @@ from kdopt.analysis.contrast import spearman
 from kdopt.analysis.frame import number_or_nan
 from kdopt.analysis.paper_results import COLUMNS, TABLE_II
 from kdopt.analysis.runs import Run, mean, partitions_in_order, runs
+from kdopt.analysis.summary import RESAMPLES, bootstrap_interval
 from kdopt.many import STARTS, WEIGHTINGS
+from kdopt.names import seed_for
 from kdopt.outcome import TrialRow
 from kdopt.plan import TRANSFER_SETS, Campaign
 
@@ -50,6 +52,8 @@ AGREEMENT_COLUMNS = (
     "partitions_same_sign",
     "correlation",
     "mean_effect",
+    "low",
+    "high",
 )
 LEAST_CELLS = 3
 """Two cells are always perfectly correlated."""
@@ -136,8 +140,9 @@ def agreement(effects: pd.DataFrame) -> pd.DataFrame:
     always hurts would have it, whichever is more (``constant``: what does not exceed it says
     nothing), the same as ``same_sign`` for the mean over the cells of each partition
     (``partitions``, ``partitions_same_sign``), Spearman's rank ``correlation`` with the paper's
-    effects (NaN under three cells; those come last) and ``mean_effect``, pp. A formula that was
-    tried in fewer cells has fewer to agree in.
+    effects (NaN under three cells; those come last) and ``mean_effect``, pp, with its 95 %
+    bootstrap interval over the cells (``low``, ``high``). A formula that was tried in fewer cells
+    has fewer to agree in.
 
     Args:
         effects: From :func:`weighting_effects`.
@@ -153,6 +158,7 @@ def agreement(effects: pd.DataFrame) -> pd.DataFrame:
             ],
             columns=["effect", "paper_effect"],
         )
+        generator = np.random.default_rng(seed_for(0, "agreement", str(weighting)))
         lines.append(
             (
                 weighting,
@@ -163,6 +169,7 @@ def agreement(effects: pd.DataFrame) -> pd.DataFrame:
                 _same_sign(per_partition),
                 _correlation(known),
                 mean(known["effect"]),
+                *bootstrap_interval(known["effect"].to_numpy(dtype=float), generator, RESAMPLES),
             )
         )
     table = pd.DataFrame(lines, columns=list(AGREEMENT_COLUMNS))

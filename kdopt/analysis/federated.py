@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from kdopt.analysis.cells import spread
 from kdopt.analysis.frame import number_or_nan, participants_frame
 from kdopt.analysis.runs import Run, mean, partitions_in_order, runs
 from kdopt.analysis.summary import RESAMPLES, bootstrap_interval
@@ -35,8 +36,11 @@ CURVE_COLUMNS = (
 LEVEL_COLUMNS = (
     "partition",
     "random_final",
+    "random_final_sd",
     "consolidated_final",
+    "consolidated_final_sd",
     "kd_alone",
+    "kd_alone_sd",
     "best_participant",
     "round_megabytes",
     "start_megabytes",
@@ -70,6 +74,8 @@ REDUCTION_COLUMNS = (
     "at_most",
     "unknown",
     "megabytes_reduction",
+    "megabytes_low",
+    "megabytes_high",
 )
 OF_WHAT = {
     "absolute": "of the test images",
@@ -120,7 +126,8 @@ def levels(rows: Sequence[TrialRow], campaign: Campaign) -> pd.DataFrame:
     ``random_final`` and ``consolidated_final`` are FedAvg's after the last round, ``kd_alone`` is
     the consolidated model's before the first; ``best_participant`` is that of the participant of
     greatest *validation* accuracy. ``round_megabytes`` is the traffic of one round,
-    ``start_megabytes`` that of consolidation. Means over replicates, NaN where unknown.
+    ``start_megabytes`` that of consolidation. Means over replicates, NaN where unknown; ``..._sd``
+    is the sample standard deviation over replicates, NaN for fewer than two.
     """
     found = _runs(rows)
     best = _best_participants(rows)
@@ -134,15 +141,19 @@ def levels(rows: Sequence[TrialRow], campaign: Campaign) -> pd.DataFrame:
         lines.append(
             (
                 partition,
-                mean(100 * o.rounds[-1].test_accuracy for o in random),
-                mean(100 * o.rounds[-1].test_accuracy for o in consolidated),
-                mean(100 * o.rounds[0].test_accuracy for o in consolidated),
+                *_mean_and_sd([100 * o.rounds[-1].test_accuracy for o in random]),
+                *_mean_and_sd([100 * o.rounds[-1].test_accuracy for o in consolidated]),
+                *_mean_and_sd([100 * o.rounds[0].test_accuracy for o in consolidated]),
                 best.get(partition, math.nan),
                 mean(number_or_nan(run.outcome.round_bytes) / MEGABYTE for run in here),
                 mean(number_or_nan(o.start_bytes) / MEGABYTE for o in consolidated),
             )
         )
     return pd.DataFrame(lines, columns=list(LEVEL_COLUMNS))
+
+
+def _mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
+    return mean(values), spread(values)
 
 
 def class_levels(rows: Sequence[TrialRow], campaign: Campaign) -> pd.DataFrame:
@@ -209,7 +220,8 @@ def reductions(table: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
     """Mean reductions (percent): per kind and target, over all relative targets, and over all.
 
     First the mean within a partition over replicates and targets, then over partitions; ``low``
-    and ``high`` bound its 95 % bootstrap interval over the ``partitions``. Censored reductions
+    and ``high`` bound its 95 % bootstrap interval over the ``partitions``, ``megabytes_low`` and
+    ``megabytes_high`` that of ``megabytes_reduction``. Censored reductions
     enter at their bound: those that are at least so great make the mean conservative, those that
     are at most so great make it optimistic. Unknown ones are left out. ``exact``, ``at_least``,
     ``at_most`` and ``unknown`` count reductions. Lines over several targets have ``target`` NaN.
@@ -237,7 +249,7 @@ def reductions(table: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
 
 def _summed_up(
     group: pd.DataFrame, campaign: Campaign, name: tuple[str, str]
-) -> tuple[float, float, float, int, int, int, int, int, float]:
+) -> tuple[float, float, float, int, int, int, int, int, float, float, float]:
     """The columns of :func:`reductions` from ``reduction`` on."""
     rounds, megabytes = (
         [
@@ -251,7 +263,8 @@ def _summed_up(
     low, high = bootstrap_interval(np.array(rounds, dtype=np.float64), generator, RESAMPLES)
     exact, at_least, at_most, unknown = (int((group["bound"] == b).sum()) for b in BOUNDS)
     counts = (len(rounds), exact, at_least, at_most, unknown)
-    return (mean(rounds), low, high, *counts, mean(megabytes))
+    ends = bootstrap_interval(np.array(megabytes, dtype=np.float64), generator, RESAMPLES)
+    return (mean(rounds), low, high, *counts, mean(megabytes), *ends)
 
 
 def _saved(both: Both, accuracy: float) -> dict[str, float | str]:

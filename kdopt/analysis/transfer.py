@@ -24,8 +24,14 @@ TRANSFER_COLUMNS = (
     "method",
     "n",
     "positive_rate",
+    "rate_low",
+    "rate_high",
     "mean_positive",
+    "positive_low",
+    "positive_high",
     "mean_negative",
+    "negative_low",
+    "negative_high",
     "mean_gain",
     "low",
     "high",
@@ -60,8 +66,8 @@ def transfer_summary(gains: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
 
     ``positive_rate`` is the share in percent of pairs that gain on test; ``mean_positive`` and
     ``mean_negative`` are the mean test gains (pp) of the pairs above and below 0, NaN where there
-    is none. ``mean_gain`` has its 95 % bootstrap interval over pairs (``low``, ``high``) and
-    ``cumulative_gain`` is the sum over pairs, pp.
+    is none. Each has its 95 % bootstrap interval over pairs beside it (that of ``mean_gain`` is
+    ``low``, ``high``), NaN for fewer than two pairs; ``cumulative_gain`` is the sum over pairs, pp.
     """
     lines: list[dict[str, object]] = []
     keys = ["partition", "transfer_set", "method"]
@@ -69,7 +75,20 @@ def transfer_summary(gains: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
         # Rounded as ties among cells are: float noise around 0 is no transfer.
         values = table["test_gain"].round(TIE_DECIMALS).to_numpy(dtype=np.float64)
         seed = seed_for(campaign.seed, "transfer", *map(str, key))
-        low, high = bootstrap_interval(values, np.random.default_rng(seed), RESAMPLES)
+        generator = np.random.default_rng(seed)
+        low, high = bootstrap_interval(values, generator, RESAMPLES)
+        groups = {
+            "rate": 100.0 * (values > 0),
+            "positive": values[values > 0],
+            "negative": values[values < 0],
+        }
+        ends = {
+            f"{name}_{end}": bound
+            for name, group in groups.items()
+            for end, bound in zip(
+                ("low", "high"), bootstrap_interval(group, generator, RESAMPLES), strict=True
+            )
+        }
         total = math.fsum(values)
         lines.append(
             {
@@ -82,6 +101,7 @@ def transfer_summary(gains: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
                 "low": low,
                 "high": high,
                 "cumulative_gain": total,
+                **ends,
             }
         )
     # Methods of the comparison and of the tuning are met at different lines; their order is not.
