@@ -1,9 +1,10 @@
-"""Trial rows as tidy pandas frames, in an order that does not depend on who ran what when."""
+"""Trial rows as tidy tables, in an order that does not depend on who ran what when."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,25 +12,25 @@ import pandas as pd
 from kdopt.outcome import Outcome, TrialRow
 from kdopt.plan import ParamValue
 
-TRIAL_COLUMNS = (
-    "partition",
-    "teacher",
-    "student",
-    "temperature",
-    "alpha",
-    "replicate",
+ABOUT = ("study", "partition", "stage", "teacher", "student", "number", "state")
+SCORES = ("validation", "test", "validation_before", "test_before")
+SCORE_PARTS = ("accuracy", "per_class", "loss")
+NUMBERS = (
+    "value",
     "validation_gain",
     "test_gain",
     "learning",
     "forgetting",
-    "validation_accuracy",
-    "test_accuracy",
     "epochs",
     "best_epoch",
+    "last_validation_accuracy",
+    "last_test_accuracy",
     "seconds",
     "device",
     "precision",
-    "number",
+    "checkpoint",
+    "round_bytes",
+    "start_bytes",
 )
 PARTICIPANT_COLUMNS = (
     "partition",
@@ -44,15 +45,39 @@ PARTICIPANT_COLUMNS = (
 )
 
 
-def trials_frame(rows: Sequence[TrialRow]) -> pd.DataFrame:
-    """One line per COMPLETE tune trial.
+def trial_columns(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
+    """Every trial in every state with all that it recorded: one list per column.
 
-    Gains, learning and forgetting are pp; accuracies are shares in [0, 1]; an absent number is
-    NaN. Lines are sorted by partition, pair, cell and trial number.
+    The tidy table of a campaign, sorted by study name and trial number: what a trial is about,
+    its parameters by name, its outcome, and the reason of a failed one. What does not apply is
+    ``None``. Gains, learning and forgetting are pp, accuracies are shares in [0, 1]; a score has
+    three columns such as ``test_before_accuracy``, ``test_before_loss`` and
+    ``test_before_per_class`` (a list in class order). ``started_from`` is the participant that a
+    stage chose itself, the two ``rounds_...`` columns are lists with an entry per round, and
+    ``versions`` is JSON.
     """
-    lines = [_trial_line(row, row.outcome) for row in rows if row.outcome and _is_done(row, "tune")]
-    order = ["partition", "teacher", "student", "temperature", "alpha", "replicate", "number"]
-    return _frame(lines, TRIAL_COLUMNS, order)
+    ordered = sorted(rows, key=lambda row: (row.study, row.number))
+    outcomes = [row.outcome for row in ordered]
+    columns: dict[str, list[Any]] = {key: [getattr(r, key) for r in ordered] for key in ABOUT}
+    for key in sorted({key for row in ordered for key in row.cell}):
+        columns[key] = [row.cell.get(key) for row in ordered]
+    for key in NUMBERS:
+        columns[key] = [getattr(o, key) if o else None for o in outcomes]
+    columns["started_from"] = [o.participant if o else None for o in outcomes]
+    for key in SCORES:
+        scores = [getattr(o, key) if o else None for o in outcomes]
+        for part in SCORE_PARTS:
+            columns[f"{key}_{part}"] = [getattr(s, part) if s else None for s in scores]
+    for key in ("validation_accuracy", "test_accuracy"):
+        columns[f"rounds_{key}"] = [
+            tuple(getattr(score, key) for score in o.rounds) if o and o.rounds else None
+            for o in outcomes
+        ]
+    columns["versions"] = [
+        json.dumps(dict(o.versions), sort_keys=True) if o and o.versions else None for o in outcomes
+    ]
+    columns["error"] = [row.error for row in ordered]
+    return columns
 
 
 def participants_frame(rows: Sequence[TrialRow]) -> pd.DataFrame:
@@ -64,35 +89,15 @@ def participants_frame(rows: Sequence[TrialRow]) -> pd.DataFrame:
             **_common(row.outcome),
         }
         for row in rows
-        if row.outcome and _is_done(row, "pretrain")
+        if row.outcome and row.stage == "pretrain" and row.state == "COMPLETE"
     ]
-    return _frame(lines, PARTICIPANT_COLUMNS, ["partition", "participant"])
+    frame = pd.DataFrame(lines, columns=list(PARTICIPANT_COLUMNS))
+    return frame.sort_values(["partition", "participant"], kind="stable", ignore_index=True)
 
 
 def number_or_nan(value: ParamValue | None) -> float:
     """A parameter or measure as a float; NaN where there is none."""
     return math.nan if value is None else float(value)
-
-
-def _is_done(row: TrialRow, stage: str) -> bool:
-    return row.stage == stage and row.state == "COMPLETE"
-
-
-def _trial_line(row: TrialRow, outcome: Outcome) -> dict[str, Any]:
-    return {
-        "partition": row.partition,
-        "teacher": row.teacher,
-        "student": row.student,
-        "temperature": number_or_nan(row.cell.get("temperature")),
-        "alpha": number_or_nan(row.cell.get("alpha")),
-        "replicate": int(row.cell.get("replicate", 0)),
-        "validation_gain": number_or_nan(outcome.validation_gain),
-        "test_gain": number_or_nan(outcome.test_gain),
-        "learning": number_or_nan(outcome.learning),
-        "forgetting": number_or_nan(outcome.forgetting),
-        "number": row.number,
-        **_common(outcome),
-    }
 
 
 def _common(outcome: Outcome) -> dict[str, Any]:
@@ -105,10 +110,3 @@ def _common(outcome: Outcome) -> dict[str, Any]:
         "device": outcome.device,
         "precision": outcome.precision,
     }
-
-
-def _frame(
-    lines: Iterable[Mapping[str, Any]], columns: Sequence[str], order: list[str]
-) -> pd.DataFrame:
-    frame = pd.DataFrame(list(lines), columns=list(columns))
-    return frame.sort_values(order, kind="stable", ignore_index=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -73,6 +74,14 @@ def status(
         show(found)
 
 
+class ImageFormat(StrEnum):
+    """What ``--figures`` takes."""
+
+    SVG = "svg"
+    PNG = "png"
+    PDF = "pdf"
+
+
 @app.command()
 def report(
     campaign: CampaignOption = None,
@@ -86,13 +95,21 @@ def report(
             "pair, sortable, with the maps. They replace those published before.",
         ),
     ] = False,
+    figures: Annotated[
+        Optional[list[ImageFormat]],  # noqa: UP045
+        typer.Option(
+            "--figures",
+            help="Also write every figure into 'figures/': svg, png or pdf; repeat for more. Needs "
+            "kaleido (pip install 'kdopt[figures]') and a Chrome or Chromium.",
+        ),
+    ] = None,
 ) -> None:
-    """Write the tables (CSV, Markdown, LaTeX), the claims table and the HTML page."""
+    """Write the tables (CSV, Markdown, LaTeX), all trials (CSV, Parquet) and the HTML page."""
     from kdopt.store.rows import pick_campaign
 
     opened = open_at(store)
     name = pick_campaign(opened, campaign)
-    write_report_of(opened, name, out)
+    write_report_of(opened, name, out, [format_.value for format_ in figures or ()])
     if publish:
         _publish(opened, name)
 

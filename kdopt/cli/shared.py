@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kdopt.data.datasets import Dataset
+    from kdopt.report.images import ImageFormat
     from kdopt.spec import Spec
     from kdopt.store.artifacts import Artifacts
     from kdopt.store.open import Store
@@ -77,13 +79,22 @@ def print_planned(campaign: str, planned: Planned) -> None:
     )
 
 
-def write_report_of(store: Store, campaign: str, out: Path | None) -> None:
+def write_report_of(
+    store: Store, campaign: str, out: Path | None, formats: Sequence[ImageFormat] = ()
+) -> None:
     """Write a campaign's report and print the names of its files."""
-    from kdopt.report.page import write_report
+    from kdopt.report.files import write_report
+    from kdopt.report.trials_table import NO_PARQUET
+    from kdopt.store.facts import read_facts
     from kdopt.store.rows import read_record, read_trials
 
     record = read_record(store, campaign)
-    rows = read_trials(store, campaign)
+    rows, facts = read_trials(store, campaign), read_facts(store, campaign)
     folder = out or beside(store, "reports") / campaign
-    for path in write_report(folder, record.campaign, rows, record.settings):
+    paths = write_report(
+        folder, record.campaign, rows, record.settings, facts=facts, formats=formats
+    )
+    for path in paths:
         print(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path)
+    if not any(path.name == "trials.parquet" for path in paths):
+        print(NO_PARQUET, file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,10 +21,17 @@ SETS = {
 
 
 class SortCell(NamedTuple):
-    """One cell of a sortable table: the text people read and the value it sorts by."""
+    """One cell of a sortable table.
+
+    Attributes:
+        text: What people read.
+        key: The value it sorts by; empty sorts last.
+        pair: ``PARTITION/PAIR`` that a click on it shows; empty for none.
+    """
 
     text: str
     key: float | str
+    pair: str = ""
 
 
 class Table(NamedTuple):
@@ -32,6 +40,31 @@ class Table(NamedTuple):
     title: str
     headings: list[str]
     lines: list[list[SortCell]]
+
+    @property
+    def columns(self) -> list[tuple[str, bool]]:
+        """Each heading, and whether its column holds words rather than numbers."""
+        worded = [
+            any(isinstance(cell.key, str) and cell.key for cell in column)
+            for column in zip(*self.lines, strict=True)
+        ]
+        return list(zip(self.headings, worded or [True] * len(self.headings), strict=True))
+
+
+class Drawn(NamedTuple):
+    """A figure and the numbers it shows.
+
+    Attributes:
+        name: How its files are called, without ending; see :func:`slug`.
+        figure: Plotly's, as plain JSON values.
+        data: One line per thing drawn.
+        short: Columns of ``data`` written as :func:`kdopt.report.tables.setting` writes.
+    """
+
+    name: str
+    figure: dict[str, Any]
+    data: pd.DataFrame
+    short: tuple[str, ...] = ()
 
 
 class GridCell(NamedTuple):
@@ -68,6 +101,7 @@ class Block(NamedTuple):
         tables: The numbers, sortable.
         missing: What is not there and what to run for it; empty when nothing is missing.
         grids: Tables laid out as in the paper, shown above the figure.
+        small: Figures shown beside each other: element id to caption.
     """
 
     title: str
@@ -76,6 +110,25 @@ class Block(NamedTuple):
     tables: Sequence[Table] = ()
     missing: str = ""
     grids: Sequence[Grid] = ()
+    small: Mapping[str, str] = {}
+
+
+class Part(NamedTuple):
+    """A section of the page.
+
+    Attributes:
+        id: Its element id, a plain word.
+        title: Its heading, which the page's contents list too.
+        note: What it is about.
+        blocks: Its parts.
+        drawn: Their figures by element id.
+    """
+
+    id: str
+    title: str
+    note: str
+    blocks: Sequence[Block]
+    drawn: Mapping[str, Drawn] = {}
 
 
 class Heading(NamedTuple):
@@ -104,6 +157,11 @@ def sort_key(value: Any) -> float | str:
 def title_of(name: object) -> str:
     """How a partition is headed, such as ``Label dirichlet``."""
     return str(name).replace("_", " ").capitalize()
+
+
+def slug(text: object) -> str:
+    """Text as part of an element id or of a file's name: small letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", str(text).lower()).strip("-")
 
 
 def set_title(name: object) -> str:

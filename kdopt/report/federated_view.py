@@ -34,9 +34,9 @@ def curves_block(curves: pd.DataFrame, levels: pd.DataFrame, campaign: Campaign)
     settings = campaign.federate
     headings = [
         Heading("partition", "Partition", title_of),
-        Heading("random_final", "FedAvg from random weights, last round (%)"),
-        Heading("consolidated_final", "KD, then FedAvg, last round (%)"),
-        Heading("kd_alone", "KD alone (%)"),
+        *_with_spread("random_final", "FedAvg from random weights, last round (%)", levels),
+        *_with_spread("consolidated_final", "KD, then FedAvg, last round (%)", levels),
+        *_with_spread("kd_alone", "KD alone (%)", levels),
         Heading("best_participant", "Best participant alone (%)"),
         Heading("round_megabytes", "Traffic per round (MB)"),
         Heading("start_megabytes", "Traffic of KD (MB)"),
@@ -67,6 +67,12 @@ def curves_block(curves: pd.DataFrame, levels: pd.DataFrame, campaign: Campaign)
         table_of("Accuracies on test, and traffic", headings, levels),
         "" if shown else missing_stage(campaign, "federate"),
     )
+
+
+def _with_spread(key: str, text: str, levels: pd.DataFrame) -> list[Heading]:
+    """A mean over replicates and, where something was repeated, its standard deviation."""
+    spread = Heading(f"{key}_sd", "sd over replicates (pp)")
+    return [Heading(key, text), *([spread] if levels[spread.key].notna().any() else [])]
 
 
 def rounds_block(rounds: pd.DataFrame, curves: pd.DataFrame, campaign: Campaign) -> Block:
@@ -109,6 +115,8 @@ def reductions_block(reductions: pd.DataFrame, curves: pd.DataFrame, campaign: C
         Heading("at_most", "At most", str),
         Heading("unknown", "Unknown", str),
         Heading("megabytes_reduction", "Mean reduction of MB (%)"),
+        Heading("megabytes_low", "95 % from"),
+        Heading("megabytes_high", "to"),
     ]
     return Block(
         "Rounds saved on average",

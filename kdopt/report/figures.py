@@ -19,6 +19,8 @@ from kdopt.plan import Campaign
 from kdopt.report.tables import points, setting, with_labels
 
 BLUE, ORANGE, GREY, VERMILLION = "#0072B2", "#E69F00", "#999999", "#D55E00"
+INK = "#1b1b1b"
+"""Marks in the colour of text; the page puts its own ink there when it is shown dark."""
 # Losses vermillion, gains blue, nothing in between pale: the sign reads without the number.
 DIVERGING = [[0.0, VERMILLION], [0.5, "#F2F2F2"], [1.0, BLUE]]
 GAP_TITLE = "Accuracy gap: teacher - student (pp)"

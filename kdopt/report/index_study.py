@@ -21,8 +21,8 @@ from kdopt.outcome import TrialRow
 from kdopt.plan import Campaign, Param, ParamValue
 from kdopt.report.blocks import title_of
 from kdopt.report.figures import alpha_map, gain_map, temperature_map
+from kdopt.report.headline_view import Headline, headlines
 from kdopt.report.tables import pipe_line, points, raw_line, setting
-from kdopt.report.view import Headline, headlines
 
 OBJECTIVE = "guarded test gain (pp)"
 GAINS = ("validation_gain", "test_gain", "vanilla_gain")

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from kdopt.analysis.combined import agreement, combined, weighting_effects
+from kdopt.analysis.evidence import Evidence
 from kdopt.analysis.federated import curves, levels, reductions, rounds_to_target
 from kdopt.outcome import TrialRow
 from kdopt.plan import Campaign
-from kdopt.report.blocks import Block, Heading, missing_stage, set_title, table_of, title_of
+from kdopt.report.blocks import (
+    Block,
+    Drawn,
+    Heading,
+    Part,
+    missing_stage,
+    set_title,
+    table_of,
+    title_of,
+)
 from kdopt.report.federated_view import curves_block, reductions_block, rounds_block
 from kdopt.report.many_figures import combined_figure, federated_figure
+from kdopt.report.method_view import noise_block
 from kdopt.report.table_two import grids
 
 
@@ -44,13 +55,35 @@ def many_teachers(rows: Sequence[TrialRow], campaign: Campaign) -> ManyTeachers:
     )
 
 
-def many_blocks(many: ManyTeachers, campaign: Campaign) -> tuple[list[Block], dict[str, Any]]:
+def many_part(
+    many: ManyTeachers | None, campaign: Campaign, evidence: Evidence, *, paired: bool
+) -> Part:
+    """The section on section V; a campaign with neither stage is told what to add."""
+    title = "Many teachers"
+    note = (
+        "Section V of the paper: all participants distilled into one model, and federated "
+        "averaging that starts from it."
+    )
+    if many is None:
+        missing = 'No data: add "combine" and "federate" to stages and run again.'
+        return Part(
+            "many", title, note, [Block("All participants in one model", "", missing=missing)]
+        )
+    blocks, drawn = many_blocks(many, campaign)
+    if not paired:  # else it stands among the methods
+        blocks.append(noise_block(evidence))
+    return Part("many", title, note, blocks, drawn)
+
+
+def many_blocks(many: ManyTeachers, campaign: Campaign) -> tuple[list[Block], dict[str, Drawn]]:
     """The section's parts in the order of the paper, and their figures by element id."""
-    drawn: dict[str, Any] = {}
+    drawn: dict[str, Drawn] = {}
     if len(many.combined):
-        drawn["many-combined"] = combined_figure(many.combined)
+        figure = combined_figure(many.combined)
+        drawn["many-combined"] = Drawn("table2-combined", figure, many.combined)
     if len(many.curves):
-        drawn["many-federated"] = federated_figure(many.curves, many.levels)
+        figure = federated_figure(many.curves, many.levels)
+        drawn["many-federated"] = Drawn("fig9-federated", figure, many.curves)
     blocks = [
         _combined_block(many, campaign),
         _weighting_block(many, campaign),
@@ -99,6 +132,8 @@ def _weighting_block(many: ManyTeachers, campaign: Campaign) -> Block:
         Heading("partitions", "of", str),
         Heading("correlation", "Rank correlation with the paper's effects"),
         Heading("mean_effect", "Mean effect (pp)"),
+        Heading("low", "95 % from"),
+        Heading("high", "to"),
     ]
     effects = [
         Heading("partition", "Partition", title_of),

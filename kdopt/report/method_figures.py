@@ -17,12 +17,25 @@ from kdopt.analysis.compare import ALL_METHODS, partitions_of
 from kdopt.analysis.transfer import box, ecdf
 from kdopt.names import pair_label
 from kdopt.report.blocks import SETS, title_of
-from kdopt.report.figures import BLUE, GAIN_TITLE, ORANGE
+from kdopt.report.figures import BLUE, GAIN_TITLE, INK, ORANGE
 from kdopt.report.panels import Axis, Panel, panel_grid
 from kdopt.report.tables import points
 
 GREEN, PURPLE, GREY = "#009E73", "#CC79A7", "#777777"
 GAP, GAIN = "Accuracy gap (pp)", "Test gain (pp)"
+BOX_COLUMNS = (
+    "partition",
+    "method",
+    "n",
+    "p05",
+    "q1",
+    "median",
+    "q3",
+    "p95",
+    "mean_gain",
+    "low",
+    "high",
+)
 
 
 class Style(NamedTuple):
@@ -77,7 +90,7 @@ def cumulative_figure(gains: pd.DataFrame) -> dict[str, Any]:
     panels = {}
     for row, partition in enumerate(partitions):
         here = known[known["partition"] == partition]
-        panels[row, 0] = Panel([_bars(here)])
+        panels[row, 0] = Panel([_bars(here)], y={"range": _room(_totals(here))})
         panels[row, 1] = Panel([_steps(table, m) for m, table in _by_method(here)])
         panels[row, 2] = Panel(_scatters(here))
     axes = [
@@ -112,38 +125,48 @@ def teachers_figure(counts: pd.DataFrame, correlations: pd.DataFrame) -> dict[st
     return panel_grid(titles, labels, panels, [axis] * len(methods), share="rows", row_height=170)
 
 
-def methods_figure(gains: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
+def box_table(own: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """What Fig. 6 shows, one line per partition and method, pp.
+
+    Args:
+        own: Gains on the student's own data.
+        summary: From :func:`kdopt.analysis.transfer.transfer_summary`.
+    """
+    on_own = summary[summary["transfer_set"] == "student"]
+    means = {(x["partition"], x["method"]): x for x in on_own.to_dict("records")}
+    lines: list[tuple[Any, ...]] = []
+    for partition in partitions_of(own):
+        for method, here in _by_method(own[own["partition"] == partition]):
+            ends = (means[partition, method][key] for key in ("mean_gain", "low", "high"))
+            lines.append((partition, method, len(here), *box(here["test_gain"]), *ends))
+    return pd.DataFrame(lines, columns=list(BOX_COLUMNS))
+
+
+def methods_figure(boxes: pd.DataFrame) -> dict[str, Any]:
     """Fig. 6: a box per partition and method with the mean and its 95 % interval beside it."""
-    known = gains[gains["transfer_set"] == "student"]
-    means = summary[summary["transfer_set"] == "student"]
-    partitions, methods = partitions_of(known), _methods(known)
+    partitions, methods = partitions_of(boxes), _methods(boxes)
     width = 0.8 / max(1, len(methods))
     traces: list[Any] = []
     for number, method in enumerate(methods):
-        here = known[known["method"] == method]
-        at = {
-            name: place + width * (number - (len(methods) - 1) / 2)
-            for place, name in enumerate(partitions)
-            if (here["partition"] == name).any()
-        }
-        boxes = [box(here.loc[here["partition"] == name, "test_gain"]) for name in at]
+        here = boxes[boxes["method"] == method]
+        shift = width * (number - (len(methods) - 1) / 2)
+        at = pd.Series([partitions.index(name) + shift for name in here["partition"]])
         style = style_of(method)
         traces.append(
             go.Box(
-                x=rounded(at.values()), lowerfence=rounded(b.low for b in boxes),
-                q1=rounded(b.q1 for b in boxes), median=rounded(b.median for b in boxes),
-                q3=rounded(b.q3 for b in boxes), upperfence=rounded(b.high for b in boxes),
-                width=0.9 * width, name=style.label, legendgroup=method, line={"width": 1.5},
-                marker={"color": style.colour}, hoverinfo="skip",
+                x=rounded(at), lowerfence=rounded(here["p05"]), q1=rounded(here["q1"]),
+                median=rounded(here["median"]), q3=rounded(here["q3"]),
+                upperfence=rounded(here["p95"]), width=0.9 * width, name=style.label,
+                legendgroup=method, line={"width": 1.5}, marker={"color": style.colour},
+                hoverinfo="skip",
             )
         )  # fmt: skip
-        lines = means[means["method"] == method].set_index("partition").loc[list(at)]
-        mean = _markers(method, pd.Series(list(at.values())), lines["mean_gain"], 8)
-        mean.marker.line = {"width": 1.5, "color": "#000000"}
-        mean.error_y = _error(lines["mean_gain"], lines["low"], lines["high"])
-        mean.error_y.color = GREY
+        mean = _markers(method, at, here["mean_gain"], 8)
+        mean.marker.line = {"width": 1.5, "color": INK}
+        mean.error_y = _error(here["mean_gain"], here["low"], here["high"])
+        mean.error_y.color = INK
         mean.showlegend = False
-        mean.text = [short_title(name) for name in at]
+        mean.text = [short_title(name) for name in here["partition"]]
         mean.hovertemplate = f"{style.label}, %{{text}}: mean %{{y}} pp<extra></extra>"
         traces.append(mean)
     ticks = {"tickvals": list(range(len(partitions))), "zeroline": False, "showgrid": False}
@@ -196,7 +219,7 @@ def _scatters(table: pd.DataFrame) -> list[Any]:
     traces = []
     for method, here in _by_method(table):
         trace = _markers(method, here["accuracy_gap"], here["test_gain"], 5)
-        trace.marker.opacity = 0.7
+        trace.marker.opacity = 0.8
         pairs = zip(here["partition"], here["teacher"], here["student"], strict=True)
         trace.customdata = [f"{p}/{pair_label(int(t), int(s))}" for p, t, s in pairs]
         trace.text = [name.rpartition("/")[2] for name in trace.customdata]
@@ -228,17 +251,27 @@ def _steps(table: pd.DataFrame, method: str) -> go.Scatter:
     )  # fmt: skip
 
 
+def _totals(table: pd.DataFrame) -> list[float]:
+    return [math.fsum(here["test_gain"]) for _, here in _by_method(table)]
+
+
 def _bars(table: pd.DataFrame) -> go.Bar:
-    groups = _by_method(table)
-    totals = [math.fsum(here["test_gain"]) for _, here in groups]
+    groups, totals = _by_method(table), _totals(table)
     return go.Bar(
         x=[style_of(m).label for m, _ in groups], y=rounded(totals), name="sum",
         marker={"color": [style_of(m).colour for m, _ in groups]}, showlegend=False,
-        text=[f"{round(t) + 0:d}" for t in totals], textposition="auto", textangle=0,
-        cliponaxis=False,
+        text=[f"{round(t) + 0:d}" for t in totals], textposition="outside", textangle=0,
+        textfont={"size": 11}, cliponaxis=False,
         customdata=[len(here) for _, here in groups],
         hovertemplate="%{x}: %{y} pp over %{customdata} pairs<extra></extra>",
     )  # fmt: skip
+
+
+def _room(totals: list[float]) -> list[float]:
+    """A range around bars that leaves room for the numbers at their ends."""
+    low, high = min(0.0, *totals), max(0.0, *totals)
+    pad = 0.16 * ((high - low) or 1.0)
+    return rounded([low - pad * (low < 0), high + pad * (high > 0)])
 
 
 def _dynamics(method: str, table: pd.DataFrame) -> go.Scatter:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -12,33 +11,96 @@ from kdopt.analysis.dynamics import learning_and_forgetting
 from kdopt.analysis.evidence import Evidence
 from kdopt.analysis.protocols import protocols
 from kdopt.analysis.ratios import headline_ratios
+from kdopt.analysis.summary import selection_label
 from kdopt.analysis.teachers import accuracy_correlations, best_teacher_counts
 from kdopt.analysis.transfer import transfer_summary
 from kdopt.outcome import TrialRow
 from kdopt.plan import Campaign
 from kdopt.report import method_figures as figures
-from kdopt.report.blocks import Block, Heading, Table, missing_stage, set_title, table_of, title_of
+from kdopt.report.blocks import (
+    Block,
+    Drawn,
+    Heading,
+    Part,
+    Table,
+    missing_stage,
+    set_title,
+    table_of,
+    title_of,
+)
+
+POINT_COLUMNS = [
+    "partition",
+    "transfer_set",
+    "method",
+    "teacher",
+    "student",
+    "accuracy_gap",
+    "test_gain",
+]
+
+BOX_HEADINGS = [
+    Heading("partition", "Partition", title_of),
+    Heading("method", "Method", lambda method: figures.style_of(str(method)).label),
+    Heading("n", "Pairs", str),
+    Heading("p05", "5th percentile (pp)"),
+    Heading("q1", "Quartile (pp)"),
+    Heading("median", "Median (pp)"),
+    Heading("q3", "Quartile (pp)"),
+    Heading("p95", "95th percentile (pp)"),
+    Heading("mean_gain", "Mean (pp)"),
+    Heading("low", "95 % from"),
+    Heading("high", "to"),
+]
+
+
+def methods_part(evidence: Evidence, rows: Sequence[TrialRow], *, paired: bool) -> Part:
+    """The section on methods; where there are no pairs, what it would take to have some."""
+    title = "Methods compared"
+    if not paired:
+        note = 'No pairs of teacher and student: neither "tune" nor "compare" is among the stages.'
+        return Part("methods", title, note, [])
+    blocks, drawn = method_blocks(evidence, rows)
+    note = (
+        "Vanilla, DML and DP-KD have fixed settings. Tuned is each pair's cell "
+        f"{selection_label(evidence.campaign)}, on the student's own data."
+    )
+    return Part("methods", title, note, blocks, drawn)
 
 
 def method_blocks(
     evidence: Evidence, rows: Sequence[TrialRow]
-) -> tuple[list[Block], dict[str, Any]]:
+) -> tuple[list[Block], dict[str, Drawn]]:
     """The sections in the order of the paper's figures, and their figures by element id."""
     campaign, gains = evidence.campaign, evidence.gains
     own = gains[gains["transfer_set"] == "student"]
     transfer = transfer_summary(gains, campaign)
     counts = best_teacher_counts(gains)
+    correlations = accuracy_correlations(counts)
     dynamics = learning_and_forgetting(gains, campaign)
     compared = (gains["source"] == "compare").any()
-    drawn: dict[str, Any] = {}
+    drawn: dict[str, Drawn] = {}
     if compared:
-        drawn["methods-transfer"] = figures.transfer_figure(gains)
+        drawn["methods-transfer"] = Drawn(
+            "fig2-transfer-sets",
+            figures.transfer_figure(gains),
+            gains.loc[gains["method"] != "tuned", POINT_COLUMNS],
+        )
     if len(own):
-        drawn["methods-cumulative"] = figures.cumulative_figure(gains)
-        drawn["methods-teachers"] = figures.teachers_figure(counts, accuracy_correlations(counts))
-        drawn["methods-partitions"] = figures.methods_figure(gains, transfer)
+        boxes = figures.box_table(own, transfer)
+        drawn["methods-cumulative"] = Drawn(
+            "fig3-cumulative-gain", figures.cumulative_figure(gains), own[POINT_COLUMNS]
+        )
+        drawn["methods-teachers"] = Drawn(
+            "fig5-best-teachers",
+            figures.teachers_figure(counts, correlations),
+            counts.merge(correlations[["partition", "method", "correlation"]], how="left"),
+        )
+        drawn["methods-partitions"] = Drawn("fig6-methods", figures.methods_figure(boxes), boxes)
     if len(dynamics):
-        drawn["methods-dynamics"] = figures.dynamics_figure(dynamics)
+        drawn["methods-dynamics"] = Drawn(
+            "fig7-learning-forgetting", figures.dynamics_figure(dynamics), dynamics
+        )
 
     def figure(name: str) -> str:
         return name if name in drawn else ""
@@ -80,7 +142,8 @@ def method_blocks(
             "Fig. 6, on the student's own data. Boxes: quartiles, whiskers at the 5th and 95th "
             "percentile of pairs. Markers: mean with its 95 % bootstrap interval over pairs.",
             figure("methods-partitions"),
-            missing=both,
+            table_of("Spread and mean of every method", BOX_HEADINGS, boxes) if len(own) else [],
+            both,
         ),
         Block(
             "Learning and forgetting",
@@ -179,8 +242,14 @@ def _transfer_table(summary: pd.DataFrame) -> list[Table]:
         Heading("method", "Method", _method),
         Heading("n", "Pairs", str),
         Heading("positive_rate", "Positive transfers (%)"),
+        Heading("rate_low", "95 % from"),
+        Heading("rate_high", "to"),
         Heading("mean_positive", "Their mean gain (pp)"),
+        Heading("positive_low", "95 % from"),
+        Heading("positive_high", "to"),
         Heading("mean_negative", "Mean of the negative ones (pp)"),
+        Heading("negative_low", "95 % from"),
+        Heading("negative_high", "to"),
         Heading("mean_gain", "Mean gain (pp)"),
         Heading("low", "95 % from"),
         Heading("high", "to"),

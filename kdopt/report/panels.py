@@ -21,11 +21,12 @@ class Axis(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """What one panel shows: its traces, a word in its corner, and its own title, if any."""
+    """What one panel shows: its traces, a word in its corner, its own title and y-axis, if any."""
 
     traces: Sequence[Any]
     note: str = ""
     title: str = ""
+    y: Mapping[str, Any] = {}
 
 
 def wrapped_panels(
@@ -78,6 +79,7 @@ def panel_grid(
         vertical_spacing=min(gap * 1.6, 1 / max(1, len(rows))),
         horizontal_spacing=0.035 if share != "nothing" else 0.09,
     )
+    figure.update_annotations(font_size=13)  # so far all are titles; they must fit on paper
     named: set[str] = set()
     for (row, column), panel in sorted(panels.items()):
         for trace in panel.traces:
@@ -92,7 +94,8 @@ def panel_grid(
             figure.update_yaxes(visible=False, **where)
             continue
         last = (row + 1, column) not in panels
-        _dress(figure, (row, column), axes[column], rows[row], share, last=last)
+        axis = axes[column]._replace(y={**axes[column].y, **panels[row, column].y})
+        _dress(figure, (row, column), axis, rows[row], share, last=last)
         if panels[row, column].note:
             suffix = "" if number == 1 else str(number)
             figure.add_annotation(

@@ -1,4 +1,4 @@
-"""The best-settings table and the trials as text: CSV, Markdown and LaTeX.
+"""The best-settings table as text: CSV, Markdown and LaTeX.
 
 Formats are fixed (2 decimals for pp and percent, ``%g`` for temperature and alpha), so writing,
 reading and writing again gives the same bytes. Every text ends with a newline.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +16,6 @@ import pandas as pd
 
 from kdopt.analysis.summary import selection_label, vanilla_label
 from kdopt.names import pair_label
-from kdopt.outcome import Outcome, TrialRow
 from kdopt.plan import Campaign
 
 _LATEX_SPECIAL = {
@@ -156,41 +154,6 @@ def best_latex(best: pd.DataFrame, campaign: Campaign) -> str:
     )
 
 
-def trials_csv(rows: Sequence[TrialRow]) -> str:
-    """Every trial in every state with all that it recorded, by study name and number.
-
-    Floats are written so that they read back exactly; lists and mappings are JSON.
-    """
-    ordered = sorted(rows, key=lambda row: (row.study, row.number))
-    head = ["study", "partition", "stage", "teacher", "student", "number", "state"]
-    cell_keys = sorted({key for row in rows for key in row.cell})
-    recorded = [_flat(row.outcome) for row in ordered]
-    outcome_keys = list(dict.fromkeys(key for record in recorded for key in record))
-    lines = [
-        [
-            *(_exact(getattr(row, key)) for key in head),
-            *(_exact(row.cell.get(key)) for key in cell_keys),
-            *(_exact(record.get(key)) for key in outcome_keys),
-            _exact(row.error),
-        ]
-        for row, record in zip(ordered, recorded, strict=True)
-    ]
-    return csv_text([*head, *cell_keys, *outcome_keys, "error"], lines)
-
-
-def _flat(outcome: Outcome | None) -> dict[str, Any]:
-    """What an outcome recorded, scores as columns such as ``test_before_accuracy``."""
-    flat: dict[str, Any] = {}
-    scores = ("validation", "test", "validation_before", "test_before")
-    for key, value in (outcome.to_json() if outcome else {}).items():
-        if key in scores:
-            record = value or dict.fromkeys(("accuracy", "per_class", "loss"))
-            flat |= {f"{key}_{name}": number for name, number in record.items()}
-        else:
-            flat[key] = value
-    return flat
-
-
 def caption(best: pd.DataFrame, campaign: Campaign) -> str:
     """What the best-settings table holds, how its cells were chosen, and what it lacks."""
     missing = int((~best["complete"].astype(bool)).sum())
@@ -230,15 +193,7 @@ def markdown_escape(text: str) -> str:
     return text.replace("\n", " ")
 
 
-def _exact(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, (dict, list, tuple)):
-        return json.dumps(value, sort_keys=True)
-    return str(value)
-
-
-def csv_text(header: Iterable[str], lines: Iterable[Sequence[str]]) -> str:
+def csv_text(header: Iterable[str], lines: Iterable[Sequence[Any]]) -> str:
     """A CSV file with a header."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

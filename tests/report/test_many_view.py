@@ -26,7 +26,8 @@ def parts(campaign, rows=None):
     rows = many_rows(campaign) if rows is None else rows
     blocks, drawn = many_blocks(many_teachers(rows, campaign), campaign)
     assert [block.title for block in blocks] == TITLES
-    json.dumps([drawn, [block.tables for block in blocks]], allow_nan=False)
+    figures = [item.figure for item in drawn.values()]
+    json.dumps([figures, [block.tables for block in blocks]], allow_nan=False)
     return blocks, drawn
 
 

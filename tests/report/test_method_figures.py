@@ -9,6 +9,7 @@ from kdopt.analysis.teachers import accuracy_correlations, best_teacher_counts
 from kdopt.analysis.transfer import transfer_summary
 from kdopt.report.method_figures import (
     STYLES,
+    box_table,
     cumulative_figure,
     dynamics_figure,
     methods_figure,
@@ -27,6 +28,10 @@ def campaign():
 @pytest.fixture(scope="module")
 def gains(campaign):
     return method_gains(make_rows(campaign) + compare_rows(campaign), campaign)
+
+
+def own_data(gains):
+    return gains[gains["transfer_set"] == "student"]
 
 
 def scatter_points(figure, name):
@@ -56,7 +61,7 @@ def test_each_method_is_named_once_in_every_legend(campaign, gains):
         transfer_figure(gains),
         cumulative_figure(gains),
         teachers_figure(counts, accuracy_correlations(counts)),
-        methods_figure(gains, transfer_summary(gains, campaign)),
+        methods_figure(box_table(own_data(gains), transfer_summary(gains, campaign))),
         dynamics_figure(learning_and_forgetting(gains, campaign)),
     ]
     labels = {style.label for style in STYLES.values()}
@@ -73,9 +78,33 @@ def test_bars_are_the_sums_and_steps_end_at_one(gains):
     own = gains[(gains["transfer_set"] == "student") & (gains["partition"] == "uniform")]
     dml = own[own["method"] == "dml"]["test_gain"].sum()
     assert bars[0]["y"][1] == pytest.approx(dml, abs=1e-3)
+    ranges = [figure["layout"][f"yaxis{i or ''}"]["range"] for i in (0, 4, 7, 10, 13)]
+    for bar, (low, high) in zip(bars, ranges, strict=True):
+        # The numbers at the ends of bars need room beyond them.
+        assert low < min(0, *bar["y"]) * 1.1 or min(bar["y"]) >= 0
+        assert high > max(0, *bar["y"]) * 1.1 or max(bar["y"]) <= 0
     steps = [t for t in figure["data"] if t.get("mode") == "lines"]
     assert len(steps) == 5 * 4
     assert all(t["y"][-1] == 1.0 for t in steps)
+
+
+def test_boxes_are_ordered_and_their_table_has_every_pair(campaign, gains):
+    boxes = box_table(own_data(gains), transfer_summary(gains, campaign))
+    assert boxes["n"].sum() == len(own_data(gains))
+    for line in boxes.to_dict("records"):
+        five = [line[key] for key in ("p05", "q1", "median", "q3", "p95")]
+        assert five == sorted(five)
+        assert line["low"] <= line["mean_gain"] <= line["high"]
+
+
+def test_what_can_be_downloaded_has_a_line_per_point(campaign):
+    rows = make_rows(campaign) + compare_rows(campaign)
+    _, drawn = method_blocks(gather(rows, campaign), rows)
+    for name in ("methods-transfer", "methods-cumulative"):
+        points = [t for t in drawn[name].figure["data"] if t.get("mode") == "markers"]
+        assert len(drawn[name].data) == sum(len(t["x"]) for t in points)
+    gaps = sorted(x for t in drawn["methods-transfer"].figure["data"] for x in t["x"])
+    assert gaps == pytest.approx(sorted(drawn["methods-transfer"].data["accuracy_gap"]), abs=1e-3)
 
 
 def test_a_campaign_of_one_pair_or_none_is_drawn_or_missing():
@@ -84,7 +113,8 @@ def test_a_campaign_of_one_pair_or_none_is_drawn_or_missing():
         blocks, drawn = method_blocks(gather(rows, campaign), rows)
         assert len(blocks) == 7
         assert all(block.missing for block in blocks[:5])
-        json.dumps(drawn, allow_nan=False)
+        for item in drawn.values():
+            json.dumps(item.figure, allow_nan=False)
         assert bool(drawn) == bool(rows)
 
 
@@ -93,5 +123,6 @@ def test_names_of_a_store_are_text_not_tags(campaign):
     for row in rows:
         object.__setattr__(row, "partition", "<a href='x'>y</a>")
     _, drawn = method_blocks(gather(rows, campaign), rows)
-    shown = [f["layout"]["yaxis"]["title"]["text"] for k, f in drawn.items() if "cumulative" in k]
+    layout = drawn["methods-cumulative"].figure["layout"]
+    shown = [layout["yaxis"]["title"]["text"]]
     assert shown and all("<a" not in text for text in shown)

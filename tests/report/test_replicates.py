@@ -6,6 +6,7 @@ import io
 from kdopt.analysis.maps import best_settings
 from kdopt.report.page import render_page
 from kdopt.report.tables import best_csv, best_markdown
+from kdopt.report.view import make_view
 from tests.analysis.synthetic import make_campaign, make_rows, outcome, tune_row
 
 
@@ -27,7 +28,7 @@ def test_tables_show_the_spread_where_cells_were_repeated():
     assert float(line["test_gain"]) == 1.5
     assert float(line["test_gain_sd"]) == 0.71
     assert "sd over replicates" in best_markdown(best, campaign)
-    assert "sd over replicates" in render_page(campaign, rows, [])
+    assert "sd over replicates" in render_page(campaign, make_view(campaign, rows), [])
 
 
 def test_without_replicates_there_is_no_column_for_their_spread():

@@ -1,35 +1,15 @@
+import csv
+import io
+import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
-from kdopt.analysis.summary import measures
 from kdopt.plan import PartitionSettings
+from kdopt.report.blocks import Block, Drawn, Part
 from kdopt.report.view import FAILURES_SHOWN, make_view
-from tests.analysis.synthetic import accuracy_of, make_campaign, make_rows, validation_surface
-
-
-def test_headlines_stand_under_the_headings_of_their_measures():
-    campaign = make_campaign(
-        partitions=(PartitionSettings("uniform"), PartitionSettings("label_dirichlet"))
-    )
-    view = make_view(campaign, make_rows(campaign))
-    assert list(view.headlines) == ["All partitions", "Uniform", "Label dirichlet"]
-    index = [m.name for m in measures(campaign)].index("test_gain")
-    headline = view.headlines["Uniform"][index]
-    best = view.best[view.best["partition"] == "uniform"]
-    assert float(headline.value) == pytest.approx(best["test_gain"].mean(), abs=0.006)
-    assert all(len(lines) == len(view.headings) for lines in view.headlines.values())
-
-
-def test_surfaces_of_the_page_are_those_of_the_rows():
-    campaign = make_campaign()
-    shown = make_view(campaign, make_rows(campaign)).payload["surfaces"]["uniform/t02-s00"]
-    gap = 100 * (accuracy_of(2) - accuracy_of(0))
-    for i, t in enumerate(shown["temperatures"]):
-        for j, a in enumerate(shown["alphas"]):
-            assert shown["validation"][i][j] == pytest.approx(
-                validation_surface(gap, t, a), abs=1e-4
-            )
+from tests.analysis.synthetic import make_campaign, make_rows
 
 
 def test_at_most_fifty_failures_are_listed_and_the_rest_counted():
@@ -43,20 +23,32 @@ def test_at_most_fifty_failures_are_listed_and_the_rest_counted():
     assert view.failures_left_out == 20 * 9 - 50
 
 
-def test_numbers_sort_as_numbers_and_empty_cells_have_an_empty_key():
-    campaign = make_campaign()
-    view = make_view(campaign, [])
-    keys = {cell.key for line in view.sections[0].lines for cell in line[1:9]}
-    assert keys == {""}
-    complete = make_view(campaign, make_rows(campaign)).sections[0].lines[0]
-    assert isinstance(complete[1].key, float)
+def test_every_figure_has_its_numbers_and_figures_of_one_table_share_them():
+    partitions = (PartitionSettings("uniform"), PartitionSettings("label_dirichlet"))
+    campaign = make_campaign(partitions=partitions)
+    view = make_view(campaign, make_rows(campaign))
+    payload = view.payload
+    assert payload["files"].keys() == payload["figures"].keys() == view.drawn.keys()
+    names = [name for name, _ in payload["files"].values()]
+    assert len(names) == len(set(names))
+    maps = {payload["files"][f"map-1-{key}"][1] for key in ("alpha", "temperature", "gain")}
+    assert len(maps) == 1
+    lines = list(csv.DictReader(io.StringIO(payload["sheets"][maps.pop()])))
+    best = view.best[view.best["partition"] == "label_dirichlet"]
+    assert [float(line["alpha"]) for line in lines] == best["alpha"].tolist()
+    assert [float(line["test_gain"]) for line in lines] == pytest.approx(
+        best["test_gain"].tolist(), abs=0.0051
+    )
+    json.dumps(payload, allow_nan=False)
 
 
-def test_the_environment_names_every_device():
+def test_further_sections_stand_before_the_claims_with_their_figures():
     campaign = make_campaign()
-    rows = make_rows(campaign)
-    rows[0] = replace(rows[0], outcome=replace(rows[0].outcome, device="cuda", precision="bf16"))
-    lines = make_view(campaign, rows).environment
-    assert lines[0] == "Ran on: cpu (fp32), cuda (bf16)"
-    assert lines[2] == "Versions: kdopt 0.1.0, torch 2.6"
-    assert make_view(campaign, []).environment == []
+    figure = {"data": [], "layout": {"height": 100}}
+    data = pd.DataFrame({"x": [1.0]})
+    part = Part(
+        "more", "More", "", [Block("A", "", "more-a")], {"more-a": Drawn("a", figure, data)}
+    )
+    view = make_view(campaign, make_rows(campaign), more=[part])
+    assert [p.id for p in view.parts] == ["maps", "methods", "many", "more"]
+    assert view.payload["figures"]["more-a"] == figure

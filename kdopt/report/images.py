@@ -1,0 +1,85 @@
+"""Figures as files for papers and slides, drawn by kaleido in a Chrome or Chromium."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from kdopt.errors import KdoptError
+from kdopt.report.blocks import Drawn
+from kdopt.report.figures import INK
+
+ImageFormat = Literal["svg", "png", "pdf"]
+WIDTHS = {"narrow": 620, "wide": 1100}
+"""Pixels: figures of one panel, and those of many."""
+TIMEOUT_S = 120.0
+GREY, PALE = "#5b5b5b", "#d5d5d5"
+
+
+def images(drawn: Sequence[Drawn], formats: Sequence[ImageFormat]) -> dict[str, bytes]:
+    """Every figure in every format, dark on white, by file name.
+
+    Nothing is fetched: plotly.js comes with plotly, and MathJax is switched off.
+
+    Raises:
+        KdoptError: kaleido or the browser is missing, or the browser fails.
+    """
+    if importlib.util.find_spec("kaleido") is None:
+        raise KdoptError(
+            "figures as files need kaleido: pip install 'kdopt[figures]', or leave out --figures "
+            "(the page itself saves each figure as SVG or PNG)"
+        )
+    import kaleido
+    from choreographer.errors import ChromeNotFoundError
+
+    for name in ("kaleido", "choreographer"):  # they tell of recovered hiccups on stderr
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    wanted = [(item, format_) for item in drawn for format_ in formats]
+    found: dict[str, bytes] = {}
+    try:
+        kaleido.start_sync_server(silence_warnings=True, timeout=TIMEOUT_S, mathjax=False)
+        try:
+            for item, format_ in wanted:
+                figure, options = inked(item.figure), size(item.figure, format_)
+                found[f"{item.name}.{format_}"] = kaleido.calc_fig_sync(figure, opts=options)
+        finally:
+            kaleido.stop_sync_server(silence_warnings=True)
+    except ChromeNotFoundError as error:
+        raise KdoptError(
+            "figures as files need Chrome or Chromium, and none was found: install one (Debian: "
+            "apt install chromium), name it in BROWSER_PATH, or leave out --figures"
+        ) from error
+    except Exception as error:  # whatever a browser does wrong, the reader can only do one thing
+        raise KdoptError(
+            f"figures as files: the browser failed ({type(error).__name__}: {error}); "
+            "leave out --figures, or name another browser in BROWSER_PATH"
+        ) from error
+    return found
+
+
+def inked(figure: dict[str, Any]) -> dict[str, Any]:
+    """A figure of the page with the colours that the page would give it on paper."""
+    layout = dict(figure["layout"])
+    for key, axis in figure["layout"].items():
+        if key.rstrip("0123456789") in ("xaxis", "yaxis"):
+            lines = {"gridcolor": PALE, "linecolor": PALE, "zerolinecolor": GREY}
+            layout[key] = {**axis, **lines, "zerolinewidth": 2}
+    layout |= {
+        "paper_bgcolor": "#ffffff",
+        "plot_bgcolor": "#ffffff",
+        "font": {"color": INK, "family": "DejaVu Sans, Arial, sans-serif", "size": 12},
+    }
+    return {"data": figure["data"], "layout": layout}
+
+
+def size(figure: dict[str, Any], format_: ImageFormat) -> dict[str, Any]:
+    """Format, size in pixels, and twice the resolution where there are pixels."""
+    many = "xaxis2" in figure["layout"]
+    return {
+        "format": format_,
+        "width": WIDTHS["wide" if many else "narrow"],
+        "height": int(figure["layout"]["height"]),
+        "scale": 2 if format_ == "png" else 1,
+    }

@@ -1,0 +1,177 @@
+"""What was run: data and sizes, participants, seeds, versions, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from kdopt.analysis.frame import participants_frame
+from kdopt.analysis.runs import partitions_in_order
+from kdopt.facts import PartitionFacts
+from kdopt.outcome import TrialRow
+from kdopt.plan import Campaign
+from kdopt.report.blocks import Block, Drawn, Heading, table_of, title_of
+from kdopt.report.class_names import class_names
+from kdopt.report.figures import BLUE
+from kdopt.report.headline_view import duration
+from kdopt.report.method_figures import short_title
+from kdopt.report.panels import Axis, Panel, wrapped_panels
+from kdopt.report.tables import points
+
+SIZES = "run-sizes"
+
+
+def facts_of(campaign: Campaign, rows: Sequence[TrialRow], cost: pd.DataFrame) -> dict[str, str]:
+    """The run in a few lines: label to text."""
+    data, n = campaign.data, campaign.participants
+    train, test = (
+        "all" if size is None else f"{size:,}" for size in (data.train_size, data.test_size)
+    )
+    complete = sum(row.state == "COMPLETE" for row in rows)
+    found = {
+        "Data": f"{data.name}: {train} training images, of which "
+        f"{100 * data.validation_fraction:g} % for validation, and {test} test images",
+        "Model": campaign.model,
+        "Participants": f"{n}, and {n * (n - 1)} ordered pairs of them in each of "
+        f"{len(campaign.partitions)} partition{'s' * (len(campaign.partitions) > 1)}",
+        "Stages": ", ".join(("pretrain", *campaign.stages)),
+        "Trials complete": f"{complete:,}, in {duration(float(cost['hours'].sum()))} of training",
+        "Seed": f"{campaign.seed}; every other seed is hashed from it and from names",
+        "Replicates": f"{campaign.replicates} of every cell",
+    }
+    if campaign.transfer.n_public:
+        sizes = [
+            f"{getattr(campaign.transfer, name):,} {name.removeprefix('public_').replace('_', ' ')}"
+            for name in ("public_unlabeled_small", "public_unlabeled_large", "public_labeled")
+        ]
+        found["Public sets"] = f"{', '.join(sizes)} images, taken out before the partitions"
+    return found | environment(rows)
+
+
+def environment(rows: Sequence[TrialRow]) -> dict[str, str]:
+    """Where the complete trials ran: devices with precisions, and versions."""
+    outcomes = [row.outcome for row in rows if row.outcome]
+    if not outcomes:
+        return {}
+    ran_on = sorted({f"{o.device} ({o.precision})" for o in outcomes})
+    versions = sorted({f"{key} {value}" for o in outcomes for key, value in o.versions.items()})
+    found = {"Ran on": ", ".join(ran_on)}
+    return {**found, "Versions": ", ".join(versions)} if versions else found
+
+
+def cost_block(cost: pd.DataFrame) -> Block:
+    """Training time by stage; the time of a single trial as median and 95th percentile."""
+    headings = [
+        Heading("stage", "Stage", str),
+        Heading("trials", "Complete trials", str),
+        Heading("hours", "Training time (h)", lambda h: f"{h:.3f}"),
+        Heading("median_seconds", "Median of a trial (s)"),
+        Heading("p95_seconds", "95th percentile (s)"),
+    ]
+    return Block(
+        "What it cost",
+        "Wall time within trials, summed over workers; waiting and claiming are not in it.",
+        tables=table_of("Cost by stage", headings, cost),
+        missing="" if len(cost) else "No data yet: no trial is complete.",
+    )
+
+
+def participants_block(
+    campaign: Campaign, rows: Sequence[TrialRow], facts: Mapping[str, PartitionFacts]
+) -> tuple[Block, dict[str, Drawn]]:
+    """Who has how many images of which class, and how well that trains."""
+    frame = participants_frame(rows)
+    order = partitions_in_order(frame["partition"], campaign)
+    frame = frame.iloc[frame["partition"].map(order.index).argsort(kind="stable")]
+    counts = {
+        (name, participant): np.array(known.counts(participant))
+        for name, known in facts.items()
+        for participant in range(len(known.label_counts))
+    }
+    frame = frame.assign(
+        validation_accuracy=100 * frame["validation_accuracy"],
+        test_accuracy=100 * frame["test_accuracy"],
+        images=[_images(counts, p, i) for p, i in _keys(frame)],
+        classes=[_classes(counts, p, i) for p, i in _keys(frame)],
+    )
+    sized = [
+        Heading("images", "Training images", str),
+        Heading("classes", "Classes among them", str),
+    ]
+    headings = [
+        Heading("partition", "Partition", title_of),
+        Heading("participant", "Participant", str),
+        *(sized if counts else []),
+        Heading("validation_accuracy", "Validation accuracy (%)"),
+        Heading("test_accuracy", "Test accuracy (%)"),
+        Heading("epochs", "Epochs", str),
+        Heading("best_epoch", "Best epoch", str),
+        Heading("seconds", "Training time (s)", points),
+    ]
+    missing = [] if len(frame) else ["No data yet: no participant is pre-trained."]
+    if not counts:
+        missing.append(
+            "How many images of which class each participant has is not in the store: "
+            "'kdopt partitions SPEC' prints it."
+        )
+    drawn = {SIZES: _sizes(campaign, facts)} if counts else {}
+    block = Block(
+        "Participants",
+        "Each is trained on its own share of the images before anything is distilled.",
+        SIZES if counts else "",
+        table_of("Participants before distillation", headings, frame),
+        " ".join(missing),
+    )
+    return block, drawn
+
+
+def _sizes(campaign: Campaign, facts: Mapping[str, PartitionFacts]) -> Drawn:
+    """Images by participant and class, a panel per partition; colours share one scale."""
+    order = partitions_in_order(facts, campaign)
+    names = class_names(campaign.data, len(facts[order[0]].label_counts[0]))
+    top = max(max(map(max, facts[name].label_counts)) for name in order)
+    panels: list[Panel] = []
+    lines: list[tuple[str, int, str, int]] = []
+    for name in order:
+        counts = facts[name].label_counts
+        who = [str(participant) for participant in range(len(counts))]
+        heat = go.Heatmap(
+            x=names, y=who, z=[list(row) for row in counts], name="images",
+            zmin=0, zmax=top, colorscale=[[0, "#F2F2F2"], [1, BLUE]], xgap=1, ygap=1,
+            showscale=not panels, colorbar={"title": {"text": "Images"}, "thickness": 12},
+            hovertemplate="participant %{y}, %{x}: %{z} images<extra></extra>",
+        )  # fmt: skip
+        panels.append(Panel([heat], title=short_title(name)))
+        lines += [
+            (name, participant, label, number)
+            for participant, row in enumerate(counts)
+            for label, number in zip(names, row, strict=True)
+        ]
+    axis = Axis(
+        "Class",
+        "Participant",
+        {"type": "category", "showgrid": False, "tickangle": -45},
+        {"type": "category", "showgrid": False, "autorange": "reversed"},
+    )
+    height = 90 + 14 * max(len(facts[name].label_counts) for name in order)
+    figure = wrapped_panels(panels, axis, row_height=height)
+    data = pd.DataFrame(lines, columns=["partition", "participant", "class", "images"])
+    return Drawn("images-per-participant", figure, data)
+
+
+def _keys(frame: pd.DataFrame) -> list[tuple[str, int]]:
+    return [(str(p), int(i)) for p, i in zip(frame["partition"], frame["participant"], strict=True)]
+
+
+def _images(counts: Mapping[tuple[str, int], Any], partition: str, participant: int) -> int | str:
+    found = counts.get((partition, participant))
+    return "" if found is None else int(found.sum())
+
+
+def _classes(counts: Mapping[tuple[str, int], Any], partition: str, participant: int) -> int | str:
+    found = counts.get((partition, participant))
+    return "" if found is None else int((found > 0).sum())

@@ -1,0 +1,97 @@
+// Figures are drawn when they come near the window: a page with dozens of them opens at once.
+// Only these buttons: plotly's default bar has one that uploads the chart to a server.
+const options = {
+  responsive: true, displaylogo: false, plotlyServerURL: "",
+  modeBarButtons: [["zoom2d", "pan2d", "resetScale2d"]],
+};
+const LIGHT = { ink: "#1b1b1b", line: "#d5d5d5", soft: "#5b5b5b" };
+
+// By element id, a function that gives {name, data, layout, csv}, or null when there is nothing.
+const sources = {};
+for (const [id, figure] of Object.entries(data.figures)) {
+  const [name, sheet] = data.files[id];
+  sources[id] = () => ({ ...figure, name, csv: data.sheets[sheet] });
+}
+const drawn = new Set();
+
+function colours() {
+  const style = getComputedStyle(document.documentElement);
+  return Object.fromEntries(Object.keys(LIGHT).map((key) => [key, style.getPropertyValue(`--${key}`).trim()]));
+}
+
+// Ink follows the page's own colours, so one set of figures serves light, dark and print.
+function inked(figure, { ink, line, soft }) {
+  const axis = (given) => ({ ...given, gridcolor: line, zerolinecolor: soft, zerolinewidth: 2, linecolor: line });
+  const axes = Object.keys(figure.layout).filter((key) => /^[xy]axis\d*$/.test(key));
+  return {
+    data: JSON.parse(JSON.stringify(figure.data).replaceAll(`"${LIGHT.ink}"`, `"${ink}"`)),
+    layout: {
+      ...figure.layout,
+      ...Object.fromEntries(axes.map((key) => [key, axis(figure.layout[key])])),
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: ink, family: "system-ui, sans-serif", size: 12 },
+    },
+  };
+}
+
+function draw(id, printing) {
+  const element = document.getElementById(id);
+  const figure = sources[id]();
+  drawn.add(id);
+  if (!figure) {
+    Plotly.purge(element);
+    return;
+  }
+  const shown = inked(figure, printing ? LIGHT : colours());
+  // Paper is narrower than most screens, and figures do not shrink by themselves in print.
+  const size = printing ? { autosize: false, width: element.classList.contains("wide") ? 680 : 340 } : { autosize: true };
+  Plotly.react(element, shown.data, { ...shown.layout, ...size }, options);
+  if (!element.dataset.linked) {
+    element.dataset.linked = "yes";
+    element.on("plotly_click", (event) => choose(event.points[0].customdata));
+  }
+}
+
+function saveImage(id, format) {
+  const figure = sources[id]();
+  if (!figure) return;
+  const { data: traces, layout } = inked(figure, LIGHT);
+  const width = document.getElementById(id).clientWidth;
+  const white = { paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff" };
+  const size = { format, width, height: layout.height, scale: format === "png" ? 2 : 1 };
+  Plotly.toImage({ data: traces, layout: { ...layout, ...white } }, size).then((url) => {
+    const link = document.createElement("a");
+    link.href = url;
+    link.download = fileName(figure.name, format);
+    link.click();
+  });
+}
+
+function saveData(id) {
+  const figure = sources[id]();
+  if (figure) save(fileName(figure.name, "csv"), figure.csv, "text/csv");
+}
+
+const seen = new IntersectionObserver((entries) => {
+  for (const entry of entries.filter((one) => one.isIntersecting)) {
+    seen.unobserve(entry.target);
+    draw(entry.target.id, false);
+  }
+}, { rootMargin: "500px" });
+
+function startFigures() {
+  for (const element of document.querySelectorAll(".plot")) {
+    const figure = sources[element.id]();
+    element.style.minHeight = `${figure ? figure.layout.height : 0}px`;
+    (element.closest(".scroll") || element).after(toolbar(
+      button("CSV", "Download the data of this figure", () => saveData(element.id)),
+      button("SVG", "Download this figure", () => saveImage(element.id, "svg")),
+      button("PNG", "Download this figure", () => saveImage(element.id, "png")),
+    ));
+    seen.observe(element);
+  }
+}
+
+function redraw(printing) {
+  for (const id of printing ? Object.keys(sources) : drawn) draw(id, printing);
+}

@@ -1,0 +1,93 @@
+import tomllib
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from kdopt.errors import KdoptError
+from kdopt.plan import SettingLine
+from kdopt.report.files import write_report
+from tests.analysis.synthetic import (
+    compare_campaign,
+    compare_rows,
+    make_campaign,
+    make_rows,
+    pretrain_rows,
+)
+from tests.report.many_synthetic import many_campaign, many_rows
+
+SETTINGS = [SettingLine("tune.t2_scale", "true", "paper, Eq. 2")]
+ALWAYS = ["claims.csv", "claims.md", "trials.csv", "trials.parquet", "spec.toml", "report.html"]
+
+
+def test_a_report_is_these_files_and_nothing_else(tmp_path):
+    campaign = make_campaign()
+    folder = tmp_path / "new" / "report"
+    paths = write_report(folder, campaign, make_rows(campaign), SETTINGS)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in paths)
+    assert [p.name for p in paths] == [
+        "best_settings.csv",
+        "best_settings.md",
+        "best_settings.tex",
+        *ALWAYS,
+    ]
+    first = [p.read_bytes() for p in paths]
+    write_report(folder, campaign, make_rows(campaign), SETTINGS)
+    assert [p.read_bytes() for p in paths] == first
+
+
+def test_the_comparison_adds_its_table(tmp_path):
+    campaign = compare_campaign(participants=3)
+    both = write_report(
+        tmp_path / "both", campaign, make_rows(campaign) + compare_rows(campaign), []
+    )
+    assert "method_gains.csv" in [p.name for p in both]
+    alone = replace(campaign, stages=("compare",))
+    rows = pretrain_rows(alone) + compare_rows(alone)
+    names = [p.name for p in write_report(tmp_path / "alone", alone, rows, [])]
+    assert names == ["method_gains.csv", *ALWAYS]
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_a_fix(tmp_path):
+    campaign = make_campaign()
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(KdoptError, match=r"file.*cannot be written \(.+\).*another folder"):
+        write_report(tmp_path / "file", campaign, [], SETTINGS)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
+    campaign = make_campaign()
+    (tmp_path / "best_settings.csv").mkdir()
+    with pytest.raises(KdoptError, match=r"best_settings\.csv"):
+        write_report(tmp_path, campaign, [], SETTINGS)
+    assert [p.name for p in tmp_path.iterdir()] == ["best_settings.csv"]
+
+
+def test_many_teachers_add_their_files(tmp_path):
+    campaign = many_campaign()
+    paths = write_report(tmp_path, campaign, many_rows(campaign), SETTINGS)
+    assert [p.name for p in paths] == [
+        "combined.csv",
+        "combined.md",
+        "combined.tex",
+        "federated_curves.csv",
+        "rounds_to_target.csv",
+        *ALWAYS,
+    ]
+
+
+def test_trials_are_the_same_in_csv_and_parquet(tmp_path):
+    campaign = make_campaign()
+    rows = make_rows(campaign)
+    write_report(tmp_path, campaign, rows, SETTINGS)
+    one = pd.read_csv(tmp_path / "trials.csv")
+    other = pd.read_parquet(tmp_path / "trials.parquet")
+    assert len(one) == len(other) == len(rows)
+    assert one["test_gain"].equals(other["test_gain"])
+
+
+def test_the_resolved_spec_is_toml(tmp_path):
+    campaign = make_campaign()
+    write_report(tmp_path, campaign, [], SETTINGS)
+    found = tomllib.loads((tmp_path / "spec.toml").read_text())
+    assert found == {"tune": {"t2_scale": True}}

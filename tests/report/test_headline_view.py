@@ -1,0 +1,100 @@
+import pytest
+
+from kdopt.analysis.maps import best_settings
+from kdopt.analysis.payoff import costs, payoff
+from kdopt.analysis.summary import measures
+from kdopt.plan import PartitionSettings
+from kdopt.report.headline_view import (
+    duration,
+    headline_headings,
+    headlines,
+    signed,
+    tiles,
+    where_grid,
+    where_not,
+    where_table,
+)
+from tests.analysis.synthetic import make_campaign, make_rows
+
+TWO = (PartitionSettings("uniform"), PartitionSettings("label_dirichlet"))
+
+
+@pytest.fixture(scope="module")
+def campaign():
+    return make_campaign(participants=6, partitions=TWO)
+
+
+@pytest.fixture(scope="module")
+def rows(campaign):
+    return make_rows(campaign)
+
+
+@pytest.fixture(scope="module")
+def best(campaign, rows):
+    return best_settings(rows, campaign)
+
+
+def test_headlines_stand_under_the_headings_of_their_measures(campaign, best):
+    found = headlines(best, campaign)
+    assert list(found) == ["All partitions", "Uniform", "Label dirichlet"]
+    index = [m.name for m in measures(campaign)].index("test_gain")
+    here = best[best["partition"] == "uniform"]
+    assert float(found["Uniform"][index].value) == pytest.approx(
+        here["test_gain"].mean(), abs=0.006
+    )
+    assert all(len(lines) == len(headline_headings(campaign)) for lines in found.values())
+
+
+def test_tiles_say_how_often_how_much_and_at_what_cost(campaign, rows, best):
+    shown = tiles(payoff(best, campaign), costs(rows), best, campaign)
+    beats = int((best["test_gain"].round(9) > best["vanilla_gain"].round(9)).sum())
+    assert shown[0].value == f"{100 * beats / len(best):.0f} %"
+    assert f"{beats} of {len(best)} gain more" in shown[0].detail
+    assert shown[1].value == f"{(best['test_gain'] - best['vanilla_gain']).mean():+.2f} pp"
+    against = int((best["advice"] == "do not distil").sum())
+    assert f"in {against} of {len(best)} nothing beats" in shown[3].detail
+    assert shown[4].value == "9"
+    assert shown[4].detail.startswith("540 over 60 pairs: 13.5 min of training, 13.5 s per pair")
+
+
+def test_before_any_result_there_is_nothing_to_say(campaign):
+    best = best_settings([], campaign)
+    found = payoff(best, campaign)
+    assert tiles(found, costs([]), best, campaign) == []
+    assert (where_not(found), where_grid(found), where_table(found)) == ("", [], [])
+
+
+def test_groups_in_which_most_pairs_gain_nothing_are_named(campaign):
+    sunk = make_rows(campaign, validation=lambda gap, t, a: -1.0 if gap < -5 else 1.0)
+    found = payoff(best_settings(sunk, campaign), campaign)
+    text = where_not(found)
+    assert "Uniform with weaker teachers (10 of 10 pairs)" in text
+    assert "stronger" not in text
+    grid = where_grid(found)[0]
+    marked = {
+        (title, kind[0])
+        for title, cells in grid.lines
+        for kind, cell in zip(grid.headings[0], cells, strict=True)
+        if cell.marked
+    }
+    assert ("Uniform", "Weaker teachers") in marked
+    assert all(kind == "Weaker teachers" for _, kind in marked)
+
+
+def test_where_everything_gains_that_is_said(campaign):
+    rows = make_rows(campaign, validation=lambda *_: 2.0)
+    assert "best left alone as a whole" in where_not(
+        payoff(best_settings(rows, campaign), campaign)
+    )
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"),
+    [(0, "0 s"), (99 / 3600, "99 s"), (0.05, "3 min"), (1.5, "90 min"), (2, "2 h"), (345, "345 h")],
+)
+def test_times_are_said_as_people_do(hours, text):
+    assert duration(hours) == text
+
+
+def test_signs_are_shown_and_never_of_a_rounded_zero():
+    assert [signed(v) for v in (1.234, -0.001, -2)] == ["+1.23", "+0.00", "-2.00"]

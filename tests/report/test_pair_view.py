@@ -1,0 +1,92 @@
+import json
+
+import pytest
+
+from kdopt.analysis.maps import best_settings
+from kdopt.plan import PartitionSettings
+from kdopt.report.pair_view import pair_data, pair_options, pairs_table
+from tests.analysis.synthetic import (
+    accuracy_of,
+    compare_campaign,
+    compare_rows,
+    make_campaign,
+    make_rows,
+    outcome,
+    tune_row,
+    validation_surface,
+)
+
+
+def data_of(campaign, rows, tuned=True):
+    found = pair_data(rows, best_settings(rows, campaign), campaign, tuned=tuned)
+    json.dumps(found, allow_nan=False)
+    return found
+
+
+def test_surfaces_of_the_page_are_those_of_the_rows():
+    campaign = make_campaign()
+    shown = data_of(campaign, make_rows(campaign))["pairs"]["uniform/t02-s00"]
+    gap = 100 * (accuracy_of(2) - accuracy_of(0))
+    for i, t in enumerate(shown["temperatures"]):
+        for j, a in enumerate(shown["alphas"]):
+            assert shown["validation"][i][j] == pytest.approx(
+                validation_surface(gap, t, a), abs=6e-4
+            )
+
+
+def test_the_history_has_every_finished_trial_in_order_and_failed_ones_without_gains():
+    campaign = make_campaign()
+    cell = {"temperature": 1.0, "alpha": 0.5, "replicate": 0}
+    rows = [
+        tune_row(campaign, (0, 1), cell, 2, outcome(-1, 3)),
+        tune_row(campaign, (0, 1), {**cell, "alpha": 0.9}, 0, error="NaN loss"),
+        tune_row(campaign, (0, 1), {**cell, "alpha": 0.1}, 1, outcome(1, 2)),
+        tune_row(campaign, (0, 1), {}, 3),
+    ]
+    shown = data_of(campaign, rows)["pairs"]["uniform/t00-s01"]
+    assert shown["history"] == [
+        [0, 1.0, 0.9, None, None],
+        [1, 1.0, 0.1, 1.0, 2.0],
+        [2, 1.0, 0.5, -1.0, 3.0],
+    ]
+
+
+def test_classes_have_names_colours_and_every_method():
+    campaign = compare_campaign(participants=2)
+    found = data_of(campaign, make_rows(campaign) + compare_rows(campaign))
+    assert found["classes"] == ["digit 0", "digit 1"]
+    assert list(found["methods"]) == ["tuned", "vanilla", "dml", "dp_kd"]
+    for pair in found["pairs"].values():
+        assert pair["scores"].keys() == {"before", "after"}
+        assert pair["scores"]["after"].keys() == found["methods"].keys()
+
+
+def test_without_tuning_a_pair_has_its_classes_only():
+    campaign = compare_campaign(participants=2, stages=("compare",))
+    rows = compare_rows(campaign)
+    empty = best_settings([], campaign).iloc[:0]
+    found = pair_data(rows, empty, campaign, tuned=False)
+    assert {tuple(pair) for pair in found["pairs"].values()} == {("scores",)}
+    assert pairs_table(empty) == []
+
+
+def test_pairs_to_choose_from_stand_in_the_order_of_the_campaign():
+    partitions = tuple(map(PartitionSettings, ("uniform", "label_dirichlet")))
+    campaign = make_campaign(partitions=partitions[::-1])
+    keys = ["odd/t00-s01", "uniform/t01-s00", "label_dirichlet/t00-s01", "uniform/t00-s01"]
+    assert pair_options(keys, campaign) == {
+        "Label dirichlet": [("label_dirichlet/t00-s01", "t00-s01")],
+        "Uniform": [("uniform/t00-s01", "t00-s01"), ("uniform/t01-s00", "t01-s00")],
+        "Odd": [("odd/t00-s01", "t00-s01")],
+    }
+
+
+def test_numbers_sort_as_numbers_and_empty_cells_have_an_empty_key():
+    campaign = make_campaign()
+    (table,) = pairs_table(best_settings([], campaign))
+    assert {cell.key for line in table.lines for cell in line[2:10]} == {""}
+    (table,) = pairs_table(best_settings(make_rows(campaign), campaign))
+    first = table.lines[0]
+    assert first[1].pair == "uniform/t00-s01" and isinstance(first[2].key, float)
+    worded = [heading for heading, words in table.columns if words]
+    assert worded == ["Partition", "Pair", "Advice", "Cells"]
