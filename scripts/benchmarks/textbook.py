@@ -6,10 +6,11 @@ DataLoader over PIL images, the teacher runs on every batch, the test set after 
 from __future__ import annotations
 
 import torch
-from benchmarks.peer_job import Job, main
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
+
+from benchmarks.peer_job import Job, main
 
 
 def trial(job: Job, _number: int) -> float:

@@ -9,6 +9,7 @@ import logging
 import warnings
 
 import torch
+
 from benchmarks.peer_job import Job, main
 from benchmarks.textbook import evaluate
 

@@ -1,0 +1,96 @@
+"""``bench.py claims``: how many trials a second a store gives out and takes back.
+
+Every claimer does what a worker does for each trial, but the training: it looks at the queue,
+claims, and records a (synthetic) result. A worker whose trials take t seconds asks for 1 / t of
+these cycles a second.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.store import cycle, record_of
+from kdopt.stages.registry import all_studies
+from kdopt.store import rows
+from kdopt.store.artifacts import Artifacts
+from kdopt.store.open import open_store
+from kdopt.store.planning import write_plan
+
+COLUMNS = ("claimers", "cycles", "cycles/s", "median ms", "p95 ms", "max ms")
+
+
+def bench_claims(url: str | None, size: str, claimers: list[int], seconds: float) -> None:
+    """Print a line per number of claimers, for an empty database or a new SQLite file."""
+    with tempfile.TemporaryDirectory(prefix="kdopt-bench-") as folder:
+        location = url or str(Path(folder) / "kdopt.db")
+        store = open_store(location, create=True)
+        record = record_of("claims", Artifacts(Path(folder) / "artifacts"), size)
+        planned = write_plan(store, record, all_studies)
+        print(f"{planned.studies:,} studies, {planned.trials:,} trials, {seconds:g} s each")
+        print("  ".join(COLUMNS))
+        for n in claimers:
+            line = _measure(location, n, seconds)
+            widths = (len(c) for c in COLUMNS)
+            print(
+                "  ".join(f"{v:>{w},.10g}" for v, w in zip(line, widths, strict=True)), flush=True
+            )
+        store.close()
+
+
+def _measure(location: str, n: int, seconds: float) -> tuple[float, ...]:
+    # The location goes through the pipe: it may hold a password.
+    command = [sys.executable, "-m", "benchmarks.claims"]
+    crew = [
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        for _ in range(n)
+    ]
+    for process in crew:
+        process.stdin.write(f"{location}\n")
+        process.stdin.flush()
+    for process in crew:
+        assert process.stdout.readline() == "ready\n"
+    for process in crew:
+        process.stdin.write(f"{seconds}\n")
+        process.stdin.flush()
+    times = [t for process in crew for t in json.loads(process.communicate()[0])]
+    milliseconds = sorted(1000 * t for t in times)
+    return (
+        n,
+        len(times),
+        round(len(times) / seconds, 1),
+        round(statistics.median(milliseconds), 1),
+        round(milliseconds[int(0.95 * len(times))], 1),
+        round(milliseconds[-1]),
+    )
+
+
+def _claimer() -> None:
+    store = open_store(sys.stdin.readline().strip())
+    rows.read_states(store, "claims")
+    print("ready", flush=True)
+    seconds = float(sys.stdin.readline())
+    times = []
+    started = time.perf_counter()
+    while (now := time.perf_counter()) < started + seconds:
+        waiting = [s for s in rows.read_states(store, "claims") if s.waiting]
+        cycle(store, random.choice(waiting).study_id)
+        times.append(time.perf_counter() - now)
+    print(json.dumps(times))
+    store.close()
+
+
+if __name__ == "__main__":
+    _claimer()

@@ -1,0 +1,76 @@
+"""``bench.py memory``: a worker's peak against the number of participants and the size of the data.
+
+The worker is a real one. Stage ``combine`` has all participants teach one student, which is where
+their number could be felt; the images lie in memory as bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.product import Bench
+
+SPEC = """
+name = "bench"
+participants = {participants}
+model = "cnn"
+partitions = ["uniform"]
+stages = ["combine"]
+[data]
+name = "fashion_mnist"
+train_size = {images}
+test_size = 1000
+validation_fraction = 0.1
+[transfer]
+public_unlabeled_small = 200
+public_unlabeled_large = 1000
+public_labeled = 200
+[pretrain]
+epochs = 1
+patience = 0
+[distill]
+epochs = 1
+patience = 0
+[combine]
+starts = ["best"]
+transfer_sets = ["public_unlabeled_large"]
+"""
+
+
+def bench_memory(participants: list[int], images: list[int]) -> None:
+    """Print the peak of one worker for each number of participants and of training images."""
+    print(f"{'participants':>12}{'images':>10}{'images MiB':>12}{'peak MiB':>10}")
+    for count in participants:
+        print(
+            f"{count:>12}{images[0]:>10,}{_mib(images[0]):>12.1f}{_peak(count, images[0]):>10.0f}"
+        )
+    for size in images[1:]:
+        print(f"{participants[0]:>12}{size:>10,}{_mib(size):>12.1f}{_peak(participants[0], size):>10.0f}")  # fmt: skip
+
+
+def _mib(images: int) -> float:
+    return (images + 1000) * 28 * 28 / 2**20
+
+
+def _peak(participants: int, images: int) -> float:
+    """Peak resident memory of the worker that does a whole campaign, in MiB."""
+    with tempfile.TemporaryDirectory(prefix="kdopt-bench-") as folder:
+        bench = Bench(Path(folder))
+        bench.plan(SPEC.format(participants=participants, images=images))
+        command = [sys.executable, "-m", "kdopt", "worker", "--quiet"]
+        command += ["--store", str(Path(folder) / "kdopt.db"), "--device", "cpu"]
+        out = os.open(Path(folder) / "log", os.O_WRONLY | os.O_CREAT, 0o600)
+        worker = os.posix_spawn(
+            command[0],
+            command,
+            {**os.environ},
+            file_actions=[(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, out, 2)],
+        )
+        os.close(out)
+        _, status, usage = os.wait4(worker, 0)
+        if status:
+            raise SystemExit((Path(folder) / "log").read_text()[-2000:])
+        return usage.ru_maxrss / 1024
