@@ -49,9 +49,9 @@ def bench_campaign(turns: int, participants: int, images: int, epochs: int) -> N
     print("  ".join(COLUMNS))
     walls: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(turns):
-        for workers in walls:
+        for workers, taken in walls.items():
             with tempfile.TemporaryDirectory(prefix="kdopt-bench-") as folder:
-                walls[workers].append(_run(Path(folder), text, workers))
+                taken.append(_run(Path(folder), text, workers))
     ratios = sorted(a / b for a, b in zip(walls[1], walls[2], strict=True))
     print(
         f"2 workers are {statistics.median(ratios):.2f} times as fast as 1 once started "

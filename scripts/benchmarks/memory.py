@@ -43,12 +43,10 @@ transfer_sets = ["public_unlabeled_large"]
 def bench_memory(participants: list[int], images: list[int]) -> None:
     """Print the peak of one worker for each number of participants and of training images."""
     print(f"{'participants':>12}{'images':>10}{'images MiB':>12}{'peak MiB':>10}")
-    for count in participants:
-        print(
-            f"{count:>12}{images[0]:>10,}{_mib(images[0]):>12.1f}{_peak(count, images[0]):>10.0f}"
-        )
-    for size in images[1:]:
-        print(f"{participants[0]:>12}{size:>10,}{_mib(size):>12.1f}{_peak(participants[0], size):>10.0f}")  # fmt: skip
+    cases = [(n, images[0]) for n in participants] + [(participants[0], n) for n in images[1:]]
+    for count, size in cases:
+        peak = _peak(count, size)
+        print(f"{count:>12}{size:>10,}{_mib(size):>12.1f}{peak:>10.0f}", flush=True)
 
 
 def _mib(images: int) -> float:
