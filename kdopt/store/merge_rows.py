@@ -143,15 +143,15 @@ def read_rows(connection: Connection, studies: Sequence[int]) -> dict[int, list[
     """All rows of studies by study, in order of their ids, without their results."""
     of = {"studies": list(studies)}
     cells: dict[int, dict[str, ParamValue]] = defaultdict(dict)
-    for trial, name, value, distribution in connection.execute(_PARAMS, of):
+    for trial, name, value, distribution in connection.execute(_PARAMS, of).all():
         cells[trial][name] = read_value(value, distribution)
     marks: dict[int, dict[str, Any]] = defaultdict(dict)
     for trial, key, text in connection.execute(
         _ATTRIBUTES, {**of, "keys": [*_OF_THE_ROW, MIXED_KEY]}
-    ):
+    ).all():
         marks[trial][key] = json.loads(text)
     found: dict[int, list[Row]] = {study: [] for study in studies}
-    for trial, study, number, state in connection.execute(_TRIALS, of):
+    for trial, study, number, state in connection.execute(_TRIALS, of).all():
         mark = marks.get(trial, {})
         found[study].append(
             Row(
@@ -172,7 +172,7 @@ def with_results(
     connection: Connection, found: Mapping[int, Sequence[Row]]
 ) -> dict[int, list[Row]]:
     """The same rows, complete ones with what they recorded."""
-    lines = connection.execute(_ATTRIBUTES, {"studies": list(found), "keys": [METRICS_KEY]})
+    lines = connection.execute(_ATTRIBUTES, {"studies": list(found), "keys": [METRICS_KEY]}).all()
     texts = {trial: text for trial, _, text in lines}
     return {
         study: [
@@ -190,12 +190,12 @@ def read_endings(connection: Connection, trials: Sequence[int]) -> dict[int, End
         trial: Ending(started, completed, [], {}, [])
         for trial, started, completed in connection.execute(_TIMES, of)
     }
-    for trial, objective, value, kind in connection.execute(_VALUES, of):
+    for trial, objective, value, kind in connection.execute(_VALUES, of).all():
         found[trial].values.append({"objective": objective, "value": value, "value_type": kind})
     for trial, key, text in connection.execute(_ALL_ATTRIBUTES, of):
         if key not in _OF_THE_ROW:
             found[trial].attributes[key] = text
-    for trial, step, value, kind in connection.execute(_STEPS, of):
+    for trial, step, value, kind in connection.execute(_STEPS, of).all():
         found[trial].steps.append(
             {"step": step, "intermediate_value": value, "intermediate_value_type": kind}
         )
