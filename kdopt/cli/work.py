@@ -83,7 +83,13 @@ def _work_here(
 
     engine = make_engine(record.campaign.precision, device)
     summary = work(store, artifacts, name, engine, for_s=for_s)
-    print(_closing_line(name, summary))
+    print(
+        f"{name}: {summary.complete} trials complete, {summary.failed} failed"
+        + (f", {summary.lost} results dropped" if summary.lost else "")
+        + (" (stopped)" if summary.stopped else "")
+    )
+    if not quiet and summary.complete:
+        print(_where_time_went(summary))
     if summary.blocked:
         print(
             f"{len(summary.blocked)} studies cannot start, because a participant that they need "
@@ -92,18 +98,15 @@ def _work_here(
         )
 
 
-def _closing_line(name: str, summary: Summary) -> str:
-    used = [
+def _where_time_went(summary: Summary) -> str:
+    total = sum(summary.seconds.values())
+    time = [f"{what} {100 * s / total:.1f} %" for what, s in summary.seconds.items()]
+    found = [
         f"{cache} {100 * use.hits / use.asked:.1f} % of {use.asked:,}"
         for cache, use in summary.caches.items()
         if use.asked
     ]
-    return (
-        f"{name}: {summary.complete} trials complete, {summary.failed} failed"
-        + (f", {summary.lost} results dropped" if summary.lost else "")
-        + (" (stopped)" if summary.stopped else "")
-        + (f"; found in memory: {', '.join(used)}" if used else "")
-    )
+    return f"time: {', '.join(time)} of {total:.1f} s; found in memory: {', '.join(found)}"
 
 
 def _look_after(

@@ -27,6 +27,7 @@ from kdopt.service.heartbeat import BEAT_S, LEASE_S, Heartbeat
 from kdopt.service.identity import is_dead, worker_name
 from kdopt.service.journal import StoreJournal
 from kdopt.service.planner import load_dataset
+from kdopt.service.stopwatch import Stopwatch
 from kdopt.service.worker_env import PARENT_VARIABLE
 from kdopt.stages.context import CacheUse, Context
 from kdopt.stages.registry import STAGES, all_studies
@@ -61,6 +62,7 @@ class Summary:
     stopped: bool = False
     blocked: list[str] = field(default_factory=list)
     caches: dict[str, CacheUse] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def work(
@@ -118,26 +120,30 @@ class _Worker:
         self.last: StudyPlan | None = None
         self.next_reap = 0.0
         self.stop = _StopSignal()
+        self.watch = Stopwatch()
 
     def run(self, for_s: float | None) -> Summary:
         with self.stop.listening(for_s):
             while not self.stop.asked and not _orphaned():
-                self._reap_when_due()
-                states = rows.read_states(self.store, self.campaign)
-                self._follow_growth(states)
-                ready = self._ready(states)
-                claim = self._claim(ready)
+                with self.watch.timing("store"):
+                    self._reap_when_due()
+                    states = rows.read_states(self.store, self.campaign)
+                    self._follow_growth(states)
+                    ready = self._ready(states)
+                    claim = self._claim(ready)
                 if claim is not None:
                     self._run_claim(*claim)
                 elif ready or any(s.running for s in states):
                     # Only now may a trial become free: one that runs elsewhere may be lost.
                     self.next_reap = min(self.next_reap, time.monotonic() + 5 * IDLE_S)
-                    self.stop.wait(IDLE_S * random.uniform(0.5, 1.5))  # noqa: S311
+                    with self.watch.timing("waiting"):
+                        self.stop.wait(IDLE_S * random.uniform(0.5, 1.5))  # noqa: S311
                 else:
                     self.summary.blocked = [s.text for s in states if s.waiting]
                     break
         self.summary.stopped = self.stop.asked
         self._count_uses()
+        self.summary.seconds = self.watch.seconds
         return self.summary
 
     def _adopt(self, record: CampaignRecord) -> None:
@@ -203,10 +209,12 @@ class _Worker:
         journal = StoreJournal(self.store, self.artifacts, claim, label, self.stop.shielded)
         try:
             with Heartbeat(self.store, claim, self.beat_s, self.lease_s):
-                claim = self._fill(plan, claim)
+                with self.watch.timing("store"):
+                    claim = self._fill(plan, claim)
                 result = self._compute(plan, claim, journal)
             if isinstance(result, Outcome):
-                claims.finish(self.store, claim, result)
+                with self.watch.timing("store"):
+                    claims.finish(self.store, claim, result)
                 self.summary.complete += 1
                 logger.info("%s: %s", label, _describe(plan.stage, claim, result))
             else:
@@ -227,6 +235,8 @@ class _Worker:
     def _compute(self, plan: StudyPlan, claim: Claim, journal: StoreJournal) -> Outcome | str:
         """The outcome of a trial, or the reason why it has none."""
         inputs = self.pretrained.get(plan.partition, {})
+        evaluated_s = self.context.evaluating_s
+        started = time.perf_counter()
         try:
             with self.stop.interrupting():
                 stage = STAGES[plan.stage]
@@ -235,6 +245,10 @@ class _Worker:
             raise
         except Exception as error:
             return _reason(error)
+        finally:
+            evaluated_s = self.context.evaluating_s - evaluated_s
+            self.watch.add("training", time.perf_counter() - started - evaluated_s)
+            self.watch.add("evaluation", evaluated_s)
 
     def _fill(self, plan: StudyPlan, claim: Claim) -> Claim:
         if claim.cell:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -89,6 +91,9 @@ class Context:
         dataset: Its images.
         artifacts: Where checkpoints and splits lie.
         engine: Device and precision.
+
+    Attributes:
+        evaluating_s: Seconds that scoring models on validation and test has taken so far.
     """
 
     def __init__(
@@ -108,6 +113,7 @@ class Context:
             CACHED_LOGIT_BYTES, weigh=lambda t: t.numel() * t.element_size()
         )
         self._shares = Cache[tuple[str, int], Images](CACHED_SHARES)
+        self.evaluating_s = 0.0
 
     def splits(self, partition: str) -> Splits:
         """The index arrays of a partition, as they were planned."""
@@ -194,8 +200,9 @@ class Context:
 
     def validation_accuracy(self, model: nn.Module) -> float:
         """What early stopping watches (paper, section III)."""
-        logits = predict(model, self.validation, self.engine)
-        return float((logits.argmax(dim=1) == self.validation.labels).double().mean())
+        with self._evaluating():
+            logits = predict(model, self.validation, self.engine)
+            return float((logits.argmax(dim=1) == self.validation.labels).double().mean())
 
     def evaluate(
         self, model: nn.Module, fitted: Fit, judged: nn.Module | None = None
@@ -218,11 +225,20 @@ class Context:
     def scores(self, model: nn.Module) -> tuple[Scores, Scores]:
         """A model on validation and on test."""
         classes = self._dataset.n_classes
-        validation, test = (
-            score(predict(model, images, self.engine), images.labels, classes)
-            for images in (self.validation, self.test)
-        )
+        with self._evaluating():
+            validation, test = (
+                score(predict(model, images, self.engine), images.labels, classes)
+                for images in (self.validation, self.test)
+            )
         return validation, test
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.evaluating_s += time.perf_counter() - started
 
     def outcome(
         self,
