@@ -33,6 +33,7 @@ NEVER = {
     "store": {"torch", "pydantic", "typer"},
     "analysis": {"torch", "optuna", "sqlalchemy", "plotly"},
     "report": {"torch"},
+    "launch": {"torch", "optuna", "pydantic", "typer"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,0 +1,47 @@
+"""What a launcher tells every worker: where the store and artifacts are, and which campaign."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class WorkerCall:
+    """A call of ``kdopt worker``, in the parts that are public and those that are not.
+
+    Attributes:
+        store: Store URL, password included. It is never part of a command line, which every user
+            of a machine can read; only the process's own user can read its environment.
+        artifacts: Artifact folder or URL; credentials are in the environment.
+        campaign: Campaign name.
+        device: Where to compute; ``None`` takes CUDA where there is any.
+        limit: Time after which a worker stops, as ``--for`` takes it; ``None``: when all is done.
+        slots: Worker processes per GPU, or in all without GPUs; ``None``: one process alone.
+    """
+
+    store: str = field(repr=False)
+    artifacts: str
+    campaign: str
+    device: str | None = None
+    limit: str | None = None
+    slots: int | None = None
+
+    def command(self) -> list[str]:
+        """The command line, for the Python that runs this; it holds no secret."""
+        options = {"--device": self.device, "--for": self.limit, "--slots": self.slots}
+        return [
+            *(sys.executable, "-m", "kdopt", "worker", "--campaign", self.campaign),
+            *(str(x) for o in options.items() if o[1] is not None for x in o),
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """The variables that go with the command line."""
+        here = {"KDOPT_DATA": os.environ["KDOPT_DATA"]} if "KDOPT_DATA" in os.environ else {}
+        # One thread per worker, one worker per core, as on one machine (see `make_engine`).
+        return here | {
+            "KDOPT_STORE": self.store,
+            "KDOPT_ARTIFACTS": self.artifacts,
+            "OMP_NUM_THREADS": "1",
+        }

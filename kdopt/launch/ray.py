@@ -1,0 +1,241 @@
+"""Start workers on a Ray cluster: a task per worker, until all of them have finished.
+
+A task runs the worker's own function inside Ray's process rather than ``kdopt worker`` as a child
+of it. Ray counts, limits and kills the memory of its own processes; a child would outlive a Ray
+worker that was killed, with its memory and its GPU. Ray's cancelling arrives as SIGINT, which the
+worker handles as everywhere: the trial in hand is given back. When a process or its node is lost,
+Ray runs the task again elsewhere, and the trial is taken back as any lost worker's.
+
+**Secrets.** The store's URL is an argument of the task, which stays in memory. A runtime
+environment (``env_vars``) would show it: Ray 2.60 puts those on a command line while a process
+starts, and into a log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdopt.errors import KdoptError
+from kdopt.launch.call import WorkerCall
+from kdopt.launch.local import RESTARTS_PER_WORKER, STOP_S
+
+LOCAL = "local"
+"""Not an address of Ray's: a cluster on this machine, started for this run and ended with it."""
+
+
+KNOCK_S = 10.0
+"""How long to wait for a cluster's answer to the first knock."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a worker ended: what it said when it gave up, or whether it was told to stop."""
+
+    error: str | None = None
+    stopped: bool = False
+
+
+class RayWorkers:
+    """A group of workers of one campaign on a Ray cluster.
+
+    Args:
+        call: What the workers are told.
+        workers: How many; ``None`` for one per GPU slot, or per core where there is no GPU.
+        per_gpu: Workers that share a GPU.
+        address: Ray's address of the cluster, ``auto`` for the one that runs on this machine, or
+            :data:`LOCAL`.
+    """
+
+    def __init__(
+        self, call: WorkerCall, workers: int | None = None, per_gpu: int = 1, address: str = LOCAL
+    ) -> None:
+        if address == LOCAL:
+            # Ray listens beyond this machine whatever it is told, so that only a secret keeps
+            # others out. Its own is a file that everybody may read; this one stays in memory. Ray
+            # looks for it when it is imported.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        self._ray = _ray()
+        self._call, self._workers, self._per_gpu = call, workers, per_gpu
+        self._address = address
+        self._restarts_left = 0
+
+    def run(self, on_tick: Callable[[], None], tick_s: float = 1.0) -> None:
+        """Work until every worker has finished.
+
+        Args:
+            on_tick: Called about every ``tick_s`` seconds, for progress.
+            tick_s: Seconds between calls.
+
+        Raises:
+            KdoptError: The cluster cannot be used, or a worker gave up; the message is its own.
+            KeyboardInterrupt: After Ctrl-C or SIGTERM, once the workers have stopped.
+        """
+        with _connected(self._ray, self._address):
+            # Ray has set a handler of its own when it connected.
+            before = signal.signal(signal.SIGTERM, _interrupt)
+            tasks: list[Any] = []
+            try:
+                resources = self._ray.cluster_resources()
+                places, gpu = share_out(resources, self._call.device, self._per_gpu)
+                start = self._starter(gpu)
+                tasks += [start() for _ in range(self._workers or places)]
+                self._restarts_left = RESTARTS_PER_WORKER * len(tasks)
+                while tasks:
+                    done, _ = self._ray.wait(tasks, num_returns=1, timeout=tick_s)
+                    for task in done:
+                        tasks.remove(task)
+                        if self._is_to_go_on(task):
+                            tasks.append(start())
+                    on_tick()
+            finally:
+                self._stop(tasks)
+                signal.signal(signal.SIGTERM, before)
+
+    def _starter(self, gpu: float) -> Callable[[], Any]:
+        """A function that starts one worker, with a share of a GPU."""
+        remote = self._ray.remote(
+            num_cpus=1,
+            num_gpus=gpu or None,
+            max_retries=RESTARTS_PER_WORKER,
+            retry_exceptions=False,
+            name=f"kdopt-{self._call.campaign}",
+        )(run_worker)
+        folder = str(Path.cwd())
+        return lambda: remote.remote(self._call, folder)
+
+    def _is_to_go_on(self, task: Any) -> bool:
+        """Whether a worker that ended is to be started again: its node was told to go."""
+        exceptions = self._ray.exceptions
+        try:
+            ended: Ended = self._ray.get(task)
+        except exceptions.RayTaskError:
+            raise  # a bug, with the traceback of the worker
+        except exceptions.RayError as error:
+            raise KdoptError(
+                f"Ray lost a worker {RESTARTS_PER_WORKER + 1} times; out of memory? "
+                f"try fewer --workers. Ray says: {_first_line(error)}"
+            ) from error
+        if ended.error is not None:
+            raise KdoptError(ended.error)
+        if ended.stopped and self._call.limit is None and self._restarts_left:
+            self._restarts_left -= 1
+            return True
+        return False
+
+    def _stop(self, tasks: list[Any]) -> None:
+        """Have workers give their trials back; Ray kills those that take too long."""
+        for task in tasks:
+            self._ray.cancel(task, force=False)
+        if tasks:
+            self._ray.wait(tasks, num_returns=len(tasks), timeout=STOP_S)
+
+
+def share_out(
+    resources: Mapping[str, float], device: str | None, per_gpu: int
+) -> tuple[int, float]:
+    """How many workers a cluster has room for, and the share of a GPU that each asks for.
+
+    Args:
+        resources: What Ray counts: ``CPU``, and ``GPU`` where there are any.
+        device: Where workers compute; ``None`` takes the GPUs if there are any.
+        per_gpu: Workers that share a GPU.
+
+    Raises:
+        KdoptError: A GPU is asked for and there is none.
+    """
+    gpus = int(resources.get("GPU", 0))
+    if device is not None and device.startswith("cuda") and not gpus:
+        raise KdoptError(
+            f"device '{device}': no node of the Ray cluster has a GPU now; leave --device out or "
+            "add one"
+        )
+    if not gpus or device == "cpu":
+        return max(1, int(resources.get("CPU", 1))), 0.0
+    # Ray counts in steps of 0.0001; rounded up, the last worker of a GPU would find no room.
+    return gpus * per_gpu, math.floor(1e4 / per_gpu) / 1e4
+
+
+def run_worker(call: WorkerCall, folder: str) -> Ended:
+    """What a task does, in a process of Ray's on one of its nodes: work as ``kdopt worker`` does.
+
+    Args:
+        call: What the worker is told.
+        folder: Where the launcher runs; relative paths of data sets start there, if it is here.
+    """
+    from kdopt.service.duration import parse_duration
+    from kdopt.service.worker import work
+    from kdopt.store.artifacts import Artifacts
+    from kdopt.store.open import RETRY_S, open_store
+    from kdopt.store.rows import read_record
+    from kdopt.train.engine import make_engine
+
+    # What is logged and printed goes to Ray's own log of this process.
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("kdopt").setLevel(logging.INFO)
+    os.environ.update(
+        {k: v for k, v in call.environment().items() if k not in ("KDOPT_STORE", "KDOPT_ARTIFACTS")}
+    )
+    with contextlib.suppress(OSError):
+        os.chdir(folder)
+    try:
+        with contextlib.closing(open_store(call.store, patience_s=RETRY_S)) as store:
+            engine = make_engine(read_record(store, call.campaign).campaign.precision, call.device)
+            for_s = None if call.limit is None else parse_duration(call.limit)
+            summary = work(store, Artifacts(call.artifacts), call.campaign, engine, for_s=for_s)
+    except KdoptError as error:
+        return Ended(error=str(error))
+    return Ended(stopped=summary.stopped)
+
+
+@contextlib.contextmanager
+def _connected(ray: Any, address: str) -> Iterator[None]:
+    """Be connected to a cluster; one of this run's own is ended with it."""
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address == LOCAL:
+        quiet["include_dashboard"] = False
+    try:
+        _knock(address)
+        ray.init(address=address, **quiet)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise KdoptError(
+            f"Ray cluster '{address}': cannot be reached: {_first_line(error)}; "
+            "give --ray-address (or RAY_ADDRESS) as HOST:PORT, or auto for a cluster that runs here"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens; Ray would try for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise KdoptError("--on ray needs Ray: pip install 'kdopt[ray]'") from error
+    return ray

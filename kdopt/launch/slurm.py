@@ -1,0 +1,232 @@
+"""Start workers as Slurm jobs: submitit writes and submits a job array, each job is one worker.
+
+A job is nothing but ``kdopt worker``. submitit's own process replaces itself by it (``exec``), and
+so did the batch shell before, so that Slurm's SIGTERM (preemption, ``scancel``, ``scontrol
+requeue``, and :data:`GRACE_S` before the time limit) reaches the worker itself, which gives its
+trial back at once. With a process in between somebody would have to pass signals on: bash does
+not, and submitit's handlers swallow SIGTERM. Nor is there a result to bring home, for which
+submitit's process would have to live on: the store has it. Slurm starts a requeued job from the
+same script, which needs nothing but submitit's pickle of the command line.
+
+**Secrets.** The store's URL travels in the environment of ``sbatch``, which hands all of it to the
+job (``--export=ALL``), credentials for artifacts included. It is in no script, pickle, log, command
+line or ``scontrol show job``; of the other users, only the cluster's administrators can get at it.
+A file with mode 0600 in the log folder would be the alternative, but it has to outlive every
+requeue, lies on a shared file system, and does nothing for the other credentials. Where a site
+keeps job environments in its accounting (``AccountingStoreFlags=job_env``) and that is too much,
+leave the password out of the URL and put it into ``~/.pgpass``, which libpq reads on every node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import math
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdopt.errors import KdoptError
+from kdopt.launch.call import WorkerCall
+
+GRACE_S = 60
+"""Seconds before a job's time limit at which its worker is told to stop. Slurm looks every half a
+minute, so it may come that much earlier."""
+
+SQUEUE_S = 2.0
+"""Least time between two questions to the controller, which all users share."""
+
+_OURS = {
+    "array": "--workers",
+    "cpus-per-task": "--cpus-per-job",
+    "error": "--logs",
+    "export": "nothing: all of the environment goes along",
+    "gpus-per-node": "--gpus-per-job",
+    "mem": "--mem",
+    "ntasks": "--workers",
+    "output": "--logs",
+    "partition": "--partition",
+    "time": "--time",
+    "wrap": "nothing: a job is one 'kdopt worker'",
+}
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What every job asks Slurm for; what is ``None`` is left to the site's defaults.
+
+    Attributes:
+        time_s: Time limit in seconds; Slurm counts whole minutes, so it is rounded up.
+        partition: Partition.
+        gpus: GPUs of a job.
+        cpus: Cores of a job.
+        memory: Memory of a job as sbatch takes it, such as ``8G``.
+        options: Further options of sbatch: ``KEY=VALUE``, or ``KEY`` for one without a value.
+    """
+
+    time_s: float | None = None
+    partition: str | None = None
+    gpus: int = 0
+    cpus: int = 1
+    memory: str | None = None
+    options: tuple[str, ...] = ()
+
+    def parameters(self) -> dict[str, Any]:
+        """The request in submitit's words.
+
+        Raises:
+            KdoptError: A further option is none, or one that the launcher sets itself.
+        """
+        further: dict[str, Any] = {}
+        for option in self.options:
+            key, equals, value = option.strip().removeprefix("--").partition("=")
+            # A line break would end the comment in the script that holds the option.
+            if not re.fullmatch(r"[a-z][a-z-]*", key) or not value.isprintable():
+                raise KdoptError(
+                    f"sbatch option '{option}': must be KEY=VALUE or KEY, with KEY as sbatch "
+                    "spells it, such as account=physics or exclusive"
+                )
+            if key in _OURS:
+                raise KdoptError(f"sbatch option '{option}': is set by kdopt; use {_OURS[key]}")
+            further[key] = value if equals else True
+        return {
+            "time": None if self.time_s is None else math.ceil(self.time_s / 60),
+            "partition": self.partition,
+            "gpus_per_node": self.gpus or None,
+            "cpus_per_task": self.cpus,
+            "mem": self.memory,
+            # A preempted job goes back into the queue, also where that is not the site's default.
+            # `B:` is the batch shell, whose place the worker has taken.
+            "additional_parameters": {
+                "requeue": True,
+                "signal": f"B:TERM@{GRACE_S}",
+                **further,
+            },
+        }
+
+
+def submit(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path) -> str:
+    """Submit jobs, each of which runs one worker, and return the job's number.
+
+    Args:
+        call: What the workers are told.
+        jobs: Number of jobs; more than one are an array.
+        request: What each of them asks for.
+        log_dir: Folder of logs and of what submitit keeps; the nodes must reach it.
+
+    Raises:
+        KdoptError: submitit or Slurm is missing, or sbatch refused.
+    """
+    submitit = _submitit()
+    parameters = request.parameters()
+    if shutil.which("sbatch") is None or shutil.which("srun") is None:
+        raise KdoptError(
+            "--on slurm: no sbatch and srun found here; run it on a machine that submits to Slurm"
+        )
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KdoptError(f"log folder {log_dir}: cannot be made: {error.strerror}") from error
+    executor = submitit.SlurmExecutor(log_dir, python=f"exec {shlex.quote(sys.executable)}")
+    executor.update_parameters(
+        job_name=f"kdopt-{call.campaign}",
+        array_parallelism=jobs,
+        stderr_to_stdout=True,
+        use_srun=False,
+        wckey=None,
+        **parameters,
+    )
+    # An SBATCH_EXPORT of the site's or the user's would otherwise go before the default.
+    environment = {**call.environment(), "SBATCH_EXPORT": "ALL"}
+    said = io.StringIO()
+    try:
+        with (
+            submitit.helpers.environment_variables(**environment),
+            contextlib.redirect_stderr(said),
+        ):
+            submitted = executor.submit_array([functools.partial(_become, call.command())] * jobs)
+    except (
+        submitit.core.utils.FailedJobError,
+        submitit.core.utils.FailedSubmissionError,
+        OSError,
+    ) as error:
+        raise KdoptError(f"sbatch refused: {_plain(str(error))}") from error
+    number: str = submitted[0].job_id.partition("_")[0]
+    return number
+
+
+def wait(job: str, on_tick: Callable[[], None], tick_s: float = 1.0) -> None:
+    """Wait until no job of an array is in Slurm's queue any more.
+
+    Args:
+        job: Its number.
+        on_tick: Called about every ``tick_s`` seconds, for progress.
+        tick_s: Seconds between calls.
+    """
+    next_look = 0.0
+    while True:
+        if time.monotonic() >= next_look:
+            next_look = time.monotonic() + SQUEUE_S
+            if _gone(job):
+                return
+        on_tick()
+        time.sleep(tick_s)
+
+
+def last_words(job: str, log_dir: Path) -> list[str]:
+    """What workers said when they gave up: the lines after 'kdopt: error:', each once."""
+    found: dict[str, None] = {}
+    for log in sorted(log_dir.glob(f"{job}_*_log.out")):
+        said = re.findall(r"^kdopt: error: (.+)$", log.read_text(errors="replace"), re.MULTILINE)
+        found.update(dict.fromkeys(said))
+    return list(found)
+
+
+def _become(command: list[str]) -> None:
+    """What submitit runs in the job: turn into the worker."""
+    if "KDOPT_STORE" not in os.environ:
+        # Without it the worker would look for another store, in the folder that it starts in.
+        print(
+            "kdopt: error: this job came without the environment it was submitted with; "
+            "does the site change sbatch's --export?",
+            file=sys.stderr,
+        )
+        raise SystemExit(2)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(command[0], command)  # noqa: S606  (no shell is what is wanted)
+
+
+def _gone(job: str) -> bool:
+    asked = subprocess.run(
+        ["squeue", "--noheader", "--jobs", job, "--format", "%T"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode:
+        # Slurm forgets jobs some minutes after their end. A controller that restarts comes back.
+        return "Invalid job id" in asked.stderr
+    return not asked.stdout.strip()
+
+
+def _plain(text: str) -> str:
+    lines = (line.strip().removeprefix("sbatch: error: ") for line in text.splitlines())
+    return "; ".join(line for line in lines if line) or "it did not say why"
+
+
+def _submitit() -> Any:
+    try:
+        import submitit
+    except ImportError as error:
+        raise KdoptError("--on slurm needs submitit: pip install 'kdopt[slurm]'") from error
+    return submitit

@@ -1,0 +1,137 @@
+"""Workers on a real Ray: done, killed, stopped; secrets kept."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from kdopt.errors import KdoptError
+from kdopt.launch.ray import share_out
+from tests.launch.campaigns import FOR_EVER, Bench, Titles, stop, wait_until, worker_process
+from tests.postgres import PASSWORD, PASSWORD_IN_URL
+
+pytest.importorskip("ray", reason="no Ray here: pip install 'kdopt[ray]'")
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """Ray's files go to a place of their own; its sockets' paths must be short."""
+    (tmp_path / "home").mkdir()
+    with tempfile.TemporaryDirectory(prefix="kdopt-ray-") as folder:
+        yield {"RAY_TMPDIR": folder, "HOME": str(tmp_path / "home")}
+
+
+def test_a_cluster_for_this_run_finishes_a_campaign_and_shows_no_password(
+    tmp_path, environment, postgres
+):
+    bench = Bench(tmp_path, postgres.url(postgres.new_database()), environment=environment)
+    launched = bench.start("launch", "--on", "ray", "--workers", "2")
+    titles = Titles(bench, "ray", "gcs_server")
+    family = set()
+    while launched.poll() is None:
+        titles.look()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family.update(psutil.Process(launched.pid).children(recursive=True))
+        time.sleep(0.3)
+    said, errors = launched.communicate()
+    assert launched.returncode == 0, errors
+    assert "10 of 10 trials done" in said
+    bench.prove()
+    bench.store.close()
+    # Ray's processes have ended with the command.
+    assert psutil.wait_procs(family, timeout=10)[1] == []
+
+    assert any("raylet" in title for title in titles.seen)
+    written = [
+        p
+        for p in (*tmp_path.rglob("*"), *Path(environment["RAY_TMPDIR"]).rglob("*"))
+        if p.is_file()
+    ]
+    logged = "".join(p.read_bytes().decode(errors="replace") for p in written)
+    assert "tiny/uniform/tune/t00-s01 #0: temperature" in logged  # a worker's line, in Ray's logs
+    for secret in (PASSWORD, PASSWORD_IN_URL, "s3cret"):
+        assert not any(secret in text for text in (said, errors, logged, *titles.seen))
+    # What keeps others out of the cluster was in no file, which they might read.
+    assert not (tmp_path / "home" / ".ray").exists()
+
+
+HOLDER = """
+import ray
+here = ray.init(include_dashboard=False, num_cpus=4, num_gpus=1)
+print(here.address_info["gcs_address"], flush=True)
+input()
+ray.shutdown()
+"""
+
+
+@pytest.fixture
+def cluster(environment):
+    """A Ray that runs already; its address."""
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER],
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield holder.stdout.readline().strip()
+    holder.communicate("\n", timeout=30)
+
+
+def test_killed_workers_and_ctrl_c_lose_no_trial(tmp_path, environment, cluster):
+    bench = Bench(tmp_path, epochs=FOR_EVER, environment=environment)
+    # The cluster says that it has one GPU: two slots. The workers find out and take the CPU.
+    options = ("--ray-address", cluster, "--slots-per-gpu", "2")
+    launched = bench.start("launch", "--on", "ray", *options)
+    wait_until(lambda: len(bench.running()) == 2 or launched.poll() is not None)
+    first, second = bench.running()
+    os.kill(worker_process(first), signal.SIGKILL)
+    # Ray runs the task again in another process, which sees that the first one is dead.
+    wait_until(lambda: len(bench.running()) == 2 and worker_process(first) not in _workers(bench))
+    assert worker_process(second) in _workers(bench)
+    assert sorted(r.attempt for r in bench.running()) == [1, 2]
+    code, _, errors = stop(launched, signal.SIGINT)
+    assert code == 130
+    assert "stopped: launch again to go on" in errors and "Traceback" not in errors
+    # Given back, not lost: that would count as another attempt.
+    assert bench.states() == {"COMPLETE": 2, "WAITING": 8}
+    bench.prove()
+    bench.store.close()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "auto"])
+def test_an_address_where_no_cluster_is_is_refused(tmp_path, environment, address):
+    bench = Bench(tmp_path, environment=environment)
+    launched = bench.run("launch", "--on", "ray", "--ray-address", address)
+    assert launched.returncode == 2
+    assert f"kdopt: error: Ray cluster '{address}': cannot be reached" in launched.stderr
+    assert "Traceback" not in launched.stderr
+    bench.store.close()
+
+
+def test_workers_are_shared_out_over_gpus_or_cores():
+    assert share_out({"CPU": 8.0}, None, 3) == (8, 0.0)
+    assert share_out({"CPU": 8.0, "GPU": 2.0}, "cpu", 3) == (8, 0.0)
+    for per_gpu in range(1, 50):
+        places, share = share_out({"CPU": 8.0, "GPU": 2.0}, None, per_gpu)
+        assert places == 2 * per_gpu
+        # Ray counts in steps of 0.0001: so many fit on a GPU, and not one more.
+        steps = round(share * 1e4)
+        assert steps / 1e4 == share and per_gpu * steps <= 1e4 < (per_gpu + 1) * steps
+    with pytest.raises(KdoptError, match="no node of the Ray cluster has a GPU"):
+        share_out({"CPU": 8.0}, "cuda", 1)
+
+
+def _workers(bench):
+    return {worker_process(running) for running in bench.running()}
