@@ -44,5 +44,9 @@ class LostArtifactError(ArtifactError):
     """An artifact that is not there any more, or altered: trying again cannot help."""
 
 
+class AdviceError(KdoptError):
+    """The store has too little to advise from, or the question leaves too little to go by."""
+
+
 class LeaseLostError(KdoptError):
     """This worker no longer owns the trial: its lease lapsed and another worker may have it."""

@@ -81,6 +81,22 @@ def parse_study_name(text: str) -> StudyName:
     return StudyName(campaign, partition, cast("StageName", stage), *pair)
 
 
+def parse_pair_name(text: str) -> StudyName:
+    """Take the name of a pair apart: a study's name, or the same without the stage.
+
+    >>> parse_pair_name("paper/uniform/t03-s07").student
+    7
+
+    Raises:
+        ValueError: The text names no pair.
+    """
+    parts = text.split("/")
+    name = parse_study_name("/".join([*parts[:2], "tune", parts[2]]) if len(parts) == 3 else text)
+    if name.teacher is None:
+        raise ValueError(f"'{text}' names no pair (campaign/partition/t03-s07)")
+    return name
+
+
 def campaign_study_name(campaign: str) -> str:
     """The study without trials that carries a campaign's spec."""
     return f"{campaign}/campaign"

@@ -1,0 +1,245 @@
+"""What following an advice would have lost, on pairs that it was not learnt from.
+
+A policy chooses an action for every pair of a partition (or of a participant) after learning from
+the others, on validation; its *regret* is the test gain of the pair's best action minus that of
+the chosen one, in pp. The oracle knows the test gains and has regret 0 by definition; it is the
+greatest of many noisy numbers, so nobody reaches it, and searching every action on validation
+(which costs a trial each) stands beside it. With the *guard*, the advised action is tried once and
+the untouched student kept unless validation rose.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kdopt.analysis.cells import TIE_DECIMALS
+from kdopt.analysis.lessons import Floats, Lessons
+from kdopt.analysis.summary import RESAMPLES
+from kdopt.analysis.tree import MAX_DEPTH, Indices, grow, least_leaf
+from kdopt.names import seed_for
+
+LeftOut = Literal["partition", "participant"]
+Fold = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
+"""The pairs to learn from, and those to judge on."""
+
+REGRET_COLUMNS = (
+    "situation",
+    "left_out",
+    "policy",
+    "label",
+    "trials",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "regret",
+    "regret_low",
+    "regret_high",
+    "behind_tree",
+    "behind_tree_low",
+    "behind_tree_high",
+    "guarded_gain",
+    "guarded_regret",
+    "guarded_regret_low",
+    "guarded_regret_high",
+    "n",
+)
+TREE = "tree"
+RULES = ("none", "vanilla", "method", "cell", "action")
+"""Policies that advise the same for every pair."""
+
+SEARCHES = ("search", "oracle")
+"""Policies that look at the gains of the pair itself, which costs a trial each."""
+
+
+class Policy(NamedTuple):
+    """A way to choose.
+
+    Attributes:
+        name: Short, fixed.
+        label: How people read it.
+        choose: From lessons, the index of an action for each of some other pairs.
+    """
+
+    name: str
+    label: str
+    choose: Callable[[Lessons, Lessons], Indices]
+
+
+def policies(lessons: Lessons, names: Sequence[str]) -> list[Policy]:
+    """The tree, and what it has to beat, as far as the actions of the lessons allow.
+
+    Args:
+        lessons: Finished pairs of one situation.
+        names: Features that trees may ask for.
+    """
+    methods = {a.method for a in lessons.actions}
+    found = [
+        Policy("none", "never distil", _always("none")),
+        Policy("vanilla", "always vanilla", _always("vanilla")),
+        Policy("method", "always the best untuned method", _best_of(("tuned",), apart=True)),
+        Policy("cell", "always the globally best cell", _best_of(("vanilla", "tuned"))),
+        Policy("action", "always the globally best action", _best_of((), apart=True)),
+        Policy("classifier", "tree that predicts the winner", _classifier(names)),
+        Policy(TREE, "decision tree", lambda known, new: grow(known, names).choose(new)),
+        Policy("search", "try everything, best on validation", _search("validation")),
+        Policy("oracle", "oracle, best on test", _search("test")),
+    ]
+    if "tuned" not in methods:
+        found = [p for p in found if p.name not in ("cell", "action")]
+    return [p for p in found if p.name != "vanilla" or "vanilla" in methods]
+
+
+def regrets(
+    lessons: Lessons, left_out: LeftOut = "partition", names: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """One line per policy, in the order of :func:`policies`; empty when nothing can be left out.
+
+    ``trials`` is what choosing costs per pair. ``behind_tree`` is the policy's regret minus the
+    tree's: above 0 the tree is better. Bounds are 95 % bootstrap intervals over students (all
+    pairs of one are drawn together, since they share a model and images).
+
+    Args:
+        lessons: Finished pairs of one situation.
+        left_out: What is never learnt from when it is judged on: the pair's whole partition, or
+            every pair of its partition that the student takes part in.
+        names: Features that trees may ask for; ``None`` for all that are known of every pair.
+    """
+    folds = list(folds_of(lessons, left_out))
+    if not folds:
+        return pd.DataFrame(columns=list(REGRET_COLUMNS))
+    best = lessons.test.max(axis=1)
+    tried = policies(lessons, lessons.known if names is None else names)
+    chosen = {p.name: cross_validated(lessons, p.choose, folds) for p in tried}
+    lost = {name: best - gains_of(lessons, choice) for name, choice in chosen.items()}
+    draws = _draws(lessons, left_out)
+    lines: list[dict[str, object]] = []
+    for policy in tried:
+        choice = chosen[policy.name]
+        guarded = gains_of(lessons, choice, guard=policy.name != "oracle")
+        line: dict[str, object] = {
+            "situation": lessons.situation,
+            "left_out": left_out,
+            "policy": policy.name,
+            "label": policy.label,
+            "trials": len(lessons.actions) - 1 if policy.name in SEARCHES else 0,
+            "n": len(lessons),
+        }
+        line |= _interval("gain", gains_of(lessons, choice), draws)
+        line |= _interval("regret", lost[policy.name], draws)
+        line |= _interval("behind_tree", lost[policy.name] - lost[TREE], draws)
+        line |= _interval("guarded_gain", guarded, draws)
+        line |= _interval("guarded_regret", best - guarded, draws)
+        lines.append(line)
+    return pd.DataFrame(lines, columns=list(REGRET_COLUMNS))
+
+
+def cross_validated(
+    lessons: Lessons, choose: Callable[[Lessons, Lessons], Indices], folds: Sequence[Fold]
+) -> Indices:
+    """What a policy chooses for every pair when it learns from the other folds only, (pairs,)."""
+    chosen = np.zeros(len(lessons), dtype=np.intp)
+    for known, new in folds:
+        chosen[new] = choose(lessons.take(known), lessons.take(new))
+    return chosen
+
+
+def gains_of(lessons: Lessons, chosen: Indices, guard: bool = False) -> Floats:
+    """Test gains of chosen actions, pp, (pairs,); 0 where the guard keeps the untouched student."""
+    lines = np.arange(len(lessons))
+    gains: Floats = lessons.test[lines, chosen]
+    if guard:
+        rose = np.round(lessons.validation[lines, chosen], TIE_DECIMALS) > 0
+        gains = np.where(rose, gains, 0.0)
+    return gains
+
+
+def folds_of(lessons: Lessons, left_out: LeftOut) -> Iterator[Fold]:
+    """All ways to leave one partition, or one participant, out; none when nothing would be left.
+
+    A partition is left out of all campaigns at once, so its kind of skew is new to what is learnt.
+    """
+    pairs = lessons.pairs
+    partition = pairs["partition"].to_numpy()
+    if left_out == "partition":
+        for name in dict.fromkeys(partition):
+            if not (partition == name).all():
+                yield partition != name, partition == name
+        return
+    place = (pairs["campaign"] + "/" + pairs["partition"]).to_numpy()
+    teacher, student = pairs["teacher"].to_numpy(), pairs["student"].to_numpy()
+    for where, who in dict.fromkeys(zip(place, student, strict=True)):
+        new = (place == where) & (student == who)
+        known = ~((place == where) & ((student == who) | (teacher == who)))
+        if known.any():
+            yield known, new
+
+
+def _always(method: str) -> Callable[[Lessons, Lessons], Indices]:
+    def choose(known: Lessons, new: Lessons) -> Indices:
+        index = next(i for i, a in enumerate(known.actions) if a.method == method)
+        return np.full(len(new), index)
+
+    return choose
+
+
+def _best_of(methods: Sequence[str], apart: bool = False) -> Callable[[Lessons, Lessons], Indices]:
+    """The action of greatest mean gain among those of some methods, or among all others."""
+
+    def choose(known: Lessons, new: Lessons) -> Indices:
+        some = [i for i, a in enumerate(known.actions) if (a.method in methods) != apart]
+        means = np.round(known.validation[:, some].mean(axis=0), TIE_DECIMALS)
+        return np.full(len(new), some[int(means.argmax())])
+
+    return choose
+
+
+def _search(where: Literal["validation", "test"]) -> Callable[[Lessons, Lessons], Indices]:
+    def choose(_known: Lessons, new: Lessons) -> Indices:
+        gains = new.validation if where == "validation" else new.test
+        chosen: Indices = np.round(gains, TIE_DECIMALS).argmax(axis=1)
+        return chosen
+
+    return choose
+
+
+def _classifier(names: Sequence[str]) -> Callable[[Lessons, Lessons], Indices]:
+    def choose(known: Lessons, new: Lessons) -> Indices:
+        from sklearn.tree import DecisionTreeClassifier
+
+        winner = np.round(known.validation, TIE_DECIMALS).argmax(axis=1)
+        if not names:
+            return np.full(len(new), np.bincount(winner).argmax())
+        model = DecisionTreeClassifier(
+            max_depth=MAX_DEPTH, min_samples_leaf=least_leaf(known), random_state=0
+        )
+        with warnings.catch_warnings():
+            # scikit-learn wonders at nearly as many classes as pairs, and so should the reader.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            model.fit(known.features(names), winner)
+        chosen: Indices = model.predict(new.features(names))
+        return chosen
+
+    return choose
+
+
+def _draws(lessons: Lessons, left_out: LeftOut) -> Floats:
+    """How often each pair is in each bootstrap sample, (samples, pairs)."""
+    keys = lessons.pairs[["campaign", "partition", "student"]].astype(str).agg("/".join, axis=1)
+    _, group = np.unique(keys.to_numpy(dtype=str), return_inverse=True)
+    n = int(group.max()) + 1
+    rng = np.random.default_rng(seed_for("regret", lessons.situation, left_out))
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    weights: Floats = drawn[:, group].astype(np.float64)
+    return weights
+
+
+def _interval(name: str, values: Floats, draws: Floats) -> dict[str, float]:
+    means = draws @ values / draws.sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {name: float(values.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
