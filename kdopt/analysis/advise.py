@@ -166,7 +166,7 @@ def _simpler(lessons: Lessons, names: Sequence[str], table: pd.DataFrame) -> Sim
     best = min(rules, key=lambda p: lost[p.name])
     if lost[best.name] >= lost[TREE]:
         return None
-    index = int(best.choose(lessons, lessons)[0])
+    index = int(best.choose(lessons, lessons).advised[0])
     return Simpler(best.label, lessons.actions[index], lost[best.name])
 
 

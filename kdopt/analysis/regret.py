@@ -4,8 +4,9 @@ A policy chooses an action for every pair of a partition (or of a participant) a
 the others, on validation; its *regret* is the test gain of the pair's best action minus that of
 the chosen one, in pp. The oracle knows the test gains and has regret 0 by definition; it is the
 greatest of many noisy numbers, so nobody reaches it, and searching every action on validation
-(which costs a trial each) stands beside it. With the *guard*, the advised action is tried once and
-the untouched student kept unless validation rose.
+(which costs a trial each) stands beside it. With the *guard* one trial is spent: the best way to
+distil is tried and the untouched student kept unless validation rose, so that a policy need not
+say whether to distil at all.
 """
 
 from __future__ import annotations
@@ -19,12 +20,29 @@ import numpy.typing as npt
 import pandas as pd
 
 from kdopt.analysis.cells import TIE_DECIMALS
-from kdopt.analysis.lessons import Floats, Lessons
+from kdopt.analysis.lessons import NONE, Floats, Lessons
 from kdopt.analysis.summary import RESAMPLES
 from kdopt.analysis.tree import MAX_DEPTH, Indices, grow, least_leaf
 from kdopt.names import seed_for
 
 LeftOut = Literal["partition", "participant"]
+
+
+class Choices(NamedTuple):
+    """What a policy chooses for some pairs: indices of actions, (pairs,).
+
+    Attributes:
+        advised: What it would do without a trial.
+        tried: What it would try under the guard.
+    """
+
+    advised: Indices
+    tried: Indices
+
+
+Choice = Callable[[Lessons, Lessons], Choices]
+"""From lessons, what to do with some other pairs."""
+
 Fold = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 """The pairs to learn from, and those to judge on."""
 
@@ -63,12 +81,12 @@ class Policy(NamedTuple):
     Attributes:
         name: Short, fixed.
         label: How people read it.
-        choose: From lessons, the index of an action for each of some other pairs.
+        choose: What it does.
     """
 
     name: str
     label: str
-    choose: Callable[[Lessons, Lessons], Indices]
+    choose: Choice
 
 
 def policies(lessons: Lessons, names: Sequence[str]) -> list[Policy]:
@@ -79,14 +97,16 @@ def policies(lessons: Lessons, names: Sequence[str]) -> list[Policy]:
         names: Features that trees may ask for.
     """
     methods = {a.method for a in lessons.actions}
+    untuned, cells = ("vanilla", "dml", "dp_kd"), ("vanilla", "tuned")
+    ways = (*untuned, "tuned")
     found = [
         Policy("none", "never distil", _always("none")),
         Policy("vanilla", "always vanilla", _always("vanilla")),
-        Policy("method", "always the best untuned method", _best_of(("tuned",), apart=True)),
-        Policy("cell", "always the globally best cell", _best_of(("vanilla", "tuned"))),
-        Policy("action", "always the globally best action", _best_of((), apart=True)),
+        Policy("method", "always the best untuned method", _best_of(untuned, or_none=True)),
+        Policy("cell", "always the globally best cell", _best_of(cells)),
+        Policy("action", "always the globally best action", _best_of(ways, or_none=True)),
         Policy("classifier", "tree that predicts the winner", _classifier(names)),
-        Policy(TREE, "decision tree", lambda known, new: grow(known, names).choose(new)),
+        Policy(TREE, "decision tree", _tree(names)),
         Policy("search", "try everything, best on validation", _search("validation")),
         Policy("oracle", "oracle, best on test", _search("test")),
     ]
@@ -116,12 +136,12 @@ def regrets(
     best = lessons.test.max(axis=1)
     tried = policies(lessons, lessons.known if names is None else names)
     chosen = {p.name: cross_validated(lessons, p.choose, folds) for p in tried}
-    lost = {name: best - gains_of(lessons, choice) for name, choice in chosen.items()}
+    lost = {name: best - gains_of(lessons, choice.advised) for name, choice in chosen.items()}
     draws = _draws(lessons, left_out)
     lines: list[dict[str, object]] = []
     for policy in tried:
         choice = chosen[policy.name]
-        guarded = gains_of(lessons, choice, guard=policy.name != "oracle")
+        guarded = gains_of(lessons, choice.tried, guard=policy.name != "oracle")
         line: dict[str, object] = {
             "situation": lessons.situation,
             "left_out": left_out,
@@ -130,7 +150,7 @@ def regrets(
             "trials": len(lessons.actions) - 1 if policy.name in SEARCHES else 0,
             "n": len(lessons),
         }
-        line |= _interval("gain", gains_of(lessons, choice), draws)
+        line |= _interval("gain", gains_of(lessons, choice.advised), draws)
         line |= _interval("regret", lost[policy.name], draws)
         line |= _interval("behind_tree", lost[policy.name] - lost[TREE], draws)
         line |= _interval("guarded_gain", guarded, draws)
@@ -139,14 +159,13 @@ def regrets(
     return pd.DataFrame(lines, columns=list(REGRET_COLUMNS))
 
 
-def cross_validated(
-    lessons: Lessons, choose: Callable[[Lessons, Lessons], Indices], folds: Sequence[Fold]
-) -> Indices:
-    """What a policy chooses for every pair when it learns from the other folds only, (pairs,)."""
-    chosen = np.zeros(len(lessons), dtype=np.intp)
+def cross_validated(lessons: Lessons, choose: Choice, folds: Sequence[Fold]) -> Choices:
+    """What a policy chooses for every pair when it learns from the other folds only."""
+    found = Choices(*np.zeros((2, len(lessons)), dtype=np.intp))
     for known, new in folds:
-        chosen[new] = choose(lessons.take(known), lessons.take(new))
-    return chosen
+        one = choose(lessons.take(known), lessons.take(new))
+        found.advised[new], found.tried[new] = one
+    return found
 
 
 def gains_of(lessons: Lessons, chosen: Indices, guard: bool = False) -> Floats:
@@ -180,41 +199,53 @@ def folds_of(lessons: Lessons, left_out: LeftOut) -> Iterator[Fold]:
             yield known, new
 
 
-def _always(method: str) -> Callable[[Lessons, Lessons], Indices]:
-    def choose(known: Lessons, new: Lessons) -> Indices:
+def _always(method: str) -> Choice:
+    def choose(known: Lessons, new: Lessons) -> Choices:
         index = next(i for i, a in enumerate(known.actions) if a.method == method)
-        return np.full(len(new), index)
+        return Choices(*(np.full(len(new), index),) * 2)
 
     return choose
 
 
-def _best_of(methods: Sequence[str], apart: bool = False) -> Callable[[Lessons, Lessons], Indices]:
-    """The action of greatest mean gain among those of some methods, or among all others."""
+def _best_of(methods: Sequence[str], or_none: bool = False) -> Choice:
+    """The action of greatest mean gain among those of some methods, the same for all pairs.
 
-    def choose(known: Lessons, new: Lessons) -> Indices:
-        some = [i for i, a in enumerate(known.actions) if (a.method in methods) != apart]
+    ``or_none`` advises to do nothing where none of them gains.
+    """
+
+    def choose(known: Lessons, new: Lessons) -> Choices:
+        some = [i for i, a in enumerate(known.actions) if a.method in methods]
         means = np.round(known.validation[:, some].mean(axis=0), TIE_DECIMALS)
-        return np.full(len(new), some[int(means.argmax())])
+        best = np.full(len(new), some[int(means.argmax())])
+        nothing = np.full(len(new), known.actions.index(NONE))
+        return Choices(nothing if or_none and means.max() <= 0 else best, best)
 
     return choose
 
 
-def _search(where: Literal["validation", "test"]) -> Callable[[Lessons, Lessons], Indices]:
-    def choose(_known: Lessons, new: Lessons) -> Indices:
+def _tree(names: Sequence[str]) -> Choice:
+    def choose(known: Lessons, new: Lessons) -> Choices:
+        tree = grow(known, names)
+        return Choices(tree.choose(new), tree.to_try(new))
+
+    return choose
+
+
+def _search(where: Literal["validation", "test"]) -> Choice:
+    def choose(_known: Lessons, new: Lessons) -> Choices:
         gains = new.validation if where == "validation" else new.test
-        chosen: Indices = np.round(gains, TIE_DECIMALS).argmax(axis=1)
-        return chosen
+        return Choices(*(np.round(gains, TIE_DECIMALS).argmax(axis=1),) * 2)
 
     return choose
 
 
-def _classifier(names: Sequence[str]) -> Callable[[Lessons, Lessons], Indices]:
-    def choose(known: Lessons, new: Lessons) -> Indices:
+def _classifier(names: Sequence[str]) -> Choice:
+    def choose(known: Lessons, new: Lessons) -> Choices:
         from sklearn.tree import DecisionTreeClassifier
 
         winner = np.round(known.validation, TIE_DECIMALS).argmax(axis=1)
         if not names:
-            return np.full(len(new), np.bincount(winner).argmax())
+            return Choices(*(np.full(len(new), np.bincount(winner).argmax()),) * 2)
         model = DecisionTreeClassifier(
             max_depth=MAX_DEPTH, min_samples_leaf=least_leaf(known), random_state=0
         )
@@ -222,8 +253,7 @@ def _classifier(names: Sequence[str]) -> Callable[[Lessons, Lessons], Indices]:
             # scikit-learn wonders at nearly as many classes as pairs, and so should the reader.
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             model.fit(known.features(names), winner)
-        chosen: Indices = model.predict(new.features(names))
-        return chosen
+        return Choices(*(model.predict(new.features(names)),) * 2)
 
     return choose
 

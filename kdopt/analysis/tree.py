@@ -4,8 +4,9 @@ The tree is a multi-output regression tree (scikit-learn): it predicts what ever
 against the best one of the pair, so pairs are parted where these losses differ, not where the
 winner's name does. A leaf advises the action of greatest mean gain, which makes the mean regret
 the objective; among 50 cells of T and alpha whose gains hardly differ, a classifier of the winner
-chases noise (``kdopt.analysis.regret`` compares the two). All learning is on validation gains;
-test gains only tell what an advice is worth.
+chases noise (``kdopt.analysis.regret`` compares the two). Validation gains of finished pairs
+choose among the ways to distil; their test gains tell what a choice is worth, and veto one that
+was worth nothing.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class Leaf:
         distil: The same, or the best way to distil all the same where doing nothing is advised.
         band: For a cell: how far T and alpha can move at no clear loss.
         gain: Mean test gain of the action over the leaf's pairs, pp.
-        guarded: The same where it is tried once and the untouched student kept unless validation
-            rose, pp.
+        guarded: The same of ``distil`` where it is tried once and the untouched student kept
+            unless validation rose, pp.
         gains: By method, the mean test gain of its best action on validation, pp.
         searched: Mean test gain if every action were tried on every pair and the best on
             validation taken, pp.
@@ -117,10 +118,19 @@ class AdviceTree:
 
     def choose(self, pairs: Lessons) -> Indices:
         """The index of the advised action for each of some pairs, (pairs,)."""
-        places = {action: i for i, action in enumerate(self.lessons.actions)}
+        return self._indices([leaf.action for leaf in self._leaves_of(pairs)])
+
+    def to_try(self, pairs: Lessons) -> Indices:
+        """The same of the best way to distil, for those who try it and keep it if it helps."""
+        return self._indices([leaf.distil for leaf in self._leaves_of(pairs)])
+
+    def _leaves_of(self, pairs: Lessons) -> list[Leaf]:
         lines = [dict(zip(self.names, x, strict=True)) for x in pairs.features(self.names)]
-        chosen = [places[self.leaf(line)[0].action] for line in lines]
-        return np.array(chosen, dtype=np.intp)
+        return [self.leaf(line)[0] for line in lines]
+
+    def _indices(self, actions: Sequence[Action]) -> Indices:
+        places = {action: i for i, action in enumerate(self.lessons.actions)}
+        return np.array([places[action] for action in actions], dtype=np.intp)
 
 
 def grow(lessons: Lessons, names: Sequence[str], depth: int = MAX_DEPTH) -> AdviceTree:
@@ -219,19 +229,22 @@ def _leaf(growth: _Growth, members: Indices, means: Floats, action: Action | Non
     # The first of equals is the simplest: they are sorted so.
     best = int(means.argmax()) if action is None else actions.index(action)
     distil = best if actions[best] != NONE else 1 + int(means[1:].argmax())
+    rose = np.round(lessons.validation[members, distil], TIE_DECIMALS) > 0
+    guarded = float(np.where(rose, test[:, distil], 0.0).mean())
+    if guarded <= 0:
+        best = actions.index(NONE)
     by_method = {}
     for method in dict.fromkeys(a.method for a in actions):
         some = [i for i, a in enumerate(actions) if a.method == method]
         by_method[method] = float(test[:, some[int(means[some].argmax())]].mean())
     own = np.round(lessons.validation[members], TIE_DECIMALS).argmax(axis=1)
-    rose = np.round(lessons.validation[members, best], TIE_DECIMALS) > 0
     is_cell = actions[best].temperature is not None
     return Leaf(
         action=actions[best],
         distil=actions[distil],
         band=band_of(actions, growth.gains[members], best) if is_cell else None,
         gain=float(test[:, best].mean()),
-        guarded=float(np.where(rose, test[:, best], 0.0).mean()),
+        guarded=guarded,
         gains=by_method,
         searched=float(test[np.arange(len(members)), own].mean()),
         members=tuple(int(i) for i in members),

@@ -53,6 +53,20 @@ def test_policies_that_advise_the_same_for_all_by_hand():
     assert found.loc["vanilla", "guarded_gain"] == pytest.approx(kept.mean())
 
 
+def test_under_the_guard_distilling_is_tried_where_nothing_would_be_done_without():
+    """Where validation decides, a policy that says not to distil would only lose."""
+    lessons = planted(noise=4.0)
+    tree = next(p for p in policies(lessons, lessons.known) if p.name == "tree")
+    advised, tried = cross_validated(lessons, tree.choose, list(folds_of(lessons, "partition")))
+    none = lessons.actions.index(NONE)
+    assert (advised == none).any() and not (tried == none).any()
+    assert (advised[advised != none] == tried[advised != none]).all()
+    found = table(lessons)
+    kept = gains_of(lessons, tried, guard=True)
+    assert found.loc["tree", "guarded_gain"] == pytest.approx(kept.mean())
+    assert found.loc["tree", "gain"] == pytest.approx(gains_of(lessons, advised).mean())
+
+
 def test_trials_are_counted():
     found = table(planted())
     assert (found.drop(["search", "oracle"])["trials"] == 0).all()
@@ -106,13 +120,14 @@ def test_choices_never_depend_on_gains_of_the_pairs_that_are_judged():
     other = lessons.take(np.arange(len(lessons)))
     rng = np.random.default_rng(5)
     other.validation[new] = rng.normal(size=other.validation[new].shape)
-    other.test[:] = rng.normal(size=other.test.shape)
+    other.test[new] = rng.normal(size=other.test[new].shape)
     for policy in policies(lessons, lessons.known):
         if policy.name in ("search", "oracle"):
             continue
         one = cross_validated(lessons, policy.choose, folds[:1])
         two = cross_validated(other, policy.choose, folds[:1])
-        assert (one[new] == two[new]).all(), policy.name
+        assert (one.advised[new] == two.advised[new]).all(), policy.name
+        assert (one.tried[new] == two.tried[new]).all(), policy.name
 
 
 def test_the_guard_keeps_the_untouched_student_unless_validation_rose():

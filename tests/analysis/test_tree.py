@@ -57,14 +57,17 @@ def test_every_pair_ends_in_one_leaf_that_says_what_its_pairs_gained():
     tree = grow(lessons, lessons.known)
     leaves = [leaf for leaf, _ in tree.leaves()]
     assert sorted(i for leaf in leaves for i in leaf.members) == list(range(len(lessons)))
-    chosen = tree.choose(lessons)
+    chosen, to_try = tree.choose(lessons), tree.to_try(lessons)
     for leaf in leaves:
         members = list(leaf.members)
         assert len(members) >= LEAF_PAIRS
         best = lessons.actions.index(leaf.action)
+        assert (to_try[members] == lessons.actions.index(leaf.distil)).all()
+        assert leaf.action in (NONE, leaf.distil)
         assert (chosen[members] == best).all()
         assert leaf.gain == pytest.approx(lessons.test[members, best].mean())
-        kept = np.where(lessons.validation[members, best] > 0, lessons.test[members, best], 0)
+        tried = lessons.actions.index(leaf.distil)
+        kept = np.where(lessons.validation[members, tried] > 0, lessons.test[members, tried], 0)
         assert leaf.guarded == pytest.approx(kept.mean())
         own = lessons.validation[members].argmax(axis=1)
         assert leaf.searched == pytest.approx(lessons.test[members, own].mean())
@@ -87,13 +90,22 @@ def test_neighbours_never_advise_the_same():
         check(grow(lessons, lessons.known).root)
 
 
-def test_only_validation_decides():
-    lessons = planted(noise=2.0)
+def test_validation_alone_chooses_among_the_ways_to_distil():
+    gains = {VANILLA: 2.0, LOW: 1.0, HIGH: 3.0, DML: -1.0}
+    lessons = planted(lambda f: gains if f["accuracy_gap"] > 0 else by_gap(f), noise=1.0)
     before = grow(lessons, lessons.known)
-    lessons.test[:] = np.random.default_rng(9).permutation(lessons.test)
+    # Any other gains, as long as distilling helps at all.
+    lessons.test[:] = 1 + np.abs(np.random.default_rng(9).normal(size=lessons.test.shape))
     after = grow(lessons, lessons.known)
-    assert [p for _, p in before.leaves()] == [p for _, p in after.leaves()]
-    assert (before.choose(lessons) == after.choose(lessons)).all()
+    assert (before.to_try(lessons) == after.to_try(lessons)).all()
+
+
+def test_what_gained_nothing_on_test_is_not_advised():
+    lessons = planted(constant({VANILLA: 2.0, LOW: 1.0, HIGH: 0.0, DML: -1.0}))
+    lessons.test[:] = -np.abs(lessons.test)
+    (leaf, _), *others = grow(lessons, lessons.known).leaves()
+    assert not others
+    assert leaf.action == NONE and leaf.distil == VANILLA and leaf.guarded == -2
 
 
 def test_the_order_of_pairs_does_not_matter():
@@ -120,7 +132,7 @@ def test_a_single_pair_can_be_learnt_from():
 def test_where_nothing_is_to_be_done_the_best_way_to_distil_is_known_all_the_same():
     leaf, _ = grow(planted(), GAP).leaf({"accuracy_gap": -30.0})
     assert leaf.action == NONE and leaf.distil == LOW
-    assert leaf.gain == leaf.guarded == 0
+    assert leaf.gain == leaf.guarded == 0  # tried once, it is never kept
     assert leaf.band is None
 
 

@@ -1,0 +1,167 @@
+import json
+import math
+
+import pytest
+
+from kdopt.analysis.advise import advise
+from kdopt.analysis.lessons import NONE, Action
+from kdopt.analysis.regret import regrets
+from kdopt.analysis.tree import Step, grow
+from kdopt.errors import AdviceError
+from kdopt.features import FEATURE_NAMES
+from kdopt.report.advice_json import SCHEMA, advice_json
+from kdopt.report.advice_text import (
+    action_title,
+    advice_text,
+    band_text,
+    condition,
+    feature_value,
+    parse_feature,
+    regret_text,
+    rules_text,
+    signed,
+)
+from tests.analysis.planted import planted
+
+
+def answer(text, name):
+    """The lines of a labelled part of an answer."""
+    parts: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        label, rest = line[:10].strip(), line[10:]
+        name_ = label or list(parts)[-1]
+        parts.setdefault(name_, []).append(rest)
+    return parts[name]
+
+
+def follow(text, value):
+    """What indented rules on one feature say for a value of it."""
+    stack = text.splitlines()[1:]
+    depth = 2
+    for line in stack:
+        indent = len(line) - len(line.lstrip())
+        if indent != depth:
+            continue
+        rule = line.strip()
+        if not rule.startswith("if "):
+            return rule
+        sign, number = (">", rule.split("> ")[1]) if "> " in rule else ("<=", rule.split("<= ")[1])
+        threshold = float(number.split()[0])
+        if (value > threshold) == (sign == ">"):
+            depth += 2
+    raise AssertionError("no rule fits")
+
+
+@pytest.mark.parametrize("gap", [-40, -10.5, 0, 8, 39])
+def test_printed_rules_say_what_the_tree_advises(gap):
+    tree = grow(planted(), ["accuracy_gap"])
+    leaf, _ = tree.leaf({"accuracy_gap": gap})
+    assert follow(rules_text(tree), gap).startswith(action_title(leaf.action))
+
+
+def test_rules_say_what_they_rest_on():
+    lessons = planted()
+    text = rules_text(grow(lessons, lessons.known))
+    assert text.startswith(
+        "To distil on the student's own labelled images (150 pairs, 5 partitions, planted):\n"
+    )
+    cases = [
+        int(line.rsplit("; ", 1)[1].split()[0]) for line in text.splitlines() if "cases" in line
+    ]
+    assert sum(cases) == 150
+
+
+def test_the_regret_table_is_aligned_and_complete():
+    table = regrets(planted(noise=2.0))
+    head, *lines = regret_text(table).splitlines()
+    assert [line.split("  ")[0] for line in lines] == list(table["label"])
+    assert len({len(line) for line in (head, *lines)}) == 1
+    oracle = lines[-1].split()
+    assert "0.00" in oracle
+
+
+def test_an_answer_to_distil():
+    found = advise(planted(noise=1.0), {"accuracy_gap": 30.0})
+    text = advice_text(found, "a pair")
+    assert answer(text, "Pair") == ["a pair; on the student's own labelled images"]
+    assert answer(text, "Advice")[0] == "Tuned, T=4, alpha=0.9"
+    assert answer(text, "Expected")[0].startswith(f"+{found.gain:.2f} pp on test; 80 %: ")
+    assert "kept only where validation rises" in answer(text, "Expected")[1]
+    assert answer(text, "Because")[-1].startswith("accuracy gap (teacher - student) > ")
+    assert "most alike: planted/" in answer(text, "Evidence")[1]
+    error = " ".join(answer(text, "Error"))
+    for rule in ("never distil", "always vanilla", "always the globally best cell"):
+        assert rule in error
+    assert "Caution" not in text
+
+
+def test_an_answer_not_to_distil():
+    text = advice_text(advise(planted(), {"accuracy_gap": -30.0}), "a pair")
+    assert answer(text, "Advice") == ["Do not distil"]
+    assert answer(text, "Expected")[0] == "0 pp: the student stays as it is"
+    assert answer(text, "Expected")[1].startswith(
+        "distilling anyway (Tuned, T=1, alpha=0.1): -2.00"
+    )
+
+
+def test_caution_beyond_what_was_seen():
+    text = advice_text(advise(planted(), {"accuracy_gap": 75.0}), "a pair")
+    assert answer(text, "Caution") == [
+        "accuracy gap (teacher - student): 75 pp is beyond what was seen (-40 pp to 40 pp)"
+    ]
+
+
+@pytest.mark.parametrize("gap", [30.0, -30.0])
+def test_json_says_the_same(gap):
+    known = {"accuracy_gap": gap, "disagreement": math.nan}
+    found = advise(planted(noise=1.0), known)
+    record = json.loads(advice_json(found, "a pair", known))
+    assert record["schema"] == SCHEMA
+    assert record["distil"] == (found.leaf.action != NONE) == (record["method"] != "none")
+    assert record["gain"] == found.leaf.gain
+    assert record["distilling"]["gain"] == found.gain
+    assert [i["level"] for i in record["distilling"]["intervals"]] == [0.8, 0.95]
+    assert record["features"] == {"accuracy_gap": gap}
+    assert record["learnt_from"]["cases"] == 150
+    assert record["error"]["policies"]["oracle"]["regret"] == 0
+    assert sum(record["partitions"].values()) == record["cases"]
+    assert (record["temperature"] is None) == (record["method"] in ("none", "dml", "dp_kd"))
+
+
+def test_features_as_people_type_and_read_them():
+    assert parse_feature("accuracy_gap=-12.5") == ("accuracy_gap", -12.5)
+    assert parse_feature("size-ratio=4") == ("size_ratio", 2)  # two doublings
+    assert feature_value("size_ratio", 2.0) == "4 x"
+    assert feature_value("accuracy_gap", 12.345) == "12.3 pp"
+    assert condition(Step("label_distance", 0.5, False)) == (
+        "distance of the label histograms <= 0.5"
+    )
+
+
+@pytest.mark.parametrize("text", ["gap=1", "accuracy", ""])
+def test_an_unknown_feature_lists_all(text):
+    with pytest.raises(AdviceError) as refusal:
+        parse_feature(text)
+    assert all(f"  {name} " in str(refusal.value) for name in FEATURE_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("accuracy_gap=big", "'big' is not a number"),
+        ("accuracy_gap=nan", "'nan' is not a number"),
+        ("accuracy_gap", "'' is not a number"),
+        ("size_ratio=0", "not a number above 0"),
+        ("size_ratio=-2", "not a number above 0"),
+    ],
+)
+def test_a_value_that_is_none_is_refused(text, reason):
+    with pytest.raises(AdviceError, match=reason):
+        parse_feature(text)
+
+
+def test_small_words():
+    assert [signed(v) for v in (1.234, -0.5, 0.001, math.nan)] == ["+1.23", "-0.50", "0.00", ""]
+    assert action_title(Action("dp_kd")) == "DP-KD"
+    leaf = grow(planted(), []).root
+    assert band_text(leaf) == ""  # nothing can be moved

@@ -1,0 +1,130 @@
+import json
+
+import pytest
+
+from kdopt.analysis.lessons import SITUATIONS, Campaigned
+from kdopt.analysis.tree import grow
+from kdopt.facts import PartitionFacts
+from kdopt.plan import PartitionSettings
+from kdopt.report.tree_figure import tree_figure
+from kdopt.report.tree_view import advice_parts, learn, rules_frame
+from tests.analysis.planted import planted
+from tests.analysis.synthetic import (
+    compare_campaign,
+    compare_rows,
+    make_campaign,
+    make_rows,
+    pretrain_rows,
+)
+
+CAMPAIGN = compare_campaign()
+ROWS = [*make_rows(CAMPAIGN), *compare_rows(CAMPAIGN)]
+
+
+def texts(figure):
+    return [note["text"] for note in figure["layout"]["annotations"]]
+
+
+def test_the_figure_has_a_box_per_advice_and_two_answers_per_question():
+    lessons = planted(noise=3.0)
+    tree = grow(lessons, lessons.known)
+    figure = tree_figure(tree)
+    json.dumps(figure, allow_nan=False)
+    leaves = tree.leaves()
+    boxes = [n for n in figure["layout"]["annotations"] if "bordercolor" in n]
+    assert len(boxes) == len(leaves) > 2
+    # Boxes stand under each other in the order of the rules, each in a row of its own.
+    assert [n["y"] for n in boxes] == list(range(len(leaves)))
+    assert len({n["x"] for n in boxes}) == 1
+    answers = [t for t in texts(figure) if t.startswith(("at most", "more than"))]
+    assert len(answers) == 2 * (len(leaves) - 1)
+    for box, (leaf, _) in zip(boxes, leaves, strict=True):
+        assert f"{len(leaf.members)} cases" in box["text"]
+
+
+def test_lines_join_every_box_to_the_root():
+    lessons = planted()
+    figure = tree_figure(grow(lessons, lessons.known))
+    (trace,) = figure["data"]
+    points = list(zip(trace["x"], trace["y"], strict=True))
+    boxes = [(n["x"], n["y"]) for n in figure["layout"]["annotations"] if "bordercolor" in n]
+    assert set(boxes) <= set(points)
+    assert min(x for x in trace["x"] if x is not None) == 0
+
+
+def test_a_tree_without_questions_is_one_box():
+    figure = tree_figure(grow(planted(), []))
+    assert len(texts(figure)) == 1
+
+
+def test_a_table_line_per_advice():
+    lessons = planted(noise=3.0)
+    tree = grow(lessons, lessons.known)
+    frame = rules_frame(tree)
+    assert len(frame) == len(tree.leaves())
+    assert frame["cases"].sum() == len(lessons)
+    assert (frame["none"] == 0).all()
+
+
+def test_every_situation_is_learnt():
+    found = learn([Campaigned(CAMPAIGN, ROWS, {})])
+    assert list(found) == list(SITUATIONS)
+    for one in found.values():
+        assert one.tree is not None
+        assert set(one.regrets["left_out"]) == {"partition", "participant"}
+
+
+def test_the_section_shows_what_was_learnt():
+    (part,), files = advice_parts(CAMPAIGN, ROWS, {})
+    assert len(part.blocks) == 3
+    assert set(part.drawn) == {block.figure for block in part.blocks}
+    for block in part.blocks:
+        assert not block.missing
+        assert len(block.tables) == 3  # rules, and regret on both that were left out
+        assert "kdopt features" in block.note
+    assert list(files) == ["advice.txt"]
+    assert files["advice.txt"].count("To distil on") == 3
+    assert "a participant left out" in files["advice.txt"]
+
+
+def test_nobody_is_sent_to_measure_what_is_measured():
+    n = CAMPAIGN.participants
+    some = tuple(tuple(None if t == s else 0.1 * t + 0.01 * s for s in range(n)) for t in range(n))
+    facts = {
+        p.name: PartitionFacts(
+            tuple((10 + i, 5) for i in range(n)),
+            (None,) * n,
+            {"student": some},
+            {"student": some},
+        )
+        for p in CAMPAIGN.partitions
+    }
+    (part,), _ = advice_parts(CAMPAIGN, ROWS, facts)
+    assert "kdopt features" not in part.blocks[0].note
+    assert "kdopt features" in part.blocks[1].note
+
+
+@pytest.mark.parametrize(
+    "rows", [pretrain_rows(CAMPAIGN), ROWS[: len(ROWS) // 8]], ids=["pre-trained", "begun"]
+)
+def test_too_little_says_what_it_takes(rows):
+    (part,), files = advice_parts(CAMPAIGN, rows, {})
+    assert "It takes 24 of 3" in part.blocks[0].missing
+    assert not part.blocks[0].figure and not part.drawn and not files
+
+
+def test_without_a_comparison_only_the_students_data_are_shown():
+    campaign = make_campaign(
+        participants=4,
+        partitions=tuple(PartitionSettings(n) for n in ("uniform", "specialized", "label_chunks")),
+    )
+    (part,), _ = advice_parts(campaign, make_rows(campaign), {})
+    assert [block.title for block in part.blocks] == [
+        "To distil on the student's own labelled images"
+    ]
+    assert part.blocks[0].figure == "advice-own"
+
+
+def test_a_campaign_without_pairs_has_no_such_section():
+    campaign = make_campaign(stages=("combine",))
+    assert advice_parts(campaign, pretrain_rows(campaign), {}) == ([], {})
