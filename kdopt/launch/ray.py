@@ -203,14 +203,17 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
     """Be connected to a cluster; one of this run's own is ended with it."""
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
-        quiet["include_dashboard"] = False
+        # Nothing of ours goes through Ray's object store, which takes a third of memory by default.
+        quiet |= {"include_dashboard": False, "object_store_memory": 100 * 2**20}
     try:
         _knock(address)
         ray.init(address=address, **quiet)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises that itself when its processes come up too slowly
         raise KdoptError(
-            f"Ray cluster '{address}': cannot be reached: {_first_line(error)}; "
+            f"Ray cluster '{address}': {_first_line(error)}; "
             "give --ray-address (or RAY_ADDRESS) as HOST:PORT, or auto for a cluster that runs here"
+            if address != LOCAL
+            else f"Ray could not be started here: {_first_line(error)}"
         ) from error
     try:
         yield

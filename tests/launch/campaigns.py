@@ -73,16 +73,17 @@ class Bench:
         spec = folder / "tiny.toml"
         spec.write_text(SPEC.format(epochs=epochs, temperatures=list(temperatures)))
         self.store, self.artifacts, _, _ = plan_spec(spec, self.url, str(folder / "artifacts"))
+        self._started: list[subprocess.Popen[str]] = []
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command, to its end."""
         process = self.start(*arguments)
-        said, errors = process.communicate(timeout=120)
+        said, errors = process.communicate(timeout=180)
         return subprocess.CompletedProcess(arguments, process.returncode, said, errors)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """A command that goes on."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "kdopt", *arguments],
             cwd=self.folder,
             env=self.environment,
@@ -90,6 +91,15 @@ class Bench:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """Close the store, and end what a test that failed has left behind."""
+        for process in self._started:
+            if process.poll() is None:
+                stop(process, signal.SIGTERM)
+        self.store.close()
 
     def log(self, job: str) -> str:
         """What a Slurm job said."""
@@ -118,7 +128,7 @@ def worker_process(running: Running) -> int:
     return int(running.worker.split("/")[1])
 
 
-def wait_until(true: Callable[[], object], timeout_s: float = 90.0) -> float:
+def wait_until(true: Callable[[], object], timeout_s: float = 180.0) -> float:
     """Wait for something; how long it took in seconds."""
     start = time.monotonic()
     while not true():

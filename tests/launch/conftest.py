@@ -1,15 +1,30 @@
-"""A Slurm that several tests share."""
+"""A Slurm that several tests share, and campaigns that end with their tests."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests import slurm as real
+from tests.launch.campaigns import Bench
 from tests.slurm import Slurm
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    """Plans a campaign in the test's folder."""
+    made = []
+
+    def make(**settings) -> Bench:
+        made.append(Bench(tmp_path, **settings))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
 
 
 @pytest.fixture(scope="session")

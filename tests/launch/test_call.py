@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import sys
 
+from sqlalchemy.engine import make_url
+
 from kdopt.launch.call import WorkerCall
+from kdopt.store.open import open_store
+from tests.postgres import PASSWORD
 
 URL = "postgresql+psycopg://me:s3cret@host/db"
 
@@ -31,3 +35,19 @@ def test_where_data_are_goes_along(monkeypatch):
     assert "KDOPT_DATA" not in WorkerCall(URL, "a", "tiny").environment()
     monkeypatch.setenv("KDOPT_DATA", "/data")
     assert WorkerCall(URL, "a", "tiny").environment()["KDOPT_DATA"] == "/data"
+
+
+def test_a_password_may_stay_in_the_file_that_libpq_reads(postgres, tmp_path, monkeypatch):
+    """Where job environments are kept in a cluster's accounting, the URL need not have it."""
+    url = make_url(postgres.url(postgres.new_database()))
+    passwords = tmp_path / "pgpass"
+    passwords.write_text(f"{url.host}:{url.port}:*:{url.username}:" + PASSWORD.replace(":", r"\:"))
+    passwords.chmod(0o600)
+    bare = url._replace(password=None).render_as_string(hide_password=False)
+    assert "s3cret" not in bare
+    monkeypatch.setenv("PGPASSFILE", str(passwords))
+    store = open_store(bare, create=True)
+    with store.read() as connection:
+        # The tests' server asks nobody for a password; libpq says which one it had at hand.
+        assert connection.connection.dbapi_connection.info.password == PASSWORD
+    store.close()

@@ -7,27 +7,29 @@ import sys
 
 import psutil
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from kdopt.cli import app
+from kdopt.cli.launch import _finish
 from kdopt.errors import KdoptError
+from kdopt.launch.call import WorkerCall
 from tests.conftest import make_campaign, make_record, new_store
-from tests.launch.campaigns import FOR_EVER, Bench, stop, wait_until
+from tests.launch.campaigns import FOR_EVER, stop, wait_until
 
 
-def test_workers_here_finish_a_planned_campaign(tmp_path):
-    bench = Bench(tmp_path)
+def test_workers_here_finish_a_planned_campaign(make_bench):
+    bench = make_bench()
     done = bench.run("launch", "--on", "local", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert "10 of 10 trials done, 10 of them now" in done.stdout
     bench.prove()
     again = bench.run("launch", "--on", "local")
     assert (again.returncode, again.stdout) == (0, "tiny: nothing is left to do\n")
-    bench.store.close()
 
 
-def test_they_stop_with_the_command_or_after_a_time(tmp_path):
-    bench = Bench(tmp_path, epochs=FOR_EVER)
+def test_they_stop_with_the_command(make_bench):
+    bench = make_bench(epochs=FOR_EVER)
     launched = bench.start("launch", "--on", "local", "--workers", "1")
     wait_until(bench.running)
     workers = psutil.Process(launched.pid).children()
@@ -36,12 +38,23 @@ def test_they_stop_with_the_command_or_after_a_time(tmp_path):
     assert "stopped: launch again to go on" in errors and "Traceback" not in errors
     assert not any(worker.is_running() for worker in workers)
     assert bench.states() == {"COMPLETE": 2, "WAITING": 8}
-
-    limited = bench.run("launch", "--on", "local", "--workers", "1", "--for", "1s")
-    assert limited.returncode == 0, limited.stderr
-    assert "0 trials failed and 8 are left" in limited.stderr
     bench.prove()
-    bench.store.close()
+
+
+@pytest.mark.parametrize(("limit", "code"), [("1s", 0), (None, 1)])
+def test_what_is_left_is_a_fault_only_where_there_was_time(make_bench, capsys, limit, code):
+    """Workers that gave up at once, or that were to stop soon."""
+    bench = make_bench()
+    call = WorkerCall(bench.url, str(bench.artifacts.root), "tiny", limit=limit)
+    ended = 0
+    try:
+        _finish(bench.store, call, lambda on_tick: on_tick())
+    except typer.Exit as end:
+        ended = end.exit_code
+    assert ended == code
+    said = capsys.readouterr()
+    assert "0 of 10 trials done" in said.out
+    assert "0 trials failed and 10 are left" in said.err
 
 
 @pytest.fixture

@@ -6,21 +6,26 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import pytest
 
 from kdopt.errors import KdoptError
-from kdopt.launch.ray import share_out
-from tests.launch.campaigns import FOR_EVER, Bench, Titles, stop, wait_until, worker_process
+from kdopt.launch.ray import _knock, share_out
+from tests.launch.campaigns import FOR_EVER, Titles, stop, wait_until, worker_process
 from tests.postgres import PASSWORD, PASSWORD_IN_URL
 
-pytest.importorskip("ray", reason="no Ray here: pip install 'kdopt[ray]'")
+# Not imported here: that puts Ray's own copies of packages before everybody's.
+pytestmark = pytest.mark.skipif(
+    find_spec("ray") is None, reason="no Ray here: pip install 'kdopt[ray]'"
+)
 
 
 @pytest.fixture
@@ -32,10 +37,10 @@ def environment(tmp_path):
 
 
 def test_a_cluster_for_this_run_finishes_a_campaign_and_shows_no_password(
-    tmp_path, environment, postgres
+    tmp_path, make_bench, environment, postgres
 ):
-    bench = Bench(tmp_path, postgres.url(postgres.new_database()), environment=environment)
-    launched = bench.start("launch", "--on", "ray", "--workers", "2")
+    bench = make_bench(url=postgres.url(postgres.new_database()), environment=environment)
+    launched = bench.start("launch", "--on", "ray", "--workers", "2", "--for", "10m")
     titles = Titles(bench, "ray", "gcs_server")
     family = set()
     while launched.poll() is None:
@@ -47,7 +52,6 @@ def test_a_cluster_for_this_run_finishes_a_campaign_and_shows_no_password(
     assert launched.returncode == 0, errors
     assert "10 of 10 trials done" in said
     bench.prove()
-    bench.store.close()
     # Ray's processes have ended with the command.
     assert psutil.wait_procs(family, timeout=10)[1] == []
 
@@ -89,8 +93,8 @@ def cluster(environment):
     holder.communicate("\n", timeout=30)
 
 
-def test_killed_workers_and_ctrl_c_lose_no_trial(tmp_path, environment, cluster):
-    bench = Bench(tmp_path, epochs=FOR_EVER, environment=environment)
+def test_killed_workers_and_ctrl_c_lose_no_trial(make_bench, environment, cluster):
+    bench = make_bench(epochs=FOR_EVER, environment=environment)
     # The cluster says that it has one GPU: two slots. The workers find out and take the CPU.
     options = ("--ray-address", cluster, "--slots-per-gpu", "2")
     launched = bench.start("launch", "--on", "ray", *options)
@@ -107,17 +111,25 @@ def test_killed_workers_and_ctrl_c_lose_no_trial(tmp_path, environment, cluster)
     # Given back, not lost: that would count as another attempt.
     assert bench.states() == {"COMPLETE": 2, "WAITING": 8}
     bench.prove()
-    bench.store.close()
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "auto"])
-def test_an_address_where_no_cluster_is_is_refused(tmp_path, environment, address):
-    bench = Bench(tmp_path, environment=environment)
-    launched = bench.run("launch", "--on", "ray", "--ray-address", address)
+def test_an_address_where_no_cluster_is_is_refused(make_bench, environment):
+    bench = make_bench(environment=environment)
+    launched = bench.run("launch", "--on", "ray", "--ray-address", "auto")
     assert launched.returncode == 2
-    assert f"kdopt: error: Ray cluster '{address}': cannot be reached" in launched.stderr
+    assert "kdopt: error: Ray cluster 'auto': " in launched.stderr
     assert "Traceback" not in launched.stderr
-    bench.store.close()
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_nobody_at_the_address_is_found_out_at_once(scheme):
+    """Ray itself tries for minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+        _knock(address)
+    with pytest.raises(ConnectionRefusedError):
+        _knock(address)
+    _knock("auto")
 
 
 def test_workers_are_shared_out_over_gpus_or_cores():
