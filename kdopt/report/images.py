@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 from kdopt.errors import KdoptError
@@ -31,21 +33,15 @@ def images(drawn: Sequence[Drawn], formats: Sequence[ImageFormat]) -> dict[str, 
             "figures as files need kaleido: pip install 'kdopt[figures]', or leave out --figures "
             "(the page itself saves each figure as SVG or PNG)"
         )
-    import kaleido
     from choreographer.errors import ChromeNotFoundError
 
+    wanted = [(item, format_) for item in drawn for format_ in formats]
     for name in ("kaleido", "choreographer"):  # they tell of recovered hiccups on stderr
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    wanted = [(item, format_) for item in drawn for format_ in formats]
-    found: dict[str, bytes] = {}
     try:
-        kaleido.start_sync_server(silence_warnings=True, timeout=TIMEOUT_S, mathjax=False)
-        try:
-            for item, format_ in wanted:
-                figure, options = inked(item.figure), size(item.figure, format_)
-                found[f"{item.name}.{format_}"] = kaleido.calc_fig_sync(figure, opts=options)
-        finally:
-            kaleido.stop_sync_server(silence_warnings=True)
+        # In a thread of its own: a notebook's already has a loop running.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(lambda: asyncio.run(_drawn(wanted))).result()
     except ChromeNotFoundError as error:
         raise KdoptError(
             "figures as files need Chrome or Chromium, and none was found: install one (Debian: "
@@ -53,9 +49,25 @@ def images(drawn: Sequence[Drawn], formats: Sequence[ImageFormat]) -> dict[str, 
         ) from error
     except Exception as error:  # whatever a browser does wrong, the reader can only do one thing
         raise KdoptError(
-            f"figures as files: the browser failed ({type(error).__name__}: {error}); "
+            f"figures as files: the browser failed ({type(error).__name__}: {_first(error)}); "
             "leave out --figures, or name another browser in BROWSER_PATH"
         ) from error
+
+
+def _first(error: Exception) -> str:
+    """The gist of an error whose arguments may be a page of advice."""
+    return str(error.args[0]) if error.args else "no reason given"
+
+
+async def _drawn(wanted: Sequence[tuple[Drawn, ImageFormat]]) -> dict[str, bytes]:
+    # Kaleido's own synchronous server waits for ever where there is no browser.
+    import kaleido
+
+    found: dict[str, bytes] = {}
+    async with kaleido.Kaleido(timeout=TIMEOUT_S, mathjax=False) as browser:
+        for item, format_ in wanted:
+            figure, options = inked(item.figure), size(item.figure, format_)
+            found[f"{item.name}.{format_}"] = await browser.calc_fig(figure, opts=options)
     return found
 
 
@@ -71,7 +83,9 @@ def inked(figure: dict[str, Any]) -> dict[str, Any]:
         "plot_bgcolor": "#ffffff",
         "font": {"color": INK, "family": "DejaVu Sans, Arial, sans-serif", "size": 12},
     }
-    return {"data": figure["data"], "layout": layout}
+    # What waits in the legend for a click would be a name without marks.
+    shown = [trace for trace in figure["data"] if trace.get("visible") != "legendonly"]
+    return {"data": shown, "layout": layout}
 
 
 def size(figure: dict[str, Any], format_: ImageFormat) -> dict[str, Any]:
