@@ -16,6 +16,8 @@ from kdopt.errors import StoreError
 from kdopt.report.dashboard import make_app
 from kdopt.stages.registry import all_studies
 from kdopt.store import claims, rows
+from kdopt.store.artifacts import Artifacts
+from kdopt.store.merge import Site, merge
 from kdopt.store.open import open_store
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_outcome, make_record
@@ -81,6 +83,25 @@ def test_a_reader_reads_and_changes_nothing(urls):
     with pytest.raises(StoreError, match="permission denied"):
         claims.claim(store, study, "me", 60)
     store.close()
+
+
+def test_merging_reads_as_a_reader_and_writes_as_a_worker(urls, tmp_path):
+    record = make_record(dataclasses.replace(make_campaign(), name="merged"))
+    shelf = Artifacts(tmp_path / "artifacts")
+    record = dataclasses.replace(record, splits={"uniform": shelf.put(b"splits")})
+    target, source = (open_store(urls[role]) for role in ("worker", "reader"))
+    local = open_store(str(tmp_path / "kdopt.db"), create=True)
+    write_plan(local, record, all_studies)
+    study = rows.read_states(local, "merged")[0].study_id
+    claims.finish(local, claims.claim(local, study, "me", 60), make_outcome(1.0))
+    claims.fail(local, claims.claim(local, study, "me", 60), "out of memory")
+    done = merge(Site(target, shelf), Site(local, shelf), "merged")
+    assert (done.new_trials, done.results, done.failures) == (10, 1, 1)
+    copy = open_store(str(tmp_path / "copy.db"), create=True)
+    merge(Site(copy, shelf), Site(source, shelf), "merged")
+    assert rows.read_trials(copy, "merged") == rows.read_trials(local, "merged")
+    for store in (target, source, local, copy):
+        store.close()
 
 
 # The dashboard keeps its connections for as long as its process lives.

@@ -14,7 +14,7 @@ what is merged is the further of two states: not done, failed, complete.
 - Results that rest on other pre-trained weights than ours would mix two experiments in one grid;
   they are left out unless asked for.
 - In studies with open trials the past decides what comes next, so only whole pasts are merged: if
-  ours is the beginning of the other's, what follows is taken; otherwise ours stays.
+  ours is the beginning of the other's, all that follows is taken; otherwise ours stays.
 
 Seen from either side this gives the same results, and once more changes nothing.
 """

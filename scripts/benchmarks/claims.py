@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from benchmarks.store import cycle, record_of
+from kdopt.service.doctor import check
 from kdopt.stages.registry import all_studies
 from kdopt.store import rows
 from kdopt.store.artifacts import Artifacts
@@ -32,7 +33,8 @@ def bench_claims(url: str | None, size: str, claimers: list[int], seconds: float
     with tempfile.TemporaryDirectory(prefix="kdopt-bench-") as folder:
         location = url or str(Path(folder) / "kdopt.db")
         store = open_store(location, create=True)
-        record = record_of("claims", Artifacts(Path(folder) / "artifacts"), size)
+        shelf = Artifacts(Path(folder) / "artifacts")
+        record = record_of("claims", shelf, size)
         planned = write_plan(store, record, all_studies)
         print(f"{planned.studies:,} studies, {planned.trials:,} trials, {seconds:g} s each")
         print("  ".join(COLUMNS))
@@ -42,6 +44,8 @@ def bench_claims(url: str | None, size: str, claimers: list[int], seconds: float
             print(
                 "  ".join(f"{v:>{w},.10g}" for v, w in zip(line, widths, strict=True)), flush=True
             )
+        found = check(store, shelf, "claims")
+        assert (found.problems, found.duplicates, found.running) == ((), 0, 0)
         store.close()
 
 
