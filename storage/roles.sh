@@ -1,7 +1,7 @@
 #!/bin/sh
 # Roles with no more rights than their work needs; run by the owner of the database, once.
 #   owner (kdopt)   makes the tables: kdopt init, plan and run; pg_dump
-#   kdopt_worker    plans into tables that are there, claims and records: kdopt plan, worker
+#   kdopt_worker    plans into tables that are there, claims and records: kdopt plan, worker, merge
 #   kdopt_reader    looks: kdopt status, report, doctor, dashboard
 # The rights hold for tables that the owner makes later, so this may run before `kdopt init`.
 set -eu
