@@ -1,11 +1,18 @@
 #!/usr/bin/env python3
 """Measure kdopt.
 
-    python scripts/bench.py store     plan, claim, record, status, doctor, dashboard; disk space
-    python scripts/bench.py claims    claims and results a second, by workers at once
-    python scripts/bench.py merge     taking over what another store has
+    python scripts/bench.py distill    trials an hour beside a textbook loop and torchdistill
+    python scripts/bench.py campaign   where a campaign's time goes, with one worker and with two
+    python scripts/bench.py store      plan, claim, record, status, doctor, dashboard; disk space
+    python scripts/bench.py claims     claims and results a second, by workers at once
+    python scripts/bench.py merge      taking over what another store has
+    python scripts/bench.py plan       planning, images and splits included
+    python scripts/bench.py report     analysis and page: seconds, memory, size
+    python scripts/bench.py memory     a worker's peak by participants and by images
 
-Each uses new SQLite files, or the empty Postgres database of --store postgresql+psycopg://...
+Ratios come from turns in one run, since machines are noisy. Those on stores use new SQLite files,
+or the empty Postgres database of --store postgresql+psycopg://... ; 'distill' needs torchdistill
+(pip install 'kdopt[bench]').
 """
 
 from __future__ import annotations
@@ -20,27 +27,67 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, sized in (("store", "0.1 and 1"), ("claims", "1"), ("merge", "0.1 and 1")):
+    for name in ("store", "claims", "merge", "plan", "report"):
         command = commands.add_parser(name)
-        command.add_argument("--store", help="URL of an empty database [default: SQLite files]")
-        command.add_argument("--size", action="append", choices=SIZES, help=f"[default: {sized}]")
+        default = ["1"] if name == "claims" else ["0.1", "1"]
+        command.add_argument("--size", action="append", choices=SIZES, help=f"[default: {default}]")
+        command.set_defaults(sizes=default)
+        if name in ("store", "claims", "merge"):
+            command.add_argument("--store", help="URL of an empty database [default: SQLite files]")
         if name == "claims":
             command.add_argument("--claimers", type=int, nargs="+", default=[1, 4, 8, 16])
             command.add_argument("--seconds", type=float, default=10.0)
-    given = parser.parse_args()
-    sizes = given.size or ["0.1", "1"]
-    if given.command == "store":
-        from benchmarks.store import bench_store
+    distill = commands.add_parser("distill")
+    distill.add_argument("--case", action="append", choices=["600", "5000", "resnet18"])
+    distill.add_argument("--turns", type=int, default=3)
+    distill.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
+    campaign = commands.add_parser("campaign")
+    campaign.add_argument("--turns", type=int, default=3)
+    campaign.add_argument("--participants", type=int, default=3)
+    campaign.add_argument("--images", type=int, default=600, help="of each, about")
+    campaign.add_argument("--epochs", type=int, default=5)
+    memory = commands.add_parser("memory")
+    memory.add_argument("--participants", type=int, nargs="+", default=[5, 20, 50])
+    memory.add_argument("--images", type=int, nargs="+", default=[6000, 30000, 60000])
+    _run(parser.parse_args())
 
-        bench_store(given.store, sizes)
-    elif given.command == "merge":
-        from benchmarks.merge import bench_merge
 
-        bench_merge(given.store, sizes)
-    else:
-        from benchmarks.claims import bench_claims
+def _run(given: argparse.Namespace) -> None:
+    # Imported where they are used: some need torch, some a server, some neither.
+    match given.command:
+        case "distill":
+            from benchmarks.distill import CASES, bench_distill
 
-        bench_claims(given.store, (given.size or ["1"])[-1], given.claimers, given.seconds)
+            bench_distill(given.case or list(CASES), given.turns, given.precision)
+        case "campaign":
+            from benchmarks.campaign import bench_campaign
+
+            bench_campaign(given.turns, given.participants, given.images, given.epochs)
+        case "memory":
+            from benchmarks.memory import bench_memory
+
+            bench_memory(given.participants, given.images)
+        case "store":
+            from benchmarks.store import bench_store
+
+            bench_store(given.store, given.size or given.sizes)
+        case "merge":
+            from benchmarks.merge import bench_merge
+
+            bench_merge(given.store, given.size or given.sizes)
+        case "plan":
+            from benchmarks.plan import bench_plan
+
+            bench_plan(given.size or given.sizes)
+        case "report":
+            from benchmarks.report import bench_report
+
+            bench_report(given.size or given.sizes)
+        case _:
+            from benchmarks.claims import bench_claims
+
+            size = (given.size or given.sizes)[-1]
+            bench_claims(given.store, size, given.claimers, given.seconds)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,50 @@
+"""``bench.py report``: what ``kdopt report`` takes, how much memory, and how large the page is."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.store import fill, record_of, unfinished
+from kdopt.stages.registry import all_studies
+from kdopt.store.artifacts import Artifacts
+from kdopt.store.open import open_store
+from kdopt.store.planning import write_plan
+
+
+def bench_report(sizes: list[str]) -> None:
+    """Time the command on synthetic outcomes."""
+    print(f"{'size':>5}{'trials':>10}{'report s':>10}{'peak MiB':>10}{'page MB':>9}")
+    for size in sizes:
+        with tempfile.TemporaryDirectory(prefix="kdopt-bench-") as name:
+            folder = Path(name)
+            store = open_store(str(folder / "kdopt.db"), create=True)
+            record = record_of("bench", Artifacts(folder / "artifacts"), size)
+            planned = write_plan(store, record, all_studies)
+            fill(store, unfinished(store, "bench"))
+            store.close()
+            seconds, peak = _run(folder)
+            page = (folder / "reports" / "bench" / "report.html").stat().st_size / 1e6
+            print(f"{size:>5}{planned.trials:>10,}{seconds:>10.1f}{peak:>10.0f}{page:>9.1f}",
+                  flush=True)  # fmt: skip
+
+
+def _run(folder: Path) -> tuple[float, float]:
+    """Seconds, and peak resident memory in MiB, of the command."""
+    command = [sys.executable, "-m", "kdopt", "report", "--store", str(folder / "kdopt.db")]
+    out = os.open(folder / "log", os.O_WRONLY | os.O_CREAT, 0o600)
+    started = time.perf_counter()
+    process = os.posix_spawn(
+        command[0],
+        command,
+        {**os.environ},
+        file_actions=[(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, out, 2)],
+    )
+    os.close(out)
+    _, status, usage = os.wait4(process, 0)
+    if status:
+        raise SystemExit((folder / "log").read_text()[-2000:])
+    return time.perf_counter() - started, usage.ru_maxrss / 1024
