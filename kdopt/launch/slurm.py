@@ -159,7 +159,7 @@ def submit(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path) -> s
         submitit.core.utils.FailedSubmissionError,
         OSError,
     ) as error:
-        raise KdoptError(f"sbatch refused: {_plain(str(error))}") from error
+        raise KdoptError(f"sbatch refused: {_plain(str(error), jobs)}") from error
     number: str = submitted[0].job_id.partition("_")[0]
     return number
 
@@ -219,9 +219,12 @@ def _gone(job: str) -> bool:
     return not asked.stdout.strip()
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, jobs: int) -> str:
     lines = (line.strip().removeprefix("sbatch: error: ") for line in text.splitlines())
-    return "; ".join(line for line in lines if line) or "it did not say why"
+    said = "; ".join(line for line in lines if line) or "it did not say why"
+    if "Invalid job array specification" in said:
+        said += f"; {jobs:,} jobs may be above the site's MaxArraySize: launch fewer, several times"
+    return said
 
 
 def _submitit() -> Any:

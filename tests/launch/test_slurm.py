@@ -86,7 +86,7 @@ def test_two_jobs_finish_a_campaign_and_show_no_password(slurm, make_bench, post
 def test_a_preempted_job_gives_its_trial_back_and_finishes_it_when_it_is_started_again(
     slurm, make_bench
 ):
-    bench = make_bench(epochs=200, temperatures=(1,), environment=slurm.environment)
+    bench = make_bench(epochs=60, temperatures=(1,), environment=slurm.environment)
     launched = bench.run("launch", "--on", "slurm", "--sbatch", "gres=gpu:2")
     job = job_of(launched.stdout)
     wait_until(bench.running)
@@ -132,6 +132,8 @@ def test_a_refused_submission_says_why(slurm, tmp_path, monkeypatch, capfd):
     call = WorkerCall("sqlite:///x.db", "artifacts", "tiny")
     with pytest.raises(KdoptError, match=r"^sbatch refused: .*invalid partition specified: none"):
         submit(call, 1, JobRequest(partition="none"), tmp_path)
+    with pytest.raises(KdoptError, match=r"1,200 jobs may be above the site's MaxArraySize"):
+        submit(call, 1200, JobRequest(), tmp_path)
     assert capfd.readouterr().err == ""
     assert "KDOPT_STORE" not in os.environ
 
