@@ -22,6 +22,11 @@ from kdopt.plan import (
     TuneSettings,
 )
 from kdopt.store.open import Store, open_store
+from tests.fault_table import (  # noqa: F401  (pytest finds them here)
+    fault_table,
+    pytest_addoption,
+    pytest_terminal_summary,
+)
 from tests.postgres import Postgres
 
 # Worker processes that tests start must find the package of this checkout.

@@ -355,7 +355,7 @@ def _passes(error: sa.exc.DBAPIError) -> bool:
 def _explain(url: URL, error: sa.exc.DBAPIError) -> str:
     reason = " ".join(str(error.orig).split())
     fix = "check that the database runs and that this user may write it"
-    if "disk is full" in reason or "disk i/o error" in reason.lower():
+    if any(full in reason.lower() for full in ("disk is full", "disk i/o error", "no space left")):
         fix = "free space and run the same command again; nothing recorded is lost"
     elif "readonly" in reason or "unable to open" in reason:
         fix = "change the permissions or give another --store"

@@ -183,3 +183,18 @@ def test_a_call_is_made_again_for_as_long_as_the_stores_patience(
     with pytest.raises(StoreError, match="database is locked"):
         store.retry(locked)
     assert least <= len(calls) <= most
+
+
+def test_a_server_whose_disk_is_full_is_waited_for_and_then_named(store_path):
+    store = open_store(str(store_path), create=True)
+    store.patience_s = 0.3
+    calls = []
+
+    def full():
+        calls.append(1)
+        reason = 'could not extend file "base/5/2619": No space left on device'
+        raise sa.exc.OperationalError("x", {}, Exception(reason))
+
+    with pytest.raises(StoreError, match=r"No space left on device; free space and run"):
+        store.retry(full)
+    assert len(calls) > 1
