@@ -57,7 +57,10 @@ class Place(NamedTuple):
 
 
 def method_gains(
-    rows: Sequence[TrialRow], campaign: Campaign, band_pp: float = BAND_PP
+    rows: Sequence[TrialRow],
+    campaign: Campaign,
+    band_pp: float = BAND_PP,
+    best: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """One line per (partition, teacher, student, transfer set, method) that has a result.
 
@@ -72,8 +75,9 @@ def method_gains(
         rows: Trials of a campaign, in any state.
         campaign: What was planned.
         band_pp: Largest absolute accuracy gap of a ``similar`` teacher, pp, >= 0.
+        best: :func:`kdopt.analysis.maps.best_settings` of the rows, where the caller has it.
     """
-    found = {**_from_tuning(rows, campaign), **_from_comparison(rows, campaign)}
+    found = {**_from_tuning(rows, campaign, best), **_from_comparison(rows, campaign)}
     accuracies = _accuracies(rows)
     lines = [
         {
@@ -139,13 +143,16 @@ def _from_comparison(rows: Sequence[TrialRow], campaign: Campaign) -> dict[Place
     return found
 
 
-def _from_tuning(rows: Sequence[TrialRow], campaign: Campaign) -> dict[Place, dict[str, Any]]:
+def _from_tuning(
+    rows: Sequence[TrialRow], campaign: Campaign, best: pd.DataFrame | None
+) -> dict[Place, dict[str, Any]]:
     groups = rows_by_pair(rows)
     if not groups:
         return {}
+    best = best_settings(rows, campaign) if best is None else best
     found: dict[Place, dict[str, Any]] = {}
     vanilla = (campaign.tune.vanilla_temperature, campaign.tune.vanilla_alpha)
-    for line in best_settings(rows, campaign).to_dict("records"):
+    for line in best.to_dict("records"):
         pair = Pair(str(line["partition"]), int(line["teacher"]), int(line["student"]))
         mine = groups.get(pair, [])
         selected = (float(line["temperature"]), float(line["alpha"]))

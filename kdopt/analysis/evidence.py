@@ -77,11 +77,19 @@ class Claim(NamedTuple):
     need: str
 
 
-def gather(rows: Sequence[TrialRow], campaign: Campaign) -> Evidence:
-    """The tables that the claims need."""
-    best = best_settings(rows, campaign)
+def gather(
+    rows: Sequence[TrialRow], campaign: Campaign, best: pd.DataFrame | None = None
+) -> Evidence:
+    """The tables that the claims need.
+
+    Args:
+        rows: Trials of a campaign, in any state and order.
+        campaign: What was planned.
+        best: :func:`kdopt.analysis.maps.best_settings` of the rows, where the caller has it.
+    """
+    best = best_settings(rows, campaign) if best is None else best
     known = best[best["temperature"].notna() & best["accuracy_gap"].notna()]
-    gains = method_gains(rows, campaign)
+    gains = method_gains(rows, campaign, best=best)
     tables = {value: wide(gains, value) for value in ("test_gain", "learning", "forgetting")}
     return Evidence(
         campaign,

@@ -93,10 +93,10 @@ def make_view(
     tuned = shows(campaign, rows, "tune")
     paired = tuned or shows(campaign, rows, "compare")
     best = best_settings(rows, campaign)
+    evidence = gather(rows, campaign, best)
     if not tuned:
         # Every pair would be listed as undecided, as if somebody had planned to decide it.
         best = best.iloc[:0]
-    evidence = gather(rows, campaign)
     many: ManyTeachers | None = None
     if shows(campaign, rows, "combine") or shows(campaign, rows, "federate"):
         many = many_teachers(rows, campaign)
