@@ -7,6 +7,8 @@ DP-KD), a labelled public set, or an unlabelled one (do nothing, vanilla, DML, D
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -16,7 +18,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from kdopt.analysis.cells import Pair, mean_cells, rows_by_pair
-from kdopt.analysis.compare import method_gains
 from kdopt.analysis.features import KEYS, pair_table
 from kdopt.facts import PartitionFacts
 from kdopt.features import FEATURE_NAMES
@@ -212,17 +213,38 @@ def _gains(
                 for c in mean_cells(rows)
                 if c.replicates >= campaign.replicates
             }
-    for line in method_gains(source.rows, campaign).to_dict("records"):
-        if line["transfer_set"] not in SITUATIONS[situation] or line["method"] not in METHODS:
-            continue
-        pair = Pair(str(line["partition"]), int(line["teacher"]), int(line["student"]))
-        name = str(line["method"])
-        action = Action(name, *vanilla) if name == "vanilla" else Action(name)
-        if line["complete"]:
-            mine = found.setdefault((pair, str(line["transfer_set"])), {})
+    for (pair, transfer_set, method), outcomes in _compared(source.rows, situation).items():
+        action = Action(method, *vanilla) if method == "vanilla" else Action(method)
+        if len(outcomes) >= campaign.replicates:
+            mine = found.setdefault((pair, transfer_set), {})
             # The tuned study's vanilla cell is the same computation where both ran.
-            mine.setdefault(action, (float(line["validation_gain"]), float(line["test_gain"])))
+            mine.setdefault(action, _mean(outcomes))
     return found
+
+
+def _compared(
+    rows: Sequence[TrialRow], situation: Situation
+) -> dict[tuple[Pair, str, str], list[tuple[float, float]]]:
+    """Validation and test gains of the stage ``compare`` by pair, transfer set and method."""
+    groups: dict[tuple[Pair, str, str], list[tuple[float, float]]] = defaultdict(list)
+    for row in rows:
+        if row.stage != "compare" or row.teacher is None or row.student is None:
+            continue
+        method, transfer_set = str(row.cell.get("method")), str(row.cell.get("transfer_set"))
+        if row.outcome is None or transfer_set not in SITUATIONS[situation]:
+            continue
+        gains = row.outcome.validation_gain, row.outcome.test_gain
+        # A record without gains is damaged, and not a zero.
+        if method in METHODS and gains[0] is not None and gains[1] is not None:
+            pair = Pair(row.partition, row.teacher, row.student)
+            groups[pair, transfer_set, method].append((gains[0], gains[1]))
+    return groups
+
+
+def _mean(gains: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    # fsum rounds once, so the mean does not depend on the order of the rows.
+    validation, test = (math.fsum(values) / len(gains) for values in zip(*gains, strict=True))
+    return validation, test
 
 
 def _order(action: Action) -> tuple[object, ...]:

@@ -46,25 +46,14 @@ Choice = Callable[[Lessons, Lessons], Choices]
 Fold = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 """The pairs to learn from, and those to judge on."""
 
+MEASURES = ("gain", "regret", "behind_tree", "guarded_gain", "guarded_regret")
 REGRET_COLUMNS = (
     "situation",
     "left_out",
     "policy",
     "label",
     "trials",
-    "gain",
-    "gain_low",
-    "gain_high",
-    "regret",
-    "regret_low",
-    "regret_high",
-    "behind_tree",
-    "behind_tree_low",
-    "behind_tree_high",
-    "guarded_gain",
-    "guarded_regret",
-    "guarded_regret_low",
-    "guarded_regret_high",
+    *(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")),
     "n",
 )
 TREE = "tree"
@@ -127,7 +116,7 @@ def regrets(
     Args:
         lessons: Finished pairs of one situation.
         left_out: What is never learnt from when it is judged on: the pair's whole partition, or
-            every pair of its partition that the student takes part in.
+            its student (see :func:`folds_of`).
         names: Features that trees may ask for; ``None`` for all that are known of every pair.
     """
     folds = list(folds_of(lessons, left_out))
@@ -137,25 +126,32 @@ def regrets(
     tried = policies(lessons, lessons.known if names is None else names)
     chosen = {p.name: cross_validated(lessons, p.choose, folds) for p in tried}
     lost = {name: best - gains_of(lessons, choice.advised) for name, choice in chosen.items()}
-    draws = _draws(lessons, left_out)
     lines: list[dict[str, object]] = []
+    measured: list[Floats] = []
     for policy in tried:
         choice = chosen[policy.name]
         guarded = gains_of(lessons, choice.tried, guard=policy.name != "oracle")
-        line: dict[str, object] = {
-            "situation": lessons.situation,
-            "left_out": left_out,
-            "policy": policy.name,
-            "label": policy.label,
-            "trials": len(lessons.actions) - 1 if policy.name in SEARCHES else 0,
-            "n": len(lessons),
-        }
-        line |= _interval("gain", gains_of(lessons, choice.advised), draws)
-        line |= _interval("regret", lost[policy.name], draws)
-        line |= _interval("behind_tree", lost[policy.name] - lost[TREE], draws)
-        line |= _interval("guarded_gain", guarded, draws)
-        line |= _interval("guarded_regret", best - guarded, draws)
-        lines.append(line)
+        measured += [
+            gains_of(lessons, choice.advised),
+            lost[policy.name],
+            lost[policy.name] - lost[TREE],
+            guarded,
+            best - guarded,
+        ]
+        lines.append(
+            {
+                "situation": lessons.situation,
+                "left_out": left_out,
+                "policy": policy.name,
+                "label": policy.label,
+                "trials": len(lessons.actions) - 1 if policy.name in SEARCHES else 0,
+                "n": len(lessons),
+            }
+        )
+    bounds = iter(_intervals(np.array(measured), lessons, left_out))
+    for line in lines:
+        for name in MEASURES:
+            line[name], line[f"{name}_low"], line[f"{name}_high"] = next(bounds)
     return pd.DataFrame(lines, columns=list(REGRET_COLUMNS))
 
 
@@ -182,21 +178,19 @@ def folds_of(lessons: Lessons, left_out: LeftOut) -> Iterator[Fold]:
     """All ways to leave one partition, or one participant, out; none when nothing would be left.
 
     A partition is left out of all campaigns at once, so its kind of skew is new to what is learnt.
+    So is the participant of a number of all partitions: the pairs that it is the student of are
+    judged, and those that it is the teacher of are not learnt from either.
     """
     pairs = lessons.pairs
     partition = pairs["partition"].to_numpy()
-    if left_out == "partition":
-        for name in dict.fromkeys(partition):
-            if not (partition == name).all():
-                yield partition != name, partition == name
-        return
-    place = (pairs["campaign"] + "/" + pairs["partition"]).to_numpy()
     teacher, student = pairs["teacher"].to_numpy(), pairs["student"].to_numpy()
-    for where, who in dict.fromkeys(zip(place, student, strict=True)):
-        new = (place == where) & (student == who)
-        known = ~((place == where) & ((student == who) | (teacher == who)))
-        if known.any():
-            yield known, new
+    if left_out == "partition":
+        folds = [(partition != name, partition == name) for name in dict.fromkeys(partition)]
+    else:
+        folds = [
+            ((student != who) & (teacher != who), student == who) for who in dict.fromkeys(student)
+        ]
+    yield from (fold for fold in folds if fold[0].any())
 
 
 def _always(method: str) -> Choice:
@@ -258,18 +252,16 @@ def _classifier(names: Sequence[str]) -> Choice:
     return choose
 
 
-def _draws(lessons: Lessons, left_out: LeftOut) -> Floats:
-    """How often each pair is in each bootstrap sample, (samples, pairs)."""
+def _intervals(
+    measured: Floats, lessons: Lessons, left_out: LeftOut
+) -> list[tuple[float, float, float]]:
+    """Means over pairs of (measures, pairs), each with its bootstrap bounds over students."""
     keys = lessons.pairs[["campaign", "partition", "student"]].astype(str).agg("/".join, axis=1)
     _, group = np.unique(keys.to_numpy(dtype=str), return_inverse=True)
     n = int(group.max()) + 1
     rng = np.random.default_rng(seed_for("regret", lessons.situation, left_out))
-    drawn = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    weights: Floats = drawn[:, group].astype(np.float64)
-    return weights
-
-
-def _interval(name: str, values: Floats, draws: Floats) -> dict[str, float]:
-    means = draws @ values / draws.sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return {name: float(values.mean()), f"{name}_low": float(low), f"{name}_high": float(high)}
+    # How often each student, and so each of its pairs, is in each sample.
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)[:, group].astype(np.float64)
+    means = measured @ weights.T / weights.sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975], axis=1)
+    return list(zip(measured.mean(axis=1).tolist(), low.tolist(), high.tolist(), strict=True))

@@ -22,6 +22,7 @@ from kdopt.errors import AdviceError, ArtifactError
 from kdopt.features import pair_features, views_of
 from kdopt.many import TransferName
 from kdopt.plan import Campaign
+from kdopt.stages.facts import asked_of
 from kdopt.train.engine import Engine, Images
 from kdopt.train.fit import predict
 from kdopt.train.metrics import score
@@ -77,7 +78,7 @@ def describe(
         score(predict(model, validation, engine), validation.labels, dataset.n_classes)
         for model in models
     )
-    shown = _images(dataset, transfer, engine)
+    shown = asked_of(_images(dataset, transfer, engine))
     logits = [predict(model, shown, engine).cpu().numpy() for model in models]
 
     def counts(positions: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64] | None:

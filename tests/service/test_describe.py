@@ -39,7 +39,9 @@ patience = 0
 methods = ["vanilla"]
 transfer_sets = ["public_unlabeled_large"]
 [transfer]
+public_unlabeled_small = 0
 public_unlabeled_large = 64
+public_labeled = 0
 """
 ENGINE = make_engine("fp32", "cpu")
 
@@ -89,7 +91,7 @@ def test_the_same_pair_has_the_same_features_with_and_without_a_store(world, tra
 def test_without_participants_the_student_owns_all_training_images(world):
     campaign, dataset, _, paths = world
     found = describe(campaign, dataset, Model(paths[0]), Model(paths[1]), "student", None, ENGINE)
-    held_out = round(0.1 * len(dataset.train_labels)) + 64
+    held_out = round(0.1 * len(dataset.train_labels)) + campaign.transfer.n_public
     assert found["transfer_images"] == len(dataset.train_labels) - held_out
     # Nobody said what the teacher learnt from.
     unknown = {f.name for f in LABEL_FEATURES} - {"transfer_images"}

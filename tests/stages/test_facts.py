@@ -12,9 +12,10 @@ from kdopt.data.datasets import load
 from kdopt.features import views_of
 from kdopt.plan import TrainSettings, TransferSettings
 from kdopt.service.planner import draw_splits
+from kdopt.stages import facts as facts_module
 from kdopt.stages import pretrain
 from kdopt.stages.context import Context
-from kdopt.stages.facts import measure
+from kdopt.stages.facts import asked_of, measure
 from kdopt.stages.registry import all_studies
 from kdopt.store.artifacts import Artifacts
 from kdopt.train.engine import make_engine
@@ -74,6 +75,24 @@ def test_views_are_those_of_the_models_on_the_students_images(world):
     # On a public set both are asked about the same images, so who teaches does not matter.
     there, back = (found.views("public_unlabeled_large", *p) for p in ((0, 2), (2, 0)))
     assert there.disagreement == back.disagreement
+
+
+def test_of_a_large_set_evenly_spaced_images_are_asked_about(world, monkeypatch):
+    context, trained, _ = world
+    whole = measure(context, "uniform", trained)
+    images = context.share("uniform", 0)
+    assert asked_of(images) is images
+    monkeypatch.setattr(facts_module, "ASKED", 40)
+    few = asked_of(images)
+    assert len(few) == 40
+    assert torch.equal(few.pixels[0], images.pixels[0])
+    assert torch.equal(few.pixels[-1], images.pixels[-1])
+    less = measure(context, "uniform", trained)
+    assert less.label_counts == whole.label_counts
+    for name in ("student", "public_unlabeled_large"):
+        one, other = whole.views(name, 0, 1), less.views(name, 0, 1)
+        assert one != other
+        assert abs(one.disagreement - other.disagreement) < 0.25
 
 
 def test_a_participant_that_was_not_pretrained_leaves_gaps_only(world):
