@@ -1,0 +1,65 @@
+"""A report of the paper's size: 450 pairs with 55 cells each, and 5,400 trials of the comparison.
+
+Limits are on processor time, not on wall time: other work on the machine must not decide.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import json, resource, sys, time
+from pathlib import Path
+from kdopt.plan import PartitionSettings
+from kdopt.report.files import write_report
+from tests.analysis.synthetic import ALPHAS, TEMPERATURES, compare_campaign, compare_rows, make_rows
+
+campaign = compare_campaign(
+    participants=10, tune_temperatures=TEMPERATURES, tune_alphas=ALPHAS
+)
+rows = make_rows(campaign) + compare_rows(campaign)
+started = time.process_time()
+paths = write_report(Path(sys.argv[1]), campaign, rows, [])
+print(json.dumps({
+    "rows": len(rows),
+    "seconds": time.process_time() - started,
+    "kilobytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    "page": str(paths[-1]),
+    "bytes": paths[-1].stat().st_size,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("paper")
+    command = [sys.executable, "-c", SCRIPT, str(folder)]
+    end = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert end.returncode == 0, end.stderr
+    return json.loads(end.stdout)
+
+
+def test_it_takes_seconds_and_fits_in_a_gibibyte(made):
+    assert made["rows"] == 450 * 55 + 450 * 12 + 50
+    assert made["seconds"] < 20
+    assert made["kilobytes"] < 1024**2
+    assert made["bytes"] < 15e6
+
+
+def test_the_page_opens_in_seconds(made, browser):
+    context = browser.new_context(viewport={"width": 1300, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    meter = context.new_cdp_session(page)
+    meter.send("Performance.enable", {"timeDomain": "threadTicks"})
+    page.goto(f"file://{made['page']}")
+    page.wait_for_selector("body[data-drawn=yes]")
+    measured = meter.send("Performance.getMetrics")["metrics"]
+    busy = {metric["name"]: metric["value"] for metric in measured}
+    assert busy["ThreadTime"] < 3
+    assert page.locator("#pairs tbody tr").count() == 450
+    context.close()
