@@ -684,7 +684,7 @@ def test_workers_go_on_in_both_stores_meanwhile(here, across):
             own.store.close()
 
     threads = [
-        threading.Thread(target=keep_working, args=(site, seed))
+        threading.Thread(target=keep_working, args=(site, seed), daemon=True)
         for seed, site in enumerate((here, here, across, across))
     ]
     for thread in threads:
