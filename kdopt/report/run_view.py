@@ -23,6 +23,8 @@ from kdopt.report.panels import Axis, Panel, wrapped_panels
 from kdopt.report.tables import points
 
 SIZES = "run-sizes"
+MOST_NUMBERED = 12
+"""Classes beyond which cells are too narrow for numbers."""
 
 
 def facts_of(campaign: Campaign, rows: Sequence[TrialRow], cost: pd.DataFrame) -> dict[str, str]:
@@ -116,7 +118,7 @@ def participants_block(
     if not counts:
         missing.append(
             "How many images of which class each participant has is not in the store: "
-            "'kdopt partitions SPEC' prints it."
+            "'kdopt features' puts it there, 'kdopt partitions SPEC' prints it."
         )
     drawn = {SIZES: _sizes(campaign, facts)} if counts else {}
     block = Block(
@@ -142,6 +144,7 @@ def _sizes(campaign: Campaign, facts: Mapping[str, PartitionFacts]) -> Drawn:
         heat = go.Heatmap(
             x=names, y=who, z=[list(row) for row in counts], name="images",
             zmin=0, zmax=top, colorscale=[[0, "#F2F2F2"], [1, BLUE]], xgap=1, ygap=1,
+            showlegend=False, texttemplate="%{z}" if len(names) <= MOST_NUMBERED else None,
             showscale=not panels, colorbar={"title": {"text": "Images"}, "thickness": 12},
             hovertemplate="participant %{y}, %{x}: %{z} images<extra></extra>",
         )  # fmt: skip
