@@ -16,8 +16,8 @@ from kdopt.analysis.regret import RULES, TREE, policies, regrets
 from kdopt.analysis.tree import Leaf, Step, grow
 from kdopt.errors import AdviceError
 
-MIN_PAIRS = 24
-"""Four of the smallest leaves: with fewer, what tells pairs apart could be luck."""
+MIN_PAIRS = 20
+"""Three of the smallest leaves: with fewer, what tells pairs apart could be luck."""
 
 MIN_PARTITIONS = 3
 """With two, an advice for a third would be judged by trees that know a single one."""

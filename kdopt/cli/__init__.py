@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from kdopt.cli import campaign, launch, look, upkeep, work  # noqa: F401  (they add their commands)
+from kdopt.cli import advise, campaign, launch, look, upkeep, work  # noqa: F401  (they add their commands)
 from kdopt.cli.app import app
 from kdopt.errors import KdoptError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -26,6 +26,11 @@ from kdopt.cli.shared import (
     print_planned,
     write_report_of,
 )
+from kdopt.errors import KdoptError
+
+if TYPE_CHECKING:
+    from kdopt.store.artifacts import Artifacts
+    from kdopt.store.open import Store
 
 
 @app.command()
@@ -80,6 +85,7 @@ def run(
         )
         raise typer.Exit(130) from None
     print(progress.summary())
+    _describe_pairs(opened, folder, campaign, device)
     write_report_of(opened, campaign, out)
     if progress.left() or progress.failed():
         print(
@@ -88,6 +94,23 @@ def run(
             file=sys.stderr,
         )
         raise typer.Exit(1)
+
+
+def _describe_pairs(store: Store, artifacts: Artifacts, campaign: str, device: str | None) -> None:
+    """Measure what the report's advice tells pairs apart by, where it is not known yet."""
+    from kdopt.service.facts import measure_facts, unmeasured
+    from kdopt.store.rows import read_record
+
+    settings = read_record(store, campaign).campaign
+    if not {"tune", "compare"} & set(settings.stages) or not unmeasured(store, campaign):
+        return
+    from kdopt.train.engine import make_engine
+
+    try:
+        measure_facts(store, artifacts, campaign, make_engine(settings.precision, device))
+    except KdoptError as error:
+        # The trials are done and the report does without.
+        print(f"kdopt features: {error}", file=sys.stderr)
 
 
 @app.command()

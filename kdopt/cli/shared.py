@@ -84,6 +84,7 @@ def write_report_of(
 ) -> None:
     """Write a campaign's report and print the names of its files."""
     from kdopt.report.files import write_report
+    from kdopt.report.tree_view import advice_parts
     from kdopt.report.trials_table import NO_PARQUET
     from kdopt.store.facts import read_facts
     from kdopt.store.rows import read_record, read_trials
@@ -91,8 +92,16 @@ def write_report_of(
     record = read_record(store, campaign)
     rows, facts = read_trials(store, campaign), read_facts(store, campaign)
     folder = out or beside(store, "reports") / campaign
+    parts, texts = advice_parts(record.campaign, rows, facts)
     paths = write_report(
-        folder, record.campaign, rows, record.settings, facts=facts, formats=formats
+        folder,
+        record.campaign,
+        rows,
+        record.settings,
+        facts=facts,
+        more=parts,
+        texts=texts,
+        formats=formats,
     )
     for path in paths:
         print(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path)

@@ -33,6 +33,7 @@ def write_report(
     *,
     facts: Mapping[str, PartitionFacts] | None = None,
     more: Sequence[Part] = (),
+    texts: Mapping[str, str] | None = None,
     formats: Sequence[ImageFormat] = (),
 ) -> list[Path]:
     """Write what the campaign has data for, the page last.
@@ -53,6 +54,7 @@ def write_report(
         settings_lines: Its resolved settings with the source of each.
         facts: What was measured of its partitions.
         more: Further sections of the page.
+        texts: Further files: names and contents.
         formats: Of ``figures/``; none writes no such folder.
 
     Returns:
@@ -63,7 +65,7 @@ def write_report(
             cannot be made here.
     """
     view = make_view(campaign, rows, facts, more)
-    contents: dict[str, str | bytes] = {**_tables(view, campaign)}
+    contents: dict[str, str | bytes] = {**_tables(view, campaign), **(texts or {})}
     columns = trial_columns(rows)
     contents["trials.csv"] = trials_csv(columns)
     if parquet := trials_parquet(columns):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from kdopt.errors import DataError
 from kdopt.facts import PartitionFacts
 from kdopt.outcome import Outcome
 from kdopt.service.planner import load_dataset
-from kdopt.stages.context import Context
-from kdopt.stages.facts import measure
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.facts import read_facts, write_facts
 from kdopt.store.open import Store
 from kdopt.store.rows import read_record, read_states, read_trials
-from kdopt.train.engine import Engine
+
+if TYPE_CHECKING:
+    from kdopt.train.engine import Engine
 
 
 def measure_facts(store: Store, artifacts: Artifacts, campaign: str, engine: Engine) -> list[str]:
@@ -38,6 +39,10 @@ def measure_facts(store: Store, artifacts: Artifacts, campaign: str, engine: Eng
             f"data set '{record.campaign.data.name}': these images are not those that the "
             "campaign was planned with (their sha256 differs); bring the same files here"
         )
+    # Imported late: that there is nothing to measure is known without torch.
+    from kdopt.stages.context import Context
+    from kdopt.stages.facts import measure
+
     context = Context(record, dataset, artifacts, engine)
     for name in stale:
         # Written one by one: what is measured stays when a later partition lacks an artifact.

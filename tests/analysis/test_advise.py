@@ -90,8 +90,8 @@ def test_too_few_pairs_are_refused_with_the_reason():
     few = planted().take(np.arange(MIN_PAIRS - 1))
     with pytest.raises(AdviceError, match=rf"{MIN_PAIRS - 1} finished cases of 1 partitions"):
         advise(few, asked(1))
-    two = planted(partitions=PARTITIONS[:2])
-    with pytest.raises(AdviceError, match=r"takes 24 of 3 partitions, so that it can be judged"):
+    two = planted(partitions=PARTITIONS[:2])  # 60 pairs
+    with pytest.raises(AdviceError, match=r"takes 20 of 3 partitions, so that it can be judged"):
         check_enough(two)
 
 

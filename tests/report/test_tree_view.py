@@ -109,7 +109,7 @@ def test_nobody_is_sent_to_measure_what_is_measured():
 )
 def test_too_little_says_what_it_takes(rows):
     (part,), files = advice_parts(CAMPAIGN, rows, {})
-    assert "It takes 24 of 3" in part.blocks[0].missing
+    assert "It takes 20 of 3" in part.blocks[0].missing
     assert not part.blocks[0].figure and not part.drawn and not files
 
 
