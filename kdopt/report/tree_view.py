@@ -9,7 +9,7 @@ import pandas as pd
 
 from kdopt.analysis.advise import MIN_PAIRS, MIN_PARTITIONS
 from kdopt.analysis.lessons import NONE, SITUATIONS, Campaigned, Lessons, Situation, lessons
-from kdopt.analysis.regret import regrets
+from kdopt.analysis.regret import RULES, TREE, regrets
 from kdopt.analysis.tree import AdviceTree, grow
 from kdopt.facts import PartitionFacts
 from kdopt.features import MODEL_FEATURES
@@ -26,6 +26,7 @@ from kdopt.report.advice_text import (
     rules_text,
 )
 from kdopt.report.blocks import Block, Drawn, Heading, Part, Table, table_of
+from kdopt.report.tables import points
 from kdopt.report.tree_figure import tree_figure
 
 NOTE = (
@@ -150,7 +151,8 @@ def _block(situation: Situation, learnt: Learnt) -> Block:
         )
     note = (
         f"Learnt from {evidence_text(known)}. Gains are means on test over the cases that end "
-        "there. T and alpha in the boxes: how far either can move without a clear loss."
+        "there. T and alpha in the boxes: how far either can move without a clear loss. "
+        f"{_loss_text(learnt.regrets)}"
     )
     if not any(f.name in known.known for f in MODEL_FEATURES):
         note += " What the models say about the images was not measured: run 'kdopt features'."
@@ -159,6 +161,20 @@ def _block(situation: Situation, learnt: Learnt) -> Block:
         note,
         _figure_id(situation),
         [*_rule_table(tree), *_regret_tables(learnt.regrets)],
+    )
+
+
+def _loss_text(table: pd.DataFrame) -> str:
+    """What the tree and the rules without questions lost on partitions they did not know."""
+    found = table[table["left_out"] == "partition"].set_index("policy").to_dict("index")
+    tree = found[TREE]
+    others = ", ".join(
+        f"{found[name]['label']} {points(found[name]['regret'])}" for name in RULES if name in found
+    )
+    return (
+        "Behind the best way of each pair, on partitions that were not learnt from: decision tree "
+        f"{points(tree['regret'])} pp (95 %: {points(tree['regret_low'])} to "
+        f"{points(tree['regret_high'])}), {others}."
     )
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -82,6 +83,7 @@ def test_the_section_shows_what_was_learnt():
         assert not block.missing
         assert len(block.tables) == 3  # rules, and regret on both that were left out
         assert "kdopt features" in block.note
+        assert re.search(r"decision tree \d+\.\d\d pp \(95 %: .*always vanilla \d", block.note)
     assert list(files) == ["advice.txt"]
     assert files["advice.txt"].count("To distil on") == 3
     assert "a participant left out" in files["advice.txt"]
