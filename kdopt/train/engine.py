@@ -30,6 +30,16 @@ class Engine:
     device: torch.device
     precision: Precision
 
+    @property
+    def evaluation_batch(self) -> int:
+        """Images per forward pass where no gradient is needed.
+
+        On a CPU few enough for their activations to stay in its caches (64 to 250 are alike, 500
+        take 1.6 times as long); on CUDA enough to fill the device. An image's logits do not depend
+        on it.
+        """
+        return 128 if self.device.type == "cpu" else 1000
+
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The context in which models run."""
         if self.precision == "fp32":

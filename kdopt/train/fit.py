@@ -16,9 +16,6 @@ LossFn = Callable[[Tensor, Tensor], Tensor]
 """``loss(index, logits)``: positions of the batch in the training set, (batch,), and the model's
 logits, (batch, classes), to a scalar. Labels and teachers' logits are looked up by position."""
 
-EVALUATION_BATCH = 500
-"""Images per forward pass where no gradient is needed."""
-
 
 class DivergedError(KdoptError):
     """The training loss became infinite or not a number."""
@@ -129,8 +126,8 @@ def predict(model: nn.Module, images: Images, engine: Engine) -> Tensor:
     """Logits of every image in evaluation mode: float32, (n, classes), on the device."""
     model.eval()
     parts = []
-    for start in range(0, len(images), EVALUATION_BATCH):
+    for start in range(0, len(images), engine.evaluation_batch):
         with engine.autocast():
-            logits = model(images.batch(slice(start, start + EVALUATION_BATCH)))
+            logits = model(images.batch(slice(start, start + engine.evaluation_batch)))
         parts.append(logits.float())
     return torch.cat(parts)
