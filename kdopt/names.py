@@ -24,7 +24,15 @@ INDEX_SUFFIX = "/index"
 
 _STUDY_NAME = re.compile(r"^([^/]+)/([^/]+)/(?!index$)([^/]+)(?:/t(\d+)-s(\d+))?$")
 
-TUNE_MEANING = ("sampler", "vanilla_temperature", "vanilla_alpha", "t2_scale")
+TUNE_MEANING = (
+    "sampler",
+    "vanilla_temperature",
+    "vanilla_alpha",
+    "t2_scale",
+    "prior",
+    "warm_trials",
+    "warm_then",
+)
 STAGE_MEANING: tuple[tuple[str, tuple[StageName, ...], tuple[str, ...]], ...] = (
     ("compare", ("compare",), ("self_teacher_weight", "dml_weight")),
     ("combine", ("combine", "federate"), ("weight_terms",)),

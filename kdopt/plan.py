@@ -26,7 +26,7 @@ Cell = Mapping[str, ParamValue]
 StageName = Literal["pretrain", "tune", "compare", "combine", "federate"]
 MethodName = Literal["vanilla", "dml", "dp_kd"]
 SelectOn = Literal["validation", "test"]
-Sampler = Literal["grid", "sequential", "tpe", "random", "gp"]
+Sampler = Literal["grid", "sequential", "tpe", "random", "gp", "warm"]
 
 OWN_MODELS = ("cnn", "mlp", "resnet18")
 """Models that kdopt builds itself; every other name is looked up in torchvision."""
@@ -117,10 +117,13 @@ class TuneSettings:
         alphas: Grid values in [0, 1]: the weight of the teacher's term. The other samplers search
             all of [0, 1].
         sampler: How cells are chosen.
-        budget: Trials per pair for ``tpe``, ``random`` and ``gp``.
+        budget: Trials per pair for ``tpe``, ``random``, ``gp`` and ``warm``.
         vanilla_temperature: Temperature of untuned distillation, the baseline of every pair.
         vanilla_alpha: Alpha of untuned distillation.
         t2_scale: Multiply the teacher's term by temperature squared.
+        prior: ``warm``: campaigns whose finished grids teach; empty for what comes with kdopt.
+        warm_trials: ``warm``: trials per pair at points that were learnt, before the rest.
+        warm_then: ``warm``: how the rest of the budget is spent.
     """
 
     temperatures: tuple[float, ...]
@@ -130,6 +133,9 @@ class TuneSettings:
     vanilla_temperature: float
     vanilla_alpha: float
     t2_scale: bool
+    prior: tuple[str, ...] = ()
+    warm_trials: int = 8
+    warm_then: Literal["tpe", "gp"] = "tpe"
 
 
 METHODS: tuple[MethodName, ...] = ("vanilla", "dml", "dp_kd")
@@ -250,8 +256,8 @@ class Campaign:
         for key in ("pretrain", "distill"):
             values[key] = TrainSettings(**values[key])
         tune = dict(values["tune"])
-        for key in ("temperatures", "alphas"):
-            tune[key] = tuple(tune[key])
+        for key in ("temperatures", "alphas", "prior"):
+            tune[key] = tuple(tune.get(key, ()))
         values["tune"] = TuneSettings(**tune)
         values["stages"] = tuple(values["stages"])
         values["transfer"] = TransferSettings(**values["transfer"])
@@ -288,12 +294,20 @@ class CampaignRecord:
         settings: The same for people, with the source of every value.
         data_sha256: Fingerprint of the images; a worker whose images differ refuses to run.
         splits: Per partition, the sha256 of the artifact that holds its index arrays.
+        prior: ``warm``: the sha256 of the artifact with what was learnt when it was planned.
     """
 
     campaign: Campaign
     settings: tuple[SettingLine, ...]
     data_sha256: str
     splits: Mapping[str, str]
+    prior: str | None = None
+
+    @property
+    def artifacts(self) -> dict[str, str]:
+        """What each artifact that the record itself needs is, by its sha256."""
+        needed = {sha256: f"splits of {name}" for name, sha256 in self.splits.items()}
+        return needed if self.prior is None else {**needed, self.prior: "tune.prior"}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; :meth:`from_json` reads them back."""
@@ -307,6 +321,7 @@ class CampaignRecord:
             settings=tuple(SettingLine(*line) for line in record["settings"]),
             data_sha256=record["data_sha256"],
             splits=dict(record["splits"]),
+            prior=record.get("prior"),
         )
 
 
@@ -345,6 +360,7 @@ class StudyPlan:
         cells: Cells planned as they are, in order.
         open_trials: Trials whose cell is chosen when they are claimed (adaptive samplers).
         needs: Participants whose pre-training must be complete before this study can start.
+        round: Studies of its partition and stage with a lesser number must be finished first.
     """
 
     name: str
@@ -358,6 +374,7 @@ class StudyPlan:
     student: int | None = None
     open_trials: int = 0
     needs: tuple[int, ...] = ()
+    round: int = 0
 
     @property
     def n_trials(self) -> int:

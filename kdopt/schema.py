@@ -117,11 +117,29 @@ class TuneTable(_Table):
         tuple[Alpha, ...], Field(min_length=1), AfterValidator(_distinct), Source("paper, Table I")
     ] = (0.1, 0.25, 0.5, 0.75, 0.9)
     sampler: Annotated[
-        Literal["grid", "sequential", "tpe", "random", "gp"], Source("paper, section III")
+        Literal["grid", "sequential", "tpe", "random", "gp", "warm"],
+        Source("paper, section III"),
     ] = "grid"
     budget: Annotated[
         Annotated[int, Field(ge=1, le=100_000)] | None,
-        Source("default: 20 trials per pair for tpe, random and gp; unused otherwise"),
+        Source("default: trials per pair, 20 for tpe, random and gp, 8 for warm; unused otherwise"),
+    ] = None
+    prior: Annotated[
+        Annotated[
+            tuple[Annotated[str, AfterValidator(_campaign_name)], ...],
+            Field(min_length=1),
+            AfterValidator(_distinct),
+        ]
+        | None,
+        Source("default: what the full grids of studies/fashion-advice.toml taught; for warm only"),
+    ] = None
+    warm_trials: Annotated[
+        Annotated[int, Field(ge=1, le=100_000)] | None,
+        Source("default: 8 of the budget at points that were learnt; for warm only"),
+    ] = None
+    warm_then: Annotated[
+        Literal["tpe", "gp"] | None,
+        Source("default: tpe spends the rest of the budget; for warm only"),
     ] = None
     vanilla_temperature: Annotated[Temperature, Source(PROXYFL)] = 1.0
     vanilla_alpha: Annotated[Alpha, Source(PROXYFL)] = 0.5
@@ -134,8 +152,16 @@ class TuneTable(_Table):
         if value is not None and sampler in ("grid", "sequential"):
             raise ValueError(
                 f"sampler '{sampler}' decides its own number of trials; "
-                "a budget goes with tpe, random or gp"
+                "a budget goes with tpe, random, gp or warm"
             )
+        return value
+
+    @field_validator("prior", "warm_trials", "warm_then")
+    @classmethod
+    def _warm_only(cls, value: object, info: ValidationInfo) -> object:
+        sampler = info.data.get("sampler")
+        if value is not None and sampler not in (None, "warm"):
+            raise ValueError(f"sampler '{sampler}' learns from no other pairs; this goes with warm")
         return value
 
 

@@ -67,7 +67,7 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
         table = CampaignTable.model_validate(_plain(raw, CampaignTable))
     except ValidationError as error:
         raise SpecError(source, _problems(error)) from error
-    if problems := _missing_sets(table):
+    if problems := _missing_sets(table) + _own_teacher(table):
         raise SpecError(source, problems)
     return Spec(_campaign(table), tuple(_setting_lines(table, "", set())))
 
@@ -109,7 +109,8 @@ def _campaign(table: CampaignTable) -> Campaign:
             values["concentration"] = (values["concentration"],)
         partitions.append(PartitionSettings(name=name, **values))
     tune = table.tune.model_dump()
-    tune["budget"] = tune["budget"] or 20
+    tune["budget"] = tune["budget"] or (8 if tune["sampler"] == "warm" else 20)
+    tune = {key: value for key, value in tune.items() if value is not None}
     return Campaign(
         stages=table.stages,
         transfer=TransferSettings(**table.transfer.model_dump())
@@ -163,6 +164,15 @@ def _missing_sets(table: CampaignTable) -> list[str]:
             "and 'student' to transfer_sets"
         )
     return problems
+
+
+def _own_teacher(table: CampaignTable) -> list[str]:
+    if table.tune.prior is None or table.name not in table.tune.prior:
+        return []
+    return [
+        f"tune.prior = {', '.join(table.tune.prior)}: '{table.name}' is this campaign, whose pairs "
+        "teach each other anyway; name finished campaigns, or leave it out"
+    ]
 
 
 def _uses_public_sets(table: CampaignTable) -> bool:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kdopt"
 LAYERS = [
     {"errors", "many", "plan", "outcome", "names", "features", "facts", "__init__"},
-    {"data", "train"},
+    {"data", "train", "warm"},
     {"stages"},
     {"store"},
     {"schema"},
@@ -29,6 +29,7 @@ SIBLINGS_APART = [({"analysis", "report"}, {"service", "store", "train", "launch
 NEVER = {
     "data": {"optuna", "sqlalchemy", "pydantic", "typer"},
     "train": {"optuna", "sqlalchemy", "pydantic", "typer"},
+    "warm": {"torch", "optuna", "sqlalchemy", "pydantic", "typer"},
     "stages": {"optuna", "sqlalchemy", "pydantic", "typer"},
     "store": {"torch", "pydantic", "typer"},
     "analysis": {"torch", "optuna", "sqlalchemy", "plotly"},

@@ -122,6 +122,36 @@ def vanilla_cell(cells: Iterable[CellMean], tune: TuneSettings) -> CellMean | No
     return next((c for c in cells if (c.temperature, c.alpha) == wanted), None)
 
 
+def compared_vanilla(rows: Iterable[TrialRow], tune: TuneSettings) -> dict[Pair, CellMean]:
+    """The untuned cell of each pair as stage ``compare`` ran it on the student's data.
+
+    It is the very trial that the tuned study would run at that cell (same seed, same batches), so
+    that a search which spends no trial on it has a baseline all the same.
+    """
+    gains: dict[Pair, list[tuple[float, float]]] = defaultdict(list)
+    for row in rows:
+        here = (row.cell.get("method"), row.cell.get("transfer_set")) == ("vanilla", "student")
+        if row.stage == "compare" and here and row.state == "COMPLETE" and row.outcome is not None:
+            assert row.teacher is not None and row.student is not None
+            both = (
+                number_or_nan(row.outcome.validation_gain),
+                number_or_nan(row.outcome.test_gain),
+            )
+            if all(math.isfinite(gain) for gain in both):
+                gains[Pair(row.partition, row.teacher, row.student)].append(both)
+    return {
+        pair: CellMean(
+            tune.vanilla_temperature,
+            tune.vanilla_alpha,
+            _mean(v for v, _ in both),
+            _mean(t for _, t in both),
+            len(both),
+            spread([t for _, t in both]),
+        )
+        for pair, both in gains.items()
+    }
+
+
 def spread(values: Sequence[float]) -> float:
     """Sample standard deviation; NaN for fewer than two values. Order does not matter."""
     if len(values) < 2:

@@ -19,6 +19,7 @@ from kdopt.analysis.cells import (
     GainName,
     Pair,
     best_cell,
+    compared_vanilla,
     mean_cells,
     rows_by_pair,
     vanilla_cell,
@@ -83,13 +84,15 @@ def best_settings(rows: Sequence[TrialRow], campaign: Campaign) -> pd.DataFrame:
     Accuracies are test accuracies in percent, the gap (teacher minus student) and gains are pp.
     ``advice`` is the negative-transfer guard: ``do not distil`` when no cell gains more than 0 on
     the selection set (the untouched student is the answer and ``guarded_gain`` is 0), and
-    ``undecided`` when no cell is complete. Numbers that are not known are NaN. Nothing in the
+    ``undecided`` when no cell is complete. Vanilla is the tuned study's, or where that has not
+    run it, the one of stage ``compare``. Numbers that are not known are NaN. Nothing in the
     table depends on wall time, on workers or on the order of ``rows``.
     """
     groups = rows_by_pair(rows)
     accuracies = _test_accuracies(rows)
+    compared = compared_vanilla(rows, campaign.tune)
     lines = [
-        _pair_line(pair, groups.get(pair, []), accuracies, campaign)
+        _pair_line(pair, groups.get(pair, []), accuracies, compared.get(pair), campaign)
         for pair in all_pairs(groups, campaign)
     ]
     return pd.DataFrame(lines, columns=list(BEST_COLUMNS))
@@ -138,6 +141,7 @@ def _pair_line(
     pair: Pair,
     rows: list[TrialRow],
     accuracies: dict[tuple[str, int], float],
+    compared: CellMean | None,
     campaign: Campaign,
 ) -> dict[str, Any]:
     cells = mean_cells(rows)
@@ -145,7 +149,7 @@ def _pair_line(
     gain: GainName = "validation_gain" if campaign.select_on == "validation" else "test_gain"
     best = best_cell(cells, gain, campaign.tune)
     oracle = best_cell(cells, "test_gain", campaign.tune)
-    vanilla = vanilla_cell(cells, campaign.tune)
+    vanilla = vanilla_cell(cells, campaign.tune) or compared
     teacher = accuracies.get((pair.partition, pair.teacher), math.nan)
     student = accuracies.get((pair.partition, pair.student), math.nan)
     return {

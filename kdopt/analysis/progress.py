@@ -67,7 +67,7 @@ class Failure(NamedTuple):
 
 def pair_progress(rows: Sequence[TrialRow], campaign: Campaign) -> PairProgress:
     """Progress of the rows of one pair, whatever part of its plan is in the store yet."""
-    points, n_open = planned_points(campaign.tune)
+    points, n_open = planned_points(campaign)
     replicates = campaign.replicates
     seen = {cell for row in rows if (cell := cell_of(row))}
     # Known points may be missing from the store, and the store may hold points of an earlier,

@@ -12,6 +12,8 @@ from kdopt.plan import Campaign, SettingLine
 HEAD = "# Every setting of this campaign, defaults too; after each, where it comes from."
 UNTAKEN = ("grid", "sequential")
 """Samplers that decide their own number of trials; a budget is refused beside them."""
+WARM = ("tune.prior", "tune.warm_trials", "tune.warm_then")
+"""Settings that are refused beside any sampler but ``warm``."""
 
 
 def resolved_spec(campaign: Campaign, settings_lines: Sequence[SettingLine]) -> str:
@@ -51,6 +53,10 @@ def _value(campaign: Campaign, key: str) -> Any:
         return value[0] if (name, setting) == ("quantity_skew", "concentration") else value
     if key == "tune.budget" and campaign.tune.sampler in UNTAKEN:
         return None
+    if key in WARM and campaign.tune.sampler != "warm":
+        return None
+    if key == "tune.prior":
+        return campaign.tune.prior or None
     value = campaign
     for name in (first, *rest):
         value = getattr(value, name)

@@ -189,8 +189,7 @@ def _needed(record: CampaignRecord, trials: Iterable[RawTrial]) -> dict[str, str
 
     States of running trials are left out: they come and go, and losing one costs time only.
     """
-    needed = {sha256: f"splits of {name}" for name, sha256 in record.splits.items()}
-    return needed | {t.checkpoint: _name(t) for t in trials if t.checkpoint}
+    return record.artifacts | {t.checkpoint: _name(t) for t in trials if t.checkpoint}
 
 
 def _artifacts(needed: Mapping[str, str], shelf: Shelf, deep: bool) -> Iterator[str]:

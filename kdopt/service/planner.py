@@ -9,6 +9,7 @@ import safetensors.numpy
 from kdopt.data.datasets import Dataset, load
 from kdopt.data.splits import make_splits, to_arrays
 from kdopt.plan import OWN_MODELS, Campaign, CampaignRecord
+from kdopt.service.warm_start import frozen_prior
 from kdopt.spec import Spec
 from kdopt.stages.registry import all_studies
 from kdopt.store.artifacts import Artifacts
@@ -41,7 +42,8 @@ def plan_campaign(
     leaves nothing that a worker could pick up half.
     """
     kept = {name: artifacts.put(content) for name, content in splits.items()}
-    record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept)
+    prior = frozen_prior(spec.campaign, store, artifacts)
+    record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior)
     return write_plan(store, record, all_studies)
 
 

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 
 from kdopt.errors import ArtifactError, DataError, KdoptError, LeaseLostError, StoreError
@@ -27,7 +28,9 @@ from kdopt.service.heartbeat import BEAT_S, LEASE_S, Heartbeat
 from kdopt.service.identity import is_dead, worker_name
 from kdopt.service.journal import StoreJournal
 from kdopt.service.planner import load_dataset
+from kdopt.service.rounds import finished_before, startable
 from kdopt.service.stopwatch import Stopwatch
+from kdopt.service.warm_start import WarmStart
 from kdopt.service.worker_env import PARENT_VARIABLE
 from kdopt.stages.context import CacheUse, Context
 from kdopt.stages.registry import STAGES, all_studies
@@ -38,6 +41,7 @@ from kdopt.store.open import Store
 from kdopt.store.rows import StudyState
 from kdopt.store.samplers import next_cell
 from kdopt.train.engine import Engine
+from kdopt.warm.belief import Belief
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +120,7 @@ class _Worker:
         self._adopt(self.record)
         self.planned = 0
         self.pretrained: dict[str, dict[int, Outcome]] = {}
+        self.states: list[StudyState] = []
         self.summary = Summary()
         self.last: StudyPlan | None = None
         self.next_reap = 0.0
@@ -150,6 +155,7 @@ class _Worker:
         self.record = record
         self.context = Context(record, self.dataset, self.artifacts, self.engine)
         self.plans = {plan.name: plan for plan in all_studies(record.campaign)}
+        self.warm: WarmStart | None = None
 
     def _follow_growth(self, states: list[StudyState]) -> None:
         """Read the record again when trials were added: new studies, or a larger search space."""
@@ -175,15 +181,10 @@ class _Worker:
                 logger.info("took back %d trial(s) of lost workers", lost)
 
     def _ready(self, states: list[StudyState]) -> list[StudyState]:
-        """The studies with waiting trials whose participants are pre-trained."""
+        """The studies with waiting trials that may be claimed."""
         self._read_pretrained(states)
-        return [
-            s
-            for s in states
-            if s.waiting
-            and s.text in self.plans
-            and self.pretrained.get(s.name.partition, {}).keys() >= set(self.plans[s.text].needs)
-        ]
+        self.states = states
+        return startable(states, self.plans, self.pretrained)
 
     def _read_pretrained(self, states: list[StudyState]) -> None:
         """Keep the outcomes of pre-training at hand; they never change, so only news is read."""
@@ -254,8 +255,16 @@ class _Worker:
         if claim.cell:
             return claim
         history = rows.read_trials(self.store, self.campaign, claim.study_id)
-        cell = next_cell(self.context.campaign, plan, claim.number, history)
+        believe = partial(self._believe, plan)
+        cell = next_cell(self.context.campaign, plan, claim.number, history, believe)
         return claims.choose(self.store, claim, cell, plan.params)
+
+    def _believe(self, plan: StudyPlan) -> Belief:
+        """What is believed of a pair before its first trial (``tune.sampler = "warm"``)."""
+        if self.warm is None:
+            self.warm = WarmStart(self.store, self.artifacts, self.record)
+        earlier = finished_before(plan, self.states, self.plans)
+        return self.warm.belief(plan, earlier, self.pretrained[plan.partition])
 
 
 def _orphaned() -> bool:

@@ -99,5 +99,5 @@ def _copy_database(source: Path, target: Path) -> None:
 
 
 def _needed(store: Store, campaign: str) -> Iterable[str]:
-    yield from rows.read_record(store, campaign).splits.values()
+    yield from rows.read_record(store, campaign).artifacts
     yield from (t.checkpoint for t in read_raw(store, campaign) if t.checkpoint)

@@ -35,6 +35,8 @@ def differences(before: CampaignRecord, now: CampaignRecord) -> list[str]:
             for name in sorted(before.splits.keys() & now.splits.keys())
             if before.splits[name] != now.splits[name]
         ]
+    if before.prior and now.prior and before.prior != now.prior and "tune.prior" not in changed:
+        changed.append("tune.prior (what was learnt is not the same)")
     return changed
 
 
@@ -77,7 +79,12 @@ def merge(before: CampaignRecord, now: CampaignRecord) -> CampaignRecord:
         combine=_combine(old, new),
         federate=_federate(old, new),
     )
-    return replace(now, campaign=campaign, splits={**before.splits, **now.splits})
+    return replace(
+        now,
+        campaign=campaign,
+        splits={**before.splits, **now.splits},
+        prior=before.prior or now.prior,
+    )
 
 
 def _merged(

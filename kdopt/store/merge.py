@@ -209,9 +209,10 @@ class _Merge:
             union = growth.merge(theirs, ours)
         if union == ours:
             return union
-        known = {} if ours is None else ours.splits
-        for partition in sorted(union.splits.keys() - known.keys()):
-            self._copy(union.splits[partition], f"splits of {partition}")
+        known = {} if ours is None else ours.artifacts
+        for sha256, purpose in sorted(union.artifacts.items(), key=lambda item: item[1]):
+            if sha256 not in known:
+                self._copy(sha256, purpose)
         planned = write_plan(store, union, all_studies)
         self.done.new_studies, self.done.new_trials = planned.new_studies, planned.new_trials
         return rows.read_record(store, name)

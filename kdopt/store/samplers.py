@@ -8,20 +8,27 @@ shared store would both start from the same first point.)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kdopt.names import seed_for
 from kdopt.outcome import TrialRow
 from kdopt.plan import Campaign, Cell, Param, StudyPlan
-from kdopt.stages.tune import SEQUENTIAL_TEMPERATURE
+from kdopt.stages.tune import SEQUENTIAL_TEMPERATURE, search_space
+from kdopt.warm.belief import Belief
+from kdopt.warm.pairs import point_of, results_of
+from kdopt.warm.prior import Point
 
 if TYPE_CHECKING:
     import optuna
 
 
 def next_cell(
-    campaign: Campaign, plan: StudyPlan, number: int, history: Sequence[TrialRow]
+    campaign: Campaign,
+    plan: StudyPlan,
+    number: int,
+    history: Sequence[TrialRow],
+    believe: Callable[[], Belief] | None = None,
 ) -> Cell:
     """Choose the cell of an open trial.
 
@@ -30,11 +37,17 @@ def next_cell(
         plan: The study.
         number: The trial's number within the study; part of the seed.
         history: The study's finished trials, in order of their numbers.
+        believe: ``warm``: gives what was believed of the pair before its first trial; asked only
+            when it is needed.
     """
     done = [row for row in history if row.state in ("COMPLETE", "FAIL") and row.cell]
     unfinished = _missing_replicate(done, campaign.replicates)
     if unfinished is not None:
         return unfinished
+    if campaign.tune.sampler == "warm" and believe is not None:
+        learnt = _warm(campaign, plan, done, believe)
+        if learnt is not None:
+            return learnt
     if campaign.tune.sampler == "sequential":
         return _sequential(campaign, done)
     return _sampled(campaign, plan, number, done)
@@ -80,6 +93,29 @@ def _sequential(campaign: Campaign, done: Sequence[TrialRow]) -> Cell:
     return {"temperature": temperature, "alpha": alpha, "replicate": 0}
 
 
+def _warm(
+    campaign: Campaign, plan: StudyPlan, done: Sequence[TrialRow], believe: Callable[[], Belief]
+) -> Cell | None:
+    """The point of greatest expected improvement; ``None`` when the learnt part is over."""
+    planned = {point_of(cell) for cell in plan.cells}
+    tried = {point_of(row.cell) for row in done}
+    if len(tried - planned) >= campaign.tune.warm_trials:
+        return None
+    results = results_of(done)
+    best = max((result.gain for result in results.values()), default=0.0)
+    point = believe().given(results).next_point(tried, best)
+    if point is None:
+        return None
+    return {"temperature": point[0], "alpha": point[1], "replicate": 0}
+
+
+def search_corners(campaign: Campaign) -> tuple[Point, Point]:
+    """The least and the greatest temperature and alpha that a campaign searches."""
+    space = search_space(campaign)
+    temperature, alpha = space["temperature"], space["alpha"]
+    return (temperature.low, alpha.low), (temperature.high, alpha.high)
+
+
 def _sampled(campaign: Campaign, plan: StudyPlan, number: int, done: Sequence[TrialRow]) -> Cell:
     import optuna
 
@@ -96,10 +132,13 @@ def _sampled(campaign: Campaign, plan: StudyPlan, number: int, done: Sequence[Tr
 def _sampler(campaign: Campaign, seed: int) -> optuna.samplers.BaseSampler:
     import optuna
 
-    startup = max(1, min(10, campaign.tune.budget // 2))
-    if campaign.tune.sampler == "random":
+    tune = campaign.tune
+    sampler = tune.warm_then if tune.sampler == "warm" else tune.sampler
+    # What was learnt takes the place of the random trials that the others start with.
+    startup = 1 if tune.sampler == "warm" else max(1, min(10, tune.budget // 2))
+    if sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
-    if campaign.tune.sampler == "gp":
+    if sampler == "gp":
         return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True)
 

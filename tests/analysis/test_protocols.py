@@ -45,7 +45,7 @@ def test_a_missing_cell_is_not_guessed():
 def test_it_chooses_what_the_sampler_itself_would_have_tried():
     gridded = make_campaign()
     campaign = make_campaign(tune_sampler="sequential")
-    points, n_open = planned_points(campaign.tune)
+    points, n_open = planned_points(campaign)
     for row in make_rows(gridded):
         if row.stage != "tune" or row.number:
             continue

@@ -1,0 +1,130 @@
+"""What a campaign with ``tune.sampler = "warm"`` learns from: frozen when it is planned, read when
+a pair is tuned.
+
+Two things teach a pair. The *prior*, an artifact named by its sha256, never changes. Finished
+pairs of the campaign's own earlier rounds (``kdopt.stages.tune.round_of``) are complete before
+the pair is started. Neither depends on which worker was how fast, so the same campaign gives the
+same table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kdopt.errors import KdoptError, StoreError
+from kdopt.outcome import Outcome, TrialRow
+from kdopt.plan import Campaign, CampaignRecord, StudyPlan
+from kdopt.store import rows
+from kdopt.store.artifacts import Artifacts
+from kdopt.store.open import Store
+from kdopt.store.samplers import search_corners
+from kdopt.warm.belief import Belief
+from kdopt.warm.pairs import known_pairs, prior_of, results_of
+from kdopt.warm.prior import KnownPair, Prior, known_pair, shipped
+from kdopt.warm.surfaces import Surfaces
+
+
+def frozen_prior(campaign: Campaign, store: Store, artifacts: Artifacts) -> str | None:
+    """The sha256 of what a campaign learns from; ``None`` when its sampler learns nothing.
+
+    A campaign that the store knows keeps what it was planned with, whatever its teachers have
+    come to since.
+
+    Raises:
+        KdoptError: A campaign named in ``tune.prior`` is unknown or teaches too little.
+    """
+    if campaign.tune.sampler != "warm" or "tune" not in campaign.stages:
+        return None
+    known = rows.campaigns(store)
+    if campaign.name in known:
+        before = rows.read_record(store, campaign.name)
+        if before.prior is not None and before.campaign.tune.prior == campaign.tune.prior:
+            return before.prior
+    missing = [name for name in campaign.tune.prior if name not in known]
+    if missing:
+        raise StoreError(
+            f"tune.prior: no campaign '{missing[0]}' in store {store.label}; it has: "
+            f"{', '.join(known) or 'none'}. Name one of these, or leave tune.prior out for the "
+            "prior that comes with kdopt"
+        )
+    prior = learnt(store, campaign.tune.prior) if campaign.tune.prior else shipped()
+    _check(prior, campaign)
+    return artifacts.put(prior.to_bytes())
+
+
+def learnt(store: Store, names: tuple[str, ...]) -> Prior:
+    """What the finished grids of these campaigns teach."""
+    return prior_of(
+        [
+            (rows.read_record(store, name).campaign, known_pairs(rows.read_trials(store, name)))
+            for name in names
+        ]
+    )
+
+
+def _check(prior: Prior, campaign: Campaign) -> None:
+    tune = campaign.tune
+    if prior.t2_scale != tune.t2_scale:
+        raise KdoptError(
+            f"tune.t2_scale = {str(tune.t2_scale).lower()}: the prior ({prior.source}) was "
+            "measured the other way round, so that a point means something else there; name "
+            "campaigns in tune.prior that were tuned alike, or change tune.t2_scale"
+        )
+    low, high = search_corners(campaign)
+    if not any(low[0] <= t <= high[0] for t, _ in prior.points):
+        raise KdoptError(
+            f"tune.temperatures: the prior ({prior.source}) knows nothing between {low[0]:g} and "
+            f"{high[0]:g}; widen them, or name other campaigns in tune.prior"
+        )
+
+
+class WarmStart:
+    """What is believed of each pair of one campaign before it is tried.
+
+    Args:
+        store: The store.
+        artifacts: Its artifacts.
+        record: The campaign.
+    """
+
+    def __init__(self, store: Store, artifacts: Artifacts, record: CampaignRecord) -> None:
+        if record.prior is None:
+            raise StoreError(
+                f"campaign '{record.campaign.name}' has no prior; plan it again with this version"
+            )
+        self._store = store
+        self._campaign = record.campaign
+        self._surfaces = Surfaces(Prior.from_bytes(artifacts.get(record.prior)))
+        self._finished: dict[str, KnownPair] = {}
+
+    def belief(
+        self,
+        plan: StudyPlan,
+        earlier: Mapping[int, StudyPlan],
+        trained: Mapping[int, Outcome],
+    ) -> Belief:
+        """What is believed of a pair, within the campaign's search space.
+
+        Args:
+            plan: The pair's study.
+            earlier: The finished studies of earlier rounds of its partition, by study number.
+            trained: Pre-training outcomes of the partition's participants.
+        """
+        others = [self._pair(study_id, other, trained) for study_id, other in earlier.items()]
+        belief = self._surfaces.belief(_untried(plan, trained), others)
+        return belief.within(*search_corners(self._campaign))
+
+    def _pair(self, study_id: int, plan: StudyPlan, trained: Mapping[int, Outcome]) -> KnownPair:
+        if plan.name not in self._finished:
+            trials = rows.read_trials(self._store, self._campaign.name, study_id)
+            self._finished[plan.name] = _known(plan, trained, trials)
+        return self._finished[plan.name]
+
+
+def _untried(plan: StudyPlan, trained: Mapping[int, Outcome]) -> KnownPair:
+    return _known(plan, trained, [])
+
+
+def _known(plan: StudyPlan, trained: Mapping[int, Outcome], trials: list[TrialRow]) -> KnownPair:
+    assert plan.teacher is not None and plan.student is not None
+    return known_pair(trained[plan.teacher], trained[plan.student], results_of(trials))

@@ -1,0 +1,116 @@
+"""How far a few trials go on stored full grids: warm, random, a fixed portfolio, TPE, GP.
+
+    python scripts/few_trials.py --store storage/kdopt.db --campaign fashion-advice
+
+Nothing is trained: a finished grid answers at once what a search would have seen. Optuna's
+samplers search between the points as well; here each of their points is moved to the nearest one
+that was not tried yet. They start as they do in kdopt, with vanilla, and half of a budget below 20
+is their random start. See ``kdopt.analysis.few_trials`` for what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from kdopt.analysis.few_trials import COUNTS, FullGrid, Search, few_trials
+from kdopt.outcome import Outcome, Scores, TrialRow
+from kdopt.plan import Campaign, Sampler, StudyPlan
+from kdopt.stages.tune import studies
+from kdopt.store.open import open_store
+from kdopt.store.rows import pick_campaign, read_record, read_trials
+from kdopt.store.samplers import next_cell
+from kdopt.warm.pairs import point_of
+from kdopt.warm.prior import Point
+
+RUNS = 3
+"""Runs of a sampler per pair, with other seeds; their gains are averaged."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--store", default="storage/kdopt.db")
+    parser.add_argument("--campaign")
+    parser.add_argument("--trials", type=int, nargs="+", default=COUNTS)
+    parser.add_argument("--samplers", nargs="*", default=["tpe"], choices=["tpe", "gp", "random"])
+    parser.add_argument("--csv", type=Path, help="write the table here")
+    args = parser.parse_args()
+    store = open_store(args.store)
+    name = pick_campaign(store, args.campaign)
+    campaign, rows = read_record(store, name).campaign, read_trials(store, name)
+    store.close()
+    searches = {f"{s}, cold": _cold(campaign, s) for s in args.samplers}
+    table = few_trials(rows, campaign, searches, args.trials)
+    if table.empty:
+        raise SystemExit(f"campaign '{name}' has too few full grids, or vanilla is not on its grid")
+    if args.csv:
+        table.to_csv(args.csv, index=False)
+    print(shown(table))
+
+
+def shown(table: pd.DataFrame) -> str:
+    """One line per search, one column per number of trials: percent and its interval."""
+    text = [f"{r.fraction:.0f} ({r.low:.0f} to {r.high:.0f})" for r in table.itertuples()]
+    lines = table.assign(text=text)
+    order = list(dict.fromkeys(zip(lines["unknown"], lines["search"], strict=True)))
+    wide = lines.pivot(index=["unknown", "search"], columns="trials", values="text")
+    return str(wide.reindex(order).fillna("").to_string())
+
+
+def _cold(campaign: Campaign, sampler: Sampler) -> Search:
+    def search(grid: FullGrid, count: int) -> Sequence[Sequence[Point]]:
+        return [_run(campaign, sampler, grid, count, seed) for seed in range(RUNS)]
+
+    return search
+
+
+def _run(
+    campaign: Campaign, sampler: Sampler, grid: FullGrid, count: int, seed: int
+) -> list[Point]:
+    """The points that a sampler with this budget tries."""
+    tune = replace(campaign.tune, sampler=sampler, budget=count)
+    other = replace(campaign, seed=campaign.seed + seed, tune=tune, replicates=1)
+    plan = next(p for p in _plans(other) if (p.partition, p.teacher, p.student) == grid.pair)
+    history: list[TrialRow] = []
+    for number in range(count):
+        cell = plan.cells[number] if number < len(plan.cells) else None
+        wanted = point_of(cell or next_cell(other, plan, number, history))
+        tried = {point_of(row.cell) for row in history}
+        point = min((p for p in grid.cells if p not in tried), key=lambda p: _far(p, wanted, other))
+        history.append(_row(plan, number, point, grid.known.results[point].gain))
+    return [point_of(row.cell) for row in history]
+
+
+_planned: dict[Campaign, list[StudyPlan]] = {}
+
+
+def _plans(campaign: Campaign) -> list[StudyPlan]:
+    if campaign not in _planned:
+        _planned[campaign] = studies(campaign)
+    return _planned[campaign]
+
+
+def _far(point: Point, wanted: Point, campaign: Campaign) -> float:
+    """Distance in the space that the samplers search: log T and alpha, each over its range."""
+    logs = [math.log(t) for t in campaign.tune.temperatures]
+    across = (math.log(point[0]) - math.log(wanted[0])) / ((max(logs) - min(logs)) or 1.0)
+    return math.hypot(across, point[1] - wanted[1])
+
+
+def _row(plan: StudyPlan, number: int, point: Point, gain: float) -> TrialRow:
+    scores = Scores(0.5, (), 0.0)
+    outcome = Outcome(gain, scores, scores, 1, 1, 0.5, 0.5, 0.0, "cpu", "fp32")
+    cell = {"temperature": point[0], "alpha": point[1], "replicate": 0}
+    return TrialRow(
+        plan.name, plan.partition, "tune", plan.teacher, plan.student, number, "COMPLETE", cell,
+        outcome,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
