@@ -9,11 +9,12 @@ import pytest
 
 from kdopt.errors import SpecError
 from kdopt.names import fingerprint
-from kdopt.plan import Campaign
+from kdopt.plan import Campaign, CampaignRecord
 from kdopt.spec import load_spec, parse_spec
 from kdopt.stages.registry import all_studies
 
 MINIMAL = 'name = "m"\n[data]\nname = "cifar10"\n'
+WARM = MINIMAL + '[tune]\nsampler = "warm"\n'
 STUDIES = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
 
 
@@ -125,6 +126,16 @@ def test_all_problems_are_reported_together_each_with_key_value_rule_and_fix():
         (MINIMAL + "[federate]\nrelative_targets = [1.5]", "relative_targets[0] = 1.5"),
         (MINIMAL + '[combine]\nweightings = ["best"]', "weightings[0] = 'best'"),
         ('name = "../up"\n[data]\nname = "digits"', "name = '../up'"),
+        (WARM + "prior = []", "tune.prior"),
+        (WARM + 'prior = ["a", "a"]', "each value may be listed once only"),
+        (WARM + 'prior = ["../up"]', "tune.prior[0] = '../up'"),
+        (WARM + 'prior = ["other", "m"]', "tune.prior = other, m: 'm' is this campaign"),
+        (WARM + "warm_trials = 0", "tune.warm_trials = 0"),
+        (WARM + 'warm_then = "random"', "tune.warm_then = 'random'"),
+        (MINIMAL + "[tune]\nwarm_trials = 3", "sampler 'grid' learns from no other pairs"),
+        (MINIMAL + '[tune]\nsampler = "tpe"\nprior = ["a"]', "sampler 'tpe' learns from no other"),
+        (MINIMAL + '[tune]\nsampler = "gp"\nwarm_then = "gp"', "this goes with warm"),
+        (MINIMAL + '[tune]\nsampler = "warn"', "tune.sampler = 'warn'"),
     ],
 )
 def test_bad_values_are_named(text, expected):
@@ -246,3 +257,55 @@ def test_the_quickstart_is_24_studies_of_55_cells():
     tune = [p for p in all_studies(campaign) if p.stage == "tune"]
     assert len(tune) == 24
     assert sum(p.n_trials for p in tune) == 1_320
+
+
+def test_a_warm_search_is_eight_learnt_trials_unless_it_says_more():
+    tune = parse_spec(WARM).campaign.tune
+    assert (tune.budget, tune.warm_trials, tune.warm_then, tune.prior) == (8, 8, "tpe", ())
+    more = 'budget = 20\nwarm_trials = 5\nwarm_then = "gp"\nprior = ["a", "b.2"]'
+    tune = parse_spec(WARM + more).campaign.tune
+    assert (tune.budget, tune.warm_trials, tune.warm_then, tune.prior) == (
+        20,
+        5,
+        "gp",
+        ("a", "b.2"),
+    )
+    # The others spend what they always did.
+    for sampler in ("tpe", "random", "gp"):
+        other = parse_spec(MINIMAL + f'[tune]\nsampler = "{sampler}"').campaign.tune
+        assert (other.budget, other.prior) == (20, ())
+
+
+def test_a_warm_search_says_where_its_settings_come_from():
+    lines = {line.key: line for line in parse_spec(WARM + "warm_trials = 5").settings}
+    assert lines["tune.warm_trials"].source == "spec"
+    assert "fashion-advice" in lines["tune.prior"].source
+    assert lines["tune.warm_then"].source.startswith("default")
+
+
+@pytest.mark.parametrize(
+    "change", [{"prior": ("a",)}, {"warm_trials": 2}, {"warm_then": "gp"}, {"sampler": "tpe"}]
+)
+def test_what_a_warm_search_learns_and_how_decides_results(change):
+    campaign = parse_spec(WARM).campaign
+    tune = dataclasses.replace(campaign.tune, **change)
+    assert fingerprint(dataclasses.replace(campaign, tune=tune)) != fingerprint(campaign)
+
+
+def test_campaigns_of_stores_made_before_warm_searches_read_as_they_were():
+    campaign = parse_spec(MINIMAL).campaign
+    record = json.loads(json.dumps(asdict(campaign)))
+    for key in ("prior", "warm_trials", "warm_then"):
+        del record["tune"][key]
+    assert Campaign.from_json(record) == campaign
+    whole = CampaignRecord(campaign, (), "0" * 64, {"uniform": "1" * 64}).to_json()
+    del whole["prior"]
+    assert CampaignRecord.from_json(whole).prior is None
+
+
+def test_a_record_names_the_artifacts_that_it_needs():
+    record = CampaignRecord(parse_spec(WARM).campaign, (), "0" * 64, {"uniform": "1" * 64})
+    assert record.artifacts == {"1" * 64: "splits of uniform"}
+    learnt = dataclasses.replace(record, prior="2" * 64)
+    assert learnt.artifacts == {"1" * 64: "splits of uniform", "2" * 64: "tune.prior"}
+    assert CampaignRecord.from_json(json.loads(json.dumps(learnt.to_json()))) == learnt

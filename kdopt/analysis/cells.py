@@ -91,7 +91,12 @@ def cell_of(row: TrialRow) -> tuple[float, float] | None:
 
 
 def best_cell(cells: Iterable[CellMean], gain: GainName, tune: TuneSettings) -> CellMean | None:
-    """The cell of greatest gain; ``None`` when there is no cell.
+    """The cell of greatest gain, the first of :func:`ranked_cells`; ``None`` without a cell."""
+    return next(iter(ranked_cells(cells, gain, tune)), None)
+
+
+def ranked_cells(cells: Iterable[CellMean], gain: GainName, tune: TuneSettings) -> list[CellMean]:
+    """The cells by gain, the best first: that of any subset is the first of it here.
 
     Only cells with the most replicates compete: in a campaign that is not finished, the luck of a
     cell measured once would win against the mean of one measured often.
@@ -104,6 +109,7 @@ def best_cell(cells: Iterable[CellMean], gain: GainName, tune: TuneSettings) -> 
     def key(cell: CellMean) -> tuple[float, ...]:
         value = cell.validation_gain if gain == "validation_gain" else cell.test_gain
         return (
+            -cell.replicates,
             -round(value, TIE_DECIMALS),
             round(abs(math.log(cell.temperature / tune.vanilla_temperature)), TIE_DECIMALS),
             round(abs(cell.alpha - tune.vanilla_alpha), TIE_DECIMALS),
@@ -111,9 +117,7 @@ def best_cell(cells: Iterable[CellMean], gain: GainName, tune: TuneSettings) -> 
             cell.alpha,
         )
 
-    measured = list(cells)
-    most = max((cell.replicates for cell in measured), default=0)
-    return min((c for c in measured if c.replicates == most), key=key, default=None)
+    return sorted(cells, key=key)
 
 
 def vanilla_cell(cells: Iterable[CellMean], tune: TuneSettings) -> CellMean | None:

@@ -31,6 +31,7 @@ from kdopt.analysis.cells import (
     Pair,
     best_cell,
     mean_cells,
+    ranked_cells,
     rows_by_pair,
 )
 from kdopt.analysis.summary import RESAMPLES
@@ -65,7 +66,7 @@ class FullGrid(NamedTuple):
 
     def left_with(self, tried: Iterable[Point], campaign: Campaign) -> float:
         """Test gain of the best of these points, chosen as the report does, under the guard."""
-        gain: GainName = "test_gain" if campaign.select_on == "test" else "validation_gain"
+        gain = _selected_on(campaign)
         best = best_cell([self.cells[point] for point in tried], gain, campaign.tune)
         return best.test_gain if best is not None and getattr(best, gain) > 0 else 0.0
 
@@ -235,13 +236,17 @@ def _random(grids: Sequence[FullGrid], count: int, campaign: Campaign) -> Floats
     """
     out = []
     for grid in grids:
-        ranked = sorted(grid.cells, key=lambda point: -grid.known.results[point].gain)
+        ranked = ranked_cells(grid.cells.values(), _selected_on(campaign), campaign.tune)
         n = len(ranked)
         k = min(count, n)
         chances = [math.comb(n - 1 - j, k - 1) / math.comb(n, k) for j in range(n)]
-        gains = [grid.left_with([point], campaign) for point in ranked]
+        gains = [grid.left_with([(c.temperature, c.alpha)], campaign) for c in ranked]
         out.append(math.fsum(c * gain for c, gain in zip(chances, gains, strict=True)))
     return np.array(out)
+
+
+def _selected_on(campaign: Campaign) -> GainName:
+    return "test_gain" if campaign.select_on == "test" else "validation_gain"
 
 
 def _surfaces(grids: Sequence[FullGrid], campaign: Campaign) -> Surfaces:

@@ -4,8 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.cells import CellMean, best_cell, mean_cells, rows_by_pair, vanilla_cell
-from tests.analysis.synthetic import make_campaign, outcome, tune_row
+from kdopt.analysis.cells import (
+    CellMean,
+    Pair,
+    best_cell,
+    compared_vanilla,
+    mean_cells,
+    ranked_cells,
+    rows_by_pair,
+    vanilla_cell,
+)
+from tests.analysis.synthetic import compare_row, make_campaign, outcome, tune_row
 
 TUNE = make_campaign().tune
 
@@ -104,3 +113,64 @@ def test_the_spread_over_replicates_is_the_sample_deviation():
     assert found.test_gain_sd == pytest.approx(7**0.5)
     assert mean_cells(rows[::-1]) == [found]
     assert math.isnan(mean_cells(rows[:1])[0].test_gain_sd)
+
+
+def test_the_best_of_any_cells_is_the_first_of_them_by_rank():
+    chance = random.Random(0)
+    cells = [
+        CellMean(t, a, chance.choice((0, 1, 2)), chance.choice((0, 1)), chance.choice((1, 2)))
+        for t in (0.5, 1.0, 2.0)
+        for a in (0.1, 0.5, 0.9)
+    ]
+    for gain in ("validation_gain", "test_gain"):
+        ranked = ranked_cells(cells, gain, TUNE)
+        assert sorted(ranked) == sorted(cells)
+        for size in range(1, 10):
+            some = chance.sample(cells, size)
+            assert best_cell(some, gain, TUNE) == next(c for c in ranked if c in some)
+
+
+VANILLA = ("vanilla", "student")
+
+
+def test_vanilla_is_found_in_the_comparison_with_its_replicates_averaged():
+    campaign = make_campaign(replicates=2)
+    gains = [(1.0, 3.0), (2.0, 6.0)]
+    rows = [
+        compare_row(campaign, (0, 1), (*VANILLA, i), i, outcome(*both))
+        for i, both in enumerate(gains)
+    ]
+    found = compared_vanilla(rows, TUNE)
+    assert found.keys() == {Pair("uniform", 0, 1)}
+    cell = found[Pair("uniform", 0, 1)]
+    assert (cell.temperature, cell.alpha) == (TUNE.vanilla_temperature, TUNE.vanilla_alpha)
+    assert (cell.validation_gain, cell.test_gain, cell.replicates) == (1.5, 4.5, 2)
+    # It is what the tuned study would have made of the same trials.
+    tuned = [
+        tune_row(
+            campaign, (0, 1), {"temperature": 1.0, "alpha": 0.5, "replicate": i}, i, outcome(*both)
+        )
+        for i, both in enumerate(gains)
+    ]
+    assert vanilla_cell(mean_cells(tuned), TUNE) == cell
+    assert compared_vanilla(rows[::-1], TUNE) == found
+
+
+@pytest.mark.parametrize(
+    "cell", [("vanilla", "public_labeled", 0), ("dml", "student", 0), ("dp_kd", "student", 0)]
+)
+def test_other_methods_and_other_data_are_not_vanilla(cell):
+    campaign = make_campaign()
+    assert compared_vanilla([compare_row(campaign, (0, 1), cell, 0, outcome(1, 1))], TUNE) == {}
+
+
+def test_vanilla_that_is_not_done_or_damaged_is_not_there():
+    campaign = make_campaign()
+    done = compare_row(campaign, (0, 1), (*VANILLA, 0), 0, outcome(1, 1))
+    damaged = replace(outcome(1, 1), test_gain=None)
+    for row in (
+        compare_row(campaign, (0, 1), (*VANILLA, 0), 0, None),
+        replace(done, outcome=damaged),
+        tune_row(campaign, (0, 1), {"temperature": 1.0, "alpha": 0.5, "replicate": 0}),
+    ):
+        assert compared_vanilla([row], TUNE) == {}

@@ -7,6 +7,7 @@ from kdopt.analysis.cells import Pair
 from kdopt.analysis.maps import best_settings, surface, surfaces
 from tests.analysis.synthetic import (
     accuracy_of,
+    compare_row,
     make_campaign,
     make_rows,
     outcome,
@@ -130,3 +131,27 @@ def test_adaptive_samplers_give_points_and_no_grid():
     found = surfaces(rows, campaign)[Pair("uniform", 0, 1)]
     assert [p[:5] for p in found.points] == [(1.234, 0.321, 1.0, 2.0, 1)]
     assert found.temperatures == found.test_gain == []
+
+
+def test_vanilla_of_the_comparison_stands_in_where_tuning_has_none():
+    campaign = make_campaign(stages=("tune", "compare"))
+    rows = one_pair(campaign, {(2.0, 0.5): (3.0, 2.0)})
+    compared = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, outcome(1.0, 0.25))
+    before = pair_of(best_settings(rows, campaign), 0, 1)
+    after = pair_of(best_settings([*rows, compared], campaign), 0, 1)
+    assert math.isnan(before["vanilla_gain"])
+    assert after["vanilla_gain"] == 0.25
+    # It is the baseline, and no trial of the search that may be chosen.
+    assert (after["temperature"], after["test_gain"]) == (2.0, 2.0)
+    better = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, outcome(9.0, 9.0))
+    chosen = pair_of(best_settings([*rows, better], campaign), 0, 1)
+    assert (chosen["temperature"], chosen["test_gain"]) == (2.0, 2.0)
+    # Only of its own pair.
+    assert math.isnan(pair_of(best_settings([*rows, compared], campaign), 1, 0)["vanilla_gain"])
+
+
+def test_vanilla_of_tuning_itself_comes_first():
+    campaign = make_campaign(stages=("tune", "compare"))
+    rows = one_pair(campaign, {(1.0, 0.5): (1.0, 0.75)})
+    compared = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, outcome(1.0, 0.25))
+    assert pair_of(best_settings([*rows, compared], campaign), 0, 1)["vanilla_gain"] == 0.75

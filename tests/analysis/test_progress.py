@@ -41,7 +41,7 @@ def test_a_cell_is_done_when_all_its_replicates_are():
     assert pair_progress(rows, campaign) == (9, 1, 0, 18, 2)
 
 
-@pytest.mark.parametrize(("sampler", "cells"), [("sequential", 3 + 2), ("tpe", 20)])
+@pytest.mark.parametrize(("sampler", "cells"), [("sequential", 3 + 2), ("tpe", 20), ("warm", 20)])
 def test_other_samplers_plan_their_own_number_of_cells(sampler, cells):
     campaign = make_campaign(tune_sampler=sampler, tune_budget=20, replicates=2)
     assert pair_progress([], campaign)[:4] == (cells, 0, 0, 2 * cells)

@@ -35,7 +35,7 @@ def test_read_again_it_is_the_same_campaign(path):
     assert left == {line.key for line in again.settings if line.value == "-"}
 
 
-@pytest.mark.parametrize("sampler", ["grid", "sequential", "tpe", "random", "gp"])
+@pytest.mark.parametrize("sampler", ["grid", "sequential", "tpe", "random", "gp", "warm"])
 def test_every_sampler_and_a_list_of_one_read_back(sampler):
     spec = parse_spec(SAMPLER.format(sampler=sampler))
     text = resolved_spec(spec.campaign, spec.settings)
@@ -66,3 +66,21 @@ def test_a_source_stays_within_its_comment():
     lines = [SettingLine(s.key, s.value, "a\nname = 'other'") for s in spec.settings]
     text = resolved_spec(replace(spec.campaign, name="mine"), lines)
     assert tomllib.loads(text)["name"] == "mine"
+
+
+@pytest.mark.parametrize(
+    "lines", ["", 'prior = ["a", "b-1"]', "warm_trials = 3", 'warm_then = "gp"\nbudget = 9']
+)
+def test_what_a_warm_search_learns_from_reads_back(lines):
+    spec = parse_spec(SAMPLER.format(sampler='warm"\n' + lines + "\n#"))
+    text = resolved_spec(spec.campaign, spec.settings)
+    assert parse_spec(text).campaign == spec.campaign
+    assert ("# prior is not set" in text) == ("prior" not in lines)
+    assert "warm_trials = " in text and "warm_then = " in text
+
+
+def test_settings_of_a_warm_search_are_not_written_beside_another():
+    spec = parse_spec(SAMPLER.format(sampler="tpe"))
+    text = resolved_spec(spec.campaign, spec.settings)
+    for key in ("prior", "warm_trials", "warm_then"):
+        assert f"# {key} is not set" in text and f"\n{key} =" not in text

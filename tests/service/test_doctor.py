@@ -204,3 +204,22 @@ def test_init_makes_a_store_once_and_checks_it_ever_after(tmp_path):
     for _ in range(2):
         said = CliRunner().invoke(app, ["init", "--store", str(path)])
         assert said.exit_code == 0 and "ready (kdopt schema 1" in said.output
+
+
+def test_what_a_campaign_learns_from_is_missed_by_its_name(store, shelf, campaign):
+    warm = dataclasses.replace(
+        campaign, tune=dataclasses.replace(campaign.tune, sampler="warm", budget=3)
+    )
+    prior = shelf.put(b"prior")
+    record = dataclasses.replace(
+        make_record(warm), splits={"uniform": shelf.put(b"splits")}, prior=prior
+    )
+    write_plan(store, record, all_studies)
+    run_all(store, shelf)
+    found = check(store, shelf, "tiny", deep=True)
+    assert (found.problems, found.artifacts) == ((), 2 + 2)
+    shelf.path(prior).write_bytes(b"other")
+    problem = only_problem(store, shelf, deep=True)
+    assert "tune.prior" in problem and "damaged or altered" in problem
+    shelf.discard(prior)
+    assert "(tune.prior): missing" in only_problem(store, shelf)

@@ -105,3 +105,20 @@ def test_a_server_is_backed_up_by_its_own_means(tmp_path, postgres, postgres_tem
     with pytest.raises(StoreError, match=r"only SQLite files .* pg_dump"):
         backup(store, shelf, tmp_path)
     store.close()
+
+
+def test_what_a_campaign_learns_from_is_copied_too(tmp_path, shelf):
+    store = open_store(str(tmp_path / "warm.db"), create=True)
+    base = make_campaign()
+    warm = dataclasses.replace(base, tune=dataclasses.replace(base.tune, sampler="warm", budget=3))
+    prior = shelf.put(b"prior")
+    record = dataclasses.replace(
+        make_record(warm), splits={"uniform": shelf.put(b"splits")}, prior=prior
+    )
+    write_plan(store, record, all_studies)
+    assert backup(store, shelf, tmp_path / "copy").copied == 2
+    assert Artifacts(tmp_path / "copy" / "artifacts").get(prior) == b"prior"
+    shelf.discard(prior)
+    with pytest.raises(ArtifactError, match="missing"):
+        backup(store, shelf, tmp_path / "other")
+    store.close()

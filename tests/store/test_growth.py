@@ -89,3 +89,72 @@ def test_public_sets_cannot_be_taken_out_afterwards_and_the_message_says_what_to
     with pytest.raises(StoreError, match=r"Set all three sizes of \[transfer\] to 0"):
         plan(store, wants)
     assert plan(store, dataclasses.replace(wants, transfer=TransferSettings())) == 2 * 3
+
+
+WARM = change(tune=dataclasses.replace(TUNE.tune, sampler="warm", budget=3))
+PRIOR, OTHER = "a" * 64, "b" * 64
+
+
+def learn(store, campaign, prior):
+    """Plan a campaign with what it learns from."""
+    record = dataclasses.replace(make_record(campaign), prior=prior)
+    return write_plan(store, record, all_studies).new_trials
+
+
+def test_another_prior_is_refused_and_nothing_changes(store):
+    learn(store, WARM, PRIOR)
+    before = rows.read_record(store, "tiny")
+    larger = change(tune=dataclasses.replace(WARM.tune, budget=9))
+    with pytest.raises(StoreError, match=r"other values of: tune\.prior \(what was learnt is not"):
+        learn(store, larger, OTHER)
+    assert rows.read_record(store, "tiny") == before
+    assert before.prior == PRIOR
+
+
+def test_other_teachers_are_named_once(store):
+    learn(store, WARM, PRIOR)
+    taught = change(tune=dataclasses.replace(WARM.tune, prior=("fashion",)))
+    with pytest.raises(StoreError, match=r"other values of: tune\.prior;"):
+        learn(store, taught, OTHER)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("warm_trials", 2), ("warm_then", "gp"), ("sampler", "tpe")]
+)
+def test_how_points_are_chosen_may_not_change(store, key, value):
+    learn(store, WARM, PRIOR)
+    other = change(tune=dataclasses.replace(WARM.tune, **{key: value}))
+    with pytest.raises(StoreError, match=rf"other values of: tune\.{key};"):
+        learn(store, other, PRIOR)
+
+
+def test_a_campaign_that_grows_keeps_its_prior(store):
+    learn(store, WARM, PRIOR)
+    assert learn(store, WARM, PRIOR) == 0
+    larger = change(tune=dataclasses.replace(WARM.tune, budget=5))
+    assert learn(store, larger, PRIOR) == 2 * 2
+    # A spec that does not tune says nothing of it.
+    compare = CompareSettings(("vanilla",), ("student",))
+    assert learn(store, change(stages=("compare",), compare=compare, tune=WARM.tune), None) == 2
+    assert rows.read_record(store, "tiny").prior == PRIOR
+    assert merged(store).tune.budget == 5
+
+
+def test_a_comparison_that_is_added_changes_no_number_of_trials(store):
+    """Vanilla is planned without it and not with it; the sum is the same."""
+    learn(store, WARM, PRIOR)
+    both = dataclasses.replace(
+        WARM, stages=("tune", "compare"), compare=CompareSettings(("vanilla",), ("student",))
+    )
+    assert learn(store, both, PRIOR) == 2
+    tuned = [r for r in rows.read_trials(store, "tiny") if r.stage == "tune"]
+    assert len(tuned) == 2 * 3
+    assert learn(store, both, PRIOR) == 0
+
+
+def test_a_campaign_gets_its_prior_when_tuning_is_added(store):
+    compare = CompareSettings(("vanilla",), ("student",))
+    learn(store, dataclasses.replace(WARM, stages=("compare",), compare=compare), None)
+    assert rows.read_record(store, "tiny").prior is None
+    assert learn(store, WARM, PRIOR) == 2 * 3
+    assert rows.read_record(store, "tiny").prior == PRIOR

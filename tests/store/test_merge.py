@@ -704,3 +704,48 @@ def test_workers_go_on_in_both_stores_meanwhile(here, across):
     assert taken + len(finished) > 0
     results = [{p: line[2] for p, line in table(s).items() if line[2]} for s in (here, across)]
     assert results[0] == results[1]
+
+
+WARM = dataclasses.replace(TPE.tune, sampler="warm", budget=4)
+
+
+def plan_warm(site, prior=b"prior"):
+    """Plan a campaign that learns, with what it learns from."""
+    campaign = make_campaign(tune=WARM)
+    record = dataclasses.replace(
+        make_record(campaign),
+        splits={"uniform": site.shelf.put(b"splits of uniform")},
+        prior=site.shelf.put(prior),
+    )
+    write_plan(site.store, record, all_studies)
+    work(site, only("pretrain"))
+    return record.prior
+
+
+def test_what_a_campaign_learns_from_comes_along(here, there):
+    prior = plan_warm(there)
+    for _ in range(3):
+        step(there, PAIR)
+    merged_twice(here, there)
+    assert here.shelf.get(prior) == b"prior"
+    assert rows.read_record(here.store, "tiny") == rows.read_record(there.store, "tiny")
+    assert table(here) == table(there)
+    # Splits, two models and the prior.
+    assert sound(here).artifacts == 4
+
+
+def test_stores_that_learn_from_different_things_are_refused(here, there):
+    plan_warm(here)
+    plan_warm(there, b"another")
+    before = contents(here.store)
+    with pytest.raises(StoreError, match=r"other values of: tune\.prior \(what was learnt"):
+        merge(here, there, "tiny")
+    assert contents(here.store) == before
+
+
+def test_a_prior_that_is_missing_stops_the_merge_before_anything_is_planned(here, there):
+    prior = plan_warm(there)
+    there.shelf.discard(prior)
+    with pytest.raises(ArtifactError, match=r"tune\.prior"):
+        merge(here, there, "tiny")
+    assert rows.campaigns(here.store) == []

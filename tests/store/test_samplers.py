@@ -5,9 +5,14 @@ import dataclasses
 import pytest
 
 from kdopt.outcome import TrialRow
+from kdopt.plan import CompareSettings
 from kdopt.stages.registry import all_studies
-from kdopt.store.samplers import next_cell
+from kdopt.stages.tune import planned_points
+from kdopt.store.samplers import next_cell, search_corners
+from kdopt.warm.prior import KnownPair, result_of
+from kdopt.warm.surfaces import Surfaces
 from tests.conftest import make_campaign, make_outcome
+from tests.warm.planted import POINTS, features, planted_prior
 
 
 def campaign_with(sampler, replicates=1, budget=8):
@@ -27,13 +32,15 @@ def surface(cell):
     return 5 - abs(cell["temperature"] - 2) - 3 * abs(cell["alpha"] - 0.9)
 
 
-def run_study(campaign, gain=surface):
+def run_study(campaign, gain=surface, believe=None):
     """Run a tune study to its end without a store."""
     plan = all_studies(campaign)[1]
     cells = list(plan.cells) + [None] * plan.open_trials
     history = []
     for number, planned in enumerate(cells):
-        cell = planned if planned is not None else next_cell(campaign, plan, number, history)
+        cell = planned
+        if cell is None:
+            cell = next_cell(campaign, plan, number, history, believe)
         assert set(cell) == set(plan.params)
         for name, param in plan.params.items():
             assert param.low <= cell[name] <= param.high
@@ -109,3 +116,112 @@ def test_tpe_uses_what_it_saw():
     assert good[15:] != bad[15:]
     mean = [sum(map(surface, cells[15:])) / 15 for cells in (good, bad)]
     assert mean[0] > mean[1] + 1
+
+
+@pytest.fixture(scope="module")
+def belief():
+    """What a planted prior says of a pair that gains."""
+    return Surfaces(planted_prior()).belief(KnownPair("", "", features(72.0, 60.0), {}))
+
+
+def warm_campaign(budget=8, warm_trials=4, then="tpe", replicates=1, **changes):
+    base = campaign_with("warm", replicates, budget)
+    tune = dataclasses.replace(base.tune, warm_trials=warm_trials, warm_then=then)
+    return dataclasses.replace(base, tune=tune, **changes)
+
+
+def points_of(cells):
+    return [(c["temperature"], c["alpha"]) for c in cells]
+
+
+def run_warm(campaign, belief, gain=surface):
+    """The points of a warm search, and how often it was asked what is believed."""
+    asked = []
+
+    def believe():
+        asked.append(None)
+        return belief
+
+    return run_study(campaign, gain, believe), len(asked)
+
+
+@pytest.mark.parametrize("then", ["tpe", "gp"])
+def test_warm_tries_what_was_learnt_and_then_hands_over(belief, then):
+    cells, asked = run_warm(warm_campaign(then=then), belief)
+    points = points_of(cells)
+    assert points[0] == (1.0, 0.5)  # vanilla, which was planned
+    assert len(set(points)) == len(points) == 8
+    assert set(points[1:5]) <= set(POINTS)
+    # The others search between the points as well; and nothing more is asked of what was learnt.
+    assert not set(points[5:]) & set(POINTS)
+    assert asked == 4
+
+
+def test_warm_follows_the_belief_and_what_came_of_its_own_trials(belief):
+    good, _ = run_warm(warm_campaign(), belief)
+    seen, best = {}, 0.0
+    for i, point in enumerate(points_of(good)[:5]):
+        if i:
+            assert point == belief.given(seen).next_point(seen, best)
+        gain = surface(good[i])
+        seen[point] = result_of([make_outcome(gain)])
+        best = max(best, gain)
+    bad, _ = run_warm(warm_campaign(), belief, lambda c: -surface(c))
+    assert bad[0] == good[0] and bad[1:5] != good[1:5]
+
+
+def test_warm_repeats_itself_exactly(belief):
+    campaign = warm_campaign()
+    first, again = (run_warm(campaign, belief)[0] for _ in range(2))
+    assert first == again
+    # What was learnt needs no chance: another seed changes what comes after it only.
+    other, _ = run_warm(dataclasses.replace(campaign, seed=1), belief)
+    assert other[:5] == first[:5]
+    assert other[5:] != first[5:]
+
+
+def test_warm_completes_replicates_first_and_asks_for_no_belief_meanwhile(belief):
+    cells, asked = run_warm(warm_campaign(budget=5, warm_trials=3, replicates=2), belief)
+    points = points_of(cells)
+    assert len(cells) == 10
+    assert points[::2] == points[1::2]
+    assert [c["replicate"] for c in cells] == [0, 1] * 5
+    assert len(set(points)) == 5
+    assert asked == 3
+
+
+def test_warm_never_repeats_a_point_that_failed(belief):
+    cells, _ = run_warm(warm_campaign(), belief, lambda c: None)
+    assert len(set(points_of(cells))) == 8
+
+
+def test_warm_goes_on_without_points_when_all_were_tried(belief):
+    inside = belief.within((1.0, 0.1), (2.0, 0.5))
+    assert len(inside.points) == 4
+    points = points_of(run_warm(warm_campaign(warm_trials=8), inside)[0])
+    assert set(points[:4]) == set(inside.points)
+    assert len(set(points)) == 8 and not set(points[4:]) & set(POINTS)
+
+
+def test_warm_with_a_budget_of_learnt_points_hands_nothing_over(belief):
+    points = points_of(run_warm(warm_campaign(warm_trials=8), belief)[0])
+    assert len(set(points)) == 8 and set(points) <= set(POINTS)
+
+
+def test_warm_starts_with_what_was_learnt_where_compare_has_vanilla(belief):
+    compared = warm_campaign(
+        warm_trials=3,
+        stages=("tune", "compare"),
+        compare=CompareSettings(("vanilla",), ("student",)),
+    )
+    assert planned_points(compared) == ([], 8)
+    cells, asked = run_warm(compared, belief)
+    assert points_of(cells)[0] == belief.next_point([], 0.0)
+    assert len(cells) == 8 and asked == 3
+
+
+def test_the_corners_hold_the_temperatures_one_and_vanilla():
+    base = warm_campaign()
+    hot = dataclasses.replace(base.tune, temperatures=(3.0, 9.0), vanilla_temperature=2.0)
+    assert search_corners(base) == ((0.5, 0.0), (4.0, 1.0))
+    assert search_corners(dataclasses.replace(base, tune=hot)) == ((1.0, 0.0), (9.0, 1.0))
