@@ -235,7 +235,9 @@ def _problem(error: Any) -> str:
         return f"{key}: missing; add it{_example(field)}"
     rule = _RULES.get(error["type"], str(error["msg"]).removeprefix("Value error, "))
     rule = rule[:1].lower() + rule[1:]
-    return f"{key} = {error['input']!r}: {rule}; {_fix(field)}"
+    found = error["input"]
+    shown = list(found) if isinstance(found, tuple) else found
+    return f"{key} = {shown!r}: {rule}; {_fix(field)}"
 
 
 def _table_at(names: list[str]) -> type[BaseModel] | None:
@@ -269,4 +271,6 @@ def _example(field: FieldInfo | None) -> str:
 def _fix(field: FieldInfo | None) -> str:
     if field is None or field.is_required():
         return "change it to such a value"
+    if field.default is None:
+        return "change it, or leave it out"
     return f"change it, or leave it out for the default ({_show(field.default)})"

@@ -309,3 +309,9 @@ def test_a_record_names_the_artifacts_that_it_needs():
     learnt = dataclasses.replace(record, prior="2" * 64)
     assert learnt.artifacts == {"1" * 64: "splits of uniform", "2" * 64: "tune.prior"}
     assert CampaignRecord.from_json(json.loads(json.dumps(learnt.to_json()))) == learnt
+
+
+def test_a_bad_list_is_shown_as_it_is_written():
+    (problem,) = problems(MINIMAL + '[tune]\nsampler = "grid"\nprior = ["finished"]')
+    assert "tune.prior = ['finished']" in problem
+    assert "(-)" not in problem

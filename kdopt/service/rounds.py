@@ -46,16 +46,16 @@ def startable(
 
 def finished_before(
     plan: StudyPlan, states: Sequence[StudyState], plans: Mapping[str, StudyPlan]
-) -> dict[int, StudyPlan]:
-    """The finished studies of earlier rounds of a study's partition and stage, by number."""
-    return {
-        s.study_id: plans[s.text]
+) -> list[tuple[StudyState, StudyPlan]]:
+    """The finished studies of earlier rounds of a study's partition and stage, with their plans."""
+    return [
+        (s, plans[s.text])
         for s in states
         if s.text in plans
         and (s.name.partition, s.name.stage) == (plan.partition, plan.stage)
         and plans[s.text].round < plan.round
         and not _unfinished(s)
-    }
+    ]
 
 
 def _unfinished(state: StudyState) -> bool:

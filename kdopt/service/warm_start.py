@@ -9,7 +9,7 @@ same table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kdopt.errors import KdoptError, StoreError
 from kdopt.outcome import Outcome, TrialRow
@@ -17,6 +17,7 @@ from kdopt.plan import Campaign, CampaignRecord, StudyPlan
 from kdopt.store import rows
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.open import Store
+from kdopt.store.rows import StudyState
 from kdopt.store.samplers import search_corners
 from kdopt.warm.belief import Belief
 from kdopt.warm.pairs import known_pairs, prior_of, results_of
@@ -95,30 +96,34 @@ class WarmStart:
         self._store = store
         self._campaign = record.campaign
         self._surfaces = Surfaces(Prior.from_bytes(artifacts.get(record.prior)))
-        self._finished: dict[str, KnownPair] = {}
+        self._finished: dict[tuple[int, int], KnownPair] = {}
 
     def belief(
         self,
         plan: StudyPlan,
-        earlier: Mapping[int, StudyPlan],
+        earlier: Sequence[tuple[StudyState, StudyPlan]],
         trained: Mapping[int, Outcome],
     ) -> Belief:
         """What is believed of a pair, within the campaign's search space.
 
         Args:
             plan: The pair's study.
-            earlier: The finished studies of earlier rounds of its partition, by study number.
+            earlier: The finished studies of earlier rounds of its partition, and their plans.
             trained: Pre-training outcomes of the partition's participants.
         """
-        others = [self._pair(study_id, other, trained) for study_id, other in earlier.items()]
+        others = [self._pair(state, other, trained) for state, other in earlier]
         belief = self._surfaces.belief(_untried(plan, trained), others)
         return belief.within(*search_corners(self._campaign))
 
-    def _pair(self, study_id: int, plan: StudyPlan, trained: Mapping[int, Outcome]) -> KnownPair:
-        if plan.name not in self._finished:
-            trials = rows.read_trials(self._store, self._campaign.name, study_id)
-            self._finished[plan.name] = _known(plan, trained, trials)
-        return self._finished[plan.name]
+    def _pair(
+        self, state: StudyState, plan: StudyPlan, trained: Mapping[int, Outcome]
+    ) -> KnownPair:
+        # A finished study knows more after `kdopt retry-failed`, or when its budget grew.
+        key = (state.study_id, state.complete)
+        if key not in self._finished:
+            trials = rows.read_trials(self._store, self._campaign.name, state.study_id)
+            self._finished[key] = _known(plan, trained, trials)
+        return self._finished[key]
 
 
 def _untried(plan: StudyPlan, trained: Mapping[int, Outcome]) -> KnownPair:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Literal
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 import kdopt
@@ -97,6 +98,8 @@ def make_engine(
         reason = str(error).splitlines()[0]
         raise KdoptError(f"device '{name}': {reason}; use cpu, cuda or cuda:N") from error
     torch.set_num_threads(threads)
+    # NumPy's own threads too: what a warm campaign learns must not depend on how many there are.
+    threadpool_limits(threads, user_api="blas")
     resolved: Precision = (
         ("bf16" if _native_bf16(chosen) else "fp32") if precision == "auto" else precision
     )

@@ -41,6 +41,7 @@ SHARES = tuple(
 """How much of a component's variance goes with the features, the student and the teacher."""
 
 NUGGET = 1e-3
+SCORE_DECIMALS = 6
 
 
 class _Component(NamedTuple):
@@ -167,7 +168,8 @@ def _fit(likeness: Sequence[Floats], coefficients: Floats) -> list[_Component]:
         weights = precision @ coefficients
         alone = np.diag(precision)[:, None]  # inverse variance of each pair, given all others
         variance = (weights**2 / alone).mean(axis=0) + NUGGET**2
-        score = 0.5 * np.log(alone).sum() - 0.5 * n * np.log(variance)
+        # Rounded: shares that are alike up to the last bits must not be chosen by these.
+        score = np.round(0.5 * np.log(alone).sum() - 0.5 * n * np.log(variance), SCORE_DECIMALS)
         for k in range(rank):
             leader = best[k]
             if leader is None or score[k] > leader[0]:

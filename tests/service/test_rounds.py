@@ -193,7 +193,7 @@ def test_workers_of_any_speed_keep_to_the_rounds_and_finish(seed):
             state = desk.states[name]
             desk.states[name] = state._replace(waiting=state.waiting - 1, running=state.running + 1)
             before = finished_before(PLANS[name], list(desk.states.values()), PLANS)
-            found = sorted(plan.name for plan in before.values())
+            found = sorted(plan.name for _, plan in before)
             assert begun.setdefault(name, found) == found
             running.append(name)
         elif running:
@@ -223,6 +223,6 @@ def test_a_pair_learns_from_earlier_rounds_of_its_own_partition_and_stage_only(d
     desk.set(of_stage(PLANS, "compare"), complete=1)
     last = PLANS[tune(2)[0]]
     found = finished_before(last, list(desk.states.values()), PLANS)
-    assert [plan.name for plan in found.values()] == [n for n in PLANS if n in tune(0) + tune(1)]
-    assert all(desk.states[plan.name].study_id == key for key, plan in found.items())
-    assert finished_before(PLANS[tune(0)[0]], list(desk.states.values()), PLANS) == {}
+    assert [plan.name for _, plan in found] == [n for n in PLANS if n in tune(0) + tune(1)]
+    assert all(desk.states[plan.name] == state for state, plan in found)
+    assert finished_before(PLANS[tune(0)[0]], list(desk.states.values()), PLANS) == []

@@ -349,7 +349,7 @@ def test_pairs_of_earlier_rounds_teach_the_later_ones(finished):
     later = next(p for p in plans.values() if p.round == 1)
     earlier = finished_before(later, states, plans)
     assert len(earlier) == 3
-    alone, knowing = (start.belief(later, some, trained) for some in ({}, earlier))
+    alone, knowing = (start.belief(later, some, trained) for some in ([], earlier))
     assert knowing.points == alone.points
     assert abs(knowing.gains[0] - alone.gains[0]).max() > 0.01
     assert (knowing.gains[1] <= alone.gains[1] + 1e-9).all()
