@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from kdopt.errors import KdoptError
 from kdopt.plan import TrainSettings
 from kdopt.train.engine import Engine, Images
+from kdopt.train.evaluation import for_evaluation
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
 """``loss(index, logits)``: positions of the batch in the training set, (batch,), and the model's
@@ -124,10 +125,10 @@ def batches(order: Tensor, batch_size: int) -> list[Tensor]:
 @torch.no_grad()
 def predict(model: nn.Module, images: Images, engine: Engine) -> Tensor:
     """Logits of every image in evaluation mode: float32, (n, classes), on the device."""
-    model.eval()
+    shown = for_evaluation(model.eval())
     parts = []
     for start in range(0, len(images), engine.evaluation_batch):
         with engine.autocast():
-            logits = model(images.batch(slice(start, start + engine.evaluation_batch)))
+            logits = shown(images.batch(slice(start, start + engine.evaluation_batch)))
         parts.append(logits.float())
     return torch.cat(parts)

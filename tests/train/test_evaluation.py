@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from kdopt.plan import TrainSettings
+from kdopt.train.engine import Images, make_engine, seeded
+from kdopt.train.evaluation import for_evaluation, halved
+from kdopt.train.fit import fit, predict
+from kdopt.train.models import make_model
+
+ENGINE = make_engine("fp32", "cpu")
+
+
+def some_images(n: int, channels: int, side: int) -> Images:
+    generator = torch.Generator().manual_seed(n)
+    pixels = torch.randint(0, 256, (n, channels, side, side), generator=generator)
+    labels = torch.randint(0, 10, (n,), generator=generator)
+    return Images(pixels.byte(), labels, (0.3,) * channels, (0.2,) * channels)
+
+
+@torch.no_grad()
+def plainly(model: nn.Module, images: Images) -> torch.Tensor:
+    """Logits as the layers themselves give them."""
+    model.eval()
+    size = ENGINE.evaluation_batch
+    return torch.cat(
+        [model(images.batch(slice(start, start + size))) for start in range(0, len(images), size)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "side"),
+    [("cnn", 1, 28), ("cnn", 3, 32), ("cnn", 1, 8), ("mlp", 1, 28), ("resnet18", 1, 28)],
+)
+def test_logits_are_those_of_the_layers_bit_for_bit(name, channels, side):
+    train, shown = some_images(96, channels, side), some_images(200, channels, side)
+    with seeded(0, ENGINE.device) as generator:
+        model = ENGINE.place(make_model(name, (channels, side, side), 10))
+        settings = TrainSettings(2, 0, 1e-2, 1e-4, 32)
+        fit(
+            model,
+            train,
+            lambda index, logits: functional.cross_entropy(logits, train.labels[index]),
+            settings,
+            ENGINE,
+            generator,
+            monitor=lambda model: 0.0,
+        )
+        # Falling and flat lines too, which few epochs do not lead to.
+        for norm in (m for m in model.modules() if isinstance(m, nn.BatchNorm2d)):
+            with torch.no_grad():
+                norm.weight[::3] *= -1
+                norm.weight[1] = 0
+                norm.bias.normal_()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    assert torch.equal(predict(model, shown, ENGINE), plainly(model, shown))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert list(model.state_dict()) == list(before)
+
+
+@pytest.mark.parametrize("side", [2, 5, 14])
+def test_halving_is_pooling_bit_for_bit(side):
+    torch.manual_seed(0)
+    values = torch.randn(3, 16, side, side).round(decimals=1)  # some ties
+    values[0, 0, 0, 0] = float("nan")
+    values[0, 1, 1, 1] = float("-inf")
+    for images in (values, values.contiguous(memory_format=torch.channels_last)):
+        assert torch.equal(
+            halved(images).nan_to_num(9e9), functional.max_pool2d(images, 2).nan_to_num(9e9)
+        )
+
+
+def test_only_rows_that_are_known_are_made_one_layer():
+    row = [nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.MaxPool2d(2)]
+    assert len(for_evaluation(nn.Sequential(*row, nn.ReLU()).eval())) == 2
+    others = [
+        nn.Sequential(*row[:2], nn.MaxPool2d(3)),
+        nn.Sequential(*row[:2], nn.MaxPool2d(2, padding=1)),
+        nn.Sequential(*row[:2], nn.MaxPool2d(2, stride=1)),
+        nn.Sequential(nn.Conv2d(1, 4, 3), *row[1:]),
+        nn.Sequential(row[0], nn.BatchNorm2d(4, affine=False), row[2]),
+        nn.Sequential(row[0], nn.BatchNorm2d(4, track_running_stats=False), row[2]),
+    ]
+    for model in others:
+        assert list(for_evaluation(model.eval())) == list(model)
+    other = make_model("resnet18", (1, 8, 8), 10)
+    assert for_evaluation(other) is other
