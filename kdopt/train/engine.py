@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import platform
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,6 +19,9 @@ import kdopt
 from kdopt.errors import KdoptError
 
 Precision = Literal["fp32", "bf16"]
+
+KEPT_BYTES = 256 * 2**20
+"""Freed memory that a process on a CPU keeps for its next batch."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,30 @@ def make_engine(
     torch.set_num_threads(threads)
     # NumPy's own threads too: what a warm campaign learns must not depend on how many there are.
     threadpool_limits(threads, user_api="blas")
+    if chosen.type == "cpu":
+        _keep_freed_memory()
     resolved: Precision = (
         ("bf16" if _native_bf16(chosen) else "fp32") if precision == "auto" else precision
     )
     return Engine(chosen, resolved)
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep freed memory up to a size instead of giving it back at once.
+
+    By its own rule glibc gives a batch's activations back to the system, which hands them out
+    again page by page, each cleared first: a quarter of an evaluation's time. What a process takes
+    at its peak grows by a few per cent at most. Other C libraries are left as they are.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return
+    trim_threshold, mmap_threshold = -1, -3  # as malloc.h numbers them
+    # Before 2.35 glibc takes no more than 32 MiB; blocks above are given back as ever.
+    if mallopt(mmap_threshold, KEPT_BYTES) or mallopt(mmap_threshold, 32 * 2**20):
+        mallopt(trim_threshold, KEPT_BYTES)
 
 
 def _native_bf16(device: torch.device) -> bool:
