@@ -2,6 +2,8 @@
 
     python scripts/few_trials.py --store storage/kdopt.db --campaign fashion-advice
 
+With --prior kdopt/warm/fashion.json it also writes what comes with kdopt.
+
 Nothing is trained: a finished grid answers at once what a search would have seen. Optuna's
 samplers search between the points as well; here each of their points is moved to the nearest one
 that was not tried yet. They start as they do in kdopt, with vanilla, and half of a budget below 20
@@ -21,12 +23,13 @@ import pandas as pd
 from kdopt.analysis.few_trials import COUNTS, FullGrid, Search, few_trials
 from kdopt.outcome import Outcome, Scores, TrialRow
 from kdopt.plan import Campaign, Sampler, StudyPlan
+from kdopt.service.warm_start import learnt
 from kdopt.stages.tune import studies
 from kdopt.store.open import open_store
 from kdopt.store.rows import pick_campaign, read_record, read_trials
 from kdopt.store.samplers import next_cell
 from kdopt.warm.pairs import point_of
-from kdopt.warm.prior import Point
+from kdopt.warm.prior import Point, Prior
 
 RUNS = 3
 """Runs of a sampler per pair, with other seeds; their gains are averaged."""
@@ -39,10 +42,13 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="+", default=COUNTS)
     parser.add_argument("--samplers", nargs="*", default=["tpe"], choices=["tpe", "gp", "random"])
     parser.add_argument("--csv", type=Path, help="write the table here")
+    parser.add_argument("--prior", type=Path, help="write what the campaign teaches here, as JSON")
     args = parser.parse_args()
     store = open_store(args.store)
     name = pick_campaign(store, args.campaign)
     campaign, rows = read_record(store, name).campaign, read_trials(store, name)
+    if args.prior:
+        args.prior.write_bytes(_short(learnt(store, (name,))).to_bytes())
     store.close()
     searches = {f"{s}, cold": _cold(campaign, s) for s in args.samplers}
     table = few_trials(rows, campaign, searches, args.trials)
@@ -51,6 +57,12 @@ def main() -> None:
     if args.csv:
         table.to_csv(args.csv, index=False)
     print(shown(table))
+
+
+def _short(prior: Prior) -> Prior:
+    """With names of weights cut short: they only tell which pairs share a model."""
+    pairs = [replace(p, teacher=p.teacher[:12], student=p.student[:12]) for p in prior.pairs]
+    return replace(prior, pairs=tuple(pairs))
 
 
 def shown(table: pd.DataFrame) -> str:
