@@ -3,6 +3,7 @@
 
     python scripts/bench.py distill    trials an hour beside a textbook loop and torchdistill
     python scripts/bench.py campaign   where a campaign's time goes, with one worker and with two
+    python scripts/bench.py precision  bfloat16 beside float32, seed by seed
     python scripts/bench.py store      plan, claim, record, status, doctor, dashboard; disk space
     python scripts/bench.py claims     claims and results a second, by workers at once
     python scripts/bench.py merge      taking over what another store has
@@ -46,6 +47,11 @@ def main() -> None:
     campaign.add_argument("--participants", type=int, default=3)
     campaign.add_argument("--images", type=int, default=600, help="of each, about")
     campaign.add_argument("--epochs", type=int, default=5)
+    precision = commands.add_parser("precision")
+    precision.add_argument("--images", type=int, default=600, help="of the student, about")
+    precision.add_argument("--epochs", type=int, default=5)
+    precision.add_argument("--seeds", type=int, default=20)
+    precision.add_argument("--test", type=int, default=10000)
     memory = commands.add_parser("memory")
     memory.add_argument("--participants", type=int, nargs="+", default=[5, 20, 50])
     memory.add_argument("--images", type=int, nargs="+", default=[6000, 30000, 60000])
@@ -63,6 +69,10 @@ def _run(given: argparse.Namespace) -> None:
             from benchmarks.campaign import bench_campaign
 
             bench_campaign(given.turns, given.participants, given.images, given.epochs)
+        case "precision":
+            from benchmarks.precision import bench_precision
+
+            bench_precision(given.images, given.epochs, given.seeds, given.test)
         case "memory":
             from benchmarks.memory import bench_memory
 
