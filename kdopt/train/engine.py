@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import kdopt
 from kdopt.errors import KdoptError
+from kdopt.train.optimizers import Adam, Optimizer, Sgd
 
 Precision = Literal["fp32", "bf16"]
 
@@ -62,10 +63,10 @@ class Engine:
         model: nn.Module,
         learning_rate: float,
         weight_decay: float,
-    ) -> torch.optim.Optimizer:
+    ) -> Optimizer:
         """Adam, or SGD without momentum, over all parameters of a model, in one fused step."""
-        make = torch.optim.Adam if name == "adam" else torch.optim.SGD
-        return make(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+        make = Adam if name == "adam" else Sgd
+        return make(model.parameters(), learning_rate, weight_decay)
 
     def versions(self) -> dict[str, str]:
         """What a result depends on besides the spec and the seed."""

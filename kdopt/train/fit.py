@@ -12,6 +12,7 @@ from kdopt.errors import KdoptError
 from kdopt.plan import TrainSettings
 from kdopt.train.engine import Engine, Images
 from kdopt.train.evaluation import for_evaluation
+from kdopt.train.optimizers import Optimizer
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
 """``loss(index, logits)``: positions of the batch in the training set, (batch,), and the model's
@@ -89,7 +90,7 @@ def _train_epoch(
     batch_size: int,
     engine: Engine,
     generator: torch.Generator,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     epoch: int,
 ) -> None:
     model.train()
@@ -99,7 +100,7 @@ def _train_epoch(
         with engine.autocast():
             logits = model(images.batch(index))
         value = loss(index, logits)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total += value.detach()
