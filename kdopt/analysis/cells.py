@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from kdopt.analysis.frame import number_or_nan
 from kdopt.names import pair_label
 from kdopt.outcome import TrialRow
-from kdopt.plan import TuneSettings
+from kdopt.plan import Cell, TuneSettings
 
 GainName = Literal["validation_gain", "test_gain"]
 
@@ -126,34 +127,33 @@ def vanilla_cell(cells: Iterable[CellMean], tune: TuneSettings) -> CellMean | No
     return next((c for c in cells if (c.temperature, c.alpha) == wanted), None)
 
 
-def compared_vanilla(rows: Iterable[TrialRow], tune: TuneSettings) -> dict[Pair, CellMean]:
-    """The untuned cell of each pair as stage ``compare`` ran it on the student's data.
+def with_compared_vanilla(rows: Sequence[TrialRow], tune: TuneSettings) -> list[TrialRow]:
+    """The rows, and for each tuned pair without a vanilla cell the one of stage ``compare``.
 
-    It is the very trial that the tuned study would run at that cell (same seed, same batches), so
-    that a search which spends no trial on it has a baseline all the same.
+    On the student's data it is the very trial that the tuned study would run at that cell (same
+    seed, same batches), so a search that spends no trial on it has that baseline and that
+    candidate all the same.
     """
-    gains: dict[Pair, list[tuple[float, float]]] = defaultdict(list)
+    vanilla = (tune.vanilla_temperature, tune.vanilla_alpha)
+    groups = rows_by_pair(rows)
+    tuned = {
+        pair: {cell_of(r) for r in mine if r.state == "COMPLETE"} - {None}
+        for pair, mine in groups.items()
+    }
+    known = list(rows)
     for row in rows:
         here = (row.cell.get("method"), row.cell.get("transfer_set")) == ("vanilla", "student")
-        if row.stage == "compare" and here and row.state == "COMPLETE" and row.outcome is not None:
-            assert row.teacher is not None and row.student is not None
-            both = (
-                number_or_nan(row.outcome.validation_gain),
-                number_or_nan(row.outcome.test_gain),
-            )
-            if all(math.isfinite(gain) for gain in both):
-                gains[Pair(row.partition, row.teacher, row.student)].append(both)
-    return {
-        pair: CellMean(
-            tune.vanilla_temperature,
-            tune.vanilla_alpha,
-            _mean(v for v, _ in both),
-            _mean(t for _, t in both),
-            len(both),
-            spread([t for _, t in both]),
-        )
-        for pair, both in gains.items()
-    }
+        if row.stage != "compare" or not here or row.teacher is None or row.student is None:
+            continue
+        cells = tuned.get(Pair(row.partition, row.teacher, row.student), set())
+        if cells and vanilla not in cells:
+            cell: Cell = {
+                "temperature": vanilla[0],
+                "alpha": vanilla[1],
+                "replicate": row.cell.get("replicate", 0),
+            }
+            known.append(replace(row, stage="tune", cell=cell))
+    return known
 
 
 def spread(values: Sequence[float]) -> float:

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.cells import Pair, cell_of, rows_by_pair, spread
+from kdopt.analysis.cells import Pair, cell_of, rows_by_pair, spread, with_compared_vanilla
 from kdopt.analysis.frame import number_or_nan, participants_frame
 from kdopt.analysis.maps import best_settings
 from kdopt.outcome import Outcome, TrialRow
@@ -146,7 +146,7 @@ def _from_comparison(rows: Sequence[TrialRow], campaign: Campaign) -> dict[Place
 def _from_tuning(
     rows: Sequence[TrialRow], campaign: Campaign, best: pd.DataFrame | None
 ) -> dict[Place, dict[str, Any]]:
-    groups = rows_by_pair(rows)
+    groups = rows_by_pair(with_compared_vanilla(rows, campaign.tune))
     if not groups:
         return {}
     best = best_settings(rows, campaign) if best is None else best

@@ -149,6 +149,7 @@ def _taught(
         counts: Numbers of trials.
     """
     answers: dict[tuple[str, int], dict[Pair, float]] = {}
+    in_rounds = any(len(group) > 1 for group in groups)
     for group in groups:
         unknown = {g.pair for g in group}
         taught_by = [g for g in grids if g.pair not in unknown]
@@ -159,7 +160,7 @@ def _taught(
         rounds = {p: round_of(campaign, p.teacher, p.student) for p in unknown}
         for count in counts:
             ways = {"warm": warm(surfaces, group, count, campaign)}
-            if len(group) > 1:
+            if in_rounds:
                 ways["warm in rounds"] = warm(surfaces, group, count, campaign, rounds)
             if count:
                 some = portfolio[:count]

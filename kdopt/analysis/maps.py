@@ -19,10 +19,10 @@ from kdopt.analysis.cells import (
     GainName,
     Pair,
     best_cell,
-    compared_vanilla,
     mean_cells,
     rows_by_pair,
     vanilla_cell,
+    with_compared_vanilla,
 )
 from kdopt.analysis.frame import participants_frame
 from kdopt.analysis.progress import PairProgress, pair_progress
@@ -84,15 +84,15 @@ def best_settings(rows: Sequence[TrialRow], campaign: Campaign) -> pd.DataFrame:
     Accuracies are test accuracies in percent, the gap (teacher minus student) and gains are pp.
     ``advice`` is the negative-transfer guard: ``do not distil`` when no cell gains more than 0 on
     the selection set (the untouched student is the answer and ``guarded_gain`` is 0), and
-    ``undecided`` when no cell is complete. Vanilla is the tuned study's, or where that has not
-    run it, the one of stage ``compare``. Numbers that are not known are NaN. Nothing in the
-    table depends on wall time, on workers or on the order of ``rows``.
+    ``undecided`` when no cell is complete. Vanilla is a cell like the others: the tuned study's,
+    or where that has not run it, the one of stage ``compare``. Numbers that are not known are NaN.
+    Nothing in the table depends on wall time, on workers or on the order of ``rows``.
     """
     groups = rows_by_pair(rows)
     accuracies = _test_accuracies(rows)
-    compared = compared_vanilla(rows, campaign.tune)
+    candidates = rows_by_pair(with_compared_vanilla(rows, campaign.tune))
     lines = [
-        _pair_line(pair, groups.get(pair, []), accuracies, compared.get(pair), campaign)
+        _pair_line(pair, groups.get(pair, []), candidates.get(pair, []), accuracies, campaign)
         for pair in all_pairs(groups, campaign)
     ]
     return pd.DataFrame(lines, columns=list(BEST_COLUMNS))
@@ -140,16 +140,16 @@ def _surface(cells: list[CellMean], campaign: Campaign) -> Surface:
 def _pair_line(
     pair: Pair,
     rows: list[TrialRow],
+    candidates: list[TrialRow],
     accuracies: dict[tuple[str, int], float],
-    compared: CellMean | None,
     campaign: Campaign,
 ) -> dict[str, Any]:
-    cells = mean_cells(rows)
+    cells = mean_cells(candidates)
     done: PairProgress = pair_progress(rows, campaign)
     gain: GainName = "validation_gain" if campaign.select_on == "validation" else "test_gain"
     best = best_cell(cells, gain, campaign.tune)
     oracle = best_cell(cells, "test_gain", campaign.tune)
-    vanilla = vanilla_cell(cells, campaign.tune) or compared
+    vanilla = vanilla_cell(cells, campaign.tune)
     teacher = accuracies.get((pair.partition, pair.teacher), math.nan)
     student = accuracies.get((pair.partition, pair.student), math.nan)
     return {
@@ -160,7 +160,7 @@ def _pair_line(
         "cells_done": done.done,
         "cells_failed": done.failed,
         "cells_planned": done.planned,
-        "trials_done": sum(cell.replicates for cell in cells),
+        "trials_done": sum(cell.replicates for cell in mean_cells(rows)),
         "complete": done.complete,
         "temperature": best.temperature if best else math.nan,
         "alpha": best.alpha if best else math.nan,

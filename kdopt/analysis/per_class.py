@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.cells import Pair, cell_of
+from kdopt.analysis.cells import Pair, cell_of, with_compared_vanilla
 from kdopt.analysis.compare import TUNED
 from kdopt.outcome import Outcome, TrialRow
 from kdopt.plan import METHODS, Campaign
@@ -72,7 +72,7 @@ def _outcomes(
     vanilla = (campaign.tune.vanilla_temperature, campaign.tune.vanilla_alpha)
     compared: dict[tuple[Pair, str], list[Outcome]] = defaultdict(list)
     tuned: dict[tuple[Pair, str], list[Outcome]] = defaultdict(list)
-    for row in rows:
+    for row in with_compared_vanilla(rows, campaign.tune):
         outcome = row.outcome
         if row.state != "COMPLETE" or outcome is None or outcome.test_before is None:
             continue

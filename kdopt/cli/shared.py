@@ -42,7 +42,7 @@ def plan_spec(
     from kdopt.service.planner import draw_splits, plan_campaign
     from kdopt.store.open import open_store
 
-    # All that can be wrong with the input comes out before anything is written.
+    # What is wrong with the file or the images comes out before a store is made.
     loaded, dataset = load(path)
     splits = draw_splits(loaded.campaign, dataset)
     opened = open_store(location, create=True)

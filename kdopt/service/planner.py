@@ -41,8 +41,8 @@ def plan_campaign(
     The order matters: the splits are files before any trial exists, so a plan that is cut off
     leaves nothing that a worker could pick up half.
     """
-    kept = {name: artifacts.put(content) for name, content in splits.items()}
     prior = frozen_prior(spec.campaign, store, artifacts)
+    kept = {name: artifacts.put(content) for name, content in splits.items()}
     record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior)
     return write_plan(store, record, all_studies)
 

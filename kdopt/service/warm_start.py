@@ -48,9 +48,22 @@ def frozen_prior(campaign: Campaign, store: Store, artifacts: Artifacts) -> str 
             f"{', '.join(known) or 'none'}. Name one of these, or leave tune.prior out for the "
             "prior that comes with kdopt"
         )
-    prior = learnt(store, campaign.tune.prior) if campaign.tune.prior else shipped()
+    prior = _named(campaign, store) if campaign.tune.prior else shipped()
     _check(prior, campaign)
     return artifacts.put(prior.to_bytes())
+
+
+def _named(campaign: Campaign, store: Store) -> Prior:
+    """What the campaigns teach that ``tune.prior`` names."""
+    for name in campaign.tune.prior:
+        theirs = rows.read_record(store, name).campaign.select_on
+        if (theirs, campaign.select_on) == ("test", "validation"):
+            raise KdoptError(
+                f"tune.prior: '{name}' has select_on = 'test', so what it gained on test would "
+                "choose trials here, where test only reports; name campaigns that select on "
+                "validation, or set select_on = 'test' here too"
+            )
+    return learnt(store, campaign.tune.prior)
 
 
 def learnt(store: Store, names: tuple[str, ...]) -> Prior:
@@ -97,6 +110,7 @@ class WarmStart:
         self._campaign = record.campaign
         self._surfaces = Surfaces(Prior.from_bytes(artifacts.get(record.prior)))
         self._finished: dict[tuple[int, int], KnownPair] = {}
+        self._last: tuple[object, Belief] | None = None
 
     def belief(
         self,
@@ -111,9 +125,13 @@ class WarmStart:
             earlier: The finished studies of earlier rounds of its partition, and their plans.
             trained: Pre-training outcomes of the partition's participants.
         """
-        others = [self._pair(state, other, trained) for state, other in earlier]
-        belief = self._surfaces.belief(_untried(plan, trained), others)
-        return belief.within(*search_corners(self._campaign))
+        # A pair's trials come one after the other, and nothing of this changes between them.
+        known = (plan.name, tuple((state.study_id, state.complete) for state, _ in earlier))
+        if self._last is None or self._last[0] != known:
+            others = [self._pair(state, other, trained) for state, other in earlier]
+            belief = self._surfaces.belief(_untried(plan, trained), others)
+            self._last = (known, belief.within(*search_corners(self._campaign)))
+        return self._last[1]
 
     def _pair(
         self, state: StudyState, plan: StudyPlan, trained: Mapping[int, Outcome]

@@ -36,29 +36,30 @@ def next_cell(
         campaign: Its settings name the sampler.
         plan: The study.
         number: The trial's number within the study; part of the seed.
-        history: The study's finished trials, in order of their numbers.
+        history: The study's trials, in order of their numbers. A cell of any of them, also of
+            one that waits to be retried, is not chosen again; only finished ones say anything.
         believe: ``warm``: gives what was believed of the pair before its first trial; asked only
             when it is needed.
     """
+    taken = [row.cell for row in history if row.cell]
     done = [row for row in history if row.state in ("COMPLETE", "FAIL") and row.cell]
-    unfinished = _missing_replicate(done, campaign.replicates)
+    unfinished = _missing_replicate(taken, campaign.replicates)
     if unfinished is not None:
         return unfinished
     if campaign.tune.sampler == "warm" and believe is not None:
-        learnt = _warm(campaign, plan, done, believe)
+        learnt = _warm(campaign, taken, done, believe)
         if learnt is not None:
             return learnt
     if campaign.tune.sampler == "sequential":
-        return _sequential(campaign, done)
+        return _sequential(campaign, taken, done)
     return _sampled(campaign, plan, number, done)
 
 
-def _missing_replicate(done: Sequence[TrialRow], replicates: int) -> Cell | None:
+def _missing_replicate(taken: Sequence[Cell], replicates: int) -> Cell | None:
     """The next replicate of the first point that has fewer than the campaign wants."""
-    seen: dict[tuple[float, float], set[int]] = {}
-    for row in done:
-        point = (float(row.cell["temperature"]), float(row.cell["alpha"]))
-        seen.setdefault(point, set()).add(int(row.cell["replicate"]))
+    seen: dict[Point, set[int]] = {}
+    for cell in taken:
+        seen.setdefault(point_of(cell), set()).add(int(cell["replicate"]))
     for (temperature, alpha), have in seen.items():
         for replicate in range(replicates):
             if replicate not in have:
@@ -66,7 +67,7 @@ def _missing_replicate(done: Sequence[TrialRow], replicates: int) -> Cell | None
     return None
 
 
-def _sequential(campaign: Campaign, done: Sequence[TrialRow]) -> Cell:
+def _sequential(campaign: Campaign, taken: Sequence[Cell], done: Sequence[TrialRow]) -> Cell:
     """The first temperature not yet tried at the alpha that was best at temperature 1.
 
     Ties go to the alpha nearest the vanilla one, as in the analysis. Where vanilla lies on that
@@ -74,10 +75,9 @@ def _sequential(campaign: Campaign, done: Sequence[TrialRow]) -> Cell:
     """
     tune = campaign.tune
     gains: dict[float, list[float]] = {}
-    tried: set[tuple[float, float]] = set()
+    tried = {point_of(cell) for cell in taken}
     for row in done:
-        temperature, alpha = float(row.cell["temperature"]), float(row.cell["alpha"])
-        tried.add((temperature, alpha))
+        temperature, alpha = point_of(row.cell)
         if temperature == SEQUENTIAL_TEMPERATURE and row.outcome is not None:
             gains.setdefault(alpha, []).append(row.outcome.value)
 
@@ -94,16 +94,22 @@ def _sequential(campaign: Campaign, done: Sequence[TrialRow]) -> Cell:
 
 
 def _warm(
-    campaign: Campaign, plan: StudyPlan, done: Sequence[TrialRow], believe: Callable[[], Belief]
+    campaign: Campaign,
+    taken: Sequence[Cell],
+    done: Sequence[TrialRow],
+    believe: Callable[[], Belief],
 ) -> Cell | None:
-    """The point of greatest expected improvement; ``None`` when the learnt part is over."""
-    planned = {point_of(cell) for cell in plan.cells}
-    tried = {point_of(row.cell) for row in done}
-    if len(tried - planned) >= campaign.tune.warm_trials:
+    """The point of greatest expected improvement; ``None`` when the learnt part is over.
+
+    Vanilla is never among them: this study has planned it, or stage ``compare`` runs it.
+    """
+    vanilla = (campaign.tune.vanilla_temperature, campaign.tune.vanilla_alpha)
+    tried = {point_of(cell) for cell in taken} - {vanilla}
+    if len(tried) >= campaign.tune.warm_trials:
         return None
     results = results_of(done)
     best = max((result.gain for result in results.values()), default=0.0)
-    point = believe().given(results).next_point(tried, best)
+    point = believe().given(results).next_point(tried | {vanilla}, best)
     if point is None:
         return None
     return {"temperature": point[0], "alpha": point[1], "replicate": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -34,13 +35,18 @@ def known_pairs(rows: Iterable[TrialRow]) -> dict[PairKey, KnownPair]:
 
 
 def results_of(trials: Iterable[TrialRow]) -> dict[Point, Result]:
-    """What came of each point of one pair's complete trials; replicates are averaged."""
+    """What came of each point of one pair's complete trials; replicates are averaged.
+
+    A point with a number that is not finite (weights can overflow in the last step of a training)
+    says nothing.
+    """
     outcomes: dict[Point, list[Outcome]] = defaultdict(list)
     # By number: the mean of replicates must not depend on the order of the rows.
     for row in sorted(trials, key=lambda row: row.number):
         if row.outcome is not None:
             outcomes[point_of(row.cell)].append(row.outcome)
-    return {point: result_of(found) for point, found in outcomes.items()}
+    results = {point: result_of(found) for point, found in outcomes.items()}
+    return {p: result for p, result in results.items() if all(map(math.isfinite, result))}
 
 
 def point_of(cell: Cell) -> Point:

@@ -40,6 +40,11 @@ SHARES = tuple(
 )
 """How much of a component's variance goes with the features, the student and the teacher."""
 
+MOST_RESULTS = 800
+"""Results of pairs outside the prior that a belief heeds, those of the pairs most alike: time grows
+with the third power of their number and memory with the second. Ten participants have 640 when
+each pair has 8 trials."""
+
 NUGGET = 1e-3
 SCORE_DECIMALS = 6
 
@@ -87,8 +92,10 @@ class Surfaces:
 
         Args:
             pair: Its features and who its teacher and student are; its results are not looked at.
-            others: Pairs outside the prior, with what was measured of each.
+            others: Pairs outside the prior, with what was measured of each; of many, those most
+                alike count (:data:`MOST_RESULTS`).
         """
+        others = self._most_alike(pair, others)
         everyone = [pair, *others]
         mean, covariance = self._coefficients(everyone)
         axes = self._axes
@@ -104,6 +111,16 @@ class Surfaces:
         pull = np.linalg.solve(among, across.T).T
         expected = self._mean[where] + np.einsum("ka,ka->a", known, mean[:, who])
         return self._belief(start + pull @ (gains - expected), spread - pull @ across.T)
+
+    def _most_alike(self, pair: KnownPair, others: Sequence[KnownPair]) -> Sequence[KnownPair]:
+        """As many of the others as have no more results than are heeded, in their own order."""
+        if sum(len(other.results) for other in others) <= MOST_RESULTS:
+            return others
+        likeness = self._likeness([pair], others)
+        shared = sum(part.variance * _mixed(part.shares, likeness)[0] for part in self._components)
+        order = np.argsort(-np.round(shared, SCORE_DECIMALS), kind="stable")
+        upto = np.cumsum([len(others[i].results) for i in order])
+        return [others[i] for i in sorted(order[upto <= MOST_RESULTS])]
 
     def _belief(self, mean: Floats, covariance: Floats) -> Belief:
         """Back from weighted outputs to the outputs themselves."""

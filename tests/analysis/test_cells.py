@@ -8,15 +8,17 @@ from kdopt.analysis.cells import (
     CellMean,
     Pair,
     best_cell,
-    compared_vanilla,
     mean_cells,
     ranked_cells,
     rows_by_pair,
     vanilla_cell,
+    with_compared_vanilla,
 )
 from tests.analysis.synthetic import compare_row, make_campaign, outcome, tune_row
 
 TUNE = make_campaign().tune
+PAIR = Pair("uniform", 0, 1)
+DONE = outcome(3.0, 2.0)
 
 
 def cell(temperature, alpha, validation=1.0, test=1.0):
@@ -140,9 +142,10 @@ def test_vanilla_is_found_in_the_comparison_with_its_replicates_averaged():
         compare_row(campaign, (0, 1), (*VANILLA, i), i, outcome(*both))
         for i, both in enumerate(gains)
     ]
-    found = compared_vanilla(rows, TUNE)
-    assert found.keys() == {Pair("uniform", 0, 1)}
-    cell = found[Pair("uniform", 0, 1)]
+    other = tune_row(campaign, (0, 1), {"temperature": 2.0, "alpha": 0.9, "replicate": 0}, 0, DONE)
+    known = with_compared_vanilla([*rows, other], TUNE)
+    assert known[: len(rows) + 1] == [*rows, other]
+    cell = vanilla_cell(mean_cells(rows_by_pair(known)[PAIR]), TUNE)
     assert (cell.temperature, cell.alpha) == (TUNE.vanilla_temperature, TUNE.vanilla_alpha)
     assert (cell.validation_gain, cell.test_gain, cell.replicates) == (1.5, 4.5, 2)
     # It is what the tuned study would have made of the same trials.
@@ -153,24 +156,33 @@ def test_vanilla_is_found_in_the_comparison_with_its_replicates_averaged():
         for i, both in enumerate(gains)
     ]
     assert vanilla_cell(mean_cells(tuned), TUNE) == cell
-    assert compared_vanilla(rows[::-1], TUNE) == found
+    # Where tuning has its own, or nothing at all yet, nothing stands in.
+    assert with_compared_vanilla([*rows, *tuned], TUNE) == [*rows, *tuned]
+    assert with_compared_vanilla(rows, TUNE) == rows
+
+
+def beside_another_cell(row):
+    """The cells of a pair whose tuned study has one cell, and this row of the comparison."""
+    other = {"temperature": 2.0, "alpha": 0.9, "replicate": 0}
+    rows = [tune_row(make_campaign(), (0, 1), other, 0, DONE), row]
+    return mean_cells(rows_by_pair(with_compared_vanilla(rows, TUNE))[PAIR])
 
 
 @pytest.mark.parametrize(
     "cell", [("vanilla", "public_labeled", 0), ("dml", "student", 0), ("dp_kd", "student", 0)]
 )
 def test_other_methods_and_other_data_are_not_vanilla(cell):
-    campaign = make_campaign()
-    assert compared_vanilla([compare_row(campaign, (0, 1), cell, 0, outcome(1, 1))], TUNE) == {}
+    row = compare_row(make_campaign(), (0, 1), cell, 0, outcome(1, 1))
+    assert [c.temperature for c in beside_another_cell(row)] == [2.0]
 
 
-def test_vanilla_that_is_not_done_or_damaged_is_not_there():
+def test_vanilla_that_is_not_done_or_damaged_or_another_pairs_is_not_there():
     campaign = make_campaign()
     done = compare_row(campaign, (0, 1), (*VANILLA, 0), 0, outcome(1, 1))
-    damaged = replace(outcome(1, 1), test_gain=None)
+    assert len(beside_another_cell(done)) == 2
     for row in (
         compare_row(campaign, (0, 1), (*VANILLA, 0), 0, None),
-        replace(done, outcome=damaged),
-        tune_row(campaign, (0, 1), {"temperature": 1.0, "alpha": 0.5, "replicate": 0}),
+        compare_row(campaign, (1, 0), (*VANILLA, 0), 0, outcome(1, 1)),
+        replace(done, outcome=replace(outcome(1, 1), test_gain=None)),
     ):
-        assert compared_vanilla([row], TUNE) == {}
+        assert len(beside_another_cell(row)) == 1

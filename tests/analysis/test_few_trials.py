@@ -245,6 +245,23 @@ def test_only_full_grids_count(rows):
     assert set(found["unknown"]) == {"nothing taught", "pair"}
 
 
+def test_a_partition_of_which_one_pair_is_done_counts_too():
+    """As in a campaign that is not finished."""
+    names = ("uniform", "label_dirichlet", "specialized")
+    campaign = make_campaign(
+        participants=4, partitions=tuple(PartitionSettings(name) for name in names)
+    )
+    pair = campaign.pairs[0]
+    some = [
+        r
+        for r in make_rows(campaign)
+        if r.stage != "tune" or r.partition != names[-1] or (r.teacher, r.student) == pair
+    ]
+    found = few_trials(some, campaign, None, (2,))
+    assert set(found["pairs"]) == {2 * len(campaign.pairs) + 1}
+    assert "warm in rounds" in set(found["search"])
+
+
 def test_too_few_pairs_or_no_vanilla_give_an_empty_table():
     assert len(full_grids(make_rows(FOUR), FOUR)) == MIN_PAIRS
     off = make_campaign(participants=5, tune_vanilla_alpha=0.3)

@@ -4,6 +4,7 @@ import random
 import pytest
 
 from kdopt.analysis.cells import Pair
+from kdopt.analysis.compare import method_gains
 from kdopt.analysis.maps import best_settings, surface, surfaces
 from tests.analysis.synthetic import (
     accuracy_of,
@@ -141,11 +142,17 @@ def test_vanilla_of_the_comparison_stands_in_where_tuning_has_none():
     after = pair_of(best_settings([*rows, compared], campaign), 0, 1)
     assert math.isnan(before["vanilla_gain"])
     assert after["vanilla_gain"] == 0.25
-    # It is the baseline, and no trial of the search that may be chosen.
     assert (after["temperature"], after["test_gain"]) == (2.0, 2.0)
-    better = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, outcome(9.0, 9.0))
+    # It is a cell that may be chosen, as where tuning runs it, and no trial of the search.
+    better = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, outcome(9.0, 8.0))
     chosen = pair_of(best_settings([*rows, better], campaign), 0, 1)
-    assert (chosen["temperature"], chosen["test_gain"]) == (2.0, 2.0)
+    assert (chosen["temperature"], chosen["alpha"], chosen["test_gain"]) == (1.0, 0.5, 8.0)
+    assert chosen["oracle_gain"] == 8.0
+    assert chosen["trials_done"] == after["trials_done"] == before["trials_done"] == 1
+    # The pair's other tables follow.
+    gains = method_gains([*rows, better], campaign)
+    tuned = gains[(gains["method"] == "tuned") & (gains["transfer_set"] == "student")]
+    assert list(tuned["test_gain"]) == [8.0]
     # Only of its own pair.
     assert math.isnan(pair_of(best_settings([*rows, compared], campaign), 1, 0)["vanilla_gain"])
 

@@ -168,6 +168,15 @@ def test_points_that_mean_something_else_are_refused(store, shelf):
     assert frozen_prior(warm(prior=("taught",), t2_scale=False), store, shelf)
 
 
+def test_gains_on_test_choose_no_trial_of_a_campaign_that_reports_on_test(store, shelf):
+    add(store, shelf, dataclasses.replace(TAUGHT, select_on="test"))
+    message = refusal(warm(prior=("taught",)), store, shelf)
+    assert "tune.prior: 'taught' has select_on = 'test'" in message
+    assert "name campaigns that select on validation, or set select_on = 'test'" in message
+    both = dataclasses.replace(warm(prior=("taught",)), select_on="test")
+    assert frozen_prior(both, store, shelf)
+
+
 def test_temperatures_of_which_nothing_is_known_are_refused(store, shelf):
     hot = {"temperatures": (40.0, 80.0), "vanilla_temperature": 20.0}
     # The search always reaches down to temperature 1, of which the one that comes along knows.

@@ -195,6 +195,63 @@ def test_warm_never_repeats_a_point_that_failed(belief):
     assert len(set(points_of(cells))) == 8
 
 
+@pytest.mark.parametrize("sampler", ["sequential", "tpe", "random", "gp", "warm"])
+def test_what_waits_to_be_retried_is_not_chosen_again(belief, sampler):
+    """`kdopt retry-failed` queues the cell in a row of its own; the failed one is gone."""
+    campaign = campaign_with(sampler, replicates=2)
+    plan = all_studies(campaign)[1]
+
+    def choose(history, number):
+        return next_cell(campaign, plan, number, history, lambda: belief)
+
+    def row(number, cell, state):
+        done = make_outcome(surface(cell)) if state == "COMPLETE" else None
+        return TrialRow(plan.name, "uniform", "tune", 0, 1, number, state, dict(cell), done)
+
+    history = [row(i, cell, "COMPLETE") for i, cell in enumerate(plan.cells)]
+    for number in range(len(history), len(history) + 3):
+        cell = choose(history, number)
+        # It fails and is queued again, before anything else is claimed.
+        queued = row(99, cell, "WAITING")
+        after = choose([*history, queued], number + 1)
+        assert after != cell
+        history.append(row(number, cell, "COMPLETE"))
+    cells = [tuple(r.cell.items()) for r in history]
+    assert len(set(cells)) == len(cells)
+
+
+def test_a_retried_trial_says_nothing_before_it_is_done(belief):
+    campaign = warm_campaign()
+    plan = all_studies(campaign)[1]
+    vanilla = TrialRow(
+        plan.name, "uniform", "tune", 0, 1, 0, "COMPLETE", dict(plan.cells[0]), make_outcome(1.0)
+    )
+    first = next_cell(campaign, plan, 1, [vanilla], lambda: belief)
+    waiting = dataclasses.replace(
+        vanilla, number=9, state="WAITING", cell={**first, "replicate": 0}, outcome=None
+    )
+    second = next_cell(campaign, plan, 2, [vanilla, waiting], lambda: belief)
+    tried = set(points_of([plan.cells[0], first]))
+    given = belief.given({(1.0, 0.5): result_of([make_outcome(1.0)])})
+    assert points_of([second]) == [given.next_point(tried, 1.0)]
+
+
+def test_warm_spends_nothing_on_vanilla_whoever_runs_it(belief):
+    """Even where vanilla is what is believed to be best."""
+    gains = dict.fromkeys(belief.points, -9.0)
+    n = len(belief.points)
+    mean = belief.mean.copy()
+    mean[:n] = [9.0 if p == (1.0, 0.5) else g for p, g in gains.items()]
+    sure = dataclasses.replace(belief, mean=mean, covariance=1e-6 * belief.covariance)
+    compared = warm_campaign(
+        warm_trials=8,
+        stages=("tune", "compare"),
+        compare=CompareSettings(("vanilla",), ("student",)),
+    )
+    assert sure.next_point([], 0.0) == (1.0, 0.5)
+    assert (1.0, 0.5) not in points_of(run_warm(compared, sure)[0])
+
+
 def test_warm_goes_on_without_points_when_all_were_tried(belief):
     inside = belief.within((1.0, 0.1), (2.0, 0.5))
     assert len(inside.points) == 4
@@ -216,7 +273,7 @@ def test_warm_starts_with_what_was_learnt_where_compare_has_vanilla(belief):
     )
     assert planned_points(compared) == ([], 8)
     cells, asked = run_warm(compared, belief)
-    assert points_of(cells)[0] == belief.next_point([], 0.0)
+    assert points_of(cells)[0] == belief.next_point([(1.0, 0.5)], 0.0)
     assert len(cells) == 8 and asked == 3
 
 

@@ -88,3 +88,13 @@ def test_only_rows_that_are_known_are_made_one_layer():
         assert list(for_evaluation(model.eval())) == list(model)
     other = make_model("resnet18", (1, 8, 8), 10)
     assert for_evaluation(other) is other
+
+
+@pytest.mark.parametrize("name", ["cnn", "mlp"])
+def test_logits_do_not_depend_on_the_size_of_a_batch_but_for_rounding(name):
+    shown = some_images(ENGINE.evaluation_batch + 1, 1, 28)  # the last batch is of one image
+    with seeded(0, ENGINE.device):
+        model = ENGINE.place(make_model(name, (1, 28, 28), 10)).eval()
+    with torch.no_grad():
+        at_once = model(shown.batch(slice(None)))
+    assert predict(model, shown, ENGINE) == pytest.approx(at_once, abs=1e-5)

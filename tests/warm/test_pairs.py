@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 
 import pytest
@@ -56,6 +57,19 @@ def test_replicates_are_averaged_and_failures_say_nothing():
     found = results_of([*rows, failed, open_trial])
     assert set(found) == {(1.0, 0.5)}
     assert found[1.0, 0.5].gain == sum(values) / 3
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_numbers_that_are_not_finite_say_nothing(bad):
+    """The last step of a training can overflow the weights after its loss was looked at."""
+    good = tune_row(FOUR, (0, 1), CELL, 0, outcome(1.0, 0.0))
+    one, start = outcome(2.0, 0.0), outcome(0.0, 0.0).validation
+    broken = dataclasses.replace(
+        one, validation=dataclasses.replace(start, loss=bad), validation_before=start
+    )
+    row = tune_row(FOUR, (0, 1), CELL | {"alpha": 0.9}, 1, broken)
+    assert set(results_of([good, row])) == {(1.0, 0.5)}
+    assert set(results_of([row])) == set()
 
 
 def test_a_pair_that_was_planned_only_is_known_without_results():

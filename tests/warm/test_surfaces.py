@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -141,6 +142,38 @@ def test_others_may_come_in_any_order():
     assert surfaces.belief(pair, others[::-1]).mean == pytest.approx(
         surfaces.belief(pair, others).mean, abs=1e-6
     )
+
+
+def test_of_too_many_others_those_most_alike_are_heeded(monkeypatch):
+    surfaces = Surfaces(students_matter())
+    pair = new_pair(60.3, 60.3, ("", "new"))
+    results = {p: result(5.0) for p in POINTS[:6]}
+    alike = [new_pair(60.2, 60.3, (f"a{i}", "new"), results) for i in range(3)]
+    unlike = [new_pair(90.0, 20.0, (f"b{i}", f"c{i}"), results) for i in range(4)]
+    mixed = [unlike[0], alike[0], *unlike[1:3], *alike[1:], unlike[3]]
+    everything = surfaces.belief(pair, mixed)
+    monkeypatch.setattr("kdopt.warm.surfaces.MOST_RESULTS", 7 * 6)
+    assert np.array_equal(surfaces.belief(pair, mixed).mean, everything.mean)
+    # Room for three pairs, and for some of a fourth.
+    monkeypatch.setattr("kdopt.warm.surfaces.MOST_RESULTS", 3 * 6 + 5)
+    some = surfaces.belief(pair, mixed)
+    assert np.array_equal(some.mean, surfaces.belief(pair, alike).mean)
+    assert not np.array_equal(some.mean, everything.mean)
+
+
+def test_the_memory_of_a_belief_has_a_bound():
+    """Thousands of results of others, as in the last round of 30 participants."""
+    surfaces = Surfaces(students_matter())
+    results = {p: result(1.0) for p in POINTS[:8]}
+    others = [
+        new_pair(60.0 + i / 99, 60.3, (f"t{i % 30}", f"s{i // 30}"), results) for i in range(840)
+    ]
+    tracemalloc.start()
+    surfaces.belief(new_pair(60.3, 60.3, ("t1", "s2")), others)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Of 6,720 results, all against all would be 5.8 GB.
+    assert peak < 400e6
 
 
 def test_those_without_a_name_are_like_no_other():
