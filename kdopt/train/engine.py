@@ -42,8 +42,8 @@ class Engine:
         """Images per forward pass where no gradient is needed.
 
         On a CPU few enough for their activations to stay in its caches (64 to 250 are alike, 500
-        take 1.6 times as long); on CUDA enough to fill the device. An image's logits depend on it in
-        their last bits at most, where a last batch of few images takes another matrix kernel.
+        take 1.6 times as long); on CUDA enough to fill the device. An image's logits depend on it
+        in their last bits at most, where a last batch of few images takes another matrix kernel.
         """
         return 128 if self.device.type == "cpu" else 1000
 
