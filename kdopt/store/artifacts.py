@@ -2,7 +2,7 @@
 
 The name is the check: content is used only if it still has the hash that the store recorded, and
 writing the same content twice is harmless. The format is safetensors, which holds arrays and
-nothing that runs.
+nothing that runs; what a warm campaign learns from is JSON under a name of the same form.
 """
 
 from __future__ import annotations
