@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,9 @@ from tests.postgres import Postgres
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
+# Started in the background a suite ignores Ctrl-C, and so would every process that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 for variable in ("KDOPT_STORE", "KDOPT_ARTIFACTS"):
     os.environ.pop(variable, None)
 PYTHON = sys.executable
