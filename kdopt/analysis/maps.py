@@ -106,7 +106,7 @@ def all_pairs(groups: dict[Pair, list[TrialRow]], campaign: Campaign) -> list[Pa
 
 def surfaces(rows: Sequence[TrialRow], campaign: Campaign) -> dict[Pair, Surface]:
     """The surface of every pair, also of those without a complete cell."""
-    groups = rows_by_pair(rows)
+    groups = rows_by_pair(with_compared_vanilla(rows, campaign.tune))
     return {
         pair: _surface(mean_cells(groups.get(pair, [])), campaign)
         for pair in all_pairs(groups, campaign)
@@ -115,7 +115,8 @@ def surfaces(rows: Sequence[TrialRow], campaign: Campaign) -> dict[Pair, Surface
 
 def surface(rows: Sequence[TrialRow], campaign: Campaign, pair: Pair) -> Surface:
     """The surface of one pair."""
-    return _surface(mean_cells(rows_by_pair(rows).get(pair, [])), campaign)
+    groups = rows_by_pair(with_compared_vanilla(rows, campaign.tune))
+    return _surface(mean_cells(groups.get(pair, [])), campaign)
 
 
 def _surface(cells: list[CellMean], campaign: Campaign) -> Surface:

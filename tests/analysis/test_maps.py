@@ -149,7 +149,10 @@ def test_vanilla_of_the_comparison_stands_in_where_tuning_has_none():
     assert (chosen["temperature"], chosen["alpha"], chosen["test_gain"]) == (1.0, 0.5, 8.0)
     assert chosen["oracle_gain"] == 8.0
     assert chosen["trials_done"] == after["trials_done"] == before["trials_done"] == 1
-    # The pair's other tables follow.
+    # The pair's surface and its other tables follow.
+    points = surface([*rows, better], campaign, Pair("uniform", 0, 1)).points
+    assert [(c.temperature, c.test_gain) for c in points] == [(1.0, 8.0), (2.0, 2.0)]
+    assert surfaces([*rows, better], campaign)[Pair("uniform", 0, 1)].points == points
     gains = method_gains([*rows, better], campaign)
     tuned = gains[(gains["method"] == "tuned") & (gains["transfer_set"] == "student")]
     assert list(tuned["test_gain"]) == [8.0]
