@@ -17,7 +17,7 @@ if [ $# -eq 0 ]; then
     ruff format --check .
     mypy
     # Files of tests are shared out among processes, each of which starts its own servers.
-    set -- --numprocesses auto --maxprocesses 4 --dist loadfile
+    set -- --numprocesses auto --maxprocesses 4 --dist loadfile \
         --no-loadscope-reorder --durations 15
 fi
 python -m pytest "$@"
