@@ -22,7 +22,7 @@ from kdopt.store import claims, rows
 from kdopt.store.open import open_store
 from kdopt.store.planning import write_plan
 from tests.conftest import make_outcome, make_record, new_store
-from tests.service.test_worker import plan, start_worker
+from tests.service.test_worker import SPEC, plan, start_worker
 from tests.terminal import Terminal
 
 COMMAND = [sys.executable, "-m", "kdopt", "status", "--every", "0.2", "--store"]
@@ -71,11 +71,12 @@ def the_rest(process):
 
 
 def test_a_killed_worker_is_seen_in_a_terminal(tmp_path):
-    store, _ = plan(tmp_path, epochs=5000)
+    endless = SPEC.replace("[pretrain]\nepochs = 2\n", "[pretrain]\nepochs = 1000000\n")
+    assert endless != SPEC
+    store, _ = plan(tmp_path, text=endless)
     worker = start_worker(tmp_path)
     terminal = Terminal([*COMMAND, str(tmp_path / "kdopt.db")], (30, 100))
     try:
-        # The training of both participants takes a while; one worker runs one of them.
         text = terminal.wait_for(lambda text: f":{worker.pid} " in text, 60)
         (line,) = (line for line in text.splitlines() if f":{worker.pid} " in line)
         assert " cpu " in line and "uniform/pretrain #0" in line and "participant 0" in line
@@ -102,6 +103,9 @@ def test_a_killed_worker_is_seen_in_a_terminal(tmp_path):
         assert shown.endswith("\x1b[?25h") or "\x1b[?25h" in left
         assert "tiny: 0 of " in left and "gone" in left
     finally:
+        if worker.poll() is None:
+            worker.kill()
+            worker.communicate()
         terminal.close()
         store.close()
 
@@ -205,6 +209,10 @@ def test_a_database_that_restarts_is_noted_and_waited_for(postgres, postgres_tem
     ear.start()
     try:
         terminal.wait_for(lambda text: "0 of 10" in text)
+        # Who has never seen the store is not waited for: it may be the wrong one.
+        end = time.monotonic() + 30
+        while not heard and time.monotonic() < end:
+            time.sleep(0.02)
         postgres.stop()
         text = terminal.wait_for(lambda text: "no answer from the store for" in text)
         assert "0 of 10 trials complete" in text
