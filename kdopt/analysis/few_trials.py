@@ -83,7 +83,7 @@ def full_grids(rows: Sequence[TrialRow], campaign: Campaign) -> list[FullGrid]:
     for key, known in known_pairs(rows).items():
         pair = Pair(*key)
         cells = {(c.temperature, c.alpha): c for c in mean_cells(groups[pair])}
-        if all(point in cells for point in points):
+        if all(point in cells and point in known.results for point in points):
             found.append(FullGrid(pair, known, {point: cells[point] for point in points}))
     return found
 

@@ -114,12 +114,16 @@ class Surfaces:
 
     def _most_alike(self, pair: KnownPair, others: Sequence[KnownPair]) -> Sequence[KnownPair]:
         """As many of the others as have no more results than are heeded, in their own order."""
-        if sum(len(other.results) for other in others) <= MOST_RESULTS:
+        # Only results at the prior's points say anything; a search goes on between them.
+        counts = np.array(
+            [sum(p in self._index for p in other.results) for other in others], dtype=np.int64
+        )
+        if counts.sum() <= MOST_RESULTS:
             return others
         likeness = self._likeness([pair], others)
         shared = sum(part.variance * _mixed(part.shares, likeness)[0] for part in self._components)
         order = np.argsort(-np.round(shared, SCORE_DECIMALS), kind="stable")
-        upto = np.cumsum([len(others[i].results) for i in order])
+        upto = np.cumsum(counts[order])
         return [others[i] for i in sorted(order[upto <= MOST_RESULTS])]
 
     def _belief(self, mean: Floats, covariance: Floats) -> Belief:

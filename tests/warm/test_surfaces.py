@@ -154,6 +154,9 @@ def test_of_too_many_others_those_most_alike_are_heeded(monkeypatch):
     everything = surfaces.belief(pair, mixed)
     monkeypatch.setattr("kdopt.warm.surfaces.MOST_RESULTS", 7 * 6)
     assert np.array_equal(surfaces.belief(pair, mixed).mean, everything.mean)
+    # Results between the points say nothing, and take no room.
+    more = [dataclasses.replace(o, results={**o.results, (1.1, 0.11): result(3.0)}) for o in mixed]
+    assert np.array_equal(surfaces.belief(pair, more).mean, everything.mean)
     # Room for three pairs, and for some of a fourth.
     monkeypatch.setattr("kdopt.warm.surfaces.MOST_RESULTS", 3 * 6 + 5)
     some = surfaces.belief(pair, mixed)
