@@ -63,14 +63,8 @@ def mean_cells(rows: Iterable[TrialRow]) -> list[CellMean]:
     """
     gains: dict[tuple[float, float], list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
-        cell = cell_of(row)
-        if row.state != "COMPLETE" or row.outcome is None or cell is None:
-            continue
-        both = (
-            number_or_nan(row.outcome.validation_gain),
-            number_or_nan(row.outcome.test_gain),
-        )
-        if all(math.isfinite(gain) for gain in both):
+        cell, both = cell_of(row), _gains_of(row)
+        if cell is not None and both is not None:
             gains[cell].append(both)
     return [
         CellMean(
@@ -82,6 +76,14 @@ def mean_cells(rows: Iterable[TrialRow]) -> list[CellMean]:
         )
         for cell, pairs in sorted(gains.items())
     ]
+
+
+def _gains_of(row: TrialRow) -> tuple[float, float] | None:
+    """Validation and test gain of a complete trial that has both."""
+    if row.state != "COMPLETE" or row.outcome is None:
+        return None
+    both = number_or_nan(row.outcome.validation_gain), number_or_nan(row.outcome.test_gain)
+    return both if all(map(math.isfinite, both)) else None
 
 
 def cell_of(row: TrialRow) -> tuple[float, float] | None:
@@ -128,31 +130,30 @@ def vanilla_cell(cells: Iterable[CellMean], tune: TuneSettings) -> CellMean | No
 
 
 def with_compared_vanilla(rows: Sequence[TrialRow], tune: TuneSettings) -> list[TrialRow]:
-    """The rows, and for each tuned pair without a vanilla cell the one of stage ``compare``.
+    """The rows, and for each tuned pair the vanilla trials that only stage ``compare`` has.
 
-    On the student's data it is the very trial that the tuned study would run at that cell (same
-    seed, same batches), so a search that spends no trial on it has that baseline and that
-    candidate all the same.
+    On the student's data they are the very trials that the tuned study would run at that cell
+    (same seeds, same batches), so a search that spends none on it has that baseline and that
+    candidate all the same. Vanilla gets no more replicates than another cell of the pair has: in a
+    campaign that is not finished it must not win by their number.
     """
     vanilla = (tune.vanilla_temperature, tune.vanilla_alpha)
-    groups = rows_by_pair(rows)
-    tuned = {
-        pair: {cell_of(r) for r in mine if r.state == "COMPLETE"} - {None}
-        for pair, mine in groups.items()
-    }
-    known = list(rows)
+    compared: dict[Pair, dict[int, TrialRow]] = defaultdict(dict)
     for row in rows:
         here = (row.cell.get("method"), row.cell.get("transfer_set")) == ("vanilla", "student")
-        if row.stage != "compare" or not here or row.teacher is None or row.student is None:
-            continue
-        cells = tuned.get(Pair(row.partition, row.teacher, row.student), set())
-        if cells and vanilla not in cells:
-            cell: Cell = {
-                "temperature": vanilla[0],
-                "alpha": vanilla[1],
-                "replicate": row.cell.get("replicate", 0),
-            }
-            known.append(replace(row, stage="tune", cell=cell))
+        if row.stage == "compare" and here and _gains_of(row) is not None:
+            assert row.teacher is not None and row.student is not None
+            pair = Pair(row.partition, row.teacher, row.student)
+            compared[pair][int(row.cell["replicate"])] = row
+    known = list(rows)
+    for pair, tuned in rows_by_pair(rows).items():
+        most = max((cell.replicates for cell in mean_cells(tuned)), default=0)
+        mine = [r for r in tuned if cell_of(r) == vanilla and _gains_of(r) is not None]
+        have = {int(row.cell["replicate"]) for row in mine}
+        missing = sorted(compared[pair].keys() - have)[: max(0, most - len(have))]
+        for replicate in missing:
+            cell: Cell = {"temperature": vanilla[0], "alpha": vanilla[1], "replicate": replicate}
+            known.append(replace(compared[pair][replicate], stage="tune", cell=cell))
     return known
 
 

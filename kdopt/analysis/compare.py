@@ -3,8 +3,8 @@
 Paper, section IV. The methods with fixed settings come from the stage ``compare``. ``tuned`` is
 the cell of the stage ``tune`` that was selected (on validation, by default), so it exists on the
 student's own data only. Untuned distillation on the student's data is also one of the cells of
-the tuning: with the same settings and the same seed it is the same computation, so where the
-stage ``compare`` did not run it, the tuned study's vanilla cell stands in (column ``source``).
+the tuning: with the same settings and the same seed it is the same computation, so where one of
+the two stages did not run it, the other's stands in, also as the cell that was selected.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from kdopt.analysis.frame import participants_frame
 from kdopt.analysis.progress import PairProgress, pair_progress
 from kdopt.outcome import TrialRow
 from kdopt.plan import Campaign
+from kdopt.stages.tune import compares_vanilla
 
 Advice = Literal["distil", "do not distil", "undecided"]
 
@@ -162,7 +163,7 @@ def _pair_line(
         "cells_failed": done.failed,
         "cells_planned": done.planned,
         "trials_done": sum(cell.replicates for cell in mean_cells(rows)),
-        "complete": done.complete,
+        "complete": done.complete and not _awaits_vanilla(vanilla, campaign),
         "temperature": best.temperature if best else math.nan,
         "alpha": best.alpha if best else math.nan,
         "validation_gain": best.validation_gain if best else math.nan,
@@ -178,6 +179,13 @@ def _pair_line(
         "oracle_alpha": oracle.alpha if oracle else math.nan,
         "oracle_gain": oracle.test_gain if oracle else math.nan,
     }
+
+
+def _awaits_vanilla(vanilla: CellMean | None, campaign: Campaign) -> bool:
+    """Whether stage ``compare`` still owes a search a candidate that it does not run itself."""
+    if campaign.tune.sampler != "warm" or not compares_vanilla(campaign):
+        return False
+    return vanilla is None or vanilla.replicates < campaign.replicates
 
 
 def _advice(cell: CellMean | None, gain: GainName) -> Advice:

@@ -52,7 +52,7 @@ def next_cell(
             return learnt
     if campaign.tune.sampler == "sequential":
         return _sequential(campaign, taken, done)
-    return _sampled(campaign, plan, number, done)
+    return _sampled(campaign, plan, number, taken, done)
 
 
 def _missing_replicate(taken: Sequence[Cell], replicates: int) -> Cell | None:
@@ -122,7 +122,14 @@ def search_corners(campaign: Campaign) -> tuple[Point, Point]:
     return (temperature.low, alpha.low), (temperature.high, alpha.high)
 
 
-def _sampled(campaign: Campaign, plan: StudyPlan, number: int, done: Sequence[TrialRow]) -> Cell:
+def _sampled(
+    campaign: Campaign,
+    plan: StudyPlan,
+    number: int,
+    taken: Sequence[Cell],
+    done: Sequence[TrialRow],
+) -> Cell:
+    """Optuna's choice; a random point where that was taken already, as at a corner it can be."""
     import optuna
 
     # The replicate is not searched: a point's replicates are one trial each in the history.
@@ -131,8 +138,11 @@ def _sampled(campaign: Campaign, plan: StudyPlan, number: int, done: Sequence[Tr
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=_sampler(campaign, seed))
     study.add_trials([_frozen(row, space) for row in done])
-    chosen = study.ask(space).params
-    return {**chosen, "replicate": 0}
+    cell = {**study.ask(space).params, "replicate": 0}
+    if point_of(cell) in map(point_of, taken):
+        study.sampler = optuna.samplers.RandomSampler(seed=seed)
+        cell = {**study.ask(space).params, "replicate": 0}
+    return cell
 
 
 def _sampler(campaign: Campaign, seed: int) -> optuna.samplers.BaseSampler:

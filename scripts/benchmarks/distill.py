@@ -4,7 +4,7 @@ All contenders distil the same teacher into the same student on the same images,
 number of epochs and batch size, using all cores; each is timed in turns with the others. Peers
 evaluate the test set after every epoch, as they do; kdopt evaluates validation and test once.
 "Of the limit" is the arithmetic of kdopt's own trial (its training and its one evaluation) at the
-measured rate of matrix products of all cores, over the time taken.
+measured rate of matrix products of one core times the cores, over the time taken.
 """
 
 from __future__ import annotations

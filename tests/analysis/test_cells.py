@@ -142,9 +142,12 @@ def test_vanilla_is_found_in_the_comparison_with_its_replicates_averaged():
         compare_row(campaign, (0, 1), (*VANILLA, i), i, outcome(*both))
         for i, both in enumerate(gains)
     ]
-    other = tune_row(campaign, (0, 1), {"temperature": 2.0, "alpha": 0.9, "replicate": 0}, 0, DONE)
-    known = with_compared_vanilla([*rows, other], TUNE)
-    assert known[: len(rows) + 1] == [*rows, other]
+    others = [
+        tune_row(campaign, (0, 1), {"temperature": 2.0, "alpha": 0.9, "replicate": i}, i, DONE)
+        for i in range(2)
+    ]
+    known = with_compared_vanilla([*rows, *others], TUNE)
+    assert known[: len(rows) + 2] == [*rows, *others]
     cell = vanilla_cell(mean_cells(rows_by_pair(known)[PAIR]), TUNE)
     assert (cell.temperature, cell.alpha) == (TUNE.vanilla_temperature, TUNE.vanilla_alpha)
     assert (cell.validation_gain, cell.test_gain, cell.replicates) == (1.5, 4.5, 2)
@@ -156,6 +159,14 @@ def test_vanilla_is_found_in_the_comparison_with_its_replicates_averaged():
         for i, both in enumerate(gains)
     ]
     assert vanilla_cell(mean_cells(tuned), TUNE) == cell
+    # One that is missing or damaged there stands in; never more than another cell has.
+    damaged = replace(tuned[0], outcome=replace(tuned[0].outcome, test_gain=None))
+    for some in ([tuned[1]], [damaged, tuned[1]]):
+        both = rows_by_pair(with_compared_vanilla([*rows, *others, *some], TUNE))[PAIR]
+        assert vanilla_cell(mean_cells(both), TUNE) == cell
+    one = rows_by_pair(with_compared_vanilla([*rows[::-1], others[0]], TUNE))[PAIR]
+    assert vanilla_cell(mean_cells(one), TUNE).replicates == 1
+    assert vanilla_cell(mean_cells(one), TUNE).test_gain == gains[0][1]
     # Where tuning has its own, or nothing at all yet, nothing stands in.
     assert with_compared_vanilla([*rows, *tuned], TUNE) == [*rows, *tuned]
     assert with_compared_vanilla(rows, TUNE) == rows

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import random
 
@@ -158,6 +159,17 @@ def test_vanilla_of_the_comparison_stands_in_where_tuning_has_none():
     assert list(tuned["test_gain"]) == [8.0]
     # Only of its own pair.
     assert math.isnan(pair_of(best_settings([*rows, compared], campaign), 1, 0)["vanilla_gain"])
+
+
+def test_a_pair_whose_vanilla_is_still_to_come_is_not_final():
+    base = make_campaign(stages=("tune", "compare"))
+    tune = dataclasses.replace(base.tune, sampler="warm", budget=1)
+    campaign = dataclasses.replace(base, tune=tune)
+    rows = one_pair(campaign, {(2.0, 0.5): (3.0, 2.0)})
+    compared = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, outcome(1.0, 0.25))
+    waiting = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, None)
+    assert not pair_of(best_settings([*rows, waiting], campaign), 0, 1)["complete"]
+    assert pair_of(best_settings([*rows, compared], campaign), 0, 1)["complete"]
 
 
 def test_vanilla_of_tuning_itself_comes_first():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import optuna
 import pytest
 
 from kdopt.outcome import TrialRow
@@ -218,6 +219,23 @@ def test_what_waits_to_be_retried_is_not_chosen_again(belief, sampler):
         history.append(row(number, cell, "COMPLETE"))
     cells = [tuple(r.cell.items()) for r in history]
     assert len(set(cells)) == len(cells)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_choice_that_was_taken_makes_room_for_a_random_one(monkeypatch):
+    """A sampler may want a corner of the space again and again."""
+    corner = {"temperature": 4.0, "alpha": 1.0}
+    monkeypatch.setattr(
+        "kdopt.store.samplers._sampler",
+        lambda campaign, seed: optuna.samplers.PartialFixedSampler(
+            corner, optuna.samplers.RandomSampler(seed=seed)
+        ),
+    )
+    campaign = campaign_with("gp")
+    cells = run_study(campaign)
+    assert points_of(cells).count((4.0, 1.0)) == 1
+    assert len(set(points_of(cells))) == 8
+    assert cells == run_study(campaign)
 
 
 def test_a_retried_trial_says_nothing_before_it_is_done(belief):
