@@ -1,0 +1,184 @@
+"""Sites for the tests of merging: stores on either database, filled in every way, and compared.
+
+Results come from a function of study and cell, as real ones do; only where and how fast they ran
+differs between the sites.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import random
+from pathlib import Path
+
+import pytest
+
+from kdopt.many import FederateSettings
+from kdopt.outcome import RoundScore
+from kdopt.service.doctor import check
+from kdopt.stages.registry import all_studies
+from kdopt.store import claims, rows
+from kdopt.store.artifacts import Artifacts
+from kdopt.store.merge import Site, merge
+from kdopt.store.open import open_store
+from kdopt.store.planning import write_plan
+from kdopt.store.samplers import next_cell
+from tests.conftest import make_campaign, make_outcome, make_record
+from tests.store.test_publish import contents
+
+GRID = make_campaign(
+    stages=("tune", "federate"),
+    federate=FederateSettings(initial_models=("random",), rounds=3),
+)
+
+
+TPE = make_campaign(tune=dataclasses.replace(GRID.tune, sampler="tpe", budget=4))
+
+
+PAIR = "tiny/uniform/tune/t00-s01"
+
+
+KINDS = ("sqlite", "postgresql")
+
+
+class Places:
+    """Where new stores come from."""
+
+    def __init__(self, request: pytest.FixtureRequest, folder: Path) -> None:
+        self.request, self.folder, self.sites = request, folder, []
+
+    def new(self, kind: str) -> Site:
+        home = self.folder / f"site{len(self.sites)}"
+        if kind == "sqlite":
+            url = str(home / "kdopt.db")
+        else:
+            postgres = self.request.getfixturevalue("postgres")
+            template = self.request.getfixturevalue("postgres_template")
+            url = postgres.url(postgres.new_database(template))
+        store = open_store(url, create=kind == "sqlite")
+        self.sites.append(Site(store, Artifacts(home / "artifacts")))
+        return self.sites[-1]
+
+
+def url_of(site):
+    return site.store.url.render_as_string(hide_password=False)
+
+
+def plan(site, campaign):
+    record = make_record(campaign)
+    splits = {p.name: site.shelf.put(b"splits of " + p.name.encode()) for p in campaign.partitions}
+    return write_plan(site.store, dataclasses.replace(record, splits=splits), all_studies)
+
+
+def digest(*parts):
+    return hashlib.sha256(repr(parts).encode())
+
+
+def key(cell):
+    return tuple(sorted(cell.items()))
+
+
+def truth(site, study, cell, salt=""):
+    """The result of a cell, the same wherever it is computed, its bookkeeping aside."""
+    name = digest(salt, study, key(cell))
+    chance = random.Random(name.digest())
+    scores = dataclasses.replace(make_outcome(0.0).test, accuracy=chance.random())
+    outcome = dataclasses.replace(
+        make_outcome(chance.uniform(-5, 5)), test=scores, seconds=random.uniform(1, 9)
+    )
+    if "tune" not in study:
+        outcome = dataclasses.replace(outcome, checkpoint=site.shelf.put(name.digest()))
+    if "federate" in study:
+        rounds = tuple(RoundScore(chance.random(), chance.random()) for _ in range(4))
+        outcome = dataclasses.replace(outcome, rounds=rounds)
+    return outcome
+
+
+def end(site, claim, study, ending, salt=""):
+    """Let a claimed trial end: 'COMPLETE', 'FAIL', 'RUNNING' (go on) or 'WAITING' (given back)."""
+    if ending == "COMPLETE":
+        outcome = truth(site, study, claim.cell, salt)
+        if outcome.rounds:
+            steps = {i: r.validation_accuracy for i, r in enumerate(outcome.rounds)}
+            claims.report(site.store, claim, steps)
+        claims.finish(site.store, claim, outcome)
+    elif ending == "FAIL":
+        claims.fail(site.store, claim, f"no memory for {key(claim.cell)}")
+    elif ending == "WAITING":
+        claims.release(site.store, claim)
+
+
+def claim_all(site, study_id, worker="me"):
+    found = []
+    while (claim := claims.claim(site.store, study_id, worker, 60)) is not None:
+        found.append(claim)
+    return found
+
+
+def work(site, choose, salt=""):
+    """End every planned trial as ``choose(study, cell)`` says; the claims by study and cell."""
+    found = {}
+    for state in rows.read_states(site.store, "tiny"):
+        for claim in claim_all(site, state.study_id):
+            end(site, claim, state.text, choose(state.text, claim.cell), salt)
+            found[state.text, key(claim.cell)] = claim
+    return found
+
+
+def everything(_study, _cell):
+    return "COMPLETE"
+
+
+def only(*words):
+    """Complete what has one of these words in its study's name."""
+    return lambda study, _: "COMPLETE" if any(w in study for w in words) else "WAITING"
+
+
+def table(site, campaign="tiny"):
+    """The results, by study and cell, and what else is known of the other cells."""
+    return {
+        (r.study, key(r.cell)): (r.state, r.error, result_of(r))
+        for r in rows.read_trials(site.store, campaign)
+        if r.cell
+    }
+
+
+def result_of(row):
+    if row.outcome is None:
+        return None
+    return dataclasses.replace(row.outcome, seconds=0.0)
+
+
+def states(site):
+    return {place: line[0] for place, line in table(site).items()}
+
+
+def sound(site, deep=True):
+    found = check(site.store, site.shelf, "tiny", deep)
+    assert found.problems == ()
+    return found
+
+
+def merged_twice(target, other, mix=False):
+    """Merge; and once more, which changes no byte of any row."""
+    done = merge(target, other, "tiny", mix)
+    before = contents(target.store, indexes=True)
+    again = merge(target, other, "tiny", mix)
+    assert contents(target.store, indexes=True) == before
+    assert (again.results, again.failures, again.artifacts) == (0, 0, 0)
+    assert (again.new_studies, again.new_trials) == (0, 0)
+    return done
+
+
+def step(site, study, salt="", ending="COMPLETE"):
+    """Let the real sampler choose the next trial of an adaptive study, and end it."""
+    record = rows.read_record(site.store, "tiny")
+    state = next(s for s in rows.read_states(site.store, "tiny") if s.text == study)
+    of = next(p for p in all_studies(record.campaign) if p.name == study)
+    claim = claims.claim(site.store, state.study_id, "me", 60)
+    if not claim.cell:
+        history = rows.read_trials(site.store, "tiny", state.study_id)
+        cell = next_cell(record.campaign, of, claim.number, history)
+        claim = claims.choose(site.store, claim, cell, of.params)
+    end(site, claim, study, ending, salt)
+    return claim

@@ -1,0 +1,81 @@
+"""Which campaigns are one, and which are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from kdopt.errors import StoreError
+from kdopt.plan import PartitionSettings
+from kdopt.stages.registry import all_studies
+from kdopt.store import rows
+from kdopt.store.merge import Site, merge
+from kdopt.store.open import open_store
+from kdopt.store.planning import write_plan
+from tests.conftest import make_record
+from tests.store.merge.sites import (
+    GRID,
+    everything,
+    merged_twice,
+    only,
+    plan,
+    sound,
+    table,
+    url_of,
+    work,
+)
+from tests.store.test_publish import contents
+
+
+def test_specs_that_grew_apart_are_united(here, there):
+    hotter = dataclasses.replace(GRID.tune, temperatures=(1.0, 4.0))
+    both = (PartitionSettings("uniform"), PartitionSettings("specialized"))
+    plan(here, GRID)
+    plan(there, dataclasses.replace(GRID, tune=hotter, partitions=both, stages=("tune",)))
+    work(there, everything)
+    work(here, only("pretrain", "federate"))
+    done = merged_twice(here, there)
+    found = sound(here)
+    # Two pairs by two alphas at T = 4; a partition of 2 participants, 2 x 6 cells, 1 federation.
+    assert done.new_trials == 2 * 2 + (2 + 2 * 6 + 1)
+    # T = 2 was never theirs, nor was federating.
+    assert found.complete == found.planned - 2 * (2 * 2) - 1
+    assert set(rows.read_record(here.store, "tiny").splits) == {"uniform", "specialized"}
+    assert plan(here, GRID).new_trials == 0
+    merged_twice(there, here)
+    assert table(here) == table(there)
+    sound(there)
+
+
+def test_specs_that_mean_something_else_are_refused_with_all_that_differs(here, there):
+    plan(here, GRID)
+    plan(
+        there,
+        dataclasses.replace(
+            GRID, seed=1, distill=dataclasses.replace(GRID.distill, epochs=7), model="cnn"
+        ),
+    )
+    work(there, everything)
+    before = contents(here.store)
+    with pytest.raises(StoreError, match=r"other values of: distill, model, seed; .* nothing was"):
+        merge(here, there, "tiny")
+    assert contents(here.store) == before
+
+
+@pytest.mark.parametrize("what", ["data", "splits"])
+def test_other_images_or_shares_are_refused(here, there, what):
+    plan(here, GRID)
+    record = make_record(GRID)
+    change = {"data_sha256": "2" * 64} if what == "data" else {"splits": {"uniform": "2" * 64}}
+    write_plan(there.store, dataclasses.replace(record, **change), all_studies)
+    with pytest.raises(StoreError, match=r"data \(the images|partition.uniform \(who gets"):
+        merge(here, there, "tiny")
+
+
+def test_a_store_is_not_merged_into_itself(here):
+    plan(here, GRID)
+    same = Site(open_store(url_of(here)), here.shelf)
+    with pytest.raises(StoreError, match="this is the store itself"):
+        merge(here, same, "tiny")
+    same.store.close()

@@ -1,0 +1,69 @@
+"""What a campaign learns from goes with it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from kdopt.errors import ArtifactError, StoreError
+from kdopt.stages.registry import all_studies
+from kdopt.store import rows
+from kdopt.store.merge import merge
+from kdopt.store.planning import write_plan
+from tests.conftest import make_campaign, make_record
+from tests.store.merge.sites import (
+    PAIR,
+    TPE,
+    merged_twice,
+    only,
+    sound,
+    step,
+    table,
+    work,
+)
+from tests.store.test_publish import contents
+
+WARM = dataclasses.replace(TPE.tune, sampler="warm", budget=4)
+
+
+def plan_warm(site, prior=b"prior"):
+    """Plan a campaign that learns, with what it learns from."""
+    campaign = make_campaign(tune=WARM)
+    record = dataclasses.replace(
+        make_record(campaign),
+        splits={"uniform": site.shelf.put(b"splits of uniform")},
+        prior=site.shelf.put(prior),
+    )
+    write_plan(site.store, record, all_studies)
+    work(site, only("pretrain"))
+    return record.prior
+
+
+def test_what_a_campaign_learns_from_comes_along(here, there):
+    prior = plan_warm(there)
+    for _ in range(3):
+        step(there, PAIR)
+    merged_twice(here, there)
+    assert here.shelf.get(prior) == b"prior"
+    assert rows.read_record(here.store, "tiny") == rows.read_record(there.store, "tiny")
+    assert table(here) == table(there)
+    # Splits, two models and the prior.
+    assert sound(here).artifacts == 4
+
+
+def test_stores_that_learn_from_different_things_are_refused(here, there):
+    plan_warm(here)
+    plan_warm(there, b"another")
+    before = contents(here.store)
+    with pytest.raises(StoreError, match=r"other values of: tune\.prior \(what was learnt"):
+        merge(here, there, "tiny")
+    assert contents(here.store) == before
+
+
+def test_a_prior_that_is_missing_stops_the_merge_before_anything_is_planned(here, there):
+    prior = plan_warm(there)
+    there.shelf.discard(prior)
+    with pytest.raises(ArtifactError, match=r"tune\.prior"):
+        merge(here, there, "tiny")
+    assert rows.campaigns(here.store) == []
