@@ -66,16 +66,11 @@ def mean_cells(rows: Iterable[TrialRow]) -> list[CellMean]:
         cell, both = cell_of(row), _gains_of(row)
         if cell is not None and both is not None:
             gains[cell].append(both)
-    return [
-        CellMean(
-            *cell,
-            _mean(v for v, _ in pairs),
-            _mean(t for _, t in pairs),
-            len(pairs),
-            spread([t for _, t in pairs]),
-        )
-        for cell, pairs in sorted(gains.items())
-    ]
+    means = []
+    for cell, pairs in sorted(gains.items()):
+        validation, test = zip(*pairs, strict=True)
+        means.append(CellMean(*cell, _mean(validation), _mean(test), len(pairs), spread(test)))
+    return means
 
 
 def _gains_of(row: TrialRow) -> tuple[float, float] | None:
@@ -147,9 +142,11 @@ def with_compared_vanilla(rows: Sequence[TrialRow], tune: TuneSettings) -> list[
             compared[pair][int(row.cell["replicate"])] = row
     known = list(rows)
     for pair, tuned in rows_by_pair(rows).items():
-        most = max((cell.replicates for cell in mean_cells(tuned)), default=0)
         mine = [r for r in tuned if cell_of(r) == vanilla and _gains_of(r) is not None]
         have = {int(row.cell["replicate"]) for row in mine}
+        if compared[pair].keys() <= have:
+            continue
+        most = max((cell.replicates for cell in mean_cells(tuned)), default=0)
         missing = sorted(compared[pair].keys() - have)[: max(0, most - len(have))]
         for replicate in missing:
             cell: Cell = {"temperature": vanilla[0], "alpha": vanilla[1], "replicate": replicate}
@@ -165,7 +162,6 @@ def spread(values: Sequence[float]) -> float:
     return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
 
 
-def _mean(values: Iterable[float]) -> float:
+def _mean(values: Sequence[float]) -> float:
     # fsum rounds once, so the mean does not depend on the order of the rows.
-    numbers = list(values)
-    return math.fsum(numbers) / len(numbers)
+    return math.fsum(values) / len(values)

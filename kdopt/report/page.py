@@ -7,14 +7,27 @@ loading anything, so it reads the same offline, from a mail or from an archive.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from kdopt.plan import Campaign, SettingLine
 from kdopt.report.tables import points
 from kdopt.report.view import View
+
+
+@cache
+def plotly_js() -> str:
+    """Plotly's own bundle of cartesian charts.
+
+    A third of the whole plotly.js that the Python package has, so that pages are 3 MB smaller and
+    open a second earlier. Its header says which version it is: a test wants that of the installed
+    package's plotly.js, to its first number (from npm, ``plotly.js-cartesian-dist-min``).
+    """
+    bundle = files("kdopt.report") / "vendor" / "plotly-cartesian.min.js"
+    return bundle.read_text(encoding="utf-8").strip()
 
 
 def render_page(campaign: Campaign, view: View, settings_lines: Sequence[SettingLine]) -> str:
@@ -39,6 +52,6 @@ def render_page(campaign: Campaign, view: View, settings_lines: Sequence[Setting
         view=view,
         settings_lines=settings_lines,
         points=points,
-        plotly_js=Markup(get_plotlyjs()),  # noqa: S704 - plotly's own source, no input of ours
+        plotly_js=Markup(plotly_js()),  # noqa: S704 - plotly's own source, no input of ours
     )
     return page.rstrip("\n") + "\n"

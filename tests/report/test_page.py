@@ -6,12 +6,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from plotly.offline import get_plotlyjs
+from plotly.offline import get_plotlyjs_version
 
 from kdopt.analysis.claims import CLAIMS
 from kdopt.analysis.contrast import CAVEAT, RULE
 from kdopt.plan import PartitionSettings, SettingLine
-from kdopt.report.page import render_page
+from kdopt.report.page import plotly_js, render_page
 from kdopt.report.view import make_view
 from tests.analysis.synthetic import (
     compare_campaign,
@@ -42,9 +42,13 @@ class Tags(HTMLParser):
 
 
 def page_of(campaign, rows):
+    return page_with(campaign, make_view(campaign, rows))
+
+
+def page_with(campaign, view):
     """The page without plotly's own source, which has web addresses in its text."""
-    page = render_page(campaign, make_view(campaign, rows), SETTINGS)
-    plotly = get_plotlyjs()
+    page = render_page(campaign, view, SETTINGS)
+    plotly = plotly_js()
     assert page.count(plotly) == 1
     return page.replace(plotly, "")
 
@@ -53,6 +57,31 @@ def page_of(campaign, rows):
 def complete():
     campaign = make_campaign()
     return page_of(campaign, make_rows(campaign))
+
+
+@pytest.fixture(scope="module")
+def all_stages():
+    """A campaign with every stage, and what is shown of it."""
+    campaign = many_campaign(stages=("tune", "compare", "combine", "federate"))
+    rows = make_rows(campaign) + compare_rows(campaign) + many_rows(campaign)[20:]
+    return campaign, make_view(campaign, rows)
+
+
+@pytest.fixture(scope="module")
+def all_stages_page(all_stages):
+    return page_with(*all_stages)
+
+
+def test_the_bundled_plotly_speaks_the_language_of_the_installed_one():
+    version = re.search(r"plotly\.js \(cartesian - minified\) v(\d+)\.", plotly_js()[:200]).group(1)
+    assert version == get_plotlyjs_version().split(".")[0]
+
+
+def test_the_bundled_plotly_knows_every_kind_of_chart(all_stages):
+    figures = all_stages[1].payload["figures"].values()
+    kinds = {trace["type"] for figure in figures for trace in figure["data"]}
+    assert {"scatter", "bar", "box"} <= kinds
+    assert all(f'moduleType:"trace",name:"{kind}"' in plotly_js() for kind in kinds)
 
 
 def test_nothing_is_loaded_from_anywhere(complete):
@@ -175,11 +204,8 @@ def test_the_section_is_there_for_either_stage_and_what_the_store_has_only():
         assert "Noise floor" in page.split("<h2>Many teachers")[0]
 
 
-def test_a_campaign_with_all_stages_has_all_sections():
-    campaign = many_campaign(stages=("tune", "compare", "combine", "federate"))
-    page = page_of(
-        campaign, make_rows(campaign) + compare_rows(campaign) + many_rows(campaign)[20:]
-    )
+def test_a_campaign_with_all_stages_has_all_sections(all_stages_page):
+    page = all_stages_page
     assert page.count("<h3>Noise floor</h3>") == 1
     assert page.index("Learning and forgetting") < page.index("Rounds to a target accuracy")
     assert "No data" not in page.split("<h2>Many teachers")[1].split("<h2>")[0]
@@ -216,10 +242,8 @@ def test_the_contents_lead_to_every_section(complete):
     assert links[:3] == ["short", "run", "maps"]
 
 
-def test_every_figure_and_every_filtered_table_has_its_place_once():
-    campaign = many_campaign(stages=("tune", "compare", "combine", "federate"))
-    rows = make_rows(campaign) + compare_rows(campaign) + many_rows(campaign)[20:]
-    page = page_of(campaign, rows)
+def test_every_figure_and_every_filtered_table_has_its_place_once(all_stages_page):
+    page = all_stages_page
     tags = Tags(page).found
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -230,12 +254,10 @@ def test_every_figure_and_every_filtered_table_has_its_place_once():
     assert {sheet for _, sheet in data["files"].values()} == set(range(len(data["sheets"])))
 
 
-def test_the_colours_of_all_figures_are_those_that_colour_blind_readers_tell_apart():
+def test_the_colours_of_all_figures_are_those_that_colour_blind_readers_tell_apart(all_stages):
     """Okabe and Ito's (Color Universal Design, 2008), greys, and near white."""
     safe = {"#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"}
-    campaign = many_campaign(stages=("tune", "compare", "combine", "federate"))
-    rows = make_rows(campaign) + compare_rows(campaign) + many_rows(campaign)[20:]
-    payload = make_view(campaign, rows).payload
+    payload = all_stages[1].payload
     used = set(
         re.findall(r"#[0-9A-Fa-f]{6}\b", json.dumps([payload["figures"], payload["methods"]]))
     )
