@@ -30,14 +30,8 @@ GRID = make_campaign(
     stages=("tune", "federate"),
     federate=FederateSettings(initial_models=("random",), rounds=3),
 )
-
-
 TPE = make_campaign(tune=dataclasses.replace(GRID.tune, sampler="tpe", budget=4))
-
-
 PAIR = "tiny/uniform/tune/t00-s01"
-
-
 KINDS = ("sqlite", "postgresql")
 
 
