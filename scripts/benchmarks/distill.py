@@ -50,7 +50,7 @@ class Case(NamedTuple):
 CASES = {
     "600": Case("cnn", 600, 130, 10000, 5, 20, 24, 1),
     "5000": Case("cnn", 5000, 1100, 10000, 5, 5, 8, 1),
-    "resnet18": Case("resnet18", 300, 70, 500, 2, 1, 4, 1),
+    "resnet18": Case("resnet18", 300, 70, 500, 2, 1, 12, 1),
 }
 
 
