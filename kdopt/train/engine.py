@@ -170,21 +170,34 @@ class Images:
     def __init__(
         self, pixels: Tensor, labels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]
     ) -> None:
-        self.pixels = pixels
         self.labels = labels
         self._mean_std = (mean, std)
-        shape = (1, len(mean), 1, 1)
-        self._shift = torch.tensor(mean, device=pixels.device).view(shape) * 255
-        self._scale = (1 / (torch.tensor(std, device=pixels.device) * 255)).view(shape)
+        self._shape = pixels.shape[1:]
+        # One row of bytes per image, channels last: taken row by row, and normalised in one go.
+        self._rows = pixels.permute(0, 2, 3, 1).flatten(1)
+        per_row = self._rows.shape[1] // len(mean)
+        self._shift = (torch.tensor(mean, device=pixels.device) * 255).repeat(per_row)
+        self._scale = (1 / (torch.tensor(std, device=pixels.device) * 255)).repeat(per_row)
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def pixels(self) -> Tensor:
+        """uint8, (n, channels, height, width)."""
+        return self._as_images(self._rows)
+
     def batch(self, index: Tensor | slice) -> Tensor:
         """Normalised float32 images, (batch, channels, height, width), channels last."""
-        taken = self.pixels[index].to(torch.float32, memory_format=torch.channels_last)
-        return taken.sub_(self._shift).mul_(self._scale)
+        rows = self._rows
+        # index_select copies whole rows, where indexing copies byte by byte.
+        taken = rows[index] if isinstance(index, slice) else rows.index_select(0, index)
+        return self._as_images(taken.to(torch.float32).sub_(self._shift).mul_(self._scale))
 
     def take(self, index: Tensor) -> Images:
         """The images at these positions, as a set of their own."""
         return Images(self.pixels[index], self.labels[index], *self._mean_std)
+
+    def _as_images(self, rows: Tensor) -> Tensor:
+        channels, height, width = self._shape
+        return rows.view(-1, height, width, channels).permute(0, 3, 1, 2)

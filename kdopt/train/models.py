@@ -83,8 +83,19 @@ def _cnn(shape: Shape, n_classes: int) -> nn.Module:
         layers += _block(channels, width, halve)
         side //= 2 if halve else 1
         channels = width
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, n_classes)]
+    layers += [_Mean(), nn.Identity(), nn.Linear(channels, n_classes)]
     return nn.Sequential(*layers)
+
+
+class _Mean(nn.Module):
+    """``AdaptiveAvgPool2d(1)`` and ``Flatten`` in one: same bits, fewer small operations.
+
+    An ``Identity`` stands where ``Flatten`` stood, so that weights keep their names.
+    """
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(batch, channels, height, width) to (batch, channels)."""
+        return images.mean((2, 3))
 
 
 def _mlp(shape: Shape, n_classes: int) -> nn.Module:

@@ -56,7 +56,10 @@ class Adam(_Fused):
         # In each parameter's own memory format: the kernel walks all of them side by side.
         self._first = [torch.zeros_like(p) for p in self.parameters]
         self._second = [torch.zeros_like(p) for p in self.parameters]
-        self._steps = [torch.zeros((), device=p.device) for p in self.parameters]
+        # The kernel wants a count per parameter; as parts of one tensor they are raised at once.
+        device = self.parameters[0].device if self.parameters else None
+        self._counts = torch.zeros(len(self.parameters), device=device)
+        self._steps = list(self._counts.unbind())
 
     @torch.no_grad()
     def step(self) -> None:
@@ -66,7 +69,10 @@ class Adam(_Fused):
         if not used:
             return
         parameters, gradients, first, second, steps = map(list, zip(*used, strict=True))
-        torch._foreach_add_(steps, 1)
+        if len(used) == len(self.parameters):
+            self._counts += 1
+        else:
+            torch._foreach_add_(steps, 1)
         torch._fused_adam_(
             parameters,
             gradients,

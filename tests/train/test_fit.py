@@ -134,3 +134,22 @@ def test_batches_are_normalised_images(images):
     expected = (images.pixels[[3, 1]].float() / 255 - 0.3) / 0.2
     torch.testing.assert_close(found, expected)
     assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize("how", ["index", "slice"])
+def test_images_of_several_channels_keep_their_pixels(how):
+    """Not square and of odd sides, so that no two axes can be mistaken for each other."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (9, 3, 5, 7), generator=generator).byte()
+    mean, std = (0.2, 0.5, 0.7), (0.1, 0.2, 0.4)
+    images = Images(pixels, torch.arange(9), mean, std)
+    assert torch.equal(images.pixels, pixels)
+    found = images.batch(torch.tensor([8, 0, 3]) if how == "index" else slice(6, 12))
+    taken = pixels[[8, 0, 3] if how == "index" else [6, 7, 8]].float()
+    shift = torch.tensor(mean).view(3, 1, 1) * 255
+    scale = 1 / (torch.tensor(std).view(3, 1, 1) * 255)
+    assert torch.equal(found, (taken - shift) * scale)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    some = images.take(torch.tensor([4, 4, 1]))
+    assert torch.equal(some.pixels, pixels[[4, 4, 1]])
+    assert torch.equal(images.pixels, pixels), "taking a batch changed the set"

@@ -75,3 +75,20 @@ def test_pooling_before_the_ramp_is_the_same_as_after_it_bit_for_bit():
         gradients = torch.autograd.grad(logits.square().sum(), list(model.parameters()))
         found.append([logits, *gradients])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("side", [1, 3, 7])
+def test_the_mean_of_the_cnn_is_average_pooling_bit_for_bit(dtype, side):
+    torch.manual_seed(side)
+    images = torch.randn(32, 64, side, side).to(dtype).contiguous(memory_format=torch.channels_last)
+    weights = torch.randn(32, 64).to(dtype)
+    mean = make_model("cnn", (1, 28, 28), 10)[-3]
+    found = []
+    for layers in (mean, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())):
+        shown = images.clone().requires_grad_()
+        out = layers(shown)
+        (out * weights).sum().backward()
+        found.append((out.detach(), shown.grad))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert found[0][0].shape == (32, 64)
