@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from kdopt.plan import Cell, StageName
+from kdopt.campaign.plan import Params, StageName
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,6 @@ class TrialRow:
     student: int | None
     number: int
     state: Literal["WAITING", "RUNNING", "COMPLETE", "FAIL"]
-    cell: Cell
+    params: Params
     outcome: Outcome | None = None
     error: str | None = None

@@ -7,7 +7,7 @@ With --prior kdopt/warm/fashion.json it also writes what comes with kdopt.
 Nothing is trained: a finished grid answers at once what a search would have seen. Optuna's
 samplers search between the points as well; here each of their points is moved to the nearest one
 that was not tried yet. They start as they do in kdopt, with vanilla, and half of a budget below 20
-is their random start. See ``kdopt.analysis.few_trials`` for what the numbers mean.
+is their random start. See ``kdopt.search.replay`` for what the numbers mean.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from kdopt.analysis.few_trials import COUNTS, FullGrid, Search, few_trials
+from kdopt.campaign.plan import Campaign, Sampler
+from kdopt.campaign.stages.tune import plan_tune
+from kdopt.campaign.studies import StudyPlan
 from kdopt.outcome import Outcome, Scores, TrialRow
-from kdopt.plan import Campaign, Sampler, StudyPlan
-from kdopt.service.warm_start import learnt
-from kdopt.stages.tune import studies
-from kdopt.store.open import open_store
+from kdopt.search.pairs import point_of
+from kdopt.search.prior import Point, Prior
+from kdopt.search.replay import COUNTS, FullGrid, Search, few_trials
+from kdopt.search.samplers import next_cell
+from kdopt.search.warm_start import learnt
+from kdopt.store.database import open_store
 from kdopt.store.rows import pick_campaign, read_record, read_trials
-from kdopt.store.samplers import next_cell
-from kdopt.warm.pairs import point_of
-from kdopt.warm.prior import Point, Prior
 
 RUNS = 3
 """Runs of a sampler per pair, with other seeds; their gains are averaged."""
@@ -92,10 +93,10 @@ def _run(
     for number in range(count):
         cell = plan.cells[number] if number < len(plan.cells) else None
         wanted = point_of(cell or next_cell(other, plan, number, history))
-        tried = {point_of(row.cell) for row in history}
+        tried = {point_of(row.params) for row in history}
         point = min((p for p in grid.cells if p not in tried), key=lambda p: _far(p, wanted, other))
         history.append(_row(plan, number, point, grid.known.results[point].gain))
-    return [point_of(row.cell) for row in history]
+    return [point_of(row.params) for row in history]
 
 
 _planned: dict[Campaign, list[StudyPlan]] = {}
@@ -103,7 +104,7 @@ _planned: dict[Campaign, list[StudyPlan]] = {}
 
 def _plans(campaign: Campaign) -> list[StudyPlan]:
     if campaign not in _planned:
-        _planned[campaign] = studies(campaign)
+        _planned[campaign] = plan_tune(campaign)
     return _planned[campaign]
 
 

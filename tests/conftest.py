@@ -13,8 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from kdopt.outcome import Outcome, Scores
-from kdopt.plan import (
+from kdopt.campaign.plan import (
     Campaign,
     CampaignRecord,
     DataSettings,
@@ -22,7 +21,8 @@ from kdopt.plan import (
     TrainSettings,
     TuneSettings,
 )
-from kdopt.store.open import Store, open_store
+from kdopt.outcome import Outcome, Scores
+from kdopt.store.database import Store, open_store
 from tests.fault_table import (  # noqa: F401  (pytest finds them here)
     fault_table,
     pytest_addoption,

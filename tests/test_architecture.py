@@ -1,4 +1,4 @@
-"""The layers of the package: imports point down only, heavy libraries stay where they belong."""
+"""The rooms of the package: imports point down only, heavy libraries stay where they belong."""
 
 from __future__ import annotations
 
@@ -11,30 +11,43 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kdopt"
-LAYERS = [
-    {"errors", "many", "plan", "outcome", "names", "features", "facts", "__init__"},
-    {"data", "train", "warm"},
-    {"stages"},
-    {"store"},
-    {"schema"},
-    {"spec"},
+FLOORS = [
+    {"errors", "durations", "__init__"},
+    {"campaign"},
+    {"outcome"},
+    {"data", "train"},
+    {"trials", "store"},
+    {"analysis"},
+    {"features"},
+    {"search", "advice"},
+    {"worker"},
     {"service"},
     {"launch"},
-    {"analysis"},
     {"report"},
+    {"dashboard"},
     {"cli", "__main__"},
 ]
-LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
-SIBLINGS_APART = [({"analysis", "report"}, {"service", "store", "train", "launch"})]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+APART = [
+    ({"trials"}, {"store"}),
+    ({"store"}, {"data", "train", "trials"}),
+    ({"analysis"}, {"store", "data", "train", "trials"}),
+    ({"search"}, {"train", "trials", "advice"}),
+    ({"advice", "report"}, {"store", "train", "trials", "search", "worker", "service", "launch"}),
+    ({"launch"}, {"trials", "analysis"}),
+]
 NEVER = {
+    "campaign": {"torch", "optuna", "sqlalchemy", "typer"},
     "data": {"optuna", "sqlalchemy", "pydantic", "typer"},
     "train": {"optuna", "sqlalchemy", "pydantic", "typer"},
-    "warm": {"torch", "optuna", "sqlalchemy", "pydantic", "typer"},
-    "stages": {"optuna", "sqlalchemy", "pydantic", "typer"},
+    "trials": {"optuna", "sqlalchemy", "pydantic", "typer"},
     "store": {"torch", "pydantic", "typer"},
     "analysis": {"torch", "optuna", "sqlalchemy", "plotly"},
-    "report": {"torch"},
+    "search": {"torch", "sqlalchemy", "pydantic", "typer"},
+    "advice": {"torch", "optuna", "sqlalchemy", "plotly"},
+    "report": {"torch", "optuna", "sqlalchemy"},
     "launch": {"torch", "optuna", "pydantic", "typer"},
+    "dashboard": {"torch"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -49,21 +62,21 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def part_of(path: Path) -> str:
+def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_down_only(path):
-    part = part_of(path)
+    room = room_of(path)
     for name in imports(path):
         head, *rest = name.split(".")
-        assert head not in NEVER.get(part, set()), f"{part} must not import {name}"
+        assert head not in NEVER.get(room, set()), f"{room} must not import {name}"
         if head == "kdopt" and rest:
             other = rest[0]
-            assert LEVEL[other] <= LEVEL[part], f"{part} imports {other}, which is above it"
-            for these, those in SIBLINGS_APART:
-                assert not (part in these and other in those), f"{part} imports {other}"
+            assert FLOOR[other] <= FLOOR[room], f"{room} imports {other}, which is above it"
+            for these, those in APART:
+                assert not (room in these and other in those), f"{room} imports {other}"
 
 
 COMMANDS = [

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.dashboard.server import make_app
 from kdopt.errors import StoreError
-from kdopt.report.dashboard import make_app
-from kdopt.stages.registry import all_studies
-from kdopt.store import claims, rows
-from kdopt.store.artifacts import Artifacts
-from kdopt.store.merge import Site, merge
-from kdopt.store.open import open_store
+from kdopt.store import leases, rows
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import open_store
+from kdopt.store.merge.merge import Site, merge
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_outcome, make_record
 from tests.postgres import PASSWORD
@@ -57,15 +57,15 @@ def urls(postgres):
 def test_a_worker_plans_and_runs_but_makes_and_drops_no_table(urls):
     store = open_store(urls["worker"])
     campaign = make_campaign()
-    write_plan(store, make_record(campaign), all_studies)
+    write_plan(store, make_record(campaign), plan_studies)
     study = rows.read_states(store, "tiny")[1].study_id
-    claim = claims.claim(store, study, "me", 60)
-    claims.report(store, claim, {0: 0.5})
-    claims.save_state(store, claim, 0, "0" * 64)
-    assert claims.beat(store, claim, 60)
-    claims.finish(store, claim, make_outcome(1.0))
-    claims.claim(store, study, "lost", 60)
-    assert claims.reap(store, lambda worker: True) == 1
+    claim = leases.claim(store, study, "me", 60)
+    leases.report(store, claim, {0: 0.5})
+    leases.save_state(store, claim, 0, "0" * 64)
+    assert leases.beat(store, claim, 60)
+    leases.finish(store, claim, make_outcome(1.0))
+    leases.claim(store, study, "lost", 60)
+    assert leases.reap(store, lambda worker: True) == 1
     for sql in ("CREATE TABLE mine (x int)", "DROP TABLE trials", "TRUNCATE trials"):
         with pytest.raises(sa.exc.ProgrammingError), store.write() as connection:
             connection.execute(sa.text(sql))
@@ -74,14 +74,14 @@ def test_a_worker_plans_and_runs_but_makes_and_drops_no_table(urls):
 
 def test_a_reader_reads_and_changes_nothing(urls):
     owner = open_store(urls["owner"])
-    write_plan(owner, make_record(dataclasses.replace(make_campaign(), name="seen")), all_studies)
+    write_plan(owner, make_record(dataclasses.replace(make_campaign(), name="seen")), plan_studies)
     owner.close()
     store = open_store(urls["reader"])
     assert "seen" in rows.campaigns(store)
     assert rows.read_states(store, "seen")
     study = rows.read_states(store, "seen")[0].study_id
     with pytest.raises(StoreError, match="permission denied"):
-        claims.claim(store, study, "me", 60)
+        leases.claim(store, study, "me", 60)
     store.close()
 
 
@@ -91,10 +91,10 @@ def test_merging_reads_as_a_reader_and_writes_as_a_worker(urls, tmp_path):
     record = dataclasses.replace(record, splits={"uniform": shelf.put(b"splits")})
     target, source = (open_store(urls[role]) for role in ("worker", "reader"))
     local = open_store(str(tmp_path / "kdopt.db"), create=True)
-    write_plan(local, record, all_studies)
+    write_plan(local, record, plan_studies)
     study = rows.read_states(local, "merged")[0].study_id
-    claims.finish(local, claims.claim(local, study, "me", 60), make_outcome(1.0))
-    claims.fail(local, claims.claim(local, study, "me", 60), "out of memory")
+    leases.finish(local, leases.claim(local, study, "me", 60), make_outcome(1.0))
+    leases.fail(local, leases.claim(local, study, "me", 60), "out of memory")
     done = merge(Site(target, shelf), Site(local, shelf), "merged")
     assert (done.new_trials, done.results, done.failures) == (10, 1, 1)
     copy = open_store(str(tmp_path / "copy.db"), create=True)

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdopt.data.datasets import load
-from kdopt.plan import TrainSettings, TransferSettings
-from kdopt.spec import load_spec
-from kdopt.stages.registry import STAGES, all_studies
+from kdopt.campaign.plan import TrainSettings, TransferSettings
+from kdopt.campaign.spec import load_spec
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.data.datasets import read_dataset
 from kdopt.store import rows
 from kdopt.store.planning import write_plan
 from kdopt.train.engine import make_engine
+from kdopt.trials.registry import RUNNERS
 from tests.conftest import NoJournal, make_record
-from tests.stages.test_context import new_context
+from tests.trials.test_context import new_context
 
 CLASSES = tuple(
     "airplane automobile bird cat deer dog frog horse ship truck".split()  # noqa: SIM905
@@ -53,7 +54,7 @@ def write_cinic10(root: Path) -> None:
 
 def planned(store, name):
     campaign = load_spec(STUDIES / f"{name}.toml").campaign
-    write_plan(store, make_record(campaign), all_studies)
+    write_plan(store, make_record(campaign), plan_studies)
     counts: Counter[str] = Counter()
     for row in rows.read_trials(store, name):
         counts[row.stage] += 1
@@ -101,17 +102,17 @@ def test_the_first_pair_of_each_runs_to_the_end(name, write, tmp_path, monkeypat
         pretrain=ONE_EPOCH,
         distill=ONE_EPOCH,
     )
-    dataset = load(campaign.data, campaign.seed)
+    dataset = read_dataset(campaign.data, campaign.seed)
     assert dataset.shape == (3, 32, 32)
     context = new_context(campaign, dataset, tmp_path / "artifacts")
     context.engine = make_engine("fp32", "cpu", threads=2)
-    plans = [p for p in all_studies(campaign) if p.partition == campaign.partitions[0].name]
-    pretrain = STAGES["pretrain"].run
+    plans = [p for p in plan_studies(campaign) if p.partition == campaign.partitions[0].name]
+    pretrain = RUNNERS["pretrain"].run
     trained = {i: pretrain(context, plans[0], {"participant": i}, {}) for i in range(2)}
     for stage, n_cells in (("tune", 1), ("compare", 12), ("combine", 2), ("federate", 1)):
         for plan in [p for p in plans if p.stage == stage][:1]:
-            for cell in plan.cells[:n_cells]:
-                outcome = STAGES[stage].compute(context, plan, cell, trained, NoJournal())
+            for params in plan.cells[:n_cells]:
+                outcome = RUNNERS[stage].compute(context, plan, params, trained, NoJournal())
                 assert len(outcome.test.per_class) == 10
                 if plan.student is not None:
                     assert outcome.test_before == trained[plan.student].test

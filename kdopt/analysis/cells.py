@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from kdopt.analysis.frame import number_or_nan
-from kdopt.names import pair_label
+from kdopt.campaign.names import pair_label
+from kdopt.campaign.plan import Params, TuneSettings
 from kdopt.outcome import TrialRow
-from kdopt.plan import Cell, TuneSettings
 
 GainName = Literal["validation_gain", "test_gain"]
 
@@ -83,9 +83,9 @@ def _gains_of(row: TrialRow) -> tuple[float, float] | None:
 
 def cell_of(row: TrialRow) -> tuple[float, float] | None:
     """Temperature and alpha of a row; ``None`` for an open trial that nobody claimed yet."""
-    if "temperature" not in row.cell or "alpha" not in row.cell:
+    if "temperature" not in row.params or "alpha" not in row.params:
         return None
-    return float(row.cell["temperature"]), float(row.cell["alpha"])
+    return float(row.params["temperature"]), float(row.params["alpha"])
 
 
 def best_cell(cells: Iterable[CellMean], gain: GainName, tune: TuneSettings) -> CellMean | None:
@@ -135,22 +135,22 @@ def with_compared_vanilla(rows: Sequence[TrialRow], tune: TuneSettings) -> list[
     vanilla = (tune.vanilla_temperature, tune.vanilla_alpha)
     compared: dict[Pair, dict[int, TrialRow]] = defaultdict(dict)
     for row in rows:
-        here = (row.cell.get("method"), row.cell.get("transfer_set")) == ("vanilla", "student")
+        here = (row.params.get("method"), row.params.get("transfer_set")) == ("vanilla", "student")
         if row.stage == "compare" and here and _gains_of(row) is not None:
             assert row.teacher is not None and row.student is not None
             pair = Pair(row.partition, row.teacher, row.student)
-            compared[pair][int(row.cell["replicate"])] = row
+            compared[pair][int(row.params["replicate"])] = row
     known = list(rows)
     for pair, tuned in rows_by_pair(rows).items():
         mine = [r for r in tuned if cell_of(r) == vanilla and _gains_of(r) is not None]
-        have = {int(row.cell["replicate"]) for row in mine}
+        have = {int(row.params["replicate"]) for row in mine}
         if compared[pair].keys() <= have:
             continue
         most = max((cell.replicates for cell in mean_cells(tuned)), default=0)
         missing = sorted(compared[pair].keys() - have)[: max(0, most - len(have))]
         for replicate in missing:
-            cell: Cell = {"temperature": vanilla[0], "alpha": vanilla[1], "replicate": replicate}
-            known.append(replace(compared[pair][replicate], stage="tune", cell=cell))
+            cell: Params = {"temperature": vanilla[0], "alpha": vanilla[1], "replicate": replicate}
+            known.append(replace(compared[pair][replicate], stage="tune", params=cell))
     return known
 
 

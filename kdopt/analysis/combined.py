@@ -16,15 +16,15 @@ import numpy as np
 import pandas as pd
 
 from kdopt.analysis.cells import TIE_DECIMALS, spread
-from kdopt.analysis.contrast import spearman
 from kdopt.analysis.frame import number_or_nan
-from kdopt.analysis.paper_results import COLUMNS, TABLE_II
+from kdopt.analysis.paper.contrast import spearman
+from kdopt.analysis.paper.results import COLUMNS, TABLE_II
 from kdopt.analysis.runs import Run, mean, partitions_in_order, runs
 from kdopt.analysis.summary import RESAMPLES, bootstrap_interval
-from kdopt.many import STARTS, WEIGHTINGS
-from kdopt.names import seed_for
+from kdopt.campaign.many import STARTS, WEIGHTINGS
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import TRANSFER_SETS, Campaign
 from kdopt.outcome import TrialRow
-from kdopt.plan import TRANSFER_SETS, Campaign
 
 EQUAL = "equal"
 UNTRAINED = -1
@@ -182,7 +182,7 @@ def _groups(rows: Sequence[TrialRow], campaign: Campaign) -> dict[Place, list[Ru
     """The runs of each place, in the order of Table II."""
     groups: dict[Place, list[Run]] = defaultdict(list)
     for run in runs(rows, "combine"):
-        keys = (str(run.cell[key]) for key in _PLACE[1:])
+        keys = (str(run.params[key]) for key in _PLACE[1:])
         groups[Place(run.partition, *keys)].append(run)
     partitions = partitions_in_order((place.partition for place in groups), campaign)
     transfer_sets = list(dict.fromkeys([*(name for name, _ in COLUMNS), *TRANSFER_SETS]))

@@ -19,8 +19,8 @@ import pandas as pd
 from kdopt.analysis.cells import Pair, cell_of, rows_by_pair, spread, with_compared_vanilla
 from kdopt.analysis.frame import number_or_nan, participants_frame
 from kdopt.analysis.maps import best_settings
+from kdopt.campaign.plan import METHODS, NEEDS_LABELS, TRANSFER_SETS, UNLABELED, Campaign
 from kdopt.outcome import Outcome, TrialRow
-from kdopt.plan import METHODS, NEEDS_LABELS, TRANSFER_SETS, UNLABELED, Campaign
 
 TUNED = "tuned"
 ALL_METHODS: tuple[str, ...] = (*METHODS, TUNED)
@@ -130,10 +130,10 @@ def _from_comparison(rows: Sequence[TrialRow], campaign: Campaign) -> dict[Place
     for row in rows:
         if row.stage != "compare" or row.teacher is None or row.student is None:
             continue
-        if row.state != "COMPLETE" or row.outcome is None or "method" not in row.cell:
+        if row.state != "COMPLETE" or row.outcome is None or "method" not in row.params:
             continue
         pair = Pair(row.partition, row.teacher, row.student)
-        place = Place(pair, str(row.cell["transfer_set"]), str(row.cell["method"]))
+        place = Place(pair, str(row.params["transfer_set"]), str(row.params["method"]))
         groups[place].append(row.outcome)
     found: dict[Place, dict[str, Any]] = {}
     for place, outcomes in groups.items():

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from kdopt.analysis.summary import RESAMPLES, bootstrap_interval
-from kdopt.names import seed_for
-from kdopt.plan import Campaign
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import Campaign
 
 DYNAMICS_COLUMNS = (
     "partition",

@@ -17,10 +17,10 @@ from kdopt.analysis.cells import spread
 from kdopt.analysis.frame import number_or_nan, participants_frame
 from kdopt.analysis.runs import Run, mean, partitions_in_order, runs
 from kdopt.analysis.summary import RESAMPLES, bootstrap_interval
-from kdopt.many import CONSOLIDATED, INITIAL_MODELS, RANDOM
-from kdopt.names import seed_for
+from kdopt.campaign.many import CONSOLIDATED, INITIAL_MODELS, RANDOM
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import Campaign
 from kdopt.outcome import Outcome, TrialRow
-from kdopt.plan import Campaign
 
 Bound = Literal["exact", "at least", "at most", "unknown"]
 BOUNDS: tuple[Bound, ...] = ("exact", "at least", "at most", "unknown")
@@ -105,7 +105,7 @@ def curves(rows: Sequence[TrialRow]) -> pd.DataFrame:
     lines = [
         (
             run.partition,
-            run.cell["initial_model"],
+            run.params["initial_model"],
             run.replicate,
             number,
             100 * score.validation_accuracy,
@@ -135,7 +135,7 @@ def levels(rows: Sequence[TrialRow], campaign: Campaign) -> pd.DataFrame:
     for partition in partitions_in_order((run.partition for run in found), campaign):
         here = [run for run in found if run.partition == partition]
         random, consolidated = (
-            [run.outcome for run in here if run.cell["initial_model"] == name]
+            [run.outcome for run in here if run.params["initial_model"] == name]
             for name in INITIAL_MODELS
         )
         lines.append(
@@ -321,7 +321,7 @@ def _runs(rows: Sequence[TrialRow]) -> list[Run]:
 def _both(rows: Sequence[TrialRow], campaign: Campaign) -> list[Both]:
     """Replicates with both initial models, by partition in the campaign's order."""
     found = {
-        (run.partition, run.replicate, run.cell["initial_model"]): run.outcome
+        (run.partition, run.replicate, run.params["initial_model"]): run.outcome
         for run in _runs(rows)
     }
     pairs = [

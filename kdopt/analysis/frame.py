@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from kdopt.campaign.plan import ParamValue
 from kdopt.outcome import Outcome, TrialRow
-from kdopt.plan import ParamValue
 
 ABOUT = ("study", "partition", "stage", "teacher", "student", "number", "state")
 SCORES = ("validation", "test", "validation_before", "test_before")
@@ -59,8 +59,8 @@ def trial_columns(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
     ordered = sorted(rows, key=lambda row: (row.study, row.number))
     outcomes = [row.outcome for row in ordered]
     columns: dict[str, list[Any]] = {key: [getattr(r, key) for r in ordered] for key in ABOUT}
-    for key in sorted({key for row in ordered for key in row.cell}):
-        columns[key] = [row.cell.get(key) for row in ordered]
+    for key in sorted({key for row in ordered for key in row.params}):
+        columns[key] = [row.params.get(key) for row in ordered]
     for key in NUMBERS:
         columns[key] = [getattr(o, key) if o else None for o in outcomes]
     columns["started_from"] = [o.participant if o else None for o in outcomes]
@@ -85,7 +85,7 @@ def participants_frame(rows: Sequence[TrialRow]) -> pd.DataFrame:
     lines = [
         {
             "partition": row.partition,
-            "participant": int(row.cell["participant"]),
+            "participant": int(row.params["participant"]),
             **_common(row.outcome),
         }
         for row in rows

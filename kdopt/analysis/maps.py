@@ -26,9 +26,9 @@ from kdopt.analysis.cells import (
 )
 from kdopt.analysis.frame import participants_frame
 from kdopt.analysis.progress import PairProgress, pair_progress
+from kdopt.campaign.plan import Campaign
+from kdopt.campaign.stages.tune import compares_vanilla
 from kdopt.outcome import TrialRow
-from kdopt.plan import Campaign
-from kdopt.stages.tune import compares_vanilla
 
 Advice = Literal["distil", "do not distil", "undecided"]
 

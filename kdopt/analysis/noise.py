@@ -34,7 +34,7 @@ def noise_floor(rows: Sequence[TrialRow]) -> pd.DataFrame:
             continue
         gain = number_or_nan(row.outcome.test_gain)
         if math.isfinite(gain):
-            cell = tuple(sorted((k, v) for k, v in row.cell.items() if k != "replicate"))
+            cell = tuple(sorted((k, v) for k, v in row.params.items() if k != "replicate"))
             cells[row.stage, row.partition, row.study, cell].append(gain)
     groups: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
     for (stage, partition, _, _), gains in cells.items():

@@ -12,10 +12,10 @@ from kdopt.analysis.cells import TIE_DECIMALS
 from kdopt.analysis.compare import teacher_kind
 from kdopt.analysis.dynamics import KINDS
 from kdopt.analysis.summary import OVERALL, RESAMPLES, bootstrap_interval
-from kdopt.names import seed_for
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import Campaign
+from kdopt.campaign.stages.registry import PLANNERS
 from kdopt.outcome import TrialRow
-from kdopt.plan import Campaign
-from kdopt.stages.registry import STAGES
 
 EVERY_KIND = "all"
 PAYOFF_COLUMNS = (
@@ -75,7 +75,7 @@ def costs(rows: Sequence[TrialRow]) -> pd.DataFrame:
             seconds.setdefault(row.stage, []).append(row.outcome.seconds)
     lines = [
         (stage, len(s), math.fsum(s) / 3600, *map(float, np.quantile(s, [0.5, 0.95])))
-        for stage, s in ((name, seconds[name]) for name in STAGES if name in seconds)
+        for stage, s in ((name, seconds[name]) for name in PLANNERS if name in seconds)
     ]
     return pd.DataFrame(lines, columns=list(COST_COLUMNS))
 

@@ -11,8 +11,8 @@ import pandas as pd
 
 from kdopt.analysis.cells import Pair, cell_of, with_compared_vanilla
 from kdopt.analysis.compare import TUNED
+from kdopt.campaign.plan import METHODS, Campaign
 from kdopt.outcome import Outcome, TrialRow
-from kdopt.plan import METHODS, Campaign
 
 Accuracies = list[float | None]
 """By class, percent; ``None`` for a class without test images."""
@@ -79,8 +79,8 @@ def _outcomes(
         if row.teacher is None or row.student is None:
             continue
         pair = Pair(row.partition, row.teacher, row.student)
-        if row.stage == "compare" and row.cell.get("transfer_set") == "student":
-            compared[pair, str(row.cell.get("method"))].append(outcome)
+        if row.stage == "compare" and row.params.get("transfer_set") == "student":
+            compared[pair, str(row.params.get("method"))].append(outcome)
         elif row.stage == "tune":
             cell = cell_of(row)
             if cell is not None and cell == selected.get(pair):

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kdopt.analysis.cells import Pair, cell_of, rows_by_pair
+from kdopt.campaign.plan import Campaign, StageName
+from kdopt.campaign.stages.registry import PLANNERS
+from kdopt.campaign.stages.tune import planned_points
 from kdopt.outcome import TrialRow
-from kdopt.plan import Campaign, StageName
-from kdopt.stages.registry import STAGES
-from kdopt.stages.tune import planned_points
 
 PLANNED_AS_THEY_ARE: tuple[StageName, ...] = ("compare", "combine", "federate")
 """Stages whose cells are all known beforehand."""
@@ -98,7 +98,7 @@ def progress(rows: Sequence[TrialRow], campaign: Campaign) -> list[Progress]:
         stages.append(_stage(rows, "tune", _tune_planned(rows, campaign)))
     for stage in PLANNED_AS_THEY_ARE:
         if stage in campaign.stages or has_stage(rows, stage):
-            planned = sum(plan.n_trials for plan in STAGES[stage].studies(campaign))
+            planned = sum(plan.n_trials for plan in PLANNERS[stage](campaign))
             stages.append(_stage(rows, stage, planned))
     return stages
 
@@ -123,7 +123,7 @@ def failures(rows: Sequence[TrialRow]) -> list[Failure]:
         Failure(
             row.study,
             row.number,
-            ", ".join(f"{key}={value}" for key, value in sorted(row.cell.items())),
+            ", ".join(f"{key}={value}" for key, value in sorted(row.params.items())),
             row.error or "no reason was recorded",
         )
         for row in rows

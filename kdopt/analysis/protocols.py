@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 
 from kdopt.analysis.cells import CellMean, GainName, best_cell, mean_cells, rows_by_pair
-from kdopt.analysis.contrast import Floats
 from kdopt.analysis.maps import best_settings
+from kdopt.analysis.paper.contrast import Floats
 from kdopt.analysis.summary import OVERALL, RESAMPLES, bootstrap_interval
-from kdopt.names import seed_for
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import Campaign, TuneSettings
+from kdopt.campaign.stages.tune import SEQUENTIAL_TEMPERATURE
 from kdopt.outcome import TrialRow
-from kdopt.plan import Campaign, TuneSettings
-from kdopt.stages.tune import SEQUENTIAL_TEMPERATURE
 
 PROTOCOL_COLUMNS = ("partition", "protocol", "trials", "test_gain", "low", "high", "same_cell", "n")
 GRID, SEQUENTIAL, DIFFERENCE = "grid", "sequential (derived)", "grid - sequential"

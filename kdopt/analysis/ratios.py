@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from kdopt.analysis.compare import TUNED, mean_of, partitions_of, wide
-from kdopt.analysis.contrast import Floats
+from kdopt.analysis.paper.contrast import Floats
 from kdopt.analysis.summary import RESAMPLES
-from kdopt.names import seed_for
-from kdopt.plan import METHODS, Campaign
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import METHODS, Campaign
 
 NON_IID = "mean of the non-IID partitions"
 RATIO_COLUMNS = (

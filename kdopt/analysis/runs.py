@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from kdopt.campaign.plan import Campaign, Params, StageName
 from kdopt.outcome import Outcome, TrialRow
-from kdopt.plan import Campaign, Cell, StageName
 
 
 class Run(NamedTuple):
@@ -15,18 +15,18 @@ class Run(NamedTuple):
 
     Attributes:
         partition: Its partition.
-        cell: Its parameters, the replicate included.
+        params: Its parameters, the replicate included.
         outcome: Its result.
     """
 
     partition: str
-    cell: Cell
+    params: Params
     outcome: Outcome
 
     @property
     def replicate(self) -> int:
         """Its replicate, counted from 0."""
-        return int(self.cell.get("replicate", 0))
+        return int(self.params.get("replicate", 0))
 
 
 def runs(rows: Sequence[TrialRow], stage: StageName) -> list[Run]:
@@ -39,8 +39,8 @@ def runs(rows: Sequence[TrialRow], stage: StageName) -> list[Run]:
     found: dict[tuple[object, ...], Run] = {}
     for row in sorted(rows, key=lambda row: (row.partition, row.number)):
         if row.stage == stage and row.state == "COMPLETE" and row.outcome is not None:
-            key = (row.partition, *sorted(row.cell.items()))
-            found.setdefault(key, Run(row.partition, row.cell, row.outcome))
+            key = (row.partition, *sorted(row.params.items()))
+            found.setdefault(key, Run(row.partition, row.params, row.outcome))
     return list(found.values())
 
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from kdopt.analysis.cells import TIE_DECIMALS
-from kdopt.names import seed_for
-from kdopt.plan import Campaign
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import Campaign
 
 RESAMPLES = 2000
 OVERALL = "all partitions"

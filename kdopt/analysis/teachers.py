@@ -8,7 +8,7 @@ import pandas as pd
 
 from kdopt.analysis.cells import TIE_DECIMALS
 from kdopt.analysis.compare import partitions_of
-from kdopt.analysis.contrast import spearman
+from kdopt.analysis.paper.contrast import spearman
 
 CHOICE_COLUMNS = ("partition", "method", "student", "teacher", "share", "accuracy", "place", "top")
 COUNT_COLUMNS = ("partition", "method", "participant", "accuracy", "times_best", "students")

@@ -22,9 +22,9 @@ from kdopt.cli.shared import artifacts_of, open_at
 from kdopt.errors import AdviceError
 
 if TYPE_CHECKING:
+    from kdopt.advice.training_set import Campaigned
     from kdopt.analysis.cells import Pair
-    from kdopt.analysis.lessons import Campaigned
-    from kdopt.store.open import Store
+    from kdopt.store.database import Store
 
 
 class TransferSet(StrEnum):
@@ -48,7 +48,7 @@ def features(
     The report and 'kdopt recommend' use the answers, and who has how many images of each class,
     to tell pairs apart. Run it again after more participants were pre-trained.
     """
-    from kdopt.service.facts import measure_facts, unmeasured
+    from kdopt.features.collecting import measure_facts, unmeasured
     from kdopt.store.rows import pick_campaign, read_record
     from kdopt.train.engine import make_engine
 
@@ -165,8 +165,8 @@ def recommend(
                 device,
             )
             about = f"{teacher.name} and {student.name}" if teacher and student else ""
-    from kdopt.analysis.advise import advise
-    from kdopt.analysis.lessons import lessons, situation_of
+    from kdopt.advice.advise import advise
+    from kdopt.advice.training_set import lessons, situation_of
     from kdopt.report.advice_json import advice_json
     from kdopt.report.advice_text import advice_text
 
@@ -179,8 +179,8 @@ def recommend(
 
 def _sources(store: Store, names: list[str] | None) -> list[Campaigned]:
     """The campaigns to learn from, as the store has them."""
-    from kdopt.analysis.lessons import Campaigned
-    from kdopt.store.facts import read_facts
+    from kdopt.advice.training_set import Campaigned
+    from kdopt.features.facts_store import read_facts
     from kdopt.store.rows import campaigns, pick_campaign, read_record, read_trials
 
     wanted = [pick_campaign(store, n) for n in names] if names else campaigns(store)
@@ -191,7 +191,7 @@ def _sources(store: Store, names: list[str] | None) -> list[Campaigned]:
 
 
 def _print_rules(sources: list[Campaigned]) -> None:
-    from kdopt.analysis.advise import check_enough
+    from kdopt.advice.advise import check_enough
     from kdopt.report.tree_view import advice_texts, learn
 
     found = learn(sources)
@@ -206,9 +206,9 @@ def _stored(
 ) -> tuple[str, dict[str, float], tuple[str, Pair]]:
     """A pair of the store: its name, its features, and what must not be learnt from."""
     from kdopt.analysis.cells import Pair
-    from kdopt.analysis.features import pair_table
-    from kdopt.features import FEATURE_NAMES
-    from kdopt.names import parse_pair_name
+    from kdopt.campaign.names import parse_pair_name
+    from kdopt.features.definitions import FEATURE_NAMES
+    from kdopt.features.table import pair_table
 
     try:
         name = parse_pair_name(text)
@@ -256,7 +256,7 @@ def _described(
 
     loaded, dataset = load(spec)
     print(f"{spec}: asking both models ...", file=sys.stderr)
-    from kdopt.service.describe import Model, describe
+    from kdopt.features.checkpoints import Model, describe
     from kdopt.train.engine import make_engine
 
     teacher_model, teacher_participant, student_participant = details

@@ -29,8 +29,8 @@ from kdopt.cli.shared import (
 from kdopt.errors import KdoptError
 
 if TYPE_CHECKING:
-    from kdopt.store.artifacts import Artifacts
-    from kdopt.store.open import Store
+    from kdopt.store.artifacts.artifacts import Artifacts
+    from kdopt.store.database import Store
 
 
 @app.command()
@@ -53,10 +53,10 @@ def run(
 
     Run it again at any time: it goes on where it was, and adds nothing that is there already.
     """
+    from kdopt.cli.progress import Progress
     from kdopt.launch.local import LocalWorkers, slots
-    from kdopt.launch.progress import Progress
-    from kdopt.service.identity import is_dead
-    from kdopt.store import claims
+    from kdopt.store import leases
+    from kdopt.worker.worker_id import is_dead
 
     opened, folder, loaded, planned = plan_spec(spec, store, artifacts)
     campaign = loaded.campaign.name
@@ -76,7 +76,7 @@ def run(
                     group.run(progress.update)
                 finally:
                     # Trials of workers that were killed and whose successors did not get to it.
-                    claims.reap(opened, is_dead, forget=folder.discard)
+                    leases.reap(opened, is_dead, forget=folder.discard)
     except KeyboardInterrupt:
         done, total = progress.counts()
         print(
@@ -98,7 +98,7 @@ def run(
 
 def _describe_pairs(store: Store, artifacts: Artifacts, campaign: str, device: str | None) -> None:
     """Measure what the report's advice tells pairs apart by, where it is not known yet."""
-    from kdopt.service.facts import measure_facts, unmeasured
+    from kdopt.features.collecting import measure_facts, unmeasured
     from kdopt.store.rows import read_record
 
     settings = read_record(store, campaign).campaign
@@ -150,7 +150,7 @@ def partitions(
 @app.command("spec")
 def show_spec(spec: SpecArgument) -> None:
     """Show every setting of a campaign, and where each default comes from."""
-    from kdopt.spec import load_spec
+    from kdopt.campaign.spec import load_spec
 
     lines = load_spec(spec).settings
     widths = [max(len(line[i]) for line in lines) for i in (0, 1)]

@@ -27,8 +27,8 @@ from kdopt.errors import KdoptError
 if TYPE_CHECKING:
     from kdopt.launch.call import WorkerCall
     from kdopt.launch.slurm import JobRequest
-    from kdopt.store.artifacts import Artifacts
-    from kdopt.store.open import Store
+    from kdopt.store.artifacts.artifacts import Artifacts
+    from kdopt.store.database import Store
 
 Run = Callable[[Callable[[], None]], None]
 
@@ -135,8 +135,8 @@ def launch(
     and from as many places as you like, also while others work. Here and on Ray the command stays
     until the campaign is done, and Ctrl-C stops its workers; on Slurm it submits and returns.
     """
+    from kdopt.durations import parse_duration
     from kdopt.launch.call import WorkerCall
-    from kdopt.service.duration import parse_duration
     from kdopt.store.rows import pick_campaign, read_states
 
     _refuse_strangers(context, on)
@@ -209,8 +209,8 @@ def _submit(
 
 def _stay(store: Store, artifacts: Artifacts, call: WorkerCall, run: Run) -> None:
     """Show progress while workers work; Ctrl-C and SIGTERM have stopped them when it ends."""
-    from kdopt.service.identity import is_dead
-    from kdopt.store import claims
+    from kdopt.store import leases
+    from kdopt.worker.worker_id import is_dead
 
     try:
         _finish(store, call, run)
@@ -219,12 +219,12 @@ def _stay(store: Store, artifacts: Artifacts, call: WorkerCall, run: Run) -> Non
         raise typer.Exit(130) from None
     finally:
         # Trials of workers that were killed and whose successors did not get to it.
-        claims.reap(store, is_dead, forget=artifacts.discard)
+        leases.reap(store, is_dead, forget=artifacts.discard)
 
 
 def _finish(store: Store, call: WorkerCall, run: Run) -> None:
     """Show progress until workers have ended; exit code 1 when trials failed or are left."""
-    from kdopt.launch.progress import Progress
+    from kdopt.cli.progress import Progress
 
     progress = Progress(store, call.campaign)
     with progress:

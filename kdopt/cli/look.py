@@ -23,7 +23,7 @@ from kdopt.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from kdopt.store.open import Store
+    from kdopt.store.database import Store
 
 
 @app.command()
@@ -51,11 +51,11 @@ def status(
     ] = False,
 ) -> None:
     """Show how far a campaign is, who works on what, when it will be done, and what failed."""
-    from kdopt.service.duration import parse_duration
+    from kdopt.cli.status_view import show
+    from kdopt.cli.watch import watch
+    from kdopt.durations import parse_duration
     from kdopt.service.status import read_status
     from kdopt.service.status_json import json_text
-    from kdopt.service.status_view import show
-    from kdopt.service.watch import watch
     from kdopt.store.rows import pick_campaign
 
     every_s = parse_duration(every or "2s")
@@ -146,7 +146,7 @@ def dashboard(
     Elsewhere it asks for the token, or takes it as 'Authorization: Bearer TOKEN'. It speaks plain
     HTTP: where others share the network, let a reverse proxy with TLS stand before it.
     """
-    from kdopt.report.dashboard import serve
+    from kdopt.dashboard.server import serve
 
     opened = open_at(store)
     opened.close()
@@ -162,7 +162,7 @@ def dashboard(
 
 
 def _publish(store: Store, campaign: str) -> None:
-    from kdopt.report.many_index import index_studies
+    from kdopt.dashboard.campaign_index import index_studies
     from kdopt.store.publish import publish
     from kdopt.store.rows import read_record, read_states, read_trials
 

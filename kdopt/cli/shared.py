@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from kdopt.campaign.spec import Spec
     from kdopt.data.datasets import Dataset
     from kdopt.report.images import ImageFormat
-    from kdopt.spec import Spec
-    from kdopt.store.artifacts import Artifacts
-    from kdopt.store.open import Store
+    from kdopt.store.artifacts.artifacts import Artifacts
+    from kdopt.store.database import Store
     from kdopt.store.planning import Planned
 
 
@@ -26,8 +26,9 @@ def tolerate_narrow_encodings() -> None:
 
 def load(path: Path) -> tuple[Spec, Dataset]:
     """Read a spec and its images, and check that its model fits them."""
-    from kdopt.service.planner import check_model, load_dataset
-    from kdopt.spec import load_spec
+    from kdopt.campaign.spec import load_spec
+    from kdopt.data.datasets import load_dataset
+    from kdopt.service.planner import check_model
 
     loaded = load_spec(path)
     dataset = load_dataset(loaded.campaign)
@@ -40,7 +41,7 @@ def plan_spec(
 ) -> tuple[Store, Artifacts, Spec, Planned]:
     """Plan a campaign file into a store that is made where there is none."""
     from kdopt.service.planner import draw_splits, plan_campaign
-    from kdopt.store.open import open_store
+    from kdopt.store.database import open_store
 
     # What is wrong with the file or the images comes out before a store is made.
     loaded, dataset = load(path)
@@ -52,14 +53,14 @@ def plan_spec(
 
 def open_at(location: str, patient: bool = False) -> Store:
     """Open a store; ``patient``: wait for a database that is starting."""
-    from kdopt.store.open import RETRY_S, open_store
+    from kdopt.store.database import RETRY_S, open_store
 
     return open_store(location, patience_s=RETRY_S if patient else 0.0)
 
 
 def artifacts_of(store: Store, place: str | None) -> Artifacts:
     """The artifacts of a store: at ``place``, or beside it."""
-    from kdopt.store.artifacts import Artifacts
+    from kdopt.store.artifacts.artifacts import Artifacts
 
     return Artifacts(place or beside(store, "artifacts"))
 
@@ -83,10 +84,10 @@ def write_report_of(
     store: Store, campaign: str, out: Path | None, formats: Sequence[ImageFormat] = ()
 ) -> None:
     """Write a campaign's report and print the names of its files."""
+    from kdopt.features.facts_store import read_facts
     from kdopt.report.files import write_report
     from kdopt.report.tree_view import advice_parts
     from kdopt.report.trials_table import NO_PARQUET
-    from kdopt.store.facts import read_facts
     from kdopt.store.rows import read_record, read_trials
 
     record = read_record(store, campaign)

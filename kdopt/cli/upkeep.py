@@ -27,7 +27,7 @@ def init(store: StoreOption = DEFAULT_STORE) -> None:
 
     `plan` and `run` do this too; workers of a shared store never do.
     """
-    from kdopt.store.open import KDOPT_SCHEMA, OPTUNA_SCHEMA, open_store
+    from kdopt.store.database import KDOPT_SCHEMA, OPTUNA_SCHEMA, open_store
 
     with closing(open_store(store, create=True)) as opened:
         label = opened.label
@@ -48,8 +48,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Prove that nothing was lost and nothing done twice; exit code 1 when something is off."""
+    from kdopt.cli.doctor_view import print_checkups, print_json
     from kdopt.service.doctor import check
-    from kdopt.service.doctor_view import print_checkups, print_json
     from kdopt.store.rows import campaigns, pick_campaign
 
     with closing(open_at(store)) as opened:
@@ -132,9 +132,9 @@ def merge(
     For two sites that ran the same campaign, each in its own store. OTHER is only read, and
     workers may go on in both.
     """
-    from kdopt.service.merge_view import print_json, print_merged
-    from kdopt.store.merge import Site
-    from kdopt.store.merge import merge as merge_into
+    from kdopt.cli.merge_view import print_json, print_merged
+    from kdopt.store.merge.merge import Site
+    from kdopt.store.merge.merge import merge as merge_into
     from kdopt.store.rows import pick_campaign
 
     with closing(open_at(store)) as here, closing(open_at(other)) as there:

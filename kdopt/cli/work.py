@@ -22,9 +22,9 @@ from kdopt.cli.app import (
 from kdopt.cli.shared import artifacts_of, open_at
 
 if TYPE_CHECKING:
-    from kdopt.service.worker import Summary
-    from kdopt.store.artifacts import Artifacts
-    from kdopt.store.open import Store
+    from kdopt.store.artifacts.artifacts import Artifacts
+    from kdopt.store.database import Store
+    from kdopt.worker.worker import Summary
 
 
 @app.command()
@@ -52,7 +52,7 @@ def worker(
     quiet: Annotated[bool, typer.Option("--quiet", help="No line per trial.")] = False,
 ) -> None:
     """Run trials of a planned campaign until none is left; start as many as you like."""
-    from kdopt.service.duration import parse_duration
+    from kdopt.durations import parse_duration
     from kdopt.store.rows import pick_campaign
 
     for_s = None if limit is None else parse_duration(limit)
@@ -78,8 +78,8 @@ def _work_here(
 
     logging.getLogger("kdopt").setLevel(logging.WARNING if quiet else logging.INFO)
     record = read_record(store, name)
-    from kdopt.service.worker import work
     from kdopt.train.engine import make_engine
+    from kdopt.worker.worker import work
 
     engine = make_engine(record.campaign.precision, device)
     summary = work(store, artifacts, name, engine, for_s=for_s)

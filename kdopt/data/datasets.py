@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import Campaign, CampaignRecord, DataSettings
 from kdopt.data.sources import cifar10, cinic10, digits, folder, idx
 from kdopt.data.sources.raw import Raw
 from kdopt.data.stratify import stratified
 from kdopt.errors import DataError
-from kdopt.names import seed_for
-from kdopt.plan import DataSettings
 
 SOURCES: Mapping[str, Callable[[DataSettings], Raw]] = {
     "digits": digits.load,
@@ -80,7 +80,7 @@ class Dataset:
         return digest.hexdigest()
 
 
-def load(settings: DataSettings, seed: int) -> Dataset:
+def read_dataset(settings: DataSettings, seed: int) -> Dataset:
     """Find, check and read a data set, then draw its stratified share.
 
     Args:
@@ -109,6 +109,26 @@ def load(settings: DataSettings, seed: int) -> Dataset:
         mean,
         std,
     )
+
+
+def load_dataset(campaign: Campaign) -> Dataset:
+    """The images of a campaign: the whole set, or the sizes drawn that it asks for."""
+    return read_dataset(campaign.data, campaign.seed)
+
+
+def load_planned_dataset(record: CampaignRecord) -> Dataset:
+    """The images of a planned campaign.
+
+    Raises:
+        DataError: They are not here, or not those that the campaign was planned with.
+    """
+    dataset = load_dataset(record.campaign)
+    if dataset.sha256() != record.data_sha256:
+        raise DataError(
+            f"data set '{record.campaign.data.name}': these images are not those that the "
+            "campaign was planned with (their sha256 differs); bring the same files here"
+        )
+    return dataset
 
 
 def channel_statistics(

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from kdopt.campaign.plan import PartitionSettings
 from kdopt.errors import PartitionError
-from kdopt.plan import PartitionSettings
 
 Ints = NDArray[np.int64]
 Parts = tuple[Ints, ...]

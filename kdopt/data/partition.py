@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from kdopt.campaign.plan import PartitionSettings
 from kdopt.data.dealing import (
     Ints,
     Parts,
@@ -23,7 +24,6 @@ from kdopt.data.dealing import (
     split_by_shares,
 )
 from kdopt.errors import PartitionError
-from kdopt.plan import PartitionSettings
 
 
 def partition(

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import Campaign
 from kdopt.data.partition import partition as share_out
 from kdopt.data.stratify import stratified
 from kdopt.errors import ArtifactError, PartitionError
-from kdopt.names import seed_for
-from kdopt.plan import Campaign
 
 _TRAIN_KEY = re.compile(r"^train\.(\d{2,})$")
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from kdopt.errors import KdoptError
-from kdopt.service.worker_env import PARENT_VARIABLE
+from kdopt.worker.worker_env import PARENT_VARIABLE
 
 RESTARTS_PER_WORKER = 5
 """Killed workers that are replaced before the launcher gives up."""

@@ -173,12 +173,12 @@ def run_worker(call: WorkerCall, folder: str) -> Ended:
         call: What the worker is told.
         folder: Where the launcher runs; relative paths of data sets start there, if it is here.
     """
-    from kdopt.service.duration import parse_duration
-    from kdopt.service.worker import work
-    from kdopt.store.artifacts import Artifacts
-    from kdopt.store.open import RETRY_S, open_store
+    from kdopt.durations import parse_duration
+    from kdopt.store.artifacts.artifacts import Artifacts
+    from kdopt.store.database import RETRY_S, open_store
     from kdopt.store.rows import read_record
     from kdopt.train.engine import make_engine
+    from kdopt.worker.worker import work
 
     # What is logged and printed goes to Ray's own log of this process.
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")

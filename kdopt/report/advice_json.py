@@ -35,9 +35,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from kdopt.analysis.advise import Advice
-from kdopt.analysis.lessons import NONE, Action
-from kdopt.analysis.tree import Leaf
+from kdopt.advice.advise import Advice
+from kdopt.advice.training_set import NONE, Action
+from kdopt.advice.tree import Leaf
 
 SCHEMA = 1
 """Version of what is written; fields may be added within one."""

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from kdopt.analysis.advise import Advice
-from kdopt.analysis.lessons import NONE, Action, Lessons, Situation
-from kdopt.analysis.regret import RULES, TREE
-from kdopt.analysis.tree import AdviceTree, Leaf, Split, Step
+from kdopt.advice.advise import Advice
+from kdopt.advice.policies import RULES, TREE
+from kdopt.advice.training_set import NONE, Action, Lessons, Situation
+from kdopt.advice.tree import AdviceTree, Leaf, Split, Step
 from kdopt.errors import AdviceError
-from kdopt.features import FEATURES
+from kdopt.features.definitions import FEATURES
 from kdopt.report.tables import points, setting
 
 SITUATION_TITLES: Mapping[Situation, str] = {

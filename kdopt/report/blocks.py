@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.plan import Campaign, StageName
+from kdopt.campaign.plan import Campaign, StageName
 from kdopt.report.tables import points
 
 SETS = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from kdopt.campaign.plan import DataSettings
 from kdopt.data.sources import cifar10, idx
-from kdopt.plan import DataSettings
 
 PUBLISHED = {"fashion_mnist": idx.CLASS_NAMES, "cifar10": cifar10.CLASS_NAMES}
 

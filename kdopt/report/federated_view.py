@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from kdopt.analysis.combined import EQUAL
-from kdopt.analysis.paper_results import MEAN_ROUND_REDUCTION
-from kdopt.many import CONSOLIDATED
-from kdopt.plan import Campaign
+from kdopt.analysis.paper.results import MEAN_ROUND_REDUCTION
+from kdopt.campaign.many import CONSOLIDATED
+from kdopt.campaign.plan import Campaign
 from kdopt.report.blocks import (
     Block,
     Heading,

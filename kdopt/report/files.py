@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kdopt.analysis.frame import trial_columns
+from kdopt.campaign.plan import Campaign, SettingLine
 from kdopt.errors import KdoptError
-from kdopt.facts import PartitionFacts
+from kdopt.features.partition_facts import PartitionFacts
 from kdopt.outcome import TrialRow
-from kdopt.plan import Campaign, SettingLine
 from kdopt.report.blocks import Part
 from kdopt.report.images import ImageFormat, images
 from kdopt.report.many_tables import many_texts

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from kdopt.analysis.combined import agreement, combined, weighting_effects
-from kdopt.analysis.evidence import Evidence
 from kdopt.analysis.federated import curves, levels, reductions, rounds_to_target
+from kdopt.analysis.paper.evidence import Evidence
+from kdopt.campaign.plan import Campaign
 from kdopt.outcome import TrialRow
-from kdopt.plan import Campaign
 from kdopt.report.blocks import (
     Block,
     Drawn,

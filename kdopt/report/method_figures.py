@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 
 from kdopt.analysis.compare import ALL_METHODS, partitions_of
 from kdopt.analysis.transfer import box, ecdf
-from kdopt.names import pair_label
+from kdopt.campaign.names import pair_label
 from kdopt.report.blocks import SETS, title_of
 from kdopt.report.figures import BLUE, GAIN_TITLE, INK, ORANGE
 from kdopt.report.panels import Axis, Panel, panel_grid

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from kdopt.analysis.contrast import CAVEAT, RULE, Contrast
-from kdopt.analysis.evidence import Claim
-from kdopt.plan import Campaign
+from kdopt.analysis.paper.contrast import CAVEAT, RULE, Contrast
+from kdopt.analysis.paper.evidence import Claim
+from kdopt.campaign.plan import Campaign
 from kdopt.report.tables import csv_text, markdown_escape, pipe_line, points
 
 CLAIM_COLUMNS = (

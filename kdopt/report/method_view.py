@@ -8,14 +8,14 @@ import pandas as pd
 
 from kdopt.analysis.compare import ALL_METHODS, BAND_PP
 from kdopt.analysis.dynamics import learning_and_forgetting
-from kdopt.analysis.evidence import Evidence
+from kdopt.analysis.paper.evidence import Evidence
 from kdopt.analysis.protocols import protocols
 from kdopt.analysis.ratios import headline_ratios
 from kdopt.analysis.summary import selection_label
 from kdopt.analysis.teachers import accuracy_correlations, best_teacher_counts
 from kdopt.analysis.transfer import transfer_summary
+from kdopt.campaign.plan import Campaign
 from kdopt.outcome import TrialRow
-from kdopt.plan import Campaign
 from kdopt.report import method_figures as figures
 from kdopt.report.blocks import (
     Block,

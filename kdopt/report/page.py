@@ -13,7 +13,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kdopt.plan import Campaign, SettingLine
+from kdopt.campaign.plan import Campaign, SettingLine
 from kdopt.report.tables import points
 from kdopt.report.view import View
 

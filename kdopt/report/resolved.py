@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from kdopt.plan import Campaign, SettingLine
+from kdopt.campaign.plan import Campaign, SettingLine
 
 HEAD = "# Every setting of this campaign, defaults too; after each, where it comes from."
 UNTAKEN = ("grid", "sequential")

@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 
 from kdopt.analysis.frame import participants_frame
 from kdopt.analysis.runs import partitions_in_order
-from kdopt.facts import PartitionFacts
+from kdopt.campaign.plan import Campaign
+from kdopt.features.partition_facts import PartitionFacts
 from kdopt.outcome import TrialRow
-from kdopt.plan import Campaign
 from kdopt.report.blocks import Block, Drawn, Heading, table_of, title_of
 from kdopt.report.class_names import class_names
 from kdopt.report.figures import BLUE

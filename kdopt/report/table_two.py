@@ -9,8 +9,8 @@ import pandas as pd
 
 from kdopt.analysis.combined import EQUAL
 from kdopt.analysis.compare import partitions_of
-from kdopt.many import STARTS, WEIGHTINGS
-from kdopt.plan import TRANSFER_SETS
+from kdopt.campaign.many import STARTS, WEIGHTINGS
+from kdopt.campaign.plan import TRANSFER_SETS
 from kdopt.report.blocks import Grid, GridCell, set_title, title_of
 from kdopt.report.tables import points
 

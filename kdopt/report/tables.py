@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from kdopt.analysis.summary import selection_label, vanilla_label
-from kdopt.names import pair_label
-from kdopt.plan import Campaign
+from kdopt.campaign.names import pair_label
+from kdopt.campaign.plan import Campaign
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -12,8 +12,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from kdopt.analysis.lessons import NONE
-from kdopt.analysis.tree import AdviceTree, Leaf, Split
+from kdopt.advice.training_set import NONE
+from kdopt.advice.tree import AdviceTree, Leaf, Split
 from kdopt.report.advice_text import (
     action_title,
     band_text,

@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.advise import MIN_PAIRS, MIN_PARTITIONS
-from kdopt.analysis.lessons import NONE, SITUATIONS, Campaigned, Lessons, Situation, lessons
-from kdopt.analysis.regret import RULES, TREE, regrets
-from kdopt.analysis.tree import AdviceTree, grow
-from kdopt.facts import PartitionFacts
-from kdopt.features import MODEL_FEATURES
+from kdopt.advice.advise import MIN_PAIRS, MIN_PARTITIONS
+from kdopt.advice.policies import RULES, TREE, regrets
+from kdopt.advice.training_set import NONE, SITUATIONS, Campaigned, Lessons, Situation, lessons
+from kdopt.advice.tree import AdviceTree, grow
+from kdopt.campaign.plan import Campaign
+from kdopt.features.definitions import MODEL_FEATURES
+from kdopt.features.partition_facts import PartitionFacts
 from kdopt.outcome import TrialRow
-from kdopt.plan import Campaign
 from kdopt.report.advice_text import (
     METHOD_TITLES,
     SITUATION_TITLES,

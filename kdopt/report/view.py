@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.claims import judged
-from kdopt.analysis.contrast import CAVEAT, RULE
-from kdopt.analysis.evidence import Claim, gather
 from kdopt.analysis.maps import best_settings
+from kdopt.analysis.paper.claims import judged
+from kdopt.analysis.paper.contrast import CAVEAT, RULE
+from kdopt.analysis.paper.evidence import Claim, gather
 from kdopt.analysis.payoff import costs, payoff
 from kdopt.analysis.progress import Failure, Progress, failures, has_stage, progress
 from kdopt.analysis.summary import selection_label
-from kdopt.facts import PartitionFacts
+from kdopt.campaign.plan import Campaign, StageName
+from kdopt.features.partition_facts import PartitionFacts
 from kdopt.outcome import TrialRow
-from kdopt.plan import Campaign, StageName
 from kdopt.report.blocks import Block, Drawn, Grid, Part, Table
 from kdopt.report.headline_view import (
     Headline,

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from kdopt.campaign.plan import CampaignRecord
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.studies import StudyPlan
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome
-from kdopt.plan import CampaignRecord, StudyPlan
-from kdopt.stages.registry import all_studies
 from kdopt.store import rows
-from kdopt.store.open import Store
+from kdopt.store.database import Store
 from kdopt.store.raw import RawTrial, read_raw
 
 LATE_S = 30.0
@@ -83,7 +84,7 @@ def check(store: Store, shelf: Shelf, campaign: str, deep: bool = False) -> Chec
     by_study: dict[str, list[RawTrial]] = defaultdict(list)
     for trial in live:
         by_study[trial.study].append(trial)
-    plans = all_studies(record.campaign)
+    plans = plan_studies(record.campaign)
     needed = _needed(record, found)
     duplicates = list(_twice(live))
     problems = [
@@ -118,12 +119,12 @@ def _studies(plans: Sequence[StudyPlan], found: Mapping[str, Sequence[RawTrial]]
 
 def _study(plan: StudyPlan, trials: Sequence[RawTrial]) -> Iterator[str]:
     """Planned cells against rows, and the budget of an adaptive sampler."""
-    have = Counter(_key(t.cell) for t in trials if t.cell)
+    have = Counter(_key(t.params) for t in trials if t.params)
     missing = [c for c in plan.cells if not have[_key(dict(c))]]
     if missing:
         yield f"{plan.name}: {len(missing)} planned trials have no row; run 'kdopt plan' again"
     planned = {_key(dict(c)) for c in plan.cells}
-    extra = len(trials) - sum(_key(t.cell) in planned for t in trials)
+    extra = len(trials) - sum(_key(t.params) in planned for t in trials)
     if extra != plan.open_trials:
         yield (
             f"{plan.name}: {extra} trials beyond the planned cells, "
@@ -148,7 +149,7 @@ def _twice(trials: Iterable[RawTrial]) -> Iterator[str]:
     for trial in trials:
         if trial.state != "COMPLETE":
             continue
-        key = (trial.study, _key(trial.cell))
+        key = (trial.study, _key(trial.params))
         if key in seen:
             yield f"{_name(trial)}: a second result of one cell ({_text(key[1])})"
         seen.add(key)
@@ -178,7 +179,7 @@ def _complete(trial: RawTrial) -> Iterator[str]:
     except (KeyError, TypeError) as error:
         yield f"{_name(trial)}: complete without a whole record ({type(error).__name__}: {error})"
         return
-    if not trial.cell:
+    if not trial.params:
         yield f"{_name(trial)}: complete without parameters"
     if not 0 <= outcome.test.accuracy <= 1:
         yield f"{_name(trial)}: its test accuracy is {outcome.test.accuracy}"

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 import safetensors.numpy
 
-from kdopt.data.datasets import Dataset, load
+from kdopt.campaign.plan import OWN_MODELS, Campaign, CampaignRecord
+from kdopt.campaign.spec import Spec
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.data.datasets import Dataset
 from kdopt.data.splits import make_splits, to_arrays
-from kdopt.plan import OWN_MODELS, Campaign, CampaignRecord
-from kdopt.service.warm_start import frozen_prior
-from kdopt.spec import Spec
-from kdopt.stages.registry import all_studies
-from kdopt.store.artifacts import Artifacts
-from kdopt.store.open import Store
+from kdopt.search.warm_start import frozen_prior
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import Store
 from kdopt.store.planning import Planned, write_plan
 
 
@@ -44,12 +44,7 @@ def plan_campaign(
     prior = frozen_prior(spec.campaign, store, artifacts)
     kept = {name: artifacts.put(content) for name, content in splits.items()}
     record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior)
-    return write_plan(store, record, all_studies)
-
-
-def load_dataset(campaign: Campaign) -> Dataset:
-    """The campaign's images: the whole set, or the sizes drawn that the spec asks for."""
-    return load(campaign.data, campaign.seed)
+    return write_plan(store, record, plan_studies)
 
 
 def check_model(campaign: Campaign, dataset: Dataset) -> None:

@@ -6,17 +6,17 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from kdopt.names import parse_study_name
-from kdopt.plan import StageName
-from kdopt.service.heartbeat import BEAT_S, LEASE_S
-from kdopt.service.identity import is_dead, who
+from kdopt.campaign.names import parse_study_name
+from kdopt.campaign.plan import StageName
 from kdopt.service.pace import AT_MOST_S, LEAST, RECENT_S, Span
 from kdopt.service.stage_progress import Recent, campaign_eta, count_partitions, count_stages
 from kdopt.service.status_values import FailureGroup, Status, WorkerState, WorkerStatus
 from kdopt.store import pulse, rows
-from kdopt.store.open import Store
+from kdopt.store.database import Store
 from kdopt.store.pulse import Reason
 from kdopt.store.rows import Running, StudyState
+from kdopt.worker.heartbeat import BEAT_S, LEASE_S
+from kdopt.worker.worker_id import is_dead, who
 
 SILENT_S = 3 * BEAT_S
 """Seconds without a sign of life after which a worker is shown as silent."""
@@ -83,7 +83,7 @@ def _worker(running: Running) -> WorkerStatus:
         state=_state(running, last_sign_s),
         study=running.study,
         number=running.number,
-        cell=running.cell,
+        params=running.params,
         attempt=running.attempt,
         step=running.step,
         running_s=running.running_s,
@@ -118,14 +118,14 @@ def _blocked(store: Store, campaign: str, states: Sequence[StudyState]) -> Count
         if state.name.stage == "pretrain" and state.failed:
             for row in rows.read_trials(store, campaign, state.study_id):
                 if row.state == "FAIL":
-                    lost[row.partition].add(int(row.cell["participant"]))
+                    lost[row.partition].add(int(row.params["participant"]))
     blocked: Counter[StageName] = Counter()
     if lost:
         # The plans say what a study needs; making them takes longer than all else here.
-        from kdopt.stages.registry import all_studies
+        from kdopt.campaign.stages.registry import plan_studies
 
         record = rows.read_record(store, campaign)
-        needs = {plan.name: set(plan.needs) for plan in all_studies(record.campaign)}
+        needs = {plan.name: set(plan.needs) for plan in plan_studies(record.campaign)}
         for state in states:
             if needs.get(state.text, set()) & lost[state.name.partition]:
                 blocked[state.name.stage] += state.waiting

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from kdopt.plan import Cell, StageName
+from kdopt.campaign.plan import Params, StageName
 
 WorkerState = Literal["alive", "silent", "lapsed", "gone"]
 
@@ -100,7 +100,7 @@ class WorkerStatus:
     state: WorkerState
     study: str
     number: int
-    cell: Cell
+    params: Params
     attempt: int
     step: int | None
     running_s: float

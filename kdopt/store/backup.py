@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from kdopt.errors import StoreError
 from kdopt.store import rows
-from kdopt.store.artifacts import Artifacts
-from kdopt.store.open import Store, open_store
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import Store, open_store
 from kdopt.store.raw import read_raw
 
 DATABASE = "kdopt.db"

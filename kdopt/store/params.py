@@ -12,7 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from kdopt.plan import Cell, Param, ParamValue
+from kdopt.campaign.plan import Params, ParamValue
+from kdopt.campaign.studies import Param
 
 
 def distribution_json(param: Param) -> str:
@@ -46,16 +47,16 @@ def read_value(stored: float, distribution: str) -> ParamValue:
     return int(stored) if kind == "IntDistribution" else stored
 
 
-def param_rows(trial_id: int, cell: Cell, params: Mapping[str, Param]) -> list[dict[str, Any]]:
-    """The ``trial_params`` rows of one cell, in the order of ``params``."""
+def param_rows(trial_id: int, params: Params, space: Mapping[str, Param]) -> list[dict[str, Any]]:
+    """The ``trial_params`` rows of one trial's parameters, in the order of ``space``."""
     return [
         {
             "trial_id": trial_id,
             "param_name": name,
-            "param_value": stored_value(param, cell[name]),
+            "param_value": stored_value(param, params[name]),
             "distribution_json": distribution_json(param),
         }
-        for name, param in params.items()
+        for name, param in space.items()
     ]
 
 

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kdopt.names import campaign_study_name
-from kdopt.plan import Campaign, CampaignRecord, Cell, ParamValue, StudyPlan
-from kdopt.store.growth import check_same_meaning, merge
-from kdopt.store.open import Store
+from kdopt.campaign.growth import check_same_meaning, merge
+from kdopt.campaign.names import campaign_study_name
+from kdopt.campaign.plan import Campaign, CampaignRecord, Params, ParamValue
+from kdopt.campaign.studies import StudyPlan
+from kdopt.store.database import Store
 from kdopt.store.params import param_rows, read_value
 
 RECORD_KEY = "kd:record"
@@ -100,13 +101,13 @@ class _NewTrial(NamedTuple):
     plan: StudyPlan
     study_id: int
     number: int
-    cell: Cell | None
+    params: Params | None
 
 
 class _Present(NamedTuple):
     """A trial that a study has already; the cell of an open one is empty."""
 
-    cell: dict[str, ParamValue]
+    params: dict[str, ParamValue]
     failed: bool
     retried: bool
 
@@ -228,7 +229,7 @@ def _present(
             out[study_id].append(_Present({}, str(state) == "FAIL", trial_id in retried))
             last = trial_id
         if name is not None:
-            out[study_id][-1].cell[name] = read_value(value, distribution)
+            out[study_id][-1].params[name] = read_value(value, distribution)
     return out
 
 
@@ -241,16 +242,16 @@ def _missing_trials(plan: StudyPlan, study_id: int, present: Sequence[_Present])
     """
     planned = {_key(c) for c in plan.cells}
     live = [p for p in present if not p.retried]
-    have = {_key(p.cell) for p in live if p.cell}
-    lost = sum(p.failed and not p.cell for p in live)
+    have = {_key(p.params) for p in live if p.params}
+    lost = sum(p.failed and not p.params for p in live)
     n_open = len(live) - len(planned & have) - lost
-    cells: list[Cell | None] = [c for c in plan.cells if _key(c) not in have]
+    cells: list[Params | None] = [c for c in plan.cells if _key(c) not in have]
     cells += [None] * max(0, plan.open_trials - n_open)
-    return [_NewTrial(plan, study_id, len(present) + i, cell) for i, cell in enumerate(cells)]
+    return [_NewTrial(plan, study_id, len(present) + i, params) for i, params in enumerate(cells)]
 
 
-def _key(cell: Cell) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(cell.items()))
+def _key(params: Params) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(params.items()))
 
 
 def _insert_trials(connection: Connection, tables: _Tables, new: Sequence[_NewTrial]) -> None:
@@ -263,9 +264,9 @@ def _insert_trials(connection: Connection, tables: _Tables, new: Sequence[_NewTr
         insert,
         [{"number": t.number, "study_id": t.study_id, "state": "WAITING"} for t in new],
     ).scalars()
-    params: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for trial, trial_id in zip(new, ids, strict=True):
-        if trial.cell is not None:
-            params += param_rows(trial_id, trial.cell, trial.plan.params)
-    if params:
-        connection.execute(tables.params.insert(), params)
+        if trial.params is not None:
+            rows += param_rows(trial_id, trial.params, trial.plan.space)
+    if rows:
+        connection.execute(tables.params.insert(), rows)

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kdopt.names import INDEX_SUFFIX
-from kdopt.plan import Cell, Param
-from kdopt.store.open import Store
+from kdopt.campaign.names import INDEX_SUFFIX
+from kdopt.campaign.plan import Params
+from kdopt.campaign.studies import Param
+from kdopt.store.database import Store
 from kdopt.store.params import param_rows
 
 Scalar = str | int | float
@@ -47,7 +48,7 @@ class Entry(Protocol):
         """The objective, finite."""
 
     @property
-    def cell(self) -> Cell:
+    def params(self) -> Params:
         """Its parameters: a value for each of the summary's."""
 
     @property
@@ -60,14 +61,14 @@ class Summary(Protocol):
 
     @property
     def name(self) -> str:
-        """A name that :func:`kdopt.names.index_study_name` makes."""
+        """A name that :func:`kdopt.campaign.names.index_study_name` makes."""
 
     @property
     def objective(self) -> str:
         """What the values of the entries are, with the unit; more is better."""
 
     @property
-    def params(self) -> Mapping[str, Param]:
+    def space(self) -> Mapping[str, Param]:
         """What its entries differ in, one or more: the dashboard divides by their number."""
 
     @property
@@ -187,7 +188,7 @@ def _write_entries(connection: Connection, trial_ids: Sequence[int], summary: Su
         connection,
         "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) "
         "VALUES (:trial_id, :param_name, :param_value, :distribution_json)",
-        [row for i, entry in pairs for row in param_rows(i, entry.cell, summary.params)],
+        [row for i, entry in pairs for row in param_rows(i, entry.params, summary.space)],
     )
     _insert(
         connection, "trial_user_attributes", "trial_id", [(i, entry.columns) for i, entry in pairs]

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 
-from kdopt.plan import StageName
-from kdopt.store.open import Store
+from kdopt.campaign.plan import StageName
+from kdopt.store.database import Store
 from kdopt.store.rows import LIVE, OF_CAMPAIGN, of_campaign, reason_of
 
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from kdopt.plan import ParamValue
-from kdopt.store.open import Store
+from kdopt.campaign.plan import ParamValue
+from kdopt.store.database import Store
 from kdopt.store.params import read_value
 from kdopt.store.planning import RETRIED_KEY
 from kdopt.store.rows import OF_CAMPAIGN, of_campaign
@@ -34,7 +34,7 @@ class RawTrial(NamedTuple):
     study: str
     number: int
     state: str
-    cell: dict[str, ParamValue]
+    params: dict[str, ParamValue]
     values: int
     attributes: dict[str, Any]
     worker: str | None

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kdopt.store.open import Store
+from kdopt.store.database import Store
 from kdopt.store.planning import RETRIED_KEY
 from kdopt.store.rows import LIVE, OF_CAMPAIGN, of_campaign
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from kdopt.campaign.names import INDEX_SUFFIX, StudyName, campaign_study_name, parse_study_name
+from kdopt.campaign.plan import CampaignRecord, Params, ParamValue
 from kdopt.errors import StoreError
-from kdopt.names import INDEX_SUFFIX, StudyName, campaign_study_name, parse_study_name
 from kdopt.outcome import Outcome, TrialRow
-from kdopt.plan import CampaignRecord, Cell, ParamValue
-from kdopt.store.open import Store
+from kdopt.store.database import Store
 from kdopt.store.params import read_value
 from kdopt.store.planning import RECORD_KEY, RETRIED_KEY
 
@@ -59,7 +59,7 @@ class Running(NamedTuple):
     attempt: int
     lease_left_s: float
     step: int | None
-    cell: Cell
+    params: Params
     running_s: float
 
 
@@ -283,7 +283,7 @@ def _cells(params: Iterable[Any]) -> dict[int, dict[str, ParamValue]]:
     return cells
 
 
-def _row(trial: Any, cell: dict[str, ParamValue]) -> TrialRow:
+def _row(trial: Any, params: dict[str, ParamValue]) -> TrialRow:
     name = parse_study_name(trial.study_name)
     return TrialRow(
         study=trial.study_name,
@@ -293,7 +293,7 @@ def _row(trial: Any, cell: dict[str, ParamValue]) -> TrialRow:
         student=name.student,
         number=trial.number,
         state=trial.state,
-        cell=cell,
+        params=params,
         outcome=Outcome.from_json(json.loads(trial.metrics)) if trial.metrics else None,
         error=reason_of(trial.error) if trial.state == "FAIL" else None,
     )

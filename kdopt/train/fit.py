@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from kdopt.campaign.plan import TrainSettings
 from kdopt.errors import KdoptError
-from kdopt.plan import TrainSettings
 from kdopt.train.engine import Engine, Images
 from kdopt.train.evaluation import for_evaluation
 from kdopt.train.optimizers import Optimizer

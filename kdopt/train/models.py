@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from kdopt.campaign.plan import OWN_MODELS
 from kdopt.errors import KdoptError
-from kdopt.plan import OWN_MODELS
 
 Shape = tuple[int, int, int]
 """Channels, height, width of an image."""

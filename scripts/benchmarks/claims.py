@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 
 from benchmarks.store import cycle, record_of
+from kdopt.campaign.stages.registry import plan_studies
 from kdopt.service.doctor import check
-from kdopt.stages.registry import all_studies
 from kdopt.store import rows
-from kdopt.store.artifacts import Artifacts
-from kdopt.store.open import open_store
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
 
 COLUMNS = ("claimers", "cycles", "cycles/s", "median ms", "p95 ms", "max ms", "CPU ms")
@@ -35,7 +35,7 @@ def bench_claims(url: str | None, size: str, claimers: list[int], seconds: float
         store = open_store(location, create=True)
         shelf = Artifacts(Path(folder) / "artifacts")
         record = record_of("claims", shelf, size)
-        planned = write_plan(store, record, all_studies)
+        planned = write_plan(store, record, plan_studies)
         print(f"{planned.studies:,} studies, {planned.trials:,} trials, {seconds:g} s each")
         print("  ".join(COLUMNS))
         for n in claimers:

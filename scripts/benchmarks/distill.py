@@ -24,9 +24,9 @@ import torch
 from benchmarks.flops import per_image
 from benchmarks.machine import gemm_gflops
 from benchmarks.product import Bench
-from kdopt.data.datasets import load
+from kdopt.campaign.spec import parse_spec
+from kdopt.data.datasets import read_dataset
 from kdopt.data.splits import from_arrays
-from kdopt.spec import parse_spec
 from kdopt.store import rows
 from kdopt.train.engine import make_engine
 
@@ -169,7 +169,7 @@ def _job(bench: Bench, campaign: str, case: Case, folder: Path) -> dict[str, obj
     import safetensors.numpy
 
     record = rows.read_record(bench.store, campaign)
-    dataset = load(record.campaign.data, record.campaign.seed)
+    dataset = read_dataset(record.campaign.data, record.campaign.seed)
     content = bench.artifacts.get(record.splits["uniform"])
     share = from_arrays(safetensors.numpy.load(content)).train[1]
     for part, pixels, labels in (

@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.store import fill, record_of, timed, unfinished
-from kdopt.stages.registry import all_studies
-from kdopt.store.artifacts import Artifacts
-from kdopt.store.merge import Site, merge
-from kdopt.store.open import Store, open_store
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import Store, open_store
+from kdopt.store.merge.merge import Site, merge
 from kdopt.store.planning import write_plan
 
 COLUMNS = ("size", "trials", "taken of half", "s", "again s", "taken of all", "s", "peak MB")
@@ -40,10 +40,10 @@ def _measure(folder: Path, url: str | None, size: str) -> tuple[object, ...]:
     records = [record_of(name, shelf, size) for name in names]
     other = open_store(str(folder / "other.db"), create=True)
     for record in records:
-        planned = write_plan(other, record, all_studies)
+        planned = write_plan(other, record, plan_studies)
         fill(other, unfinished(other, record.campaign.name))
     here = opened("here")
-    write_plan(here, records[0], all_studies)
+    write_plan(here, records[0], plan_studies)
     fill(here, [line for line in unfinished(here, names[0]) if line.number % 2])
     sites = Site(here, shelf), Site(other, shelf)
     half_s, half = timed(lambda: merge(*sites, names[0]))

@@ -13,13 +13,16 @@ import time
 from pathlib import Path
 
 from benchmarks.product import Bench
+from kdopt.campaign.plan import Params
+from kdopt.campaign.stages.pretrain import plan_pretrain
+from kdopt.campaign.stages.tune import plan_tune
+from kdopt.data.datasets import load_dataset
 from kdopt.outcome import Outcome
-from kdopt.plan import Cell
-from kdopt.service.planner import load_dataset
-from kdopt.stages import pretrain, tune
-from kdopt.stages.context import Context
 from kdopt.store import rows
 from kdopt.train.engine import make_engine
+from kdopt.trials.context import Context
+from kdopt.trials.pretrain import run_pretrain
+from kdopt.trials.tune import run_tune
 
 CELLS = ((1.0, 0.5), (4.0, 0.9))
 SPEC = """
@@ -60,11 +63,11 @@ def bench_precision(images: int, epochs: int, replicates: int, test: int) -> Non
             precision: Context(record, dataset, bench.artifacts, make_engine(precision, "cpu"))
             for precision in ("fp32", "bf16")
         }
-        (training,) = pretrain.studies(record.campaign)
+        (training,) = plan_pretrain(record.campaign)
         inputs = {
-            i: pretrain.run(contexts["fp32"], training, {"participant": i}, {}) for i in range(2)
+            i: run_pretrain(contexts["fp32"], training, {"participant": i}, {}) for i in range(2)
         }
-        plan = next(p for p in tune.studies(record.campaign) if p.student == 1)
+        plan = next(p for p in plan_tune(record.campaign) if p.student == 1)
         print(
             f"cnn, {images} images, {epochs} epochs, {replicates} seeds; accuracies in percent; "
             f"'kdopt' chooses {make_engine('auto', 'cpu').precision} here"
@@ -75,10 +78,10 @@ def bench_precision(images: int, epochs: int, replicates: int, test: int) -> Non
             found: dict[str, list[Outcome]] = {"fp32": [], "bf16": []}
             seconds: dict[str, float] = dict.fromkeys(found, 0.0)
             for seed in range(replicates):
-                cell: Cell = {"temperature": temperature, "alpha": alpha, "replicate": seed}
+                cell: Params = {"temperature": temperature, "alpha": alpha, "replicate": seed}
                 for precision, context in contexts.items():
                     started = time.perf_counter()
-                    found[precision].append(tune.run(context, plan, cell, inputs))
+                    found[precision].append(run_tune(context, plan, cell, inputs))
                     seconds[precision] += time.perf_counter() - started
             took = " / ".join(f"{s / replicates:.2f}" for s in seconds.values())
             for of in ("validation", "test"):

@@ -12,11 +12,11 @@ STARTED = time.time()
 def main() -> None:
     """Work on the campaign of a store until nothing is left; print the summary as JSON."""
     location, artifacts, campaign = sys.argv[1:]
-    from kdopt.service.worker import work
-    from kdopt.store.artifacts import Artifacts
-    from kdopt.store.open import open_store
+    from kdopt.store.artifacts.artifacts import Artifacts
+    from kdopt.store.database import open_store
     from kdopt.store.rows import read_record
     from kdopt.train.engine import make_engine
+    from kdopt.worker.worker import work
 
     store = open_store(location)
     engine = make_engine(read_record(store, campaign).campaign.precision, "cpu")

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from kdopt.campaign.spec import parse_spec
+from kdopt.data.datasets import load_dataset
 from kdopt.launch.local import LocalWorkers, slots
 from kdopt.outcome import Outcome
-from kdopt.service.planner import draw_splits, load_dataset, plan_campaign
-from kdopt.spec import parse_spec
+from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store import rows
-from kdopt.store.artifacts import Artifacts
-from kdopt.store.open import Store, open_store
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import Store, open_store
 
 
 class Run(NamedTuple):

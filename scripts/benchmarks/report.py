@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 from benchmarks.store import fill, record_of, unfinished
-from kdopt.stages.registry import all_studies
-from kdopt.store.artifacts import Artifacts
-from kdopt.store.open import open_store
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
 
 
@@ -29,7 +29,7 @@ def bench_report(sizes: list[str]) -> None:
             folder = Path(name)
             store = open_store(str(folder / "kdopt.db"), create=True)
             record = record_of("bench", Artifacts(folder / "artifacts"), size)
-            planned = write_plan(store, record, all_studies)
+            planned = write_plan(store, record, plan_studies)
             fill(store, unfinished(store, "bench"))
             store.close()
             seconds, peak = _run(folder)

@@ -18,16 +18,16 @@ from typing import NamedTuple, TypeVar
 import sqlalchemy as sa
 
 from benchmarks.sizes import PARTITIONS, SIZES
+from kdopt.campaign.plan import CampaignRecord
+from kdopt.campaign.spec import parse_spec
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.dashboard.server import make_app
 from kdopt.outcome import Outcome, Scores
-from kdopt.plan import CampaignRecord
-from kdopt.report.dashboard import make_app
 from kdopt.service.doctor import check
 from kdopt.service.status import read_status
-from kdopt.spec import parse_spec
-from kdopt.stages.registry import all_studies
-from kdopt.store import claims, rows
-from kdopt.store.artifacts import Artifacts
-from kdopt.store.open import Store, open_store
+from kdopt.store import leases, rows
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import Store, open_store
 from kdopt.store.planning import write_plan
 
 T = TypeVar("T")
@@ -55,10 +55,10 @@ def _measure(store: Store, shelf: Artifacts, size: str) -> tuple[object, ...]:
     record = record_of(f"bench-{size.replace('.', '')}", shelf, size)
     name = record.campaign.name
     empty = store_bytes(store)
-    plan_s, planned = timed(lambda: write_plan(store, record, all_studies))
+    plan_s, planned = timed(lambda: write_plan(store, record, plan_studies))
     fill(store, unfinished(store, name))
     megabytes = (store_bytes(store) - empty) / 1e6
-    replan_s, _ = timed(lambda: write_plan(store, record, all_studies))
+    replan_s, _ = timed(lambda: write_plan(store, record, plan_studies))
     studies = [s for s in rows.read_states(store, name) if s.waiting]
     cycles, with_queue = [], []
     for _ in range(CYCLES):
@@ -113,10 +113,10 @@ def store_bytes(store: Store) -> int:
 
 def cycle(store: Store, study_id: int) -> bool:
     """Claim a trial and record its result, if the study has one left."""
-    claim = claims.claim(store, study_id, "bench", 90.0)
+    claim = leases.claim(store, study_id, "bench", 90.0)
     if claim is None:
         return False
-    claims.finish(store, claim, outcome_of(claim.number))
+    leases.finish(store, claim, outcome_of(claim.number))
     return True
 
 

@@ -8,9 +8,8 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from kdopt.names import study_name
-from kdopt.outcome import Outcome, Scores, TrialRow
-from kdopt.plan import (
+from kdopt.campaign.names import study_name
+from kdopt.campaign.plan import (
     METHODS,
     TRANSFER_SETS,
     Campaign,
@@ -20,6 +19,7 @@ from kdopt.plan import (
     TransferSettings,
     TuneSettings,
 )
+from kdopt.outcome import Outcome, Scores, TrialRow
 
 TEMPERATURES = (0.1, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0)
 ALPHAS = (0.1, 0.25, 0.5, 0.75, 0.9)

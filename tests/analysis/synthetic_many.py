@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kdopt.analysis.paper_results import TABLE_II
-from kdopt.names import study_name
+from kdopt.analysis.paper.results import TABLE_II
+from kdopt.campaign.names import study_name
+from kdopt.campaign.plan import Campaign, PartitionSettings, TransferSettings
+from kdopt.campaign.stages.combine import plan_combine
 from kdopt.outcome import Outcome, RoundScore, Scores, TrialRow
-from kdopt.plan import Campaign, PartitionSettings, TransferSettings
-from kdopt.stages import combine
 from tests.analysis.synthetic import FIVE, accuracy_of, make_campaign, outcome
 
 ROUND_BYTES, START_BYTES = 8_000_000, 12_000_000
@@ -72,7 +72,7 @@ def combine_row(
 def combine_rows(campaign: Campaign, accuracy: Accuracy = paper_accuracy) -> list[TrialRow]:
     """Every row of the stage, complete."""
     rows = []
-    for plan in combine.studies(campaign):
+    for plan in plan_combine(campaign):
         for number, cell in enumerate(plan.cells):
             way = (str(cell["transfer_set"]), str(cell["start"]), str(cell["weighting"]))
             replicate = int(cell["replicate"])

@@ -16,9 +16,9 @@ from kdopt.analysis.combined import (
     replicate_effects,
     weighting_effects,
 )
-from kdopt.analysis.paper_results import COLUMNS, TABLE_II
-from kdopt.many import WEIGHTINGS
-from kdopt.plan import PartitionSettings, TransferSettings
+from kdopt.analysis.paper.results import COLUMNS, TABLE_II
+from kdopt.campaign.many import WEIGHTINGS
+from kdopt.campaign.plan import PartitionSettings, TransferSettings
 from tests.analysis.synthetic import FIVE, accuracy_of
 from tests.analysis.synthetic_many import combine_row, combine_rows, many_campaign, paper_accuracy
 

@@ -6,7 +6,7 @@ import pytest
 
 from kdopt.analysis.compare import ALL_METHODS, TUNED, method_gains, teacher_kind, wide
 from kdopt.analysis.maps import best_settings
-from kdopt.plan import METHODS, TRANSFER_SETS
+from kdopt.campaign.plan import METHODS, TRANSFER_SETS
 from tests.analysis.synthetic import (
     accuracy_of,
     compare_campaign,
@@ -46,7 +46,7 @@ def test_replicates_are_averaged_and_gaps_are_those_of_the_participants(campaign
             if r.stage == "compare"
             and (r.partition, r.teacher, r.student)
             == (line["partition"], line["teacher"], line["student"])
-            and (r.cell["method"], r.cell["transfer_set"]) == ("dml", line["transfer_set"])
+            and (r.params["method"], r.params["transfer_set"]) == ("dml", line["transfer_set"])
         ]
         assert len(mine) == line["replicates"] == 2
         assert line["test_gain"] == pytest.approx(sum(mine) / 2)

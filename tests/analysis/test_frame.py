@@ -21,7 +21,7 @@ def test_one_entry_per_trial_in_every_state_and_column():
     for place, key in enumerate(lines):
         row = by_key[key]
         assert columns["state"][place] == row.state
-        assert columns["temperature"][place] == row.cell.get("temperature")
+        assert columns["temperature"][place] == row.params.get("temperature")
         assert columns["error"][place] == row.error
         measured = row.outcome.validation_gain if row.outcome else None
         assert columns["validation_gain"][place] == measured

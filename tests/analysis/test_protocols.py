@@ -7,9 +7,9 @@ from kdopt.analysis.cells import CellMean
 from kdopt.analysis.noise import noise_floor
 from kdopt.analysis.protocols import DIFFERENCE, GRID, SEQUENTIAL, protocols, sequential_search
 from kdopt.analysis.summary import OVERALL
+from kdopt.campaign.stages.tune import planned_points
 from kdopt.outcome import TrialRow
-from kdopt.stages.tune import planned_points
-from kdopt.store.samplers import next_cell
+from kdopt.search.samplers import next_cell
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows
 
 TUNE = make_campaign().tune
@@ -50,7 +50,7 @@ def test_it_chooses_what_the_sampler_itself_would_have_tried():
         if row.stage != "tune" or row.number:
             continue
         mine = {
-            (r.cell["temperature"], r.cell["alpha"]): r
+            (r.params["temperature"], r.params["alpha"]): r
             for r in make_rows(gridded)
             if r.study == row.study
         }
@@ -85,7 +85,7 @@ def test_of_a_sequential_campaign_only_what_was_used_is_said():
     rows = [
         r
         for r in make_rows(campaign)
-        if r.stage != "tune" or (r.cell["temperature"], r.cell["alpha"]) in wanted
+        if r.stage != "tune" or (r.params["temperature"], r.params["alpha"]) in wanted
     ]
     table = protocols(rows, campaign)
     assert set(table["protocol"]) == {"sequential"}
@@ -99,7 +99,7 @@ def test_the_noise_floor_is_the_pooled_deviation_of_replicates():
     shifts = {0: -1.0, 1: 0.0, 2: 1.0}
     rows = [
         replace(
-            r, outcome=replace(r.outcome, test_gain=5.0 * r.teacher + shifts[r.cell["replicate"]])
+            r, outcome=replace(r.outcome, test_gain=5.0 * r.teacher + shifts[r.params["replicate"]])
         )
         for r in rows
     ]

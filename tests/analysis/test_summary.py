@@ -5,7 +5,7 @@ import pytest
 
 from kdopt.analysis.maps import best_settings
 from kdopt.analysis.summary import OVERALL, bootstrap_interval, measures, summary
-from kdopt.plan import PartitionSettings
+from kdopt.campaign.plan import PartitionSettings
 from tests.analysis.synthetic import make_campaign, make_rows, pretrain_rows
 
 
@@ -72,7 +72,7 @@ def test_one_value_has_no_interval():
 def test_all_measures_hold_for_the_same_pairs():
     campaign = make_campaign()
     vanilla = {"temperature": 1.0, "alpha": 0.5, "replicate": 0}
-    rows = [r for r in make_rows(campaign) if (r.teacher, dict(r.cell)) != (0, vanilla)]
+    rows = [r for r in make_rows(campaign) if (r.teacher, dict(r.params)) != (0, vanilla)]
     found = summary(table_of(campaign, rows), campaign)
     counts = found[found["measure"] != "trials_used"]["n"]
     assert set(counts) == {4}

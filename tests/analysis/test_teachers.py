@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kdopt.analysis.compare import method_gains
-from kdopt.analysis.contrast import spearman
+from kdopt.analysis.paper.contrast import spearman
 from kdopt.analysis.teachers import accuracy_correlations, best_teacher_counts, best_teachers
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_rows, pretrain_rows
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdopt.data.datasets import load
+from kdopt.campaign.plan import DataSettings
+from kdopt.data.datasets import read_dataset
 from kdopt.data.sources import cifar10
 from kdopt.data.sources.unpickle import read_batch
 from kdopt.errors import DataError
-from kdopt.plan import DataSettings
 
 BATCHES = tuple(cifar10.BATCH_MD5)
 
@@ -73,7 +73,7 @@ def python2_pickle(data: bytes, n_images: int, labels: bytes) -> bytes:
 @pytest.mark.parametrize("write", [write_pickled, write_binary])
 def test_batches_are_read_in_order(tmp_path: Path, write: Any) -> None:
     batches = write(tmp_path)
-    data = load(own(tmp_path), 0)
+    data = read_dataset(own(tmp_path), 0)
     expected = np.concatenate([batch["data"] for batch in batches[:5]]).reshape(-1, 3, 32, 32)
     assert (data.train_images == expected).all()
     assert data.train_labels.tolist() == [
@@ -88,7 +88,7 @@ def test_batches_are_read_in_order(tmp_path: Path, write: Any) -> None:
 @pytest.mark.parametrize("protocol", range(6))
 def test_every_pickle_protocol_is_read(tmp_path: Path, protocol: int) -> None:
     batches = write_pickled(tmp_path, protocol)
-    data = load(own(tmp_path / "cifar-10-batches-py"), 0)
+    data = read_dataset(own(tmp_path / "cifar-10-batches-py"), 0)
     assert (data.test_images.reshape(10, -1) == batches[5]["data"]).all()
     assert data.test_images.flags.writeable
 
@@ -113,7 +113,7 @@ def test_a_malicious_pickle_is_refused_and_never_run(tmp_path: Path) -> None:
     path = tmp_path / "cifar-10-batches-py" / BATCHES[2]
     path.write_bytes(pickle.dumps({**make_batch(2), "extra": Malicious(tmp_path / "harm")}))
     with pytest.raises(DataError, match=r"asks for posix\.mkdir; only byte arrays are allowed"):
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
     assert not (tmp_path / "harm").exists()
     pickle.loads(path.read_bytes())  # the file is as harmful as it claims
     assert (tmp_path / "harm").exists()
@@ -159,7 +159,7 @@ def test_batches_of_another_shape_are_refused(
     path = tmp_path / "cifar-10-batches-py" / "data_batch_3"
     path.write_bytes(pickle.dumps({**make_batch(2), **change}))
     with pytest.raises(DataError, match=message) as caught:
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
     assert "data_batch_3" in str(caught.value)
 
 
@@ -168,13 +168,13 @@ def test_a_truncated_pickle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cifar-10-batches-py" / "test_batch"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="test_batch: cannot be read as a pickled CIFAR batch"):
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
 
 
 def test_the_published_md5_is_asked_for(tmp_path: Path) -> None:
     write_pickled(tmp_path)
     with pytest.raises(DataError, match=r"data_batch_1: md5 is .* CIFAR-10's is c99cafc152244af7"):
-        load(own(tmp_path, checksum="published"), 0)
+        read_dataset(own(tmp_path, checksum="published"), 0)
 
 
 def test_the_published_md5s_are_those_of_torchvision() -> None:
@@ -192,7 +192,7 @@ def test_a_file_with_the_published_md5_is_accepted(
     folder = tmp_path / "cifar-10-batches-py"
     sums = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in BATCHES}
     monkeypatch.setattr(cifar10, "BATCH_MD5", sums)
-    data = load(own(tmp_path, checksum="published"), 0)
+    data = read_dataset(own(tmp_path, checksum="published"), 0)
     assert data.test_labels.tolist() == batches[5]["labels"]
 
 
@@ -208,13 +208,13 @@ def test_damaged_binary_batches_are_refused(tmp_path: Path, content: bytes, mess
     write_binary(tmp_path)
     (tmp_path / "cifar-10-batches-bin" / "data_batch_4.bin").write_bytes(content)
     with pytest.raises(DataError, match=rf"data_batch_4\.bin: {message}"):
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
 
 
 def test_published_binary_batches_have_ten_thousand_images(tmp_path: Path) -> None:
     write_binary(tmp_path)
     with pytest.raises(DataError, match=r"10 images, a published batch has 10000; .*\"none\""):
-        load(own(tmp_path, checksum="published"), 0)
+        read_dataset(own(tmp_path, checksum="published"), 0)
 
 
 @pytest.mark.parametrize("names", [10, 9])
@@ -229,14 +229,14 @@ def test_class_names_come_from_the_meta_file(tmp_path: Path, names: int) -> None
     )
     for kind in ("binary", "pickled"):
         if names == 10:
-            assert load(own(tmp_path / kind), 0).class_names == tuple(listed)
+            assert read_dataset(own(tmp_path / kind), 0).class_names == tuple(listed)
         else:
             with pytest.raises(DataError, match="names 9 classes; CIFAR-10 has 10"):
-                load(own(tmp_path / kind), 0)
+                read_dataset(own(tmp_path / kind), 0)
 
 
 def test_missing_files_name_the_places_and_the_ways_out(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
     for part in (f"{tmp_path}/cifar-10-batches-py", "data.download = true", "data.root = "):
         assert part in str(caught.value)

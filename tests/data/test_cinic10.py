@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kdopt.data.datasets import load
+from kdopt.campaign.plan import DataSettings
+from kdopt.data.datasets import read_dataset
 from kdopt.data.sources.cifar10 import CLASS_NAMES
 from kdopt.errors import DataError
-from kdopt.plan import DataSettings
 
 
 def write_cinic(root: Path) -> Path:
@@ -28,7 +28,7 @@ def own(root: Path | None, drop_cifar: bool = False) -> DataSettings:
 
 
 def test_train_and_test_are_the_sets_own(tmp_path: Path) -> None:
-    data = load(own(write_cinic(tmp_path)), 0)
+    data = read_dataset(own(write_cinic(tmp_path)), 0)
     assert data.class_names == CLASS_NAMES and data.shape == (3, 32, 32)
     assert len(data.train_labels) == len(data.test_labels) == 20
     # within a class by name: CIFAR's image (offset 20) first
@@ -38,8 +38,8 @@ def test_train_and_test_are_the_sets_own(tmp_path: Path) -> None:
 
 def test_images_of_cifar_can_be_dropped(tmp_path: Path) -> None:
     root = write_cinic(tmp_path)
-    load(own(root), 0)  # the cache of the whole set must not be taken for this one
-    data = load(own(root, drop_cifar=True), 0)
+    read_dataset(own(root), 0)  # the cache of the whole set must not be taken for this one
+    data = read_dataset(own(root, drop_cifar=True), 0)
     assert data.train_images[:, 0, 0, 0].tolist() == list(range(10))
     assert data.test_images[:, 0, 0, 0].tolist() == list(range(200, 210))
 
@@ -48,16 +48,16 @@ def test_grey_images_are_read_as_colour(tmp_path: Path) -> None:
     root = write_cinic(tmp_path)
     for file in root.rglob("*.png"):
         Image.open(file).convert("L").save(file)
-    assert load(own(root), 0).shape == (3, 32, 32)
+    assert read_dataset(own(root), 0).shape == (3, 32, 32)
 
 
 def test_the_usual_places_are_searched(own_places: Path) -> None:
     write_cinic(own_places / "data/CINIC-10")
-    assert len(load(own(None), 0).train_labels) == 20
+    assert len(read_dataset(own(None), 0).train_labels) == 20
 
 
 def test_missing_folders_name_the_places_and_the_ways_out(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
     for part in (f"{tmp_path}/CINIC-10", "datashare.ed.ac.uk", "data.root = "):
         assert part in str(caught.value)

@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdopt.data.datasets import NAMES, channel_statistics, load
+from kdopt.campaign.plan import DataSettings
+from kdopt.data.datasets import NAMES, channel_statistics, read_dataset
 from kdopt.data.sources.raw import Raw
 from kdopt.errors import DataError
-from kdopt.plan import DataSettings
 
 DIGITS = DataSettings("digits")
 
 
 def test_digits_have_a_test_split_of_their_own() -> None:
-    data = load(DIGITS, 0)
+    data = read_dataset(DIGITS, 0)
     assert data.shape == (1, 8, 8) and data.channels == 1 and data.n_classes == 10
     assert len(data.train_labels) == 1348 and len(data.test_labels) == 449
     assert data.train_images.min() == 0 and data.train_images.max() == 255
-    assert load(DIGITS, 1).sha256() == data.sha256()  # not a matter of the campaign
+    assert read_dataset(DIGITS, 1).sha256() == data.sha256()  # not a matter of the campaign
     from sklearn.datasets import load_digits
 
     both = np.concatenate([data.train_images, data.test_images]).reshape(-1, 64)
@@ -32,8 +32,8 @@ def test_digits_have_a_test_split_of_their_own() -> None:
 
 def test_a_share_is_stratified_and_drawn_by_the_seed() -> None:
     settings = replace(DIGITS, train_size=200, test_size=100)
-    first, same, other = (load(settings, seed) for seed in (1, 1, 2))
-    share = np.bincount(load(DIGITS, 1).train_labels) * (200 / 1348)
+    first, same, other = (read_dataset(settings, seed) for seed in (1, 1, 2))
+    share = np.bincount(read_dataset(DIGITS, 1).train_labels) * (200 / 1348)
     assert (np.abs(np.bincount(first.train_labels) - share) < 1).all()
     assert len(first.train_labels) == 200 and len(first.test_labels) == 100
     assert first.sha256() == same.sha256() != other.sha256()
@@ -54,11 +54,11 @@ def test_a_share_is_stratified_and_drawn_by_the_seed() -> None:
 )
 def test_what_is_not_there_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        load(replace(DIGITS, **changes), 0)
+        read_dataset(replace(DIGITS, **changes), 0)
 
 
 def test_the_digest_sees_every_image_and_label() -> None:
-    data = load(replace(DIGITS, train_size=20, test_size=20), 0)
+    data = read_dataset(replace(DIGITS, train_size=20, test_size=20), 0)
     digests = {data.sha256()}
     for field in ("train_images", "train_labels", "test_images", "test_labels"):
         changed = getattr(data, field).copy()
@@ -122,10 +122,10 @@ def test_loading_needs_no_torch(name: str, tmp_path: Path) -> None:
         "import sys\n"
         "from kdopt.data import datasets, partition, splits\n"
         "from kdopt.errors import DataError\n"
-        "from kdopt.plan import DataSettings\n"
+        "from kdopt.campaign.plan import DataSettings\n"
         "assert 'sklearn' not in sys.modules\n"
         "try:\n"
-        f"    datasets.load(DataSettings({name!r}, root={str(tmp_path)!r}), 0)\n"
+        f"    datasets.read_dataset(DataSettings({name!r}, root={str(tmp_path)!r}), 0)\n"
         "except DataError:\n"
         "    pass\n"
         "assert 'torch' not in sys.modules and 'torchvision' not in sys.modules\n"

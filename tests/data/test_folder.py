@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdopt.data.datasets import load
+from kdopt.campaign.plan import DataSettings
+from kdopt.data.datasets import read_dataset
 from kdopt.data.sources import decoded
 from kdopt.errors import DataError
-from kdopt.plan import DataSettings
 
 
 def own(root: Path | None, **changes: object) -> DataSettings:
@@ -35,7 +35,7 @@ def write_tree(root: Path, mode: str = "RGB") -> Path:
 
 
 def test_images_come_in_the_order_of_class_and_name(tmp_path: Path) -> None:
-    data = load(own(write_tree(tmp_path)), 0)
+    data = read_dataset(own(write_tree(tmp_path)), 0)
     assert data.class_names == ("ant", "bee") and data.shape == (3, 8, 8)
     assert data.train_images[:, 0, 0, 0].tolist() == [1, 2, 3]
     assert data.train_labels.tolist() == [0, 0, 1]
@@ -48,15 +48,15 @@ def test_rows_and_columns_keep_their_places(tmp_path: Path) -> None:
     write_tree(tmp_path)
     pixels = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
     Image.fromarray(pixels).save(tmp_path / "train/ant/0.png")
-    first = load(own(tmp_path), 0).train_images[0]
+    first = read_dataset(own(tmp_path), 0).train_images[0]
     assert (first.transpose(1, 2, 0) == pixels).all()
 
 
 def test_grey_images_have_one_channel_unless_one_has_colour(tmp_path: Path) -> None:
     write_tree(tmp_path, "L")
-    assert load(own(tmp_path), 0).shape == (1, 8, 8)
+    assert read_dataset(own(tmp_path), 0).shape == (1, 8, 8)
     write_image(tmp_path / "test/ant/z.png", 9, "RGB")
-    data = load(own(tmp_path), 0)
+    data = read_dataset(own(tmp_path), 0)
     assert data.shape == (3, 8, 8)
     assert data.train_images[1, :, 0, 0].tolist() == [2, 2, 2]
 
@@ -65,14 +65,14 @@ def test_grey_images_have_one_channel_unless_one_has_colour(tmp_path: Path) -> N
 def test_every_image_format_is_read(tmp_path: Path, suffix: str) -> None:
     write_tree(tmp_path, "L")
     write_image(tmp_path / f"train/ant/z.{suffix}", 200, "L" if suffix != "webp" else "RGB")
-    data = load(own(tmp_path), 0)
+    data = read_dataset(own(tmp_path), 0)
     assert len(data.train_labels) == 4
 
 
 def test_an_image_of_another_size_is_resized(tmp_path: Path) -> None:
     write_tree(tmp_path, "L")
     write_image(tmp_path / "train/ant/z.png", 77, "L", size=50)
-    assert (load(own(tmp_path), 0).train_images[2] == 77).all()
+    assert (read_dataset(own(tmp_path), 0).train_images[2] == 77).all()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "1"])
@@ -82,7 +82,7 @@ def test_other_modes_are_converted(tmp_path: Path, mode: str) -> None:
     if mode == "P":
         image = Image.open(tmp_path / "train/ant/z.png")
         image.save(tmp_path / "train/ant/z.png", transparency=b"\x00" * 4)
-    assert load(own(tmp_path), 0).shape == (3, 8, 8)
+    assert read_dataset(own(tmp_path), 0).shape == (3, 8, 8)
 
 
 def test_other_files_and_hidden_ones_are_passed_over(tmp_path: Path) -> None:
@@ -91,29 +91,29 @@ def test_other_files_and_hidden_ones_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "train/ant/._a.png").write_bytes(b"x")
     (tmp_path / "train/.hidden").mkdir()
     (tmp_path / "train/README.png").write_bytes(b"x")
-    assert len(load(own(tmp_path), 0).train_labels) == 3
+    assert len(read_dataset(own(tmp_path), 0).train_labels) == 3
 
 
 def test_without_a_root_there_is_nothing_to_read() -> None:
     with pytest.raises(DataError, match=r"'folder' without data\.root; set data\.root to a folder"):
-        load(own(None), 0)
+        read_dataset(own(None), 0)
 
 
 def test_bad_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"{tmp_path}/train: no such folder"):
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
     write_image(tmp_path / "train/ant/a.png", 1)
     with pytest.raises(DataError, match=f"{tmp_path}/test: no such folder"):
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
     write_image(tmp_path / "test/ant/a.png", 1)
     with pytest.raises(DataError, match="1 class folder; at least 2"):
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
     write_image(tmp_path / "test/bee/a.png", 1)
     with pytest.raises(DataError, match="class 'bee' is in only one of train and test"):
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
     (tmp_path / "train/bee").mkdir()
     with pytest.raises(DataError, match="train/bee: no image to read"):
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
 
 
 def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
@@ -121,19 +121,19 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     path = tmp_path / "train/bee/z.png"
     path.write_bytes(b"no image")
     with pytest.raises(DataError, match=r"bee/z\.png: cannot be decoded"):
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[:150])
     with pytest.raises(DataError, match=r"bee/z\.png: cannot be decoded"):
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
 
 
 def test_sixteen_bit_images_are_refused(tmp_path: Path) -> None:
     write_tree(tmp_path)
     Image.fromarray(np.full((8, 8), 4000, np.uint16)).save(tmp_path / "train/ant/z.png")
     with pytest.raises(DataError, match=r"z\.png: pixels of mode I;16; only 8 bits"):
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
 
 
 def cache_files(own_places: Path) -> list[Path]:
@@ -150,19 +150,19 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_images_are_decoded_once(
     tmp_path: Path, own_places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = load(own(write_tree(tmp_path)), 0)
+    first = read_dataset(own(write_tree(tmp_path)), 0)
     assert [f.suffix for f in cache_files(own_places)] == [".npy"]
     no_decoding(monkeypatch)
-    assert load(own(tmp_path), 0).sha256() == first.sha256()
+    assert read_dataset(own(tmp_path), 0).sha256() == first.sha256()
 
 
 def test_changed_files_or_settings_are_decoded_again(tmp_path: Path, own_places: Path) -> None:
     write_tree(tmp_path)
-    first = load(own(tmp_path), 0)
+    first = read_dataset(own(tmp_path), 0)
     write_image(tmp_path / "train/ant/a.png", 99)
     os.utime(tmp_path / "train/ant/a.png", ns=(1, 1))  # the same size in bytes, another time
-    assert load(own(tmp_path), 0).train_images[0, 0, 0, 0] == 99
-    assert load(own(tmp_path, image_size=4), 0).shape == (3, 4, 4)
+    assert read_dataset(own(tmp_path), 0).train_images[0, 0, 0, 0] == 99
+    assert read_dataset(own(tmp_path, image_size=4), 0).shape == (3, 4, 4)
     assert len(cache_files(own_places)) == 3  # one for each, none in place of another
     assert first.train_images[0, 0, 0, 0] == 1
 
@@ -171,23 +171,23 @@ def test_changed_files_or_settings_are_decoded_again(tmp_path: Path, own_places:
 def test_a_damaged_cache_is_decoded_again(
     tmp_path: Path, own_places: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = load(own(write_tree(tmp_path)), 0)
+    first = read_dataset(own(write_tree(tmp_path)), 0)
     (cached,) = cache_files(own_places)
     whole = cached.read_bytes()
     if content is None:
         np.save(cached, np.zeros((5, 3, 9, 9), np.uint8))
     else:
         cached.write_bytes(content)
-    assert load(own(tmp_path), 0).sha256() == first.sha256()
+    assert read_dataset(own(tmp_path), 0).sha256() == first.sha256()
     assert "decoding again" in caplog.text
     assert cached.read_bytes() == whole
 
 
 def test_a_pickle_in_the_cache_is_never_loaded(tmp_path: Path, own_places: Path) -> None:
-    first = load(own(write_tree(tmp_path)), 0)
+    first = read_dataset(own(write_tree(tmp_path)), 0)
     (cached,) = cache_files(own_places)
     np.save(cached, np.array([{}], object), allow_pickle=True)
-    assert load(own(tmp_path), 0).sha256() == first.sha256()
+    assert read_dataset(own(tmp_path), 0).sha256() == first.sha256()
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(
@@ -195,7 +195,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("KDOPT_CACHE", str(tmp_path / "file"))
-    assert len(load(own(write_tree(tmp_path / "images")), 0).train_labels) == 3
+    assert len(read_dataset(own(write_tree(tmp_path / "images")), 0).train_labels) == 3
     assert "decoded images are not kept" in caplog.text
 
 
@@ -206,5 +206,5 @@ def test_a_failed_write_leaves_no_file_behind(
         raise OSError("disk full")
 
     monkeypatch.setattr(decoded.np, "save", full)
-    load(own(write_tree(tmp_path)), 0)
+    read_dataset(own(write_tree(tmp_path)), 0)
     assert cache_files(own_places) == []

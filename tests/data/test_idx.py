@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kdopt.data.datasets import load
+from kdopt.campaign.plan import DataSettings
+from kdopt.data.datasets import read_dataset
 from kdopt.data.sources.idx import read_idx
 from kdopt.errors import DataError
-from kdopt.plan import DataSettings
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte",
@@ -50,7 +50,7 @@ def own(root: Path | None = None, **changes: object) -> DataSettings:
 @pytest.mark.parametrize("layout", ["", "FashionMNIST/raw", "fashion-mnist"])
 def test_files_are_read_as_they_were_written(tmp_path: Path, zipped: bool, layout: str) -> None:
     arrays = write_fashion(tmp_path / layout, zipped)
-    data = load(own(tmp_path), 0)
+    data = read_dataset(own(tmp_path), 0)
     assert (data.train_images == arrays["train-images-idx3-ubyte"][:, None]).all()
     assert (data.train_labels == arrays["train-labels-idx1-ubyte"]).all()
     assert (data.test_images == arrays["t10k-images-idx3-ubyte"][:, None]).all()
@@ -61,13 +61,13 @@ def test_files_are_read_as_they_were_written(tmp_path: Path, zipped: bool, layou
 @pytest.mark.parametrize("place", ["data", "work/data", "home/.cache/kdopt/data"])
 def test_the_usual_places_are_searched(own_places: Path, place: str) -> None:
     write_fashion(own_places / place / "FashionMNIST/raw", zipped=True)
-    assert len(load(own(), 0).train_labels) == 20
+    assert len(read_dataset(own(), 0).train_labels) == 20
 
 
 def test_a_root_is_the_only_place_searched(own_places: Path, tmp_path: Path) -> None:
     write_fashion(own_places / "data", zipped=True)
     with pytest.raises(DataError, match="no folder with all of its files") as caught:
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
     assert str(tmp_path) in str(caught.value) and str(own_places) not in str(caught.value)
 
 
@@ -75,7 +75,7 @@ def test_missing_files_name_the_places_and_the_ways_out(tmp_path: Path) -> None:
     write_fashion(tmp_path, zipped=True)
     (tmp_path / f"{NAMES[3]}.gz").unlink()
     with pytest.raises(DataError) as caught:
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
     message = str(caught.value)
     assert f"{tmp_path}/FashionMNIST/raw" in message
     for way in ("apt install dataset-fashion-mnist", "data.download = true", "data.root = "):
@@ -85,7 +85,7 @@ def test_missing_files_name_the_places_and_the_ways_out(tmp_path: Path) -> None:
 def test_other_images_under_the_same_names_are_refused(tmp_path: Path) -> None:
     write_fashion(tmp_path, zipped=True)
     with pytest.raises(DataError, match=r'sha256 .*\(MNIST uses the same file names\).*"none"'):
-        load(own(tmp_path, checksum="published"), 0)
+        read_dataset(own(tmp_path, checksum="published"), 0)
 
 
 Damage = Callable[[bytes], bytes]
@@ -110,7 +110,7 @@ def test_damaged_files_are_refused(tmp_path: Path, name: str, damage: Damage, me
     write_fashion(tmp_path, zipped=False)
     (tmp_path / name).write_bytes(damage((tmp_path / name).read_bytes()))
     with pytest.raises(DataError, match=message):
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_damaged_gzip_is_refused(tmp_path: Path, damage: Damage) -> None:
     path = tmp_path / f"{NAMES[0]}.gz"
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=r"ubyte\.gz: cannot be read"):
-        load(own(tmp_path), 0)
+        read_dataset(own(tmp_path), 0)
 
 
 def test_a_checksum_that_fits_is_accepted(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_checksum_that_fits_is_accepted(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 def test_the_published_files_are_accepted_and_known() -> None:
-    data = load(DataSettings("fashion_mnist", root=str(DEBIAN)), 0)
+    data = read_dataset(DataSettings("fashion_mnist", root=str(DEBIAN)), 0)
     assert data.train_images.shape == (60000, 1, 28, 28) and len(data.test_labels) == 10000
     assert np.bincount(data.train_labels).tolist() == [6000] * 10
     # the values that everybody normalises Fashion-MNIST with

@@ -8,10 +8,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from kdopt.campaign.plan import PartitionSettings
 from kdopt.data.dealing import specialized_table
 from kdopt.data.partition import STRATEGIES, partition
 from kdopt.errors import PartitionError
-from kdopt.plan import PartitionSettings
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
 EXHAUSTIVE = ("quantity_skew", "label_chunks", "label_dirichlet")

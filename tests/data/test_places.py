@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from kdopt.data.datasets import load
+from kdopt.campaign.plan import DataSettings
+from kdopt.data.datasets import read_dataset
 from kdopt.data.sources.places import cache_dir, candidates, download_dir
 from kdopt.errors import DataError
-from kdopt.plan import DataSettings
 from tests.data.test_idx import write_fashion
 
 
@@ -51,7 +51,7 @@ def test_a_download_is_moved_into_place_whole(
         write_fashion(Path(root) / "FashionMNIST/raw", zipped=True)
 
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", fetch)
-    assert len(load(wanted(tmp_path), 0).train_labels) == 20
+    assert len(read_dataset(wanted(tmp_path), 0).train_labels) == 20
     assert sorted(p.name for p in tmp_path.iterdir()) == ["FashionMNIST"]
     captured = capsys.readouterr()
     assert captured.out == "" and "progress" in captured.err  # stdout carries results only
@@ -62,7 +62,7 @@ def test_nothing_is_fetched_when_the_files_are_there(
 ) -> None:
     write_fashion(tmp_path, zipped=True)
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
-    assert len(load(wanted(tmp_path), 0).train_labels) == 20
+    assert len(read_dataset(wanted(tmp_path), 0).train_labels) == 20
 
 
 def test_a_failed_download_gives_its_reason_and_leaves_nothing(
@@ -76,7 +76,7 @@ def test_a_failed_download_gives_its_reason_and_leaves_nothing(
 
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", fail)
     with pytest.raises(DataError, match=r"failed \(RuntimeError: no route to host\); fetch"):
-        load(wanted(tmp_path), 0)
+        read_dataset(wanted(tmp_path), 0)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,4 +85,4 @@ def test_without_torchvision_the_download_fails_with_a_reason(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     with pytest.raises(DataError, match=r"failed \(ModuleNotFoundError: "):
-        load(wanted(tmp_path), 0)
+        read_dataset(wanted(tmp_path), 0)

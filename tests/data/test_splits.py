@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from kdopt.data.splits import Splits, counts, from_arrays, make_splits, to_arrays
-from kdopt.errors import ArtifactError, PartitionError
-from kdopt.plan import (
+from kdopt.campaign.plan import (
     Campaign,
     DataSettings,
     PartitionSettings,
@@ -17,6 +15,8 @@ from kdopt.plan import (
     TransferSettings,
     TuneSettings,
 )
+from kdopt.data.splits import Splits, counts, from_arrays, make_splits, to_arrays
+from kdopt.errors import ArtifactError, PartitionError
 
 BUDGET = TrainSettings(1, 0, 1e-3, 0.0, 32)
 CAMPAIGN = Campaign(

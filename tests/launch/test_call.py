@@ -5,7 +5,7 @@ import sys
 from sqlalchemy.engine import make_url
 
 from kdopt.launch.call import WorkerCall
-from kdopt.store.open import open_store
+from kdopt.store.database import open_store
 from tests.postgres import PASSWORD
 
 URL = "postgresql+psycopg://me:s3cret@host/db"

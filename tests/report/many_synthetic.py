@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kdopt.many import CombineSettings, FederateSettings
+from kdopt.campaign.many import CombineSettings, FederateSettings
+from kdopt.campaign.plan import Campaign, PartitionSettings, TransferSettings
+from kdopt.campaign.stages.combine import plan_combine
+from kdopt.campaign.stages.federate import plan_federate
+from kdopt.campaign.studies import StudyPlan
 from kdopt.outcome import Outcome, RoundScore, Scores, TrialRow
-from kdopt.plan import Campaign, PartitionSettings, StudyPlan, TransferSettings
-from kdopt.stages import combine, federate
 from tests.analysis.synthetic import FIVE, make_campaign, outcome, pretrain_rows
 
 ROUNDS = 10
@@ -33,8 +35,8 @@ def many_rows(campaign: Campaign) -> list[TrialRow]:
     """Every row, complete, of the stages that the campaign has."""
     rows = pretrain_rows(campaign)
     for stage, plans, result in (
-        ("combine", combine.studies(campaign), combine_outcome),
-        ("federate", federate.studies(campaign), federate_outcome),
+        ("combine", plan_combine(campaign), combine_outcome),
+        ("federate", plan_federate(campaign), federate_outcome),
     ):
         if stage in campaign.stages:
             rows += [

@@ -3,12 +3,12 @@ import math
 
 import pytest
 
-from kdopt.analysis.advise import advise
-from kdopt.analysis.lessons import NONE, Action
-from kdopt.analysis.regret import regrets
-from kdopt.analysis.tree import Step, grow
+from kdopt.advice.advise import advise
+from kdopt.advice.policies import regrets
+from kdopt.advice.training_set import NONE, Action
+from kdopt.advice.tree import Step, grow
 from kdopt.errors import AdviceError
-from kdopt.features import FEATURE_NAMES
+from kdopt.features.definitions import FEATURE_NAMES
 from kdopt.report.advice_json import SCHEMA, advice_json
 from kdopt.report.advice_text import (
     action_title,
@@ -21,7 +21,7 @@ from kdopt.report.advice_text import (
     rules_text,
     signed,
 )
-from tests.analysis.planted import planted
+from tests.advice.planted import planted
 
 
 def answer(text, name):

@@ -4,8 +4,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from kdopt.campaign.plan import SettingLine
 from kdopt.errors import KdoptError
-from kdopt.plan import SettingLine
 from kdopt.report.files import write_report
 from tests.analysis.synthetic import (
     compare_campaign,

@@ -5,7 +5,7 @@ import pytest
 
 from kdopt.analysis.combined import combined
 from kdopt.analysis.federated import curves, levels
-from kdopt.many import WEIGHTINGS, CombineSettings
+from kdopt.campaign.many import WEIGHTINGS, CombineSettings
 from kdopt.report.many_figures import combined_figure, federated_figure
 from tests.analysis.synthetic import FIVE
 from tests.report.many_synthetic import ROUNDS, federate_accuracy, many_campaign, many_rows
@@ -90,7 +90,7 @@ def test_five_panels_wrap_share_their_axes_and_leave_no_empty_axes():
 
 def test_a_figure_without_one_of_the_curves_or_levels_is_drawn():
     campaign = many_campaign()
-    rows = [r for r in many_rows(campaign) if r.cell.get("initial_model") != "consolidated"]
+    rows = [r for r in many_rows(campaign) if r.params.get("initial_model") != "consolidated"]
     figure = federated_figure(curves(rows), levels(rows, campaign))
     assert legend(figure) == ["FedAvg from random weights", "Best participant alone"]
     rows = [r for r in rows if r.stage != "pretrain"]
@@ -136,7 +136,9 @@ def test_names_of_a_store_are_text_not_tags():
     campaign = many_campaign()
     tag = "<a href='x'>y</a>"
     rows = [
-        replace(r, partition=tag, cell={**r.cell, **{k: tag for k in r.cell if k == "weighting"}})
+        replace(
+            r, partition=tag, params={**r.params, **{k: tag for k in r.params if k == "weighting"}}
+        )
         for r in many_rows(campaign)
         if r.partition == "uniform"
     ]

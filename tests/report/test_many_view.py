@@ -4,10 +4,10 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from kdopt.analysis.paper_results import MEAN_ROUND_REDUCTION, TABLE_II
-from kdopt.many import WEIGHTINGS, CombineSettings, FederateSettings
+from kdopt.analysis.paper.results import MEAN_ROUND_REDUCTION, TABLE_II
+from kdopt.campaign.many import WEIGHTINGS, CombineSettings, FederateSettings
+from kdopt.campaign.plan import PartitionSettings
 from kdopt.outcome import RoundScore
-from kdopt.plan import PartitionSettings
 from kdopt.report.many_view import many_blocks, many_teachers
 from kdopt.report.table_two import table_two
 from tests.analysis.synthetic import FIVE
@@ -102,7 +102,7 @@ def test_a_cell_that_is_not_there_yet_leaves_its_neighbours_in_place():
     rows = [
         r
         for r in many_rows(campaign)
-        if not (r.partition == "specialized" and r.cell.get("weighting") == "better_share")
+        if not (r.partition == "specialized" and r.params.get("weighting") == "better_share")
     ]
     (block, *_), _ = parts(campaign, rows)
     cells = dict(block.grids[0].lines)["Specialized"]
@@ -175,7 +175,7 @@ def test_a_consolidated_run_that_never_arrives_is_said_to_save_at_most():
     flat = tuple(RoundScore(0.2, 0.2) for _ in range(ROUNDS + 1))
     rows = [
         replace(row, outcome=replace(row.outcome, rounds=flat))
-        if row.cell.get("initial_model") == "consolidated"
+        if row.params.get("initial_model") == "consolidated"
         else row
         for row in many_rows(campaign)
     ]

@@ -4,7 +4,7 @@ import pytest
 
 from kdopt.analysis.compare import method_gains
 from kdopt.analysis.dynamics import learning_and_forgetting
-from kdopt.analysis.evidence import gather
+from kdopt.analysis.paper.evidence import gather
 from kdopt.analysis.teachers import accuracy_correlations, best_teacher_counts
 from kdopt.analysis.transfer import transfer_summary
 from kdopt.report.method_figures import (

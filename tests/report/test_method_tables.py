@@ -5,8 +5,8 @@ import random
 import pandas as pd
 import pytest
 
-from kdopt.analysis.claims import CLAIMS, claims
 from kdopt.analysis.compare import method_gains
+from kdopt.analysis.paper.claims import CLAIMS, claims
 from kdopt.report.method_tables import CLAIM_COLUMNS, claims_csv, claims_markdown
 from kdopt.report.tables import frame_csv
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_rows

@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import pytest
 from plotly.offline import get_plotlyjs_version
 
-from kdopt.analysis.claims import CLAIMS
-from kdopt.analysis.contrast import CAVEAT, RULE
-from kdopt.plan import PartitionSettings, SettingLine
+from kdopt.analysis.paper.claims import CLAIMS
+from kdopt.analysis.paper.contrast import CAVEAT, RULE
+from kdopt.campaign.plan import PartitionSettings, SettingLine
 from kdopt.report.page import plotly_js, render_page
 from kdopt.report.view import make_view
 from tests.analysis.synthetic import (
@@ -214,7 +214,9 @@ def test_a_campaign_with_all_stages_has_all_sections(all_stages_page):
 def test_nothing_from_a_combining_trial_breaks_out():
     campaign = many_campaign(name=NASTY)
     rows = [
-        replace(row, partition=NASTY, cell=row.cell | {k: NASTY for k in row.cell if k == "start"})
+        replace(
+            row, partition=NASTY, params=row.params | {k: NASTY for k in row.params if k == "start"}
+        )
         for row in many_rows(campaign)
         if row.partition == "uniform"
     ]

@@ -8,9 +8,9 @@ import json
 
 import pytest
 
-from kdopt.analysis.claims import CLAIMS
-from kdopt.facts import PartitionFacts
-from kdopt.plan import SettingLine
+from kdopt.analysis.paper.claims import CLAIMS
+from kdopt.campaign.plan import SettingLine
+from kdopt.features.partition_facts import PartitionFacts
 from kdopt.report.files import write_report
 from tests.analysis.synthetic import (
     compare_campaign,

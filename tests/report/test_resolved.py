@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdopt.plan import SettingLine
+from kdopt.campaign.plan import SettingLine
+from kdopt.campaign.spec import load_spec, parse_spec
 from kdopt.report.resolved import _toml, resolved_spec
-from kdopt.spec import load_spec, parse_spec
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
 SAMPLER = """

@@ -1,8 +1,8 @@
 from dataclasses import replace
 
 from kdopt.analysis.payoff import costs
-from kdopt.facts import PartitionFacts
-from kdopt.plan import DataSettings, PartitionSettings
+from kdopt.campaign.plan import DataSettings, PartitionSettings
+from kdopt.features.partition_facts import PartitionFacts
 from kdopt.report.run_view import SIZES, cost_block, environment, facts_of, participants_block
 from tests.analysis.synthetic import compare_campaign, make_campaign, make_rows
 

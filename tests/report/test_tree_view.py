@@ -3,13 +3,13 @@ import re
 
 import pytest
 
-from kdopt.analysis.lessons import SITUATIONS, Campaigned
-from kdopt.analysis.tree import grow
-from kdopt.facts import PartitionFacts
-from kdopt.plan import PartitionSettings
+from kdopt.advice.training_set import SITUATIONS, Campaigned
+from kdopt.advice.tree import grow
+from kdopt.campaign.plan import PartitionSettings
+from kdopt.features.partition_facts import PartitionFacts
 from kdopt.report.tree_figure import tree_figure
 from kdopt.report.tree_view import advice_parts, learn, rules_frame
-from tests.analysis.planted import planted
+from tests.advice.planted import planted
 from tests.analysis.synthetic import (
     compare_campaign,
     compare_rows,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdopt.plan import StageName
+from kdopt.campaign.plan import StageName
 from kdopt.service.status_values import (
     FailureGroup,
     PartitionStatus,
@@ -45,7 +45,7 @@ def make_status(
                 state=STATES[min(n, 3)],
                 study="tiny/uniform/tune/t00-s01",
                 number=n,
-                cell={"temperature": 2.5, "alpha": 0.75, "replicate": 0},
+                params={"temperature": 2.5, "alpha": 0.75, "replicate": 0},
                 attempt=1 + n % 2,
                 step=None,
                 running_s=61.0,

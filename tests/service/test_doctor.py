@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from kdopt.campaign.stages.registry import plan_studies
 from kdopt.cli import app
 from kdopt.service.doctor import check
-from kdopt.stages.registry import all_studies
-from kdopt.store import claims, rows
-from kdopt.store.artifacts import Artifacts
+from kdopt.store import leases, rows
+from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.planning import write_plan
 from kdopt.store.retry import retry_failed
 from tests.conftest import make_outcome, make_record
@@ -34,22 +34,22 @@ def planned(store, shelf, campaign):
     )
     record = make_record(adaptive)
     record = dataclasses.replace(record, splits={"uniform": shelf.put(b"splits")})
-    write_plan(store, record, all_studies)
+    write_plan(store, record, plan_studies)
     return store
 
 
 def run_all(store, shelf):
     """Finish every trial, open ones with a cell of their own."""
-    plans = {p.name: p for p in all_studies(rows.read_record(store, "tiny").campaign)}
+    plans = {p.name: p for p in plan_studies(rows.read_record(store, "tiny").campaign)}
     for state in rows.read_states(store, "tiny"):
-        while (claim := claims.claim(store, state.study_id, "me", 60)) is not None:
+        while (claim := leases.claim(store, state.study_id, "me", 60)) is not None:
             outcome = make_outcome(float(claim.number))
-            if "participant" in claim.cell:
+            if "participant" in claim.params:
                 outcome = dataclasses.replace(outcome, checkpoint=shelf.put(b"%d" % claim.number))
-            if not claim.cell:
+            if not claim.params:
                 cell = {"temperature": 1.0 + claim.number, "alpha": 0.5, "replicate": 0}
-                claim = claims.choose(store, claim, cell, plans[state.text].params)
-            claims.finish(store, claim, outcome)
+                claim = leases.choose(store, claim, cell, plans[state.text].params)
+            leases.finish(store, claim, outcome)
 
 
 def change(store, sql, **values):
@@ -77,7 +77,7 @@ def test_a_new_and_a_finished_campaign_are_sound(planned, shelf):
 
 def test_failed_and_retried_trials_are_sound_too(planned, shelf):
     study = rows.read_states(planned, "tiny")[1].study_id
-    claims.fail(planned, claims.claim(planned, study, "me", 60), "out of memory")
+    leases.fail(planned, leases.claim(planned, study, "me", 60), "out of memory")
     assert check(planned, shelf, "tiny").problems == ()
     retry_failed(planned, "tiny")
     found = check(planned, shelf, "tiny")
@@ -144,7 +144,7 @@ def test_results_that_are_not_whole_are_seen(planned, shelf, sql, expected):
 
 def test_running_trials_need_a_lease_that_is_looked_after(planned, shelf):
     study = rows.read_states(planned, "tiny")[1].study_id
-    claim = claims.claim(planned, study, "me", 60)
+    claim = leases.claim(planned, study, "me", 60)
     assert check(planned, shelf, "tiny").problems == ()
     change(planned, f"UPDATE kdopt_lease SET expires = {planned.now} - 100")
     assert "its lease lapsed 100 s ago" in only_problem(planned, shelf)
@@ -192,7 +192,7 @@ def test_the_command_exits_with_one_and_a_list_when_something_is_off(planned, sh
 
 def test_failed_trials_are_queued_by_the_command(planned, store_url):
     study = rows.read_states(planned, "tiny")[1].study_id
-    claims.fail(planned, claims.claim(planned, study, "me", 60), "out of memory")
+    leases.fail(planned, leases.claim(planned, study, "me", 60), "out of memory")
     for reason, n in (("diverged", 0), ("memory", 1), ("memory", 0)):
         said = CliRunner().invoke(app, ["retry-failed", "--store", store_url, "--reason", reason])
         assert said.exit_code == 0
@@ -214,7 +214,7 @@ def test_what_a_campaign_learns_from_is_missed_by_its_name(store, shelf, campaig
     record = dataclasses.replace(
         make_record(warm), splits={"uniform": shelf.put(b"splits")}, prior=prior
     )
-    write_plan(store, record, all_studies)
+    write_plan(store, record, plan_studies)
     run_all(store, shelf)
     found = check(store, shelf, "tiny", deep=True)
     assert (found.problems, found.artifacts) == ((), 2 + 2)

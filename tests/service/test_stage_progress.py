@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kdopt.names import parse_study_name
+from kdopt.campaign.names import parse_study_name
 from kdopt.service.pace import Span
 from kdopt.service.stage_progress import Recent, campaign_eta, count_partitions, count_stages
 from kdopt.store.rows import StudyState

@@ -7,32 +7,32 @@ import time
 
 import pytest
 
-from kdopt.plan import PartitionSettings
-from kdopt.service.heartbeat import LEASE_S
-from kdopt.service.identity import worker_name
+from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.stages.registry import plan_studies
 from kdopt.service.status import SILENT_S, group_failures, read_status
-from kdopt.stages.registry import all_studies
-from kdopt.store import claims, rows
+from kdopt.store import leases, rows
 from kdopt.store.planning import write_plan
 from kdopt.store.pulse import Reason
 from kdopt.store.retry import retry_failed
+from kdopt.worker.heartbeat import LEASE_S
+from kdopt.worker.worker_id import worker_name
 from tests.conftest import make_campaign, make_outcome, make_record
 
 SHOW = (
-    "from kdopt.service.identity import worker_name; print(worker_name('cpu'), flush=True); input()"
+    "from kdopt.worker.worker_id import worker_name; print(worker_name('cpu'), flush=True); input()"
 )
 
 
 @pytest.fixture
 def studies(store, campaign):
-    write_plan(store, make_record(campaign), all_studies)
+    write_plan(store, make_record(campaign), plan_studies)
     return [s.study_id for s in rows.read_states(store, "tiny")]
 
 
 def test_counts_add_up_and_reasons_are_there(store, studies):
-    claims.finish(store, claims.claim(store, studies[1], "host/1/2/3", 60), make_outcome(1.0))
-    claims.fail(store, claims.claim(store, studies[1], "host/1/2/3", 60), "out of memory")
-    claims.claim(store, studies[2], "host/1/2/3", 60)
+    leases.finish(store, leases.claim(store, studies[1], "host/1/2/3", 60), make_outcome(1.0))
+    leases.fail(store, leases.claim(store, studies[1], "host/1/2/3", 60), "out of memory")
+    leases.claim(store, studies[2], "host/1/2/3", 60)
     status = read_status(store, "tiny")
     by_stage = {s.stage: s for s in status.stages}
     tune = by_stage["tune"]
@@ -49,15 +49,15 @@ def test_counts_add_up_and_reasons_are_there(store, studies):
 
 def test_the_end_is_known_once_every_stage_has_ended_a_trial(store, studies):
     assert read_status(store, "tiny").eta_unknown == "no worker is at work"
-    claims.claim(store, studies[0], "host/1/2/3", 60)
+    leases.claim(store, studies[0], "host/1/2/3", 60)
     assert read_status(store, "tiny").eta_unknown == "no trial of pretrain has ended lately"
-    claim = claims.claim(store, studies[0], "host/1/2/3", 60)
+    claim = leases.claim(store, studies[0], "host/1/2/3", 60)
     time.sleep(0.2)
-    claims.finish(store, claim, make_outcome(1.0))
+    leases.finish(store, claim, make_outcome(1.0))
     assert read_status(store, "tiny").eta_unknown == "no trial of tune has ended lately"
-    claim = claims.claim(store, studies[1], "host/1/2/3", 60)
+    claim = leases.claim(store, studies[1], "host/1/2/3", 60)
     time.sleep(0.2)
-    claims.finish(store, claim, make_outcome(1.0))
+    leases.finish(store, claim, make_outcome(1.0))
     status = read_status(store, "tiny")
     assert status.eta_s > 0
     assert status.eta_unknown == ""
@@ -67,12 +67,12 @@ def test_the_end_is_known_once_every_stage_has_ended_a_trial(store, studies):
 
 
 def test_workers_and_what_they_run(store, studies):
-    mine = claims.claim(store, studies[1], worker_name("cuda:1"), LEASE_S)
-    claims.report(store, mine, {0: 0.5, 7: 0.6})
-    claims.claim(store, studies[2], "far/9/1/elsewhere/cpu", LEASE_S)
+    mine = leases.claim(store, studies[1], worker_name("cuda:1"), LEASE_S)
+    leases.report(store, mine, {0: 0.5, 7: 0.6})
+    leases.claim(store, studies[2], "far/9/1/elsewhere/cpu", LEASE_S)
     me, far = sorted(read_status(store, "tiny").workers, key=lambda w: w.host == "far")
     assert (me.pid, me.device, me.state) == (int(worker_name().split("/")[1]), "cuda:1", "alive")
-    assert (me.study, me.number, me.cell) == ("tiny/uniform/tune/t00-s01", 0, mine.cell)
+    assert (me.study, me.number, me.params) == ("tiny/uniform/tune/t00-s01", 0, mine.params)
     assert (me.attempt, me.step) == (1, 7)
     assert 0 <= me.running_s < 20
     assert 0 <= me.last_sign_s < 20
@@ -93,7 +93,7 @@ def test_workers_in_trouble_are_flagged_and_come_first(store, studies):
         here: LEASE_S,
     }
     for worker, lease_s in leases.items():
-        claims.claim(store, studies[1], worker, lease_s)
+        leases.claim(store, studies[1], worker, lease_s)
     found = {w.host[:1]: w.state for w in read_status(store, "tiny").workers}
     name = here[:1]
     assert found == {"a": "alive", "b": "silent", "c": "lapsed", name: "alive"}
@@ -112,14 +112,14 @@ def test_what_waits_for_a_lost_participant_can_never_start(store):
         participants=3,
         partitions=(PartitionSettings("uniform"), PartitionSettings("quantity_skew")),
     )
-    write_plan(store, make_record(base), all_studies)
+    write_plan(store, make_record(base), plan_studies)
     states = {s.text: s for s in rows.read_states(store, "tiny")}
     pretrain = states["tiny/uniform/pretrain"]
-    claims.claim(store, pretrain.study_id, "far/9/1/elsewhere", 60)
-    lost = claims.claim(store, pretrain.study_id, "far/9/1/elsewhere", 60)
-    assert lost.cell["participant"] == 1
+    leases.claim(store, pretrain.study_id, "far/9/1/elsewhere", 60)
+    lost = leases.claim(store, pretrain.study_id, "far/9/1/elsewhere", 60)
+    assert lost.params["participant"] == 1
     assert read_status(store, "tiny").blocked == 0
-    claims.fail(store, lost, "no images")
+    leases.fail(store, lost, "no images")
     with_it = [s for s in states.values() if 1 in (s.name.teacher, s.name.student)]
     expected = sum(s.waiting for s in with_it if s.name.partition == "uniform")
     assert read_status(store, "tiny").blocked == expected == 4 * 4
@@ -129,7 +129,7 @@ def test_what_waits_for_a_lost_participant_can_never_start(store):
 
 def test_done_means_that_nothing_can_be_done_any_more(store, studies):
     for _ in range(2):
-        claims.fail(store, claims.claim(store, studies[0], "me", 60), "no images")
+        leases.fail(store, leases.claim(store, studies[0], "me", 60), "no images")
     status = read_status(store, "tiny")
     assert (status.left, status.blocked, status.done) == (8, 8, True)
     assert (status.eta_s, status.eta_unknown) == (None, "")

@@ -5,13 +5,13 @@ import threading
 
 import pytest
 
+from kdopt.campaign.stages.registry import plan_studies
 from kdopt.errors import ArtifactError, StoreError
 from kdopt.service.doctor import check
-from kdopt.stages.registry import all_studies
-from kdopt.store import claims, rows
-from kdopt.store.artifacts import Artifacts
+from kdopt.store import leases, rows
+from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.backup import backup
-from kdopt.store.open import open_store
+from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_outcome, make_record
 
@@ -27,16 +27,16 @@ def planned(tmp_path, shelf):
     record = dataclasses.replace(
         make_record(make_campaign()), splits={"uniform": shelf.put(b"splits")}
     )
-    write_plan(store, record, all_studies)
+    write_plan(store, record, plan_studies)
     yield store
     store.close()
 
 
 def run_one(store, shelf, content=b"weights"):
     state = next(s for s in rows.read_states(store, "tiny") if s.waiting)
-    claim = claims.claim(store, state.study_id, "me", 60)
+    claim = leases.claim(store, state.study_id, "me", 60)
     outcome = dataclasses.replace(make_outcome(1.0), checkpoint=shelf.put(content))
-    claims.finish(store, claim, outcome)
+    leases.finish(store, claim, outcome)
 
 
 def test_a_backup_is_a_store_of_its_own_and_is_brought_up_to_date(tmp_path, planned, shelf):
@@ -115,7 +115,7 @@ def test_what_a_campaign_learns_from_is_copied_too(tmp_path, shelf):
     record = dataclasses.replace(
         make_record(warm), splits={"uniform": shelf.put(b"splits")}, prior=prior
     )
-    write_plan(store, record, all_studies)
+    write_plan(store, record, plan_studies)
     assert backup(store, shelf, tmp_path / "copy").copied == 2
     assert Artifacts(tmp_path / "copy" / "artifacts").get(prior) == b"prior"
     shelf.discard(prior)

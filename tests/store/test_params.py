@@ -11,7 +11,7 @@ from optuna.distributions import (
     json_to_distribution,
 )
 
-from kdopt.plan import Param
+from kdopt.campaign.studies import Param
 from kdopt.store.params import distribution_json, read_value, stored_value
 
 CASES = [

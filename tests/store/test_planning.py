@@ -4,23 +4,23 @@ import dataclasses
 
 import pytest
 
-from kdopt.errors import StoreError
-from kdopt.plan import (
+from kdopt.campaign.plan import (
     DataSettings,
     PartitionSettings,
     TrainSettings,
     TuneSettings,
 )
-from kdopt.stages.registry import all_studies
-from kdopt.store import claims, rows
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.errors import StoreError
+from kdopt.search.samplers import next_cell
+from kdopt.store import leases, rows
 from kdopt.store.planning import write_plan
 from kdopt.store.pulse import read_ended
-from kdopt.store.samplers import next_cell
 from tests.conftest import make_campaign, make_outcome, make_record, optuna_study
 
 
 def plan(store, campaign):
-    return write_plan(store, make_record(campaign), all_studies)
+    return write_plan(store, make_record(campaign), plan_studies)
 
 
 def tuned(campaign, **changes):
@@ -57,7 +57,7 @@ def test_planned_cells_are_what_optuna_reads(store, store_url, campaign):
 def test_a_grown_campaign_adds_only_what_is_new_and_keeps_results(store, campaign):
     plan(store, campaign)
     study = rows.read_states(store, "tiny")[1].study_id
-    claims.finish(store, claims.claim(store, study, "me", 60), make_outcome(3.0))
+    leases.finish(store, leases.claim(store, study, "me", 60), make_outcome(3.0))
     grown = tuned(campaign, temperatures=(1.0, 2.0, 4.0))
     grown = dataclasses.replace(
         grown, replicates=2, partitions=(*campaign.partitions, PartitionSettings("specialized"))
@@ -66,7 +66,7 @@ def test_a_grown_campaign_adds_only_what_is_new_and_keeps_results(store, campaig
     assert added.new_studies == 3
     assert added.new_trials == 2 * (12 - 4) + (2 + 2 * 12)
     table = [r for r in rows.read_trials(store, "tiny") if r.study == "tiny/uniform/tune/t00-s01"]
-    assert len({tuple(sorted(r.cell.items())) for r in table}) == len(table) == 12
+    assert len({tuple(sorted(r.params.items())) for r in table}) == len(table) == 12
     assert sorted(r.number for r in table) == list(range(12))
     assert table[0].outcome.value == 3.0
     assert plan(store, grown).new_trials == 0
@@ -76,10 +76,10 @@ def test_open_trials_fill_a_budget_once(store, campaign):
     adaptive = tuned(campaign, sampler="tpe", budget=5)
     plan(store, adaptive)
     study = rows.read_states(store, "tiny")[1].study_id
-    claims.finish(store, claims.claim(store, study, "me", 60), make_outcome(0.0))
-    claim = claims.claim(store, study, "me", 60)
-    params = all_studies(adaptive)[1].params
-    claims.choose(store, claim, {"temperature": 1.5, "alpha": 0.3, "replicate": 0}, params)
+    leases.finish(store, leases.claim(store, study, "me", 60), make_outcome(0.0))
+    claim = leases.claim(store, study, "me", 60)
+    params = plan_studies(adaptive)[1].space
+    leases.choose(store, claim, {"temperature": 1.5, "alpha": 0.3, "replicate": 0}, params)
     assert plan(store, adaptive).new_trials == 0
     larger = tuned(adaptive, budget=7)
     assert plan(store, larger).new_trials == 2 * 2
@@ -119,7 +119,7 @@ def test_other_images_are_refused(store, campaign):
     plan(store, campaign)
     other = dataclasses.replace(make_record(campaign), data_sha256="f" * 64)
     with pytest.raises(StoreError, match="the images are not the same"):
-        write_plan(store, other, all_studies)
+        write_plan(store, other, plan_studies)
 
 
 def test_a_partition_keeps_its_split_also_when_it_was_dropped_in_between(store, campaign):
@@ -136,7 +136,7 @@ def test_a_partition_keeps_its_split_also_when_it_was_dropped_in_between(store, 
     record = make_record(both)
     other = dataclasses.replace(record, splits={**record.splits, "specialized": "2" * 64})
     with pytest.raises(StoreError, match=r"partition.specialized \(who gets which images"):
-        write_plan(store, other, all_studies)
+        write_plan(store, other, plan_studies)
     assert plan(store, both).new_trials == 0
 
 
@@ -147,7 +147,7 @@ def test_a_smaller_spec_removes_nothing_and_the_record_keeps_the_whole(store, ca
     merged = rows.read_record(store, "tiny").campaign
     assert set(merged.tune.temperatures) == {1.0, 2.0, 8.0}
     assert set(merged.tune.alphas) == {0.5, 0.9}
-    assert all_studies(merged)[1].n_trials == 6
+    assert plan_studies(merged)[1].n_trials == 6
     assert plan(store, campaign).new_trials == 0
 
 
@@ -155,8 +155,8 @@ def test_an_open_trial_that_failed_without_a_cell_is_planned_again(store, campai
     adaptive = tuned(campaign, sampler="tpe", budget=3)
     plan(store, adaptive)
     study = rows.read_states(store, "tiny")[1].study_id
-    claims.finish(store, claims.claim(store, study, "me", 60), make_outcome(0.0))
-    claims.fail(store, claims.claim(store, study, "me", 60), "its worker was lost 3 times")
+    leases.finish(store, leases.claim(store, study, "me", 60), make_outcome(0.0))
+    leases.fail(store, leases.claim(store, study, "me", 60), "its worker was lost 3 times")
     assert plan(store, adaptive).new_trials == 1
     assert plan(store, adaptive).new_trials == 0
 
@@ -171,16 +171,16 @@ def test_sequential_plans_no_cell_twice_when_vanilla_lies_on_its_line(store, cam
     )
     assert plan(store, line).trials == 2 + 2 * 3
     study = rows.read_states(store, "tiny")[1].study_id
-    studies = {p.name: p for p in all_studies(line)}
+    studies = {p.name: p for p in plan_studies(line)}
     seen = []
-    while (claim := claims.claim(store, study, "me", 60)) is not None:
-        if not claim.cell:
+    while (claim := leases.claim(store, study, "me", 60)) is not None:
+        if not claim.params:
             history = rows.read_trials(store, "tiny", study)
             chosen = studies["tiny/uniform/tune/t00-s01"]
-            cell = next_cell(line, chosen, claim.number, history)
-            claim = claims.choose(store, claim, cell, chosen.params)
-        seen.append((claim.cell["temperature"], claim.cell["alpha"]))
-        claims.finish(store, claim, make_outcome(0.0))
+            params = next_cell(line, chosen, claim.number, history)
+            claim = leases.choose(store, claim, params, chosen.space)
+        seen.append((claim.params["temperature"], claim.params["alpha"]))
+        leases.finish(store, claim, make_outcome(0.0))
         assert plan(store, line).new_trials == 0
     assert sorted(seen) == [(1.0, 0.5), (2.0, 0.5), (4.0, 0.5)]
 
@@ -198,9 +198,9 @@ def test_campaigns_of_one_store_do_not_mix(store):
         plan(store, make_campaign(name=name))
     assert rows.campaigns(store) == names
     other = rows.read_states(store, "axb")[0].study_id
-    claims.finish(store, claims.claim(store, other, "me", 60), make_outcome(1.0))
-    claims.fail(store, claims.claim(store, other, "me", 60), "no")
-    claims.claim(store, rows.read_states(store, "A_b")[0].study_id, "me", 60)
+    leases.finish(store, leases.claim(store, other, "me", 60), make_outcome(1.0))
+    leases.fail(store, leases.claim(store, other, "me", 60), "no")
+    leases.claim(store, rows.read_states(store, "A_b")[0].study_id, "me", 60)
     for name in names:
         assert {r.study.split("/")[0] for r in rows.read_trials(store, name)} == {name}
         assert {s.name.campaign for s in rows.read_states(store, name)} == {name}

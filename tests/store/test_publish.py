@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from optuna_dashboard import get_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
+from kdopt.campaign.names import INDEX_SUFFIX, index_study_name, parse_study_name
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.studies import Param
 from kdopt.errors import StoreError
-from kdopt.names import INDEX_SUFFIX, index_study_name, parse_study_name
-from kdopt.plan import Param
 from kdopt.service.status import read_status
-from kdopt.stages.registry import all_studies
-from kdopt.store import claims, rows
-from kdopt.store.open import open_store
+from kdopt.store import leases, rows
+from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
 from kdopt.store.publish import publish
 from kdopt.store.pulse import read_ended
@@ -30,14 +30,14 @@ NAME = "tiny/uniform/index"
 
 class Entry(NamedTuple):
     value: float
-    cell: dict
+    params: dict
     columns: dict
 
 
 class Summary(NamedTuple):
     name: str
     objective: str
-    params: dict
+    space: dict
     attributes: dict
     entries: tuple
     note: str
@@ -99,11 +99,11 @@ def figures_of(study):
 
 @pytest.fixture
 def planned(store):
-    write_plan(store, make_record(make_campaign()), all_studies)
+    write_plan(store, make_record(make_campaign()), plan_studies)
     study = rows.read_states(store, "tiny")[1].study_id
-    claims.finish(store, claims.claim(store, study, "me", 60), make_outcome(3.0))
-    claims.fail(store, claims.claim(store, study, "me", 60), "no")
-    claims.claim(store, study, "me", 60)
+    leases.finish(store, leases.claim(store, study, "me", 60), make_outcome(3.0))
+    leases.fail(store, leases.claim(store, study, "me", 60), "no")
+    leases.claim(store, study, "me", 60)
     return store
 
 
@@ -151,10 +151,10 @@ def test_work_never_meets_what_was_published(planned):
     before = seen()
     publish(planned, [SUMMARY, SUMMARY._replace(name=index_study_name("tiny"))])
     assert seen() == before
-    again = write_plan(planned, make_record(make_campaign()), all_studies)
+    again = write_plan(planned, make_record(make_campaign()), plan_studies)
     assert (again.new_studies, again.new_trials) == (0, 0)
     assert seen() == before
-    assert claims.reap(planned, lambda worker: True) == 1
+    assert leases.reap(planned, lambda worker: True) == 1
     with planned.read() as connection:
         states = connection.execute(sa.text(f"SELECT t.state FROM trials t {OF_INDEX}")).scalars()
         assert set(states) == {"COMPLETE"}
@@ -223,8 +223,8 @@ def test_several_publishers_and_a_worker_at_once_end_with_one_study(planned, sto
     for thread in threads:
         thread.start()
     study = rows.read_states(planned, "tiny")[2].study_id
-    while claim := claims.claim(planned, study, "me", 60):
-        claims.finish(planned, claim, make_outcome(1.0))
+    while claim := leases.claim(planned, study, "me", 60):
+        leases.finish(planned, claim, make_outcome(1.0))
     for thread in threads:
         thread.join()
     assert errors == []
@@ -247,7 +247,7 @@ def test_names_of_index_studies_are_no_stages(name):
 def test_the_command_publishes_beside_the_report(planned, store_url, tmp_path):
     study_id = rows.read_states(planned, "tiny")[1].study_id
     outcome = replace(make_outcome(2.0), validation_gain=2.0, test_gain=1.0)
-    claims.finish(planned, claims.claim(planned, study_id, "me", 60), outcome)
+    leases.finish(planned, leases.claim(planned, study_id, "me", 60), outcome)
     command = [PYTHON, "-m", "kdopt", "report", "--publish", "--store", store_url]
     for _ in range(2):
         end = subprocess.run(

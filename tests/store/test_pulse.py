@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import sqlalchemy as sa
 
-from kdopt.stages.registry import all_studies
-from kdopt.store import claims, rows
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.store import leases, rows
 from kdopt.store.planning import write_plan
 from kdopt.store.pulse import read_ended, read_reasons
 from kdopt.store.retry import retry_failed
@@ -14,11 +14,11 @@ from tests.conftest import make_campaign, make_outcome, make_record
 
 
 def end_one(store, study_id, reason=None):
-    claim = claims.claim(store, study_id, "me", 60)
+    claim = leases.claim(store, study_id, "me", 60)
     if reason is None:
-        claims.finish(store, claim, make_outcome(1.0))
+        leases.finish(store, claim, make_outcome(1.0))
     else:
-        claims.fail(store, claim, reason)
+        leases.fail(store, claim, reason)
     return claim
 
 
@@ -37,7 +37,7 @@ def move_back(store, claim, seconds, took_s=1.0):
 @pytest.fixture
 def studies(store, campaign):
     """Study ids by name, without the campaign."""
-    write_plan(store, make_record(campaign), all_studies)
+    write_plan(store, make_record(campaign), plan_studies)
     return {
         s.text.removeprefix("tiny/uniform/"): s.study_id for s in rows.read_states(store, "tiny")
     }
@@ -71,11 +71,11 @@ def test_all_of_late_and_the_last_of_each_stage(store, studies):
 
 
 def test_other_campaigns_and_running_trials_are_left_out(store, studies):
-    write_plan(store, make_record(make_campaign(name="tinx")), all_studies)
+    write_plan(store, make_record(make_campaign(name="tinx")), plan_studies)
     other = rows.read_states(store, "tinx")[0].study_id
     end_one(store, other)
     end_one(store, other, "no")
-    claims.claim(store, studies["pretrain"], "me", 60)
+    leases.claim(store, studies["pretrain"], "me", 60)
     assert read_ended(store, "tiny", 60, 9, 3600) == []
     assert read_reasons(store, "tiny") == []
     assert len(read_ended(store, "tinx", 60, 9, 3600)) == 2
@@ -83,7 +83,7 @@ def test_other_campaigns_and_running_trials_are_left_out(store, studies):
 
 def test_reasons_are_counted_with_the_first_of_each(store):
     base = make_campaign(participants=3)
-    write_plan(store, make_record(base), all_studies)
+    write_plan(store, make_record(base), plan_studies)
     tune = [s for s in rows.read_states(store, "tiny") if s.name.stage == "tune"]
     for study, reason in ((0, "b"), (1, "a"), (2, "a"), (2, "a\nsecond line")):
         end_one(store, tune[study].study_id, reason)
@@ -98,15 +98,15 @@ def test_reasons_are_counted_with_the_first_of_each(store):
 
 def test_what_runs_comes_with_its_cell_and_its_age(store, campaign):
     budget = dataclasses.replace(campaign.tune, sampler="tpe", budget=3)
-    write_plan(store, make_record(dataclasses.replace(campaign, tune=budget)), all_studies)
+    write_plan(store, make_record(dataclasses.replace(campaign, tune=budget)), plan_studies)
     study = next(s for s in rows.read_states(store, "tiny") if s.name.stage == "tune")
-    claim = claims.claim(store, study.study_id, "me", 60)
+    claim = leases.claim(store, study.study_id, "me", 60)
     (running,) = rows.read_running(store, "tiny")
-    assert running.cell == claim.cell
+    assert running.params == claim.params
     assert 0 <= running.running_s < 20
-    claims.finish(store, claim, make_outcome(1.0))
-    while claim.cell:  # the vanilla cell comes first, then those that a sampler fills
-        claim = claims.claim(store, study.study_id, "me", 60)
-        if claim.cell:
-            claims.finish(store, claim, make_outcome(1.0))
-    assert rows.read_running(store, "tiny")[0].cell == {}
+    leases.finish(store, claim, make_outcome(1.0))
+    while claim.params:  # the vanilla cell comes first, then those that a sampler fills
+        claim = leases.claim(store, study.study_id, "me", 60)
+        if claim.params:
+            leases.finish(store, claim, make_outcome(1.0))
+    assert rows.read_running(store, "tiny")[0].params == {}

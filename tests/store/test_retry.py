@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from kdopt.stages.registry import all_studies
-from kdopt.store import claims, rows
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.store import leases, rows
 from kdopt.store.planning import write_plan
 from kdopt.store.retry import retry_failed
 from tests.conftest import make_outcome, make_record, optuna_study
@@ -15,7 +15,7 @@ STUDY = "tiny/uniform/tune/t00-s01"
 
 
 def plan(store, campaign):
-    return write_plan(store, make_record(campaign), all_studies)
+    return write_plan(store, make_record(campaign), plan_studies)
 
 
 def study_id(store, name=STUDY):
@@ -23,8 +23,8 @@ def study_id(store, name=STUDY):
 
 
 def fail_next(store, reason="out of memory", name=STUDY):
-    claim = claims.claim(store, study_id(store, name), "me", 60)
-    claims.fail(store, claim, reason)
+    claim = leases.claim(store, study_id(store, name), "me", 60)
+    leases.fail(store, claim, reason)
     return claim
 
 
@@ -39,13 +39,13 @@ def test_a_failed_cell_is_tried_again_in_a_row_of_its_own(store, store_url, camp
     assert retry_failed(store, "tiny") == []
     table = live(store)
     assert Counter(r.state for r in table) == {"WAITING": 4}
-    assert table[-1].cell == failed.cell
+    assert table[-1].params == failed.params
     assert table[-1].number == 4
     assert rows.read_failures(store, "tiny") == []
     with optuna_study(store_url, STUDY) as study:  # the record of what went wrong stays
         states = [(t.number, t.state.name, t.params) for t in study.trials]
-    assert states[0][1:] == ("FAIL", failed.cell)
-    assert states[-1][1:] == ("WAITING", failed.cell)
+    assert states[0][1:] == ("FAIL", failed.params)
+    assert states[-1][1:] == ("WAITING", failed.params)
 
 
 def test_it_may_fail_again_and_then_succeed(store, campaign):
@@ -53,15 +53,15 @@ def test_it_may_fail_again_and_then_succeed(store, campaign):
     first = fail_next(store)
     retry_failed(store, "tiny")
     for _ in range(3):
-        claims.finish(store, claims.claim(store, study_id(store), "me", 60), make_outcome(0.0))
-    assert fail_next(store).cell == first.cell
+        leases.finish(store, leases.claim(store, study_id(store), "me", 60), make_outcome(0.0))
+    assert fail_next(store).params == first.params
     assert len(rows.read_failures(store, "tiny")) == 1
     assert retry_failed(store, "tiny") == [STUDY]
-    last = claims.claim(store, study_id(store), "me", 60)
-    assert (last.cell, last.number, last.attempt) == (first.cell, 5, 1)
-    claims.finish(store, last, make_outcome(1.0))
+    last = leases.claim(store, study_id(store), "me", 60)
+    assert (last.params, last.number, last.attempt) == (first.params, 5, 1)
+    leases.finish(store, last, make_outcome(1.0))
     assert Counter(r.state for r in live(store)) == {"COMPLETE": 4}
-    assert len({tuple(r.cell.items()) for r in live(store)}) == 4
+    assert len({tuple(r.params.items()) for r in live(store)}) == 4
 
 
 def test_only_failures_of_that_reason(store, campaign):
@@ -84,7 +84,7 @@ def test_planning_afterwards_adds_nothing_and_budgets_stay_exact(store, campaign
     retry_failed(store, "tiny")
     assert plan(store, adaptive).new_trials == 0
     # The open trials come first, by row; one of them fails before it gets a cell.
-    claims.fail(store, claims.claim(store, study_id(store), "me", 60), "broken")
+    leases.fail(store, leases.claim(store, study_id(store), "me", 60), "broken")
     retry_failed(store, "tiny")
     assert plan(store, adaptive).new_trials == 0
     assert len(live(store)) == 3
@@ -97,6 +97,6 @@ def test_other_campaigns_are_left_alone(store, campaign, other):
     plan(store, dataclasses.replace(campaign, name=other))
     name = STUDY.replace("tiny", other)
     study = next(s.study_id for s in rows.read_states(store, other) if s.text == name)
-    claims.fail(store, claims.claim(store, study, "me", 60), "out of memory")
+    leases.fail(store, leases.claim(store, study, "me", 60), "out of memory")
     assert retry_failed(store, "tiny") == []
     assert len(rows.read_failures(store, other)) == 1

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kdopt.campaign.plan import DataSettings
 from kdopt.data.sources.places import locate
 from kdopt.data.sources.raw import Raw
 from kdopt.data.sources.unpickle import read_batch
 from kdopt.errors import DataError
-from kdopt.plan import DataSettings
 
 LAYOUTS = ("cifar-10-batches-py", "cifar-10-batches-bin", "")
 """The pickled form first: it alone has published checksums of its files."""

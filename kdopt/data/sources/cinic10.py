@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kdopt.campaign.plan import DataSettings
 from kdopt.data.sources import folder
 from kdopt.data.sources.places import locate
 from kdopt.data.sources.raw import Raw
-from kdopt.plan import DataSettings
 
 LAYOUTS = ("CINIC-10", "cinic-10", "cinic10", "")
 CIFAR_PREFIX = "cifar10-"

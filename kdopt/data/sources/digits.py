@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import DataSettings
 from kdopt.data.sources.raw import Raw
 from kdopt.data.stratify import stratified
-from kdopt.names import seed_for
-from kdopt.plan import DataSettings
 
 TEST_FRACTION = 0.25
 """The set has no test split of its own; this share of every class becomes one."""

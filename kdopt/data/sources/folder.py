@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from kdopt.campaign.plan import DataSettings
 from kdopt.data.sources.decoded import decode
 from kdopt.data.sources.places import expand
 from kdopt.data.sources.raw import Raw
 from kdopt.errors import DataError
-from kdopt.plan import DataSettings
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kdopt.campaign.plan import DataSettings
 from kdopt.data.sources.places import locate
 from kdopt.data.sources.raw import Raw
 from kdopt.errors import DataError
-from kdopt.plan import DataSettings
 
 LAYOUTS = ("FashionMNIST/raw", "fashion-mnist", "")
 """torchvision's folder, Debian's folder, or the files themselves."""

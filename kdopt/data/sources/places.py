@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from kdopt.campaign.plan import DataSettings
 from kdopt.errors import DataError
-from kdopt.plan import DataSettings
 
 log = logging.getLogger(__name__)
 

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from kdopt.many import FederateSettings
+from kdopt.campaign.many import FederateSettings
+from kdopt.campaign.stages.registry import plan_studies
 from kdopt.outcome import RoundScore
+from kdopt.search.samplers import next_cell
 from kdopt.service.doctor import check
-from kdopt.stages.registry import all_studies
-from kdopt.store import claims, rows
-from kdopt.store.artifacts import Artifacts
-from kdopt.store.merge import Site, merge
-from kdopt.store.open import open_store
+from kdopt.store import leases, rows
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import open_store
+from kdopt.store.merge.merge import Site, merge
 from kdopt.store.planning import write_plan
-from kdopt.store.samplers import next_cell
 from tests.conftest import make_campaign, make_outcome, make_record
 from tests.store.test_publish import contents
 
@@ -61,20 +61,20 @@ def url_of(site):
 def plan(site, campaign):
     record = make_record(campaign)
     splits = {p.name: site.shelf.put(b"splits of " + p.name.encode()) for p in campaign.partitions}
-    return write_plan(site.store, dataclasses.replace(record, splits=splits), all_studies)
+    return write_plan(site.store, dataclasses.replace(record, splits=splits), plan_studies)
 
 
 def digest(*parts):
     return hashlib.sha256(repr(parts).encode())
 
 
-def key(cell):
-    return tuple(sorted(cell.items()))
+def key(params):
+    return tuple(sorted(params.items()))
 
 
-def truth(site, study, cell, salt=""):
+def truth(site, study, params, salt=""):
     """The result of a cell, the same wherever it is computed, its bookkeeping aside."""
-    name = digest(salt, study, key(cell))
+    name = digest(salt, study, key(params))
     chance = random.Random(name.digest())
     scores = dataclasses.replace(make_outcome(0.0).test, accuracy=chance.random())
     outcome = dataclasses.replace(
@@ -91,20 +91,20 @@ def truth(site, study, cell, salt=""):
 def end(site, claim, study, ending, salt=""):
     """Let a claimed trial end: 'COMPLETE', 'FAIL', 'RUNNING' (go on) or 'WAITING' (given back)."""
     if ending == "COMPLETE":
-        outcome = truth(site, study, claim.cell, salt)
+        outcome = truth(site, study, claim.params, salt)
         if outcome.rounds:
             steps = {i: r.validation_accuracy for i, r in enumerate(outcome.rounds)}
-            claims.report(site.store, claim, steps)
-        claims.finish(site.store, claim, outcome)
+            leases.report(site.store, claim, steps)
+        leases.finish(site.store, claim, outcome)
     elif ending == "FAIL":
-        claims.fail(site.store, claim, f"no memory for {key(claim.cell)}")
+        leases.fail(site.store, claim, f"no memory for {key(claim.params)}")
     elif ending == "WAITING":
-        claims.release(site.store, claim)
+        leases.release(site.store, claim)
 
 
 def claim_all(site, study_id, worker="me"):
     found = []
-    while (claim := claims.claim(site.store, study_id, worker, 60)) is not None:
+    while (claim := leases.claim(site.store, study_id, worker, 60)) is not None:
         found.append(claim)
     return found
 
@@ -114,8 +114,8 @@ def work(site, choose, salt=""):
     found = {}
     for state in rows.read_states(site.store, "tiny"):
         for claim in claim_all(site, state.study_id):
-            end(site, claim, state.text, choose(state.text, claim.cell), salt)
-            found[state.text, key(claim.cell)] = claim
+            end(site, claim, state.text, choose(state.text, claim.params), salt)
+            found[state.text, key(claim.params)] = claim
     return found
 
 
@@ -131,9 +131,9 @@ def only(*words):
 def table(site, campaign="tiny"):
     """The results, by study and cell, and what else is known of the other cells."""
     return {
-        (r.study, key(r.cell)): (r.state, r.error, result_of(r))
+        (r.study, key(r.params)): (r.state, r.error, result_of(r))
         for r in rows.read_trials(site.store, campaign)
-        if r.cell
+        if r.params
     }
 
 
@@ -168,11 +168,11 @@ def step(site, study, salt="", ending="COMPLETE"):
     """Let the real sampler choose the next trial of an adaptive study, and end it."""
     record = rows.read_record(site.store, "tiny")
     state = next(s for s in rows.read_states(site.store, "tiny") if s.text == study)
-    of = next(p for p in all_studies(record.campaign) if p.name == study)
-    claim = claims.claim(site.store, state.study_id, "me", 60)
-    if not claim.cell:
+    of = next(p for p in plan_studies(record.campaign) if p.name == study)
+    claim = leases.claim(site.store, state.study_id, "me", 60)
+    if not claim.params:
         history = rows.read_trials(site.store, "tiny", state.study_id)
-        cell = next_cell(record.campaign, of, claim.number, history)
-        claim = claims.choose(site.store, claim, cell, of.params)
+        params = next_cell(record.campaign, of, claim.number, history)
+        claim = leases.choose(site.store, claim, params, of.params)
     end(site, claim, study, ending, salt)
     return claim

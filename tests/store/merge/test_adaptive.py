@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
+from kdopt.campaign.stages.registry import plan_studies
 from kdopt.errors import LeaseLostError
-from kdopt.stages.registry import all_studies
-from kdopt.store import claims, rows
-from kdopt.store.merge import Parted
+from kdopt.store import leases, rows
+from kdopt.store.merge.merge import Parted
 from tests.store.merge.sites import (
     PAIR,
     TPE,
@@ -72,14 +72,14 @@ def test_an_open_trial_that_runs_is_filled_and_its_worker_refused(here, there):
     adaptive(here, 1)
     adaptive(there, 3)
     study = next(s for s in rows.read_states(here.store, "tiny") if s.text == PAIR)
-    held = claims.claim(here.store, study.study_id, "me", 60)
-    assert held.cell == {}
+    held = leases.claim(here.store, study.study_id, "me", 60)
+    assert held.params == {}
     done = merged_twice(here, there)
     assert (done.results, done.from_workers) == (2, 1)
-    plans = {p.name: p for p in all_studies(TPE)}
-    cell = {"temperature": 1.5, "alpha": 0.1, "replicate": 0}
+    plans = {p.name: p for p in plan_studies(TPE)}
+    params = {"temperature": 1.5, "alpha": 0.1, "replicate": 0}
     with pytest.raises(LeaseLostError):
-        claims.choose(here.store, held, cell, plans[PAIR].params)
+        leases.choose(here.store, held, params, plans[PAIR].params)
     step(here, PAIR)
     step(there, PAIR)
     assert table(here) == table(there)

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from kdopt.errors import ArtifactError, LeaseLostError, StoreError
 from kdopt.service.doctor import check
-from kdopt.store import claims, rows
-from kdopt.store.merge import Site, merge
-from kdopt.store.open import open_store
+from kdopt.store import leases, rows
+from kdopt.store.database import open_store
+from kdopt.store.merge.merge import Site, merge
 from tests.conftest import optuna_study
 from tests.store.merge.sites import (
     GRID,
@@ -43,21 +43,21 @@ def test_a_running_trial_is_taken_from_its_worker_by_a_result(here, there):
     work(there, only("tune", "federate"))
     held = work(here, lambda *_: "RUNNING")
     fed = next(c for (study, _), c in held.items() if "federate" in study)
-    claims.report(here.store, fed, {0: 0.1, 9: 0.1})
+    leases.report(here.store, fed, {0: 0.1, 9: 0.1})
     state = here.shelf.put(b"half way")
-    claims.save_state(here.store, fed, 9, state)
+    leases.save_state(here.store, fed, 9, state)
     done = merged_twice(here, there)
     assert (done.results, done.from_workers) == (9, 9)
     assert table(here) == table(there)
     assert not here.shelf.has(state)
     for (study, _), claim in held.items():
-        assert not claims.beat(here.store, claim, 60)
+        assert not leases.beat(here.store, claim, 60)
         with pytest.raises(LeaseLostError):
-            claims.report(here.store, claim, {1: 0.5})
+            leases.report(here.store, claim, {1: 0.5})
         with pytest.raises(LeaseLostError):
-            claims.finish(here.store, claim, truth(here, study, claim.cell, "late"))
-        claims.release(here.store, claim)
-    assert claims.reap(here.store, lambda worker: True) == 0
+            leases.finish(here.store, claim, truth(here, study, claim.params, "late"))
+        leases.release(here.store, claim)
+    assert leases.reap(here.store, lambda worker: True) == 0
     assert table(here) == table(there)
     with optuna_study(url_of(here), "tiny/uniform/federate") as study:
         assert sorted(study.trials[0].intermediate_values) == [0, 1, 2, 3]
@@ -72,7 +72,7 @@ def test_a_running_trial_is_left_to_its_worker_by_a_failure(here, there):
     done = merged_twice(here, there)
     assert (done.results, done.failures) == (0, 0)
     for (study, _), claim in held.items():
-        claims.finish(here.store, claim, truth(here, study, claim.cell))
+        leases.finish(here.store, claim, truth(here, study, claim.params))
     assert set(states(here).values()) == {"COMPLETE"}
 
 
@@ -81,10 +81,10 @@ def test_a_state_that_a_lost_worker_left_goes_with_the_trial(here, there):
         plan(site, GRID)
     work(there, everything)
     study = next(s for s in rows.read_states(here.store, "tiny") if s.name.stage == "federate")
-    claim = claims.claim(here.store, study.study_id, "lost", 60)
+    claim = leases.claim(here.store, study.study_id, "lost", 60)
     state = here.shelf.put(b"half way")
-    claims.save_state(here.store, claim, 1, state)
-    claims.reap(here.store, lambda worker: True)
+    leases.save_state(here.store, claim, 1, state)
+    leases.reap(here.store, lambda worker: True)
     merged_twice(here, there)
     assert not here.shelf.has(state)
     attributes = contents(here.store)["trial_user_attributes"]
@@ -104,7 +104,7 @@ def test_an_artifact_that_is_missing_or_altered_stops_it_before_any_row_refers_t
         damage()
         with pytest.raises(ArtifactError, match=rf"federate #0: artifact .*{sha256[:8]}"):
             merge(here, there, "tiny")
-        assert states(here)[place.study, key(place.cell)] == "WAITING"
+        assert states(here)[place.study, key(place.params)] == "WAITING"
         sound(here)
     path.write_bytes(content)
     assert merged_twice(here, there).results > 0
@@ -117,9 +117,9 @@ ROOT = Path(__file__).parents[3]
 
 SLOW = """
 import logging, sys, time
-from kdopt.store import merge as module
-from kdopt.store.artifacts import Artifacts
-from kdopt.store.open import open_store
+from kdopt.store.merge import merge as module
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import open_store
 module.BATCH = 1
 original = module.end_rows
 def slow(*arguments):
@@ -135,7 +135,7 @@ module.merge(*sites, "tiny")
 def test_killed_at_any_moment_it_is_simply_done_again(here, there):
     for site in (here, there):
         plan(site, dataclasses.replace(GRID, participants=3))
-    work(there, lambda _, cell: "FAIL" if cell.get("alpha") == 0.9 else "COMPLETE")
+    work(there, lambda _, params: "FAIL" if params.get("alpha") == 0.9 else "COMPLETE")
     arguments = [x for site in (here, there) for x in (url_of(site), str(site.shelf.root))]
     chance = random.Random(0)
     kills = 0
@@ -174,7 +174,7 @@ def test_workers_go_on_in_both_stores_meanwhile(here, across):
         try:
             while ready := [s for s in rows.read_states(own.store, "tiny") if s.waiting]:
                 study = chance.choice(ready)
-                claim = claims.claim(own.store, study.study_id, f"worker{seed}", 60)
+                claim = leases.claim(own.store, study.study_id, f"worker{seed}", 60)
                 if claim is None:
                     continue
                 try:

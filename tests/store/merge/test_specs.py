@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 
+from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.stages.registry import plan_studies
 from kdopt.errors import StoreError
-from kdopt.plan import PartitionSettings
-from kdopt.stages.registry import all_studies
 from kdopt.store import rows
-from kdopt.store.merge import Site, merge
-from kdopt.store.open import open_store
+from kdopt.store.database import open_store
+from kdopt.store.merge.merge import Site, merge
 from kdopt.store.planning import write_plan
 from tests.conftest import make_record
 from tests.store.merge.sites import (
@@ -68,7 +68,7 @@ def test_other_images_or_shares_are_refused(here, there, what):
     plan(here, GRID)
     record = make_record(GRID)
     change = {"data_sha256": "2" * 64} if what == "data" else {"splits": {"uniform": "2" * 64}}
-    write_plan(there.store, dataclasses.replace(record, **change), all_studies)
+    write_plan(there.store, dataclasses.replace(record, **change), plan_studies)
     with pytest.raises(StoreError, match=r"data \(the images|partition.uniform \(who gets"):
         merge(here, there, "tiny")
 

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from kdopt.store import rows
-from kdopt.store.merge import Differing, merge
+from kdopt.store.merge.merge import Differing, merge
 from kdopt.store.publish import publish
 from kdopt.store.retry import retry_failed
 from tests.conftest import optuna_study
@@ -42,10 +42,10 @@ def test_any_two_stores_give_one_table_from_either_side(places, kind, seed):
     endings = {}
 
     def choose(number):
-        def of(study, cell):
+        def of(study, params):
             if "pretrain" in study:
                 return "COMPLETE"
-            where = (number, study, key(cell))
+            where = (number, study, key(params))
             return endings.setdefault(where, chance.choice(RANK))
 
         return of
@@ -68,16 +68,18 @@ def test_any_two_stores_give_one_table_from_either_side(places, kind, seed):
     first, second = outcomes
     # A failure in both keeps its reason, which is the same here.
     assert first == second
-    for (study, cell), (state, _, result) in first.items():
+    for (study, params), (state, _, result) in first.items():
         if "pretrain" not in study:
-            assert state == max((endings[n, study, cell] for n in (0, 1)), key=RANK.index)
+            assert state == max((endings[n, study, params] for n in (0, 1)), key=RANK.index)
         if state == "COMPLETE":
-            assert result == dataclasses.replace(truth(pairs[0][0], study, dict(cell)), seconds=0.0)
+            assert result == dataclasses.replace(
+                truth(pairs[0][0], study, dict(params)), seconds=0.0
+            )
 
 
 def test_an_empty_store_becomes_a_copy(here, there):
     plan(there, GRID)
-    work(there, lambda study, cell: "FAIL" if cell.get("alpha") == 0.9 else "COMPLETE")
+    work(there, lambda study, params: "FAIL" if params.get("alpha") == 0.9 else "COMPLETE")
     done = merged_twice(here, there)
     assert table(here) == table(there)
     assert rows.read_record(here.store, "tiny") == rows.read_record(there.store, "tiny")
@@ -114,12 +116,12 @@ def test_results_that_differ_are_measured_and_ours_stay(here, there):
     assert (done.results, done.same, len(done.differing)) == (0, 0, 9)
     theirs = table(there)
     for study, number, size in done.differing:
-        cell = next(
-            r.cell
+        params = next(
+            r.params
             for r in rows.read_trials(here.store, "tiny")
             if (r.study, r.number) == (study, number)
         )
-        mine, other = (t[study, key(cell)][2].test.accuracy for t in (before, theirs))
+        mine, other = (t[study, key(params)][2].test.accuracy for t in (before, theirs))
         assert size == pytest.approx(100 * abs(mine - other))
     assert isinstance(done.differing[0], Differing)
 
@@ -198,11 +200,11 @@ def test_retries_on_either_side_are_one_cell_each(here, there):
         retry_failed(site.store, "tiny")
     merged_twice(here, there)
     assert set(states(here).values()) == {"COMPLETE", "WAITING"}
-    work(there, lambda _, cell: "COMPLETE" if cell.get("alpha") == 0.5 else "FAIL")
+    work(there, lambda _, params: "COMPLETE" if params.get("alpha") == 0.5 else "FAIL")
     done = merged_twice(here, there)
     # Their second failures are no news for what is queued again here.
-    found = {cell["alpha"]: state for (s, c), state in states(here).items() if s == PAIR
-             for cell in [dict(c)]}  # fmt: skip
+    found = {params["alpha"]: state for (s, c), state in states(here).items() if s == PAIR
+             for params in [dict(c)]}  # fmt: skip
     assert found == {0.5: "COMPLETE", 0.9: "WAITING"}
     assert done.after_failures == 0
     assert sound(here).retried == 4

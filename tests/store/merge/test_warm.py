@@ -6,10 +6,10 @@ import dataclasses
 
 import pytest
 
+from kdopt.campaign.stages.registry import plan_studies
 from kdopt.errors import ArtifactError, StoreError
-from kdopt.stages.registry import all_studies
 from kdopt.store import rows
-from kdopt.store.merge import merge
+from kdopt.store.merge.merge import merge
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_record
 from tests.store.merge.sites import (
@@ -35,7 +35,7 @@ def plan_warm(site, prior=b"prior"):
         splits={"uniform": site.shelf.put(b"splits of uniform")},
         prior=site.shelf.put(prior),
     )
-    write_plan(site.store, record, all_studies)
+    write_plan(site.store, record, plan_studies)
     work(site, only("pretrain"))
     return record.prior
 

@@ -1,0 +1,135 @@
+"""How a campaign may change in its store: it may grow, and nothing else.
+
+What the store keeps is the union of everything that was ever planned under the campaign's name,
+so what a trial means never depends on which spec was planned last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TypeVar
+
+from kdopt.campaign.many import CONSOLIDATED, CombineSettings, FederateSettings
+from kdopt.campaign.names import fingerprint
+from kdopt.campaign.plan import Campaign, CampaignRecord, StageName, TransferSettings, TuneSettings
+from kdopt.errors import StoreError
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+def differences(before: CampaignRecord, now: CampaignRecord) -> list[str]:
+    """What makes the trials of two specs compute something else; empty when nothing does.
+
+    Images and splits are compared by their content, not by the settings they were made with:
+    every partition that was ever planned keeps its split.
+    """
+    old, new = fingerprint(before.campaign), fingerprint(now.campaign)
+    changed = sorted(key for key in old.keys() & new.keys() if old[key] != new[key])
+    if before.data_sha256 != now.data_sha256:
+        changed.append("data (the images are not the same)")
+    elif not changed:
+        changed += [
+            f"partition.{name} (who gets which images is not the same)"
+            for name in sorted(before.splits.keys() & now.splits.keys())
+            if before.splits[name] != now.splits[name]
+        ]
+    if before.prior and now.prior and before.prior != now.prior and "tune.prior" not in changed:
+        changed.append("tune.prior (what was learnt is not the same)")
+    return changed
+
+
+def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
+    """Refuse a spec under which the trials already planned would compute something else.
+
+    Raises:
+        StoreError: Names what differs.
+    """
+    changed = differences(before, now)
+    if "transfer" in changed and before.campaign.transfer == TransferSettings():
+        raise StoreError(
+            f"campaign '{now.campaign.name}' was shared out in this store without public transfer "
+            "sets, so that none can be taken out now. Set all three sizes of [transfer] to 0 (what "
+            "is new then uses the students' data only), or give the campaign another name"
+        )
+    if changed:
+        raise StoreError(
+            f"campaign '{now.campaign.name}' is in this store already with other values of: "
+            f"{', '.join(changed)}; its trials would not be comparable. "
+            "Change them back, give the campaign another name, or use another --store"
+        )
+
+
+def merge(before: CampaignRecord, now: CampaignRecord) -> CampaignRecord:
+    """The union of two specs of the same meaning; the newer one decides the order.
+
+    A spec without a stage says nothing about its settings: those of the other one stay as they
+    are, and what it would have by default is not added.
+    """
+    old, new = before.campaign, now.campaign
+    names = {p.name for p in new.partitions}
+    campaign = replace(
+        new,
+        replicates=max(old.replicates, new.replicates),
+        partitions=(*new.partitions, *(p for p in old.partitions if p.name not in names)),
+        stages=_union(new.stages, old.stages),
+        tune=_tune(old, new),
+        compare=_merged(old, new, ("compare",), lambda c: c.compare, ("methods", "transfer_sets")),
+        combine=_combine(old, new),
+        federate=_federate(old, new),
+    )
+    return replace(
+        now,
+        campaign=campaign,
+        splits={**before.splits, **now.splits},
+        prior=before.prior or now.prior,
+    )
+
+
+def _merged(
+    old: Campaign,
+    new: Campaign,
+    stages: tuple[StageName, ...],
+    settings: Callable[[Campaign], S],
+    lists: tuple[str, ...],
+) -> S:
+    """The settings of stages from whichever campaign has one, their lists united if both have."""
+    had, has = (bool(set(stages) & set(c.stages)) for c in (old, new))
+    if not (had and has):
+        return settings(old if had else new)
+    before, now = settings(old), settings(new)
+    united = {key: _union(getattr(now, key), getattr(before, key)) for key in lists}
+    return replace(now, **united)  # type: ignore[type-var]
+
+
+def _tune(old: Campaign, new: Campaign) -> TuneSettings:
+    merged = _merged(old, new, ("tune",), lambda c: c.tune, ("temperatures", "alphas"))
+    both = "tune" in old.stages and "tune" in new.stages
+    return replace(merged, budget=max(old.tune.budget, new.tune.budget)) if both else merged
+
+
+def _combine(old: Campaign, new: Campaign) -> CombineSettings:
+    # Federated averaging reads how weights are applied; what is tried is combine's own.
+    shared = _merged(old, new, ("combine", "federate"), lambda c: c.combine, ())
+    lists = ("starts", "transfer_sets", "weightings")
+    tried = _merged(old, new, ("combine",), lambda c: c.combine, lists)
+    return replace(tried, weight_terms=shared.weight_terms)
+
+
+def _federate(old: Campaign, new: Campaign) -> FederateSettings:
+    merged = _merged(old, new, ("federate",), lambda c: c.federate, ("initial_models",))
+    if "federate" in old.stages and CONSOLIDATED not in new.federate.initial_models:
+        # The newer spec says nothing about a model that it does not make.
+        kept = old.federate
+        return replace(
+            merged,
+            start=kept.start,
+            transfer_set=kept.transfer_set,
+            weighting=kept.weighting,
+        )
+    return merged
+
+
+def _union(first: Iterable[T], second: Iterable[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys((*first, *second)))

@@ -1,0 +1,174 @@
+"""Study names, seeds and fingerprints: made and parsed here only.
+
+A study is called ``campaign/partition/stage`` or ``campaign/partition/stage/t03-s07`` (teacher 3,
+student 7). Seeds are hashes of names, never of order, worker or clock, so any trial can be run
+again anywhere with the same result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict
+from typing import NamedTuple, cast
+
+from kdopt.campaign.many import CONSOLIDATED
+from kdopt.campaign.plan import Campaign, StageName
+
+CAMPAIGN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+"""What a campaign may be called: it becomes part of study names and of folder names."""
+
+INDEX_SUFFIX = "/index"
+"""How the names of studies end that hold a summary to browse, and no work."""
+
+_STUDY_NAME = re.compile(r"^([^/]+)/([^/]+)/(?!index$)([^/]+)(?:/t(\d+)-s(\d+))?$")
+
+TUNE_MEANING = (
+    "sampler",
+    "vanilla_temperature",
+    "vanilla_alpha",
+    "t2_scale",
+    "prior",
+    "warm_trials",
+    "warm_then",
+)
+STAGE_MEANING: tuple[tuple[str, tuple[StageName, ...], tuple[str, ...]], ...] = (
+    ("compare", ("compare",), ("self_teacher_weight", "dml_weight")),
+    ("combine", ("combine", "federate"), ("weight_terms",)),
+    (
+        "federate",
+        ("federate",),
+        ("rounds", "local_epochs", "learning_rate", "weight_decay", "batch_size"),
+    ),
+)
+"""Tables of the spec, the stages that read them, and those of their settings that decide what a
+trial computes."""
+
+
+def study_name(
+    campaign: str,
+    partition: str,
+    stage: str,
+    teacher: int | None = None,
+    student: int | None = None,
+) -> str:
+    """The name of one study.
+
+    >>> study_name("paper", "uniform", "tune", 3, 7)
+    'paper/uniform/tune/t03-s07'
+    """
+    stem = f"{campaign}/{partition}/{stage}"
+    return stem if teacher is None else f"{stem}/t{teacher:02d}-s{student:02d}"
+
+
+class StudyName(NamedTuple):
+    """The parts of a study's name."""
+
+    campaign: str
+    partition: str
+    stage: StageName
+    teacher: int | None = None
+    student: int | None = None
+
+
+def parse_study_name(text: str) -> StudyName:
+    """Take a study name apart.
+
+    >>> parse_study_name("paper/uniform/tune/t03-s07")
+    StudyName(campaign='paper', partition='uniform', stage='tune', teacher=3, student=7)
+
+    Raises:
+        ValueError: The text is not a name that :func:`study_name` makes.
+    """
+    match = _STUDY_NAME.match(text)
+    if match is None:
+        raise ValueError(f"'{text}' is not a study name of kdopt (campaign/partition/stage[/pair])")
+    campaign, partition, stage, teacher, student = match.groups()
+    pair = (None, None) if teacher is None else (int(teacher), int(student))
+    return StudyName(campaign, partition, cast("StageName", stage), *pair)
+
+
+def parse_pair_name(text: str) -> StudyName:
+    """Take the name of a pair apart: a study's name, or the same without the stage.
+
+    >>> parse_pair_name("paper/uniform/t03-s07").student
+    7
+
+    Raises:
+        ValueError: The text names no pair.
+    """
+    parts = text.split("/")
+    name = parse_study_name("/".join([*parts[:2], "tune", parts[2]]) if len(parts) == 3 else text)
+    if name.teacher is None:
+        raise ValueError(f"'{text}' names no pair (campaign/partition/t03-s07)")
+    return name
+
+
+def campaign_study_name(campaign: str) -> str:
+    """The study without trials that carries a campaign's spec."""
+    return f"{campaign}/campaign"
+
+
+def index_study_name(campaign: str, partition: str | None = None) -> str:
+    """The study that sums up a partition, or a whole campaign, for people who browse the store.
+
+    It is no stage of work: :func:`parse_study_name` refuses it, and what reads the trials of a
+    campaign leaves it out.
+
+    >>> index_study_name("paper", "uniform")
+    'paper/uniform/index'
+    """
+    stem = campaign if partition is None else f"{campaign}/{partition}"
+    return f"{stem}{INDEX_SUFFIX}"
+
+
+def pair_label(teacher: int, student: int) -> str:
+    """How a pair is shown to people.
+
+    >>> pair_label(3, 7)
+    't03-s07'
+    """
+    return f"t{teacher:02d}-s{student:02d}"
+
+
+def seed_for(*parts: str | int) -> int:
+    """A seed in [0, 2**63) that depends on the names given and on nothing else.
+
+    The campaign seed comes first, then names such as the partition, the student and the
+    replicate. A trial's seed leaves the cell out, so that all cells of a pair see the same
+    batches and differ only in what is studied (common random numbers).
+    """
+    text = json.dumps([str(p) for p in parts])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def fingerprint(campaign: Campaign) -> dict[str, str]:
+    """What the trials of a campaign mean, one hash per setting, so that differences can be named.
+
+    Two specs with the same fingerprint, images and splits give the same outcome for the same
+    cell. What only adds work is left out, and so are the settings of stages that the campaign does
+    not have (they may be chosen when it grows by them) and what decides images and splits: these
+    are compared by their content (see ``kdopt.campaign.growth``).
+    """
+    values = asdict(campaign)
+    parts = {
+        key: values[key]
+        for key in ("seed", "participants", "precision", "select_on", "model", "transfer")
+    }
+    parts |= {key: values[key] for key in ("pretrain", "distill")}
+    # One validation set serves all partitions, also those that a grown spec adds.
+    parts["data.validation_fraction"] = values["data"]["validation_fraction"]
+    parts |= {f"tune.{key}": values["tune"][key] for key in TUNE_MEANING}
+    for table, users, keys in STAGE_MEANING:
+        if set(users) & set(campaign.stages):
+            parts |= {f"{table}.{key}": values[table][key] for key in keys}
+    if "federate" in campaign.stages and CONSOLIDATED in campaign.federate.initial_models:
+        keys = ("start", "transfer_set", "weighting")
+        parts |= {f"federate.{key}": values["federate"][key] for key in keys}
+    return {key: _digest(value) for key, value in parts.items()}
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

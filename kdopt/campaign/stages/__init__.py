@@ -1,0 +1,1 @@
+"""The planning half of every stage: which studies a campaign needs, and their trials."""

@@ -1,0 +1,187 @@
+"""Look at a campaign again and again until it is done: in place on a terminal, else as text."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import FrameType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from kdopt.cli.status_view import plain, view
+from kdopt.durations import duration
+from kdopt.errors import StoreError
+from kdopt.service.status import read_status
+from kdopt.service.status_json import SCHEMA, json_text
+from kdopt.service.status_values import Status
+from kdopt.store.database import Store
+
+GIVE_UP_S = 600.0
+"""Seconds without an answer after which the store is taken to be gone for good."""
+
+LOAD = 0.1
+"""Share of the time that may be spent on asking, so that a slow store is not made slower."""
+
+DONE, CANNOT_BE_DONE, INTERRUPTED = 0, 1, 130
+
+
+@dataclass(frozen=True)
+class Look:
+    """The last answer of the store, and what was wrong since.
+
+    Attributes:
+        status: The last answer.
+        at: When it was given, for people.
+        clock: The same by :func:`time.monotonic`.
+        fault: Why the store does not answer now; empty when it does.
+    """
+
+    status: Status
+    at: datetime
+    clock: float
+    fault: str = ""
+
+
+def watch(store: Store, campaign: str, every_s: float, as_json: bool = False) -> int:
+    """Show a campaign's status until nothing is left to do.
+
+    Args:
+        store: The store; a database that restarts meanwhile is noted and waited for.
+        campaign: The campaign.
+        every_s: Seconds between two looks.
+        as_json: One JSON object per line instead, for machines.
+
+    Returns:
+        The exit code: 0 when all is done, 1 when what is left can never start, 130 after Ctrl-C
+        or SIGTERM.
+
+    Raises:
+        StoreError: The store did not answer the first time, or not for :data:`GIVE_UP_S`.
+    """
+    # A view should say at once that the database is away, rather than stand still.
+    store.patience_s = 0.0
+    console = Console()
+    looks = _Looks(store, campaign, every_s)
+    try:
+        with _sigterm_as_ctrl_c():
+            if as_json:
+                _lines(looks, lambda look: _as_json(look, campaign))
+            elif console.is_terminal and not console.is_dumb_terminal:
+                _live(looks, console)
+            else:
+                _lines(looks, lambda look: _as_text(look) + "\n")
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return CANNOT_BE_DONE if looks.last.status.left else DONE
+
+
+class _Looks:
+    """Asks the store every so often; iterating over it ends when the campaign is done."""
+
+    def __init__(self, store: Store, campaign: str, every_s: float) -> None:
+        self._store, self._campaign, self.every_s = store, campaign, every_s
+        self.last = self._ask()
+
+    def __iter__(self) -> Iterator[Look]:
+        yield self.last
+        while not self.last.status.done:
+            time.sleep(self._pause_s)
+            self._look()
+            yield self.last
+
+    def _look(self) -> None:
+        try:
+            self.last = self._ask()
+        except StoreError as error:
+            if time.monotonic() - self.last.clock > GIVE_UP_S:
+                raise
+            self.last = Look(self.last.status, self.last.at, self.last.clock, str(error))
+
+    def _ask(self) -> Look:
+        began = time.monotonic()
+        status = read_status(self._store, self._campaign)
+        took_s = time.monotonic() - began
+        self._pause_s = max(self.every_s, took_s / LOAD)
+        return Look(status, datetime.now(UTC).astimezone(), time.monotonic())
+
+
+def _lines(looks: _Looks, text_of: Callable[[Look], str]) -> None:
+    for look in looks:
+        print(text_of(look), flush=True)
+
+
+def _live(looks: _Looks, console: Console) -> None:
+    """Redraw in place, on a screen of its own; the last look stays on the ordinary one."""
+    shown = Live(
+        get_renderable=lambda: _screen(looks.last, console, looks.every_s),
+        console=console,
+        screen=True,
+        # Redrawn by a thread, so that a new window size and a silent store show by themselves.
+        refresh_per_second=2,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    try:
+        with shown:
+            for _ in looks:
+                shown.refresh()
+    finally:
+        console.print(view(looks.last.status, console, notes=_notes(looks.last, looks.every_s)))
+
+
+def _screen(look: Look, console: Console, every_s: float) -> RenderableType:
+    top = Text(
+        f"{datetime.now().astimezone():%H:%M:%S}  every {duration(every_s)}, Ctrl-C ends",
+        style="dim",
+        no_wrap=True,
+        overflow="ellipsis",
+    )
+    height = console.height - 1
+    return Group(top, view(look.status, console, height, _notes(look, every_s)))
+
+
+def _notes(look: Look, every_s: float) -> list[str]:
+    age_s = time.monotonic() - look.clock
+    if look.fault or age_s > 2 * every_s + 5:
+        since = f"no answer from the store for {duration(age_s)}; this is of {look.at:%H:%M:%S}"
+        return [f"{since} ({look.fault})" if look.fault else since]
+    return []
+
+
+def _as_text(look: Look) -> str:
+    return f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}\n" + plain(
+        look.status, _notes(look, 0.0) if look.fault else []
+    )
+
+
+def _as_json(look: Look, campaign: str) -> str:
+    if not look.fault:
+        return json_text(look.status, indent=None)
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    error = {"schema": SCHEMA, "time": now, "campaign": campaign, "error": look.fault}
+    return json.dumps(error)
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """So that a terminal gets its cursor and its screen back."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,215 @@
+"""The index study of a whole campaign with many teachers: every way to one model, side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from kdopt.campaign.names import index_study_name, study_name
+from kdopt.campaign.plan import Campaign, StageName
+from kdopt.campaign.studies import Param
+from kdopt.dashboard.pair_index import (
+    REFRESH,
+    TABLE,
+    IndexStudy,
+    IndexTrial,
+    figure_text,
+    finite,
+    hundredths,
+    link,
+    pair_indexes,
+)
+from kdopt.outcome import TrialRow
+from kdopt.report.blocks import set_title, title_of
+from kdopt.report.many_figures import combined_figure, federated_figure
+from kdopt.report.many_view import ManyTeachers, many_teachers
+from kdopt.report.tables import pipe_line, points, raw_line
+from kdopt.report.view import shows
+
+OBJECTIVE = "test accuracy (%)"
+COUNTS = ("exact", "at_least", "at_most", "unknown")
+FINALS = {"random_final": "random", "consolidated_final": "consolidated"}
+
+
+def index_studies(
+    campaign: Campaign, rows: Sequence[TrialRow], study_ids: Mapping[str, int]
+) -> list[IndexStudy]:
+    """All that is published of a campaign; nothing of one that only compares or pre-trains.
+
+    Args:
+        campaign: The campaign.
+        rows: Its trials, in any state.
+        study_ids: Ids of its studies by name, for links.
+    """
+    studies = pair_indexes(campaign, rows, study_ids) if shows(campaign, rows, "tune") else []
+    if shows(campaign, rows, "combine") or shows(campaign, rows, "federate"):
+        studies.append(_many_index(campaign, many_teachers(rows, campaign), study_ids))
+    return studies
+
+
+def _many_index(campaign: Campaign, many: ManyTeachers, study_ids: Mapping[str, int]) -> IndexStudy:
+    planned = (p.name for p in campaign.partitions)
+    partitions = dict.fromkeys([*planned, *many.combined["partition"], *many.levels["partition"]])
+    return IndexStudy(
+        index_study_name(campaign.name),
+        OBJECTIVE,
+        {
+            "partition": Param("category", choices=tuple(map(str, partitions))),
+            "way": Param("category", choices=("combine", "federate")),
+        },
+        {"kd:campaign": campaign.name, "kd:stage": "index"},
+        [*_combined_trials(campaign, many.combined), *_federated_trials(campaign, many.levels)],
+        _note(campaign, many, study_ids),
+        _figures(many),
+    )
+
+
+def _figures(many: ManyTeachers) -> dict[str, str]:
+    drawn = {}
+    if len(many.combined):
+        drawn["table-ii"] = figure_text(
+            combined_figure(many.combined), "Table II: every way of combining"
+        )
+    if len(many.curves):
+        drawn["fig-9"] = figure_text(
+            federated_figure(many.curves, many.levels), "Fig. 9: federated averaging"
+        )
+    return drawn
+
+
+def _combined_trials(campaign: Campaign, combined: pd.DataFrame) -> list[IndexTrial]:
+    numbers = ("validation_accuracy", "gain", "paper_accuracy")
+    return [
+        IndexTrial(
+            hundredths(line["accuracy"]),
+            {"partition": str(line["partition"]), "way": "combine"},
+            {
+                "transfer_set": str(line["transfer_set"]),
+                "start": str(line["start"]),
+                "weighting": str(line["weighting"]),
+                **finite({key: hundredths(line[key]) for key in numbers}),
+                "replicates": int(line["replicates"]),
+                "study": study_name(campaign.name, str(line["partition"]), "combine"),
+            },
+        )
+        for line in combined.to_dict("records")
+    ]
+
+
+def _federated_trials(campaign: Campaign, levels: pd.DataFrame) -> list[IndexTrial]:
+    return [
+        IndexTrial(
+            hundredths(line[key]),
+            {"partition": str(line["partition"]), "way": "federate"},
+            {
+                "start": f"{initial} weights",
+                "rounds": campaign.federate.rounds,
+                "study": study_name(campaign.name, str(line["partition"]), "federate"),
+            },
+        )
+        for line in levels.to_dict("records")
+        for key, initial in FINALS.items()
+        if math.isfinite(line[key])
+    ]
+
+
+def _note(campaign: Campaign, many: ManyTeachers, study_ids: Mapping[str, int]) -> str:
+    lines = [
+        f"# Many teachers: {campaign.name}",
+        "",
+        f"Campaign `{campaign.name}`: one trial per way from all participants of a partition to "
+        f"one model, and its {OBJECTIVE}. Way `combine` is distillation from all of them (Table "
+        f"II of the paper), way `federate` {campaign.federate.rounds} rounds of federated "
+        f"averaging (Fig. 9). {TABLE}",
+        "",
+        *_best_ways(campaign, many, study_ids),
+        *_rounds_saved(many),
+        *_pair_names(campaign),
+        REFRESH,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _best_ways(campaign: Campaign, many: ManyTeachers, study_ids: Mapping[str, int]) -> list[str]:
+    levels = {str(line["partition"]): line for line in many.levels.to_dict("records")}
+    lines = []
+    for partition in (str(p.name) for p in campaign.partitions):
+        here = many.combined[many.combined["partition"] == partition]
+        ways: list[dict[Any, Any]] = here.to_dict("records")
+        chosen = max(ways, key=lambda line: float(line["validation_accuracy"]), default={})
+        way = (
+            f"{set_title(chosen['transfer_set'])}, start {chosen['start']}, "
+            f"{title_of(chosen['weighting']).lower()}"
+            if chosen
+            else "nothing yet"
+        )
+        known = levels.get(partition, {})
+        best, *finals = (
+            points(float(known.get(key, math.nan))) for key in ("best_participant", *FINALS)
+        )
+        lines.append(
+            raw_line(
+                (
+                    title_of(partition),
+                    _linked(campaign, partition, "combine", way, study_ids),
+                    points(float(chosen.get("accuracy", math.nan))),
+                    best,
+                    _linked(campaign, partition, "federate", finals[0], study_ids),
+                    finals[1],
+                )
+            )
+        )
+    head = (
+        "Partition",
+        "Best way of combining (on validation)",
+        "Test (%)",
+        "Best participant (%)",
+        "FedAvg (%)",
+        "KD, then FedAvg (%)",
+    )
+    return ["## By partition", "", pipe_line(head), "|---|---|---:|---:|---:|---:|", *lines, ""]
+
+
+def _linked(
+    campaign: Campaign, partition: str, stage: StageName, text: str, study_ids: Mapping[str, int]
+) -> str:
+    name = study_name(campaign.name, partition, stage)
+    return link(text, study_ids.get(name)) if text else ""
+
+
+def _rounds_saved(many: ManyTeachers) -> list[str]:
+    known = many.reductions
+    if known.empty:
+        return []
+    lines = [
+        pipe_line(
+            (
+                str(line["label"]),
+                points(line["reduction"]),
+                str(line["partitions"]),
+                f"{line['exact']} of {sum(line[key] for key in COUNTS)}",
+            )
+        )
+        for line in known.to_dict("records")
+    ]
+    head = pipe_line(("Target", "Rounds saved by KD, mean (%)", "Partitions", "Known exactly"))
+    return [
+        "## Rounds to a target",
+        "",
+        head,
+        "|---|---:|---:|---:|",
+        *lines,
+        "",
+        "Where a run never gets there, the reduction is a bound; it enters the mean all the same.",
+        "",
+    ]
+
+
+def _pair_names(campaign: Campaign) -> list[str]:
+    if "tune" not in campaign.stages:
+        return []
+    names = (index_study_name(campaign.name, p.name) for p in campaign.partitions)
+    return [f"Pairs of teacher and student: {', '.join(f'`{name}`' for name in names)}.", ""]

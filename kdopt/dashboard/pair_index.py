@@ -1,0 +1,256 @@
+"""What ``kdopt report --publish`` shows of a partition in the dashboard: one line per pair.
+
+A campaign has a study per pair, so the answer lies in hundreds of places. An index study gathers
+it: a trial per pair with its gap, best temperature and alpha and gains as columns to sort by, the
+maps of the report as figures, and a note. Nothing here knows a database.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from kdopt.analysis.maps import best_settings
+from kdopt.analysis.summary import measures, selection_label, vanilla_label
+from kdopt.campaign.names import index_study_name, pair_label, study_name
+from kdopt.campaign.plan import Campaign, ParamValue
+from kdopt.campaign.studies import Param
+from kdopt.outcome import TrialRow
+from kdopt.report.blocks import title_of
+from kdopt.report.figures import alpha_map, gain_map, temperature_map
+from kdopt.report.headline_view import Headline, headlines
+from kdopt.report.tables import pipe_line, points, raw_line, setting
+
+OBJECTIVE = "guarded test gain (pp)"
+GAINS = ("validation_gain", "test_gain", "vanilla_gain")
+BEST_SHOWN = 10
+"""Pairs that the note lists; the table of trials has all."""
+
+TABLE = "All trials stand in the table at the foot of *Smart Selection*, which sorts by any number."
+REFRESH = (
+    "Written by `kdopt report --publish`, which replaces it as a whole when it is run again; "
+    "workers never touch it."
+)
+FONT = {"color": "#1b1b1b"}
+
+Scalar = str | int | float
+
+
+class IndexTrial(NamedTuple):
+    """One line: the objective, what it belongs to, and what stands beside it, by column."""
+
+    value: float
+    params: dict[str, ParamValue]
+    columns: dict[str, Scalar]
+
+
+class IndexStudy(NamedTuple):
+    """A study that sums others up.
+
+    Attributes:
+        name: Its name, see :func:`kdopt.campaign.names.index_study_name`.
+        objective: What the values are, with the unit.
+        space: What the lines belong to.
+        attributes: User attributes of the study.
+        entries: Its lines, in order.
+        note: Markdown.
+        figures: Plotly figures as JSON text, by element id.
+    """
+
+    name: str
+    objective: str
+    space: dict[str, Param]
+    attributes: dict[str, Scalar]
+    entries: list[IndexTrial]
+    note: str
+    figures: dict[str, str]
+
+
+def pair_indexes(
+    campaign: Campaign, rows: Sequence[TrialRow], study_ids: Mapping[str, int]
+) -> list[IndexStudy]:
+    """One index per partition of a campaign with tuning.
+
+    Args:
+        campaign: The campaign.
+        rows: Its trials, in any state.
+        study_ids: Ids of its studies by name, for links.
+    """
+    best = best_settings(rows, campaign)
+    headline = headlines(best, campaign)
+    return [
+        _pair_index(str(name), best[best["partition"] == name], headline, campaign, study_ids)
+        for name in best["partition"].unique()
+    ]
+
+
+def _pair_index(
+    partition: str,
+    best: pd.DataFrame,
+    headline: Mapping[str, Sequence[Headline]],
+    campaign: Campaign,
+    study_ids: Mapping[str, int],
+) -> IndexStudy:
+    decided = best[best["advice"] != "undecided"]
+    drawn = {
+        "alpha-map": ("Best alpha against the accuracy gap", alpha_map(best, campaign)),
+        "temperature-map": (
+            "Best temperature against the accuracy gap",
+            temperature_map(best, campaign),
+        ),
+        "gain-map": ("Gain against the accuracy gap", gain_map(best, campaign)),
+    }
+    return IndexStudy(
+        index_study_name(campaign.name, partition),
+        OBJECTIVE,
+        _params(best),
+        {"kd:campaign": campaign.name, "kd:partition": partition, "kd:stage": "index"},
+        [_trial(line, campaign) for line in decided.to_dict("records")],
+        _note(partition, best, headline[title_of(partition)], campaign, study_ids),
+        {key: figure_text(figure, title) for key, (title, figure) in drawn.items()},
+    )
+
+
+def _trial(line: Mapping[Any, Any], campaign: Campaign) -> IndexTrial:
+    teacher, student = int(line["teacher"]), int(line["student"])
+    known = {
+        "accuracy_gap": hundredths(line["accuracy_gap"]),
+        "temperature": _short(line["temperature"]),
+        "alpha": _short(line["alpha"]),
+        **{key: hundredths(line[key]) for key in GAINS},
+    }
+    columns: dict[str, Scalar] = {
+        **finite(known),
+        "advice": str(line["advice"]),
+        "study": study_name(campaign.name, str(line["partition"]), "tune", teacher, student),
+    }
+    if not line["complete"]:
+        columns["unfinished"] = f"{line['cells_done']} of {line['cells_planned']} cells"
+    params: dict[str, ParamValue] = {"teacher": teacher, "student": student}
+    return IndexTrial(hundredths(line["guarded_gain"]), params, columns)
+
+
+def _params(best: pd.DataFrame) -> dict[str, Param]:
+    last = float(best[["teacher", "student"]].to_numpy().max())
+    return {role: Param("int", 0, last) for role in ("teacher", "student")}
+
+
+def _note(
+    partition: str,
+    best: pd.DataFrame,
+    headline: Sequence[Headline],
+    campaign: Campaign,
+    study_ids: Mapping[str, int],
+) -> str:
+    lines = [
+        f"# Best temperature and alpha: {title_of(partition)}",
+        "",
+        f"Campaign `{campaign.name}`, partition `{partition}`: one trial per teacher-student pair, "
+        f"its cell {selection_label(campaign)}. The objective is the {OBJECTIVE}: what the pair "
+        f"gains on test by following the advice, 0 where it is not to distil. {TABLE} Gaps "
+        "(teacher minus student) and gains are percentage points, vanilla is "
+        f"{vanilla_label(campaign)}.",
+        "",
+        *_state(best),
+        "",
+        "## On average",
+        "",
+        pipe_line(("", "Mean", "95 % interval", "Pairs")),
+        "|---|---:|---:|---:|",
+        *(
+            pipe_line(
+                (
+                    f"{measure.label} ({measure.unit})",
+                    number.value or "not known",
+                    f"{number.low} to {number.high}" if number.low else "",
+                    str(number.n),
+                )
+            )
+            for measure, number in zip(measures(campaign), headline, strict=True)
+        ),
+        "",
+        *_best_pairs(best, campaign, study_ids),
+        REFRESH,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _state(best: pd.DataFrame) -> list[str]:
+    undecided = best[best["advice"] == "undecided"]
+    incomplete = int((~best["complete"].astype(bool)).sum())
+    against = int((best["advice"] == "do not distil").sum())
+    decided = len(best) - len(undecided)
+    text = f"{decided} of {len(best)} pairs have a result; {against} are advised not to distil."
+    if incomplete:
+        text += f" **Not final: {incomplete} pairs are incomplete.**"
+    if len(undecided):
+        text += f" Without any result, so not listed: {len(undecided)}."
+    return [text]
+
+
+def _best_pairs(best: pd.DataFrame, campaign: Campaign, study_ids: Mapping[str, int]) -> list[str]:
+    known = best[best["guarded_gain"] > 0]
+    top = known.sort_values("guarded_gain", ascending=False, kind="stable").head(BEST_SHOWN)
+    if top.empty:
+        return []
+    lines = []
+    for line in top.to_dict("records"):
+        teacher, student = int(line["teacher"]), int(line["student"])
+        name = study_name(campaign.name, str(line["partition"]), "tune", teacher, student)
+        numbers = (
+            points(line["accuracy_gap"]),
+            setting(line["temperature"]),
+            setting(line["alpha"]),
+            points(line["guarded_gain"]),
+            points(line["vanilla_gain"]),
+        )
+        label = link(pair_label(teacher, student), study_ids.get(name))
+        lines.append(raw_line((label, *numbers)))
+    shown = f"the best {len(top)} of {len(known)}" if len(known) > len(top) else "all"
+    head = ("Pair", "Gap (pp)", "T", "alpha", "Test gain (pp)", "Vanilla (pp)")
+    return [
+        f"## Pairs that gain ({shown})",
+        "",
+        pipe_line(head),
+        "|---|---:|---:|---:|---:|---:|",
+        *lines,
+        "",
+    ]
+
+
+def link(text: str, study_id: int | None) -> str:
+    """Markdown for a study's page in the dashboard."""
+    return text if study_id is None else f"[{text}](/dashboard/studies/{study_id})"
+
+
+def figure_text(figure: Mapping[str, Any], title: str) -> str:
+    """A figure of the report as the dashboard draws it: titled, as wide and high as its box.
+
+    The box is light under every theme, so the ink is dark.
+    """
+    layout = {key: value for key, value in figure["layout"].items() if key != "height"}
+    layout["title"] = {"text": title, "x": 0.01, "y": 0.98, "yanchor": "top", "font": {"size": 15}}
+    # Room for the title and for a legend of two lines.
+    layout["margin"] = {**layout["margin"], "t": layout["margin"]["t"] + 40}
+    layout |= {"font": FONT, "paper_bgcolor": "#ffffff", "plot_bgcolor": "#ffffff"}
+    data = [{k: v for k, v in trace.items() if k != "customdata"} for trace in figure["data"]]
+    text = {"data": data, "layout": layout}
+    return json.dumps(text, allow_nan=False, separators=(",", ":"))
+
+
+def hundredths(value: float) -> float:
+    """As many decimals as the report shows, never -0."""
+    return round(float(value), 2) + 0.0
+
+
+def finite(values: Mapping[str, float]) -> dict[str, Scalar]:
+    """The values that are known; one that is not has no column, as NaN cannot be sorted."""
+    return {key: value for key, value in values.items() if math.isfinite(value)}
+
+
+def _short(value: float) -> float:
+    return float(f"{value:g}")

@@ -1,0 +1,294 @@
+"""optuna-dashboard on a store, read only; beyond this machine, only with a token.
+
+optuna-dashboard has no users and can rename, delete and edit studies. So it runs behind a wrapper
+that lets nothing but reading through, and answers only to host names that it knows: without that
+check any web page could reach it through a name of its own that resolves to 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from kdopt.dashboard.signin import (
+    MIN_TOKEN,
+    TOKEN_VARIABLE,
+    Door,
+    Reply,
+    is_login,
+    text_reply,
+)
+from kdopt.errors import KdoptError
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from optuna.storages import BaseStorage
+
+log = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_S = 60
+"""A client that sends nothing for so long is hung up on."""
+
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+HEADERS = {
+    # unsafe-eval: the dashboard's parallel coordinates compile WebGL code. Styles are inline.
+    "Content-Security-Policy": (
+        "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data: blob:; font-src 'self' data:; object-src 'none'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class ReadOnly:
+    """A WSGI application that lets only GET and HEAD to a known host through.
+
+    Args:
+        app: The application behind.
+        hosts: Host names it answers to, without port and brackets.
+        token: What a reader must know; ``None`` lets everybody read.
+
+    Raises:
+        KdoptError: If the token is too short.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        hosts: Collection[str] = LOCAL_NAMES,
+        token: str | None = None,
+    ) -> None:
+        self._app = app
+        self._hosts = {host.lower() for host in hosts}
+        self._door = None if token is None else Door(token)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer 403 to unknown hosts, 405 to writes, 401 to those without the token.
+
+        Everybody else gets what the application answers.
+        """
+        reply = self._refusal(environ)
+        if reply is not None:
+            return _send(start_response, reply, environ["REQUEST_METHOD"])
+
+        def start(
+            status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+        ) -> Callable[[bytes], object]:
+            ours = {name.lower() for name in HEADERS}
+            kept = [(name, value) for name, value in headers if name.lower() not in ours]
+            return start_response(status, [*kept, *HEADERS.items()], exc_info)
+
+        # The dashboard reads this header without asking whether it is there.
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")
+        return self._app(environ, start)
+
+    def _refusal(self, environ: WSGIEnvironment) -> Reply | None:
+        if host_name(environ.get("HTTP_HOST", "")) not in self._hosts:
+            return text_reply(
+                "403 Forbidden",
+                "This host name is not served here; whoever runs the dashboard can add it with "
+                "--allow-host.\n",
+            )
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD") and not (
+            self._door and is_login(environ)
+        ):
+            allow = ("Allow", "GET, HEAD")
+            return text_reply("405 Method Not Allowed", "This dashboard only reads.\n", allow)
+        return self._door.reply(environ) if self._door else None
+
+
+def make_app(
+    storage: str | BaseStorage,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    allow_hosts: Collection[str] = (),
+) -> ReadOnly:
+    """The read-only dashboard of a store, as a WSGI application.
+
+    Args:
+        storage: An Optuna storage or the URL of one.
+        host: A further host name to answer to.
+        token: What a reader must know; ``None`` lets everybody read.
+        allow_hosts: More host names, such as that of a reverse proxy.
+
+    Raises:
+        KdoptError: If the URL names no store that can be read, or the token is too short.
+    """
+    from optuna.exceptions import OptunaError
+    from optuna_dashboard import wsgi
+
+    hosts = [*LOCAL_NAMES, host, *(name.strip("[]") for name in allow_hosts)]
+    if not isinstance(storage, str):
+        return ReadOnly(wsgi(storage), hosts, token)
+    try:
+        return ReadOnly(wsgi(_open(storage)), hosts, token)
+    except (SQLAlchemyError, OptunaError, ImportError, AssertionError) as error:
+        # The URL may carry a password, so the message shows it without.
+        raise KdoptError(
+            f"{_shown(storage)}: no Optuna store can be read there "
+            f"({type(error).__name__}). Check the storage URL, or plan a campaign into it first."
+        ) from error
+
+
+def serve(
+    storage_url: str,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    on_ready: Callable[[str], None] | None = None,
+    token: str | None = None,
+    allow_hosts: Collection[str] = (),
+) -> None:
+    """Serve the dashboard until interrupted.
+
+    Args:
+        storage_url: URL of the store.
+        host: Address to listen on; any but a loopback address or ``localhost`` needs a token.
+        port: Port to listen on; 0 takes a free one.
+        on_ready: Called with the dashboard's address once it can be opened.
+        token: What a reader must know; ``None`` lets everybody read.
+        allow_hosts: More host names to answer to, such as that of a reverse proxy.
+
+    Raises:
+        KdoptError: If the token is missing or too short, the address or port is taken or not
+            allowed, or the store cannot be read.
+    """
+    with make_server(storage_url, host, port, token, allow_hosts) as server:
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{server.server_port}"
+        log.info("dashboard on %s", address)
+        if on_ready is not None:
+            on_ready(address)
+        server.serve_forever()
+
+
+def make_server(
+    storage_url: str,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    token: str | None = None,
+    allow_hosts: Collection[str] = (),
+) -> WSGIServer:
+    """The server that :func:`serve` runs, bound but not serving yet; port 0 takes a free one.
+
+    Raises:
+        KdoptError: As :func:`serve`.
+    """
+    if not host:
+        raise KdoptError("host '': name an address to listen on, such as 127.0.0.1 or 0.0.0.0.")
+    if token is None and not _is_loopback(host):
+        raise KdoptError(
+            f"host {host!r}: whoever reaches this address could read the store, so it needs a "
+            f"token of at least {MIN_TOKEN} characters: set {TOKEN_VARIABLE} or give --token. "
+            "Or use --host 127.0.0.1, and an SSH tunnel to reach it from elsewhere."
+        )
+    app = make_app(storage_url, host, token, allow_hosts)
+    try:
+        server = _Server6(host, port) if ":" in host else _Server(host, port)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise KdoptError(
+            f"port {port} on {host}: cannot listen there ({reason}). "
+            "Choose another with --port or --host."
+        ) from error
+    server.set_app(app)
+    return server
+
+
+def host_name(header: str) -> str:
+    """The name in a Host header, lower case, without port and brackets.
+
+    >>> host_name("[::1]:8080"), host_name("LocalHost:80")
+    ('::1', 'localhost')
+    """
+    if header.startswith("["):
+        return header[1:].partition("]")[0].lower()
+    return header.partition(":")[0].lower()
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = REQUEST_TIMEOUT_S
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except (TimeoutError, ConnectionError) as error:
+            log.debug("%s: %s", self.address_string(), error)
+
+    def log_message(self, format: str, *args: object) -> None:
+        log.debug(format, *args)
+
+    def address_string(self) -> str:
+        return str(self.client_address[0])
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__((host, port), _Handler)
+
+    def server_bind(self) -> None:
+        # The base asks the resolver for our full name, which may wait for a network timeout.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = "localhost", int(self.server_address[1])
+        self.setup_environ()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+def _open(storage_url: str) -> BaseStorage:
+    from optuna.storages import RDBStorage
+
+    url = make_url(storage_url)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        # SQLite would make an empty file there.
+        raise KdoptError(
+            f"{_shown(storage_url)}: there is no such store. "
+            "Check the storage URL, or plan a campaign into it first."
+        )
+    # Nothing is created or upgraded: the dashboard only reads.
+    return RDBStorage(storage_url, skip_compatibility_check=True, skip_table_creation=True)
+
+
+def _shown(storage_url: str) -> str:
+    try:
+        return make_url(storage_url).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        return "the storage URL"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _send(start_response: StartResponse, reply: Reply, method: str) -> Iterable[bytes]:
+    names = {name for name, _ in reply.headers}
+    start_response(
+        reply.status,
+        [
+            *reply.headers,
+            ("Content-Length", str(len(reply.body))),
+            *((name, value) for name, value in HEADERS.items() if name not in names),
+        ],
+    )
+    return [] if method == "HEAD" else [reply.body]

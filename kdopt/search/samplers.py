@@ -1,0 +1,180 @@
+"""The next cell of an open trial, as a pure function of the study's earlier trials.
+
+Optuna's samplers run on a copy of the history in memory, seeded by study and trial number, so
+the same history gives the same cell in any worker. (Two workers with ``TPESampler(seed=k)`` on a
+shared store would both start from the same first point.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import Campaign, Params
+from kdopt.campaign.stages.tune import SEQUENTIAL_TEMPERATURE, search_space
+from kdopt.campaign.studies import Param, StudyPlan
+from kdopt.outcome import TrialRow
+from kdopt.search.pairs import point_of, results_of
+from kdopt.search.posterior import Belief
+from kdopt.search.prior import Point
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def next_cell(
+    campaign: Campaign,
+    plan: StudyPlan,
+    number: int,
+    history: Sequence[TrialRow],
+    believe: Callable[[], Belief] | None = None,
+) -> Params:
+    """Choose the cell of an open trial.
+
+    Args:
+        campaign: Its settings name the sampler.
+        plan: The study.
+        number: The trial's number within the study; part of the seed.
+        history: The study's trials, in order of their numbers. A cell of any of them, also of
+            one that waits to be retried, is not chosen again; only finished ones say anything.
+        believe: ``warm``: gives what was believed of the pair before its first trial; asked only
+            when it is needed.
+    """
+    taken = [row.params for row in history if row.params]
+    done = [row for row in history if row.state in ("COMPLETE", "FAIL") and row.params]
+    unfinished = _missing_replicate(taken, campaign.replicates)
+    if unfinished is not None:
+        return unfinished
+    if campaign.tune.sampler == "warm" and believe is not None:
+        learnt = _warm(campaign, taken, done, believe)
+        if learnt is not None:
+            return learnt
+    if campaign.tune.sampler == "sequential":
+        return _sequential(campaign, taken, done)
+    return _sampled(campaign, plan, number, taken, done)
+
+
+def _missing_replicate(taken: Sequence[Params], replicates: int) -> Params | None:
+    """The next replicate of the first point that has fewer than the campaign wants."""
+    seen: dict[Point, set[int]] = {}
+    for params in taken:
+        seen.setdefault(point_of(params), set()).add(int(params["replicate"]))
+    for (temperature, alpha), have in seen.items():
+        for replicate in range(replicates):
+            if replicate not in have:
+                return {"temperature": temperature, "alpha": alpha, "replicate": replicate}
+    return None
+
+
+def _sequential(campaign: Campaign, taken: Sequence[Params], done: Sequence[TrialRow]) -> Params:
+    """The first temperature not yet tried at the alpha that was best at temperature 1.
+
+    Ties go to the alpha nearest the vanilla one, as in the analysis. Where vanilla lies on that
+    line and has been tried already, the trial left over goes to the next best alpha.
+    """
+    tune = campaign.tune
+    gains: dict[float, list[float]] = {}
+    tried = {point_of(params) for params in taken}
+    for row in done:
+        temperature, alpha = point_of(row.params)
+        if temperature == SEQUENTIAL_TEMPERATURE and row.outcome is not None:
+            gains.setdefault(alpha, []).append(row.outcome.value)
+
+    def rank(alpha: float) -> tuple[float, float, float]:
+        values = gains.get(alpha, [])
+        mean = math.fsum(values) / len(values) if values else float("-inf")
+        return (-mean, abs(alpha - tune.vanilla_alpha), alpha)
+
+    alphas = sorted({*tune.alphas, *gains}, key=rank)
+    temperature, alpha = next(
+        (t, a) for a in alphas for t in tune.temperatures if (t, a) not in tried
+    )
+    return {"temperature": temperature, "alpha": alpha, "replicate": 0}
+
+
+def _warm(
+    campaign: Campaign,
+    taken: Sequence[Params],
+    done: Sequence[TrialRow],
+    believe: Callable[[], Belief],
+) -> Params | None:
+    """The point of greatest expected improvement; ``None`` when the learnt part is over.
+
+    Vanilla is never among them: this study has planned it, or stage ``compare`` runs it.
+    """
+    vanilla = (campaign.tune.vanilla_temperature, campaign.tune.vanilla_alpha)
+    tried = {point_of(params) for params in taken} - {vanilla}
+    if len(tried) >= campaign.tune.warm_trials:
+        return None
+    results = results_of(done)
+    best = max((result.gain for result in results.values()), default=0.0)
+    point = believe().given(results).next_point(tried | {vanilla}, best)
+    if point is None:
+        return None
+    return {"temperature": point[0], "alpha": point[1], "replicate": 0}
+
+
+def search_corners(campaign: Campaign) -> tuple[Point, Point]:
+    """The least and the greatest temperature and alpha that a campaign searches."""
+    space = search_space(campaign)
+    temperature, alpha = space["temperature"], space["alpha"]
+    return (temperature.low, alpha.low), (temperature.high, alpha.high)
+
+
+def _sampled(
+    campaign: Campaign,
+    plan: StudyPlan,
+    number: int,
+    taken: Sequence[Params],
+    done: Sequence[TrialRow],
+) -> Params:
+    """Optuna's choice; a random point where that was taken already, as at a corner it can be."""
+    import optuna
+
+    # The replicate is not searched: a point's replicates are one trial each in the history.
+    space = {k: _distribution(p) for k, p in plan.space.items() if k != "replicate"}
+    seed = seed_for(campaign.seed, plan.name, number) % 2**32
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=_sampler(campaign, seed))
+    study.add_trials([_frozen(row, space) for row in done])
+    params = {**study.ask(space).params, "replicate": 0}
+    if point_of(params) in map(point_of, taken):
+        study.sampler = optuna.samplers.RandomSampler(seed=seed)
+        params = {**study.ask(space).params, "replicate": 0}
+    return params
+
+
+def _sampler(campaign: Campaign, seed: int) -> optuna.samplers.BaseSampler:
+    import optuna
+
+    tune = campaign.tune
+    sampler = tune.warm_then if tune.sampler == "warm" else tune.sampler
+    # What was learnt takes the place of the random trials that the others start with.
+    startup = 1 if tune.sampler == "warm" else max(1, min(10, tune.budget // 2))
+    if sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    if sampler == "gp":
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True)
+
+
+def _distribution(param: Param) -> optuna.distributions.BaseDistribution:
+    import optuna
+
+    return optuna.distributions.FloatDistribution(param.low, param.high, log=param.log)
+
+
+def _frozen(
+    row: TrialRow, space: Mapping[str, optuna.distributions.BaseDistribution]
+) -> optuna.trial.FrozenTrial:
+    import optuna
+
+    complete = row.outcome is not None
+    return optuna.trial.create_trial(
+        state=optuna.trial.TrialState.COMPLETE if complete else optuna.trial.TrialState.FAIL,
+        params={name: row.params[name] for name in space},
+        distributions=dict(space),
+        value=row.outcome.value if row.outcome is not None else None,
+    )

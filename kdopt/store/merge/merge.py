@@ -1,0 +1,397 @@
+"""Merge another store of the same campaign into this one: two sites, one table.
+
+What is taken is decided by :mod:`kdopt.store.merge.rules`. The order makes it safe to be cut off
+and repeated, and to run while workers run on either store: artifacts are copied (and verified)
+first, then a batch of studies is written in one transaction, decided once more from the rows as
+that transaction sees them. Pre-training goes first, since what rests on it asks which weights it
+gave. The other store is only read; a reader's rights are enough.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy.engine import URL, Connection
+
+from kdopt.campaign import growth
+from kdopt.campaign.plan import CampaignRecord
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.studies import StudyPlan
+from kdopt.errors import ArtifactError, StoreError
+from kdopt.store import rows
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import Store
+from kdopt.store.merge.rows import (
+    Ended,
+    Ending,
+    end_rows,
+    hold,
+    read_endings,
+    read_rows,
+    read_study_ids,
+    snapshot,
+    with_results,
+)
+from kdopt.store.merge.rules import Decision, Row, decide
+from kdopt.store.planning import write_plan
+from kdopt.store.retry import add_copy
+
+BATCH = 2000
+"""Trials of the other store that are merged in one transaction, give or take a study: more would
+keep workers waiting."""
+
+logger = logging.getLogger(__name__)
+
+
+class Site(NamedTuple):
+    """A store and its artifacts."""
+
+    store: Store
+    shelf: Artifacts
+
+
+class Differing(NamedTuple):
+    """Two results of one cell: its trial here, and the difference of test accuracy, pp."""
+
+    study: str
+    number: int
+    accuracy_pp: float
+
+
+class Parted(NamedTuple):
+    """An adaptive study whose pasts part at a trial; ours was kept."""
+
+    study: str
+    number: int
+
+
+@dataclass
+class Merged:
+    """What merging did.
+
+    Attributes:
+        campaign: The campaign.
+        new_studies: Studies added, because only the other store had planned them.
+        new_trials: Trials added likewise.
+        results: Results taken over.
+        failures: Failures taken over, with their reasons.
+        from_workers: Of both, trials that a worker was at here.
+        after_failures: Of the results, those of cells that had failed here.
+        mixed: Of the results, those that rest on other pre-trained weights than ours.
+        same: Results that both have alike.
+        differing: Results that both have and that differ; ours were kept.
+        other_weights: Results left out because they rest on other pre-trained weights.
+        parted: Adaptive studies left out because another past decided what they tried.
+        unknown: Ended trials left out because no spec asks for their cells.
+        artifacts: Artifacts copied.
+    """
+
+    campaign: str
+    new_studies: int = 0
+    new_trials: int = 0
+    results: int = 0
+    failures: int = 0
+    from_workers: int = 0
+    after_failures: int = 0
+    mixed: int = 0
+    same: int = 0
+    differing: list[Differing] = field(default_factory=list)
+    other_weights: int = 0
+    parted: list[Parted] = field(default_factory=list)
+    unknown: int = 0
+    artifacts: int = 0
+
+    def count(self, plan: StudyPlan, found: Decision) -> None:
+        """Add what was done with a study."""
+        complete = [t for t in found.take if t.theirs.state == "COMPLETE"]
+        self.results += len(complete)
+        self.failures += len(found.take) - len(complete)
+        self.from_workers += sum(t.mine.state == "RUNNING" for t in found.take)
+        self.after_failures += sum(t.mine.state == "FAIL" for t in complete)
+        self.mixed += sum(t.mixed for t in complete)
+        self.same += found.same
+        self.differing += [Differing(plan.name, *d) for d in found.differences]
+        self.other_weights += found.other_weights
+        self.unknown += found.unknown
+        if found.parted is not None:
+            self.parted.append(Parted(plan.name, found.parted))
+
+
+def merge(target: Site, other: Site, campaign: str, mix: bool = False) -> Merged:
+    """Take over what the other store has of a campaign and the target lacks.
+
+    Args:
+        target: What is written; it need not have the campaign yet.
+        other: What is read.
+        campaign: The campaign's name, the same in both.
+        mix: Also take results that rest on other pre-trained weights than the target's.
+
+    Raises:
+        StoreError: The stores are one and the same, the campaigns are not comparable, or a
+            database cannot be used.
+        ArtifactError: An artifact that a result needs is missing or altered, or cannot be written.
+            What was merged before stays; merging again goes on.
+    """
+    if _place(target.store.url) == _place(other.store.url):
+        raise StoreError(
+            f"store {other.store.label}: this is the store itself; name another one to merge from"
+        )
+    return _Merge(target, other, campaign, mix).run()
+
+
+class _Study(NamedTuple):
+    """A study of the other store: its id and its rows."""
+
+    study_id: int
+    rows: Sequence[Row]
+
+
+class _Judged(NamedTuple):
+    """What is to be done with a study of ours that has so many rows."""
+
+    plan: StudyPlan
+    study_id: int
+    n_rows: int
+    decision: Decision
+
+
+class _Merge:
+    def __init__(self, target: Site, other: Site, campaign: str, mix: bool) -> None:
+        self.target, self.other, self.mix = target, other, mix
+        self.done = Merged(campaign)
+        self.same_weights: set[tuple[str, int]] = set()
+        self.theirs = other.store.retry(self._read_theirs)
+        self.ours: Mapping[str, int] = {}
+
+    def run(self) -> Merged:
+        # Their record after their rows: a campaign only grows, so it asks for all of them.
+        record = self._plan(rows.read_record(self.other.store, self.done.campaign))
+        self.ours = self.target.store.retry(self._read_our_ids)
+        plans = [plan for plan in plan_studies(record.campaign) if plan.name in self.theirs]
+        first = [plan for plan in plans if plan.stage == "pretrain"]
+        self._merge_all(first)
+        self._compare_weights(first)
+        self._merge_all([plan for plan in plans if plan.stage != "pretrain"])
+        return self.done
+
+    def _read_theirs(self) -> dict[str, _Study]:
+        """Their studies with ended trials, as of one moment."""
+        with snapshot(self.other.store) as connection:
+            ids = read_study_ids(connection, self.done.campaign)
+            found = read_rows(connection, list(ids.values()))
+        return {
+            name: _Study(study_id, found[study_id])
+            for name, study_id in ids.items()
+            if any(row.state in ("COMPLETE", "FAIL") for row in found[study_id])
+        }
+
+    def _read_our_ids(self) -> dict[str, int]:
+        with self.target.store.read() as connection:
+            return read_study_ids(connection, self.done.campaign)
+
+    def _plan(self, theirs: CampaignRecord) -> CampaignRecord:
+        """Grow our campaign by what only theirs asks for."""
+        store, name = self.target.store, self.done.campaign
+        ours = rows.read_record(store, name) if name in rows.campaigns(store) else None
+        union = theirs
+        if ours is not None:
+            different = growth.differences(theirs, ours)
+            if different:
+                raise StoreError(
+                    f"campaign '{name}': the stores {self.other.store.label} and {store.label} "
+                    f"have other values of: {', '.join(different)}; their results are not "
+                    "comparable, and nothing was merged"
+                )
+            union = growth.merge(theirs, ours)
+        if union == ours:
+            return union
+        known = {} if ours is None else ours.artifacts
+        for sha256, purpose in sorted(union.artifacts.items(), key=lambda item: item[1]):
+            if sha256 not in known:
+                self._copy(sha256, purpose)
+        planned = write_plan(store, union, plan_studies)
+        self.done.new_studies, self.done.new_trials = planned.new_studies, planned.new_trials
+        return rows.read_record(store, name)
+
+    def _compare_weights(self, pretraining: Sequence[StudyPlan]) -> None:
+        """Note the participants whose pre-trained weights are the same in both stores."""
+        ids = {plan.name: self.ours[plan.name] for plan in pretraining}
+
+        def read() -> dict[int, list[Row]]:
+            with snapshot(self.target.store) as connection:
+                return with_results(connection, read_rows(connection, list(ids.values())))
+
+        mine, theirs = self.target.store.retry(read), self._their_rows(pretraining)
+        for plan in pretraining:
+            here, there = _checkpoints(mine[ids[plan.name]]), _checkpoints(theirs[plan.name])
+            self.same_weights |= {(plan.partition, i) for i, _ in here.items() & there.items()}
+
+    def _merge_all(self, plans: Sequence[StudyPlan]) -> None:
+        for batch in self._batches(plans):
+            theirs = self._their_rows(batch)
+            judged = self._merge(batch, theirs)
+            for study in judged:
+                self.done.count(study.plan, study.decision)
+            logger.info("%s: %d studies merged", self.done.campaign, len(batch))
+
+    def _batches(self, plans: Sequence[StudyPlan]) -> Iterator[list[StudyPlan]]:
+        batch: list[StudyPlan] = []
+        n = 0
+        for plan in plans:
+            batch.append(plan)
+            n += len(self.theirs[plan.name].rows)
+            if n >= BATCH:
+                yield batch
+                batch, n = [], 0
+        if batch:
+            yield batch
+
+    def _their_rows(self, plans: Sequence[StudyPlan]) -> dict[str, list[Row]]:
+        found = dict(self.theirs[plan.name] for plan in plans)
+
+        def read() -> dict[int, list[Row]]:
+            with self.other.store.read() as connection:
+                return with_results(connection, found)
+
+        complete = self.other.store.retry(read)
+        return {plan.name: complete[self.theirs[plan.name].study_id] for plan in plans}
+
+    def _merge(
+        self, plans: Sequence[StudyPlan], theirs: Mapping[str, Sequence[Row]]
+    ) -> list[_Judged]:
+        """Merge a batch of studies: prepare what will be taken, then write it in one transaction.
+
+        Workers go on meanwhile. Should the transaction find that something else is to be taken
+        (a trial was queued again), that is prepared too, and tried once more.
+        """
+        prepared: dict[int, Ending] = {}
+
+        def look() -> list[_Judged]:
+            with snapshot(self.target.store) as connection:
+                return self._judge(connection, plans, theirs)
+
+        while True:
+            judged = self.target.store.retry(look)
+            takes = [(s.plan, take) for s in judged for take in s.decision.take]
+            if not takes:
+                return judged
+            for plan, take in takes:
+                self._copy_checkpoint(plan, take.theirs)
+            missing = [t.theirs.trial_id for _, t in takes if t.theirs.trial_id not in prepared]
+            prepared |= self.other.store.retry(functools.partial(self._endings, missing))
+            written = self.target.store.retry(
+                functools.partial(self._write, plans, theirs, prepared)
+            )
+            if written is not None:
+                self._forget_states(written)
+                return written
+
+    def _judge(
+        self,
+        connection: Connection,
+        plans: Sequence[StudyPlan],
+        theirs: Mapping[str, Sequence[Row]],
+    ) -> list[_Judged]:
+        ids = [self.ours[plan.name] for plan in plans]
+        mine = with_results(connection, read_rows(connection, ids))
+        return [
+            _Judged(
+                plan,
+                study_id,
+                len(mine[study_id]),
+                decide(
+                    plan,
+                    mine[study_id],
+                    theirs[plan.name],
+                    same_weights=all((plan.partition, i) in self.same_weights for i in plan.needs),
+                    mix=self.mix,
+                ),
+            )
+            for plan, study_id in zip(plans, ids, strict=True)
+        ]
+
+    def _endings(self, trials: Sequence[int]) -> dict[int, Ending]:
+        with self.other.store.read() as connection:
+            return read_endings(connection, trials)
+
+    def _write(
+        self,
+        plans: Sequence[StudyPlan],
+        theirs: Mapping[str, Sequence[Row]],
+        prepared: Mapping[int, Ending],
+    ) -> list[_Judged] | None:
+        """Write a batch; ``None``, and nothing written, if not all it would take is prepared."""
+        with self.target.store.write() as connection:
+            hold(self.target.store, connection, [self.ours[plan.name] for plan in plans])
+            judged = self._judge(connection, plans, theirs)
+            takes = [take for study in judged for take in study.decision.take]
+            if any(take.theirs.trial_id not in prepared for take in takes):
+                return None
+            end_rows(connection, [e for s in judged for e in _ended(connection, s, prepared)])
+        return judged
+
+    def _copy_checkpoint(self, plan: StudyPlan, theirs: Row) -> None:
+        sha256 = _checkpoint(theirs)
+        if sha256 is not None:
+            self._copy(sha256, f"{plan.name} #{theirs.number}")
+
+    def _copy(self, sha256: str, purpose: str) -> None:
+        try:
+            content = self.other.shelf.get(sha256)
+        except ArtifactError as error:
+            raise ArtifactError(
+                f"store {self.other.store.label}: {purpose}: {error} (are its artifacts where "
+                "--other-artifacts says?)"
+            ) from error
+        self.done.artifacts += not self.target.shelf.has(sha256)
+        self.target.shelf.put(content)
+
+    def _forget_states(self, judged: Sequence[_Judged]) -> None:
+        """Remove what was saved to go on with trials that are ended now."""
+        for study in judged:
+            for take in study.decision.take:
+                if take.mine.saved is not None:
+                    self.target.shelf.discard(take.mine.saved)
+
+
+def _ended(
+    connection: Connection, study: _Judged, prepared: Mapping[int, Ending]
+) -> Iterator[Ended]:
+    """The rows to write; a result for a failed row gets a row of its own."""
+    n_rows = study.n_rows
+    for mine, theirs, mixed in study.decision.take:
+        row = mine
+        if mine.state == "FAIL":
+            new_id = add_copy(connection, study.study_id, mine.trial_id, n_rows)
+            row = Row(new_id, n_rows, "WAITING", mine.params)
+            n_rows += 1
+        params = {} if mine.params else theirs.params
+        ending = prepared[theirs.trial_id]
+        yield Ended(row, theirs.state, ending, params, study.plan.space, mixed)
+
+
+def _checkpoints(pretrained: Sequence[Row]) -> dict[int, str | None]:
+    """By participant, the weights that pre-training gave."""
+    return {
+        int(row.params["participant"]): _checkpoint(row)
+        for row in pretrained
+        if row.state == "COMPLETE"
+    }
+
+
+def _checkpoint(row: Row) -> str | None:
+    found = json.loads(row.result).get("checkpoint") if row.result else None
+    return None if found is None else str(found)
+
+
+def _place(url: URL) -> tuple[object, ...]:
+    """Where a database is, whoever asks for it and however."""
+    if url.get_backend_name() == "sqlite":
+        return ("sqlite", Path(str(url.database)).resolve())
+    return ("postgresql", url.host, url.port or 5432, url.database)

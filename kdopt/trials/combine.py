@@ -1,0 +1,146 @@
+"""Combining: all participants distilled into one model, one study per partition (section V-A)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import NamedTuple, cast
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from kdopt.campaign.many import StartName, TransferName, WeightingName
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import UNLABELED, Params
+from kdopt.campaign.stages.combine import Combination
+from kdopt.campaign.studies import StudyPlan
+from kdopt.outcome import Outcome
+from kdopt.train.engine import seeded
+from kdopt.train.fit import fit
+from kdopt.train.teachers import Mixture, class_weights
+from kdopt.trials.base import Inputs
+from kdopt.trials.context import Context, Evaluation
+
+
+class Consolidated(NamedTuple):
+    """All participants in one model.
+
+    Attributes:
+        model: It, with its best weights.
+        result: Its scores and how its training went.
+        student: The participant it started from; ``None`` for random weights.
+    """
+
+    model: nn.Module
+    result: Evaluation
+    student: int | None
+
+
+def run_combine(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
+    """Combine all participants of a partition in one way, and keep the model."""
+    started = time.perf_counter()
+    way = Combination(
+        cast("StartName", params["start"]),
+        cast("TransferName", params["transfer_set"]),
+        cast("WeightingName", params["weighting"]),
+    )
+    made = consolidate(context, plan.partition, way, int(params["replicate"]), inputs)
+    outcome = context.outcome(
+        made.result,
+        seconds=time.perf_counter() - started,
+        before=None if made.student is None else inputs[made.student],
+        checkpoint=context.keep(made.model),
+    )
+    return replace(outcome, value=made.result.validation.accuracy, participant=made.student)
+
+
+def starting_student(start: StartName, inputs: Inputs) -> int | None:
+    """The participant of least or greatest validation accuracy; ``None`` for random weights.
+
+    Among equals the first.
+    """
+    if start == "untrained":
+        return None
+    choose = min if start == "worst" else max
+    return choose(sorted(inputs), key=lambda i: inputs[i].validation.accuracy)
+
+
+def consolidate(
+    context: Context, partition: str, way: Combination, replicate: int, inputs: Inputs
+) -> Consolidated:
+    """Distil all other participants into one student, by vanilla distillation (Eq. 2 with Eq. 7).
+
+    On a public set a copy of the untouched student joins the teachers (self-teacher rule of
+    section III), unless it starts untrained. Without labels alpha is 1.
+
+    Args:
+        context: The campaign's images and models.
+        partition: The partition.
+        way: Start, transfer set and weighting.
+        replicate: Part of the seed.
+        inputs: The pre-training outcome of every participant.
+    """
+    campaign, engine = context.campaign, context.engine
+    student = starting_student(way.start, inputs)
+    images = context.transfer_set(partition, student or 0, way.transfer_set)
+    labels = None if way.transfer_set in UNLABELED else images.labels
+    mixture = _mix(context, partition, way, inputs, labels)
+    tune = campaign.tune
+    scale = tune.vanilla_temperature**2 if tune.t2_scale else 1.0
+    alpha = tune.vanilla_alpha
+
+    def loss(index: Tensor, logits: Tensor) -> Tensor:
+        soft = mixture.loss(index, logits)
+        if labels is None:
+            return scale * soft
+        hard = functional.cross_entropy(logits.float(), labels[index])
+        return (1 - alpha) * hard + alpha * scale * soft
+
+    # As in the stages of pairs: a student sees the same batches in every way of teaching it.
+    who = ("combine", "untrained") if student is None else ("distill", student)
+    with seeded(seed_for(campaign.seed, partition, *who, replicate), engine.device) as generator:
+        model = context.new_model() if student is None else context.load_model(inputs[student])
+        fitted = fit(
+            model,
+            images,
+            loss,
+            campaign.distill,
+            engine,
+            generator,
+            monitor=context.validation_accuracy,
+        )
+        return Consolidated(model, context.evaluate(model, fitted), student)
+
+
+def teachers_of(way: Combination, inputs: Inputs) -> list[int]:
+    """Who teaches: all others, and last the student's copy where there is one."""
+    student = starting_student(way.start, inputs)
+    others = [i for i in sorted(inputs) if i != student]
+    copied = student is not None and way.transfer_set != "student"
+    return [*others, student] if copied and student is not None else others
+
+
+def _mix(
+    context: Context, partition: str, way: Combination, inputs: Inputs, labels: Tensor | None
+) -> Mixture:
+    """Add up the weighted teachers, one at a time."""
+    student, teachers = starting_student(way.start, inputs), teachers_of(way, inputs)
+    weights = class_weights(
+        way.weighting,
+        [_class_accuracies(inputs[t]) for t in teachers],
+        None if student is None else _class_accuracies(inputs[student]),
+        with_copy=student in teachers,
+    ).to(context.engine.device)
+    mixture = Mixture(context.campaign.tune.vanilla_temperature)
+    for teacher, weight in zip(teachers, weights, strict=True):
+        logits = context.logits(inputs[teacher], partition, student or 0, way.transfer_set)
+        by = None
+        if context.campaign.combine.weight_terms == "image":
+            by = logits.argmax(dim=1) if labels is None else labels
+        mixture.add(logits, weight, by)
+    return mixture
+
+
+def _class_accuracies(pretrained: Outcome) -> list[float]:
+    """On validation, never on test; a class without validation images counts as unknown."""
+    return [accuracy or 0.0 for accuracy in pretrained.validation.per_class]

@@ -1,0 +1,65 @@
+"""Comparison: one study per (partition, teacher, student) over method and transfer set."""
+
+from __future__ import annotations
+
+import time
+from typing import cast
+
+from kdopt.campaign.many import TransferName
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import UNLABELED, MethodName, Params
+from kdopt.campaign.studies import StudyPlan
+from kdopt.outcome import Outcome
+from kdopt.train.engine import seeded
+from kdopt.train.fit import fit
+from kdopt.train.methods.base import Material, MethodSettings
+from kdopt.train.methods.registry import method_for
+from kdopt.train.models import Both
+from kdopt.trials.base import Inputs
+from kdopt.trials.context import Context
+
+
+def run_compare(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
+    """Distil one pair by one method on one transfer set; the student is what is kept.
+
+    For mutual learning this is the rule of section III (of the two models, keep the one whose
+    data is the transfer set), extended to public sets.
+    """
+    assert plan.teacher is not None and plan.student is not None
+    started = time.perf_counter()
+    campaign, engine = context.campaign, context.engine
+    teacher, student = inputs[plan.teacher], inputs[plan.student]
+    transfer_set = cast("TransferName", params["transfer_set"])
+    method = method_for(cast("MethodName", params["method"]), transfer_set)
+    images = context.transfer_set(plan.partition, plan.student, transfer_set)
+    place = (plan.partition, plan.student, transfer_set)
+    material = Material(
+        labels=None if transfer_set in UNLABELED else images.labels,
+        teacher=context.logits(teacher, *place),
+        initial_student=context.logits(student, *place),
+        public=transfer_set != "student",
+    )
+    settings = MethodSettings(
+        campaign.tune.vanilla_temperature,
+        campaign.tune.vanilla_alpha,
+        campaign.tune.t2_scale,
+        campaign.compare.self_teacher_weight,
+        campaign.compare.dml_weight,
+    )
+    seed = seed_for(
+        campaign.seed, plan.partition, "distill", plan.student, int(params["replicate"])
+    )
+    with seeded(seed, engine.device) as generator:
+        kept = context.load_model(student)
+        model = Both(kept, context.load_peer(teacher)) if method.trains_both else kept
+        fitted = fit(
+            model,
+            images,
+            method.loss(material, settings),
+            campaign.distill,
+            engine,
+            generator,
+            monitor=lambda _: context.validation_accuracy(kept),
+        )
+        result = context.evaluate(model, fitted, judged=kept)
+    return context.outcome(result, seconds=time.perf_counter() - started, before=student)

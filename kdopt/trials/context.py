@@ -1,0 +1,321 @@
+"""What a worker keeps between trials of a campaign: images, splits, weights, teachers' logits.
+
+Everything cached here is a pure function of the campaign and of checkpoints named by their hash,
+so caching changes the time a trial takes and nothing else.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import safetensors.numpy
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from kdopt.campaign.many import TransferName
+from kdopt.campaign.plan import CampaignRecord
+from kdopt.data.datasets import Dataset
+from kdopt.data.splits import Splits, from_arrays
+from kdopt.errors import ArtifactError
+from kdopt.outcome import Outcome, Scores
+from kdopt.train.engine import Engine, Images, seeded
+from kdopt.train.fit import Fit, predict
+from kdopt.train.metrics import accuracy_gain, learning_and_forgetting, score
+from kdopt.train.models import make_model
+from kdopt.trials.cache import Cache
+
+logger = logging.getLogger(__name__)
+
+CACHED_MODELS = 16
+CACHED_SHARES = 4
+CACHED_LOGIT_BYTES = 256 * 2**20
+"""Logits are kept up to this size: those of a hundred teachers on 5,000 images of 10 classes take
+20 MiB. What does not fit is computed again, so memory never grows with the number of teachers."""
+
+
+class ArtifactFolder(Protocol):
+    """Content by hash, as ``kdopt.store.artifacts.artifacts`` gives it."""
+
+    def get(self, sha256: str) -> bytes:
+        """Read content; raise ``ArtifactError`` when it is missing or altered."""
+        ...
+
+    def put(self, content: bytes) -> str:
+        """Write content and return its sha256."""
+        ...
+
+
+class Scored(Protocol):
+    """A model that was scored, as an outcome is."""
+
+    @property
+    def validation(self) -> Scores:
+        """On validation."""
+        ...
+
+    @property
+    def test(self) -> Scores:
+        """On test."""
+        ...
+
+
+class CacheUse(NamedTuple):
+    """How a cache was used."""
+
+    asked: int
+    hits: int
+
+
+class Evaluation(NamedTuple):
+    """The kept model on both sets, and how its training went."""
+
+    fit: Fit
+    validation: Scores
+    test: Scores
+    last_validation_accuracy: float
+    last_test_accuracy: float
+
+
+class Context:
+    """One campaign in one worker process.
+
+    Args:
+        record: The campaign as the store keeps it.
+        dataset: Its images.
+        artifacts: Where checkpoints and splits lie.
+        engine: Device and precision.
+
+    Attributes:
+        evaluating_s: Seconds that scoring models on validation and test has taken so far.
+    """
+
+    def __init__(
+        self, record: CampaignRecord, dataset: Dataset, artifacts: ArtifactFolder, engine: Engine
+    ) -> None:
+        self.campaign = record.campaign
+        self.engine = engine
+        self._record = record
+        self._dataset = dataset
+        self._artifacts = artifacts
+        self._train = self._images(dataset.train_images, dataset.train_labels)
+        self.test = self._images(dataset.test_images, dataset.test_labels)
+        self._splits: dict[str, Splits] = {}
+        self._public: dict[TransferName, Images] = {}
+        self._weights = Cache[str, dict[str, Tensor]](CACHED_MODELS)
+        self._logits = Cache[tuple[str, str, int, TransferName], Tensor](
+            CACHED_LOGIT_BYTES, weigh=lambda t: t.numel() * t.element_size()
+        )
+        self._shares = Cache[tuple[str, int], Images](CACHED_SHARES)
+        self.evaluating_s = 0.0
+
+    def splits(self, partition: str) -> Splits:
+        """The index arrays of a partition, as they were planned."""
+        if partition not in self._splits:
+            content = self._artifacts.get(self._record.splits[partition])
+            self._splits[partition] = from_arrays(safetensors.numpy.load(content))
+        return self._splits[partition]
+
+    @functools.cached_property
+    def validation(self) -> Images:
+        """The validation images, which all partitions share."""
+        some = self.campaign.partitions[0].name
+        return self._train.take(self._index(self.splits(some).validation))
+
+    def share(self, partition: str, participant: int) -> Images:
+        """The training images of one participant."""
+        return self._shares.get(
+            (partition, participant),
+            lambda: self._train.take(self._index(self.splits(partition).train[participant])),
+        )
+
+    def transfer_set(self, partition: str, student: int, name: TransferName) -> Images:
+        """The images on which a student is distilled: its own, or a public set."""
+        if name == "student":
+            return self.share(partition, student)
+        if name not in self._public:
+            some = self.campaign.partitions[0].name
+            positions = self.splits(some).public[: self.campaign.transfer.size(name)]
+            self._public[name] = self._train.take(self._index(positions))
+        return self._public[name]
+
+    def uses(self) -> dict[str, CacheUse]:
+        """How often each cache was asked, and how often it had what was asked for."""
+        caches: dict[str, Cache[Any, Any]] = {
+            "images": self._shares,
+            "checkpoints": self._weights,
+            "logits": self._logits,
+        }
+        return {name: CacheUse(c.asked, c.asked - c.made) for name, c in caches.items()}
+
+    def label_counts(self, partition: str, participant: int) -> list[int]:
+        """How many images of each class a participant has, in class order."""
+        labels = self.share(partition, participant).labels
+        counts: list[int] = torch.bincount(labels, minlength=self._dataset.n_classes).tolist()
+        return counts
+
+    def new_model(self) -> nn.Module:
+        """A model with random weights, from torch's global generator."""
+        model = make_model(self.campaign.model, self._dataset.shape, self._dataset.n_classes)
+        return self.engine.place(model)
+
+    def load_model(self, pretrained: Outcome) -> nn.Module:
+        """A participant's pre-trained model; the same object is filled again on every call."""
+        return self.filled(self._state(pretrained))
+
+    def filled(self, state: Mapping[str, Tensor]) -> nn.Module:
+        """The same with any weights of this model."""
+        self._workbench.load_state_dict(state)
+        return self._workbench
+
+    def load_peer(self, pretrained: Outcome) -> nn.Module:
+        """The same in a second object, for methods that train both models."""
+        self._second_workbench.load_state_dict(self._state(pretrained))
+        return self._second_workbench
+
+    def logits(
+        self, model: Outcome, partition: str, student: int, transfer_set: TransferName = "student"
+    ) -> Tensor:
+        """A pre-trained model's logits on a transfer set, float32, (n, classes); computed once."""
+        assert model.checkpoint is not None
+
+        def compute() -> Tensor:
+            images = self.transfer_set(partition, student, transfer_set)
+            return predict(self.load_model(model), images, self.engine)
+
+        # A public set is the same for every student of every partition.
+        place = (partition, student) if transfer_set == "student" else ("", 0)
+        return self._logits.get((model.checkpoint, *place, transfer_set), compute)
+
+    def keep(self, model: nn.Module) -> str:
+        """Save a model's weights and return their sha256."""
+        state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+        return self._artifacts.put(safetensors.torch.save(state))
+
+    def validation_accuracy(self, model: nn.Module) -> float:
+        """What early stopping watches (paper, section III)."""
+        with self._evaluating():
+            logits = predict(model, self.validation, self.engine)
+            return float((logits.argmax(dim=1) == self.validation.labels).double().mean())
+
+    def evaluate(
+        self, model: nn.Module, fitted: Fit, judged: nn.Module | None = None
+    ) -> Evaluation:
+        """Score the last and the best weights of a training; the model is left with the best.
+
+        Args:
+            model: What was trained.
+            fitted: How its training went.
+            judged: The part of it whose scores count; the whole by default.
+        """
+        judged = judged or model
+        last = self.scores(judged)
+        best = last
+        if fitted.best_state is not None:
+            model.load_state_dict(fitted.best_state)
+            best = self.scores(judged)
+        return Evaluation(fitted, *best, last[0].accuracy, last[1].accuracy)
+
+    def scores(self, model: nn.Module) -> tuple[Scores, Scores]:
+        """A model on validation and on test."""
+        classes = self._dataset.n_classes
+        with self._evaluating():
+            validation, test = (
+                score(predict(model, images, self.engine), images.labels, classes)
+                for images in (self.validation, self.test)
+            )
+        return validation, test
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.evaluating_s += time.perf_counter() - started
+
+    def outcome(
+        self,
+        result: Evaluation,
+        seconds: float,
+        before: Scored | None,
+        checkpoint: str | None = None,
+    ) -> Outcome:
+        """The record of a finished trial; its value is the gain over ``before``, if given."""
+        common = {
+            "validation": result.validation,
+            "test": result.test,
+            "epochs": result.fit.epochs,
+            "best_epoch": result.fit.best_epoch,
+            "last_validation_accuracy": result.last_validation_accuracy,
+            "last_test_accuracy": result.last_test_accuracy,
+            "seconds": seconds,
+            "device": self.engine.device.type,
+            "precision": self.engine.precision,
+            "versions": self.engine.versions(),
+            "checkpoint": checkpoint,
+        }
+        if before is None:
+            return Outcome(value=result.validation.accuracy, **common)  # type: ignore[arg-type]
+        change = learning_and_forgetting(result.test, before.test)
+        validation_gain = accuracy_gain(result.validation, before.validation)
+        test_gain = accuracy_gain(result.test, before.test)
+        return Outcome(
+            value=validation_gain if self.campaign.select_on == "validation" else test_gain,
+            validation_before=before.validation,
+            test_before=before.test,
+            validation_gain=validation_gain,
+            test_gain=test_gain,
+            learning=change.learning,
+            forgetting=change.forgetting,
+            **common,  # type: ignore[arg-type]
+        )
+
+    @functools.cached_property
+    def _workbench(self) -> nn.Module:
+        return self._blank()
+
+    @functools.cached_property
+    def _second_workbench(self) -> nn.Module:
+        return self._blank()
+
+    def _blank(self) -> nn.Module:
+        # Made when it is first needed, which may be within a seeded block: drawing its weights
+        # must not move the random numbers (of dropout, say) that the trial itself draws.
+        with seeded(0, self.engine.device):
+            return self.new_model()
+
+    def _state(self, pretrained: Outcome) -> dict[str, Tensor]:
+        sha256 = pretrained.checkpoint
+        assert sha256 is not None
+
+        def read() -> dict[str, Tensor]:
+            state = safetensors.torch.load(self._artifacts.get(sha256))
+            expected = {k: v.shape for k, v in self._workbench.state_dict().items()}
+            if {k: v.shape for k, v in state.items()} != expected:
+                raise ArtifactError(
+                    f"checkpoint {sha256[:12]}...: its weights are not those of a "
+                    f"'{self.campaign.model}' for these images; "
+                    "use the kdopt and torchvision versions that wrote it"
+                )
+            return {k: v.to(self.engine.device) for k, v in state.items()}
+
+        return self._weights.get(sha256, read)
+
+    def _images(self, pixels: np.ndarray, labels: np.ndarray) -> Images:
+        device = self.engine.device
+        return Images(
+            torch.from_numpy(pixels).to(device),
+            torch.from_numpy(labels).to(device),
+            self._dataset.mean,
+            self._dataset.std,
+        )
+
+    def _index(self, positions: np.ndarray) -> Tensor:
+        return torch.from_numpy(positions).to(self.engine.device)

@@ -1,0 +1,41 @@
+"""Pre-training: each participant trains the model on its own share (paper, section III)."""
+
+from __future__ import annotations
+
+import time
+
+from torch.nn import functional
+
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import Params
+from kdopt.campaign.studies import StudyPlan
+from kdopt.outcome import Outcome
+from kdopt.train.engine import seeded
+from kdopt.train.fit import fit
+from kdopt.trials.base import Inputs
+from kdopt.trials.context import Context
+
+
+def run_pretrain(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
+    """Train one participant's model from random weights and keep it as a checkpoint."""
+    started = time.perf_counter()
+    campaign, engine = context.campaign, context.engine
+    participant = int(params["participant"])
+    images = context.share(plan.partition, participant)
+    seed = seed_for(campaign.seed, plan.partition, "pretrain", participant)
+    with seeded(seed, engine.device) as generator:
+        model = context.new_model()
+        fitted = fit(
+            model,
+            images,
+            lambda index, logits: functional.cross_entropy(logits.float(), images.labels[index]),
+            campaign.pretrain,
+            engine,
+            generator,
+            monitor=context.validation_accuracy,
+        )
+        result = context.evaluate(model, fitted)
+        checkpoint = context.keep(model)
+    return context.outcome(
+        result, seconds=time.perf_counter() - started, checkpoint=checkpoint, before=None
+    )

@@ -1,0 +1,51 @@
+"""Tuning: one study per (partition, teacher, student) over temperature and alpha (section IV-C)."""
+
+from __future__ import annotations
+
+import time
+
+from kdopt.campaign.names import seed_for
+from kdopt.campaign.plan import Params
+from kdopt.campaign.studies import StudyPlan
+from kdopt.outcome import Outcome
+from kdopt.train.engine import seeded
+from kdopt.train.fit import fit
+from kdopt.train.losses import distillation_loss
+from kdopt.trials.base import Inputs
+from kdopt.trials.context import Context
+
+
+def run_tune(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
+    """Distil the teacher into a copy of the student on the student's own data."""
+    assert plan.teacher is not None and plan.student is not None
+    started = time.perf_counter()
+    campaign, engine = context.campaign, context.engine
+    temperature, alpha = float(params["temperature"]), float(params["alpha"])
+    images = context.share(plan.partition, plan.student)
+    teacher_logits = context.logits(inputs[plan.teacher], plan.partition, plan.student)
+    # The cell and the teacher stay out of the seed: all cells of a student see the same batches.
+    seed = seed_for(
+        campaign.seed, plan.partition, "distill", plan.student, int(params["replicate"])
+    )
+    with seeded(seed, engine.device) as generator:
+        model = context.load_model(inputs[plan.student])
+        fitted = fit(
+            model,
+            images,
+            lambda index, logits: distillation_loss(
+                logits,
+                teacher_logits[index],
+                images.labels[index],
+                temperature,
+                alpha,
+                campaign.tune.t2_scale,
+            ),
+            campaign.distill,
+            engine,
+            generator,
+            monitor=context.validation_accuracy,
+        )
+        result = context.evaluate(model, fitted)
+    return context.outcome(
+        result, seconds=time.perf_counter() - started, before=inputs[plan.student]
+    )

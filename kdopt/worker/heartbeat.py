@@ -1,0 +1,53 @@
+"""Signs of life of a running trial."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from kdopt.store import leases
+from kdopt.store.database import Store
+from kdopt.store.leases import Claim
+
+BEAT_S = 15.0
+"""Seconds between two signs of life of a running trial."""
+
+LEASE_S = 90.0
+"""Seconds without a sign of life after which a trial is taken away: longer than a database takes
+to restart."""
+
+logger = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """A thread that prolongs the lease while a trial runs.
+
+    It must outlive any fault of the database: a beat that died silently would let a live trial
+    be taken for a lost one.
+
+    Args:
+        store: The store.
+        claim: The trial.
+        beat_s: Seconds between two signs of life.
+        lease_s: Seconds that each is good for.
+    """
+
+    def __init__(self, store: Store, claim: Claim, beat_s: float, lease_s: float) -> None:
+        self._store, self._claim = store, claim
+        self._beat_s, self._lease_s = beat_s, lease_s
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+
+    def _beat(self) -> None:
+        while not self._end.wait(self._beat_s):
+            try:
+                if not leases.beat(self._store, self._claim, self._lease_s):
+                    return  # lost: recording the result will find out
+            except Exception as error:
+                logger.warning("heartbeat: %s", error)

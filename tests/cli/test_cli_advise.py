@@ -1,0 +1,229 @@
+"""'kdopt features' and 'kdopt recommend' as a user runs them, on a real small campaign."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from kdopt.features.facts_store import read_facts
+from kdopt.store.database import open_store
+
+SPEC = """
+name = "{name}"
+participants = 3
+model = "mlp"
+partitions = {partitions}
+stages = ["tune", "compare"]
+precision = "fp32"
+[data]
+name = "digits"
+validation_fraction = 0.2
+[pretrain]
+epochs = 2
+patience = 0
+[distill]
+epochs = 1
+patience = 0
+[tune]
+temperatures = [1, 4]
+alphas = [0.1, 0.5]
+[transfer]
+public_unlabeled_small = 0
+public_unlabeled_large = 64
+public_labeled = 0
+[partition.label_chunks]
+chunk_size = 12
+"""
+FOUR = ["uniform", "specialized", "label_chunks", "label_dirichlet"]
+PAIR = "four/specialized/t00-s01"
+
+
+def kdopt(folder, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "kdopt", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def refused(end, *expected):
+    """Exit code 2, one message with all the texts, no traceback, nothing on stdout."""
+    assert end.returncode == 2, (end.returncode, end.stdout, end.stderr)
+    assert "Traceback" not in end.stderr and end.stdout == ""
+    for text in expected:
+        assert text in end.stderr
+
+
+def answered(end):
+    assert end.returncode == 0, end.stderr
+    return end.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A store with a campaign of 24 pairs of four partitions."""
+    path = tmp_path_factory.mktemp("advice")
+    (path / "four.toml").write_text(SPEC.format(name="four", partitions=FOUR))
+    end = kdopt(path, "run", "four.toml", "--workers", 2)
+    assert end.returncode == 0, end.stderr
+    return path
+
+
+def checkpoint(folder, participant):
+    """The checkpoint of a participant of the partition ``specialized``."""
+    store = open_store(str(folder / "storage" / "kdopt.db"))
+    sha256 = read_facts(store, "four")["specialized"].checkpoints[participant]
+    store.close()
+    return folder / "storage" / "artifacts" / sha256[:2] / f"{sha256}.safetensors"
+
+
+def test_run_measures_and_the_report_shows_the_tree(folder):
+    store = open_store(str(folder / "storage" / "kdopt.db"))
+    assert set(read_facts(store, "four")) == set(FOUR)
+    store.close()
+    report = folder / "storage" / "reports" / "four"
+    assert (
+        "To distil on the student's own labelled images (24 pairs, 4 partitions, four)"
+        in (report / "advice.txt").read_text()
+    )
+    page = (report / "report.html").read_text()
+    assert "Advice for new pairs" in page and 'id="advice-own"' in page
+    assert "nothing to measure" in answered(kdopt(folder, "features"))
+
+
+def test_features_are_measured_for_a_store_that_has_none(folder):
+    import sqlite3
+
+    with sqlite3.connect(folder / "storage" / "kdopt.db", timeout=60) as connection:
+        (kept,) = connection.execute(
+            "SELECT value_json FROM study_user_attributes WHERE key = 'kd:facts'"
+        ).fetchone()
+        connection.execute("DELETE FROM study_user_attributes WHERE key = 'kd:facts'")
+    assert "measured uniform, specialized" in answered(kdopt(folder, "features"))
+    with sqlite3.connect(folder / "storage" / "kdopt.db", timeout=60) as connection:
+        (again,) = connection.execute(
+            "SELECT value_json FROM study_user_attributes WHERE key = 'kd:facts'"
+        ).fetchone()
+    assert json.loads(again) == json.loads(kept)
+
+
+def test_the_three_ways_to_ask_about_one_pair_agree(folder):
+    stored = json.loads(answered(kdopt(folder, "recommend", "--pair", PAIR, "--json")))
+    assert stored["about"] == PAIR and stored["learnt_from"]["cases"] == 23
+    typed = [
+        part
+        for name, value in stored["features"].items()
+        for part in (
+            "--feature",
+            f"{name}={2**value if name == 'size_ratio' else value}",
+        )
+    ]
+    given = json.loads(answered(kdopt(folder, "recommend", *typed, "--json")))
+    assert given["features"] == pytest.approx(stored["features"])
+    models = json.loads(
+        answered(
+            kdopt(
+                folder,
+                *("recommend", "--json", "--spec", "four.toml", "--partition", "specialized"),
+                *("--teacher", checkpoint(folder, 0), "--teacher-participant", 0),
+                *("--student", checkpoint(folder, 1), "--student-participant", 1),
+            )
+        )
+    )
+    assert models["features"] == pytest.approx(stored["features"], abs=1e-3)
+    # Only the stored pair is left out of what its advice is learnt from.
+    assert given["learnt_from"]["cases"] == models["learnt_from"]["cases"] == 24
+    nearest = models["nearest"][0]
+    assert (nearest["partition"], nearest["teacher"], nearest["student"]) == ("specialized", 0, 1)
+    assert models["method"] == given["method"]
+
+
+def test_the_answer_is_complete(folder):
+    text = answered(kdopt(folder, "recommend", "--gap", 200))
+    for label in ("Pair", "Advice", "Expected", "Evidence", "Error", "Caution"):
+        assert re.search(rf"^{label} ", text, re.MULTILINE), label
+    assert "with each partition left out once:" in text
+    assert "200 pp is beyond what was seen" in text
+
+
+def test_public_images_have_their_own_advice(folder):
+    text = answered(
+        kdopt(folder, "recommend", "--pair", PAIR, "--on", "public_unlabeled_large", "--json")
+    )
+    assert json.loads(text)["situation"] == "public_unlabeled"
+    refused(
+        kdopt(folder, "recommend", "--pair", PAIR, "--on", "public_labeled"),
+        "too little to learn from: 0 finished cases",
+    )
+
+
+def test_rules(folder):
+    text = answered(kdopt(folder, "recommend", "--rules"))
+    assert text.count("To distil on") == 2
+    assert "oracle, best on test" in text and "a partition left out" in text
+
+
+def test_what_cannot_be_answered_is_refused_with_the_reason(folder):
+    refused(kdopt(folder, "recommend"), "nothing was given", "--pair", "--gap")
+    refused(kdopt(folder, "recommend", "--gap", 1, "--rules"), "--gap or --feature, --rules")
+    refused(kdopt(folder, "recommend", "--feature", "age=3"), "'age=3'", "teacher_entropy")
+    refused(kdopt(folder, "recommend", "--pair", "four/uniform"), "--pair: 'four/uniform'")
+    refused(kdopt(folder, "recommend", "--pair", "four/uniform/t00-s07"), "no such pair")
+    refused(kdopt(folder, "recommend", "--pair", "none/uniform/t00-s01"), "'none'")
+    refused(kdopt(folder, "recommend", "--teacher", "a"), "all three are needed")
+    refused(kdopt(folder, "recommend", "--gap", 1, "--campaign", "other"), "'other'")
+    refused(
+        kdopt(
+            folder,
+            *("recommend", "--teacher", "four.toml", "--student", "four.toml"),
+            *("--spec", "four.toml"),
+        ),
+        "checkpoint four.toml: not a safetensors file",
+    )
+
+
+def test_a_store_with_too_little_is_told_what_it_takes(tmp_path):
+    (tmp_path / "one.toml").write_text(SPEC.format(name="one", partitions=["uniform"]))
+    answered(kdopt(tmp_path, "plan", "one.toml"))
+    for question in (["--gap", 5], ["--rules"]):
+        refused(
+            kdopt(tmp_path, "recommend", *question),
+            "too little to learn from: 0 finished cases of 0 partitions",
+            "takes 20 of 3 partitions",
+        )
+
+
+def test_only_checkpoints_take_torch(folder):
+    script = """
+import sys
+sys.argv = ["kdopt", *sys.argv[1:]]
+from kdopt.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+assert not {m.split(".")[0] for m in sys.modules} & {"torch", "torchvision"}
+"""
+    for command in (
+        ["recommend", "--gap", "3"],
+        ["recommend", "--pair", PAIR],
+        ["recommend", "--rules"],
+        ["report", "--out", "elsewhere"],
+    ):
+        end = subprocess.run(
+            [sys.executable, "-c", script, *command],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert end.returncode == 0, (command, end.stderr)

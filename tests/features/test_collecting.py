@@ -1,0 +1,101 @@
+"""Facts are measured once per campaign, from real checkpoints in a real store."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from kdopt.campaign.spec import parse_spec
+from kdopt.data.datasets import load_dataset
+from kdopt.errors import ArtifactError, DataError
+from kdopt.features.collecting import measure_facts, unmeasured
+from kdopt.features.facts_store import read_facts
+from kdopt.service.planner import draw_splits, plan_campaign
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import open_store
+from kdopt.store.rows import read_trials
+from kdopt.train.engine import make_engine
+from kdopt.worker.worker import work
+
+SPEC = """
+name = "tiny"
+participants = 2
+model = "mlp"
+partitions = ["uniform", "specialized"]
+precision = "fp32"
+stages = ["tune"]
+[data]
+name = "digits"
+[pretrain]
+epochs = 1
+patience = 0
+[distill]
+epochs = 1
+patience = 0
+[tune]
+temperatures = [1]
+alphas = [0.5]
+"""
+ENGINE = make_engine("fp32", "cpu")
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """A planned campaign: its store and its artifacts."""
+    spec = parse_spec(SPEC)
+    dataset = load_dataset(spec.campaign)
+    store = open_store(str(tmp_path / "kdopt.db"), create=True)
+    artifacts = Artifacts(tmp_path / "artifacts")
+    plan_campaign(spec, dataset, draw_splits(spec.campaign, dataset), store, artifacts)
+    yield store, artifacts
+    store.close()
+
+
+def test_nothing_is_measured_before_anything_is_pretrained(planned):
+    store, artifacts = planned
+    assert unmeasured(store, "tiny") == []
+    assert measure_facts(store, artifacts, "tiny", ENGINE) == []
+    assert read_facts(store, "tiny") == {}
+
+
+def test_measured_once_and_trials_stay_as_they_are(planned):
+    store, artifacts = planned
+    work(store, artifacts, "tiny", ENGINE)
+    before = read_trials(store, "tiny")
+    assert unmeasured(store, "tiny") == ["uniform", "specialized"]
+    assert measure_facts(store, artifacts, "tiny", ENGINE) == ["uniform", "specialized"]
+    assert unmeasured(store, "tiny") == []
+    assert measure_facts(store, artifacts, "tiny", ENGINE) == []
+    assert read_trials(store, "tiny") == before
+    found = read_facts(store, "tiny")
+    kept = {r.outcome.checkpoint for r in before if r.stage == "pretrain"}
+    assert {sha for facts in found.values() for sha in facts.checkpoints} == kept
+
+
+def test_what_was_measured_stays_when_a_later_checkpoint_is_lost(planned):
+    store, artifacts = planned
+    work(store, artifacts, "tiny", ENGINE)
+    lost = next(
+        r.outcome.checkpoint
+        for r in read_trials(store, "tiny")
+        if r.stage == "pretrain" and r.partition == "specialized"
+    )
+    artifacts.discard(lost)
+    with pytest.raises(ArtifactError, match="missing"):
+        measure_facts(store, artifacts, "tiny", ENGINE)
+    assert set(read_facts(store, "tiny")) == {"uniform"}
+    assert unmeasured(store, "tiny") == ["specialized"]
+
+
+def test_other_images_are_refused(planned, monkeypatch):
+    store, artifacts = planned
+    work(store, artifacts, "tiny", ENGINE)
+
+    def other(campaign):
+        dataset = load_dataset(campaign)
+        return dataclasses.replace(dataset, train_labels=dataset.train_labels[::-1].copy())
+
+    monkeypatch.setattr("kdopt.data.datasets.load_dataset", other)
+    with pytest.raises(DataError, match="not those that the campaign was planned with"):
+        measure_facts(store, artifacts, "tiny", ENGINE)

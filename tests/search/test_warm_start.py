@@ -1,0 +1,389 @@
+"""What a warm campaign learns from: frozen when it is planned, the same for every worker."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdopt.campaign.plan import PartitionSettings, TuneSettings
+from kdopt.campaign.spec import parse_spec
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.data.datasets import load_dataset
+from kdopt.errors import KdoptError, LostArtifactError, StoreError
+from kdopt.outcome import Scores
+from kdopt.search.pairs import grid_points, point_of
+from kdopt.search.prior import Prior, shipped
+from kdopt.search.samplers import next_cell
+from kdopt.search.warm_start import WarmStart, frozen_prior, learnt
+from kdopt.service.doctor import check
+from kdopt.service.planner import draw_splits, plan_campaign
+from kdopt.store import leases, rows
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.backup import backup
+from kdopt.store.database import open_store
+from kdopt.store.merge.merge import Site, merge
+from kdopt.store.planning import write_plan
+from kdopt.train.engine import make_engine
+from kdopt.worker.rounds import finished_before
+from kdopt.worker.worker import work
+from tests.conftest import make_campaign, make_outcome, make_record, new_store, optuna_study
+from tests.store.test_publish import contents
+
+SPEC = """
+name = "tiny"
+participants = 3
+model = "mlp"
+partitions = ["uniform"]
+precision = "fp32"
+stages = ["tune"]
+[data]
+name = "digits"
+validation_fraction = 0.2
+[pretrain]
+epochs = 1
+patience = 0
+[distill]
+epochs = 1
+patience = 0
+[tune]
+sampler = "warm"
+budget = {budget}
+warm_trials = 2
+{tune}
+"""
+TAUGHT = make_campaign(
+    name="taught",
+    participants=4,
+    tune=TuneSettings((0.5, 1.0, 2.0), (0.1, 0.5, 0.9), "grid", 9, 1.0, 0.5, True),
+)
+
+
+def add(store, shelf, campaign, leave=0):
+    """Plan a campaign and end its trials by a rule, this many of tuning without a result."""
+    splits = {p.name: shelf.put(p.name.encode()) for p in campaign.partitions}
+    record = dataclasses.replace(make_record(campaign), splits=splits)
+    write_plan(store, record, plan_studies)
+    for state in rows.read_states(store, campaign.name):
+        while (claim := leases.claim(store, state.study_id, "me", 60)) is not None:
+            if state.name.stage == "pretrain":
+                skill = 0.4 + 0.1 * claim.params["participant"]
+                outcome = dataclasses.replace(
+                    make_outcome(skill),
+                    validation=Scores(skill, (skill, skill), 1.0),
+                    checkpoint=shelf.put(b"weights %d" % claim.params["participant"]),
+                )
+            elif leave:
+                leave -= 1
+                leases.fail(store, claim, "diverged")
+                continue
+            else:
+                gap = state.name.teacher - state.name.student
+                outcome = make_outcome(gap * claim.params["alpha"] - claim.params["temperature"])
+            leases.finish(store, claim, outcome)
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = new_store(tmp_path / "kdopt.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    return Artifacts(tmp_path / "artifacts")
+
+
+def warm(**changes):
+    """A campaign that learns; changes go to its tune settings."""
+    base = make_campaign()
+    return dataclasses.replace(
+        base, tune=dataclasses.replace(base.tune, sampler="warm", budget=3, **changes)
+    )
+
+
+def refusal(campaign, store, shelf):
+    with pytest.raises(KdoptError) as caught:
+        frozen_prior(campaign, store, shelf)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"sampler": "tpe"}, {"sampler": "grid"}])
+def test_a_search_that_does_not_learn_has_no_prior(store, shelf, change):
+    tune = dataclasses.replace(warm().tune, **change)
+    assert frozen_prior(dataclasses.replace(warm(), tune=tune), store, shelf) is None
+
+
+def test_a_campaign_that_does_not_tune_has_no_prior(store, shelf):
+    assert frozen_prior(dataclasses.replace(warm(), stages=("compare",)), store, shelf) is None
+
+
+def test_without_a_name_it_is_what_comes_with_kdopt(store, shelf):
+    sha256 = frozen_prior(warm(), store, shelf)
+    assert Prior.from_bytes(shelf.get(sha256)) == shipped()
+    assert frozen_prior(warm(), store, shelf) == sha256
+
+
+def test_a_named_campaign_teaches_its_finished_grids(store, shelf):
+    add(store, shelf, TAUGHT)
+    prior = Prior.from_bytes(shelf.get(frozen_prior(warm(prior=("taught",)), store, shelf)))
+    assert prior == learnt(store, ("taught",))
+    assert prior.source == "taught"
+    assert prior.points == grid_points(TAUGHT)
+    assert len(prior.pairs) == 12
+    names = {shelf.put(b"weights %d" % number): number for number in range(4)}
+    pair = next(p for p in prior.pairs if (names[p.teacher], names[p.student]) == (3, 1))
+    assert pair.results[2.0, 0.9].gain == pytest.approx(2 * 0.9 - 2.0)
+
+
+def test_an_unknown_campaign_is_refused_and_the_message_says_what_there_is(store, shelf):
+    none = refusal(warm(prior=("nobody",)), store, shelf)
+    assert "tune.prior: no campaign 'nobody'" in none
+    assert "it has: none" in none
+    add(store, shelf, TAUGHT)
+    some = refusal(warm(prior=("taught", "nobody")), store, shelf)
+    assert "no campaign 'nobody'" in some and "it has: taught" in some
+    assert "Name one of these, or leave tune.prior out" in some
+
+
+def test_too_few_finished_pairs_are_refused(store, shelf):
+    add(store, shelf, TAUGHT, leave=1)
+    message = refusal(warm(prior=("taught",)), store, shelf)
+    assert "tune.prior = taught: 11 pairs have a finished grid" in message
+    assert "fewer than 12 teach nothing" in message
+    assert "finish these campaigns, name others, or leave tune.prior out" in message
+
+
+def test_points_that_mean_something_else_are_refused(store, shelf):
+    message = refusal(warm(t2_scale=False), store, shelf)
+    assert "tune.t2_scale = false" in message and "measured the other way round" in message
+    assert "name campaigns in tune.prior that were tuned alike, or change tune.t2_scale" in message
+    plain = dataclasses.replace(TAUGHT, tune=dataclasses.replace(TAUGHT.tune, t2_scale=False))
+    add(store, shelf, plain)
+    assert "tune.t2_scale = true" in refusal(warm(prior=("taught",)), store, shelf)
+    assert frozen_prior(warm(prior=("taught",), t2_scale=False), store, shelf)
+
+
+def test_gains_on_test_choose_no_trial_of_a_campaign_that_reports_on_test(store, shelf):
+    add(store, shelf, dataclasses.replace(TAUGHT, select_on="test"))
+    message = refusal(warm(prior=("taught",)), store, shelf)
+    assert "tune.prior: 'taught' has select_on = 'test'" in message
+    assert "name campaigns that select on validation, or set select_on = 'test'" in message
+    both = dataclasses.replace(warm(prior=("taught",)), select_on="test")
+    assert frozen_prior(both, store, shelf)
+
+
+def test_temperatures_of_which_nothing_is_known_are_refused(store, shelf):
+    hot = {"temperatures": (40.0, 80.0), "vanilla_temperature": 20.0}
+    # The search always reaches down to temperature 1, of which the one that comes along knows.
+    assert frozen_prior(warm(**hot), store, shelf)
+    hotter = dataclasses.replace(TAUGHT.tune, temperatures=(100.0, 200.0), vanilla_temperature=100)
+    add(store, shelf, dataclasses.replace(TAUGHT, tune=hotter))
+    message = refusal(warm(prior=("taught",), **hot), store, shelf)
+    assert "tune.temperatures: the prior (taught) knows nothing between 1 and 80" in message
+    assert "widen them, or name other campaigns in tune.prior" in message
+    assert frozen_prior(warm(prior=("taught",), temperatures=(1.0, 100.0)), store, shelf)
+
+
+def plan(folder: Path, tune="", store=None, budget=4):
+    """Plan the campaign of the spec in a folder of its own."""
+    spec = parse_spec(SPEC.format(tune=tune, budget=budget))
+    dataset = load_dataset(spec.campaign)
+    store = store or open_store(str(folder / "kdopt.db"), create=True)
+    artifacts = Artifacts(folder / "artifacts")
+    splits = draw_splits(spec.campaign, dataset)
+    planned = plan_campaign(spec, dataset, splits, store, artifacts)
+    return store, artifacts, planned
+
+
+def test_a_campaign_that_is_planned_again_keeps_its_prior(tmp_path, store, shelf):
+    unfinished = dataclasses.replace(TAUGHT, participants=5)
+    add(store, shelf, unfinished, leave=3)
+    named = 'prior = ["taught"]'
+    plan(tmp_path, named, store)
+    before = rows.read_record(store, "tiny")
+    assert len(Prior.from_bytes(shelf.get(before.prior)).pairs) == 19
+    # Its teachers go on meanwhile, and know more than they did.
+    grown = dataclasses.replace(
+        unfinished, partitions=(*unfinished.partitions, PartitionSettings("specialized"))
+    )
+    add(store, shelf, grown)
+    assert len(learnt(store, ("taught",)).pairs) == 39
+    assert plan(tmp_path, named, store)[2].new_trials == 0
+    assert rows.read_record(store, "tiny") == before
+    assert plan(tmp_path, named, store, budget=5)[2].new_trials == 6
+    assert rows.read_record(store, "tiny").prior == before.prior
+
+
+def test_a_campaign_cannot_change_its_teachers(tmp_path, store, shelf):
+    add(store, shelf, TAUGHT)
+    plan(tmp_path, "", store)
+    before = contents(store)
+    with pytest.raises(StoreError, match=r"other values of: tune\.prior;"):
+        plan(tmp_path, 'prior = ["taught"]', store)
+    assert contents(store) == before
+
+
+def test_a_refused_prior_leaves_no_trial_behind(tmp_path, store):
+    with pytest.raises(StoreError, match="no campaign 'nobody'"):
+        plan(tmp_path, 'prior = ["nobody"]', store)
+    assert rows.campaigns(store) == []
+
+
+def test_a_campaign_without_a_prior_cannot_be_worked_on_and_the_message_says_why(store, shelf):
+    record = make_record(warm())
+    with pytest.raises(StoreError, match="campaign 'tiny' has no prior; plan it again"):
+        WarmStart(store, shelf, record)
+    lost = dataclasses.replace(record, prior="3" * 64)
+    with pytest.raises(LostArtifactError, match="333"):
+        WarmStart(store, shelf, lost)
+
+
+def results(store):
+    """What a campaign computed, without how long it took."""
+    out = {}
+    for row in rows.read_trials(store, "tiny"):
+        record = row.outcome.to_json()
+        del record["seconds"]
+        out[row.study, row.number] = (row.state, tuple(row.params.items()), record)
+    return out
+
+
+def taught(folder):
+    """Plan the campaign beside its teacher."""
+    store, shelf = new_store(folder / "kdopt.db"), Artifacts(folder / "artifacts")
+    add(store, shelf, TAUGHT)
+    plan(folder, 'prior = ["taught"]\ntemperatures = [1, 2, 4]', store)
+    return store, shelf
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The campaign as one worker does it."""
+    store, artifacts = taught(tmp_path_factory.mktemp("one"))
+    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert (summary.complete, summary.failed, summary.blocked) == (3 + 6 * 4, 0, [])
+    yield store, artifacts
+    store.close()
+
+
+def test_a_campaign_that_learns_ends_sound(finished):
+    store, artifacts = finished
+    found = check(store, artifacts, "tiny", deep=True)
+    assert found.problems == ()
+    assert (found.complete, found.planned) == (27, 27)
+    # Splits, three models and the prior.
+    assert found.artifacts == 1 + 3 + 1
+
+
+def test_two_workers_learn_the_same_and_keep_to_the_rounds(tmp_path, finished):
+    store, _ = taught(tmp_path)
+    command = [sys.executable, "-m", "kdopt", "worker", "--campaign", "tiny"]
+    workers = [
+        subprocess.Popen(
+            [*command, "--store", str(tmp_path / "kdopt.db")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},  # as launchers start them
+        )
+        for _ in range(2)
+    ]
+    said = [worker.communicate(timeout=120)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], said
+    assert results(store) == results(finished[0])
+    times = {}
+    for name, of in plans_of(store).items():
+        with optuna_study(f"sqlite:///{tmp_path / 'kdopt.db'}", name) as study:
+            for trial in study.trials:
+                span = trial.datetime_start, trial.datetime_complete
+                times.setdefault(of.round, []).append(span)
+    assert sorted(times) == [0, 1]
+    assert max(end for _, end in times[0]) <= min(start for start, _ in times[1])
+    store.close()
+
+
+def plans_of(store):
+    record = rows.read_record(store, "tiny")
+    return {plan.name: plan for plan in plan_studies(record.campaign) if plan.stage == "tune"}
+
+
+def replayed(store, artifacts):
+    """Every trial of tuning beside the cell that is chosen for it now, from the store alone."""
+    record = rows.read_record(store, "tiny")
+    start = WarmStart(store, artifacts, record)
+    plans, states = plans_of(store), rows.read_states(store, "tiny")
+    found = rows.read_trials(store, "tiny")
+    trained = {r.params["participant"]: r.outcome for r in found if r.stage == "pretrain"}
+    for name, of in plans.items():
+        history = [r for r in found if r.study == name]
+        earlier = finished_before(of, states, plans)
+
+        def believe(of=of, earlier=earlier):
+            return start.belief(of, earlier, trained)
+
+        for row in history[1:]:
+            past = history[: row.number]
+            yield row.params, next_cell(record.campaign, of, row.number, past, believe)
+
+
+def test_every_cell_follows_from_the_store_alone(finished):
+    store, artifacts = finished
+    found = list(replayed(store, artifacts))
+    assert len(found) == 6 * 3
+    assert all(dict(was) == dict(now) for was, now in found)
+
+
+def test_a_pair_tries_vanilla_then_what_was_learnt_then_what_it_likes(finished):
+    store, _ = finished
+    points = set(grid_points(TAUGHT))
+    for name in plans_of(store):
+        found = [point_of(r.params) for r in rows.read_trials(store, "tiny") if r.study == name]
+        assert found[0] == (1.0, 0.5)
+        assert set(found[1:3]) <= points
+        assert found[3] not in points
+        assert len(set(found)) == 4
+
+
+def test_pairs_of_earlier_rounds_teach_the_later_ones(finished):
+    store, artifacts = finished
+    start = WarmStart(store, artifacts, rows.read_record(store, "tiny"))
+    plans, states = plans_of(store), rows.read_states(store, "tiny")
+    found = rows.read_trials(store, "tiny")
+    trained = {r.params["participant"]: r.outcome for r in found if r.stage == "pretrain"}
+    later = next(p for p in plans.values() if p.round == 1)
+    earlier = finished_before(later, states, plans)
+    assert len(earlier) == 3
+    alone, knowing = (start.belief(later, some, trained) for some in ([], earlier))
+    assert knowing.points == alone.points
+    assert abs(knowing.gains[0] - alone.gains[0]).max() > 0.01
+    assert (knowing.gains[1] <= alone.gains[1] + 1e-9).all()
+    # It keeps to what the campaign searches.
+    low, high = later.params["temperature"].low, later.params["temperature"].high
+    assert 0 < len(knowing.points) < len(grid_points(TAUGHT))
+    assert all(low <= temperature <= high for temperature, _ in knowing.points)
+
+
+def test_a_backup_and_a_merge_take_the_prior_along(tmp_path, finished):
+    store, artifacts = finished
+    backup(store, artifacts, tmp_path / "copy")
+    copy, site = (
+        Site(opened, Artifacts(tmp_path / name / "artifacts"))
+        for name, opened in (
+            ("copy", open_store(str(tmp_path / "copy" / "kdopt.db"))),
+            ("site", new_store(tmp_path / "site" / "kdopt.db")),
+        )
+    )
+    done = merge(site, copy, "tiny")
+    assert (done.results, done.parted) == (27, [])
+    for other in (copy, site):
+        assert check(other.store, other.shelf, "tiny", deep=True).problems == ()
+        assert rows.read_record(other.store, "tiny") == rows.read_record(store, "tiny")
+        assert results(other.store) == results(store)
+        assert all(dict(was) == dict(now) for was, now in replayed(other.store, other.shelf))
+        other.store.close()

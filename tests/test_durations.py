@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+
+from kdopt.durations import duration, parse_duration
+from kdopt.errors import KdoptError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("45s", 45), ("90m", 5400), ("1.5h", 5400), ("2d", 172_800), ("1h30m", 5400)],
+)
+def test_times_as_people_write_them(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-5", "1w", "h", "1 h", "90 90", "1h30x", "nan", "inf"])
+def test_other_texts_are_refused_with_the_value_and_the_fix(text):
+    with pytest.raises(KdoptError, match=f"time '{text}'.*write it as"):
+        parse_duration(text)
+
+
+def test_durations_for_people():
+    texts = [duration(s) for s in (0.4, 59.4, 61, 7322, 180_000)]
+    assert texts == ["0 s", "59 s", "1 min 1 s", "2 h 2 min", "2 d 2 h"]

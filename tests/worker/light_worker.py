@@ -1,0 +1,95 @@
+"""A worker process without torch: the real claims, heartbeat and reaping; a nap for a trial.
+
+``python -m tests.worker.light_worker URL LEASE_S [CLOCK]``. It prints what it finished. One trial
+in 13 is failed with a reason, as a diverged one would be. CLOCK is a file that says by how many
+seconds all clocks are off: that of this machine, and that of the database as it is asked. On
+SIGUSR1 it stops itself (SIGSTOP) within its next trial: never within a transaction, which would
+stop all who write to an SQLite file.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.errors import LeaseLostError
+from kdopt.store import leases, rows
+from kdopt.store.database import RETRY_S, Store, open_store
+from kdopt.worker.heartbeat import Heartbeat
+from kdopt.worker.worker_id import is_dead, worker_name
+from tests.conftest import make_outcome
+
+
+def diverges(number: int) -> bool:
+    """Whether the trial of that number fails, whoever runs it."""
+    return number % 13 == 5
+
+
+def follow(clock: Path) -> None:
+    """Let every clock be off by what the file says, from one statement to the next.
+
+    Nobody may set a machine's clock for a test; every time in the store comes from these two.
+    """
+    now, utc, real = Store.now.fget, Store.utc.fget, time.time
+
+    def off() -> float:
+        return float(clock.read_text())
+
+    def utc_off(store: Store) -> str:
+        if store.dialect == "sqlite":
+            return utc(store).replace("'now'", f"'now', '{off():+} seconds'")
+        return f"({utc(store)} + make_interval(secs => {off()}))"
+
+    Store.now = property(lambda store: f"({now(store)} + {off()})")
+    Store.utc = property(utc_off)
+    time.time = lambda: real() + off()
+
+
+def main() -> None:
+    url, lease_s = sys.argv[1], float(sys.argv[2])
+    if len(sys.argv) > 3:
+        follow(Path(sys.argv[3]))
+    store = open_store(url, patience_s=RETRY_S)
+    plans = {p.name: p for p in plan_studies(rows.read_record(store, "tiny").campaign)}
+    chance = random.Random()
+    told: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, _frame: told.append(number))
+    print("ready", flush=True)
+    while True:
+        leases.reap(store, is_dead)
+        states = [s for s in rows.read_states(store, "tiny") if s.waiting or s.running]
+        if not states:
+            return
+        chance.shuffle(states)
+        found = ((s, leases.claim(store, s.study_id, worker_name(), lease_s)) for s in states)
+        state, claim = next(((s, c) for s, c in found if c is not None), (None, None))
+        if claim is None:
+            time.sleep(0.05)
+            continue
+        try:
+            with Heartbeat(store, claim, lease_s / 6, lease_s):
+                if not claim.params:
+                    temperature = chance.uniform(0.5, 4.0)
+                    params = {"temperature": temperature, "alpha": 0.5, "replicate": 0}
+                    claim = leases.choose(store, claim, params, plans[state.text].params)
+                time.sleep(chance.uniform(0.02, 0.15))
+                if told:
+                    told.clear()
+                    print("frozen", claim.trial_id, flush=True)
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                if diverges(claim.number):
+                    leases.fail(store, claim, "the training loss became nan in epoch 1")
+                else:
+                    leases.finish(store, claim, make_outcome(1.0))
+            print("finished", claim.trial_id, flush=True)
+        except LeaseLostError:
+            print("refused", claim.trial_id, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,454 @@
+"""Faults in mid-run on both databases, with real processes: what was planned is done once.
+
+The workers are cheap ones (see ``light_worker``), so that there can be many; the real ones are
+killed, stopped and frozen in ``test_worker`` and ``test_journal``, and meet full disks here. What
+came out is printed as a table (see ``tests.fault_table``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from kdopt.campaign.spec import parse_spec
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.data.datasets import load_dataset
+from kdopt.errors import ArtifactError
+from kdopt.service.doctor import check
+from kdopt.service.planner import draw_splits, plan_campaign
+from kdopt.store import leases, rows
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import open_store
+from kdopt.store.planning import write_plan
+from kdopt.store.retry import retry_failed
+from tests.conftest import make_campaign, make_record
+from tests.disk import mounted
+from tests.link import Link
+from tests.postgres import Postgres
+from tests.worker.light_worker import diverges
+from tests.worker.test_worker import SPEC
+
+ROOT = Path(__file__).parents[2]
+TEMPERATURES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+
+
+def plan(store, shelf, **tune):
+    """Six pairs; with a grid of 33 cells, or a budget of 30 trials each."""
+    base = make_campaign(participants=3)
+    campaign = dataclasses.replace(base, tune=dataclasses.replace(base.tune, **tune))
+    record = make_record(campaign)
+    record = dataclasses.replace(record, splits={"uniform": shelf.put(b"splits")})
+    return write_plan(store, record, plan_studies).trials
+
+
+GRID = {"temperatures": TEMPERATURES, "alphas": (0.1, 0.5, 0.9)}
+SMALL_GRID = {"temperatures": TEMPERATURES, "alphas": (0.5,)}
+ADAPTIVE = {"sampler": "tpe", "budget": 30}
+
+
+class Crew:
+    """Worker processes; what they said is kept."""
+
+    def __init__(
+        self, url: str, size: int, lease_s: float = 30.0, clock: Path | None = None
+    ) -> None:
+        self.options = [url, str(lease_s), *([str(clock)] if clock else [])]
+        self.said: list[str] = []
+        self.ears: list[threading.Thread] = []
+        self.frozen: set[int] = set()
+        self.running = [self.start() for _ in range(size)]
+
+    def start(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.worker.light_worker", *self.options]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+        )
+        self.ears.append(threading.Thread(target=self._listen, args=(process,), daemon=True))
+        self.ears[-1].start()
+        return process
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout as said:
+            for line in said:
+                self.said.append(line)
+
+    def wait(self, timeout_s: float = 120.0) -> None:
+        end = time.monotonic() + timeout_s
+        for process in self.running:
+            process.wait(timeout=max(1.0, end - time.monotonic()))
+        assert [p.returncode for p in self.running] == [0] * len(self.running)
+        for ear in self.ears:
+            ear.join(20)
+
+    def count(self, word: str) -> int:
+        return sum(line.startswith(word) for line in self.said)
+
+
+def holders(store) -> dict[int, str]:
+    """Process numbers of those who run a trial now."""
+    running = rows.read_running(store, "tiny")
+    return {int(r.worker.split("/")[1]): r.study for r in running if r.worker not in ("", "?")}
+
+
+def wait_until(true, timeout_s: float = 60.0):
+    end = time.monotonic() + timeout_s
+    while not (found := true()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+    return found
+
+
+def freeze(store, crew) -> int:
+    """Stop a worker in the middle of a trial, as if its machine were suspended; its number."""
+    before, others = crew.count("frozen"), crew.frozen
+    pid = wait_until(lambda: next((p for p in holders(store) if p not in others), None))
+    os.kill(pid, signal.SIGUSR1)
+    wait_until(lambda: crew.count("frozen") > before)
+    crew.frozen.add(pid)
+    return pid
+
+
+def first_time_holders(store) -> dict[int, str]:
+    """The same, of those whose trial no worker was lost with."""
+    running = rows.read_running(store, "tiny")
+    held = [r for r in running if r.worker not in ("", "?") and r.attempt == 1]
+    return {int(r.worker.split("/")[1]): r.study for r in held}
+
+
+def kill_holders(store, crew, kills: int, chance: random.Random, of=holders) -> None:
+    """Kill -9 workers that hold a trial, one after the other; each is replaced."""
+    for _ in range(kills):
+        victims = wait_until(lambda: [p for p in crew.running if p.pid in of(store)])
+        victim = chance.choice(victims)
+        victim.kill()
+        victim.wait()
+        crew.running.remove(victim)
+        crew.running.append(crew.start())
+
+
+@pytest.fixture
+def prove(fault_table):
+    """After a fault: planned = rows, each cell once, or failed with its reason."""
+
+    def prove(fault, store, shelf, planned, refused):
+        found = check(store, shelf, "tiny")
+        fault_table(fault, store.dialect, found, refused)
+        assert_whole(found, planned)
+        reasons = [f.reason for f in rows.read_failures(store, "tiny")]
+        assert len(reasons) == found.failed
+        assert "no reason recorded" not in reasons
+        return found
+
+    return prove
+
+
+def assert_whole(found, planned):
+    assert found.problems == ()
+    assert found.planned == found.rows == planned
+    assert found.duplicates == 0
+    assert (found.running, found.waiting) == (0, 0)
+    assert found.complete + found.failed == planned
+
+
+def losses(store) -> int:
+    """Trials that were taken from a worker and given to another."""
+    with store.read() as connection:
+        sql = sa.text("SELECT sum(attempt - 1) FROM kdopt_lease")
+        return connection.execute(sql).scalar_one()
+
+
+def only_diverged(store) -> bool:
+    """Whether those trials failed that fail without any fault too, and no others."""
+    found = {(f.study, f.number) for f in rows.read_failures(store, "tiny")}
+    trials = rows.read_trials(store, "tiny")
+    return found == {(t.study, t.number) for t in trials if diverges(t.number)}
+
+
+@pytest.fixture
+def opened():
+    """Opens stores that are closed after the test, also when it fails."""
+    with contextlib.ExitStack() as after:
+        yield lambda url, **how: after.enter_context(contextlib.closing(open_store(url, **how)))
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    return Artifacts(tmp_path / "artifacts")
+
+
+@pytest.mark.parametrize("tune", [GRID, ADAPTIVE], ids=["grid", "adaptive"])
+def test_25_kills_over_5_workers(store, store_url, shelf, tune, prove):
+    planned = plan(store, shelf, **tune)
+    crew = Crew(store_url, 5)
+    kill_holders(store, crew, 25, random.Random(0))
+    crew.wait()
+    budget = "TPE budgets" if tune is ADAPTIVE else "grid"
+    name = f"25 kill -9 over 5 workers, {budget}"
+    found = prove(name, store, shelf, planned, crew.count("refused"))
+    reasons = Counter(f.reason for f in rows.read_failures(store, "tiny"))
+    assert set(reasons) <= {
+        "the training loss became nan in epoch 1",
+        "its worker was lost 3 times (killed, out of memory, or cut off)",
+    }
+    given_up = sum("lost" in f.reason for f in rows.read_failures(store, "tiny"))
+    assert (
+        losses(store) + given_up >= 10
+    )  # kills did hit running trials (some hit just after the end)
+    assert retry_failed(store, "tiny") and check(store, shelf, "tiny").problems == ()
+    assert check(store, shelf, "tiny").waiting == found.failed
+
+
+def test_frozen_beyond_their_lease_late_results_are_refused(store, store_url, shelf, prove):
+    planned = plan(store, shelf, **GRID)
+    crew = Crew(store_url, 3, lease_s=1.5)
+    frozen = [freeze(store, crew) for _ in range(2)]
+    for pid in frozen:
+        wait_until(lambda pid=pid: pid not in holders(store))
+        os.kill(pid, signal.SIGCONT)
+    crew.wait()
+    refused = crew.count("refused")
+    prove("frozen beyond the lease (SIGSTOP, SIGCONT)", store, shelf, planned, refused)
+    assert only_diverged(store)
+    assert refused >= len(frozen)
+    # Nobody died, so whoever lost a trial came back with it and was refused.
+    assert refused == losses(store)
+
+
+REAPER = """
+import sys, time
+from kdopt.store import leases
+from kdopt.store.database import open_store
+store = open_store(sys.argv[1])
+original = leases._requeue
+def slow(connection, trial_id):
+    print("taken", flush=True)
+    time.sleep(60)
+    return original(connection, trial_id)
+leases._requeue = slow
+leases.reap(store, lambda worker: True)
+"""
+
+
+def test_a_reaper_killed_while_it_takes_a_trial_back_leaves_it_to_the_next(
+    store, store_url, shelf, prove
+):
+    planned = plan(store, shelf, **GRID)
+    study = rows.read_states(store, "tiny")[1].study_id
+    lost = leases.claim(store, study, "lost", 60)
+    reaper = subprocess.Popen(
+        [sys.executable, "-c", REAPER, store_url], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert reaper.stdout.readline() == "taken\n"
+    reaper.kill()  # within its transaction: lease taken, trial not yet requeued
+    reaper.communicate()
+    assert leases.reap(store, lambda worker: True) == 1
+    assert leases.claim(store, study, "next", 60).trial_id == lost.trial_id
+    leases.reap(store, lambda worker: True)
+    crew = Crew(store_url, 2)
+    crew.wait()
+    prove("reaper killed in mid-reap", store, shelf, planned, crew.count("refused"))
+    assert only_diverged(store)
+
+
+def test_clocks_of_workers_never_matter(store, store_url, shelf):
+    """A worker whose clock is hours off holds, beats and finishes as any other."""
+    plan(store, shelf, **GRID)
+    study = rows.read_states(store, "tiny")[1].study_id
+    real = time.time
+    try:
+        for hours in (-5, 5):
+            time.time = lambda shift=3600.0 * hours: real() + shift
+            claim = leases.claim(store, study, "me", 60)
+            assert leases.reap(store, lambda worker: False) == 0
+            assert leases.beat(store, claim, 60)
+            time.time = real
+            assert leases.reap(store, lambda worker: False) == 0
+            leases.release(store, claim)
+    finally:
+        time.time = real
+
+
+def test_clocks_that_jump_in_mid_run(store, store_url, shelf, tmp_path, prove):
+    """Hours ahead and back, for all alike: as on one machine, or on the database's."""
+    planned = plan(store, shelf, **SMALL_GRID)
+    clock = tmp_path / "clock"
+    clock.write_text("0")
+    crew = Crew(store_url, 4, clock=clock)
+    # Every lease lapses at each of the two steps ahead; a third would be the end of some trial.
+    for hours in (5, -5, 2):
+        done = crew.count("finished")
+        wait_until(lambda done=done: crew.count("finished") > done + 10)
+        held = freeze(store, crew)
+        moved = tmp_path / "moved"
+        moved.write_text(str(3600 * hours))
+        moved.replace(clock)
+        if hours > 0:
+            wait_until(lambda held=held: held not in holders(store))
+        os.kill(held, signal.SIGCONT)
+        crew.frozen.clear()
+    crew.wait()
+    refused = crew.count("refused")
+    prove("clocks jump by hours, ahead and back", store, shelf, planned, refused)
+    assert only_diverged(store)
+    # A live worker whose trial was taken away at a jump is refused, and nobody else is.
+    assert refused == losses(store) >= 2
+
+
+def test_a_restart_of_the_database_is_outlived(postgres, postgres_template, shelf, prove, opened):
+    url = postgres.url(postgres.new_database(postgres_template))
+    store = opened(url)
+    planned = plan(store, shelf, **GRID)
+    crew = Crew(url, 4)
+    for mode in ("fast", "immediate"):
+        wait_until(lambda: len(holders(store)) >= 2)
+        # Nobody twice: with a lease that lapsed in a slow restart it would be the third loss, and
+        # the trial's end.
+        kill_holders(store, crew, 3, random.Random(1), of=first_time_holders)
+        postgres.restart(mode)
+    crew.wait()
+    name = "database restarts, shut down and crashed, and 6 kill -9"
+    prove(name, store, shelf, planned, crew.count("refused"))
+    assert only_diverged(store)
+
+
+@pytest.mark.parametrize("how", ["silent", "broken"])
+def test_a_link_that_is_cut_in_mid_run(postgres, postgres_template, shelf, how, prove, opened):
+    """Workers of another machine, over TCP; one of this machine goes on meanwhile."""
+    url = postgres.url(postgres.new_database(postgres_template))
+    store = opened(url)
+    planned = plan(store, shelf, **GRID)
+    link = Link(postgres.port)
+    far = Crew(url.replace(f":{postgres.port}/", f":{link.port}/"), 2, lease_s=3.0)
+    near = Crew(url, 1, lease_s=3.0)
+    try:
+        wait_until(lambda: far.count("finished") > 5)
+        link.silent() if how == "silent" else link.down()
+        cut_at = far.count("finished")
+        time.sleep(5.0)  # beyond the lease: what the far workers held is taken from them
+        assert far.count("finished") - cut_at <= 2
+        link.heard() if how == "silent" else link.up()
+        far.wait()
+        near.wait()
+    finally:
+        link.heard()
+        link.down()
+    refused = far.count("refused") + near.count("refused")
+    found = prove(f"link to far workers cut, {how}", store, shelf, planned, refused)
+    assert only_diverged(store)
+    done = far.count("finished") + near.count("finished")
+    # A worker that could not hear the answer may have recorded its result and not know.
+    assert found.complete + found.failed - 2 <= done <= found.complete + found.failed
+
+
+@pytest.fixture
+def disk(tmp_path):
+    with mounted(tmp_path / "small", 64 << 20) as made:
+        yield made
+
+
+def test_a_full_disk_stops_with_one_clear_message_and_loses_nothing(disk):
+    shelf = Artifacts(disk.path / "artifacts")
+    kept = shelf.put(b"a" * 200_000)
+    disk.leave(400_000)
+    with pytest.raises(ArtifactError, match="cannot be written: No space left"):
+        shelf.put(b"b" * 600_000)
+    assert [p for p in (disk.path / "artifacts").rglob("*") if p.name.endswith(".tmp")] == []
+    assert shelf.get(kept) == b"a" * 200_000
+
+
+SEVERAL = SPEC.replace("participants = 2", "participants = 3").replace(
+    '["uniform"]', '["uniform", "specialized"]'
+)
+FEW_CELLS = "temperatures = [1, 4]\nalphas = [0.5, 0.9]"
+
+
+def work_through(url, shelf, size):
+    """Real workers until all have ended; their exit codes and what they said."""
+    command = [sys.executable, "-m", "kdopt", "worker", "--artifacts", str(shelf.root)]
+    workers = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, "KDOPT_STORE": url},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(size)
+    ]
+    try:
+        said = [w.communicate(timeout=600)[0] for w in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    return [w.returncode for w in workers], said
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_a_disk_that_fills_up_in_mid_campaign(request, disk, dialect, prove, opened):
+    """SQLite: the database and the artifacts are on it. Postgres: the artifacts."""
+    shelf = Artifacts(disk.path / "artifacts")
+    if dialect == "sqlite":
+        url = f"sqlite:///{disk.path / 'kdopt.db'}"
+        open_store(url, create=True).close()
+        name, room = "disk of database and artifacts full", 700_000
+    else:
+        postgres = request.getfixturevalue("postgres")
+        url = postgres.url(postgres.new_database(request.getfixturevalue("postgres_template")))
+        name, room = "disk of artifacts full", 330_000  # three checkpoints
+    store = opened(url)
+    campaign = parse_spec(SEVERAL.format(epochs=1, tune=FEW_CELLS, rate=1e-3))
+    dataset = load_dataset(campaign.campaign)
+    splits = draw_splits(campaign.campaign, dataset)
+    planned = plan_campaign(campaign, dataset, splits, store, shelf).trials
+    disk.leave(room)
+    codes, said = work_through(url, shelf, 2)
+    assert codes == [2, 2], said
+    for text in said:
+        assert "Traceback" not in text
+        assert "free space" in text
+    before = check(store, shelf, "tiny")
+    assert 0 < before.complete < planned == before.rows
+    assert before.failed == 0
+    disk.resize(64 << 20)
+    codes, more = work_through(url, shelf, 1)
+    assert codes == [0], more
+    dropped = [re.search(r"(\d+) results dropped", text) for text in [*said, *more]]
+    found = prove(name, store, shelf, planned, sum(int(d[1]) for d in dropped if d))
+    assert found.complete == planned
+
+
+def test_a_full_disk_under_the_database_server_is_waited_for(tmp_path, disk, shelf, prove, opened):
+    disk.resize(200 << 20)
+    server = Postgres(disk.path / "data")
+    try:
+        url = server.url(server.new_database())
+        store = opened(url, create=True)
+        planned = plan(store, shelf, **GRID)
+        crew = Crew(url, 3)
+        wait_until(lambda: crew.count("finished") > 10)
+        filler = disk.fill()
+        wait_until(lambda: any("trying again" in line for line in crew.said))
+        assert crew.count("finished") < planned
+        assert [p.poll() for p in crew.running] == [None] * 3
+        filler.unlink()
+        server.restart()  # it gives itself up when it cannot write its log
+        crew.wait()
+        name = "disk of the database server full"
+        prove(name, store, shelf, planned, crew.count("refused"))
+        assert only_diverged(store)
+    finally:
+        server.stop()

@@ -1,0 +1,222 @@
+"""Long trials in real worker processes: killed, stopped and frozen in mid-run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from kdopt.errors import ArtifactError, LeaseLostError
+from kdopt.store import leases, rows
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.train.engine import make_engine
+from kdopt.worker.journal import StoreJournal
+from kdopt.worker.worker import work
+from tests.conftest import optuna_study
+from tests.worker.test_worker import plan, results, start_worker
+
+SPEC = """
+name = "tiny"
+participants = 3
+model = "mlp"
+partitions = ["label_dirichlet"]
+precision = "fp32"
+stages = ["federate"]
+[data]
+name = "digits"
+validation_fraction = 0.2
+[pretrain]
+epochs = {epochs}
+patience = 0
+[distill]
+epochs = 2
+patience = 0
+[federate]
+initial_models = ["consolidated"]
+rounds = 60
+save_every = 4
+[partition.label_dirichlet]
+concentration = [0.5, 2.0]
+"""
+STUDY = "tiny/label_dirichlet/federate"
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    store, artifacts = plan(folder, text=SPEC)
+    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert (summary.complete, summary.failed) == (4, 0)
+    found = results(store)
+    store.close()
+    return found, curve(folder), files(folder)
+
+
+def curve(folder: Path) -> dict[int, float]:
+    with optuna_study(f"sqlite:///{folder / 'kdopt.db'}", STUDY) as study:
+        return study.trials[0].intermediate_values
+
+
+def files(folder: Path) -> set[str]:
+    return {p.name for p in (folder / "artifacts").rglob("*.*")}
+
+
+def wait_for_step(store, step: int, timeout_s: float = 60):
+    end = time.monotonic() + timeout_s
+    while not any((r.step or 0) >= step for r in rows.read_running(store, "tiny")):
+        assert time.monotonic() < end, "no progress"
+        time.sleep(0.005)
+
+
+def states_saved(text: str) -> list[int]:
+    return [
+        int(line.split(" step ")[1].split()[0]) for line in text.splitlines() if "saved" in line
+    ]
+
+
+def test_the_dashboard_sees_the_curve(unbroken):
+    found, seen, kept = unbroken
+    (record,) = [r for (study, _), (_, _, r) in found.items() if study == STUDY]
+    assert seen == {i: pair[0] for i, pair in enumerate(record["rounds"])}
+    assert len(seen) == 61
+    # Three checkpoints, the federated model and the splits; no state is left over.
+    assert len(kept) == 3 + 1 + 1
+
+
+def test_a_killed_federate_trial_goes_on_where_it_was_and_gives_the_same_curve(tmp_path, unbroken):
+    store, _ = plan(tmp_path, text=SPEC)
+    steps = []
+    for step in (10, 30):
+        worker = start_worker(tmp_path)
+        wait_for_step(store, step)
+        worker.kill()  # kill -9
+        steps.append(states_saved(worker.communicate()[0]))
+    last = start_worker(tmp_path)
+    said, _ = last.communicate(timeout=120)
+    assert last.returncode == 0, said
+    steps.append(states_saved(said))
+    # Each went on after the last state of the one before it, and none began again.
+    assert steps[0][0] == 4 and steps[0][-1] < steps[1][0] and steps[1][-1] < steps[2][0]
+    assert f"goes on after step {steps[1][-1]}" in said
+    assert steps[2][-1] == 56
+    assert results(store) == unbroken[0]
+    assert curve(tmp_path) == unbroken[1]
+    assert files(tmp_path) == unbroken[2]
+
+
+def test_a_stopped_federate_trial_is_given_back_with_its_state(tmp_path, unbroken):
+    store, _ = plan(tmp_path, text=SPEC)
+    worker = start_worker(tmp_path)
+    wait_for_step(store, 12)
+    worker.send_signal(signal.SIGTERM)
+    said, _ = worker.communicate(timeout=20)
+    assert worker.returncode == 0 and "given back" in said
+    claim_free = rows.read_states(store, "tiny")[-1]
+    assert (claim_free.waiting, claim_free.running) == (1, 0)
+    last = start_worker(tmp_path)
+    said, _ = last.communicate(timeout=120)
+    assert "goes on after step" in said
+    assert results(store) == unbroken[0]
+    assert files(tmp_path) == unbroken[2]
+
+
+def test_a_frozen_worker_stops_at_its_next_report(tmp_path, unbroken):
+    store, _ = plan(tmp_path, text=SPEC)
+    frozen = start_worker(tmp_path)
+    wait_for_step(store, 8)
+    os.kill(frozen.pid, signal.SIGSTOP)
+    leases.reap(store, lambda worker: True)
+    other = start_worker(tmp_path)
+    try:
+        wait_for_step(store, 12)
+    finally:
+        os.kill(frozen.pid, signal.SIGCONT)
+    said = [w.communicate(timeout=120)[0] for w in (frozen, other)]
+    assert [w.returncode for w in (frozen, other)] == [0, 0]
+    assert "result dropped" in said[0] and "1 results dropped" in said[0]
+    assert results(store) == unbroken[0]
+    assert files(tmp_path) == unbroken[2]
+
+
+def test_a_lost_state_costs_time_and_nothing_else(tmp_path, unbroken, caplog):
+    store, artifacts = plan(tmp_path, text=SPEC)
+    worker = start_worker(tmp_path)
+    wait_for_step(store, 10)
+    worker.kill()
+    worker.communicate()
+    leases.reap(store, lambda worker: True)
+    study = rows.read_states(store, "tiny")[-1].study_id
+    claim = leases.claim(store, study, "me", 60)
+    state = leases.read_state(store, claim)
+    artifacts.path(state.sha256).write_bytes(b"damaged")
+    leases.release(store, claim)
+    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert summary.complete >= 1
+    assert "starts again from the beginning" in caplog.text
+    assert results(store) == unbroken[0]
+
+
+def new_journal(store, artifacts, claim):
+    from contextlib import nullcontext
+
+    return StoreJournal(store, artifacts, claim, "it", nullcontext)
+
+
+def test_only_the_last_state_is_kept_and_a_refused_one_is_taken_away(tmp_path):
+    store, _ = plan(tmp_path, text=SPEC)
+    folder = Artifacts(tmp_path / "states")
+    study = rows.read_states(store, "tiny")[0].study_id
+    claim = leases.claim(store, study, "me", 60)
+    journal = new_journal(store, folder, claim)
+    assert journal.saved() is None
+    for step in range(3):
+        journal.save(step, f"state {step}".encode())
+    assert [p.read_bytes() for p in folder.root.rglob("*.safetensors")] == [b"state 2"]
+    again = new_journal(store, folder, claim)
+    assert again.saved() == b"state 2"
+    leases.reap(store, lambda worker: True)
+    with pytest.raises(LeaseLostError):
+        journal.save(3, b"late")
+    assert [p.read_bytes() for p in folder.root.rglob("*.safetensors")] == [b"state 2"]
+    successor = new_journal(store, folder, leases.claim(store, study, "next", 60))
+    assert successor.saved() == b"state 2"
+    successor.close()
+    assert not list(folder.root.rglob("*.safetensors"))
+
+
+def test_a_state_that_cannot_be_read_now_is_kept_for_later(tmp_path, monkeypatch):
+    store, _ = plan(tmp_path, text=SPEC)
+    folder = Artifacts(tmp_path / "states")
+    study = rows.read_states(store, "tiny")[0].study_id
+    first = new_journal(store, folder, leases.claim(store, study, "me", 60))
+    first.save(50, b"state 50")
+    leases.reap(store, lambda worker: True)
+    second = new_journal(store, folder, leases.claim(store, study, "next", 60))
+
+    def stale(sha256):
+        raise ArtifactError("artifact: cannot be read: Stale file handle")
+
+    monkeypatch.setattr(folder, "get", stale)
+    with pytest.raises(ArtifactError, match="Stale"):
+        second.saved()
+    monkeypatch.undo()
+    assert second.saved() == b"state 50"
+
+
+def test_a_state_that_cannot_be_written_stops_the_worker_and_frees_the_trial(tmp_path, monkeypatch):
+    store, artifacts = plan(tmp_path, text=SPEC)
+    real = artifacts.put
+
+    def full(content):
+        if b"so_far" in content:
+            raise ArtifactError("artifact folder: cannot be written: disk full")
+        return real(content)
+
+    monkeypatch.setattr(artifacts, "put", full)
+    with pytest.raises(ArtifactError, match="disk full"):
+        work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    free = rows.read_states(store, "tiny")[-1]
+    assert (free.waiting, free.running, free.failed) == (1, 0, 0)

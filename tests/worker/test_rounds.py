@@ -1,0 +1,228 @@
+"""Which studies may start: participants first, and one round of pairs after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+
+from kdopt.campaign.names import parse_study_name
+from kdopt.campaign.plan import CompareSettings, PartitionSettings
+from kdopt.campaign.stages.registry import plan_studies
+from kdopt.store.rows import StudyState
+from kdopt.worker.rounds import finished_before, startable
+from tests.conftest import make_campaign, make_outcome
+
+PEOPLE = 4
+BOTH = ("uniform", "specialized")
+GRID = make_campaign(
+    participants=PEOPLE,
+    partitions=tuple(PartitionSettings(name) for name in BOTH),
+    stages=("tune", "compare"),
+    compare=CompareSettings(("vanilla",), ("student",)),
+)
+WARM = dataclasses.replace(GRID, tune=dataclasses.replace(GRID.tune, sampler="warm", budget=3))
+
+
+def plans_of(campaign):
+    return {plan.name: plan for plan in plan_studies(campaign)}
+
+
+PLANS = plans_of(WARM)
+
+
+class Desk:
+    """The studies of a campaign as the store would tell of them."""
+
+    def __init__(self, plans=PLANS):
+        self.plans = plans
+        self.states = {
+            name: StudyState(n, parse_study_name(name), name, plan.n_trials, 0, 0, 0)
+            for n, (name, plan) in enumerate(plans.items())
+        }
+        self.trained = {}
+
+    def set(self, names, **counts):
+        """Other counts for these studies; what is not named is nought."""
+        zero = dict.fromkeys(("waiting", "running", "complete", "failed"), 0)
+        for name in names:
+            self.states[name] = self.states[name]._replace(**(zero | counts))
+
+    def train(self, *missing):
+        """Pre-training has ended, and failed for these (partition, participant)."""
+        self.set([n for n, p in self.plans.items() if p.stage == "pretrain"], complete=PEOPLE)
+        self.trained = {
+            partition: {
+                p: make_outcome(0.5) for p in range(PEOPLE) if (partition, p) not in missing
+            }
+            for partition in BOTH
+        }
+
+    def may_start(self):
+        found = startable(list(self.states.values()), self.plans, self.trained)
+        return [state.text for state in found]
+
+
+def tune(number=None, partition="uniform", plans=PLANS):
+    return [
+        name
+        for name, plan in plans.items()
+        if (plan.stage, plan.partition) == ("tune", partition) and number in (None, plan.round)
+    ]
+
+
+def of_stage(names, *stages):
+    return [name for name in names if PLANS[name].stage in stages]
+
+
+@pytest.fixture
+def desk():
+    made = Desk()
+    made.train()
+    return made
+
+
+def test_nothing_but_pretraining_starts_before_the_participants_are_trained():
+    found = Desk().may_start()
+    assert {PLANS[name].stage for name in found} == {"pretrain"}
+    assert len(found) == len(BOTH)
+
+
+def test_a_pair_starts_as_soon_as_its_own_two_are_trained():
+    desk = Desk()
+    desk.set(["tiny/uniform/pretrain"], waiting=PEOPLE - 2, complete=2)
+    desk.trained = {"uniform": {0: make_outcome(0.5), 1: make_outcome(0.5)}}
+    found = desk.may_start()
+    assert of_stage(found, "tune") == [name for name in tune(0) if set(PLANS[name].needs) <= {0, 1}]
+    # The others of the first round are still to come, so the second has to wait for them.
+    assert "tiny/uniform/tune/t00-s01" in tune(2)
+    assert "tiny/uniform/tune/t00-s01" not in found
+
+
+def test_only_the_first_round_starts_and_the_order_is_that_of_the_studies(desk):
+    found = desk.may_start()
+    assert of_stage(found, "tune") == [*tune(0), *tune(0, "specialized")]
+    assert found == [name for name in desk.states if name in set(found)]
+
+
+@pytest.mark.parametrize("left", [{"waiting": 1}, {"running": 1}])
+def test_a_round_waits_for_the_last_trial_of_the_one_before(desk, left):
+    first, *others = tune(0)
+    desk.set(others, complete=3)
+    desk.set([first], complete=2, **left)
+    assert of_stage(desk.may_start(), "tune") == [
+        *([first] if "waiting" in left else []),
+        *tune(0, "specialized"),
+    ]
+    desk.set([first], complete=2, failed=1)  # a failed trial has ended, too
+    assert of_stage(desk.may_start(), "tune") == [*tune(1), *tune(0, "specialized")]
+
+
+def test_partitions_do_not_wait_for_each_other(desk):
+    desk.set([*tune(0), *tune(1)], complete=3)
+    assert of_stage(desk.may_start(), "tune") == [*tune(2), *tune(0, "specialized")]
+
+
+def test_other_stages_are_not_held_back_and_hold_nobody_back(desk):
+    compare = of_stage(PLANS, "compare")
+    assert of_stage(desk.may_start(), "compare") == compare
+    desk.set([*tune(0), *tune(0, "specialized")], complete=3)
+    assert of_stage(desk.may_start(), "compare") == compare
+    assert of_stage(desk.may_start(), "tune") == [*tune(1), *tune(1, "specialized")]
+
+
+def test_who_failed_to_pretrain_holds_nobody_up(desk):
+    desk.train(("uniform", 2))
+    hopeless = [name for name in tune() if 2 in PLANS[name].needs]
+    assert hopeless
+    for number in range(PEOPLE - 1):
+        round_ = [name for name in tune(number) if name not in hopeless]
+        assert [n for n in desk.may_start() if n in tune()] == round_
+        desk.set(round_, complete=3)
+    assert not [n for n in desk.may_start() if n in tune()]
+    # Nobody else has lost anything.
+    assert of_stage(desk.may_start(), "tune") == tune(0, "specialized")
+
+
+def test_who_is_still_in_training_does(desk):
+    """What is not trained yet may be any minute, and its round comes first."""
+    desk.train(("uniform", 2))
+    desk.set(["tiny/uniform/pretrain"], complete=PEOPLE - 1, running=1)
+    desk.set([name for name in tune(0) if 2 not in PLANS[name].needs], complete=3)
+    assert not [name for name in desk.may_start() if name in tune()]
+
+
+def test_studies_that_nobody_planned_are_left_alone(desk):
+    name = "tiny/uniform/tune/t07-s08"
+    desk.states[name] = StudyState(999, parse_study_name(name), name, 5, 0, 0, 0)
+    assert name not in desk.may_start()
+    desk.set(tune(0), complete=3)
+    assert of_stage(desk.may_start(), "tune") == [*tune(1), *tune(0, "specialized")]
+
+
+def test_without_rounds_every_pair_may_start_at_once():
+    plans = plans_of(GRID)
+    desk = Desk(plans)
+    desk.train()
+    assert [n for n in desk.may_start() if plans[n].stage == "tune"] == [
+        *tune(plans=plans),
+        *tune(None, "specialized", plans),
+    ]
+
+
+def test_more_budget_takes_the_rounds_from_the_start(desk):
+    desk.set(tune(), complete=3)
+    assert not [name for name in desk.may_start() if name in tune()]
+    desk.set(tune(), complete=3, waiting=2)
+    assert [name for name in desk.may_start() if name in tune()] == tune(0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_workers_of_any_speed_keep_to_the_rounds_and_finish(seed):
+    """Trials are taken and ended in any order: what a pair finds finished is always the same."""
+    chance = random.Random(seed)
+    lost = ("uniform", 1)
+    desk = Desk()
+    desk.train(lost)
+    running, begun = [], {}
+    while True:
+        ready = desk.may_start()
+        if ready and (not running or chance.random() < 0.6):
+            name = chance.choice(ready)
+            state = desk.states[name]
+            desk.states[name] = state._replace(waiting=state.waiting - 1, running=state.running + 1)
+            before = finished_before(PLANS[name], list(desk.states.values()), PLANS)
+            found = sorted(plan.name for _, plan in before)
+            assert begun.setdefault(name, found) == found
+            running.append(name)
+        elif running:
+            name = running.pop(chance.randrange(len(running)))
+            state = desk.states[name]
+            desk.states[name] = state._replace(
+                running=state.running - 1, complete=state.complete + 1
+            )
+        else:
+            break
+    for name, plan in PLANS.items():
+        hopeless = plan.partition == lost[0] and lost[1] in plan.needs
+        assert (desk.states[name].waiting > 0) == hopeless
+        if plan.stage == "tune" and not hopeless:
+            assert begun[name] == sorted(
+                other
+                for number in range(plan.round)
+                for other in tune(number, plan.partition)
+                if not (plan.partition == lost[0] and lost[1] in PLANS[other].needs)
+            )
+
+
+def test_a_pair_learns_from_earlier_rounds_of_its_own_partition_and_stage_only(desk):
+    for number in range(PEOPLE - 1):
+        desk.set(tune(number), complete=3)
+    desk.set(tune(0, "specialized"), complete=3)
+    desk.set(of_stage(PLANS, "compare"), complete=1)
+    last = PLANS[tune(2)[0]]
+    found = finished_before(last, list(desk.states.values()), PLANS)
+    assert [plan.name for _, plan in found] == [n for n in PLANS if n in tune(0) + tune(1)]
+    assert all(desk.states[plan.name] == state for state, plan in found)
+    assert finished_before(PLANS[tune(0)[0]], list(desk.states.values()), PLANS) == []

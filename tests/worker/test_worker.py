@@ -1,0 +1,332 @@
+"""Real worker processes on a real store: sharing, stopping, being killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from kdopt.campaign.spec import parse_spec
+from kdopt.data.datasets import load_dataset
+from kdopt.errors import ArtifactError, DataError
+from kdopt.service.planner import draw_splits, plan_campaign
+from kdopt.store import leases, rows
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import open_store
+from kdopt.train.engine import make_engine
+from kdopt.worker import worker as worker_module
+from kdopt.worker.worker import work
+
+SPEC = """
+name = "tiny"
+participants = 2
+model = "mlp"
+partitions = ["uniform"]
+precision = "fp32"
+stages = ["tune"]
+[data]
+name = "digits"
+validation_fraction = 0.2
+[pretrain]
+epochs = 2
+patience = 0
+[distill]
+epochs = {epochs}
+patience = 0
+learning_rate = {rate}
+[tune]
+{tune}
+"""
+WORKER = [sys.executable, "-m", "kdopt", "worker"]
+GRID = "temperatures = [0.5, 1, 2, 4, 7]\nalphas = [0.1, 0.5, 0.9]"
+
+
+def plan(folder: Path, epochs=2, tune=GRID, rate=1e-3, text=SPEC):
+    """A planned campaign in a folder of its own."""
+    spec = parse_spec(text.format(epochs=epochs, tune=tune, rate=rate))
+    dataset = load_dataset(spec.campaign)
+    store = open_store(str(folder / "kdopt.db"), create=True)
+    artifacts = Artifacts(folder / "artifacts")
+    plan_campaign(spec, dataset, draw_splits(spec.campaign, dataset), store, artifacts)
+    return store, artifacts
+
+
+def start_worker(folder: Path):
+    return subprocess.Popen(
+        [*WORKER, "--store", str(folder / "kdopt.db")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def results(store):
+    """What a campaign computed, without how long it took."""
+    out = {}
+    for row in rows.read_trials(store, "tiny"):
+        record = row.outcome.to_json() if row.outcome else row.error
+        if row.outcome:
+            del record["seconds"]
+        out[row.study, row.number] = (row.state, tuple(row.params.items()), record)
+    return out
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The campaign as one worker does it without disturbance."""
+    store, artifacts = plan(tmp_path_factory.mktemp("unbroken"))
+    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert (summary.complete, summary.failed) == (2 + 2 * 15, 0)
+    found = results(store)
+    store.close()
+    return found
+
+
+def wait_for(store, complete: int, timeout_s: float = 60):
+    end = time.monotonic() + timeout_s
+    while sum(s.complete for s in rows.read_states(store, "tiny")) < complete:
+        assert time.monotonic() < end, "no progress"
+        time.sleep(0.02)
+
+
+def test_outcomes_are_whole_and_consistent(unbroken):
+    for state, params, record in unbroken.values():
+        assert state == "COMPLETE"
+        if "participant" in dict(params):
+            assert len(record["checkpoint"]) == 64
+            assert record["value"] == record["validation"]["accuracy"]
+            continue
+        before, after = record["test_before"]["accuracy"], record["test"]["accuracy"]
+        assert record["test_gain"] == pytest.approx(100 * (after - before))
+        assert record["value"] == record["validation_gain"]
+        assert {"kdopt", "torch", "python", "optuna"} <= record["versions"].keys()
+    cells = Counter(params for _, params, _ in unbroken.values())
+    assert sorted(cells.values()) == [1] * 2 + [2] * 15
+
+
+def test_two_workers_share_the_work_and_change_nothing(tmp_path, unbroken):
+    store, _ = plan(tmp_path)
+    workers = [start_worker(tmp_path) for _ in range(2)]
+    said = [w.communicate(timeout=120)[0] for w in workers]
+    assert [w.returncode for w in workers] == [0, 0]
+    assert results(store) == unbroken
+    with store.read() as connection:
+        names = connection.execute(sa.text("SELECT DISTINCT worker FROM kdopt_lease")).scalars()
+        assert len(names.all()) == 2, said
+
+
+def test_slots_are_workers_that_one_command_looks_after(tmp_path, unbroken):
+    store, _ = plan(tmp_path)
+    group = subprocess.Popen(
+        [*WORKER, "--store", str(tmp_path / "kdopt.db"), "--slots", "2", "--for", "5m"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said = group.communicate(timeout=120)[0]
+    assert group.returncode == 0, said
+    done = [int(n) for n in re.findall(r"tiny: (\d+) trials complete, 0 failed", said)]
+    assert len(done) == 2 and sum(done) == 2 + 2 * 15, said
+    assert results(store) == unbroken
+
+
+def test_slots_stop_together_and_give_their_trials_back(tmp_path):
+    store, _ = plan(tmp_path, epochs=1500)
+    group = subprocess.Popen(
+        [*WORKER, "--store", str(tmp_path / "kdopt.db"), "--slots", "2", "--quiet"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    end = time.monotonic() + 60
+    while sum(s.running for s in rows.read_states(store, "tiny")) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    children = psutil.Process(group.pid).children()
+    group.terminate()
+    said = group.communicate(timeout=60)[0]
+    assert group.returncode == 0, said
+    assert said.count("(stopped)") == 2
+    assert sum(s.running for s in rows.read_states(store, "tiny")) == 0
+    assert not any(child.is_running() for child in children)
+
+
+def test_killed_workers_lose_no_trial_and_change_nothing(tmp_path, unbroken):
+    store, _ = plan(tmp_path)
+    chance = random.Random(0)
+    killed = 0
+    for round_ in range(5):
+        worker = start_worker(tmp_path)
+        wait_for(store, complete=1 + 5 * round_)
+        time.sleep(chance.uniform(0, 0.05))
+        worker.kill()
+        worker.communicate()
+        killed += 1
+    assert killed == 5
+    last = start_worker(tmp_path)
+    assert last.communicate(timeout=120) and last.returncode == 0
+    assert results(store) == unbroken
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_worker_gives_its_trial_back_at_once(tmp_path, number):
+    store, _ = plan(tmp_path, epochs=3000)
+    worker = start_worker(tmp_path)
+    wait_for(store, complete=2)
+    end = time.monotonic() + 30
+    while not rows.read_running(store, "tiny") and time.monotonic() < end:
+        time.sleep(0.02)
+    os.kill(worker.pid, number)
+    said, _ = worker.communicate(timeout=20)
+    assert worker.returncode == 0, said
+    assert "stopped" in said
+    states = Counter(row.state for row in rows.read_trials(store, "tiny"))
+    assert states == {"COMPLETE": 2, "WAITING": 30}
+
+
+def test_a_worker_stops_when_its_time_is_over_and_gives_its_trial_back(tmp_path):
+    store, _ = plan(tmp_path, epochs=3000)
+    said = subprocess.run(
+        [*WORKER, "--for", "0.2m", "--store", str(tmp_path / "kdopt.db")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    assert "stopped" in said.stdout and "given back" in said.stderr
+    states = Counter(row.state for row in rows.read_trials(store, "tiny"))
+    assert states.keys() == {"COMPLETE", "WAITING"}
+
+
+def test_a_trial_that_diverges_fails_with_its_reason_and_the_rest_goes_on(tmp_path):
+    # Logits divided by such a temperature are beyond float32.
+    store, artifacts = plan(tmp_path, tune="temperatures = [1e-40, 1]\nalphas = [0.5]")
+    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert (summary.complete, summary.failed) == (2 + 2, 2)
+    for failure in rows.read_failures(store, "tiny"):
+        assert "loss became" in failure.reason
+
+
+def test_adaptive_samplers_give_the_same_campaign_whichever_workers_run_it(tmp_path):
+    tune = 'sampler = "tpe"\nbudget = 6'
+    found = []
+    for name, n in (("one", 1), ("two", 2)):
+        folder = tmp_path / name
+        store, _ = plan(folder, tune=tune, epochs=1)
+        workers = [start_worker(folder) for _ in range(n)]
+        for worker in workers:
+            worker.communicate(timeout=120)
+            assert worker.returncode == 0
+        found.append(results(store))
+    assert found[0] == found[1]
+    assert len(found[0]) == 2 + 2 * 6
+
+
+def test_a_damaged_checkpoint_stops_the_worker_and_the_trial_is_free(tmp_path):
+    store, artifacts = plan(tmp_path)
+    worker = start_worker(tmp_path)
+    wait_for(store, complete=2)
+    worker.terminate()
+    worker.communicate(timeout=20)
+    before = Counter(row.state for row in rows.read_trials(store, "tiny"))
+    outcomes = [r.outcome for r in rows.read_trials(store, "tiny") if r.stage == "pretrain"]
+    path = artifacts.path(outcomes[0].checkpoint)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(ArtifactError, match="damaged or altered"):
+        work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert Counter(row.state for row in rows.read_trials(store, "tiny")) == before
+    said = start_worker(tmp_path)
+    text, _ = said.communicate(timeout=60)
+    assert said.returncode == 2
+    assert "kdopt: error: artifact" in text
+    assert "Traceback" not in text
+
+
+def test_other_images_than_planned_are_refused(tmp_path, monkeypatch):
+    store, artifacts = plan(tmp_path)
+    from kdopt.data import datasets
+
+    altered = load_dataset(rows.read_record(store, "tiny").campaign)
+    pixels = altered.train_images.copy()
+    pixels[0, 0, 0, 0] ^= 1
+    changed = datasets.Dataset(**{**vars(altered), "train_images": pixels})
+    monkeypatch.setattr(datasets, "load_dataset", lambda campaign: changed)
+    with pytest.raises(DataError, match="not those that the campaign was planned with"):
+        work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+
+
+def test_one_lost_pretraining_blocks_only_the_pairs_that_need_it(tmp_path):
+    spec = SPEC.replace("participants = 2", "participants = 3")
+    store, artifacts = plan(tmp_path, tune="temperatures = [1]\nalphas = [0.5]", text=spec)
+    pretraining = rows.read_states(store, "tiny")[0]
+    leases.fail(store, leases.claim(store, pretraining.study_id, "me", 60), "out of memory")
+    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert summary.complete == 2 + 2
+    assert len(summary.blocked) == 4
+    assert all("t00" in name or "s00" in name for name in summary.blocked)
+
+
+def test_a_worker_follows_a_campaign_that_grows_while_it_runs(tmp_path, monkeypatch):
+    store, artifacts = plan(tmp_path, tune="temperatures = [1]\nalphas = [0.5]")
+    original = leases.finish
+    grown = []
+
+    def finish(*arguments):
+        original(*arguments)
+        if not grown:
+            grown.append(True)
+            wider = SPEC.replace('["uniform"]', '["uniform", "quantity_skew"]')
+            plan(tmp_path, tune="temperatures = [1, 2]\nalphas = [0.5]", text=wider)
+
+    monkeypatch.setattr(leases, "finish", finish)
+    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert summary.blocked == []
+    assert summary.complete == 2 * (2 + 2 * 2)
+
+
+def test_a_failure_after_the_lease_was_lost_is_dropped_quietly(tmp_path, monkeypatch):
+    store, artifacts = plan(tmp_path, tune="temperatures = [1]\nalphas = [0.5]")
+    first = []
+
+    def lose_then_fail(context, plan, params, inputs):
+        if not first:
+            first.append(True)
+            leases.reap(store, lambda worker: True)
+            raise RuntimeError("too late")
+        return original(context, plan, params, inputs)
+
+    original = worker_module.RUNNERS["pretrain"].run
+    monkeypatch.setitem(
+        worker_module.RUNNERS,
+        "pretrain",
+        dataclasses.replace(worker_module.RUNNERS["pretrain"], run=lose_then_fail),
+    )
+    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    assert (summary.lost, summary.failed, summary.complete) == (1, 0, 4)
+
+
+def test_a_sampler_that_breaks_stops_the_worker_and_fails_no_trial(tmp_path, monkeypatch):
+    store, artifacts = plan(tmp_path, tune='sampler = "tpe"\nbudget = 2')
+
+    def broken(*_):
+        raise RuntimeError("sampler broke")
+
+    monkeypatch.setattr(worker_module, "next_cell", broken)
+    with pytest.raises(RuntimeError, match="sampler broke"):
+        work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    states = Counter(row.state for row in rows.read_trials(store, "tiny"))
+    assert set(states) == {"COMPLETE", "WAITING"}
