@@ -119,7 +119,7 @@ class TrialRow:
         student: Student's participant number, if the study has a pair.
         number: The trial's number within its study.
         state: ``WAITING``, ``RUNNING``, ``COMPLETE`` or ``FAIL``.
-        cell: The parameters; empty for an open trial that was not claimed yet.
+        params: The parameters; empty for an open trial that was not claimed yet.
         outcome: The result of a complete trial.
         error: The reason of a failed one.
     """

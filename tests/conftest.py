@@ -23,11 +23,13 @@ from kdopt.campaign.plan import (
 )
 from kdopt.outcome import Outcome, Scores
 from kdopt.store.database import Store, open_store
+from tests.browser import browser, visit  # noqa: F401  (pytest finds them here)
 from tests.fault_table import (  # noqa: F401  (pytest finds them here)
     fault_table,
     pytest_addoption,
     pytest_terminal_summary,
 )
+from tests.launchers import make_bench, slurm  # noqa: F401
 from tests.postgres import Postgres
 
 # Worker processes that tests start must find the package of this checkout.

@@ -86,7 +86,7 @@ class WorkerStatus:
             ended without giving the trial back).
         study: The study it works on.
         number: The trial's number within the study.
-        cell: The trial's parameters; empty while the sampler chooses them.
+        params: The trial's parameters; empty while the sampler chooses them.
         attempt: 1 for the first run of this trial, more after a worker was lost.
         step: The last step that the trial reported, if it reports any.
         running_s: Seconds since the trial was claimed.

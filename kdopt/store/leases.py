@@ -55,7 +55,7 @@ class Claim:
         number: The trial's number within its study.
         worker: Who holds the lease.
         attempt: 1 for the first run of this trial, more after a worker was lost.
-        cell: Its parameters; empty for an open trial.
+        params: Its parameters; empty for an open trial.
     """
 
     trial_id: int

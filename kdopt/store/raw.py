@@ -23,7 +23,7 @@ class RawTrial(NamedTuple):
         study: Study name.
         number: Its number within the study.
         state: ``WAITING``, ``RUNNING``, ``COMPLETE`` or ``FAIL``.
-        cell: Its parameters.
+        params: Its parameters.
         values: How many values it has.
         attributes: Its user attributes, read from JSON; those of kdopt begin with ``kd:``.
         worker: Who holds its lease; ``None`` without a lease, empty when it was taken back.

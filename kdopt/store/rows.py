@@ -49,7 +49,7 @@ class Running(NamedTuple):
         attempt: 1 for the first run, more after a worker was lost.
         lease_left_s: Seconds until the lease lapses, negative when it has.
         step: The last step that it reported, if it reports any.
-        cell: Its parameters; empty while the sampler chooses them.
+        params: Its parameters; empty while the sampler chooses them.
         running_s: Seconds since it was claimed.
     """
 

@@ -88,4 +88,4 @@ def test_failures_come_with_their_reasons_in_fixed_order():
     found = failures(rows)
     assert [f.number for f in found] == [2, 12, 3]
     assert [f.reason for f in found] == ["killed", "no reason was recorded", "loss is NaN"]
-    assert found[0].params == "alpha=0.5, temperature=1.0"
+    assert found[0].cell == "alpha=0.5, temperature=1.0"

@@ -10,7 +10,7 @@ from kdopt.report.files import write_report
 from kdopt.report.images import images, inked
 from kdopt.report.view import make_view
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows
-from tests.report.conftest import CHROMIUM
+from tests.browser import CHROMIUM
 
 
 def drawn_of(campaign, rows):

@@ -86,13 +86,13 @@ def test_workers_in_trouble_are_flagged_and_come_first(store, studies):
         [sys.executable, "-c", SHOW], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     here = process.stdout.readline().strip()
-    leases = {
+    lengths = {
         "a/1/1/x": LEASE_S - SILENT_S + 10,
         "b/1/1/x": LEASE_S - SILENT_S - 1,
         "c/1/1/x": -1.0,
         here: LEASE_S,
     }
-    for worker, lease_s in leases.items():
+    for worker, lease_s in lengths.items():
         leases.claim(store, studies[1], worker, lease_s)
     found = {w.host[:1]: w.state for w in read_status(store, "tiny").workers}
     name = here[:1]

@@ -111,7 +111,7 @@ class Ended(NamedTuple):
         row: Ours.
         state: ``COMPLETE`` or ``FAIL``.
         ending: What it is to record.
-        cell: The cell to give to an open trial, else empty.
+        params: The cell to give to an open trial, else empty.
         space: The search space of its study.
         mixed: Whether it rests on other weights than this store's.
     """

@@ -43,7 +43,7 @@ class Row:
         trial_id: Its id.
         number: Its number within the study.
         state: ``WAITING``, ``RUNNING``, ``COMPLETE`` or ``FAIL``.
-        cell: Its parameters; empty for an open trial that was not claimed yet.
+        params: Its parameters; empty for an open trial that was not claimed yet.
         retry_of: The failed trial whose cell it tries again.
         retried: Whether another row tries this failed cell again.
         mixed: Whether it was taken over although it rests on other weights than its store's.

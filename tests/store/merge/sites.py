@@ -173,6 +173,6 @@ def step(site, study, salt="", ending="COMPLETE"):
     if not claim.params:
         history = rows.read_trials(site.store, "tiny", state.study_id)
         params = next_cell(record.campaign, of, claim.number, history)
-        claim = leases.choose(site.store, claim, params, of.params)
+        claim = leases.choose(site.store, claim, params, of.space)
     end(site, claim, study, ending, salt)
     return claim
