@@ -200,7 +200,7 @@ def _gains(
 ) -> dict[tuple[Pair, str], dict[Action, tuple[float, float]]]:
     """Validation and test gain of every action that was tried, by pair and transfer set."""
     campaign = source.campaign
-    vanilla = campaign.tune.vanilla_temperature, campaign.tune.vanilla_alpha
+    vanilla = campaign.tune.vanilla_point
     found: dict[tuple[Pair, str], dict[Action, tuple[float, float]]] = {}
     if situation == "own":
         for pair, rows in rows_by_pair(source.rows).items():

@@ -120,7 +120,7 @@ def ranked_cells(cells: Iterable[CellMean], gain: GainName, tune: TuneSettings) 
 
 def vanilla_cell(cells: Iterable[CellMean], tune: TuneSettings) -> CellMean | None:
     """The untuned cell, if it was measured."""
-    wanted = (tune.vanilla_temperature, tune.vanilla_alpha)
+    wanted = tune.vanilla_point
     return next((c for c in cells if (c.temperature, c.alpha) == wanted), None)
 
 
@@ -132,7 +132,7 @@ def with_compared_vanilla(rows: Sequence[TrialRow], tune: TuneSettings) -> list[
     candidate all the same. Vanilla gets no more replicates than another cell of the pair has: in a
     campaign that is not finished it must not win by their number.
     """
-    vanilla = (tune.vanilla_temperature, tune.vanilla_alpha)
+    vanilla = tune.vanilla_point
     compared: dict[Pair, dict[int, TrialRow]] = defaultdict(dict)
     for row in rows:
         here = (row.params.get("method"), row.params.get("transfer_set")) == ("vanilla", "student")

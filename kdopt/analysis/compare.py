@@ -151,7 +151,7 @@ def _from_tuning(
         return {}
     best = best_settings(rows, campaign) if best is None else best
     found: dict[Place, dict[str, Any]] = {}
-    vanilla = (campaign.tune.vanilla_temperature, campaign.tune.vanilla_alpha)
+    vanilla = campaign.tune.vanilla_point
     for line in best.to_dict("records"):
         pair = Pair(str(line["partition"]), int(line["teacher"]), int(line["student"]))
         mine = groups.get(pair, [])

@@ -69,7 +69,7 @@ def _selected(best: pd.DataFrame) -> dict[Pair, tuple[float, float]]:
 def _outcomes(
     rows: Sequence[TrialRow], selected: dict[Pair, tuple[float, float]], campaign: Campaign
 ) -> dict[tuple[Pair, str], list[Outcome]]:
-    vanilla = (campaign.tune.vanilla_temperature, campaign.tune.vanilla_alpha)
+    vanilla = campaign.tune.vanilla_point
     compared: dict[tuple[Pair, str], list[Outcome]] = defaultdict(list)
     tuned: dict[tuple[Pair, str], list[Outcome]] = defaultdict(list)
     for row in with_compared_vanilla(rows, campaign.tune):

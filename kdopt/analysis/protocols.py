@@ -50,7 +50,7 @@ def sequential_search(
         value = cell.validation_gain if gain == "validation_gain" else cell.test_gain
         return (-value, abs(cell.alpha - tune.vanilla_alpha), cell.alpha)
 
-    vanilla = (tune.vanilla_temperature, tune.vanilla_alpha)
+    vanilla = tune.vanilla_point
     at_one = [cell for cell in (*first, known.get(vanilla)) if cell is not None]
     at_one = [cell for cell in at_one if cell.temperature == SEQUENTIAL_TEMPERATURE]
     if not at_one or None in first:
@@ -112,7 +112,7 @@ def _grid_pairs(rows: Sequence[TrialRow], campaign: Campaign) -> pd.DataFrame:
     tune = campaign.tune
     gain: GainName = "validation_gain" if campaign.select_on == "validation" else "test_gain"
     grid = {(t, a) for t in tune.temperatures for a in tune.alphas}
-    grid.add((tune.vanilla_temperature, tune.vanilla_alpha))
+    grid.add(tune.vanilla_point)
     lines = []
     for pair, mine in sorted(rows_by_pair(rows).items()):
         cells = [

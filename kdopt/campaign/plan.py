@@ -137,6 +137,11 @@ class TuneSettings:
     warm_trials: int = 8
     warm_then: Literal["tpe", "gp"] = "tpe"
 
+    @property
+    def vanilla_point(self) -> tuple[float, float]:
+        """Temperature and alpha of untuned distillation."""
+        return self.vanilla_temperature, self.vanilla_alpha
+
 
 METHODS: tuple[MethodName, ...] = ("vanilla", "dml", "dp_kd")
 TRANSFER_SETS: tuple[TransferName, ...] = (

@@ -140,7 +140,7 @@ def make_view(
             **_figures(drawn),
             **pairs,
             "campaign": campaign.name,
-            "vanilla": [campaign.tune.vanilla_temperature, campaign.tune.vanilla_alpha],
+            "vanilla": list(campaign.tune.vanilla_point),
             "selection": selection_label(campaign),
         },
     )

@@ -107,7 +107,7 @@ def few_trials(
         counts: Numbers of trials.
     """
     grids = full_grids(rows, campaign)
-    vanilla = (campaign.tune.vanilla_temperature, campaign.tune.vanilla_alpha)
+    vanilla = campaign.tune.vanilla_point
     if len(grids) <= MIN_PAIRS or vanilla not in grid_points(campaign):
         return pd.DataFrame(columns=list(COLUMNS))
     baseline = np.array([grid.left_with([vanilla], campaign) for grid in grids])

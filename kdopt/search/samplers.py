@@ -104,7 +104,7 @@ def _warm(
 
     Vanilla is never among them: this study has planned it, or stage ``compare`` runs it.
     """
-    vanilla = (campaign.tune.vanilla_temperature, campaign.tune.vanilla_alpha)
+    vanilla = campaign.tune.vanilla_point
     tried = {point_of(params) for params in taken} - {vanilla}
     if len(tried) >= campaign.tune.warm_trials:
         return None

@@ -42,7 +42,7 @@ def planned_points(campaign: Campaign) -> tuple[list[tuple[float, float]], int]:
     which is the very same trial: then all of the budget.
     """
     tune = campaign.tune
-    vanilla = (tune.vanilla_temperature, tune.vanilla_alpha)
+    vanilla = tune.vanilla_point
     if tune.sampler == "warm" and compares_vanilla(campaign):
         return [], tune.budget
     if tune.sampler == "grid":
