@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from kdopt.campaign.plan import Params, StageName
+from kdopt.campaign.names import StageName
+from kdopt.campaign.studies import Params
 
 
 @dataclass(frozen=True)

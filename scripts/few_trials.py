@@ -20,8 +20,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from kdopt.campaign.plan import Campaign, Sampler
-from kdopt.campaign.stages.tune import plan_tune
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import Sampler
+from kdopt.campaign.stages import plan_tune
 from kdopt.campaign.studies import StudyPlan
 from kdopt.outcome import Outcome, Scores, TrialRow
 from kdopt.search.pairs import point_of

@@ -13,14 +13,9 @@ from pathlib import Path
 import optuna
 import pytest
 
-from kdopt.campaign.plan import (
-    Campaign,
-    CampaignRecord,
-    DataSettings,
-    PartitionSettings,
-    TrainSettings,
-    TuneSettings,
-)
+from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.settings import Campaign, DataSettings, PartitionSettings, TrainSettings
+from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.outcome import Outcome, Scores
 from kdopt.store.database import Store, open_store
 from tests.browser import browser, visit  # noqa: F401  (pytest finds them here)

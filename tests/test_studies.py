@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdopt.campaign.plan import TrainSettings, TransferSettings
+from kdopt.campaign.settings import TrainSettings, TransferSettings
 from kdopt.campaign.spec import load_spec
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset
 from kdopt.store import rows
 from kdopt.store.planning import write_plan

@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from kdopt.analysis.cells import Pair, mean_cells, rows_by_pair
-from kdopt.campaign.plan import METHODS, Campaign
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import METHODS
 from kdopt.features.definitions import FEATURE_NAMES
 from kdopt.features.partition_facts import PartitionFacts
 from kdopt.features.table import KEYS, pair_table

@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 
 from kdopt.analysis.frame import number_or_nan
 from kdopt.campaign.names import pair_label
-from kdopt.campaign.plan import Params, TuneSettings
+from kdopt.campaign.stage_settings import TuneSettings
+from kdopt.campaign.studies import Params
 from kdopt.outcome import TrialRow
 
 GainName = Literal["validation_gain", "test_gain"]

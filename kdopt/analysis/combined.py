@@ -21,9 +21,9 @@ from kdopt.analysis.paper.contrast import spearman
 from kdopt.analysis.paper.results import COLUMNS, TABLE_II
 from kdopt.analysis.runs import Run, mean, partitions_in_order, runs
 from kdopt.analysis.summary import RESAMPLES, bootstrap_interval
-from kdopt.campaign.many import STARTS, WEIGHTINGS
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import TRANSFER_SETS, Campaign
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import STARTS, TRANSFER_SETS, WEIGHTINGS
 from kdopt.outcome import TrialRow
 
 EQUAL = "equal"

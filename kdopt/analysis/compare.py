@@ -19,7 +19,8 @@ import pandas as pd
 from kdopt.analysis.cells import Pair, cell_of, rows_by_pair, spread, with_compared_vanilla
 from kdopt.analysis.frame import number_or_nan, participants_frame
 from kdopt.analysis.maps import best_settings
-from kdopt.campaign.plan import METHODS, NEEDS_LABELS, TRANSFER_SETS, UNLABELED, Campaign
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import METHODS, NEEDS_LABELS, TRANSFER_SETS, UNLABELED
 from kdopt.outcome import Outcome, TrialRow
 
 TUNED = "tuned"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kdopt.analysis.summary import RESAMPLES, bootstrap_interval
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 
 DYNAMICS_COLUMNS = (
     "partition",

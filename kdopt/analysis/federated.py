@@ -17,9 +17,9 @@ from kdopt.analysis.cells import spread
 from kdopt.analysis.frame import number_or_nan, participants_frame
 from kdopt.analysis.runs import Run, mean, partitions_in_order, runs
 from kdopt.analysis.summary import RESAMPLES, bootstrap_interval
-from kdopt.campaign.many import CONSOLIDATED, INITIAL_MODELS, RANDOM
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import CONSOLIDATED, INITIAL_MODELS, RANDOM
 from kdopt.outcome import Outcome, TrialRow
 
 Bound = Literal["exact", "at least", "at most", "unknown"]

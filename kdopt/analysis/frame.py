@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdopt.campaign.plan import ParamValue
+from kdopt.campaign.studies import ParamValue
 from kdopt.outcome import Outcome, TrialRow
 
 ABOUT = ("study", "partition", "stage", "teacher", "student", "number", "state")

@@ -26,8 +26,8 @@ from kdopt.analysis.cells import (
 )
 from kdopt.analysis.frame import participants_frame
 from kdopt.analysis.progress import PairProgress, pair_progress
-from kdopt.campaign.plan import Campaign
-from kdopt.campaign.stages.tune import compares_vanilla
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stages import compares_vanilla
 from kdopt.outcome import TrialRow
 
 Advice = Literal["distil", "do not distil", "undecided"]

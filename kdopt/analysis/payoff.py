@@ -13,8 +13,8 @@ from kdopt.analysis.compare import teacher_kind
 from kdopt.analysis.dynamics import KINDS
 from kdopt.analysis.summary import OVERALL, RESAMPLES, bootstrap_interval
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import Campaign
-from kdopt.campaign.stages.registry import PLANNERS
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stages import PLANNERS
 from kdopt.outcome import TrialRow
 
 EVERY_KIND = "all"

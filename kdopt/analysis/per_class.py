@@ -11,7 +11,8 @@ import pandas as pd
 
 from kdopt.analysis.cells import Pair, cell_of, with_compared_vanilla
 from kdopt.analysis.compare import TUNED
-from kdopt.campaign.plan import METHODS, Campaign
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import METHODS
 from kdopt.outcome import Outcome, TrialRow
 
 Accuracies = list[float | None]

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from kdopt.analysis.cells import Pair, cell_of, rows_by_pair
-from kdopt.campaign.plan import Campaign, StageName
-from kdopt.campaign.stages.registry import PLANNERS
-from kdopt.campaign.stages.tune import planned_points
+from kdopt.campaign.names import StageName
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stages import PLANNERS, plan_points
 from kdopt.outcome import TrialRow
 
 PLANNED_AS_THEY_ARE: tuple[StageName, ...] = ("compare", "combine", "federate")
@@ -67,7 +67,7 @@ class Failure(NamedTuple):
 
 def pair_progress(rows: Sequence[TrialRow], campaign: Campaign) -> PairProgress:
     """Progress of the rows of one pair, whatever part of its plan is in the store yet."""
-    points, n_open = planned_points(campaign)
+    points, n_open = plan_points(campaign)
     replicates = campaign.replicates
     seen = {cell for row in rows if (cell := cell_of(row))}
     # Known points may be missing from the store, and the store may hold points of an earlier,

@@ -19,8 +19,9 @@ from kdopt.analysis.maps import best_settings
 from kdopt.analysis.paper.contrast import Floats
 from kdopt.analysis.summary import OVERALL, RESAMPLES, bootstrap_interval
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import Campaign, TuneSettings
-from kdopt.campaign.stages.tune import SEQUENTIAL_TEMPERATURE
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import TuneSettings
+from kdopt.campaign.stages import SEQUENTIAL_TEMPERATURE
 from kdopt.outcome import TrialRow
 
 PROTOCOL_COLUMNS = ("partition", "protocol", "trials", "test_gain", "low", "high", "same_cell", "n")

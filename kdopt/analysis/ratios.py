@@ -19,7 +19,8 @@ from kdopt.analysis.compare import TUNED, mean_of, partitions_of, wide
 from kdopt.analysis.paper.contrast import Floats
 from kdopt.analysis.summary import RESAMPLES
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import METHODS, Campaign
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import METHODS
 
 NON_IID = "mean of the non-IID partitions"
 RATIO_COLUMNS = (

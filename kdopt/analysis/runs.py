@@ -6,7 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from kdopt.campaign.plan import Campaign, Params, StageName
+from kdopt.campaign.names import StageName
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.studies import Params
 from kdopt.outcome import Outcome, TrialRow
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from kdopt.analysis.cells import TIE_DECIMALS
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 
 RESAMPLES = 2000
 OVERALL = "all partitions"

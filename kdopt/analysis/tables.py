@@ -21,8 +21,8 @@ from kdopt.analysis.ratios import headline_ratios
 from kdopt.analysis.summary import summary
 from kdopt.analysis.teachers import accuracy_correlations, best_teacher_counts, best_teachers
 from kdopt.analysis.transfer import transfer_summary
-from kdopt.campaign.many import TransferName
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import TransferName
 from kdopt.outcome import TrialRow
 
 

@@ -1,4 +1,4 @@
-"""Study names, seeds and fingerprints: made and parsed here only.
+"""Study names and seeds: made and parsed here only.
 
 A study is called ``campaign/partition/stage`` or ``campaign/partition/stage/t03-s07`` (teacher 3,
 student 7). Seeds are hashes of names, never of order, worker or clock, so any trial can be run
@@ -10,11 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
-from kdopt.campaign.many import CONSOLIDATED
-from kdopt.campaign.plan import Campaign, StageName
+StageName = Literal["pretrain", "tune", "compare", "combine", "federate"]
 
 CAMPAIGN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 """What a campaign may be called: it becomes part of study names and of folder names."""
@@ -23,27 +21,6 @@ INDEX_SUFFIX = "/index"
 """How the names of studies end that hold a summary to browse, and no work."""
 
 _STUDY_NAME = re.compile(r"^([^/]+)/([^/]+)/(?!index$)([^/]+)(?:/t(\d+)-s(\d+))?$")
-
-TUNE_MEANING = (
-    "sampler",
-    "vanilla_temperature",
-    "vanilla_alpha",
-    "t2_scale",
-    "prior",
-    "warm_trials",
-    "warm_then",
-)
-STAGE_MEANING: tuple[tuple[str, tuple[StageName, ...], tuple[str, ...]], ...] = (
-    ("compare", ("compare",), ("self_teacher_weight", "dml_weight")),
-    ("combine", ("combine", "federate"), ("weight_terms",)),
-    (
-        "federate",
-        ("federate",),
-        ("rounds", "local_epochs", "learning_rate", "weight_decay", "batch_size"),
-    ),
-)
-"""Tables of the spec, the stages that read them, and those of their settings that decide what a
-trial computes."""
 
 
 def study_name(
@@ -141,34 +118,3 @@ def seed_for(*parts: str | int) -> int:
     """
     text = json.dumps([str(p) for p in parts])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def fingerprint(campaign: Campaign) -> dict[str, str]:
-    """What the trials of a campaign mean, one hash per setting, so that differences can be named.
-
-    Two specs with the same fingerprint, images and splits give the same outcome for the same
-    cell. What only adds work is left out, and so are the settings of stages that the campaign does
-    not have (they may be chosen when it grows by them) and what decides images and splits: these
-    are compared by their content (see ``kdopt.campaign.growth``).
-    """
-    values = asdict(campaign)
-    parts = {
-        key: values[key]
-        for key in ("seed", "participants", "precision", "select_on", "model", "transfer")
-    }
-    parts |= {key: values[key] for key in ("pretrain", "distill")}
-    # One validation set serves all partitions, also those that a grown spec adds.
-    parts["data.validation_fraction"] = values["data"]["validation_fraction"]
-    parts |= {f"tune.{key}": values["tune"][key] for key in TUNE_MEANING}
-    for table, users, keys in STAGE_MEANING:
-        if set(users) & set(campaign.stages):
-            parts |= {f"{table}.{key}": values[table][key] for key in keys}
-    if "federate" in campaign.stages and CONSOLIDATED in campaign.federate.initial_models:
-        keys = ("start", "transfer_set", "weighting")
-        parts |= {f"federate.{key}": values["federate"][key] for key in keys}
-    return {key: _digest(value) for key, value in parts.items()}
-
-
-def _digest(value: object) -> str:
-    text = json.dumps(value, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -18,16 +18,18 @@ from pydantic import (
     field_validator,
 )
 
-from kdopt.campaign.many import (
+from kdopt.campaign.names import CAMPAIGN_NAME
+from kdopt.campaign.stage_settings import (
     INITIAL_MODELS,
+    METHODS,
     STARTS,
+    TRANSFER_SETS,
     InitialModelName,
+    MethodName,
     StartName,
     TransferName,
     WeightingName,
 )
-from kdopt.campaign.names import CAMPAIGN_NAME
-from kdopt.campaign.plan import METHODS, TRANSFER_SETS, MethodName
 
 PROXYFL = "default: ProxyFL's published code (the paper's value is lost)"
 KDOPT = "default: kdopt"

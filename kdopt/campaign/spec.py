@@ -16,18 +16,21 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from kdopt.campaign.many import CombineSettings, FederateSettings
-from kdopt.campaign.plan import (
+from kdopt.campaign.record import SettingLine
+from kdopt.campaign.schema import KDOPT, CampaignTable, PartitionTables, Source
+from kdopt.campaign.settings import (
     Campaign,
-    CompareSettings,
     DataSettings,
     PartitionSettings,
-    SettingLine,
     TrainSettings,
     TransferSettings,
+)
+from kdopt.campaign.stage_settings import (
+    CombineSettings,
+    CompareSettings,
+    FederateSettings,
     TuneSettings,
 )
-from kdopt.campaign.schema import KDOPT, CampaignTable, PartitionTables, Source
 from kdopt.errors import SpecError
 
 

@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from kdopt.campaign.names import study_name
-from kdopt.campaign.plan import Campaign, Params, StageName
+from kdopt.campaign.names import StageName, study_name
+from kdopt.campaign.settings import Campaign
+
+ParamValue = float | int | str
+Params = Mapping[str, ParamValue]
+"""The parameters of one trial, for example ``{"temperature": 2.0, "alpha": 0.5, ...}``."""
 
 
 @dataclass(frozen=True)

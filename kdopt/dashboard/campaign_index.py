@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from kdopt.campaign.names import index_study_name, study_name
-from kdopt.campaign.plan import Campaign, StageName
+from kdopt.campaign.names import StageName, index_study_name, study_name
+from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Param
 from kdopt.dashboard.pair_index import (
     REFRESH,

@@ -17,8 +17,8 @@ import pandas as pd
 from kdopt.analysis.maps import best_settings
 from kdopt.analysis.summary import measures, selection_label, vanilla_label
 from kdopt.campaign.names import index_study_name, pair_label, study_name
-from kdopt.campaign.plan import Campaign, ParamValue
-from kdopt.campaign.studies import Param
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.studies import Param, ParamValue
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import title_of
 from kdopt.report.figures import alpha_map, gain_map, temperature_map

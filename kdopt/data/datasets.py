@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import Campaign, CampaignRecord, DataSettings
+from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.settings import Campaign, DataSettings
 from kdopt.data.sources import cifar10, cinic10, digits, folder, idx
 from kdopt.data.sources.raw import Raw
 from kdopt.data.stratify import stratified

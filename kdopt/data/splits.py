@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 from kdopt.data.partition import partition as share_out
 from kdopt.data.stratify import stratified
 from kdopt.errors import ArtifactError, PartitionError

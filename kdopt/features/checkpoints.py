@@ -16,8 +16,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from kdopt.campaign.many import TransferName
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import TransferName
 from kdopt.data.datasets import Dataset
 from kdopt.data.splits import Splits, make_splits
 from kdopt.errors import AdviceError, ArtifactError

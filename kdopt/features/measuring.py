@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from kdopt.campaign.many import TransferName
-from kdopt.campaign.plan import TRANSFER_SETS
+from kdopt.campaign.stage_settings import TRANSFER_SETS, TransferName
 from kdopt.features.definitions import views_of
 from kdopt.features.partition_facts import Matrix, PartitionFacts
 

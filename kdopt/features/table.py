@@ -8,8 +8,8 @@ from typing import cast
 import pandas as pd
 
 from kdopt.analysis.cells import Pair
-from kdopt.campaign.many import TransferName
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import TransferName
 from kdopt.features.definitions import FEATURE_NAMES, pair_features
 from kdopt.features.partition_facts import PartitionFacts
 from kdopt.outcome import Outcome, TrialRow

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.campaign.plan import Campaign, StageName
+from kdopt.campaign.names import StageName
+from kdopt.campaign.settings import Campaign
 from kdopt.report.tables import points
 
 SETS = {

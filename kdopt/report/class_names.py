@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdopt.campaign.plan import DataSettings
+from kdopt.campaign.settings import DataSettings
 from kdopt.data.sources import cifar10, idx
 
 PUBLISHED = {"fashion_mnist": idx.CLASS_NAMES, "cifar10": cifar10.CLASS_NAMES}

@@ -10,8 +10,8 @@ import pandas as pd
 
 from kdopt.analysis.combined import EQUAL
 from kdopt.analysis.paper.results import MEAN_ROUND_REDUCTION
-from kdopt.campaign.many import CONSOLIDATED
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import CONSOLIDATED
 from kdopt.report.blocks import (
     Block,
     Heading,

@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from kdopt.analysis.summary import selection_label, vanilla_label
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 from kdopt.report.tables import points, setting, with_labels
 
 BLUE, ORANGE, GREY, VERMILLION = "#0072B2", "#E69F00", "#999999", "#D55E00"

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kdopt.analysis.frame import trial_columns
-from kdopt.campaign.plan import Campaign, SettingLine
+from kdopt.campaign.record import SettingLine, format_campaign
+from kdopt.campaign.settings import Campaign
 from kdopt.errors import KdoptError
 from kdopt.features.partition_facts import PartitionFacts
 from kdopt.outcome import TrialRow
@@ -17,7 +18,6 @@ from kdopt.report.images import ImageFormat, images
 from kdopt.report.many_tables import many_texts
 from kdopt.report.method_tables import claims_csv, claims_markdown
 from kdopt.report.page import render_page
-from kdopt.report.resolved import resolved_spec
 from kdopt.report.tables import best_csv, best_latex, best_markdown, frame_csv
 from kdopt.report.trials_table import trials_csv, trials_parquet
 from kdopt.report.view import View, make_view
@@ -70,7 +70,7 @@ def write_report(
     contents["trials.csv"] = trials_csv(columns)
     if parquet := trials_parquet(columns):
         contents["trials.parquet"] = parquet
-    contents["spec.toml"] = resolved_spec(campaign, settings_lines)
+    contents["spec.toml"] = format_campaign(campaign, settings_lines)
     if formats:
         drawn = images(list(view.drawn.values()), formats)
         contents |= {f"figures/{name}": image for name, image in drawn.items()}

@@ -13,7 +13,7 @@ from kdopt.analysis.compare import BAND_PP
 from kdopt.analysis.dynamics import KINDS
 from kdopt.analysis.payoff import EVERY_KIND
 from kdopt.analysis.summary import OVERALL, measures, summary, vanilla_label
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import Grid, GridCell, Heading, Table, table_of, title_of
 from kdopt.report.tables import points
 

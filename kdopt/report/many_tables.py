@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import set_title, title_of
 from kdopt.report.many_view import ManyTeachers
 from kdopt.report.table_two import Entry, TableTwo, entry_text, plain, start_title, table_two

@@ -10,7 +10,7 @@ import pandas as pd
 from kdopt.analysis.combined import agreement, combined, weighting_effects
 from kdopt.analysis.federated import curves, levels, reductions, rounds_to_target
 from kdopt.analysis.paper.evidence import Evidence
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import (
     Block,

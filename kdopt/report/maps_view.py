@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import Block, Drawn, Part, missing_stage, slug, title_of
 from kdopt.report.figures import alpha_map, gain_map, temperature_map
 

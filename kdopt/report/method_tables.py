@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from kdopt.analysis.paper.contrast import CAVEAT, RULE, Contrast
 from kdopt.analysis.paper.evidence import Claim
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 from kdopt.report.tables import csv_text, markdown_escape, pipe_line, points
 
 CLAIM_COLUMNS = (

@@ -14,7 +14,7 @@ from kdopt.analysis.ratios import headline_ratios
 from kdopt.analysis.summary import selection_label
 from kdopt.analysis.teachers import accuracy_correlations, best_teacher_counts
 from kdopt.analysis.transfer import transfer_summary
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 from kdopt.outcome import TrialRow
 from kdopt.report import method_figures as figures
 from kdopt.report.blocks import (

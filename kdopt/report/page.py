@@ -13,7 +13,8 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kdopt.campaign.plan import Campaign, SettingLine
+from kdopt.campaign.record import SettingLine
+from kdopt.campaign.settings import Campaign
 from kdopt.report.tables import points
 from kdopt.report.view import View
 

@@ -15,7 +15,7 @@ from kdopt.analysis.cells import Pair, cell_of, rows_by_pair
 from kdopt.analysis.frame import number_or_nan
 from kdopt.analysis.maps import Surface, surfaces
 from kdopt.analysis.per_class import ClassScores, class_scores
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import SortCell, Table, sort_key, title_of
 from kdopt.report.class_names import class_names

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from kdopt.analysis.frame import participants_frame
 from kdopt.analysis.runs import partitions_in_order
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 from kdopt.features.partition_facts import PartitionFacts
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import Block, Drawn, Heading, table_of, title_of

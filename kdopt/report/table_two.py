@@ -9,8 +9,7 @@ import pandas as pd
 
 from kdopt.analysis.combined import EQUAL
 from kdopt.analysis.compare import partitions_of
-from kdopt.campaign.many import STARTS, WEIGHTINGS
-from kdopt.campaign.plan import TRANSFER_SETS
+from kdopt.campaign.stage_settings import STARTS, TRANSFER_SETS, WEIGHTINGS
 from kdopt.report.blocks import Grid, GridCell, set_title, title_of
 from kdopt.report.tables import points
 

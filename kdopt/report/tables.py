@@ -16,7 +16,7 @@ import pandas as pd
 
 from kdopt.analysis.summary import selection_label, vanilla_label
 from kdopt.campaign.names import pair_label
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",

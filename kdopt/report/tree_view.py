@@ -11,7 +11,7 @@ from kdopt.advice.advise import MIN_PAIRS, MIN_PARTITIONS
 from kdopt.advice.policies import RULES, TREE, regrets
 from kdopt.advice.training_set import NONE, SITUATIONS, Campaigned, Lessons, Situation, lessons
 from kdopt.advice.tree import AdviceTree, grow
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 from kdopt.features.definitions import MODEL_FEATURES
 from kdopt.features.partition_facts import PartitionFacts
 from kdopt.outcome import TrialRow

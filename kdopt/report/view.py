@@ -14,7 +14,8 @@ from kdopt.analysis.paper.evidence import Claim, gather
 from kdopt.analysis.payoff import costs, payoff
 from kdopt.analysis.progress import Failure, Progress, failures, has_stage, progress
 from kdopt.analysis.summary import selection_label
-from kdopt.campaign.plan import Campaign, StageName
+from kdopt.campaign.names import StageName
+from kdopt.campaign.settings import Campaign
 from kdopt.features.partition_facts import PartitionFacts
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import Block, Drawn, Grid, Part, Table

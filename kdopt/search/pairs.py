@@ -6,7 +6,8 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from kdopt.campaign.plan import Campaign, Params
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.studies import Params
 from kdopt.errors import KdoptError
 from kdopt.outcome import Outcome, TrialRow
 from kdopt.search.prior import KnownPair, Point, Prior, Result, known_pair, result_of

@@ -36,8 +36,8 @@ from kdopt.analysis.cells import (
 )
 from kdopt.analysis.summary import RESAMPLES
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import Campaign
-from kdopt.campaign.stages.tune import round_of
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stages import round_of_pair
 from kdopt.outcome import TrialRow
 from kdopt.search.pairs import grid_points, known_pairs
 from kdopt.search.posterior import Belief
@@ -157,7 +157,7 @@ def _taught(
             return {}
         surfaces = _surfaces(taught_by, campaign)
         portfolio = greedy_portfolio(taught_by, max(counts))
-        rounds = {p: round_of(campaign, p.teacher, p.student) for p in unknown}
+        rounds = {p: round_of_pair(campaign, p.teacher, p.student) for p in unknown}
         for count in counts:
             ways = {"warm": warm(surfaces, group, count, campaign)}
             if in_rounds:

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import Campaign, Params
-from kdopt.campaign.stages.tune import SEQUENTIAL_TEMPERATURE, search_space
-from kdopt.campaign.studies import Param, StudyPlan
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stages import SEQUENTIAL_TEMPERATURE, make_search_space
+from kdopt.campaign.studies import Param, Params, StudyPlan
 from kdopt.outcome import TrialRow
 from kdopt.search.pairs import point_of, results_of
 from kdopt.search.posterior import Belief
@@ -118,7 +118,7 @@ def _warm(
 
 def search_corners(campaign: Campaign) -> tuple[Point, Point]:
     """The least and the greatest temperature and alpha that a campaign searches."""
-    space = search_space(campaign)
+    space = make_search_space(campaign)
     temperature, alpha = space["temperature"], space["alpha"]
     return (temperature.low, alpha.low), (temperature.high, alpha.high)
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kdopt.campaign.plan import Campaign, CampaignRecord
+from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import StudyPlan
 from kdopt.errors import KdoptError, StoreError
 from kdopt.outcome import Outcome, TrialRow

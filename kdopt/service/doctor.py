@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from kdopt.campaign.plan import CampaignRecord
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import StudyPlan
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import safetensors.numpy
 
-from kdopt.campaign.plan import OWN_MODELS, Campaign, CampaignRecord
+from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.settings import OWN_MODELS, Campaign
 from kdopt.campaign.spec import Spec
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import Dataset
 from kdopt.data.splits import make_splits, to_arrays
 from kdopt.search.warm_start import frozen_prior

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from kdopt.campaign.plan import StageName
+from kdopt.campaign.names import StageName
 from kdopt.service.pace import PAUSE_S, RECENT_S, Pace, Queue, Span, at_once, pace, time_left_s
 from kdopt.service.status_values import PartitionStatus, StageStatus
 from kdopt.store.rows import StudyState

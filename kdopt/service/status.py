@@ -6,8 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from kdopt.campaign.names import parse_study_name
-from kdopt.campaign.plan import StageName
+from kdopt.campaign.names import StageName, parse_study_name
 from kdopt.service.pace import AT_MOST_S, LEAST, RECENT_S, Span
 from kdopt.service.stage_progress import Recent, campaign_eta, count_partitions, count_stages
 from kdopt.service.status_values import FailureGroup, Status, WorkerState, WorkerStatus
@@ -122,7 +121,7 @@ def _blocked(store: Store, campaign: str, states: Sequence[StudyState]) -> Count
     blocked: Counter[StageName] = Counter()
     if lost:
         # The plans say what a study needs; making them takes longer than all else here.
-        from kdopt.campaign.stages.registry import plan_studies
+        from kdopt.campaign.stages import plan_studies
 
         record = rows.read_record(store, campaign)
         needs = {plan.name: set(plan.needs) for plan in plan_studies(record.campaign)}

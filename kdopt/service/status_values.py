@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from kdopt.campaign.plan import Params, StageName
+from kdopt.campaign.names import StageName
+from kdopt.campaign.studies import Params
 
 WorkerState = Literal["alive", "silent", "lapsed", "gone"]
 

@@ -25,8 +25,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kdopt.campaign.plan import Params
-from kdopt.campaign.studies import Param
+from kdopt.campaign.studies import Param, Params
 from kdopt.errors import LeaseLostError
 from kdopt.outcome import Outcome
 from kdopt.store import saved_state

@@ -12,8 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from kdopt.campaign.plan import Params, ParamValue
-from kdopt.campaign.studies import Param
+from kdopt.campaign.studies import Param, Params, ParamValue
 
 
 def distribution_json(param: Param) -> str:

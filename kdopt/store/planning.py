@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kdopt.campaign.growth import check_same_meaning, merge
+from kdopt.campaign.compatibility import check_same_meaning, unite_records
 from kdopt.campaign.names import campaign_study_name
-from kdopt.campaign.plan import Campaign, CampaignRecord, Params, ParamValue
-from kdopt.campaign.studies import StudyPlan
+from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.studies import Params, ParamValue, StudyPlan
 from kdopt.store.database import Store
 from kdopt.store.params import param_rows, read_value
 
@@ -131,7 +132,7 @@ def _write_record(
         return record
     before = CampaignRecord.from_json(json.loads(found.value_json))
     check_same_meaning(before, record)
-    merged = merge(before, record)
+    merged = unite_records(before, record)
     connection.execute(
         attributes.update()
         .where(attributes.c.study_user_attribute_id == found.study_user_attribute_id)

@@ -17,8 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kdopt.campaign.names import INDEX_SUFFIX
-from kdopt.campaign.plan import Params
-from kdopt.campaign.studies import Param
+from kdopt.campaign.studies import Param, Params
 from kdopt.store.database import Store
 from kdopt.store.params import param_rows
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 
-from kdopt.campaign.plan import StageName
+from kdopt.campaign.names import StageName
 from kdopt.store.database import Store
 from kdopt.store.rows import LIVE, OF_CAMPAIGN, of_campaign, reason_of
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from kdopt.campaign.plan import ParamValue
+from kdopt.campaign.studies import ParamValue
 from kdopt.store.database import Store
 from kdopt.store.params import read_value
 from kdopt.store.planning import RETRIED_KEY

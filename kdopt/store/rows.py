@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from kdopt.campaign.names import INDEX_SUFFIX, StudyName, campaign_study_name, parse_study_name
-from kdopt.campaign.plan import CampaignRecord, Params, ParamValue
+from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.studies import Params, ParamValue
 from kdopt.errors import StoreError
 from kdopt.outcome import Outcome, TrialRow
 from kdopt.store.database import Store

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kdopt.campaign.plan import TrainSettings
+from kdopt.campaign.settings import TrainSettings
 from kdopt.errors import KdoptError
 from kdopt.train.engine import Engine, Images
 from kdopt.train.evaluation import for_evaluation

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdopt.campaign.plan import OWN_MODELS
+from kdopt.campaign.settings import OWN_MODELS
 from kdopt.errors import KdoptError
 
 Shape = tuple[int, int, int]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kdopt.campaign.many import WeightingName
+from kdopt.campaign.stage_settings import WeightingName
 
 
 def class_weights(

@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from kdopt.campaign.plan import Params
-from kdopt.campaign.studies import StudyPlan
+from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.trials.context import Context
 

@@ -9,11 +9,10 @@ from typing import NamedTuple, cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdopt.campaign.many import StartName, TransferName, WeightingName
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import UNLABELED, Params
-from kdopt.campaign.stages.combine import Combination
-from kdopt.campaign.studies import StudyPlan
+from kdopt.campaign.stage_settings import UNLABELED, StartName, TransferName, WeightingName
+from kdopt.campaign.stages import Combination
+from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
 from kdopt.train.fit import fit

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import cast
 
-from kdopt.campaign.many import TransferName
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import UNLABELED, MethodName, Params
-from kdopt.campaign.studies import StudyPlan
+from kdopt.campaign.stage_settings import UNLABELED, MethodName, TransferName
+from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
 from kdopt.train.fit import fit

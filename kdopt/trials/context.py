@@ -19,8 +19,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from kdopt.campaign.many import TransferName
-from kdopt.campaign.plan import CampaignRecord
+from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.stage_settings import TransferName
 from kdopt.data.datasets import Dataset
 from kdopt.data.splits import Splits, from_arrays
 from kdopt.errors import ArtifactError

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kdopt.campaign.many import InitialModelName
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import Campaign, Params, TrainSettings
-from kdopt.campaign.stages.combine import Combination
-from kdopt.campaign.studies import StudyPlan
+from kdopt.campaign.settings import Campaign, TrainSettings
+from kdopt.campaign.stage_settings import InitialModelName
+from kdopt.campaign.stages import Combination
+from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome, RoundScore, Scores
 from kdopt.train.engine import Images, seeded
 from kdopt.train.fedavg import federated_round, state_bytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdopt.campaign.plan import StageName
+from kdopt.campaign.names import StageName
 from kdopt.trials.base import Runner
 from kdopt.trials.combine import run_combine
 from kdopt.trials.compare import run_compare

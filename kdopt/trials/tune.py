@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import Params
-from kdopt.campaign.studies import StudyPlan
+from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
 from kdopt.train.fit import fit

@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
 
-from kdopt.campaign.plan import CampaignRecord, StageName
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.names import StageName
+from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import StudyPlan
 from kdopt.data.datasets import load_planned_dataset
 from kdopt.errors import ArtifactError, DataError, KdoptError, LeaseLostError, StoreError

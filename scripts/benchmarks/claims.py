@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from benchmarks.store import cycle, record_of
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.service.doctor import check
 from kdopt.store import rows
 from kdopt.store.artifacts.artifacts import Artifacts

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.store import fill, record_of, timed, unfinished
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 from kdopt.store.merge.merge import Site, merge

@@ -13,9 +13,8 @@ import time
 from pathlib import Path
 
 from benchmarks.product import Bench
-from kdopt.campaign.plan import Params
-from kdopt.campaign.stages.pretrain import plan_pretrain
-from kdopt.campaign.stages.tune import plan_tune
+from kdopt.campaign.stages import plan_pretrain, plan_tune
+from kdopt.campaign.studies import Params
 from kdopt.data.datasets import load_dataset
 from kdopt.outcome import Outcome
 from kdopt.store import rows

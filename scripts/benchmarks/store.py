@@ -18,9 +18,9 @@ from typing import NamedTuple, TypeVar
 import sqlalchemy as sa
 
 from benchmarks.sizes import PARTITIONS, SIZES
-from kdopt.campaign.plan import CampaignRecord
+from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.spec import parse_spec
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.dashboard.server import make_app
 from kdopt.outcome import Outcome, Scores
 from kdopt.service.doctor import check

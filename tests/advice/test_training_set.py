@@ -14,7 +14,7 @@ from kdopt.advice.training_set import (
     situation_of,
 )
 from kdopt.analysis.cells import Pair
-from kdopt.campaign.plan import TRANSFER_SETS
+from kdopt.campaign.stage_settings import TRANSFER_SETS
 from tests.analysis.synthetic import FIVE, compare_campaign, compare_rows, make_campaign, make_rows
 
 CAMPAIGN = compare_campaign()

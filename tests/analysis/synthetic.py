@@ -9,16 +9,14 @@ from itertools import product
 from typing import Any
 
 from kdopt.campaign.names import study_name
-from kdopt.campaign.plan import (
-    METHODS,
-    TRANSFER_SETS,
+from kdopt.campaign.settings import (
     Campaign,
     DataSettings,
     PartitionSettings,
     TrainSettings,
     TransferSettings,
-    TuneSettings,
 )
+from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS, TuneSettings
 from kdopt.outcome import Outcome, Scores, TrialRow
 
 TEMPERATURES = (0.1, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0)

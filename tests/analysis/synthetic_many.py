@@ -8,8 +8,8 @@ from typing import Any
 
 from kdopt.analysis.paper.results import TABLE_II
 from kdopt.campaign.names import study_name
-from kdopt.campaign.plan import Campaign, PartitionSettings, TransferSettings
-from kdopt.campaign.stages.combine import plan_combine
+from kdopt.campaign.settings import Campaign, PartitionSettings, TransferSettings
+from kdopt.campaign.stages import plan_combine
 from kdopt.outcome import Outcome, RoundScore, Scores, TrialRow
 from tests.analysis.synthetic import FIVE, accuracy_of, make_campaign, outcome
 

@@ -17,8 +17,8 @@ from kdopt.analysis.combined import (
     weighting_effects,
 )
 from kdopt.analysis.paper.results import COLUMNS, TABLE_II
-from kdopt.campaign.many import WEIGHTINGS
-from kdopt.campaign.plan import PartitionSettings, TransferSettings
+from kdopt.campaign.settings import PartitionSettings, TransferSettings
+from kdopt.campaign.stage_settings import WEIGHTINGS
 from tests.analysis.synthetic import FIVE, accuracy_of
 from tests.analysis.synthetic_many import combine_row, combine_rows, many_campaign, paper_accuracy
 

@@ -6,7 +6,7 @@ import pytest
 
 from kdopt.analysis.compare import ALL_METHODS, TUNED, method_gains, teacher_kind, wide
 from kdopt.analysis.maps import best_settings
-from kdopt.campaign.plan import METHODS, TRANSFER_SETS
+from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 from tests.analysis.synthetic import (
     accuracy_of,
     compare_campaign,

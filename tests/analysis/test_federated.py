@@ -16,7 +16,7 @@ from kdopt.analysis.federated import (
     reductions,
     rounds_to_target,
 )
-from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.settings import PartitionSettings
 from tests.analysis.synthetic import accuracy_of, pretrain_rows
 from tests.analysis.synthetic_many import (
     ROUND_BYTES,

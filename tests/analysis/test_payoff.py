@@ -6,7 +6,7 @@ from kdopt.analysis.compare import teacher_kind
 from kdopt.analysis.maps import best_settings
 from kdopt.analysis.payoff import costs, payoff
 from kdopt.analysis.summary import OVERALL, summary
-from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.settings import PartitionSettings
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows
 
 

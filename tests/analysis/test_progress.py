@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from kdopt.analysis.progress import failures, pair_progress, progress
-from kdopt.campaign.stages.tune import planned_points
+from kdopt.campaign.stages import plan_points
 from tests.analysis.synthetic import make_campaign, make_rows, outcome, tune_row
 
 CELL = {"temperature": 1.0, "alpha": 0.5}
@@ -45,7 +45,7 @@ def test_a_cell_is_done_when_all_its_replicates_are():
 def test_other_samplers_plan_their_own_number_of_cells(sampler, cells):
     campaign = make_campaign(tune_sampler=sampler, tune_budget=20, replicates=2)
     assert pair_progress([], campaign)[:4] == (cells, 0, 0, 2 * cells)
-    points, n_open = planned_points(campaign)
+    points, n_open = plan_points(campaign)
     known = [{"temperature": t, "alpha": a, "replicate": r} for t, a in points for r in range(2)]
     rows = [
         tune_row(campaign, (0, 1), cell, i, outcome(1, 1) if i < 2 else None)

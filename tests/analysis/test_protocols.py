@@ -7,7 +7,7 @@ from kdopt.analysis.cells import CellMean
 from kdopt.analysis.noise import noise_floor
 from kdopt.analysis.protocols import DIFFERENCE, GRID, SEQUENTIAL, protocols, sequential_search
 from kdopt.analysis.summary import OVERALL
-from kdopt.campaign.stages.tune import planned_points
+from kdopt.campaign.stages import plan_points
 from kdopt.outcome import TrialRow
 from kdopt.search.samplers import next_cell
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows
@@ -45,7 +45,7 @@ def test_a_missing_cell_is_not_guessed():
 def test_it_chooses_what_the_sampler_itself_would_have_tried():
     gridded = make_campaign()
     campaign = make_campaign(tune_sampler="sequential")
-    points, n_open = planned_points(campaign)
+    points, n_open = plan_points(campaign)
     for row in make_rows(gridded):
         if row.stage != "tune" or row.number:
             continue

@@ -4,7 +4,7 @@ import pytest
 
 from kdopt.analysis.compare import method_gains
 from kdopt.analysis.ratios import NON_IID, headline_ratios
-from kdopt.campaign.plan import METHODS
+from kdopt.campaign.stage_settings import METHODS
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_rows
 
 

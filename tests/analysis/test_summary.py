@@ -5,7 +5,7 @@ import pytest
 
 from kdopt.analysis.maps import best_settings
 from kdopt.analysis.summary import OVERALL, bootstrap_interval, measures, summary
-from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.settings import PartitionSettings
 from tests.analysis.synthetic import make_campaign, make_rows, pretrain_rows
 
 

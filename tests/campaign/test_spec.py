@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from kdopt.campaign.names import fingerprint
-from kdopt.campaign.plan import Campaign, CampaignRecord
+from kdopt.campaign.compatibility import fingerprint
+from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.settings import Campaign
 from kdopt.campaign.spec import load_spec, parse_spec
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.errors import SpecError
 
 MINIMAL = 'name = "m"\n[data]\nname = "cifar10"\n'

@@ -13,7 +13,7 @@ from contextlib import closing
 
 import pytest
 
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.store import rows
 from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan

@@ -60,7 +60,7 @@ def test_what_is_left_is_a_fault_only_where_there_was_time(make_bench, capsys, l
 @pytest.fixture
 def launch(tmp_path):
     """The command inside this process, on a store with a planned campaign; its error."""
-    from kdopt.campaign.stages.registry import plan_studies
+    from kdopt.campaign.stages import plan_studies
     from kdopt.store.planning import write_plan
 
     store = new_store(tmp_path / "kdopt.db")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.cli import progress as module
 from kdopt.cli.progress import Progress
 from kdopt.store import leases, rows

@@ -14,7 +14,7 @@ from contextlib import closing
 
 import pytest
 
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.cli import watch as watching
 from kdopt.cli.watch import CANNOT_BE_DONE, DONE, INTERRUPTED, watch
 from kdopt.errors import StoreError

@@ -8,7 +8,7 @@ import pytest
 from kdopt.analysis.maps import best_settings
 from kdopt.analysis.summary import summary
 from kdopt.campaign.names import index_study_name, parse_study_name
-from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.settings import PartitionSettings
 from kdopt.dashboard.campaign_index import index_studies
 from kdopt.report.tables import points
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kdopt.campaign.plan import DataSettings
+from kdopt.campaign.settings import DataSettings
 from kdopt.data.datasets import read_dataset
 from kdopt.data.sources.cifar10 import CLASS_NAMES
 from kdopt.errors import DataError

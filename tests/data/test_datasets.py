@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdopt.campaign.plan import DataSettings
+from kdopt.campaign.settings import DataSettings
 from kdopt.data.datasets import NAMES, channel_statistics, read_dataset
 from kdopt.data.sources.raw import Raw
 from kdopt.errors import DataError
@@ -122,7 +122,7 @@ def test_loading_needs_no_torch(name: str, tmp_path: Path) -> None:
         "import sys\n"
         "from kdopt.data import datasets, partition, splits\n"
         "from kdopt.errors import DataError\n"
-        "from kdopt.campaign.plan import DataSettings\n"
+        "from kdopt.campaign.settings import DataSettings\n"
         "assert 'sklearn' not in sys.modules\n"
         "try:\n"
         f"    datasets.read_dataset(DataSettings({name!r}, root={str(tmp_path)!r}), 0)\n"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdopt.campaign.plan import DataSettings
+from kdopt.campaign.settings import DataSettings
 from kdopt.data.datasets import read_dataset
 from kdopt.data.sources import decoded
 from kdopt.errors import DataError

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.settings import PartitionSettings
 from kdopt.data.dealing import specialized_table
 from kdopt.data.partition import STRATEGIES, partition
 from kdopt.errors import PartitionError

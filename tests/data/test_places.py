@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kdopt.campaign.plan import DataSettings
+from kdopt.campaign.settings import DataSettings
 from kdopt.data.datasets import read_dataset
 from kdopt.data.sources.places import cache_dir, candidates, download_dir
 from kdopt.errors import DataError

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from kdopt.campaign.plan import (
+from kdopt.campaign.settings import (
     Campaign,
     DataSettings,
     PartitionSettings,
     TrainSettings,
     TransferSettings,
-    TuneSettings,
 )
+from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.data.splits import Splits, counts, from_arrays, make_splits, to_arrays
 from kdopt.errors import ArtifactError, PartitionError
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
 from kdopt.features.facts_store import FACTS_KEY, read_facts, write_facts
 from kdopt.features.partition_facts import PartitionFacts

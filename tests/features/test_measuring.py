@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from kdopt.campaign.plan import TrainSettings, TransferSettings
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.settings import TrainSettings, TransferSettings
+from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset
 from kdopt.features import measuring as facts_module
 from kdopt.features.definitions import views_of

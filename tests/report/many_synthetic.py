@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kdopt.campaign.many import CombineSettings, FederateSettings
-from kdopt.campaign.plan import Campaign, PartitionSettings, TransferSettings
-from kdopt.campaign.stages.combine import plan_combine
-from kdopt.campaign.stages.federate import plan_federate
+from kdopt.campaign.settings import Campaign, PartitionSettings, TransferSettings
+from kdopt.campaign.stage_settings import CombineSettings, FederateSettings
+from kdopt.campaign.stages import plan_combine, plan_federate
 from kdopt.campaign.studies import StudyPlan
 from kdopt.outcome import Outcome, RoundScore, Scores, TrialRow
 from tests.analysis.synthetic import FIVE, make_campaign, outcome, pretrain_rows

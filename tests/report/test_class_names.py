@@ -1,4 +1,4 @@
-from kdopt.campaign.plan import DataSettings
+from kdopt.campaign.settings import DataSettings
 from kdopt.report.class_names import class_names
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from kdopt.campaign.plan import SettingLine
+from kdopt.campaign.record import SettingLine
 from kdopt.errors import KdoptError
 from kdopt.report.files import write_report
 from tests.analysis.synthetic import (

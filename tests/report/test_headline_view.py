@@ -3,7 +3,7 @@ import pytest
 from kdopt.analysis.maps import best_settings
 from kdopt.analysis.payoff import costs, payoff
 from kdopt.analysis.summary import measures
-from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.settings import PartitionSettings
 from kdopt.report.headline_view import (
     duration,
     headline_headings,

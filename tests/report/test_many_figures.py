@@ -5,7 +5,7 @@ import pytest
 
 from kdopt.analysis.combined import combined
 from kdopt.analysis.federated import curves, levels
-from kdopt.campaign.many import WEIGHTINGS, CombineSettings
+from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings
 from kdopt.report.many_figures import combined_figure, federated_figure
 from tests.analysis.synthetic import FIVE
 from tests.report.many_synthetic import ROUNDS, federate_accuracy, many_campaign, many_rows

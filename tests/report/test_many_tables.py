@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from kdopt.campaign.many import WEIGHTINGS, CombineSettings
+from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings
 from kdopt.report.many_tables import combined_latex, combined_markdown, many_texts, rounds_csv
 from kdopt.report.many_view import many_teachers
 from kdopt.report.tables import frame_csv

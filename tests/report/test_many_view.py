@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from kdopt.analysis.paper.results import MEAN_ROUND_REDUCTION, TABLE_II
-from kdopt.campaign.many import WEIGHTINGS, CombineSettings, FederateSettings
-from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings, FederateSettings
 from kdopt.outcome import RoundScore
 from kdopt.report.many_view import many_blocks, many_teachers
 from kdopt.report.table_two import table_two

@@ -1,5 +1,5 @@
 from kdopt.analysis.maps import best_settings
-from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.settings import PartitionSettings
 from kdopt.report.maps_view import maps_part
 from tests.analysis.synthetic import make_campaign, make_rows
 

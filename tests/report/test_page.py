@@ -10,7 +10,8 @@ from plotly.offline import get_plotlyjs_version
 
 from kdopt.analysis.paper.claims import CLAIMS
 from kdopt.analysis.paper.contrast import CAVEAT, RULE
-from kdopt.campaign.plan import PartitionSettings, SettingLine
+from kdopt.campaign.record import SettingLine
+from kdopt.campaign.settings import PartitionSettings
 from kdopt.report.page import plotly_js, render_page
 from kdopt.report.view import make_view
 from tests.analysis.synthetic import (

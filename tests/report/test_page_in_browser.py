@@ -9,7 +9,7 @@ import json
 import pytest
 
 from kdopt.analysis.paper.claims import CLAIMS
-from kdopt.campaign.plan import SettingLine
+from kdopt.campaign.record import SettingLine
 from kdopt.features.partition_facts import PartitionFacts
 from kdopt.report.files import write_report
 from tests.analysis.synthetic import (

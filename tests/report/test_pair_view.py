@@ -3,7 +3,7 @@ import json
 import pytest
 
 from kdopt.analysis.maps import best_settings
-from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.settings import PartitionSettings
 from kdopt.report.pair_view import pair_data, pair_options, pairs_table
 from tests.analysis.synthetic import (
     accuracy_of,

@@ -15,7 +15,7 @@ import pytest
 SCRIPT = """
 import json, sys, time
 from pathlib import Path
-from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.settings import PartitionSettings
 from kdopt.report.files import write_report
 from tests.analysis.synthetic import ALPHAS, TEMPERATURES, compare_campaign, compare_rows, make_rows
 

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from kdopt.analysis.payoff import costs
-from kdopt.campaign.plan import DataSettings, PartitionSettings
+from kdopt.campaign.settings import DataSettings, PartitionSettings
 from kdopt.features.partition_facts import PartitionFacts
 from kdopt.report.run_view import SIZES, cost_block, environment, facts_of, participants_block
 from tests.analysis.synthetic import compare_campaign, make_campaign, make_rows

@@ -5,7 +5,7 @@ import pytest
 
 from kdopt.advice.training_set import SITUATIONS, Campaigned
 from kdopt.advice.tree import grow
-from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.settings import PartitionSettings
 from kdopt.features.partition_facts import PartitionFacts
 from kdopt.report.tree_figure import tree_figure
 from kdopt.report.tree_view import advice_parts, learn, rules_frame

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.settings import PartitionSettings
 from kdopt.report.blocks import Block, Drawn, Part
 from kdopt.report.view import FAILURES_SHOWN, make_view
 from tests.analysis.synthetic import make_campaign, make_rows

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from kdopt.campaign.plan import PartitionSettings
+from kdopt.campaign.settings import PartitionSettings
 from kdopt.errors import KdoptError
 from kdopt.search.pairs import grid_points, known_pairs, prior_of, results_of
 from kdopt.search.prior import Prior, result_of

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from kdopt.analysis.cells import CellMean, Pair
-from kdopt.campaign.plan import PartitionSettings
-from kdopt.campaign.stages.tune import round_of
+from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.stages import round_of_pair
 from kdopt.search.pairs import grid_points
 from kdopt.search.prior import KnownPair, Prior, Result
 from kdopt.search.replay import (
@@ -169,7 +169,7 @@ def test_pairs_of_one_round_do_not_see_each_other(grids):
     rest = tuple(g.known for g in grids if g.pair.partition != "uniform")
     surfaces = Surfaces(Prior("x", True, grid_points(CAMPAIGN), rest))
     alone = warm(surfaces, mine, 2, CAMPAIGN)
-    rounds = {g.pair: round_of(CAMPAIGN, g.pair.teacher, g.pair.student) for g in mine}
+    rounds = {g.pair: round_of_pair(CAMPAIGN, g.pair.teacher, g.pair.student) for g in mine}
     together = warm(surfaces, mine, 2, CAMPAIGN, rounds)
     assert alone.keys() == together.keys() == {g.pair for g in mine}
     # In the first round there is nobody to learn from, and all in one round is the same.

@@ -5,9 +5,8 @@ import dataclasses
 import optuna
 import pytest
 
-from kdopt.campaign.plan import CompareSettings
-from kdopt.campaign.stages.registry import plan_studies
-from kdopt.campaign.stages.tune import planned_points
+from kdopt.campaign.stage_settings import CompareSettings
+from kdopt.campaign.stages import plan_points, plan_studies
 from kdopt.outcome import TrialRow
 from kdopt.search.prior import KnownPair, result_of
 from kdopt.search.samplers import next_cell, search_corners
@@ -289,7 +288,7 @@ def test_warm_starts_with_what_was_learnt_where_compare_has_vanilla(belief):
         stages=("tune", "compare"),
         compare=CompareSettings(("vanilla",), ("student",)),
     )
-    assert planned_points(compared) == ([], 8)
+    assert plan_points(compared) == ([], 8)
     cells, asked = run_warm(compared, belief)
     assert points_of(cells)[0] == belief.next_point([(1.0, 0.5)], 0.0)
     assert len(cells) == 8 and asked == 3

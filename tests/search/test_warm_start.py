@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from kdopt.campaign.plan import PartitionSettings, TuneSettings
+from kdopt.campaign.settings import PartitionSettings
 from kdopt.campaign.spec import parse_spec
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stage_settings import TuneSettings
+from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import load_dataset
 from kdopt.errors import KdoptError, LostArtifactError, StoreError
 from kdopt.outcome import Scores

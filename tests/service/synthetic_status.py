@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdopt.campaign.plan import StageName
+from kdopt.campaign.names import StageName
 from kdopt.service.status_values import (
     FailureGroup,
     PartitionStatus,

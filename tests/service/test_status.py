@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from kdopt.campaign.plan import PartitionSettings
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.stages import plan_studies
 from kdopt.service.status import SILENT_S, group_failures, read_status
 from kdopt.store import leases, rows
 from kdopt.store.planning import write_plan

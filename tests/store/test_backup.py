@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.errors import ArtifactError, StoreError
 from kdopt.service.doctor import check
 from kdopt.store import leases, rows

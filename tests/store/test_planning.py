@@ -4,13 +4,9 @@ import dataclasses
 
 import pytest
 
-from kdopt.campaign.plan import (
-    DataSettings,
-    PartitionSettings,
-    TrainSettings,
-    TuneSettings,
-)
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.settings import DataSettings, PartitionSettings, TrainSettings
+from kdopt.campaign.stage_settings import TuneSettings
+from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
 from kdopt.search.samplers import next_cell
 from kdopt.store import leases, rows

@@ -14,7 +14,7 @@ from optuna_dashboard import get_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
 from kdopt.campaign.names import INDEX_SUFFIX, index_study_name, parse_study_name
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import Param
 from kdopt.errors import StoreError
 from kdopt.service.status import read_status

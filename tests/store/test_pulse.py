@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import sqlalchemy as sa
 
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.store import leases, rows
 from kdopt.store.planning import write_plan
 from kdopt.store.pulse import read_ended, read_reasons

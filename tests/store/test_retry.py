@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.store import leases, rows
 from kdopt.store.planning import write_plan
 from kdopt.store.retry import retry_failed

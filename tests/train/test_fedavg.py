@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from kdopt.campaign.plan import TrainSettings
+from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Images, make_engine, seeded
 from kdopt.train.fedavg import Average, federated_round, state_bytes
 from kdopt.train.fit import fit

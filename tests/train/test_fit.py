@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from kdopt.campaign.plan import TrainSettings
+from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Images, make_engine, seeded
 from kdopt.train.fit import DivergedError, batches, fit, predict
 

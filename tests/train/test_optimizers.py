@@ -89,7 +89,7 @@ def test_a_training_step_imports_no_compiler():
     """torch's own optimizers import it: 2 s and 160 MiB in every worker."""
     code = """
 import sys, torch
-from kdopt.campaign.plan import TrainSettings
+from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Images, make_engine, seeded
 from kdopt.train.fit import fit, predict
 from kdopt.train.losses import distillation_loss

@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from kdopt.campaign.plan import METHODS, TRANSFER_SETS
+from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 from kdopt.train.engine import Engine, Images
 from kdopt.train.fit import _train_epoch, predict
 from kdopt.train.losses import distillation_loss

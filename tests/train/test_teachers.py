@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdopt.campaign.many import WEIGHTINGS
+from kdopt.campaign.stage_settings import WEIGHTINGS
 from kdopt.train.losses import kl_divergence
 from kdopt.train.teachers import Mixture, class_weights
 

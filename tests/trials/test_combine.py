@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from kdopt.campaign.many import WEIGHTINGS, CombineSettings
-from kdopt.campaign.plan import PartitionSettings, TransferSettings
-from kdopt.campaign.stages.combine import Combination
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.settings import PartitionSettings, TransferSettings
+from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings
+from kdopt.campaign.stages import Combination, plan_studies
 from kdopt.data.datasets import read_dataset
 from kdopt.train.engine import make_engine, seeded
 from kdopt.train.fit import fit

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from kdopt.campaign.plan import CompareSettings, PartitionSettings, TransferSettings
+from kdopt.campaign.settings import PartitionSettings, TransferSettings
 from kdopt.campaign.spec import parse_spec
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stage_settings import CompareSettings
+from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset
 from kdopt.train.engine import make_engine, seeded
 from kdopt.train.fit import fit

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from kdopt.campaign.plan import PartitionSettings, TrainSettings
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.settings import PartitionSettings, TrainSettings
+from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset
 from kdopt.service.planner import draw_splits
 from kdopt.store.artifacts.artifacts import Artifacts

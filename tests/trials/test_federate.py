@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from kdopt.campaign.many import CombineSettings, FederateSettings
-from kdopt.campaign.plan import PartitionSettings, TransferSettings
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.settings import PartitionSettings, TransferSettings
+from kdopt.campaign.stage_settings import CombineSettings, FederateSettings
+from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset
 from kdopt.train.fedavg import state_bytes
 from kdopt.train.fit import DivergedError

@@ -7,9 +7,8 @@ from collections import Counter
 
 import pytest
 
-from kdopt.campaign.plan import CompareSettings
-from kdopt.campaign.stages.registry import plan_studies
-from kdopt.campaign.stages.tune import compares_vanilla, planned_points, round_of
+from kdopt.campaign.stage_settings import CompareSettings
+from kdopt.campaign.stages import compares_vanilla, plan_points, plan_studies, round_of_pair
 from tests.conftest import make_campaign
 
 VANILLA = (1.0, 0.5)
@@ -29,7 +28,7 @@ def test_in_every_round_each_participant_teaches_once_and_is_taught_once(partici
     campaign = make_campaign(participants=participants)
     rounds = {}
     for pair in campaign.pairs:
-        rounds.setdefault(round_of(campaign, *pair), []).append(pair)
+        rounds.setdefault(round_of_pair(campaign, *pair), []).append(pair)
     assert sorted(rounds) == list(range(participants - 1))
     for pairs in rounds.values():
         for side in zip(*pairs, strict=True):
@@ -51,7 +50,7 @@ def test_searches_that_learn_from_no_other_pair_have_no_rounds(sampler):
 
 def test_warm_plans_vanilla_and_leaves_the_rest_of_the_budget_open():
     campaign = tuned(participants=3, replicates=2)
-    assert planned_points(campaign) == ([VANILLA], 4)
+    assert plan_points(campaign) == ([VANILLA], 4)
     for plan in studies(campaign):
         assert [c["replicate"] for c in plan.cells] == [0, 1]
         assert {(c["temperature"], c["alpha"]) for c in plan.cells} == {VANILLA}
@@ -71,8 +70,8 @@ def test_warm_plans_vanilla_and_leaves_the_rest_of_the_budget_open():
 def test_no_warm_trial_is_spent_on_vanilla_where_compare_runs_it(stages, compare, runs_it):
     campaign = tuned(participants=3, stages=stages, compare=compare)
     assert compares_vanilla(campaign) is runs_it
-    assert planned_points(campaign) == (([], 5) if runs_it else ([VANILLA], 4))
+    assert plan_points(campaign) == (([], 5) if runs_it else ([VANILLA], 4))
     # The budget is what it is either way, and other samplers go on as ever.
     assert {plan.n_trials for plan in studies(campaign)} == {5}
     other = dataclasses.replace(campaign, tune=dataclasses.replace(campaign.tune, sampler="tpe"))
-    assert planned_points(other) == ([VANILLA], 4)
+    assert plan_points(other) == ([VANILLA], 4)

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.errors import LeaseLostError
 from kdopt.store import leases, rows
 from kdopt.store.database import RETRY_S, Store, open_store

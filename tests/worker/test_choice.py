@@ -8,7 +8,7 @@ import pytest
 
 from kdopt.campaign.names import parse_study_name
 from kdopt.campaign.spec import parse_spec
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import load_dataset
 from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store.artifacts.artifacts import Artifacts

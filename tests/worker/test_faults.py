@@ -24,7 +24,7 @@ import pytest
 import sqlalchemy as sa
 
 from kdopt.campaign.spec import parse_spec
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import load_dataset
 from kdopt.errors import ArtifactError
 from kdopt.service.doctor import check

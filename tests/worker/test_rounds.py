@@ -8,8 +8,9 @@ import random
 import pytest
 
 from kdopt.campaign.names import parse_study_name
-from kdopt.campaign.plan import CompareSettings, PartitionSettings
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.stage_settings import CompareSettings
+from kdopt.campaign.stages import plan_studies
 from kdopt.store.rows import StudyState
 from kdopt.worker.rounds import finished_before, startable
 from tests.conftest import make_campaign, make_outcome

@@ -27,7 +27,7 @@ from kdopt.analysis.paper.tuning_claims import (
     tuning_grows_with_the_gap,
     uniform_has_no_pattern,
 )
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 from kdopt.outcome import TrialRow
 
 CLAIMS: tuple[Callable[[Evidence], Claim], ...] = (

@@ -14,7 +14,7 @@ from kdopt.analysis.cells import TIE_DECIMALS
 from kdopt.analysis.compare import mean_of
 from kdopt.analysis.summary import RESAMPLES, bootstrap_interval
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import Campaign
+from kdopt.campaign.settings import Campaign
 
 Verdict = Literal["supported", "not supported", "inconclusive", "no data"]
 Floats = npt.NDArray[np.float64]

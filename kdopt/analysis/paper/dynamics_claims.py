@@ -10,7 +10,7 @@ from kdopt.analysis.compare import ALL_METHODS, TUNED, mean_of
 from kdopt.analysis.paper.contrast import Contrast, against_best, mean_contrast, no_data
 from kdopt.analysis.paper.evidence import Claim, Evidence, claim
 from kdopt.analysis.teachers import accuracy_correlations, best_teacher_counts, best_teachers
-from kdopt.campaign.plan import METHODS
+from kdopt.campaign.stage_settings import METHODS
 
 OTHER_THAN_TOP = 10.0
 """Share (%) of students whose best teacher is not the most accurate one, beyond which accuracy

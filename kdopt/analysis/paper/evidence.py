@@ -13,8 +13,15 @@ from kdopt.analysis.federated import class_levels, levels, rounds_to_target
 from kdopt.analysis.maps import best_settings
 from kdopt.analysis.noise import noise_floor
 from kdopt.analysis.paper.contrast import Contrast, Verdict, combined
-from kdopt.campaign.many import INITIAL_MODELS, STARTS, CombineSettings, TransferName
-from kdopt.campaign.plan import METHODS, Campaign, StageName
+from kdopt.campaign.names import StageName
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import (
+    INITIAL_MODELS,
+    METHODS,
+    STARTS,
+    CombineSettings,
+    TransferName,
+)
 from kdopt.outcome import TrialRow
 
 SETS_WITH_LABELS: tuple[TransferName, ...] = ("student", "public_labeled")

@@ -12,8 +12,7 @@ from kdopt.analysis.paper.contrast import COMPARABLE_PP, Contrast, mean_contrast
 from kdopt.analysis.paper.evidence import LARGE, Claim, Evidence, claim
 from kdopt.analysis.paper.results import MEAN_ROUND_REDUCTION
 from kdopt.analysis.runs import mean
-from kdopt.campaign.many import STARTS
-from kdopt.campaign.plan import TRANSFER_SETS
+from kdopt.campaign.stage_settings import STARTS, TRANSFER_SETS
 
 ABOVE = (0.0, math.inf)
 BELOW = (-math.inf, 0.0)

@@ -12,7 +12,7 @@ from kdopt.analysis.paper.contrast import (
     no_data,
 )
 from kdopt.analysis.paper.evidence import LARGE, SETS_WITH_LABELS, SMALL, Claim, Evidence, claim
-from kdopt.campaign.plan import METHODS, TRANSFER_SETS
+from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 
 
 def larger_sets_transfer_more(evidence: Evidence) -> Claim:

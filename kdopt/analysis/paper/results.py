@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from kdopt.campaign.many import StartName, TransferName
+from kdopt.campaign.stage_settings import StartName, TransferName
 
 
 class Weighings(NamedTuple):

@@ -18,7 +18,7 @@ from kdopt.analysis.paper.contrast import (
     rank_contrast,
 )
 from kdopt.analysis.paper.evidence import Claim, Evidence, best_untuned, claim, complete_block
-from kdopt.campaign.plan import METHODS
+from kdopt.campaign.stage_settings import METHODS
 
 NO_PATTERN = 0.3
 """Rank correlations smaller than this are no pattern; the paper gives no margin."""

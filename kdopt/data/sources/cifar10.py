@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kdopt.campaign.plan import DataSettings
+from kdopt.campaign.settings import DataSettings
 from kdopt.data.sources.places import locate
 from kdopt.data.sources.raw import Raw
 from kdopt.data.sources.unpickle import read_batch

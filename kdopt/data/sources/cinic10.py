@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kdopt.campaign.plan import DataSettings
+from kdopt.campaign.settings import DataSettings
 from kdopt.data.sources import folder
 from kdopt.data.sources.places import locate
 from kdopt.data.sources.raw import Raw

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.plan import DataSettings
+from kdopt.campaign.settings import DataSettings
 from kdopt.data.sources.raw import Raw
 from kdopt.data.stratify import stratified
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdopt.campaign.plan import DataSettings
+from kdopt.campaign.settings import DataSettings
 from kdopt.data.sources.decoded import decode
 from kdopt.data.sources.places import expand
 from kdopt.data.sources.raw import Raw

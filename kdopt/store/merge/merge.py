@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 from sqlalchemy.engine import URL, Connection
 
-from kdopt.campaign import growth
-from kdopt.campaign.plan import CampaignRecord
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign import compatibility
+from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import StudyPlan
 from kdopt.errors import ArtifactError, StoreError
 from kdopt.store import rows
@@ -201,14 +201,14 @@ class _Merge:
         ours = rows.read_record(store, name) if name in rows.campaigns(store) else None
         union = theirs
         if ours is not None:
-            different = growth.differences(theirs, ours)
+            different = compatibility.list_differences(theirs, ours)
             if different:
                 raise StoreError(
                     f"campaign '{name}': the stores {self.other.store.label} and {store.label} "
                     f"have other values of: {', '.join(different)}; their results are not "
                     "comparable, and nothing was merged"
                 )
-            union = growth.merge(theirs, ours)
+            union = compatibility.unite_records(theirs, ours)
         if union == ours:
             return union
         known = {} if ours is None else ours.artifacts

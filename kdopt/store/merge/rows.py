@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kdopt.campaign.plan import Params, ParamValue
-from kdopt.campaign.studies import Param
+from kdopt.campaign.studies import Param, Params, ParamValue
 from kdopt.store.database import Store
 from kdopt.store.merge.rules import Row
 from kdopt.store.params import param_rows, read_value

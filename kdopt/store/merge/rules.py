@@ -26,8 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from kdopt.campaign.plan import Params, ParamValue
-from kdopt.campaign.studies import StudyPlan
+from kdopt.campaign.studies import Params, ParamValue, StudyPlan
 
 WHERE_IT_RAN = ("seconds", "device", "precision", "versions")
 """Fields of an outcome that say how it was computed, not what came out."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from kdopt.campaign.many import TransferName
-from kdopt.campaign.plan import MethodName
+from kdopt.campaign.stage_settings import MethodName, TransferName
 from kdopt.train.methods.base import Method
 from kdopt.train.methods.dml import DML
 from kdopt.train.methods.dp_kd import DP_KD, DP_KD_SUPERVISED

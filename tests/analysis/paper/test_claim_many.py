@@ -9,8 +9,8 @@ from kdopt.analysis.paper.evidence import gather
 from kdopt.analysis.paper.many_teacher_claims import adaptive_weighting
 from kdopt.analysis.paper.results import TABLE_II
 from kdopt.analysis.progress import progress
-from kdopt.campaign.many import WEIGHTINGS
-from kdopt.campaign.plan import PartitionSettings, TransferSettings
+from kdopt.campaign.settings import PartitionSettings, TransferSettings
+from kdopt.campaign.stage_settings import WEIGHTINGS
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_rows
 from tests.analysis.synthetic_many import (
     combine_row,

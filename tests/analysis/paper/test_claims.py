@@ -6,7 +6,7 @@ import pytest
 
 from kdopt.analysis.paper.claims import CLAIMS, claims
 from kdopt.analysis.paper.contrast import Contrast, combined, mean_contrast
-from kdopt.campaign.plan import DataSettings, PartitionSettings
+from kdopt.campaign.settings import DataSettings, PartitionSettings
 from tests.analysis.synthetic import (
     ALPHAS,
     TEMPERATURES,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kdopt.campaign.many import FederateSettings
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stage_settings import FederateSettings
+from kdopt.campaign.stages import plan_studies
 from kdopt.outcome import RoundScore
 from kdopt.search.samplers import next_cell
 from kdopt.service.doctor import check

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.store.merge.rules import Row, decide, same_result
 from tests.conftest import make_campaign, make_outcome
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from kdopt.campaign.plan import PartitionSettings
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
 from kdopt.store import rows
 from kdopt.store.database import open_store

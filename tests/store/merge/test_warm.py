@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.stages import plan_studies
 from kdopt.errors import ArtifactError, StoreError
 from kdopt.store import rows
 from kdopt.store.merge.merge import merge

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from kdopt.campaign.plan import METHODS, TRANSFER_SETS
+from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 from kdopt.train.losses import distillation_loss, kl_divergence
 from kdopt.train.methods.base import Material, MethodSettings
 from kdopt.train.methods.dp_kd import DP_KD, DP_KD_SUPERVISED, teacher_mask

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdopt.campaign.plan import TrainSettings
+from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Images, make_engine, seeded
 from kdopt.train.fit import fit
 from kdopt.train.methods.base import Material, MethodSettings

@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from kdopt.campaign.many import CombineSettings, FederateSettings
-from kdopt.campaign.plan import CompareSettings, TransferSettings
-from kdopt.campaign.stages.registry import plan_studies
+from kdopt.campaign.settings import TransferSettings
+from kdopt.campaign.stage_settings import CombineSettings, CompareSettings, FederateSettings
+from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
 from kdopt.store import rows
 from kdopt.store.planning import write_plan

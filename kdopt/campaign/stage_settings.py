@@ -9,9 +9,24 @@ from typing import Any, Literal
 TransferName = Literal[
     "student", "public_unlabeled_small", "public_unlabeled_large", "public_labeled"
 ]
+MethodName = Literal["vanilla", "dml", "dp_kd"]
+Sampler = Literal["grid", "sequential", "tpe", "random", "gp", "warm"]
 StartName = Literal["worst", "best", "untrained"]
 WeightingName = Literal["equal", "better_share", "excess_share", "student_share", "share"]
 InitialModelName = Literal["random", "consolidated"]
+
+METHODS: tuple[MethodName, ...] = ("vanilla", "dml", "dp_kd")
+TRANSFER_SETS: tuple[TransferName, ...] = (
+    "student",
+    "public_unlabeled_small",
+    "public_unlabeled_large",
+    "public_labeled",
+)
+UNLABELED: frozenset[str] = frozenset({"public_unlabeled_small", "public_unlabeled_large"})
+"""Transfer sets whose labels no method may use."""
+
+NEEDS_LABELS: frozenset[str] = frozenset({"dml"})
+"""Methods that cannot work as meant without labels; planned there all the same, and marked."""
 
 STARTS: tuple[StartName, ...] = ("worst", "best", "untrained")
 """Where the student starts: the participant of least or greatest validation accuracy, or random
@@ -30,6 +45,60 @@ in :func:`kdopt.train.teachers.class_weights`."""
 RANDOM: InitialModelName = "random"
 CONSOLIDATED: InitialModelName = "consolidated"
 INITIAL_MODELS: tuple[InitialModelName, ...] = (RANDOM, CONSOLIDATED)
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """The search over temperature and alpha of one pair.
+
+    Attributes:
+        temperatures: Grid values > 0. The other samplers search from the least to the greatest
+            of them (widened by 1 and by the vanilla temperature), on a logarithmic scale.
+        alphas: Grid values in [0, 1]: the weight of the teacher's term. The other samplers search
+            all of [0, 1].
+        sampler: How cells are chosen.
+        budget: Trials per pair for ``tpe``, ``random``, ``gp`` and ``warm``.
+        vanilla_temperature: Temperature of untuned distillation, the baseline of every pair.
+        vanilla_alpha: Alpha of untuned distillation.
+        t2_scale: Multiply the teacher's term by temperature squared.
+        prior: ``warm``: campaigns whose finished grids teach; empty for what comes with kdopt.
+        warm_trials: ``warm``: trials per pair at points that were learnt, before the rest.
+        warm_then: ``warm``: how the rest of the budget is spent.
+    """
+
+    temperatures: tuple[float, ...]
+    alphas: tuple[float, ...]
+    sampler: Sampler
+    budget: int
+    vanilla_temperature: float
+    vanilla_alpha: float
+    t2_scale: bool
+    prior: tuple[str, ...] = ()
+    warm_trials: int = 8
+    warm_then: Literal["tpe", "gp"] = "tpe"
+
+    @property
+    def vanilla_point(self) -> tuple[float, float]:
+        """Temperature and alpha of untuned distillation."""
+        return self.vanilla_temperature, self.vanilla_alpha
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """Which methods are compared on which transfer sets, and their own settings.
+
+    Attributes:
+        methods: Methods with fixed settings.
+        transfer_sets: Where each is tried.
+        self_teacher_weight: Share of the untouched student as a second teacher on public sets,
+            in [0, 1).
+        dml_weight: Weight of the KL term in mutual learning, in [0, 1]; ``None`` for a plain sum.
+    """
+
+    methods: tuple[MethodName, ...] = METHODS
+    transfer_sets: tuple[TransferName, ...] = TRANSFER_SETS
+    self_teacher_weight: float = 0.5
+    dml_weight: float | None = None
 
 
 @dataclass(frozen=True)

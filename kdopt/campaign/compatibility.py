@@ -6,20 +6,49 @@ so what a trial means never depends on which spec was planned last.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TypeVar
 
-from kdopt.campaign.many import CONSOLIDATED, CombineSettings, FederateSettings
-from kdopt.campaign.names import fingerprint
-from kdopt.campaign.plan import Campaign, CampaignRecord, StageName, TransferSettings, TuneSettings
+from kdopt.campaign.names import StageName
+from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.settings import Campaign, TransferSettings
+from kdopt.campaign.stage_settings import (
+    CONSOLIDATED,
+    CombineSettings,
+    FederateSettings,
+    TuneSettings,
+)
 from kdopt.errors import StoreError
+
+TUNE_MEANING = (
+    "sampler",
+    "vanilla_temperature",
+    "vanilla_alpha",
+    "t2_scale",
+    "prior",
+    "warm_trials",
+    "warm_then",
+)
+STAGE_MEANING: tuple[tuple[str, tuple[StageName, ...], tuple[str, ...]], ...] = (
+    ("compare", ("compare",), ("self_teacher_weight", "dml_weight")),
+    ("combine", ("combine", "federate"), ("weight_terms",)),
+    (
+        "federate",
+        ("federate",),
+        ("rounds", "local_epochs", "learning_rate", "weight_decay", "batch_size"),
+    ),
+)
+"""Tables of the spec, the stages that read them, and those of their settings that decide what a
+trial computes."""
 
 T = TypeVar("T")
 S = TypeVar("S")
 
 
-def differences(before: CampaignRecord, now: CampaignRecord) -> list[str]:
+def list_differences(before: CampaignRecord, now: CampaignRecord) -> list[str]:
     """What makes the trials of two specs compute something else; empty when nothing does.
 
     Images and splits are compared by their content, not by the settings they were made with:
@@ -46,7 +75,7 @@ def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
     Raises:
         StoreError: Names what differs.
     """
-    changed = differences(before, now)
+    changed = list_differences(before, now)
     if "transfer" in changed and before.campaign.transfer == TransferSettings():
         raise StoreError(
             f"campaign '{now.campaign.name}' was shared out in this store without public transfer "
@@ -61,7 +90,7 @@ def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
         )
 
 
-def merge(before: CampaignRecord, now: CampaignRecord) -> CampaignRecord:
+def unite_records(before: CampaignRecord, now: CampaignRecord) -> CampaignRecord:
     """The union of two specs of the same meaning; the newer one decides the order.
 
     A spec without a stage says nothing about its settings: those of the other one stay as they
@@ -133,3 +162,34 @@ def _federate(old: Campaign, new: Campaign) -> FederateSettings:
 
 def _union(first: Iterable[T], second: Iterable[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys((*first, *second)))
+
+
+def fingerprint(campaign: Campaign) -> dict[str, str]:
+    """What the trials of a campaign mean, one hash per setting, so that differences can be named.
+
+    Two specs with the same fingerprint, images and splits give the same outcome for the same
+    cell. What only adds work is left out, and so are the settings of stages that the campaign does
+    not have (they may be chosen when it grows by them) and what decides images and splits: these
+    are compared by their content (see ``kdopt.campaign.growth``).
+    """
+    values = asdict(campaign)
+    parts = {
+        key: values[key]
+        for key in ("seed", "participants", "precision", "select_on", "model", "transfer")
+    }
+    parts |= {key: values[key] for key in ("pretrain", "distill")}
+    # One validation set serves all partitions, also those that a grown spec adds.
+    parts["data.validation_fraction"] = values["data"]["validation_fraction"]
+    parts |= {f"tune.{key}": values["tune"][key] for key in TUNE_MEANING}
+    for table, users, keys in STAGE_MEANING:
+        if set(users) & set(campaign.stages):
+            parts |= {f"{table}.{key}": values[table][key] for key in keys}
+    if "federate" in campaign.stages and CONSOLIDATED in campaign.federate.initial_models:
+        keys = ("start", "transfer_set", "weighting")
+        parts |= {f"federate.{key}": values["federate"][key] for key in keys}
+    return {key: _digest(value) for key, value in parts.items()}
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -8,25 +8,21 @@ studies, and a worker turns one cell into one :class:`Outcome`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from kdopt.campaign.many import (
+from kdopt.campaign.names import StageName
+from kdopt.campaign.stage_settings import (
     CombineSettings,
+    CompareSettings,
     FederateSettings,
     TransferName,
+    TuneSettings,
     combine_from_json,
     federate_from_json,
 )
 
-ParamValue = float | int | str
-Params = Mapping[str, ParamValue]
-"""The parameters of one trial, for example ``{"temperature": 2.0, "alpha": 0.5, ...}``."""
-
-StageName = Literal["pretrain", "tune", "compare", "combine", "federate"]
-MethodName = Literal["vanilla", "dml", "dp_kd"]
 SelectOn = Literal["validation", "test"]
-Sampler = Literal["grid", "sequential", "tpe", "random", "gp", "warm"]
 
 OWN_MODELS = ("cnn", "mlp", "resnet18")
 """Models that kdopt builds itself; every other name is looked up in torchvision."""
@@ -108,56 +104,6 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
-class TuneSettings:
-    """The search over temperature and alpha of one pair.
-
-    Attributes:
-        temperatures: Grid values > 0. The other samplers search from the least to the greatest
-            of them (widened by 1 and by the vanilla temperature), on a logarithmic scale.
-        alphas: Grid values in [0, 1]: the weight of the teacher's term. The other samplers search
-            all of [0, 1].
-        sampler: How cells are chosen.
-        budget: Trials per pair for ``tpe``, ``random``, ``gp`` and ``warm``.
-        vanilla_temperature: Temperature of untuned distillation, the baseline of every pair.
-        vanilla_alpha: Alpha of untuned distillation.
-        t2_scale: Multiply the teacher's term by temperature squared.
-        prior: ``warm``: campaigns whose finished grids teach; empty for what comes with kdopt.
-        warm_trials: ``warm``: trials per pair at points that were learnt, before the rest.
-        warm_then: ``warm``: how the rest of the budget is spent.
-    """
-
-    temperatures: tuple[float, ...]
-    alphas: tuple[float, ...]
-    sampler: Sampler
-    budget: int
-    vanilla_temperature: float
-    vanilla_alpha: float
-    t2_scale: bool
-    prior: tuple[str, ...] = ()
-    warm_trials: int = 8
-    warm_then: Literal["tpe", "gp"] = "tpe"
-
-    @property
-    def vanilla_point(self) -> tuple[float, float]:
-        """Temperature and alpha of untuned distillation."""
-        return self.vanilla_temperature, self.vanilla_alpha
-
-
-METHODS: tuple[MethodName, ...] = ("vanilla", "dml", "dp_kd")
-TRANSFER_SETS: tuple[TransferName, ...] = (
-    "student",
-    "public_unlabeled_small",
-    "public_unlabeled_large",
-    "public_labeled",
-)
-UNLABELED: frozenset[str] = frozenset({"public_unlabeled_small", "public_unlabeled_large"})
-"""Transfer sets whose labels no method may use."""
-
-NEEDS_LABELS: frozenset[str] = frozenset({"dml"})
-"""Methods that cannot work as meant without labels; planned there all the same, and marked."""
-
-
-@dataclass(frozen=True)
 class TransferSettings:
     """Public transfer sets, taken out of the training images before these are shared out.
 
@@ -182,24 +128,6 @@ class TransferSettings:
     def size(self, transfer_set: TransferName) -> int:
         """Images of a public set."""
         return int(getattr(self, transfer_set))
-
-
-@dataclass(frozen=True)
-class CompareSettings:
-    """Which methods are compared on which transfer sets, and their own settings.
-
-    Attributes:
-        methods: Methods with fixed settings.
-        transfer_sets: Where each is tried.
-        self_teacher_weight: Share of the untouched student as a second teacher on public sets,
-            in [0, 1).
-        dml_weight: Weight of the KL term in mutual learning, in [0, 1]; ``None`` for a plain sum.
-    """
-
-    methods: tuple[MethodName, ...] = METHODS
-    transfer_sets: tuple[TransferName, ...] = TRANSFER_SETS
-    self_teacher_weight: float = 0.5
-    dml_weight: float | None = None
 
 
 @dataclass(frozen=True)
@@ -241,7 +169,7 @@ class Campaign:
     tune: TuneSettings
     stages: tuple[StageName, ...] = ("tune",)
     transfer: TransferSettings = TransferSettings()
-    compare: CompareSettings = CompareSettings()
+    compare: CompareSettings = field(default_factory=CompareSettings)
     combine: CombineSettings = field(default_factory=CombineSettings)
     federate: FederateSettings = field(default_factory=FederateSettings)
 
@@ -280,51 +208,3 @@ class Campaign:
         """All ordered (teacher, student) pairs without self-transfer (paper, section III)."""
         everyone = range(self.participants)
         return [(t, s) for t in everyone for s in everyone if t != s]
-
-
-class SettingLine(NamedTuple):
-    """One resolved setting as people read it: dotted key, value, and where the value is from."""
-
-    key: str
-    value: str
-    source: str
-
-
-@dataclass(frozen=True)
-class CampaignRecord:
-    """What the store keeps of a campaign, so that workers and reports need nothing else.
-
-    Attributes:
-        campaign: The resolved settings.
-        settings: The same for people, with the source of every value.
-        data_sha256: Fingerprint of the images; a worker whose images differ refuses to run.
-        splits: Per partition, the sha256 of the artifact that holds its index arrays.
-        prior: ``warm``: the sha256 of the artifact with what was learnt when it was planned.
-    """
-
-    campaign: Campaign
-    settings: tuple[SettingLine, ...]
-    data_sha256: str
-    splits: Mapping[str, str]
-    prior: str | None = None
-
-    @property
-    def artifacts(self) -> dict[str, str]:
-        """What each artifact that the record itself needs is, by its sha256."""
-        needed = {sha256: f"splits of {name}" for name, sha256 in self.splits.items()}
-        return needed if self.prior is None else {**needed, self.prior: "tune.prior"}
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``; :meth:`from_json` reads them back."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> CampaignRecord:
-        """Read what :meth:`to_json` wrote."""
-        return cls(
-            campaign=Campaign.from_json(record["campaign"]),
-            settings=tuple(SettingLine(*line) for line in record["settings"]),
-            data_sha256=record["data_sha256"],
-            splits=dict(record["splits"]),
-            prior=record.get("prior"),
-        )

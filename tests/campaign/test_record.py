@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdopt.campaign.plan import SettingLine
+from kdopt.campaign.record import SettingLine, _toml, format_campaign
 from kdopt.campaign.spec import load_spec, parse_spec
-from kdopt.report.resolved import _toml, resolved_spec
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
 SAMPLER = """
@@ -27,7 +26,7 @@ concentration = [0.3]
 @pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
 def test_read_again_it_is_the_same_campaign(path):
     spec = load_spec(path)
-    text = resolved_spec(spec.campaign, spec.settings)
+    text = format_campaign(spec.campaign, spec.settings)
     again = parse_spec(text)
     assert again.campaign == spec.campaign
     # Nothing is left to a default but what no value can say.
@@ -38,14 +37,14 @@ def test_read_again_it_is_the_same_campaign(path):
 @pytest.mark.parametrize("sampler", ["grid", "sequential", "tpe", "random", "gp", "warm"])
 def test_every_sampler_and_a_list_of_one_read_back(sampler):
     spec = parse_spec(SAMPLER.format(sampler=sampler))
-    text = resolved_spec(spec.campaign, spec.settings)
+    text = format_campaign(spec.campaign, spec.settings)
     assert parse_spec(text).campaign == spec.campaign
     assert ("# budget is not set" in text) == (sampler in ("grid", "sequential"))
 
 
 def test_every_value_says_where_it_comes_from():
     spec = parse_spec(SAMPLER.format(sampler="tpe"))
-    text = resolved_spec(spec.campaign, spec.settings)
+    text = format_campaign(spec.campaign, spec.settings)
     assert 'sampler = "tpe"  # spec' in text
     assert "temperatures = [0.1, 0.5, 1.0," in text and "# paper, Table I" in text
 
@@ -64,7 +63,7 @@ def test_any_number_reads_back_exactly(real, whole, truth):
 def test_a_source_stays_within_its_comment():
     spec = parse_spec(SAMPLER.format(sampler="tpe"))
     lines = [SettingLine(s.key, s.value, "a\nname = 'other'") for s in spec.settings]
-    text = resolved_spec(replace(spec.campaign, name="mine"), lines)
+    text = format_campaign(replace(spec.campaign, name="mine"), lines)
     assert tomllib.loads(text)["name"] == "mine"
 
 
@@ -73,7 +72,7 @@ def test_a_source_stays_within_its_comment():
 )
 def test_what_a_warm_search_learns_from_reads_back(lines):
     spec = parse_spec(SAMPLER.format(sampler='warm"\n' + lines + "\n#"))
-    text = resolved_spec(spec.campaign, spec.settings)
+    text = format_campaign(spec.campaign, spec.settings)
     assert parse_spec(text).campaign == spec.campaign
     assert ("# prior is not set" in text) == ("prior" not in lines)
     assert "warm_trials = " in text and "warm_then = " in text
@@ -81,6 +80,6 @@ def test_what_a_warm_search_learns_from_reads_back(lines):
 
 def test_settings_of_a_warm_search_are_not_written_beside_another():
     spec = parse_spec(SAMPLER.format(sampler="tpe"))
-    text = resolved_spec(spec.campaign, spec.settings)
+    text = format_campaign(spec.campaign, spec.settings)
     for key in ("prior", "warm_trials", "warm_then"):
         assert f"# {key} is not set" in text and f"\n{key} =" not in text

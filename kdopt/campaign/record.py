@@ -3,11 +3,61 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
-from kdopt.campaign.plan import Campaign, SettingLine
+from kdopt.campaign.settings import Campaign
+
+
+class SettingLine(NamedTuple):
+    """One resolved setting as people read it: dotted key, value, and where the value is from."""
+
+    key: str
+    value: str
+    source: str
+
+
+@dataclass(frozen=True)
+class CampaignRecord:
+    """What the store keeps of a campaign, so that workers and reports need nothing else.
+
+    Attributes:
+        campaign: The resolved settings.
+        settings: The same for people, with the source of every value.
+        data_sha256: Fingerprint of the images; a worker whose images differ refuses to run.
+        splits: Per partition, the sha256 of the artifact that holds its index arrays.
+        prior: ``warm``: the sha256 of the artifact with what was learnt when it was planned.
+    """
+
+    campaign: Campaign
+    settings: tuple[SettingLine, ...]
+    data_sha256: str
+    splits: Mapping[str, str]
+    prior: str | None = None
+
+    @property
+    def artifacts(self) -> dict[str, str]:
+        """What each artifact that the record itself needs is, by its sha256."""
+        needed = {sha256: f"splits of {name}" for name, sha256 in self.splits.items()}
+        return needed if self.prior is None else {**needed, self.prior: "tune.prior"}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``; :meth:`from_json` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> CampaignRecord:
+        """Read what :meth:`to_json` wrote."""
+        return cls(
+            campaign=Campaign.from_json(record["campaign"]),
+            settings=tuple(SettingLine(*line) for line in record["settings"]),
+            data_sha256=record["data_sha256"],
+            splits=dict(record["splits"]),
+            prior=record.get("prior"),
+        )
+
 
 HEAD = "# Every setting of this campaign, defaults too; after each, where it comes from."
 UNTAKEN = ("grid", "sequential")
@@ -16,7 +66,7 @@ WARM = ("tune.prior", "tune.warm_trials", "tune.warm_then")
 """Settings that are refused beside any sampler but ``warm``."""
 
 
-def resolved_spec(campaign: Campaign, settings_lines: Sequence[SettingLine]) -> str:
+def format_campaign(campaign: Campaign, settings_lines: Sequence[SettingLine]) -> str:
     """TOML text; a setting that is left open stands in a comment.
 
     Read again it means the same campaign, also under later defaults.

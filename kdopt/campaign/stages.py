@@ -1,0 +1,216 @@
+"""The stages of a campaign: which studies each needs, and the trials of each study.
+
+Every stage has one planner here. What runs its trials is in ``kdopt.trials``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from kdopt.campaign.names import StageName, study_name
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import (
+    INITIAL_MODELS,
+    METHODS,
+    STARTS,
+    TRANSFER_SETS,
+    WEIGHTINGS,
+    StartName,
+    TransferName,
+    WeightingName,
+)
+from kdopt.campaign.studies import Param, StudyPlan, pair_studies, partition_studies
+
+SEQUENTIAL_TEMPERATURE = 1.0
+"""The temperature at which the sequential search tries all alphas first."""
+
+
+def plan_pretrain(campaign: Campaign) -> list[StudyPlan]:
+    """One study per partition, one trial per participant."""
+    return [
+        StudyPlan(
+            name=study_name(campaign.name, partition.name, "pretrain"),
+            campaign=campaign.name,
+            partition=partition.name,
+            stage="pretrain",
+            objective="validation accuracy",
+            space={"participant": Param("int", low=0, high=campaign.participants - 1)},
+            cells=tuple({"participant": i} for i in range(campaign.participants)),
+        )
+        for partition in campaign.partitions
+    ]
+
+
+def plan_tune(campaign: Campaign) -> list[StudyPlan]:
+    """One study per partition and ordered pair; the vanilla cell is always among its trials,
+    or among those of stage ``compare``.
+    """
+    points, n_open = plan_points(campaign)
+    cells = tuple(
+        {"temperature": t, "alpha": a, "replicate": r}
+        for t, a in points
+        for r in range(campaign.replicates)
+    )
+    plans = pair_studies(
+        campaign, "tune", make_search_space(campaign), cells, n_open * campaign.replicates
+    )
+    if campaign.tune.sampler != "warm":
+        return plans
+    return [
+        replace(plan, round=round_of_pair(campaign, plan.teacher, plan.student))
+        for plan in plans
+        if plan.teacher is not None and plan.student is not None
+    ]
+
+
+def plan_points(campaign: Campaign) -> tuple[list[tuple[float, float]], int]:
+    """The (temperature, alpha) points known beforehand, and how many are chosen on the way.
+
+    ``grid``: all points. ``sequential``: every alpha at temperature 1, then the other
+    temperatures at the best alpha. ``tpe``, ``random``, ``gp``: the vanilla point, then the rest
+    of the budget. ``warm``: the same, unless stage ``compare`` has vanilla on the student's data,
+    which is the very same trial: then all of the budget.
+    """
+    tune = campaign.tune
+    vanilla = tune.vanilla_point
+    if tune.sampler == "warm" and compares_vanilla(campaign):
+        return [], tune.budget
+    if tune.sampler == "grid":
+        points = [(t, a) for t in tune.temperatures for a in tune.alphas]
+        n_open = 0
+    elif tune.sampler == "sequential":
+        points = [(SEQUENTIAL_TEMPERATURE, a) for a in tune.alphas]
+        n_open = sum(t != SEQUENTIAL_TEMPERATURE for t in tune.temperatures)
+    else:
+        points, n_open = [vanilla], tune.budget - 1
+    if vanilla not in points:
+        points = [vanilla, *points]
+    if tune.sampler == "sequential":
+        # Vanilla may lie on the line that is searched; no cell is run twice.
+        grid = {(t, a) for t in tune.temperatures for a in tune.alphas}
+        n_open = min(n_open, len(grid - set(points)))
+    return points, n_open
+
+
+def compares_vanilla(campaign: Campaign) -> bool:
+    """Whether stage ``compare`` runs vanilla on the student's data."""
+    compare = campaign.compare
+    return (
+        "compare" in campaign.stages
+        and "vanilla" in compare.methods
+        and "student" in compare.transfer_sets
+    )
+
+
+def round_of_pair(campaign: Campaign, teacher: int, student: int) -> int:
+    """When a pair is tried, where earlier pairs teach later ones: from 0 on.
+
+    In every round each participant is a teacher once and a student once, so that a pair finds
+    others of its student and of its teacher finished as soon as can be, and as many pairs as
+    there are participants are tried at once.
+    """
+    return (teacher - student) % campaign.participants - 1
+
+
+def make_search_space(campaign: Campaign) -> dict[str, Param]:
+    """The search space: every sampler's, the grid's included, so that plots share their axes."""
+    tune = campaign.tune
+    temperatures = (*tune.temperatures, tune.vanilla_temperature, SEQUENTIAL_TEMPERATURE)
+    return {
+        "temperature": Param("float", min(temperatures), max(temperatures), log=True),
+        "alpha": Param("float", 0.0, 1.0),
+        "replicate": Param("int", 0, campaign.replicates - 1),
+    }
+
+
+def plan_compare(campaign: Campaign) -> list[StudyPlan]:
+    """One study per partition and ordered pair, one trial per method, transfer set and replicate.
+
+    Every method is planned on every set that has images, also where the paper expects it to fail
+    (mutual learning without labels): that it fails is one of its findings.
+    """
+    compare, transfer = campaign.compare, campaign.transfer
+    sets = [s for s in compare.transfer_sets if s == "student" or transfer.size(s)]
+    cells = tuple(
+        {"method": method, "transfer_set": transfer_set, "replicate": replicate}
+        for transfer_set in sets
+        for method in compare.methods
+        for replicate in range(campaign.replicates)
+    )
+    # All choices, whatever this campaign asks for: Optuna's categories may not change later.
+    space = {
+        "method": Param("category", choices=METHODS),
+        "transfer_set": Param("category", choices=TRANSFER_SETS),
+        "replicate": Param("int", 0, campaign.replicates - 1),
+    }
+    return pair_studies(campaign, "compare", space, cells)
+
+
+class Combination(NamedTuple):
+    """One way of combining: a column of Table II."""
+
+    start: StartName
+    transfer_set: TransferName
+    weighting: WeightingName
+
+
+def list_combinations(campaign: Campaign) -> list[Combination]:
+    """The grid of Table II: what has images, and no untrained student on its own data."""
+    combine = campaign.combine
+    return [
+        Combination(start, transfer_set, weighting)
+        for transfer_set in combine.transfer_sets
+        if transfer_set == "student" or campaign.transfer.size(transfer_set)
+        for start in combine.starts
+        if not (start == "untrained" and transfer_set == "student")
+        for weighting in combine.weightings
+    ]
+
+
+def plan_combine(campaign: Campaign) -> list[StudyPlan]:
+    """One study per partition, one trial per way and replicate."""
+    cells = tuple(
+        {**way._asdict(), "replicate": replicate}
+        for way in list_combinations(campaign)
+        for replicate in range(campaign.replicates)
+    )
+    # All choices, whatever this campaign asks for: Optuna's categories may not change later.
+    space = {
+        "start": Param("category", choices=STARTS),
+        "transfer_set": Param("category", choices=TRANSFER_SETS),
+        "weighting": Param("category", choices=WEIGHTINGS),
+        "replicate": Param("int", 0, campaign.replicates - 1),
+    }
+    return partition_studies(campaign, "combine", space, cells, needs_all=True)
+
+
+def plan_federate(campaign: Campaign) -> list[StudyPlan]:
+    """One study per partition, one trial per initial model and replicate."""
+    initial_models = campaign.federate.initial_models
+    cells = tuple(
+        {"initial_model": initial, "replicate": replicate}
+        for replicate in range(campaign.replicates)
+        for initial in initial_models
+    )
+    space = {
+        "initial_model": Param("category", choices=INITIAL_MODELS),
+        "replicate": Param("int", 0, campaign.replicates - 1),
+    }
+    needs_all = "consolidated" in initial_models
+    return partition_studies(campaign, "federate", space, cells, needs_all=needs_all)
+
+
+PLANNERS: dict[StageName, Callable[[Campaign], list[StudyPlan]]] = {
+    "pretrain": plan_pretrain,
+    "tune": plan_tune,
+    "compare": plan_compare,
+    "combine": plan_combine,
+    "federate": plan_federate,
+}
+
+
+def plan_studies(campaign: Campaign) -> list[StudyPlan]:
+    """Every study of a campaign, in planning order."""
+    return [plan for plan_stage in PLANNERS.values() for plan in plan_stage(campaign)]
