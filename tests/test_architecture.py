@@ -34,7 +34,7 @@ APART = [
     ({"analysis"}, {"store", "data", "train", "trials"}),
     ({"search"}, {"train", "trials", "advice"}),
     ({"advice", "report"}, {"store", "train", "trials", "search", "worker", "service", "launch"}),
-    ({"launch"}, {"trials", "analysis"}),
+    ({"launch"}, {"trials", "analysis", "train"}),
 ]
 NEVER = {
     "campaign": {"torch", "optuna", "sqlalchemy", "typer"},

@@ -1,24 +1,17 @@
-"""The ``kdopt`` command: parse, call, print. Everything heavy is imported where it is used."""
+"""The ``kdopt`` command: parse, call, print. The only room that prints.
+
+- ``app``: the command line and :func:`main`; ``options``: what several commands take
+- one module per command: ``run``, ``plan``, ``init``, ``worker``, ``launch``, ``status``,
+  ``report``, ``recommend``, ``features``, ``dashboard``, ``spec``, ``partitions``, ``doctor``,
+  ``backup``, ``merge``, ``retry_failed``
+- ``inputs``: open the store, artifacts and campaign file that a command was given
+- ``progress``: a campaign's progress while its workers run
+- ``status_view``, ``watch``: a campaign's status, once and again and again
+- ``tables``: tables that fit a terminal
+"""
 
 from __future__ import annotations
 
-import logging
-import sys
-
-from kdopt.cli import advise, campaign, launch, look, upkeep, work  # noqa: F401  (they add their commands)
-from kdopt.cli.app import app
-from kdopt.errors import KdoptError
+from kdopt.cli.app import app, main
 
 __all__ = ["app", "main"]
-
-
-def main() -> None:
-    """Run the command line; a :class:`KdoptError` becomes its message and exit code 2."""
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING
-    )
-    try:
-        app()
-    except KdoptError as error:
-        print(f"kdopt: error: {error}", file=sys.stderr)
-        sys.exit(2)

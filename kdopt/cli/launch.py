@@ -1,193 +1,251 @@
-"""The command that starts workers of a planned campaign: here, on Slurm or on Ray."""
+"""``kdopt launch``: start workers of a planned campaign here, on Slurm or on Ray."""
 
 from __future__ import annotations
 
-import enum
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from kdopt.cli.app import (
+from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
     CampaignOption,
     DeviceOption,
     GpusOption,
+    SlotsPerGpuOption,
     StoreOption,
-    app,
-    gpu_names,
+    TimeLimitOption,
+    WorkersOption,
+    split_gpus,
 )
-from kdopt.cli.shared import artifacts_of, beside, open_at
-from kdopt.errors import KdoptError
 
 if TYPE_CHECKING:
+    from kdopt.cli.progress import Launch, ProgressBar
     from kdopt.launch.call import WorkerCall
     from kdopt.launch.slurm import JobRequest
     from kdopt.store.artifacts.artifacts import Artifacts
     from kdopt.store.database import Store
 
-Run = Callable[[Callable[[], None]], None]
+launch_app = typer.Typer(
+    help="""Start workers here, on Slurm or on Ray.
+
+    They work on a planned campaign. Each is a 'kdopt worker', and the store holds all state:
+    launch as often and from as many machines as you like, also while other workers run.""",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+LogsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--logs", help="Folder of the workers' logs [default: 'logs/CAMPAIGN' beside the store]."
+    ),
+]
+JobsOption = Annotated[int, typer.Option("--jobs", min=1, help="Slurm jobs.")]
+JobTimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--job-time",
+        metavar="TIME",
+        help="Slurm's time limit of a job (90m, 2h); workers give their trials back a minute "
+        "before [default: the site's].",
+    ),
+]
+JobPartitionOption = Annotated[
+    str | None,
+    typer.Option("--job-partition", help="Slurm's partition for the jobs [default: the site's]."),
+]
+GpusPerJobOption = Annotated[int, typer.Option("--gpus-per-job", min=0, help="GPUs of a job.")]
+CpusPerJobOption = Annotated[
+    int | None,
+    typer.Option(
+        "--cpus-per-job",
+        min=1,
+        help="Cores of a job; without GPUs each runs a worker [default: 1, or one for each worker "
+        "on the job's GPUs].",
+    ),
+]
+JobMemoryOption = Annotated[
+    str | None,
+    typer.Option("--job-memory", help="Memory of a job, such as 8G [default: the site's]."),
+]
+SbatchOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sbatch",
+        metavar="KEY[=VALUE]",
+        help="A further option of sbatch, such as account=physics; repeat for more.",
+    ),
+]
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="Stay and show progress until all jobs have ended.")
+]
+RayAddressOption = Annotated[
+    str,
+    typer.Option(
+        "--ray-address",
+        envvar="RAY_ADDRESS",
+        help="HOST:PORT of a cluster, 'auto' for the one that runs on this machine, or 'local' to "
+        "start one here for this run.",
+    ),
+]
 
 
-class Engine(enum.StrEnum):
-    """Where workers are started."""
+class _Target(NamedTuple):
+    """A campaign with work left, and what its workers are told."""
 
-    local = "local"
-    slurm = "slurm"
-    ray = "ray"
-
-
-_SLURM = ("time", "partition", "gpus_per_job", "cpus_per_job", "mem", "sbatch", "wait")
-_ONLY = {
-    "gpus": {Engine.local},
-    "logs": {Engine.local, Engine.slurm},
-    "ray_address": {Engine.ray},
-    **{option: {Engine.slurm} for option in _SLURM},
-}
-"""Engines for which an option means something."""
+    store: Store
+    artifacts: Artifacts
+    call: WorkerCall
 
 
-@app.command()
-def launch(
-    context: typer.Context,
-    on: Annotated[Engine, typer.Option("--on", help="Where to start workers.")],
+@launch_app.command("local")
+def launch_local_command(
     campaign: CampaignOption = None,
     store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
-    workers: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(
-            "--workers",
-            min=1,
-            help="Workers, on Slurm jobs [default: one per core or GPU slot; one job on Slurm].",
-        ),
-    ] = None,
-    slots_per_gpu: Annotated[
-        int, typer.Option("--slots-per-gpu", min=1, help="Workers that share a GPU.")
-    ] = 1,
+    workers: WorkersOption = None,
+    slots_per_gpu: SlotsPerGpuOption = None,
     gpus: GpusOption = None,
     device: DeviceOption = None,
-    limit: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            "--for",
-            help="Workers stop after so long (90m, 2h); the trials in hand are given back.",
-        ),
-    ] = None,
-    logs: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(
-            "--logs", help="Folder of the workers' logs [default: 'logs/CAMPAIGN' by the store]."
-        ),
-    ] = None,
-    time: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--time", help="Slurm: time limit of a job (90m, 2h) [default: the site's]."),
-    ] = None,
-    partition: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--partition", help="Slurm: partition [default: the site's]."),
-    ] = None,
-    gpus_per_job: Annotated[
-        int, typer.Option("--gpus-per-job", min=0, help="Slurm: GPUs of a job.")
-    ] = 0,
-    cpus_per_job: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(
-            "--cpus-per-job",
-            min=1,
-            help="Slurm: cores of a job; without GPUs each runs a worker [default: 1, or one "
-            "per GPU slot].",
-        ),
-    ] = None,
-    mem: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option("--mem", help="Slurm: memory of a job, such as 8G [default: the site's]."),
-    ] = None,
-    sbatch: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            "--sbatch",
-            metavar="KEY[=VALUE]",
-            help="Slurm: a further option of sbatch, such as account=physics; repeat for more.",
-        ),
-    ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Slurm: stay and show progress until all jobs are gone.")
-    ] = False,
-    ray_address: Annotated[
-        str,
-        typer.Option(
-            "--ray-address",
-            envvar="RAY_ADDRESS",
-            help="Ray: HOST:PORT of a cluster, 'auto' for the one that runs on this machine, or "
-            "'local' to start one here for this run.",
-        ),
-    ] = "local",
+    time_limit: TimeLimitOption = None,
+    logs: LogsOption = None,
 ) -> None:
-    """Start workers of a planned campaign, on this machine, on Slurm or on Ray.
+    """Start workers on this machine.
 
-    They are what 'kdopt worker' is, and all that is to know stays in the store: launch as often
-    and from as many places as you like, also while others work. Here and on Ray the command stays
-    until the campaign is done, and Ctrl-C stops its workers; on Slurm it submits and returns.
+    The command stays until the campaign is done. Ctrl-C stops its workers.
+    """
+    target = _open_target(store, artifacts, campaign, device, time_limit)
+    if target is None:
+        return
+    from kdopt.launch.local import LocalWorkers, assign_slots
+
+    slots = assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
+    _stay(target, LocalWorkers(slots, target.call, _log_folder(target, logs)).run)
+
+
+@launch_app.command("slurm")
+def launch_slurm_command(
+    campaign: CampaignOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    artifacts: ArtifactsOption = None,
+    jobs: JobsOption = 1,
+    gpus_per_job: GpusPerJobOption = 0,
+    slots_per_gpu: SlotsPerGpuOption = None,
+    cpus_per_job: CpusPerJobOption = None,
+    job_memory: JobMemoryOption = None,
+    job_time: JobTimeOption = None,
+    job_partition: JobPartitionOption = None,
+    sbatch: SbatchOption = None,
+    device: DeviceOption = None,
+    time_limit: TimeLimitOption = None,
+    logs: LogsOption = None,
+    wait: WaitOption = False,
+) -> None:
+    """Submit Slurm jobs, each of which runs workers.
+
+    The command submits and returns, unless you give --wait.
     """
     from kdopt.durations import parse_duration
-    from kdopt.launch.call import WorkerCall
+
+    job_time_s = None if job_time is None else parse_duration(job_time)
+    target = _open_target(store, artifacts, campaign, device, time_limit)
+    if target is None:
+        return
+    from kdopt.launch.slurm import JobRequest
+
+    _warn_of_sqlite(target.store)
+    workers = (slots_per_gpu or 1) * gpus_per_job or cpus_per_job or 1
+    call = target.call
+    if workers > 1 and gpus_per_job:
+        # By GPU rather than in all, since a job sees which GPUs it got only when it runs.
+        call = replace(call, slots_per_gpu=slots_per_gpu or 1)
+    elif workers > 1:
+        call = replace(call, workers=workers)
+    request = JobRequest(
+        job_time_s,
+        job_partition,
+        gpus_per_job,
+        cpus_per_job or workers,
+        job_memory,
+        tuple(sbatch or ()),
+    )
+    _submit(target._replace(call=call), jobs, request, _log_folder(target, logs) / "slurm", wait)
+
+
+@launch_app.command("ray")
+def launch_ray_command(
+    campaign: CampaignOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    artifacts: ArtifactsOption = None,
+    workers: WorkersOption = None,
+    slots_per_gpu: SlotsPerGpuOption = None,
+    device: DeviceOption = None,
+    time_limit: TimeLimitOption = None,
+    ray_address: RayAddressOption = "local",
+) -> None:
+    """Start workers on a Ray cluster.
+
+    The command stays until the campaign is done. Ctrl-C stops its workers.
+    """
+    target = _open_target(store, artifacts, campaign, device, time_limit)
+    if target is None:
+        return
+    from kdopt.launch.ray import RayWorkers
+
+    _warn_of_sqlite(target.store)
+    _stay(target, RayWorkers(target.call, workers, slots_per_gpu or 1, ray_address).run)
+
+
+def _open_target(
+    store: str,
+    artifacts: str | None,
+    campaign: str | None,
+    device: str | None,
+    time_limit: str | None,
+) -> _Target | None:
+    """Open what is worked on; ``None``, and a line that says so, when nothing is left to do."""
+    from kdopt.cli.inputs import make_call, open_artifacts, open_store_at
+    from kdopt.durations import parse_duration
     from kdopt.store.rows import pick_campaign, read_states
 
-    _refuse_strangers(context, on)
-    time_s = None if time is None else parse_duration(time)
-    if limit is not None:
-        parse_duration(limit)
-    opened = open_at(store)
+    if time_limit is not None:
+        parse_duration(time_limit)  # before anything starts, rather than in every worker
+    opened = open_store_at(store)
     name = pick_campaign(opened, campaign)
-    shelf = artifacts_of(opened, artifacts)
+    kept = open_artifacts(opened, artifacts)
     if not any(state.waiting or state.running for state in read_states(opened, name)):
         print(f"{name}: nothing is left to do")
-        return
-    call = WorkerCall(_absolute(opened), str(shelf.root), name, device, limit)
-    log_dir = logs.absolute() if logs else beside(opened, "logs") / name
-    if on is not Engine.local and opened.dialect == "sqlite":
+        return None
+    call = replace(make_call(opened, kept, name), device=device, time_limit=time_limit)
+    return _Target(opened, kept, call)
+
+
+def _log_folder(target: _Target, logs: Path | None) -> Path:
+    from kdopt.cli.inputs import folder_beside
+
+    return logs.absolute() if logs else folder_beside(target.store, "logs") / target.call.campaign
+
+
+def _warn_of_sqlite(store: Store) -> None:
+    if store.dialect == "sqlite":
         print(
             "kdopt: warning: an SQLite store serves one machine; workers on others need "
             "PostgreSQL (see storage/README.md)",
             file=sys.stderr,
         )
-    if on is Engine.slurm:
-        from kdopt.launch.slurm import JobRequest
-
-        places = slots_per_gpu * gpus_per_job or cpus_per_job or 1
-        if places > 1:
-            # A job is one process, which looks after so many workers per GPU, or one per core.
-            call = replace(call, slots=slots_per_gpu if gpus_per_job else places)
-        request = JobRequest(
-            time_s, partition, gpus_per_job, cpus_per_job or places, mem, tuple(sbatch or ())
-        )
-        _submit(opened, call, workers or 1, request, log_dir / "slurm", wait)
-    elif on is Engine.ray:
-        from kdopt.launch.ray import RayWorkers
-
-        _stay(opened, shelf, call, RayWorkers(call, workers, slots_per_gpu, ray_address).run)
-    else:
-        from kdopt.launch.local import LocalWorkers, slots
-
-        places_here = slots(workers, slots_per_gpu, device, gpu_names(gpus))
-        options = ["--for", limit] if limit else []
-        group = LocalWorkers(places_here, call.store, call.artifacts, name, log_dir, options)
-        _stay(opened, shelf, call, group.run)
 
 
-def _submit(
-    store: Store, call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path, wait: bool
-) -> None:
+def _submit(target: _Target, jobs: int, request: JobRequest, log_dir: Path, wait: bool) -> None:
     """Submit jobs, say how to follow and to end them, and wait for them if asked to."""
+    from kdopt.cli.progress import ProgressBar
     from kdopt.launch import slurm
 
-    job = slurm.submit(call, jobs, request, log_dir)
+    call = target.call
+    job = slurm.submit_jobs(call, jobs, request, log_dir)
     print(
         f"{call.campaign}: Slurm job {job}, {jobs:,} job{'s' if jobs > 1 else ''}\n"
         f"follow: squeue --jobs {job}; kdopt status --campaign {call.campaign}\n"
@@ -197,65 +255,43 @@ def _submit(
     )
     if not wait:
         return
+    progress = ProgressBar(target.store, call.campaign)
     try:
-        _finish(store, call, lambda on_tick: slurm.wait(job, on_tick))
+        # Workers run on other machines: whether they are dead cannot be told from here, and their
+        # leases lapse by themselves.
+        with progress:
+            slurm.wait_for_jobs(job, progress.update)
     except KeyboardInterrupt:
         print(f"the jobs go on; 'scancel {job}' ends them", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
-        for text in slurm.last_words(job, log_dir):
+        for text in slurm.read_errors(job, log_dir):
             print(f"a worker gave up: {text}", file=sys.stderr)
+    _conclude(progress, call)
 
 
-def _stay(store: Store, artifacts: Artifacts, call: WorkerCall, run: Run) -> None:
+def _stay(target: _Target, run: Launch) -> None:
     """Show progress while workers work; Ctrl-C and SIGTERM have stopped them when it ends."""
-    from kdopt.store import leases
-    from kdopt.worker.worker_id import is_dead
+    from kdopt.cli.progress import ProgressBar, follow_workers
 
+    progress = ProgressBar(target.store, target.call.campaign)
     try:
-        _finish(store, call, run)
+        follow_workers(progress, target.store, target.artifacts, run)
     except KeyboardInterrupt:
         print("stopped: launch again to go on", file=sys.stderr)
         raise typer.Exit(130) from None
-    finally:
-        # Trials of workers that were killed and whose successors did not get to it.
-        leases.reap(store, is_dead, forget=artifacts.discard)
+    _conclude(progress, target.call)
 
 
-def _finish(store: Store, call: WorkerCall, run: Run) -> None:
-    """Show progress until workers have ended; exit code 1 when trials failed or are left."""
-    from kdopt.cli.progress import Progress
-
-    progress = Progress(store, call.campaign)
-    with progress:
-        run(progress.update)
-    print(progress.summary())
-    failed, left = progress.failed(), progress.left()
+def _conclude(progress: ProgressBar, call: WorkerCall) -> None:
+    """Say what workers did; exit code 1 when trials failed or are left."""
+    print(progress.summarize())
+    failed, left = progress.status.failed, progress.status.left
     if failed or left:
         print(
             f"{failed:,} trials failed and {left:,} are left; 'kdopt status' has the reasons",
             file=sys.stderr,
         )
     # With a time limit it is no fault that some are left.
-    if failed or (left and call.limit is None):
+    if failed or (left and call.time_limit is None):
         raise typer.Exit(1)
-
-
-def _refuse_strangers(context: typer.Context, on: Engine) -> None:
-    """Refuse options that the engine has no use for, rather than drop them silently."""
-    for option, engines in _ONLY.items():
-        source = context.get_parameter_source(option)
-        if source is not None and source.name == "COMMANDLINE" and on not in engines:
-            names = " or ".join(f"--on {engine.value}" for engine in sorted(engines))
-            raise KdoptError(
-                f"--{option.replace('_', '-')}: means nothing with --on {on.value}; it belongs to "
-                f"{names}"
-            )
-
-
-def _absolute(store: Store) -> str:
-    """The store's URL for processes that start in other folders, password included."""
-    url = store.url
-    if store.dialect == "sqlite":
-        url = url.set(database=str(Path(str(url.database)).absolute()))
-    return url.render_as_string(hide_password=False)

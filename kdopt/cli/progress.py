@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
-from rich.progress import Progress as Bar
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from kdopt.cli.status_view import rate
+from kdopt.cli.status_view import format_rate
 from kdopt.durations import duration
 from kdopt.service.status import read_status
 from kdopt.service.status_values import StageStatus, Status
+from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
+from kdopt.worker.heartbeat import requeue_trials_of_dead_workers
 
 LINE_EVERY_S = 10.0
 
-LOAD = 0.05
+POLLING_SHARE = 0.05
 """Share of the time that may be spent on asking the store."""
 
+Launch = Callable[[Callable[[], None]], None]
+"""Runs workers to their end, and calls what it is given every second or so."""
 
-class Progress:
+
+class ProgressBar:
     """Shows how far the stages of a campaign are, with the pace and the ETA of ``kdopt status``."""
 
     def __init__(self, store: Store, campaign: str) -> None:
@@ -34,9 +39,9 @@ class Progress:
         self._status: Status | None = None
         self._tasks: dict[str, TaskID] = {}
         console = Console(stderr=True)
-        self._bar: Bar | None = None
+        self._bar: Progress | None = None
         if console.is_terminal:
-            self._bar = Bar(
+            self._bar = Progress(
                 TextColumn("{task.description:>9}"),
                 BarColumn(),
                 MofNCompleteColumn(),
@@ -45,7 +50,7 @@ class Progress:
             )
 
     def __enter__(self) -> None:
-        status = self._read()
+        status = self._read_status()
         self._done_before = status.complete + status.failed
         self._show(status, last=False)
         if self._bar is not None:
@@ -57,42 +62,31 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._show(self._read(), last=True)
+        self._show(self._read_status(), last=True)
         if self._bar is not None:
             self._bar.stop()
 
     def update(self) -> None:
         """Ask the store and show the answer; too soon after the last time, do nothing."""
         if time.monotonic() >= self._next_look:
-            self._show(self._read(), last=False)
+            self._show(self._read_status(), last=False)
 
-    def counts(self) -> tuple[int, int]:
-        """Finished and planned trials, as last read."""
-        status = self._last()
-        return status.complete + status.failed, status.trials
+    @property
+    def status(self) -> Status:
+        """The status as last read."""
+        return self._status or self._read_status()
 
-    def left(self) -> int:
-        """Trials that are still to do, as last read."""
-        return self._last().left
-
-    def failed(self) -> int:
-        """Trials that failed, as last read."""
-        return self._last().failed
-
-    def summary(self) -> str:
+    def summarize(self) -> str:
         """One line about the whole run."""
         seconds = time.monotonic() - self._started
-        done, total = self.counts()
-        text = f"{self._campaign}: {done:,} of {total:,} trials done, "
+        done = self.status.complete + self.status.failed
+        text = f"{self._campaign}: {done:,} of {self.status.trials:,} trials done, "
         return text + f"{done - self._done_before:,} of them now, in {duration(seconds)}"
 
-    def _last(self) -> Status:
-        return self._status or self._read()
-
-    def _read(self) -> Status:
+    def _read_status(self) -> Status:
         began = time.monotonic()
         self._status = read_status(self._store, self._campaign)
-        self._next_look = time.monotonic() + (time.monotonic() - began) / LOAD
+        self._next_look = time.monotonic() + (time.monotonic() - began) / POLLING_SHARE
         return self._status
 
     def _show(self, status: Status, last: bool) -> None:
@@ -104,21 +98,38 @@ class Progress:
                     self._tasks[stage.stage],
                     total=stage.trials,
                     completed=stage.complete + stage.failed,
-                    note=_note(stage),
+                    note=_describe_pace(stage),
                 )
         elif last or time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY_S
             notes = [
-                f"{s.stage} {s.complete + s.failed:,}/{s.trials:,} {_note(s)}".strip()
+                f"{s.stage} {s.complete + s.failed:,}/{s.trials:,} {_describe_pace(s)}".strip()
                 for s in status.stages
             ]
             print("; ".join(notes), file=sys.stderr, flush=True)
 
 
-def _note(stage: StageStatus) -> str:
+def follow_workers(progress: ProgressBar, store: Store, artifacts: Artifacts, run: Launch) -> None:
+    """Show progress while workers of this machine or of Ray work.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C or SIGTERM, once the workers have stopped.
+    """
+    with progress:
+        if not progress.status.left:
+            return  # workers would only start, load torch and end
+        try:
+            run(progress.update)
+        finally:
+            # A worker that was killed gave nothing back, and the ones that take its trials back
+            # may have ended before it; only then is nobody left to do it.
+            requeue_trials_of_dead_workers(store, artifacts)
+
+
+def _describe_pace(stage: StageStatus) -> str:
     notes = [f"{stage.failed:,} failed"] if stage.failed else []
     if stage.left and stage.per_minute:
-        notes.append(rate(stage.per_minute))
+        notes.append(format_rate(stage.per_minute))
         if stage.eta_s is not None:
             notes.append(f"ETA {duration(stage.eta_s)}")
     return ", ".join(notes)

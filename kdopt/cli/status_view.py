@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kdopt.cli.fit_table import WIDE, fit_table
+from kdopt.cli.tables import WIDE, fit_table
 from kdopt.durations import duration
 from kdopt.service.status_values import (
     FailureGroup,
@@ -20,10 +20,10 @@ from kdopt.service.status_values import (
     WorkerStatus,
 )
 
-STYLES = {"gone": "red", "lapsed": "red", "silent": "yellow", "alive": ""}
+STATE_STYLES = {"gone": "red", "lapsed": "red", "silent": "yellow", "alive": ""}
 
 
-def view(
+def render_status(
     status: Status, console: Console, height: int | None = None, notes: Sequence[str] = ()
 ) -> RenderableType:
     """Headline, stages, partitions, workers, reasons of failures.
@@ -34,57 +34,60 @@ def view(
         height: Lines at most; partitions, workers and reasons beyond them are counted only.
         notes: Lines below the headline.
     """
-    top = [_headline(status), *(Text(clean(note), style="yellow") for note in notes)]
+    top = [
+        _render_headline(status),
+        *(Text(strip_controls(note), style="yellow") for note in notes),
+    ]
     used = sum(len(text.wrap(console, console.width)) for text in top)
-    room = _room(status, None if height is None else height - used)
-    parts: list[RenderableType] = [*top, "", _stages(status, console)]
+    room = _allot_lines(status, None if height is None else height - used)
+    parts: list[RenderableType] = [*top, "", _render_stages(status, console)]
     if room.partitions:
-        parts += ["", _partitions(status, console)]
+        parts += ["", _render_partitions(status, console)]
     if room.workers:
-        parts += ["", _workers(status, console, room.workers)]
-        parts += _more(len(status.workers) - room.workers, "workers")
+        parts += ["", _render_workers(status, console, room.workers)]
+        parts += _note_hidden(len(status.workers) - room.workers, "workers")
     if room.failures:
-        parts += ["", *_failures(status, room.failures, crop=height is not None)]
-        parts += _more(len(status.failures) - room.failures, "reasons")
+        parts += ["", *_render_failures(status, room.failures, crop=height is not None)]
+        parts += _note_hidden(len(status.failures) - room.failures, "reasons")
     return Group(*parts)
 
 
-def plain(status: Status, notes: Sequence[str] = ()) -> str:
+def render_plain_text(status: Status, notes: Sequence[str] = ()) -> str:
     """The whole status as text without control characters, for files and pipes."""
     console = Console(width=WIDE, color_system=None, force_terminal=False, legacy_windows=False)
     with console.capture() as captured:
-        console.print(view(status, console, notes=notes))
+        console.print(render_status(status, console, notes=notes))
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def show(status: Status) -> None:
+def print_status(status: Status) -> None:
     """Print the whole status to stdout."""
     console = Console()
     if console.is_terminal:
-        console.print(view(status, console))
+        console.print(render_status(status, console))
     else:
-        print(plain(status))
+        print(render_plain_text(status))
 
 
-def eta(status: Status) -> str:
+def format_eta(status: Status) -> str:
     """When all will be done, or why that is unknown."""
     if status.eta_s is not None:
         return duration(status.eta_s)
     return f"unknown ({status.eta_unknown})" if status.eta_unknown else "unknown"
 
 
-def rate(per_minute: float) -> str:
+def format_rate(per_minute: float) -> str:
     """Trials per minute, or per hour when these are few.
 
-    >>> rate(123.4), rate(2.34), rate(0.25)
+    >>> format_rate(123.4), format_rate(2.34), format_rate(0.25)
     ('123 per minute', '2.3 per minute', '15.0 per hour')
     """
     if per_minute >= 1:
-        return f"{_number(per_minute)} per minute"
-    return f"{_number(60 * per_minute)} per hour"
+        return f"{_format_number(per_minute)} per minute"
+    return f"{_format_number(60 * per_minute)} per hour"
 
 
-def clean(text: str) -> str:
+def strip_controls(text: str) -> str:
     """Text of other processes without what a terminal would obey."""
     return "".join(c if c.isprintable() else " " for c in text)
 
@@ -97,7 +100,7 @@ class _Room(NamedTuple):
     failures: int
 
 
-def _room(status: Status, lines: int | None) -> _Room:
+def _allot_lines(status: Status, lines: int | None) -> _Room:
     """Share out the lines: the stages always, partitions all or none, the rest as far as it goes.
 
     Each part has a blank line and a header above it, and a line below it that counts what is left
@@ -115,24 +118,24 @@ def _room(status: Status, lines: int | None) -> _Room:
     left_by_workers = lines - (wanted.workers + 2 if wanted.workers else 0)
     # At least four lines for each part, workers first; and a third for the reasons.
     share = max(min(4, lines - 4), lines // 3, left_by_workers)
-    failures = _fill(wanted.failures, share)
+    failures = _count_rows_in(wanted.failures, share)
     lines -= min(wanted.failures, failures + 1) + 2 if failures else 0
-    return _Room(partitions, _fill(wanted.workers, lines), failures)
+    return _Room(partitions, _count_rows_in(wanted.workers, lines), failures)
 
 
-def _fill(rows: int, lines: int) -> int:
+def _count_rows_in(rows: int, lines: int) -> int:
     """Rows of a part that has so many lines."""
     return rows if rows + 2 <= lines else max(0, lines - 3)
 
 
-def _headline(status: Status) -> Text:
+def _render_headline(status: Status) -> Text:
     done = "bold green" if status.done and not status.failed else "bold"
     text = Text(f"{status.campaign}: ", style=done)
     text.append(f"{status.complete:,} of {status.trials:,} trials complete")
     if status.failed:
         text.append(f", {status.failed:,} failed", style="red")
     if not status.done:
-        text.append(f", {rate(status.per_minute)}, ETA {eta(status)}")
+        text.append(f", {format_rate(status.per_minute)}, ETA {format_eta(status)}")
     if status.blocked:
         text.append(
             f"; {status.blocked:,} cannot start, because a participant that they need was not "
@@ -142,20 +145,20 @@ def _headline(status: Status) -> Text:
     return text
 
 
-def _stages(status: Status, console: Console) -> Table:
+def _render_stages(status: Status, console: Console) -> Table:
     bars = console.is_terminal and console.encoding.startswith("utf")
     rows: list[dict[str, RenderableType]] = [
         {
             "stage": s.stage,
-            "studies": _of(s.studies_complete, s.studies),
-            "trials": _of(s.complete + s.failed, s.trials),
+            "studies": _format_ratio(s.studies_complete, s.studies),
+            "trials": _format_ratio(s.complete + s.failed, s.trials),
             " ": ProgressBar(max(1, s.trials), s.complete + s.failed, width=20),
-            "done": _percent(s.complete + s.failed, s.trials),
+            "done": _format_percent(s.complete + s.failed, s.trials),
             "running": f"{s.running:,}",
             "waiting": f"{s.waiting:,}",
-            "failed": _failed(s.failed),
-            "per minute": _number(s.per_minute) if s.per_minute else "-",
-            "ETA": _stage_eta(s),
+            "failed": _format_failed(s.failed),
+            "per minute": _format_number(s.per_minute) if s.per_minute else "-",
+            "ETA": _format_stage_eta(s),
         }
         for s in status.stages
     ]
@@ -171,17 +174,17 @@ def _stages(status: Status, console: Console) -> Table:
     return fit_table(console, rows, tiers if bars else tiers[1:], left=["stage"])
 
 
-def _partitions(status: Status, console: Console) -> Table:
+def _render_partitions(status: Status, console: Console) -> Table:
     rows: list[dict[str, RenderableType]] = [
         {
             "partition": p.partition,
-            "pairs finished": _of(p.pairs_finished, p.pairs),
-            "pairs": _of(p.pairs_finished, p.pairs),
-            "trials": _of(p.complete + p.failed, p.trials),
-            "done": _percent(p.complete + p.failed, p.trials),
+            "pairs finished": _format_ratio(p.pairs_finished, p.pairs),
+            "pairs": _format_ratio(p.pairs_finished, p.pairs),
+            "trials": _format_ratio(p.complete + p.failed, p.trials),
+            "done": _format_percent(p.complete + p.failed, p.trials),
             "running": f"{p.running:,}",
             "waiting": f"{p.waiting:,}",
-            "failed": _failed(p.failed),
+            "failed": _format_failed(p.failed),
         }
         for p in status.partitions
     ]
@@ -194,75 +197,75 @@ def _partitions(status: Status, console: Console) -> Table:
     return fit_table(console, rows, tiers, left=["partition"])
 
 
-def _workers(status: Status, console: Console, shown: int) -> Table:
-    crew = _crew(status.workers)
+def _render_workers(status: Status, console: Console, shown: int) -> Table:
+    header = _count_workers(status.workers)
     rows: list[dict[str, RenderableType]] = [
         {
-            crew: clean(f"{w.host}:{_pid(w)}"),
-            "pid": _pid(w),
-            "device": clean(w.device or "?"),
-            "trial": _trial(status, w),
-            "cell": _cell(w),
+            header: strip_controls(f"{w.host}:{_format_pid(w)}"),
+            "pid": _format_pid(w),
+            "device": strip_controls(w.device or "?"),
+            "trial": _name_trial(status, w),
+            "params": _format_params(w),
             "for": duration(w.running_s),
             "last sign": duration(w.last_sign_s),
-            " ": _remarks(w),
-            "trial ": ("" if w.state == "alive" else f"{w.state}: ") + _trial(status, w),
+            " ": _list_remarks(w),
+            "trial ": ("" if w.state == "alive" else f"{w.state}: ") + _name_trial(status, w),
         }
         for w in status.workers[:shown]
     ]
     tiers = [
-        [crew, "device", "trial", "cell", "for", "last sign", " "],
-        [crew, "trial", "cell", "for", " "],
-        [crew, "trial", "for", " "],
+        [header, "device", "trial", "params", "for", "last sign", " "],
+        [header, "trial", "params", "for", " "],
+        [header, "trial", "for", " "],
         ["pid", "for", "trial "],
     ]
-    styles = [STYLES[w.state] for w in status.workers[:shown]]
-    left = [crew, "pid", "device", "trial", "trial ", "cell", " "]
+    styles = [STATE_STYLES[w.state] for w in status.workers[:shown]]
+    left = [header, "pid", "device", "trial", "trial ", "params", " "]
     return fit_table(console, rows, tiers, left, styles)
 
 
-def _failures(status: Status, shown: int, crop: bool) -> Iterator[RenderableType]:
+def _render_failures(status: Status, shown: int, crop: bool) -> Iterator[RenderableType]:
     yield Text(f"{status.failed:,} failed, by reason", style="bold")
     for group in status.failures[:shown]:
-        yield _failure(group, crop)
+        yield _render_failure(group, crop)
 
 
-def _failure(group: FailureGroup, crop: bool) -> Text:
+def _render_failure(group: FailureGroup, crop: bool) -> Text:
     text = Text()
     text.append(f"{group.count:,} x ", style="red")
-    text.append(clean(group.reason))
+    text.append(strip_controls(group.reason))
     text.append(f"  ({group.study} #{group.number})", style="dim")
     if crop:
         text.no_wrap, text.overflow = True, "ellipsis"
     return text
 
 
-def _more(hidden: int, what: str) -> list[RenderableType]:
+def _note_hidden(hidden: int, what: str) -> list[RenderableType]:
     return [Text(f"... and {hidden:,} more {what}", style="dim")] if hidden > 0 else []
 
 
-def _crew(workers: Sequence[WorkerStatus]) -> str:
+def _count_workers(workers: Sequence[WorkerStatus]) -> str:
     states = Counter(w.state for w in workers)
     trouble = [f"{n} {state}" for state, n in states.items() if state != "alive"]
     count = f"{len(workers):,} worker" + ("" if len(workers) == 1 else "s")
     return f"{count} ({', '.join(trouble)})" if trouble else count
 
 
-def _pid(worker: WorkerStatus) -> str:
+def _format_pid(worker: WorkerStatus) -> str:
     return "?" if worker.pid is None else str(worker.pid)
 
 
-def _trial(status: Status, worker: WorkerStatus) -> str:
+def _name_trial(status: Status, worker: WorkerStatus) -> str:
     return f"{worker.study.removeprefix(f'{status.campaign}/')} #{worker.number}"
 
 
-def _cell(worker: WorkerStatus) -> str:
+def _format_params(worker: WorkerStatus) -> str:
     # Most campaigns have no replicates, and a first one needs no mention.
-    cell = {k: v for k, v in worker.params.items() if k != "replicate" or v}
-    return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in cell.items())
+    shown = {k: v for k, v in worker.params.items() if k != "replicate" or v}
+    return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items())
 
 
-def _remarks(worker: WorkerStatus) -> str:
+def _list_remarks(worker: WorkerStatus) -> str:
     return ", ".join(
         [
             *([worker.state] if worker.state != "alive" else []),
@@ -272,24 +275,24 @@ def _remarks(worker: WorkerStatus) -> str:
     )
 
 
-def _of(n: int, total: int) -> str:
+def _format_ratio(n: int, total: int) -> str:
     return f"{n:,}/{total:,}"
 
 
-def _percent(n: int, total: int) -> str:
+def _format_percent(n: int, total: int) -> str:
     # Rounded down: 100 % means all.
     return f"{100 * n // total if total else 100} %"
 
 
-def _failed(n: int) -> Text:
+def _format_failed(n: int) -> Text:
     return Text(f"{n:,}", style="red" if n else "")
 
 
-def _stage_eta(stage: StageStatus) -> str:
+def _format_stage_eta(stage: StageStatus) -> str:
     if stage.eta_s is not None:
         return duration(stage.eta_s)
     return "unknown" if stage.left else "-"
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.1 else f"{value:.2g}"

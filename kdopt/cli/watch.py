@@ -16,7 +16,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from kdopt.cli.status_view import plain, view
+from kdopt.cli.status_view import render_plain_text, render_status
 from kdopt.durations import duration
 from kdopt.errors import StoreError
 from kdopt.service.status import read_status
@@ -27,7 +27,7 @@ from kdopt.store.database import Store
 GIVE_UP_S = 600.0
 """Seconds without an answer after which the store is taken to be gone for good."""
 
-LOAD = 0.1
+WATCHING_SHARE = 0.1
 """Share of the time that may be spent on asking, so that a slow store is not made slower."""
 
 DONE, CANNOT_BE_DONE, INTERRUPTED = 0, 1, 130
@@ -50,7 +50,7 @@ class Look:
     fault: str = ""
 
 
-def watch(store: Store, campaign: str, every_s: float, as_json: bool = False) -> int:
+def watch_campaign(store: Store, campaign: str, every_s: float, as_json: bool = False) -> int:
     """Show a campaign's status until nothing is left to do.
 
     Args:
@@ -71,13 +71,13 @@ def watch(store: Store, campaign: str, every_s: float, as_json: bool = False) ->
     console = Console()
     looks = _Looks(store, campaign, every_s)
     try:
-        with _sigterm_as_ctrl_c():
+        with _treat_sigterm_as_ctrl_c():
             if as_json:
-                _lines(looks, lambda look: _as_json(look, campaign))
+                _print_each(looks, lambda look: _format_json(look, campaign))
             elif console.is_terminal and not console.is_dumb_terminal:
-                _live(looks, console)
+                _redraw(looks, console)
             else:
-                _lines(looks, lambda look: _as_text(look) + "\n")
+                _print_each(looks, lambda look: _format_text(look) + "\n")
     except KeyboardInterrupt:
         return INTERRUPTED
     return CANNOT_BE_DONE if looks.last.status.left else DONE
@@ -88,40 +88,40 @@ class _Looks:
 
     def __init__(self, store: Store, campaign: str, every_s: float) -> None:
         self._store, self._campaign, self.every_s = store, campaign, every_s
-        self.last = self._ask()
+        self.last = self._ask_store()
 
     def __iter__(self) -> Iterator[Look]:
         yield self.last
         while not self.last.status.done:
             time.sleep(self._pause_s)
-            self._look()
+            self._look_again()
             yield self.last
 
-    def _look(self) -> None:
+    def _look_again(self) -> None:
         try:
-            self.last = self._ask()
+            self.last = self._ask_store()
         except StoreError as error:
             if time.monotonic() - self.last.clock > GIVE_UP_S:
                 raise
             self.last = Look(self.last.status, self.last.at, self.last.clock, str(error))
 
-    def _ask(self) -> Look:
+    def _ask_store(self) -> Look:
         began = time.monotonic()
         status = read_status(self._store, self._campaign)
         took_s = time.monotonic() - began
-        self._pause_s = max(self.every_s, took_s / LOAD)
+        self._pause_s = max(self.every_s, took_s / WATCHING_SHARE)
         return Look(status, datetime.now(UTC).astimezone(), time.monotonic())
 
 
-def _lines(looks: _Looks, text_of: Callable[[Look], str]) -> None:
+def _print_each(looks: _Looks, text_of: Callable[[Look], str]) -> None:
     for look in looks:
         print(text_of(look), flush=True)
 
 
-def _live(looks: _Looks, console: Console) -> None:
+def _redraw(looks: _Looks, console: Console) -> None:
     """Redraw in place, on a screen of its own; the last look stays on the ordinary one."""
     shown = Live(
-        get_renderable=lambda: _screen(looks.last, console, looks.every_s),
+        get_renderable=lambda: _render_screen(looks.last, console, looks.every_s),
         console=console,
         screen=True,
         # Redrawn by a thread, so that a new window size and a silent store show by themselves.
@@ -134,10 +134,12 @@ def _live(looks: _Looks, console: Console) -> None:
             for _ in looks:
                 shown.refresh()
     finally:
-        console.print(view(looks.last.status, console, notes=_notes(looks.last, looks.every_s)))
+        console.print(
+            render_status(looks.last.status, console, notes=_list_notes(looks.last, looks.every_s))
+        )
 
 
-def _screen(look: Look, console: Console, every_s: float) -> RenderableType:
+def _render_screen(look: Look, console: Console, every_s: float) -> RenderableType:
     top = Text(
         f"{datetime.now().astimezone():%H:%M:%S}  every {duration(every_s)}, Ctrl-C ends",
         style="dim",
@@ -145,10 +147,10 @@ def _screen(look: Look, console: Console, every_s: float) -> RenderableType:
         overflow="ellipsis",
     )
     height = console.height - 1
-    return Group(top, view(look.status, console, height, _notes(look, every_s)))
+    return Group(top, render_status(look.status, console, height, _list_notes(look, every_s)))
 
 
-def _notes(look: Look, every_s: float) -> list[str]:
+def _list_notes(look: Look, every_s: float) -> list[str]:
     age_s = time.monotonic() - look.clock
     if look.fault or age_s > 2 * every_s + 5:
         since = f"no answer from the store for {duration(age_s)}; this is of {look.at:%H:%M:%S}"
@@ -156,13 +158,13 @@ def _notes(look: Look, every_s: float) -> list[str]:
     return []
 
 
-def _as_text(look: Look) -> str:
-    return f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}\n" + plain(
-        look.status, _notes(look, 0.0) if look.fault else []
+def _format_text(look: Look) -> str:
+    return f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}\n" + render_plain_text(
+        look.status, _list_notes(look, 0.0) if look.fault else []
     )
 
 
-def _as_json(look: Look, campaign: str) -> str:
+def _format_json(look: Look, campaign: str) -> str:
     if not look.fault:
         return json_text(look.status, indent=None)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -171,7 +173,7 @@ def _as_json(look: Look, campaign: str) -> str:
 
 
 @contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
+def _treat_sigterm_as_ctrl_c() -> Iterator[None]:
     """So that a terminal gets its cursor and its screen back."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:

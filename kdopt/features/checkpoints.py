@@ -130,7 +130,7 @@ def _transfer(
     size = campaign.transfer.size(transfer_set)
     if not size:
         raise AdviceError(
-            f"--on {transfer_set}: {campaign.name} has no such images; set "
+            f"--transfer-set {transfer_set}: {campaign.name} has no such images; set "
             f"transfer.{transfer_set} in its spec"
         )
     return splits.public[:size]

@@ -17,23 +17,34 @@ class WorkerCall:
         artifacts: Artifact folder or URL; credentials are in the environment.
         campaign: Campaign name.
         device: Where to compute; ``None`` takes CUDA where there is any.
-        limit: Time after which a worker stops, as ``--for`` takes it; ``None``: when all is done.
-        slots: Worker processes per GPU, or in all without GPUs; ``None``: one process alone.
+        time_limit: Time after which a worker stops, as ``--time-limit`` takes it; ``None``: when
+            all is done.
+        workers: Worker processes in all that the call starts; ``None``: see ``slots_per_gpu``.
+        slots_per_gpu: Workers that share a GPU; ``None`` and no ``workers``: one process alone.
+        quiet: Whether it prints no line per trial.
     """
 
     store: str = field(repr=False)
     artifacts: str
     campaign: str
     device: str | None = None
-    limit: str | None = None
-    slots: int | None = None
+    time_limit: str | None = None
+    workers: int | None = None
+    slots_per_gpu: int | None = None
+    quiet: bool = False
 
     def command(self) -> list[str]:
         """The command line, for the Python that runs this; it holds no secret."""
-        options = {"--device": self.device, "--for": self.limit, "--slots": self.slots}
+        options = {
+            "--device": self.device,
+            "--time-limit": self.time_limit,
+            "--workers": self.workers,
+            "--slots-per-gpu": self.slots_per_gpu,
+        }
         return [
             *(sys.executable, "-m", "kdopt", "worker", "--campaign", self.campaign),
             *(str(x) for o in options.items() if o[1] is not None for x in o),
+            *(["--quiet"] if self.quiet else []),
         ]
 
     def environment(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Start workers on this machine and look after them; they do the work and hold the state.
 
 The launcher only starts ``kdopt worker``, restarts one that was killed, passes a stop on, and
-says what a worker said when it gave up.
+repeats a worker's own message when it gave up.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
 from kdopt.errors import KdoptError
-from kdopt.worker.worker_env import PARENT_VARIABLE
+from kdopt.launch.call import WorkerCall
+from kdopt.worker.worker_id import PARENT_VARIABLE
 
 RESTARTS_PER_WORKER = 5
 """Killed workers that are replaced before the launcher gives up."""
@@ -30,19 +30,24 @@ STOP_S = 20.0
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one worker: a core, or a share of a GPU."""
+    """Room for one worker: a core, or a share of a GPU.
+
+    Attributes:
+        device: What the worker computes on, as ``--device`` takes it.
+        environment: Variables that the worker gets, which show it one GPU only.
+    """
 
     device: str
     environment: dict[str, str]
 
 
-def slots(
+def assign_slots(
     workers: int | None,
     per_gpu: int = 1,
     device: str | None = None,
     gpus: Sequence[str] | None = None,
 ) -> list[Slot]:
-    """One slot per core that this process may use, or ``per_gpu`` slots per GPU.
+    """A slot for each worker: cores that this process may use, or ``per_gpu`` shares of each GPU.
 
     Args:
         workers: Number of slots; ``None`` for as many as the machine has.
@@ -57,21 +62,21 @@ def slots(
         raise KdoptError(
             f"device '{device}' and GPUs {', '.join(gpus)}: give --device or --gpus, not both"
         )
-    chosen = _chosen(gpus) if device is None else []
+    chosen = _choose_gpus(gpus) if device is None else []
     if chosen:
         # Round robin, so that fewer workers than slots still use every GPU.
         everywhere = [
             Slot("cuda", {"CUDA_VISIBLE_DEVICES": gpu}) for _ in range(per_gpu) for gpu in chosen
         ]
     else:
-        everywhere = [Slot(device or "cpu", {}) for _ in range(_cores())]
+        everywhere = [Slot(device or "cpu", {}) for _ in range(_count_cores())]
     count = workers or len(everywhere)
     return [everywhere[i % len(everywhere)] for i in range(count)]
 
 
-def _chosen(wanted: Sequence[str] | None) -> list[str]:
+def _choose_gpus(wanted: Sequence[str] | None) -> list[str]:
     """The GPUs that are wanted; all that this process may use by default."""
-    there = _gpus()
+    there = _list_gpus()
     if wanted is None:
         return there
     # A GPU may also go by its unique name (GPU-..., MIG-...), which only CUDA can check.
@@ -85,7 +90,7 @@ def _chosen(wanted: Sequence[str] | None) -> list[str]:
     repeated = sorted({g for g in wanted if wanted.count(g) > 1})
     if repeated:
         raise KdoptError(
-            f"GPU {', '.join(repeated)}: named twice; --slots says how many workers share a GPU"
+            f"GPU {', '.join(repeated)}: named twice; --slots-per-gpu lets workers share it"
         )
     return list(wanted)
 
@@ -94,35 +99,19 @@ class LocalWorkers:
     """A group of worker processes of one campaign.
 
     Args:
-        places: One worker is started per slot.
-        store: Store URL; handed over in the environment, since process titles are public.
-        artifacts: Artifact folder or URL; credentials reach the workers in the environment.
-        campaign: Campaign name.
+        slots: One worker is started per slot.
+        call: What the workers are told; each computes on its slot's device.
         log_dir: Folder of the workers' logs; ``None``: they write where this process writes.
-        options: Further options of ``kdopt worker``.
     """
 
-    def __init__(
-        self,
-        places: list[Slot],
-        store: str,
-        artifacts: Path | str,
-        campaign: str,
-        log_dir: Path | None,
-        options: Sequence[str] = (),
-    ) -> None:
-        self._places = places
+    def __init__(self, slots: Sequence[Slot], call: WorkerCall, log_dir: Path | None) -> None:
+        self._slots, self._call, self._log_dir = slots, call, log_dir
         self._environment = {
             **os.environ,
-            "KDOPT_STORE": store,
-            "KDOPT_ARTIFACTS": str(artifacts),
+            **call.environment(),
             PARENT_VARIABLE: str(os.getpid()),
-            "OMP_NUM_THREADS": "1",
         }
-        self._campaign = campaign
-        self._log_dir = log_dir
-        self._options = list(options)
-        self._restarts_left = RESTARTS_PER_WORKER * len(places)
+        self._restarts_left = RESTARTS_PER_WORKER * len(slots)
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._log_begins: dict[int, int] = {}
 
@@ -137,32 +126,33 @@ class LocalWorkers:
             KdoptError: A worker gave up; the message is the worker's own.
             KeyboardInterrupt: After Ctrl-C or SIGTERM, once the workers have stopped.
         """
-        before = signal.signal(signal.SIGTERM, _interrupt)
+        # So that SIGTERM too passes through `finally` below: without it the workers would go on.
+        before = signal.signal(signal.SIGTERM, raise_interrupt)
         try:
-            for index in range(len(self._places)):
-                self._start(index)
+            for index in range(len(self._slots)):
+                self._start_worker(index)
             while self._processes:
-                self._look_after()
+                self._look_after_workers()
                 on_tick()
-                self._pause(tick_s)
+                self._wait_for_an_end(tick_s)
         finally:
-            self._stop_all()
+            # In this order: a second SIGTERM must not end this process before its workers.
+            self._stop_workers()
             signal.signal(signal.SIGTERM, before)
 
-    def _pause(self, seconds: float) -> None:
+    def _wait_for_an_end(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end and all(p.poll() is None for p in self._processes.values()):
             time.sleep(0.05)
 
-    def _start(self, index: int) -> None:
-        place = self._places[index]
-        command = [sys.executable, "-m", "kdopt", "worker", "--campaign", self._campaign]
+    def _start_worker(self, index: int) -> None:
+        slot = self._slots[index]
         with self._open_log(index) as log:
             if log is not None:
                 self._log_begins[index] = log.tell()
             self._processes[index] = subprocess.Popen(
-                [*command, "--device", place.device, *self._options],
-                env={**self._environment, **place.environment},
+                replace(self._call, device=slot.device).command(),
+                env={**self._environment, **slot.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -170,7 +160,7 @@ class LocalWorkers:
                 start_new_session=True,
             )
 
-    def _log(self, folder: Path, index: int) -> Path:
+    def _log_path(self, folder: Path, index: int) -> Path:
         return folder / f"worker-{index + 1}.log"
 
     def _open_log(self, index: int) -> AbstractContextManager[IO[bytes] | None]:
@@ -178,14 +168,14 @@ class LocalWorkers:
             return nullcontext()
         try:
             self._log_dir.mkdir(parents=True, exist_ok=True)
-            return self._log(self._log_dir, index).open("ab")
+            return self._log_path(self._log_dir, index).open("ab")
         except OSError as error:
             raise KdoptError(
                 f"log folder {self._log_dir}: cannot be written: {error.strerror}; "
                 "free space or change permissions and run the same command again"
             ) from error
 
-    def _look_after(self) -> None:
+    def _look_after_workers(self) -> None:
         for index, process in list(self._processes.items()):
             code = process.poll()
             if code is None:
@@ -193,22 +183,24 @@ class LocalWorkers:
             del self._processes[index]
             if code == 0:
                 continue
+            # Negative: killed by a signal, which may pass (out of memory, a careless user). An
+            # exit code is the worker's own decision, and would be the same again.
             if code > 0:
-                raise KdoptError(self._last_words(index, code))
+                raise KdoptError(self._explain_end(index, code))
             if self._restarts_left == 0:
                 raise KdoptError(
-                    f"workers were killed {RESTARTS_PER_WORKER * len(self._places)} times "
+                    f"workers were killed {RESTARTS_PER_WORKER * len(self._slots)} times "
                     f"(the last by signal {-code}); out of memory? try fewer of them"
                     + (f". Logs: {self._log_dir}" if self._log_dir else "")
                 )
             self._restarts_left -= 1
-            self._start(index)
+            self._start_worker(index)
 
-    def _last_words(self, index: int, code: int) -> str:
-        """What a worker said when it gave up: the lines after its last 'kdopt: error:'."""
+    def _explain_end(self, index: int, code: int) -> str:
+        """A worker's own message when it gave up: the lines after its last 'kdopt: error:'."""
         if self._log_dir is None:
             return f"a worker stopped with exit code {code}; it says why above"
-        path = self._log(self._log_dir, index)
+        path = self._log_path(self._log_dir, index)
         # Earlier runs wrote to the same file.
         text = path.read_bytes()[self._log_begins[index] :].decode(errors="replace")
         marker = "kdopt: error: "
@@ -217,7 +209,7 @@ class LocalWorkers:
         tail = "\n".join(text.splitlines()[-15:])
         return f"a worker stopped with exit code {code}; the end of {path}:\n{tail}"
 
-    def _stop_all(self) -> None:
+    def _stop_workers(self) -> None:
         for process in self._processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -230,17 +222,18 @@ class LocalWorkers:
                 process.wait()
 
 
-def _interrupt(_number: int, _frame: object) -> None:
+def raise_interrupt(_number: int, _frame: object) -> None:
+    """Handle a signal as Ctrl-C."""
     raise KeyboardInterrupt
 
 
-def _cores() -> int:
+def _count_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _gpus() -> list[str]:
+def _list_gpus() -> list[str]:
     """Identifiers of the GPUs this process may use, without importing torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:

@@ -27,19 +27,23 @@ from typing import Any
 
 from kdopt.errors import KdoptError
 from kdopt.launch.call import WorkerCall
-from kdopt.launch.local import RESTARTS_PER_WORKER, STOP_S
+from kdopt.launch.local import RESTARTS_PER_WORKER, STOP_S, raise_interrupt
 
 LOCAL = "local"
 """Not an address of Ray's: a cluster on this machine, started for this run and ended with it."""
 
-
-KNOCK_S = 10.0
-"""How long to wait for a cluster's answer to the first knock."""
+LISTENING_S = 10.0
+"""Seconds to wait until the cluster's address accepts a connection."""
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a worker ended: what it said when it gave up, or whether it was told to stop."""
+class WorkerEnd:
+    """How a worker ended.
+
+    Attributes:
+        error: Its message when it gave up; ``None`` when it did not.
+        stopped: Whether it was told to stop.
+    """
 
     error: str | None = None
     stopped: bool = False
@@ -65,7 +69,7 @@ class RayWorkers:
             # looks for it when it is imported.
             os.environ.setdefault("RAY_AUTH_MODE", "token")
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        self._ray = _ray()
+        self._ray = _import_ray()
         self._call, self._workers, self._per_gpu = call, workers, per_gpu
         self._address = address
         self._restarts_left = 0
@@ -81,28 +85,28 @@ class RayWorkers:
             KdoptError: The cluster cannot be used, or a worker gave up; the message is its own.
             KeyboardInterrupt: After Ctrl-C or SIGTERM, once the workers have stopped.
         """
-        with _connected(self._ray, self._address):
+        with _connect(self._ray, self._address):
             # Ray has set a handler of its own when it connected.
-            before = signal.signal(signal.SIGTERM, _interrupt)
+            before = signal.signal(signal.SIGTERM, raise_interrupt)
             tasks: list[Any] = []
             try:
                 resources = self._ray.cluster_resources()
-                places, gpu = share_out(resources, self._call.device, self._per_gpu)
-                start = self._starter(gpu)
+                places, gpu = divide_cluster(resources, self._call.device, self._per_gpu)
+                start = self._make_starter(gpu)
                 tasks += [start() for _ in range(self._workers or places)]
                 self._restarts_left = RESTARTS_PER_WORKER * len(tasks)
                 while tasks:
                     done, _ = self._ray.wait(tasks, num_returns=1, timeout=tick_s)
                     for task in done:
                         tasks.remove(task)
-                        if self._is_to_go_on(task):
+                        if self._should_restart(task):
                             tasks.append(start())
                     on_tick()
             finally:
-                self._stop(tasks)
+                self._stop_tasks(tasks)
                 signal.signal(signal.SIGTERM, before)
 
-    def _starter(self, gpu: float) -> Callable[[], Any]:
+    def _make_starter(self, gpu: float) -> Callable[[], Any]:
         """A function that starts one worker, with a share of a GPU."""
         remote = self._ray.remote(
             num_cpus=1,
@@ -110,30 +114,30 @@ class RayWorkers:
             max_retries=RESTARTS_PER_WORKER,
             retry_exceptions=False,
             name=f"kdopt-{self._call.campaign}",
-        )(run_worker)
+        )(run_ray_task)
         folder = str(Path.cwd())
         return lambda: remote.remote(self._call, folder)
 
-    def _is_to_go_on(self, task: Any) -> bool:
+    def _should_restart(self, task: Any) -> bool:
         """Whether a worker that ended is to be started again: its node was told to go."""
         exceptions = self._ray.exceptions
         try:
-            ended: Ended = self._ray.get(task)
+            ended: WorkerEnd = self._ray.get(task)
         except exceptions.RayTaskError:
             raise  # a bug, with the traceback of the worker
         except exceptions.RayError as error:
             raise KdoptError(
                 f"Ray lost a worker {RESTARTS_PER_WORKER + 1} times; out of memory? "
-                f"try fewer --workers. Ray says: {_first_line(error)}"
+                f"try fewer --workers. Ray says: {_read_first_line(error)}"
             ) from error
         if ended.error is not None:
             raise KdoptError(ended.error)
-        if ended.stopped and self._call.limit is None and self._restarts_left:
+        if ended.stopped and self._call.time_limit is None and self._restarts_left:
             self._restarts_left -= 1
             return True
         return False
 
-    def _stop(self, tasks: list[Any]) -> None:
+    def _stop_tasks(self, tasks: list[Any]) -> None:
         """Have workers give their trials back; Ray kills those that take too long."""
         for task in tasks:
             self._ray.cancel(task, force=False)
@@ -141,7 +145,7 @@ class RayWorkers:
             self._ray.wait(tasks, num_returns=len(tasks), timeout=STOP_S)
 
 
-def share_out(
+def divide_cluster(
     resources: Mapping[str, float], device: str | None, per_gpu: int
 ) -> tuple[int, float]:
     """How many workers a cluster has room for, and the share of a GPU that each asks for.
@@ -166,19 +170,18 @@ def share_out(
     return gpus * per_gpu, math.floor(1e4 / per_gpu) / 1e4
 
 
-def run_worker(call: WorkerCall, folder: str) -> Ended:
+def run_ray_task(call: WorkerCall, folder: str) -> WorkerEnd:
     """What a task does, in a process of Ray's on one of its nodes: work as ``kdopt worker`` does.
 
     Args:
         call: What the worker is told.
         folder: Where the launcher runs; relative paths of data sets start there, if it is here.
     """
+    # Imported in the task: the launcher itself needs no torch.
     from kdopt.durations import parse_duration
     from kdopt.store.artifacts.artifacts import Artifacts
     from kdopt.store.database import RETRY_S, open_store
-    from kdopt.store.rows import read_record
-    from kdopt.train.engine import make_engine
-    from kdopt.worker.worker import work
+    from kdopt.worker.worker import run_worker
 
     # What is logged and printed goes to Ray's own log of this process.
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
@@ -190,30 +193,31 @@ def run_worker(call: WorkerCall, folder: str) -> Ended:
         os.chdir(folder)
     try:
         with contextlib.closing(open_store(call.store, patience_s=RETRY_S)) as store:
-            engine = make_engine(read_record(store, call.campaign).campaign.precision, call.device)
-            for_s = None if call.limit is None else parse_duration(call.limit)
-            summary = work(store, Artifacts(call.artifacts), call.campaign, engine, for_s=for_s)
+            time_limit_s = None if call.time_limit is None else parse_duration(call.time_limit)
+            summary = run_worker(
+                store, Artifacts(call.artifacts), call.campaign, call.device, time_limit_s
+            )
     except KdoptError as error:
-        return Ended(error=str(error))
-    return Ended(stopped=summary.stopped)
+        return WorkerEnd(error=str(error))
+    return WorkerEnd(stopped=summary.stopped)
 
 
 @contextlib.contextmanager
-def _connected(ray: Any, address: str) -> Iterator[None]:
+def _connect(ray: Any, address: str) -> Iterator[None]:
     """Be connected to a cluster; one of this run's own is ended with it."""
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
         # Nothing of ours goes through Ray's object store, which takes a third of memory by default.
         quiet |= {"include_dashboard": False, "object_store_memory": 100 * 2**20}
     try:
-        _knock(address)
+        _check_listening(address)
         ray.init(address=address, **quiet)
     except Exception as error:  # Ray raises that itself when its processes come up too slowly
         raise KdoptError(
-            f"Ray cluster '{address}': {_first_line(error)}; "
+            f"Ray cluster '{address}': {_read_first_line(error)}; "
             "give --ray-address (or RAY_ADDRESS) as HOST:PORT, or auto for a cluster that runs here"
             if address != LOCAL
-            else f"Ray could not be started here: {_first_line(error)}"
+            else f"Ray could not be started here: {_read_first_line(error)}"
         ) from error
     try:
         yield
@@ -221,24 +225,20 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
+def _check_listening(address: str) -> None:
     """Fail at once where nobody listens; Ray would try for minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), LISTENING_S).close()
 
 
-def _first_line(error: Exception) -> str:
+def _read_first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _ray() -> Any:
+def _import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise KdoptError("--on ray needs Ray: pip install 'kdopt[ray]'") from error
+        raise KdoptError("kdopt launch ray needs Ray: pip install 'kdopt[ray]'") from error
     return ray

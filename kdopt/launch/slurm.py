@@ -45,19 +45,20 @@ minute, so it may come that much earlier."""
 SQUEUE_S = 2.0
 """Least time between two questions to the controller, which all users share."""
 
-_OURS = {
-    "array": "--workers",
+_SET_BY_KDOPT = {
+    "array": "--jobs",
     "cpus-per-task": "--cpus-per-job",
     "error": "--logs",
     "export": "nothing: all of the environment goes along",
     "gpus-per-node": "--gpus-per-job",
-    "mem": "--mem",
-    "ntasks": "--workers",
+    "mem": "--job-memory",
+    "ntasks": "--jobs",
     "output": "--logs",
-    "partition": "--partition",
-    "time": "--time",
+    "partition": "--job-partition",
+    "time": "--job-time",
     "wrap": "nothing: a job is one 'kdopt worker'",
 }
+"""Options of sbatch that ``--sbatch`` may not set, and what to use instead."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,10 @@ class JobRequest:
                     f"sbatch option '{option}': must be KEY=VALUE or KEY, with KEY as sbatch "
                     "spells it, such as account=physics or exclusive"
                 )
-            if key in _OURS:
-                raise KdoptError(f"sbatch option '{option}': is set by kdopt; use {_OURS[key]}")
+            if key in _SET_BY_KDOPT:
+                raise KdoptError(
+                    f"sbatch option '{option}': is set by kdopt; use {_SET_BY_KDOPT[key]}"
+                )
             further[key] = value if equals else True
         return {
             "time": None if self.time_s is None else math.ceil(self.time_s / 60),
@@ -114,7 +117,7 @@ class JobRequest:
         }
 
 
-def submit(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path) -> str:
+def submit_jobs(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path) -> str:
     """Submit jobs, each of which runs one worker, and return the job's number.
 
     Args:
@@ -126,11 +129,12 @@ def submit(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path) -> s
     Raises:
         KdoptError: submitit or Slurm is missing, or sbatch refused.
     """
-    submitit = _submitit()
+    submitit = _import_submitit()
     parameters = request.parameters()
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         raise KdoptError(
-            "--on slurm: no sbatch and srun found here; run it on a machine that submits to Slurm"
+            "kdopt launch slurm: no sbatch and srun found here; run it on a machine that "
+            "submits to Slurm"
         )
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
@@ -147,24 +151,26 @@ def submit(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path) -> s
     )
     # An SBATCH_EXPORT of the site's or the user's would otherwise go before the default.
     environment = {**call.environment(), "SBATCH_EXPORT": "ALL"}
-    said = io.StringIO()
+    written = io.StringIO()
     try:
         with (
             submitit.helpers.environment_variables(**environment),
-            contextlib.redirect_stderr(said),
+            contextlib.redirect_stderr(written),
         ):
-            submitted = executor.submit_array([functools.partial(_become, call.command())] * jobs)
+            submitted = executor.submit_array(
+                [functools.partial(_become_worker, call.command())] * jobs
+            )
     except (
         submitit.core.utils.FailedJobError,
         submitit.core.utils.FailedSubmissionError,
         OSError,
     ) as error:
-        raise KdoptError(f"sbatch refused: {_plain(str(error), jobs)}") from error
+        raise KdoptError(f"sbatch refused: {_explain_refusal(str(error), jobs)}") from error
     number: str = submitted[0].job_id.partition("_")[0]
     return number
 
 
-def wait(job: str, on_tick: Callable[[], None], tick_s: float = 1.0) -> None:
+def wait_for_jobs(job: str, on_tick: Callable[[], None], tick_s: float = 1.0) -> None:
     """Wait until no job of an array is in Slurm's queue any more.
 
     Args:
@@ -176,14 +182,14 @@ def wait(job: str, on_tick: Callable[[], None], tick_s: float = 1.0) -> None:
     while True:
         if time.monotonic() >= next_look:
             next_look = time.monotonic() + SQUEUE_S
-            if _gone(job):
+            if _is_gone(job):
                 return
         on_tick()
         time.sleep(tick_s)
 
 
-def last_words(job: str, log_dir: Path) -> list[str]:
-    """What workers said when they gave up: the lines after 'kdopt: error:', each once."""
+def read_errors(job: str, log_dir: Path) -> list[str]:
+    """Workers' messages when they gave up: the lines after 'kdopt: error:', each once."""
     found: dict[str, None] = {}
     for log in sorted(log_dir.glob(f"{job}_*_log.out")):
         said = re.findall(r"^kdopt: error: (.+)$", log.read_text(errors="replace"), re.MULTILINE)
@@ -191,10 +197,11 @@ def last_words(job: str, log_dir: Path) -> list[str]:
     return list(found)
 
 
-def _become(command: list[str]) -> None:
+def _become_worker(command: list[str]) -> None:
     """What submitit runs in the job: turn into the worker."""
     if "KDOPT_STORE" not in os.environ:
-        # Without it the worker would look for another store, in the folder that it starts in.
+        # Without it the worker would look for another store, in the folder that it starts in. This
+        # function is all that runs in the job, so it prints by itself.
         print(
             "kdopt: error: this job came without the environment it was submitted with; "
             "does the site change sbatch's --export?",
@@ -206,7 +213,7 @@ def _become(command: list[str]) -> None:
     os.execv(command[0], command)  # noqa: S606  (no shell is what is wanted)
 
 
-def _gone(job: str) -> bool:
+def _is_gone(job: str) -> bool:
     asked = subprocess.run(
         ["squeue", "--noheader", "--jobs", job, "--format", "%T"],
         capture_output=True,
@@ -219,7 +226,7 @@ def _gone(job: str) -> bool:
     return not asked.stdout.strip()
 
 
-def _plain(text: str, jobs: int) -> str:
+def _explain_refusal(text: str, jobs: int) -> str:
     lines = (line.strip().removeprefix("sbatch: error: ") for line in text.splitlines())
     said = "; ".join(line for line in lines if line) or "it did not say why"
     if "Invalid job array specification" in said:
@@ -227,9 +234,9 @@ def _plain(text: str, jobs: int) -> str:
     return said
 
 
-def _submitit() -> Any:
+def _import_submitit() -> Any:
     try:
         import submitit
     except ImportError as error:
-        raise KdoptError("--on slurm needs submitit: pip install 'kdopt[slurm]'") from error
+        raise KdoptError("kdopt launch slurm needs submitit: pip install 'kdopt[slurm]'") from error
     return submitit

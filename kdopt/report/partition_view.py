@@ -7,53 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from kdopt.errors import KdoptError
-
-SHADES = " ░▒▓█"
-ASCII_SHADES = " .:+#"
-
-
-def print_counts(tables: Mapping[str, NDArray[np.int64]], class_names: Sequence[str]) -> None:
-    """Print one table per partition; the shade of a cell is its share of the largest cell.
-
-    Args:
-        tables: Per partition, images per (participant, class).
-        class_names: In class order.
-    """
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=10_000)  # a file or a pipe has no width to wrap at
-    shades = SHADES if _can_show(console.encoding, SHADES) else ASCII_SHADES
-    for name, counts in tables.items():
-        table = Table(title=name, title_justify="left", box=None, pad_edge=False)
-        table.add_column("class / participant", no_wrap=True)
-        for participant in range(len(counts)):
-            table.add_column(f"{participant} ", justify="right", no_wrap=True)
-        table.add_column("all", justify="right", style="bold", no_wrap=True)
-        top = max(1, int(counts.max()))
-        for label, row in zip(class_names, counts.T, strict=True):
-            cells = [Text(f"{n}{_shade(int(n) / top, shades)}") for n in row]
-            table.add_row(label, *cells, str(int(row.sum())))
-        sizes = [f"{int(n)} " for n in counts.sum(axis=1)]
-        table.add_row("all", *sizes, str(int(counts.sum())), style="bold")
-        console.print(table)
-        console.print()
-
-
-def _can_show(encoding: str, text: str) -> bool:
-    try:
-        text.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
-
-
-def _shade(share: float, shades: str) -> str:
-    return shades[0] if share == 0 else shades[min(4, 1 + int(share * 4))]
 
 
 def write_heat_maps(

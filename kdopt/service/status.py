@@ -15,7 +15,7 @@ from kdopt.store.database import Store
 from kdopt.store.pulse import Reason
 from kdopt.store.rows import Running, StudyState
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S
-from kdopt.worker.worker_id import is_dead, who
+from kdopt.worker.worker_id import is_dead, parse_worker_name
 
 SILENT_S = 3 * BEAT_S
 """Seconds without a sign of life after which a worker is shown as silent."""
@@ -72,7 +72,7 @@ def _first_line(text: str) -> str:
 
 
 def _worker(running: Running) -> WorkerStatus:
-    host, pid, device = who(running.worker)
+    host, pid, device = parse_worker_name(running.worker)
     # Leases last LEASE_S from each sign of life, and the database's clock counts both.
     last_sign_s = max(0.0, LEASE_S - running.lease_left_s)
     return WorkerStatus(

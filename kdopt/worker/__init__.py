@@ -1,0 +1,9 @@
+"""What a worker does: take a trial, run it, record it, and give it back when it has to stop.
+
+- ``worker``: the loop over trials
+- ``scheduling``: which study the next trial comes from
+- ``heartbeat``: signs of life, and trials of workers that give none
+- ``journal``: what a long trial saves and reports while it runs
+- ``stop_signals``: Ctrl-C, SIGTERM and the time limit
+- ``worker_id``: who a worker is, and whether it still lives
+"""

@@ -1,4 +1,4 @@
-"""Signs of life of a running trial."""
+"""Signs of life of a running trial, and what happens to trials whose worker gives none."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import logging
 import threading
 
 from kdopt.store import leases
+from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.leases import Claim
+from kdopt.worker.worker_id import is_dead
 
 BEAT_S = 15.0
 """Seconds between two signs of life of a running trial."""
@@ -51,3 +53,12 @@ class Heartbeat:
                     return  # lost: recording the result will find out
             except Exception as error:
                 logger.warning("heartbeat: %s", error)
+
+
+def requeue_trials_of_dead_workers(store: Store, artifacts: Artifacts) -> int:
+    """Put trials back into the queue whose lease has lapsed, or whose worker has died here.
+
+    Returns:
+        How many.
+    """
+    return leases.reap(store, is_dead, forget=artifacts.discard)

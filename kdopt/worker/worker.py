@@ -8,17 +8,13 @@ with the reason.
 from __future__ import annotations
 
 import logging
-import os
 import random
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from types import FrameType
 
 from kdopt.campaign.names import StageName
 from kdopt.campaign.record import CampaignRecord
@@ -35,33 +31,42 @@ from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.leases import Claim
 from kdopt.store.rows import StudyState
-from kdopt.train.engine import Engine
+from kdopt.train.engine import Engine, make_engine
 from kdopt.trials.context import CacheUse, Context
 from kdopt.trials.registry import RUNNERS
-from kdopt.worker.choice import in_order
-from kdopt.worker.heartbeat import BEAT_S, LEASE_S, Heartbeat
+from kdopt.worker.heartbeat import (
+    BEAT_S,
+    LEASE_S,
+    Heartbeat,
+    requeue_trials_of_dead_workers,
+)
 from kdopt.worker.journal import StoreJournal
-from kdopt.worker.rounds import finished_before, startable
-from kdopt.worker.stopwatch import Stopwatch
-from kdopt.worker.worker_env import PARENT_VARIABLE
-from kdopt.worker.worker_id import is_dead, worker_name
+from kdopt.worker.scheduling import list_finished_before, list_startable, sort_by_preference
+from kdopt.worker.stop_signals import Stopped, StopSignal
+from kdopt.worker.worker_id import is_orphan, name_worker
 
 logger = logging.getLogger(__name__)
 
-REAP_S = 30.0
+REQUEUE_S = 30.0
 """Seconds between two looks for lost workers while this worker has work."""
 
 IDLE_S = 1.0
 """Seconds to wait when all that is left is running elsewhere."""
 
 
-class Stopped(BaseException):
-    """Raised inside a running trial by Ctrl-C or SIGTERM; not an error."""
-
-
 @dataclass
-class Summary:
-    """What a worker did."""
+class WorkerSummary:
+    """What a worker did.
+
+    Attributes:
+        complete: Trials with a result.
+        failed: Trials that failed.
+        lost: Results dropped, since another worker had the trial by then.
+        stopped: Whether it was told to stop.
+        blocked: Studies left whose participants could not be pre-trained.
+        caches: How often what was asked for was in memory, by cache.
+        seconds: Where the time went.
+    """
 
     complete: int = 0
     failed: int = 0
@@ -72,7 +77,54 @@ class Summary:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def work(
+class Stopwatch:
+    """Adds up seconds by what a worker was doing.
+
+    Attributes:
+        seconds: Wall time by name, in the order of first use.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count seconds that were measured elsewhere."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+    @contextmanager
+    def timing(self, name: str) -> Iterator[None]:
+        """Count the block."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter() - started)
+
+
+def run_worker(
+    store: Store,
+    artifacts: Artifacts,
+    campaign: str,
+    device: str | None = None,
+    time_limit_s: float | None = None,
+) -> WorkerSummary:
+    """Run trials of a campaign on a device, in the precision that the campaign asks for.
+
+    Args:
+        store: The store.
+        artifacts: Its artifacts.
+        campaign: The campaign.
+        device: Where to compute; ``None`` takes CUDA where there is any.
+        time_limit_s: Seconds after which to stop as if told to.
+
+    Raises:
+        KdoptError: See :func:`run_trials`; or the device is not there.
+    """
+    engine = make_engine(rows.read_record(store, campaign).campaign.precision, device)
+    return run_trials(store, artifacts, campaign, engine, time_limit_s=time_limit_s)
+
+
+def run_trials(
     store: Store,
     artifacts: Artifacts,
     campaign: str,
@@ -80,8 +132,8 @@ def work(
     *,
     beat_s: float = BEAT_S,
     lease_s: float = LEASE_S,
-    for_s: float | None = None,
-) -> Summary:
+    time_limit_s: float | None = None,
+) -> WorkerSummary:
     """Run trials of a campaign until none is left or the process is told to stop.
 
     Args:
@@ -91,12 +143,12 @@ def work(
         engine: Where to compute.
         beat_s: Seconds between two signs of life of a running trial.
         lease_s: Seconds that each is good for.
-        for_s: Seconds after which to stop as if told to: the trial in hand is given back.
+        time_limit_s: Seconds after which to stop as if told to: the trial in hand is given back.
 
     Raises:
         KdoptError: The store, the data or an artifact cannot be used; the trial was given back.
     """
-    return _Worker(store, artifacts, campaign, engine, beat_s, lease_s).run(for_s)
+    return _Worker(store, artifacts, campaign, engine, beat_s, lease_s).run(time_limit_s)
 
 
 class _Worker:
@@ -110,7 +162,7 @@ class _Worker:
         lease_s: float,
     ) -> None:
         self.store, self.artifacts, self.engine = store, artifacts, engine
-        self.name = worker_name(str(engine.device))
+        self.name = name_worker(str(engine.device))
         self.campaign = campaign
         self.beat_s, self.lease_s = beat_s, lease_s
         self.record = rows.read_record(store, campaign)
@@ -119,26 +171,26 @@ class _Worker:
         self.planned = 0
         self.pretrained: dict[str, dict[int, Outcome]] = {}
         self.states: list[StudyState] = []
-        self.summary = Summary()
+        self.summary = WorkerSummary()
         self.last: StudyPlan | None = None
-        self.next_reap = 0.0
-        self.stop = _StopSignal()
+        self.next_requeue = 0.0
+        self.stop = StopSignal()
         self.watch = Stopwatch()
 
-    def run(self, for_s: float | None) -> Summary:
-        with self.stop.listening(for_s):
-            while not self.stop.asked and not _orphaned():
+    def run(self, time_limit_s: float | None) -> WorkerSummary:
+        with self.stop.listening(time_limit_s):
+            while not self.stop.asked and not is_orphan():
                 with self.watch.timing("store"):
-                    self._reap_when_due()
+                    self._requeue_when_due()
                     states = rows.read_states(self.store, self.campaign)
                     self._follow_growth(states)
-                    ready = self._ready(states)
-                    claim = self._claim(ready)
+                    ready = self._list_ready(states)
+                    claim = self._take_trial(ready)
                 if claim is not None:
-                    self._run_claim(*claim)
+                    self._run_trial(*claim)
                 elif ready or any(s.running for s in states):
                     # Only now may a trial become free: one that runs elsewhere may be lost.
-                    self.next_reap = min(self.next_reap, time.monotonic() + 5 * IDLE_S)
+                    self.next_requeue = min(self.next_requeue, time.monotonic() + 5 * IDLE_S)
                     with self.watch.timing("waiting"):
                         self.stop.wait(IDLE_S * random.uniform(0.5, 1.5))  # noqa: S311
                 else:
@@ -171,18 +223,18 @@ class _Worker:
             before = self.summary.caches.get(name, CacheUse(0, 0))
             self.summary.caches[name] = CacheUse(before.asked + use.asked, before.hits + use.hits)
 
-    def _reap_when_due(self) -> None:
-        if time.monotonic() >= self.next_reap:
-            self.next_reap = time.monotonic() + REAP_S
-            lost = leases.reap(self.store, is_dead, forget=self.artifacts.discard)
+    def _requeue_when_due(self) -> None:
+        if time.monotonic() >= self.next_requeue:
+            self.next_requeue = time.monotonic() + REQUEUE_S
+            lost = requeue_trials_of_dead_workers(self.store, self.artifacts)
             if lost:
-                logger.info("took back %d trial(s) of lost workers", lost)
+                logger.info("requeued %d trial(s) of lost workers", lost)
 
-    def _ready(self, states: list[StudyState]) -> list[StudyState]:
+    def _list_ready(self, states: list[StudyState]) -> list[StudyState]:
         """The studies with waiting trials that may be claimed."""
         self._read_pretrained(states)
         self.states = states
-        return startable(states, self.plans, self.pretrained)
+        return list_startable(states, self.plans, self.pretrained)
 
     def _read_pretrained(self, states: list[StudyState]) -> None:
         """Keep the outcomes of pre-training at hand; they never change, so only news is read."""
@@ -193,29 +245,29 @@ class _Worker:
                     if row.outcome is not None:
                         known[int(row.params["participant"])] = row.outcome
 
-    def _claim(self, ready: list[StudyState]) -> tuple[StudyPlan, Claim] | None:
+    def _take_trial(self, ready: list[StudyState]) -> tuple[StudyPlan, Claim] | None:
         """Take a trial, from the study whose images and logits are at hand if possible."""
-        for state in in_order(ready, self.plans, self.last):
+        for state in sort_by_preference(ready, self.plans, self.last):
             claim = leases.claim(self.store, state.study_id, self.name, self.lease_s)
             if claim is not None:
                 self.last = self.plans[state.text]
                 return self.last, claim
         return None
 
-    def _run_claim(self, plan: StudyPlan, claim: Claim) -> None:
+    def _run_trial(self, plan: StudyPlan, claim: Claim) -> None:
         """Run one trial and record how it ended; on the way out the trial is never left behind."""
         label = f"{plan.name} #{claim.number}"
         journal = StoreJournal(self.store, self.artifacts, claim, label, self.stop.shielded)
         try:
             with Heartbeat(self.store, claim, self.beat_s, self.lease_s):
                 with self.watch.timing("store"):
-                    claim = self._fill(plan, claim)
+                    claim = self._choose_params(plan, claim)
                 result = self._compute(plan, claim, journal)
             if isinstance(result, Outcome):
                 with self.watch.timing("store"):
                     leases.finish(self.store, claim, result)
                 self.summary.complete += 1
-                logger.info("%s: %s", label, _describe(plan.stage, claim, result))
+                logger.info("%s: %s", label, _describe_result(plan.stage, claim, result))
             else:
                 leases.fail(self.store, claim, result)
                 self.summary.failed += 1
@@ -243,97 +295,29 @@ class _Worker:
         except (StoreError, ArtifactError, DataError, LeaseLostError):
             raise
         except Exception as error:
-            return _reason(error)
+            return _describe_failure(error)
         finally:
             evaluated_s = self.context.evaluating_s - evaluated_s
             self.watch.add("training", time.perf_counter() - started - evaluated_s)
             self.watch.add("evaluation", evaluated_s)
 
-    def _fill(self, plan: StudyPlan, claim: Claim) -> Claim:
+    def _choose_params(self, plan: StudyPlan, claim: Claim) -> Claim:
         if claim.params:
             return claim
         history = rows.read_trials(self.store, self.campaign, claim.study_id)
-        believe = partial(self._believe, plan)
+        believe = partial(self._make_prior_of, plan)
         params = next_cell(self.context.campaign, plan, claim.number, history, believe)
         return leases.choose(self.store, claim, params, plan.space)
 
-    def _believe(self, plan: StudyPlan) -> Belief:
+    def _make_prior_of(self, plan: StudyPlan) -> Belief:
         """What is believed of a pair before its first trial (``tune.sampler = "warm"``)."""
         if self.warm is None:
             self.warm = WarmStart(self.store, self.artifacts, self.record)
-        earlier = finished_before(plan, self.states, self.plans)
+        earlier = list_finished_before(plan, self.states, self.plans)
         return self.warm.belief(plan, earlier, self.pretrained[plan.partition])
 
 
-def _orphaned() -> bool:
-    """Whether the `kdopt run` that started this worker is gone (it sets the variable)."""
-    parent = os.environ.get(PARENT_VARIABLE)
-    return parent is not None and os.getppid() != int(parent)
-
-
-class _StopSignal:
-    """SIGINT, SIGTERM and the end of the time: remembered, raised only inside a running trial.
-
-    Raised anywhere else they could cut a database call in two.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._raise = False
-
-    @contextmanager
-    def listening(self, for_s: float | None = None) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        numbers = [signal.SIGINT, signal.SIGTERM, *([] if for_s is None else [signal.SIGALRM])]
-        kept = {s: signal.signal(s, self._handle) for s in numbers}
-        if for_s is not None:
-            signal.setitimer(signal.ITIMER_REAL, for_s)
-        try:
-            yield
-        finally:
-            if for_s is not None:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            for number, handler in kept.items():
-                signal.signal(number, handler)
-
-    @contextmanager
-    def interrupting(self) -> Iterator[None]:
-        self._raise = True
-        try:
-            if self.asked:
-                raise Stopped
-            yield
-        finally:
-            self._raise = False
-
-    @contextmanager
-    def shielded(self) -> Iterator[None]:
-        """Within :meth:`interrupting`: a signal waits until the block is done."""
-        kept, self._raise = self._raise, False
-        try:
-            yield
-        finally:
-            self._raise = kept
-        if kept and self.asked:
-            self._raise = False
-            raise Stopped
-
-    def wait(self, seconds: float) -> None:
-        # Short sleeps rather than an Event: setting an Event in a signal handler can deadlock.
-        end = time.monotonic() + seconds
-        while not self.asked and time.monotonic() < end:
-            time.sleep(0.05)
-
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        self.asked = True
-        if self._raise:
-            self._raise = False
-            raise Stopped
-
-
-def _describe(stage: StageName, claim: Claim, outcome: Outcome) -> str:
+def _describe_result(stage: StageName, claim: Claim, outcome: Outcome) -> str:
     params = ", ".join(
         f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in claim.params.items()
     )
@@ -344,7 +328,7 @@ def _describe(stage: StageName, claim: Claim, outcome: Outcome) -> str:
     return f"{params}: {result}, {outcome.epochs} epochs, {outcome.seconds:.2f} s"
 
 
-def _reason(error: Exception) -> str:
+def _describe_failure(error: Exception) -> str:
     """A failure as the store keeps it: what it was, then where, shortest first."""
     if isinstance(error, KdoptError):
         return str(error)

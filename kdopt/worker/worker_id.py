@@ -15,8 +15,11 @@ from typing import NamedTuple
 
 import psutil
 
+PARENT_VARIABLE = "KDOPT_PARENT"
+"""Process number of the launcher that started a worker here; see :func:`is_orphan`."""
 
-class Who(NamedTuple):
+
+class WorkerParts(NamedTuple):
     """A worker as people know it; ``pid`` and ``device`` are empty where its name has none."""
 
     host: str
@@ -24,26 +27,26 @@ class Who(NamedTuple):
     device: str
 
 
-def worker_name(device: str = "") -> str:
+def name_worker(device: str = "") -> str:
     """The name of this process as a worker.
 
     Args:
         device: Where it computes, such as ``cpu`` or ``cuda``; for people only.
     """
     host = socket.gethostname().replace("/", "_")[:80]
-    name = f"{host}/{os.getpid()}/{_started(os.getpid())}/{_machine()}"
-    return f"{name}/{_one_of(device)}" if device else name
+    name = f"{host}/{os.getpid()}/{_read_start(os.getpid())}/{_identify_machine()}"
+    return f"{name}/{_name_device(device)}" if device else name
 
 
 def is_dead(worker: str) -> bool:
     """Whether a worker is known to be gone; ``False`` also when it runs elsewhere or is unknown."""
     parts = worker.split("/")
-    if len(parts) not in (4, 5) or parts[3] != _machine():
+    if len(parts) not in (4, 5) or parts[3] != _identify_machine():
         return False
     try:
         number = int(parts[1])
         # A process number is used again; its start tells the two apart.
-        return _started(number) != parts[2] or (
+        return _read_start(number) != parts[2] or (
             psutil.Process(number).status() == psutil.STATUS_ZOMBIE
         )
     except psutil.NoSuchProcess:
@@ -52,20 +55,30 @@ def is_dead(worker: str) -> bool:
         return False
 
 
-def who(worker: str) -> Who:
+def is_orphan() -> bool:
+    """Whether the launcher that started this process is gone.
+
+    A launcher that is killed cannot stop its workers, which would then go on unseen. The parent
+    is compared rather than looked up, since a process number is used again.
+    """
+    parent = os.environ.get(PARENT_VARIABLE)
+    return parent is not None and os.getppid() != int(parent)
+
+
+def parse_worker_name(worker: str) -> WorkerParts:
     """Take a worker's name apart."""
     parts = [*worker.split("/"), "", "", "", ""]
-    return Who(parts[0], parts[1], parts[4])
+    return WorkerParts(parts[0], parts[1], parts[4])
 
 
-def _one_of(device: str) -> str:
+def _name_device(device: str) -> str:
     """The GPU by the number that the machine knows it by, where the worker sees a single one."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     alone = device in ("cuda", "cuda:0") and visible and "," not in visible
     return (f"cuda:{visible}" if alone else device).replace("/", "_")[:40]
 
 
-def _started(number: int) -> str:
+def _read_start(number: int) -> str:
     """When a process began, in a form that no setting of the clock changes.
 
     Linux counts clock ticks since boot (proc(5), field 22 of ``stat``); psutil's start time is
@@ -82,7 +95,7 @@ def _started(number: int) -> str:
 
 
 @functools.cache
-def _machine() -> str:
+def _identify_machine() -> str:
     """Changes with every boot and with every process-number namespace (containers share hosts)."""
     parts = [socket.gethostname()]
     boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")

@@ -16,12 +16,12 @@ def main() -> None:
     from kdopt.store.database import open_store
     from kdopt.store.rows import read_record
     from kdopt.train.engine import make_engine
-    from kdopt.worker.worker import work
+    from kdopt.worker.worker import run_trials
 
     store = open_store(location)
     engine = make_engine(read_record(store, campaign).campaign.precision, "cpu")
     ready = time.time()
-    summary = work(store, Artifacts(artifacts), campaign, engine)
+    summary = run_trials(store, Artifacts(artifacts), campaign, engine)
     print(
         json.dumps(
             {

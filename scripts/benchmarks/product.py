@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import load_dataset
-from kdopt.launch.local import LocalWorkers, slots
+from kdopt.launch.call import WorkerCall
+from kdopt.launch.local import LocalWorkers, assign_slots
 from kdopt.outcome import Outcome
 from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store import rows
@@ -62,10 +63,12 @@ class Bench:
         done = {k for k, _ in self._outcomes(campaign)}
         started = time.perf_counter()
         LocalWorkers(
-            slots(workers, device="cpu"),
-            self.store.url.render_as_string(hide_password=False),
-            self.folder / "artifacts",
-            campaign,
+            assign_slots(workers, device="cpu"),
+            WorkerCall(
+                self.store.url.render_as_string(hide_password=False),
+                str(self.folder / "artifacts"),
+                campaign,
+            ),
             self.folder / "logs",
         ).run(lambda: None, tick_s=0.2)
         wall = time.perf_counter() - started

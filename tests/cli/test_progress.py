@@ -7,7 +7,7 @@ import pytest
 
 from kdopt.campaign.stages import plan_studies
 from kdopt.cli import progress as module
-from kdopt.cli.progress import Progress
+from kdopt.cli.progress import ProgressBar
 from kdopt.store import leases, rows
 from kdopt.store.planning import write_plan
 from tests.conftest import make_outcome, make_record, new_store
@@ -31,23 +31,29 @@ def end_one(store, index, reason=None):
         leases.fail(store, claim, reason)
 
 
+def counts(progress):
+    """Ended, planned, left and failed trials."""
+    status = progress.status
+    return status.complete + status.failed, status.trials, status.left, status.failed
+
+
 def test_lines_for_a_file_and_the_figures_for_the_end(store, capsys, monkeypatch):
-    monkeypatch.setattr(module, "LOAD", 1e9)
+    monkeypatch.setattr(module, "POLLING_SHARE", 1e9)
     end_one(store, 0)
-    progress = Progress(store, "tiny")
+    progress = ProgressBar(store, "tiny")
     with progress:
-        assert (progress.counts(), progress.left()) == ((1, 10), 9)
+        assert counts(progress) == (1, 10, 9, 0)
         end_one(store, 0)
         end_one(store, 1)
         end_one(store, 1, "no")
         progress.update()
-        assert (progress.counts(), progress.left(), progress.failed()) == ((4, 10), 6, 1)
+        assert counts(progress) == (4, 10, 6, 1)
     first, last = capsys.readouterr().err.splitlines()
     # The stage had a pace before this run began.
     assert first.startswith("pretrain 1/2 ") and "per minute, ETA" in first
     assert first.endswith("tune 0/8")
     assert last.startswith("pretrain 2/2; tune 2/8 1 failed, ")
-    assert progress.summary().startswith("tiny: 4 of 10 trials done, 3 of them now, in ")
+    assert progress.summarize().startswith("tiny: 4 of 10 trials done, 3 of them now, in ")
 
 
 def test_a_slow_store_is_asked_less_often(store, monkeypatch):
@@ -60,21 +66,21 @@ def test_a_slow_store_is_asked_less_often(store, monkeypatch):
         return status
 
     monkeypatch.setattr(module, "read_status", slow)
-    with Progress(store, "tiny") as _:
+    with ProgressBar(store, "tiny") as _:
         pass
-    progress = Progress(store, "tiny")
+    progress = ProgressBar(store, "tiny")
     with progress:
         before = len(asked)
-        end = time.monotonic() + 0.02 / module.LOAD
+        end = time.monotonic() + 0.02 / module.POLLING_SHARE
         while time.monotonic() < end:
             progress.update()
         assert len(asked) - before <= 1
 
 
 def test_stages_that_are_added_meanwhile_are_shown(store, campaign, capsys, monkeypatch):
-    monkeypatch.setattr(module, "LOAD", 1e9)
+    monkeypatch.setattr(module, "POLLING_SHARE", 1e9)
     monkeypatch.setattr(module, "LINE_EVERY_S", 0.0)
-    with Progress(store, "tiny") as _:
+    with ProgressBar(store, "tiny") as _:
         grown = dataclasses.replace(campaign, stages=("tune", "compare"))
         write_plan(store, make_record(grown), plan_studies)
     assert "compare 0/" in capsys.readouterr().err

@@ -6,7 +6,13 @@ import itertools
 import pytest
 from rich.console import Console
 
-from kdopt.cli.status_view import clean, eta, plain, rate, view
+from kdopt.cli.status_view import (
+    format_eta,
+    format_rate,
+    render_plain_text,
+    render_status,
+    strip_controls,
+)
 from tests.service.synthetic_status import STATES, make_status
 
 
@@ -16,7 +22,7 @@ def shown(status, width, height=None, notes=(), **options):
         width=width, height=height or 100, force_terminal=True, color_system=None, **options
     )
     with console.capture() as captured:
-        console.print(view(status, console, height, notes))
+        console.print(render_status(status, console, height, notes))
     return captured.get().splitlines()
 
 
@@ -88,7 +94,7 @@ def test_where_all_fits_all_is_shown():
 def test_text_for_files_has_no_control_characters_and_no_width():
     status = make_status(workers=3)
     odd = dataclasses.replace(status.failures[0], reason="\x1b[31mred [bold]alert\x07" + "x" * 300)
-    text = plain(dataclasses.replace(status, failures=(odd,)), ["a note"])
+    text = render_plain_text(dataclasses.replace(status, failures=(odd,)), ["a note"])
     assert all(c.isprintable() or c == "\n" for c in text)
     assert "red [bold]alert" in text
     assert "x" * 300 in text
@@ -104,9 +110,9 @@ def test_notes_stand_below_the_headline():
 
 def test_the_end_is_told_or_why_it_is_not():
     status = make_status()
-    assert eta(status) == "1 h 0 min"
+    assert format_eta(status) == "1 h 0 min"
     unknown = dataclasses.replace(status, eta_s=None, eta_unknown="no worker is at work")
-    assert eta(unknown) == "unknown (no worker is at work)"
+    assert format_eta(unknown) == "unknown (no worker is at work)"
     assert "ETA unknown (no worker is at work)" in shown(unknown, 200)[0]
     assert "ETA" not in shown(make_status(left=0), 200)[0]
     blocked = dataclasses.replace(status, blocked=7)
@@ -117,9 +123,9 @@ def test_a_percentage_of_100_means_all():
     stage = make_status(1).stages[0]
     almost = dataclasses.replace(stage, trials=24_750, complete=24_749, waiting=1)
     status = dataclasses.replace(make_status(1), stages=(almost,))
-    assert "99 %" in plain(status)
+    assert "99 %" in render_plain_text(status)
     whole = dataclasses.replace(stage, trials=24_750, complete=24_750, waiting=0, eta_s=None)
-    assert "100 %" in plain(dataclasses.replace(status, stages=(whole,)))
+    assert "100 %" in render_plain_text(dataclasses.replace(status, stages=(whole,)))
 
 
 @pytest.mark.parametrize(
@@ -128,8 +134,8 @@ def test_a_percentage_of_100_means_all():
      (0.01, "0.6 per hour"), (0, "0 per hour")],
 )  # fmt: skip
 def test_rates_in_the_unit_that_suits_them(per_minute, text):
-    assert rate(per_minute) == text
+    assert format_rate(per_minute) == text
 
 
 def test_nothing_that_a_terminal_would_obey_comes_through():
-    assert clean("a\x1b[2Jb\nc\td\u202ee") == "a [2Jb c d e"
+    assert strip_controls("a\x1b[2Jb\nc\td\u202ee") == "a [2Jb c d e"

@@ -16,7 +16,7 @@ import pytest
 
 from kdopt.campaign.stages import plan_studies
 from kdopt.cli import watch as watching
-from kdopt.cli.watch import CANNOT_BE_DONE, DONE, INTERRUPTED, watch
+from kdopt.cli.watch import CANNOT_BE_DONE, DONE, INTERRUPTED, watch_campaign
 from kdopt.errors import StoreError
 from kdopt.store import leases, rows
 from kdopt.store.database import open_store
@@ -178,7 +178,7 @@ def test_what_can_never_start_ends_it_with_1(local):
 def test_failed_trials_are_done_too(local, capsys):
     planned, _ = local
     finish_all(planned, reason="no")
-    assert watch(planned, "tiny", 0.1) == DONE
+    assert watch_campaign(planned, "tiny", 0.1) == DONE
     assert "10 x no" in capsys.readouterr().out
 
 
@@ -250,7 +250,7 @@ def test_a_store_that_never_comes_back_is_given_up(local, monkeypatch, capsys):
     monkeypatch.setattr(watching, "read_status", gone)
     monkeypatch.setattr(watching, "GIVE_UP_S", 0.3)
     with pytest.raises(StoreError, match="gone"):
-        watch(planned, "tiny", 0.05)
+        watch_campaign(planned, "tiny", 0.05)
     assert len(asked) > 3
     assert "no answer from the store for 0 s" in capsys.readouterr().out
 
@@ -266,8 +266,8 @@ def test_a_slow_store_is_asked_less_often(local, monkeypatch):
         return status if len(asked) < 3 else dataclasses.replace(status, left=0)
 
     monkeypatch.setattr(watching, "read_status", slow)
-    watch(planned, "tiny", 0.01)
-    assert asked[2] - asked[1] > 0.05 / watching.LOAD
+    watch_campaign(planned, "tiny", 0.01)
+    assert asked[2] - asked[1] > 0.05 / watching.WATCHING_SHARE
 
 
 def test_an_impossible_time_is_refused(local):

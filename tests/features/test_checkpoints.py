@@ -19,7 +19,7 @@ from kdopt.store.database import open_store
 from kdopt.store.rows import read_trials
 from kdopt.train.engine import make_engine
 from kdopt.train.models import make_model
-from kdopt.worker.worker import work
+from kdopt.worker.worker import run_trials
 
 SPEC = """
 name = "tiny"
@@ -56,7 +56,7 @@ def world(tmp_path_factory):
     store = open_store(str(folder / "kdopt.db"), create=True)
     artifacts = Artifacts(folder / "artifacts")
     plan_campaign(spec, dataset, draw_splits(spec.campaign, dataset), store, artifacts)
-    work(store, artifacts, "tiny", ENGINE)
+    run_trials(store, artifacts, "tiny", ENGINE)
     measure_facts(store, artifacts, "tiny", ENGINE)
     rows, facts = read_trials(store, "tiny"), read_facts(store, "tiny")
     tables = {

@@ -16,7 +16,7 @@ from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.rows import read_trials
 from kdopt.train.engine import make_engine
-from kdopt.worker.worker import work
+from kdopt.worker.worker import run_trials
 
 SPEC = """
 name = "tiny"
@@ -61,7 +61,7 @@ def test_nothing_is_measured_before_anything_is_pretrained(planned):
 
 def test_measured_once_and_trials_stay_as_they_are(planned):
     store, artifacts = planned
-    work(store, artifacts, "tiny", ENGINE)
+    run_trials(store, artifacts, "tiny", ENGINE)
     before = read_trials(store, "tiny")
     assert unmeasured(store, "tiny") == ["uniform", "specialized"]
     assert measure_facts(store, artifacts, "tiny", ENGINE) == ["uniform", "specialized"]
@@ -75,7 +75,7 @@ def test_measured_once_and_trials_stay_as_they_are(planned):
 
 def test_what_was_measured_stays_when_a_later_checkpoint_is_lost(planned):
     store, artifacts = planned
-    work(store, artifacts, "tiny", ENGINE)
+    run_trials(store, artifacts, "tiny", ENGINE)
     lost = next(
         r.outcome.checkpoint
         for r in read_trials(store, "tiny")
@@ -90,7 +90,7 @@ def test_what_was_measured_stays_when_a_later_checkpoint_is_lost(planned):
 
 def test_other_images_are_refused(planned, monkeypatch):
     store, artifacts = planned
-    work(store, artifacts, "tiny", ENGINE)
+    run_trials(store, artifacts, "tiny", ENGINE)
 
     def other(campaign):
         dataset = load_dataset(campaign)

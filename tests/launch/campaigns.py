@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from kdopt.cli.shared import plan_spec
+from kdopt.cli.inputs import plan_spec
 from kdopt.service.doctor import check
 from kdopt.store import rows
 from kdopt.store.rows import Running

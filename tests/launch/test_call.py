@@ -12,10 +12,11 @@ URL = "postgresql+psycopg://me:s3cret@host/db"
 
 
 def test_the_command_line_holds_what_is_public_and_the_environment_the_rest():
-    call = WorkerCall(URL, "s3://bucket/x", "tiny", "cpu", "90m", 3)
+    call = WorkerCall(URL, "s3://bucket/x", "tiny", "cpu", "90m", 3, 2, quiet=True)
     assert call.command() == [
         *(sys.executable, "-m", "kdopt", "worker", "--campaign", "tiny"),
-        *("--device", "cpu", "--for", "90m", "--slots", "3"),
+        *("--device", "cpu", "--time-limit", "90m", "--workers", "3"),
+        *("--slots-per-gpu", "2", "--quiet"),
     ]
     assert call.environment()["KDOPT_STORE"] == URL
     assert call.environment()["KDOPT_ARTIFACTS"] == "s3://bucket/x"

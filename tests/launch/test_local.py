@@ -7,7 +7,8 @@ import pytest
 
 from kdopt.errors import KdoptError
 from kdopt.launch import local
-from kdopt.launch.local import slots
+from kdopt.launch.call import WorkerCall
+from kdopt.launch.local import assign_slots
 
 
 @pytest.fixture(autouse=True)
@@ -16,25 +17,28 @@ def no_gpu(monkeypatch):
 
 
 def test_without_gpus_there_is_a_worker_per_core():
-    assert len(slots(None)) == len(os.sched_getaffinity(0))
-    assert {s.device for s in slots(None)} == {"cpu"}
-    assert len(slots(5)) == 5
+    assert len(assign_slots(None)) == len(os.sched_getaffinity(0))
+    assert {s.device for s in assign_slots(None)} == {"cpu"}
+    assert len(assign_slots(5)) == 5
 
 
 def test_gpus_are_shared_out_in_turn(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,2")
-    found = [s.environment["CUDA_VISIBLE_DEVICES"] for s in slots(None, per_gpu=2)]
+    found = [s.environment["CUDA_VISIBLE_DEVICES"] for s in assign_slots(None, per_gpu=2)]
     assert found == ["0", "2", "0", "2"]
-    assert [s.environment["CUDA_VISIBLE_DEVICES"] for s in slots(3)] == ["0", "2", "0"]
-    assert {s.device for s in slots(3)} == {"cuda"}
+    assert [s.environment["CUDA_VISIBLE_DEVICES"] for s in assign_slots(3)] == ["0", "2", "0"]
+    assert {s.device for s in assign_slots(3)} == {"cuda"}
 
 
 def test_gpus_can_be_chosen(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    found = [s.environment["CUDA_VISIBLE_DEVICES"] for s in slots(None, per_gpu=2, gpus=["3", "1"])]
+    found = [
+        s.environment["CUDA_VISIBLE_DEVICES"]
+        for s in assign_slots(None, per_gpu=2, gpus=["3", "1"])
+    ]
     assert found == ["3", "1", "3", "1"]
     # By its unique name too, which this process cannot look up.
-    assert slots(1, gpus=["GPU-1f2e"])[0].environment == {"CUDA_VISIBLE_DEVICES": "GPU-1f2e"}
+    assert assign_slots(1, gpus=["GPU-1f2e"])[0].environment == {"CUDA_VISIBLE_DEVICES": "GPU-1f2e"}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +54,7 @@ def test_gpus_can_be_chosen(monkeypatch):
 def test_a_wrong_choice_of_gpus_is_refused(monkeypatch, visible, gpus, device, said):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with pytest.raises(KdoptError, match=re.escape(said)):
-        slots(None, device=device, gpus=gpus)
+        assign_slots(None, device=device, gpus=gpus)
 
 
 def test_the_url_of_the_store_is_no_part_of_a_workers_command_line(monkeypatch, tmp_path):
@@ -65,6 +69,8 @@ def test_the_url_of_the_store_is_no_part_of_a_workers_command_line(monkeypatch, 
 
     monkeypatch.setattr(local.subprocess, "Popen", Recorded)
     url = "postgresql+psycopg://me:s3cret@host/db"
-    local.LocalWorkers(slots(1), url, tmp_path, "tiny", tmp_path / "logs").run(lambda: None)
+    call = WorkerCall(url, str(tmp_path), "tiny", time_limit="90m")
+    local.LocalWorkers(assign_slots(1), call, tmp_path / "logs").run(lambda: None)
+    assert seen["command"][-4:] == ["--device", "cpu", "--time-limit", "90m"]
     assert "s3cret" not in " ".join(seen["command"])
     assert seen["env"]["KDOPT_STORE"] == url

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from kdopt.errors import KdoptError
-from kdopt.launch.ray import _knock, share_out
+from kdopt.launch.ray import _check_listening, divide_cluster
 from tests.launch.campaigns import FOR_EVER, Titles, stop, wait_until, worker_process
 from tests.postgres import PASSWORD, PASSWORD_IN_URL
 
@@ -40,7 +40,7 @@ def test_a_cluster_for_this_run_finishes_a_campaign_and_shows_no_password(
     tmp_path, make_bench, environment, postgres
 ):
     bench = make_bench(url=postgres.url(postgres.new_database()), environment=environment)
-    launched = bench.start("launch", "--on", "ray", "--workers", "2", "--for", "10m")
+    launched = bench.start("launch", "ray", "--workers", "2", "--time-limit", "10m")
     titles = Titles(bench, "ray", "gcs_server")
     family = set()
     while launched.poll() is None:
@@ -97,7 +97,7 @@ def test_killed_workers_and_ctrl_c_lose_no_trial(make_bench, environment, cluste
     bench = make_bench(epochs=FOR_EVER, environment=environment)
     # The cluster says that it has one GPU: two slots. The workers find out and take the CPU.
     options = ("--ray-address", cluster, "--slots-per-gpu", "2")
-    launched = bench.start("launch", "--on", "ray", *options)
+    launched = bench.start("launch", "ray", *options)
     wait_until(lambda: len(bench.running()) == 2 or launched.poll() is not None)
     first, second = bench.running()
     os.kill(worker_process(first), signal.SIGKILL)
@@ -115,7 +115,7 @@ def test_killed_workers_and_ctrl_c_lose_no_trial(make_bench, environment, cluste
 
 def test_an_address_where_no_cluster_is_is_refused(make_bench, environment):
     bench = make_bench(environment=environment)
-    launched = bench.run("launch", "--on", "ray", "--ray-address", "auto")
+    launched = bench.run("launch", "ray", "--ray-address", "auto")
     assert launched.returncode == 2
     assert "kdopt: error: Ray cluster 'auto': " in launched.stderr
     assert "Traceback" not in launched.stderr
@@ -126,23 +126,23 @@ def test_nobody_at_the_address_is_found_out_at_once(scheme):
     """Ray itself tries for minutes."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
-        _knock(address)
+        _check_listening(address)
     with pytest.raises(ConnectionRefusedError):
-        _knock(address)
-    _knock("auto")
+        _check_listening(address)
+    _check_listening("auto")
 
 
 def test_workers_are_shared_out_over_gpus_or_cores():
-    assert share_out({"CPU": 8.0}, None, 3) == (8, 0.0)
-    assert share_out({"CPU": 8.0, "GPU": 2.0}, "cpu", 3) == (8, 0.0)
+    assert divide_cluster({"CPU": 8.0}, None, 3) == (8, 0.0)
+    assert divide_cluster({"CPU": 8.0, "GPU": 2.0}, "cpu", 3) == (8, 0.0)
     for per_gpu in range(1, 50):
-        places, share = share_out({"CPU": 8.0, "GPU": 2.0}, None, per_gpu)
+        places, share = divide_cluster({"CPU": 8.0, "GPU": 2.0}, None, per_gpu)
         assert places == 2 * per_gpu
         # Ray counts in steps of 0.0001: so many fit on a GPU, and not one more.
         steps = round(share * 1e4)
         assert steps / 1e4 == share and per_gpu * steps <= 1e4 < (per_gpu + 1) * steps
     with pytest.raises(KdoptError, match="no node of the Ray cluster has a GPU"):
-        share_out({"CPU": 8.0}, "cuda", 1)
+        divide_cluster({"CPU": 8.0}, "cuda", 1)
 
 
 def _workers(bench):

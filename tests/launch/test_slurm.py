@@ -33,8 +33,8 @@ def endless(tmp_path_factory, slurm):
     bench = Bench(
         tmp_path_factory.mktemp("endless"), epochs=FOR_EVER, environment=slurm.environment
     )
-    options = ["--partition", "urgent", "--time", "10m", "--workers", "2"]
-    launched = bench.run("launch", "--on", "slurm", *options)
+    options = ["--job-partition", "urgent", "--job-time", "10m", "--jobs", "2"]
+    launched = bench.run("launch", "slurm", *options)
     assert launched.returncode == 0, launched.stderr
     job = job_of(launched.stdout)
     wait_until(lambda: len(bench.running()) == 2)
@@ -57,7 +57,7 @@ def test_two_jobs_finish_a_campaign_and_show_no_password(slurm, make_bench, post
     """Also where the user's settings say that jobs get nothing of the environment."""
     bench = make_bench(url=postgres.url(postgres.new_database()), environment=slurm.environment)
     bench.environment["SBATCH_EXPORT"] = "NONE"
-    launched = bench.start("launch", "--on", "slurm", "--workers", "2", "--wait")
+    launched = bench.start("launch", "slurm", "--jobs", "2", "--wait")
     titles, shown = Titles(bench, "slurm", "srun", "sbatch"), ""
     while launched.poll() is None:
         titles.look()
@@ -87,7 +87,7 @@ def test_a_preempted_job_gives_its_trial_back_and_finishes_it_when_it_is_started
     slurm, make_bench
 ):
     bench = make_bench(epochs=60, temperatures=(1,), environment=slurm.environment)
-    launched = bench.run("launch", "--on", "slurm", "--sbatch", "gres=gpu:2")
+    launched = bench.run("launch", "slurm", "--sbatch", "gres=gpu:2")
     job = job_of(launched.stdout)
     wait_until(bench.running)
     # It wants what the other has, and its partition goes first.
@@ -111,7 +111,7 @@ def test_a_job_with_gpus_has_workers_for_their_slots_and_what_they_say_is_heard(
     """The GPUs are pretended, so that the workers find out and give up."""
     bench = make_bench(environment=slurm.environment)
     options = ("--gpus-per-job", "1", "--slots-per-gpu", "2", "--wait")
-    launched = bench.start("launch", "--on", "slurm", *options)
+    launched = bench.start("launch", "slurm", *options)
     titles = Titles(bench)
     while launched.poll() is None:
         titles.look()
@@ -121,7 +121,7 @@ def test_a_job_with_gpus_has_workers_for_their_slots_and_what_they_say_is_heard(
     job = job_of(said)
     shown = slurm.run("scontrol", "show", "job", job)
     assert "CPUs/Task=2" in shown and re.search(r"gres[:/]gpu[:=]1", shown)
-    assert any(title.endswith("worker --campaign tiny --slots 2") for title in titles.seen)
+    assert any(title.endswith("worker --campaign tiny --slots-per-gpu 2") for title in titles.seen)
     assert "a worker gave up: device 'cuda': " in errors
     assert "10 are left" in errors
     assert bench.states() == {"WAITING": 10}

@@ -30,8 +30,8 @@ from kdopt.store.database import open_store
 from kdopt.store.merge.merge import Site, merge
 from kdopt.store.planning import write_plan
 from kdopt.train.engine import make_engine
-from kdopt.worker.rounds import finished_before
-from kdopt.worker.worker import work
+from kdopt.worker.scheduling import list_finished_before
+from kdopt.worker.worker import run_trials
 from tests.conftest import make_campaign, make_outcome, make_record, new_store, optuna_study
 from tests.store.test_publish import contents
 
@@ -267,7 +267,7 @@ def taught(folder):
 def finished(tmp_path_factory):
     """The campaign as one worker does it."""
     store, artifacts = taught(tmp_path_factory.mktemp("one"))
-    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert (summary.complete, summary.failed, summary.blocked) == (3 + 6 * 4, 0, [])
     yield store, artifacts
     store.close()
@@ -323,7 +323,7 @@ def replayed(store, artifacts):
     trained = {r.params["participant"]: r.outcome for r in found if r.stage == "pretrain"}
     for name, of in plans.items():
         history = [r for r in found if r.study == name]
-        earlier = finished_before(of, states, plans)
+        earlier = list_finished_before(of, states, plans)
 
         def believe(of=of, earlier=earlier):
             return start.belief(of, earlier, trained)
@@ -358,7 +358,7 @@ def test_pairs_of_earlier_rounds_teach_the_later_ones(finished):
     found = rows.read_trials(store, "tiny")
     trained = {r.params["participant"]: r.outcome for r in found if r.stage == "pretrain"}
     later = next(p for p in plans.values() if p.round == 1)
-    earlier = finished_before(later, states, plans)
+    earlier = list_finished_before(later, states, plans)
     assert len(earlier) == 3
     alone, knowing = (start.belief(later, some, trained) for some in ([], earlier))
     assert knowing.points == alone.points

@@ -179,7 +179,7 @@ def test_the_command_exits_with_one_and_a_list_when_something_is_off(planned, sh
     run_all(planned, shelf)
     sound = CliRunner().invoke(app, arguments)
     assert sound.exit_code == 0
-    assert "nothing is off" in sound.output
+    assert "no problems found" in sound.output
     change(planned, "DELETE FROM trial_values WHERE trial_id = :id", id=trial_of(planned))
     off = CliRunner().invoke(app, arguments)
     assert off.exit_code == 1

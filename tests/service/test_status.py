@@ -15,11 +15,11 @@ from kdopt.store.planning import write_plan
 from kdopt.store.pulse import Reason
 from kdopt.store.retry import retry_failed
 from kdopt.worker.heartbeat import LEASE_S
-from kdopt.worker.worker_id import worker_name
+from kdopt.worker.worker_id import name_worker
 from tests.conftest import make_campaign, make_outcome, make_record
 
 SHOW = (
-    "from kdopt.worker.worker_id import worker_name; print(worker_name('cpu'), flush=True); input()"
+    "from kdopt.worker.worker_id import name_worker; print(name_worker('cpu'), flush=True); input()"
 )
 
 
@@ -67,11 +67,15 @@ def test_the_end_is_known_once_every_stage_has_ended_a_trial(store, studies):
 
 
 def test_workers_and_what_they_run(store, studies):
-    mine = leases.claim(store, studies[1], worker_name("cuda:1"), LEASE_S)
+    mine = leases.claim(store, studies[1], name_worker("cuda:1"), LEASE_S)
     leases.report(store, mine, {0: 0.5, 7: 0.6})
     leases.claim(store, studies[2], "far/9/1/elsewhere/cpu", LEASE_S)
     me, far = sorted(read_status(store, "tiny").workers, key=lambda w: w.host == "far")
-    assert (me.pid, me.device, me.state) == (int(worker_name().split("/")[1]), "cuda:1", "alive")
+    assert (me.pid, me.device, me.state) == (
+        int(name_worker().split("/")[1]),
+        "cuda:1",
+        "alive",
+    )
     assert (me.study, me.number, me.params) == ("tiny/uniform/tune/t00-s01", 0, mine.params)
     assert (me.attempt, me.step) == (1, 7)
     assert 0 <= me.running_s < 20

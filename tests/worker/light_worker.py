@@ -21,7 +21,7 @@ from kdopt.errors import LeaseLostError
 from kdopt.store import leases, rows
 from kdopt.store.database import RETRY_S, Store, open_store
 from kdopt.worker.heartbeat import Heartbeat
-from kdopt.worker.worker_id import is_dead, worker_name
+from kdopt.worker.worker_id import is_dead, name_worker
 from tests.conftest import make_outcome
 
 
@@ -66,7 +66,7 @@ def main() -> None:
         if not states:
             return
         chance.shuffle(states)
-        found = ((s, leases.claim(store, s.study_id, worker_name(), lease_s)) for s in states)
+        found = ((s, leases.claim(store, s.study_id, name_worker(), lease_s)) for s in states)
         state, claim = next(((s, c) for s, c in found if c is not None), (None, None))
         if claim is None:
             time.sleep(0.05)

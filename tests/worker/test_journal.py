@@ -14,7 +14,7 @@ from kdopt.store import leases, rows
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.train.engine import make_engine
 from kdopt.worker.journal import StoreJournal
-from kdopt.worker.worker import work
+from kdopt.worker.worker import run_trials
 from tests.conftest import optuna_study
 from tests.worker.test_worker import plan, results, start_worker
 
@@ -48,7 +48,7 @@ STUDY = "tiny/label_dirichlet/federate"
 def unbroken(tmp_path_factory):
     folder = tmp_path_factory.mktemp("unbroken")
     store, artifacts = plan(folder, text=SPEC)
-    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert (summary.complete, summary.failed) == (4, 0)
     found = results(store)
     store.close()
@@ -153,7 +153,7 @@ def test_a_lost_state_costs_time_and_nothing_else(tmp_path, unbroken, caplog):
     state = leases.read_state(store, claim)
     artifacts.path(state.sha256).write_bytes(b"damaged")
     leases.release(store, claim)
-    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert summary.complete >= 1
     assert "starts again from the beginning" in caplog.text
     assert results(store) == unbroken[0]
@@ -217,6 +217,6 @@ def test_a_state_that_cannot_be_written_stops_the_worker_and_frees_the_trial(tmp
 
     monkeypatch.setattr(artifacts, "put", full)
     with pytest.raises(ArtifactError, match="disk full"):
-        work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+        run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     free = rows.read_states(store, "tiny")[-1]
     assert (free.waiting, free.running, free.failed) == (1, 0, 0)

@@ -18,7 +18,7 @@ from kdopt.store import rows
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.train.engine import make_engine
-from kdopt.worker.worker import work
+from kdopt.worker.worker import run_trials
 from tests.s3 import S3
 from tests.worker.test_worker import SPEC, results
 
@@ -63,7 +63,7 @@ def plan(folder, place):
 def on_a_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("folder")
     store, artifacts = plan(folder, folder / "artifacts")
-    assert work(store, artifacts, "tiny", make_engine("fp32", "cpu")).complete == TRIALS
+    assert run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu")).complete == TRIALS
     found = results(store)
     store.close()
     return found
@@ -71,7 +71,7 @@ def on_a_folder(tmp_path_factory):
 
 def test_a_campaign_gives_the_same_results_as_on_a_folder(tmp_path, s3, bucket, on_a_folder):
     store, artifacts = plan(tmp_path, bucket)
-    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert (summary.complete, summary.failed, summary.lost) == (TRIALS, 0, 0)
     assert results(store) == on_a_folder
     assert not (tmp_path / "artifacts").exists()
@@ -83,7 +83,7 @@ def test_a_cut_network_delays_a_campaign_and_changes_nothing(tmp_path, s3, bucke
     s3.down()
     back = threading.Timer(2, s3.up)
     back.start()
-    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     back.join()
     assert (summary.complete, summary.failed, summary.lost) == (TRIALS, 0, 0)
     assert results(store) == on_a_folder
@@ -97,10 +97,10 @@ def test_a_network_that_stays_cut_gives_the_trial_back(
     store, artifacts = plan(tmp_path, bucket)
     s3.down()
     with pytest.raises(ArtifactError, match="did not pass within"):
-        work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+        run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     s3.up()
     assert {row.state for row in rows.read_trials(store, "tiny")} == {"WAITING"}
-    assert work(store, artifacts, "tiny", make_engine("fp32", "cpu")).complete == TRIALS
+    assert run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu")).complete == TRIALS
     assert results(store) == on_a_folder
     store.close()
 

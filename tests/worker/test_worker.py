@@ -26,7 +26,7 @@ from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.train.engine import make_engine
 from kdopt.worker import worker as worker_module
-from kdopt.worker.worker import work
+from kdopt.worker.worker import Stopwatch, run_trials
 
 SPEC = """
 name = "tiny"
@@ -86,7 +86,7 @@ def results(store):
 def unbroken(tmp_path_factory):
     """The campaign as one worker does it without disturbance."""
     store, artifacts = plan(tmp_path_factory.mktemp("unbroken"))
-    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert (summary.complete, summary.failed) == (2 + 2 * 15, 0)
     found = results(store)
     store.close()
@@ -126,10 +126,10 @@ def test_two_workers_share_the_work_and_change_nothing(tmp_path, unbroken):
         assert len(names.all()) == 2, said
 
 
-def test_slots_are_workers_that_one_command_looks_after(tmp_path, unbroken):
+def test_one_command_looks_after_several_workers(tmp_path, unbroken):
     store, _ = plan(tmp_path)
     group = subprocess.Popen(
-        [*WORKER, "--store", str(tmp_path / "kdopt.db"), "--slots", "2", "--for", "5m"],
+        [*WORKER, "--store", str(tmp_path / "kdopt.db"), "--workers", "2", "--time-limit", "5m"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -141,10 +141,10 @@ def test_slots_are_workers_that_one_command_looks_after(tmp_path, unbroken):
     assert results(store) == unbroken
 
 
-def test_slots_stop_together_and_give_their_trials_back(tmp_path):
+def test_they_stop_together_and_give_their_trials_back(tmp_path):
     store, _ = plan(tmp_path, epochs=1500)
     group = subprocess.Popen(
-        [*WORKER, "--store", str(tmp_path / "kdopt.db"), "--slots", "2", "--quiet"],
+        [*WORKER, "--store", str(tmp_path / "kdopt.db"), "--workers", "2", "--quiet"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -198,7 +198,7 @@ def test_a_stopped_worker_gives_its_trial_back_at_once(tmp_path, number):
 def test_a_worker_stops_when_its_time_is_over_and_gives_its_trial_back(tmp_path):
     store, _ = plan(tmp_path, epochs=3000)
     said = subprocess.run(
-        [*WORKER, "--for", "0.2m", "--store", str(tmp_path / "kdopt.db")],
+        [*WORKER, "--time-limit", "0.2m", "--store", str(tmp_path / "kdopt.db")],
         capture_output=True,
         text=True,
         timeout=60,
@@ -213,7 +213,7 @@ def test_a_worker_stops_when_its_time_is_over_and_gives_its_trial_back(tmp_path)
 def test_a_trial_that_diverges_fails_with_its_reason_and_the_rest_goes_on(tmp_path):
     # Logits divided by such a temperature are beyond float32.
     store, artifacts = plan(tmp_path, tune="temperatures = [1e-40, 1]\nalphas = [0.5]")
-    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert (summary.complete, summary.failed) == (2 + 2, 2)
     for failure in rows.read_failures(store, "tiny"):
         assert "loss became" in failure.reason
@@ -247,7 +247,7 @@ def test_a_damaged_checkpoint_stops_the_worker_and_the_trial_is_free(tmp_path):
     content[-1] ^= 1
     path.write_bytes(bytes(content))
     with pytest.raises(ArtifactError, match="damaged or altered"):
-        work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+        run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert Counter(row.state for row in rows.read_trials(store, "tiny")) == before
     said = start_worker(tmp_path)
     text, _ = said.communicate(timeout=60)
@@ -266,7 +266,7 @@ def test_other_images_than_planned_are_refused(tmp_path, monkeypatch):
     changed = datasets.Dataset(**{**vars(altered), "train_images": pixels})
     monkeypatch.setattr(datasets, "load_dataset", lambda campaign: changed)
     with pytest.raises(DataError, match="not those that the campaign was planned with"):
-        work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+        run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
 
 
 def test_one_lost_pretraining_blocks_only_the_pairs_that_need_it(tmp_path):
@@ -274,7 +274,7 @@ def test_one_lost_pretraining_blocks_only_the_pairs_that_need_it(tmp_path):
     store, artifacts = plan(tmp_path, tune="temperatures = [1]\nalphas = [0.5]", text=spec)
     pretraining = rows.read_states(store, "tiny")[0]
     leases.fail(store, leases.claim(store, pretraining.study_id, "me", 60), "out of memory")
-    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert summary.complete == 2 + 2
     assert len(summary.blocked) == 4
     assert all("t00" in name or "s00" in name for name in summary.blocked)
@@ -293,7 +293,7 @@ def test_a_worker_follows_a_campaign_that_grows_while_it_runs(tmp_path, monkeypa
             plan(tmp_path, tune="temperatures = [1, 2]\nalphas = [0.5]", text=wider)
 
     monkeypatch.setattr(leases, "finish", finish)
-    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert summary.blocked == []
     assert summary.complete == 2 * (2 + 2 * 2)
 
@@ -315,7 +315,7 @@ def test_a_failure_after_the_lease_was_lost_is_dropped_quietly(tmp_path, monkeyp
         "pretrain",
         dataclasses.replace(worker_module.RUNNERS["pretrain"], run=lose_then_fail),
     )
-    summary = work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+    summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert (summary.lost, summary.failed, summary.complete) == (1, 0, 4)
 
 
@@ -327,6 +327,21 @@ def test_a_sampler_that_breaks_stops_the_worker_and_fails_no_trial(tmp_path, mon
 
     monkeypatch.setattr(worker_module, "next_cell", broken)
     with pytest.raises(RuntimeError, match="sampler broke"):
-        work(store, artifacts, "tiny", make_engine("fp32", "cpu"))
+        run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     states = Counter(row.state for row in rows.read_trials(store, "tiny"))
     assert set(states) == {"COMPLETE", "WAITING"}
+
+
+def test_seconds_add_up_by_name_also_when_a_block_fails(monkeypatch):
+    times = iter([0.0, 1.0, 10.0, 12.0, 20.0, 24.0])
+    monkeypatch.setattr(worker_module.time, "perf_counter", lambda: next(times))
+    watch = Stopwatch()
+    with watch.timing("store"):
+        pass
+    with watch.timing("store"):
+        pass
+    with pytest.raises(ZeroDivisionError), watch.timing("waiting"):
+        1 / 0  # noqa: B018
+    watch.add("training", 0.5)
+    watch.add("training", 0.25)
+    assert watch.seconds == {"store": 3.0, "waiting": 4.0, "training": 0.75}

@@ -157,11 +157,19 @@ def test_the_answer_is_complete(folder):
 
 def test_public_images_have_their_own_advice(folder):
     text = answered(
-        kdopt(folder, "recommend", "--pair", PAIR, "--on", "public_unlabeled_large", "--json")
+        kdopt(
+            folder,
+            "recommend",
+            "--pair",
+            PAIR,
+            "--transfer-set",
+            "public_unlabeled_large",
+            "--json",
+        )
     )
     assert json.loads(text)["situation"] == "public_unlabeled"
     refused(
-        kdopt(folder, "recommend", "--pair", PAIR, "--on", "public_labeled"),
+        kdopt(folder, "recommend", "--pair", PAIR, "--transfer-set", "public_labeled"),
         "too little to learn from: 0 finished cases",
     )
 

@@ -74,7 +74,7 @@ def results(folder):
 def work_until(folder, n):
     """A worker that is told to stop once it has so many results."""
     worker = subprocess.Popen(
-        command("worker", "--quiet", "--for", "120s"),
+        command("worker", "--quiet", "--time-limit", "120s"),
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -113,7 +113,7 @@ def test_two_halves_of_a_campaign_become_the_whole(sites):
 
     again = kdopt(here, "merge", "../there/" + STORE)
     assert again.returncode == 0, again.stderr
-    assert "tiny: 0 results and 0 failures taken over, 0 artifacts copied" in again.stdout
+    assert "tiny: 0 results and 0 failures imported, 0 artifacts copied" in again.stdout
     assert f"both have {len(theirs):,} results alike, and 0 that differ" in again.stdout
 
     assert kdopt(here, "worker", "--quiet").returncode == 0

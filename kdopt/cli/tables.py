@@ -1,4 +1,4 @@
-"""A table that gives up columns, as agreed before, until it fits its terminal."""
+"""Tables: plain columns, and a table that drops columns until it fits its terminal."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ WIDE = 10_000
 """Columns of a file or a pipe, which has no width to fit."""
 
 
+def print_columns(rows: Sequence[Sequence[str]], n_left: int) -> None:
+    """Print texts in columns: the first ``n_left`` begin in line, the others end in line."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            text.ljust(width) if i < n_left else text.rjust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+
+
 def fit_table(
     console: Console,
     rows: Sequence[Mapping[str, RenderableType]],
@@ -20,7 +31,7 @@ def fit_table(
     left: Sequence[str],
     styles: Sequence[str] = (),
 ) -> Table:
-    """The first choice of columns that fits; if none does, the last with its widest column cut.
+    """Build the first choice of columns that fits; if none does, cut the widest column of the last.
 
     Args:
         console: Where it will be printed.
@@ -32,7 +43,7 @@ def fit_table(
     everything = console.options.update(width=WIDE)
     excess = 0
     for columns in tiers:
-        table = _table(rows, columns, left, styles)
+        table = _build_table(rows, columns, left, styles)
         excess = Measurement.get(console, everything, table).maximum - console.width
         if excess <= 0:
             return table
@@ -43,7 +54,7 @@ def fit_table(
     return table
 
 
-def _table(
+def _build_table(
     rows: Sequence[Mapping[str, RenderableType]],
     columns: Sequence[str],
     left: Sequence[str],

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from kdopt.cli.fit_table import fit_table
+from kdopt.cli.tables import fit_table
 
 ROWS = [
     {"name": "label_dirichlet", "n": "1,234", "note": "of long ago", "n ": "1"},

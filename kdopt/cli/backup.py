@@ -1,0 +1,31 @@
+"""``kdopt backup``: copy an SQLite store and its artifacts."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, StoreOption
+
+
+def backup_command(
+    folder: Annotated[Path, typer.Argument(help="Where the copy goes.", metavar="FOLDER")],
+    store: StoreOption = DEFAULT_STORE,
+    artifacts: ArtifactsOption = None,
+) -> None:
+    """Copy an SQLite store and its artifacts.
+
+    Workers may go on meanwhile. Run it again to bring the copy up to date.
+    """
+    from kdopt.cli.inputs import open_artifacts, open_store_at
+    from kdopt.store.backup import backup
+
+    with closing(open_store_at(store)) as opened:
+        made = backup(opened, open_artifacts(opened, artifacts), folder)
+    print(
+        f"{made.database}: {made.campaigns:,} campaigns, {made.artifacts:,} artifacts "
+        f"({made.copied:,} new)"
+    )

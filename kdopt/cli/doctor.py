@@ -1,0 +1,83 @@
+"""``kdopt doctor``: check that a store lost nothing and did nothing twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, JsonOption, StoreOption
+
+if TYPE_CHECKING:
+    from kdopt.service.doctor import Checkup
+
+SHOWN_PROBLEMS = 50
+"""Problems of a campaign that are shown as text; ``--json`` has all."""
+
+COUNTED = (
+    "planned",
+    "rows",
+    "complete",
+    "failed",
+    "running",
+    "waiting",
+    "retried",
+    "duplicates",
+    "artifacts",
+)
+"""Fields of a check-up that are columns."""
+
+AnyCampaignOption = Annotated[
+    str | None, typer.Option("--campaign", help="The campaign [default: all of the store].")
+]
+DeepOption = Annotated[
+    bool, typer.Option("--deep", help="Read every artifact and compare its sha256.")
+]
+
+
+def doctor_command(
+    campaign: AnyCampaignOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    artifacts: ArtifactsOption = None,
+    deep: DeepOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that nothing was lost or done twice.
+
+    Exit code 1 when there are problems.
+    """
+    from kdopt.cli.inputs import open_artifacts, open_store_at
+    from kdopt.service.doctor import check
+    from kdopt.store.rows import campaigns, pick_campaign
+
+    with closing(open_store_at(store)) as opened:
+        names = campaigns(opened) if campaign is None else [pick_campaign(opened, campaign)]
+        kept = open_artifacts(opened, artifacts)
+        found = [check(opened, kept, name, deep) for name in names]
+    if as_json:
+        print(json.dumps([asdict(checkup) for checkup in found], indent=2))
+    else:
+        _print_checkups(found)
+    if any(checkup.problems for checkup in found):
+        raise typer.Exit(1)
+
+
+def _print_checkups(found: Sequence[Checkup]) -> None:
+    """Print a table of counts, then the problems."""
+    from kdopt.cli.tables import print_columns
+
+    lines: list[tuple[str, ...]] = [("campaign", *COUNTED)]
+    lines += [(c.campaign, *(f"{getattr(c, key):,}" for key in COUNTED)) for c in found]
+    print_columns(lines, 1)
+    for checkup in found:
+        for problem in checkup.problems[:SHOWN_PROBLEMS]:
+            print(f"{checkup.campaign}: {problem}")
+        hidden = len(checkup.problems) - SHOWN_PROBLEMS
+        if hidden > 0:
+            print(f"{checkup.campaign}: ... and {hidden:,} more (--json shows all)")
+    n = sum(len(checkup.problems) for checkup in found)
+    print(f"{n:,} problems" if n else "no problems found")

@@ -1,0 +1,41 @@
+"""``kdopt features``: measure what tells the pairs of a campaign apart."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from kdopt.cli.options import (
+    DEFAULT_STORE,
+    ArtifactsOption,
+    CampaignOption,
+    DeviceOption,
+    StoreOption,
+)
+
+
+def features_command(
+    campaign: CampaignOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    artifacts: ArtifactsOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Measure pre-trained models on each other's images.
+
+    The report and 'kdopt recommend' use the results, and the number of images of each class, to
+    tell pairs apart. 'kdopt run' does this too. Run it again after more participants were
+    pre-trained.
+    """
+    from kdopt.cli.inputs import open_artifacts, open_store_at
+    from kdopt.features.collecting import measure_facts, unmeasured
+    from kdopt.store.rows import pick_campaign, read_record
+
+    with closing(open_store_at(store)) as opened:
+        name = pick_campaign(opened, campaign)
+        if not unmeasured(opened, name):
+            print(f"{name}: nothing to measure: all pre-trained models were measured before")
+            return
+        from kdopt.train.engine import make_engine  # loads torch
+
+        engine = make_engine(read_record(opened, name).campaign.precision, device)
+        done = measure_facts(opened, open_artifacts(opened, artifacts), name, engine)
+    print(f"{name}: measured {', '.join(done)}")

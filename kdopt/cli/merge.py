@@ -1,0 +1,133 @@
+"""``kdopt merge``: import another store's results of the same campaign."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import asdict
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdopt.cli.options import (
+    DEFAULT_STORE,
+    ArtifactsOption,
+    CampaignOption,
+    JsonOption,
+    StoreOption,
+)
+
+if TYPE_CHECKING:
+    from kdopt.store.merge.merge import Merged
+
+SHOWN = 5
+"""Names shown of what differs or was left out; ``--json`` has all."""
+
+OtherArgument = Annotated[
+    str,
+    typer.Argument(
+        envvar="KDOPT_OTHER_STORE",
+        help="The store to read: a path or an SQLAlchemy URL.",
+        metavar="OTHER",
+        show_envvar=True,
+    ),
+]
+OtherArtifactsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--other-artifacts",
+        envvar="KDOPT_OTHER_ARTIFACTS",
+        help="Artifacts of OTHER [default: 'artifacts' beside it].",
+    ),
+]
+OtherWeightsOption = Annotated[
+    bool,
+    typer.Option(
+        "--other-weights",
+        help="Also import results that rest on other pre-trained weights than the store's.",
+    ),
+]
+
+
+def merge_command(
+    other: OtherArgument,
+    store: StoreOption = DEFAULT_STORE,
+    campaign: CampaignOption = None,
+    artifacts: ArtifactsOption = None,
+    other_artifacts: OtherArtifactsOption = None,
+    other_weights: OtherWeightsOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Import another store's results of a campaign.
+
+    For two sites that ran the same campaign, each in its own store. OTHER is only read, workers
+    may go on in both, and merging again adds nothing.
+    """
+    from kdopt.cli.inputs import open_artifacts, open_store_at
+    from kdopt.store.merge.merge import Site, merge
+    from kdopt.store.rows import pick_campaign
+
+    with closing(open_store_at(store)) as here, closing(open_store_at(other)) as there:
+        done = merge(
+            Site(here, open_artifacts(here, artifacts)),
+            Site(there, open_artifacts(there, other_artifacts)),
+            pick_campaign(there, campaign),
+            other_weights,
+        )
+    if as_json:
+        _print_as_json(done)
+    else:
+        _print_merged(done)
+
+
+def _print_as_json(merged: Merged) -> None:
+    record = asdict(merged)
+    for key in ("differing", "parted"):
+        record[key] = [entry._asdict() for entry in getattr(merged, key)]
+    print(json.dumps(record, indent=2))
+
+
+def _print_merged(merged: Merged) -> None:
+    """Say what was imported, what both stores have, and what was left out."""
+    print(
+        f"{merged.campaign}: {merged.results:,} results and {merged.failures:,} failures imported, "
+        f"{merged.artifacts:,} artifacts copied, {merged.new_studies:,} studies and "
+        f"{merged.new_trials:,} trials new"
+    )
+    print(f"both have {merged.same:,} results alike, and {len(merged.differing):,} that differ")
+    if merged.from_workers:
+        print(f"{merged.from_workers:,} of them were running here; their workers go on with others")
+    if merged.after_failures:
+        print(f"{merged.after_failures:,} of the results are of trials that had failed here")
+    if merged.differing:
+        _print_differing(merged)
+    if merged.mixed:
+        print(f"{merged.mixed:,} of the results rest on other pre-trained weights than ours")
+    if merged.other_weights:
+        print(
+            f"left out: {merged.other_weights:,} results that rest on other pre-trained weights; "
+            "--other-weights imports them too"
+        )
+    for study, number in merged.parted[:SHOWN]:
+        print(f"left out: {study}: from trial {number} on its sampler had seen other trials")
+    _print_hidden(len(merged.parted))
+    if merged.unknown:
+        print(f"left out: {merged.unknown:,} trials that no spec asks for")
+
+
+def _print_differing(merged: Merged) -> None:
+    sizes = sorted(merged.differing, key=lambda d: -d.accuracy_pp)
+    mean = fmean(d.accuracy_pp for d in sizes)
+    print(
+        f"where they differ, this store's are kept; test accuracy differs by {mean:.2f} pp on "
+        f"average, at most by {sizes[0].accuracy_pp:.2f} pp:"
+    )
+    for study, number, size in sizes[:SHOWN]:
+        print(f"  {study} #{number}: {size:.2f} pp")
+    _print_hidden(len(sizes))
+
+
+def _print_hidden(n: int) -> None:
+    if n > SHOWN:
+        print(f"  ... and {n - SHOWN:,} more (--json shows all)")

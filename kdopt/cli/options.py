@@ -1,0 +1,79 @@
+"""Arguments and options that several commands share. An option means the same in every command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_STORE = "storage/kdopt.db"
+
+SpecArgument = Annotated[Path, typer.Argument(help="Campaign file (TOML).", metavar="SPEC")]
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="KDOPT_STORE",
+        help="The store: a path, or an SQLAlchemy URL.",
+        show_envvar=True,
+    ),
+]
+ArtifactsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--artifacts",
+        envvar="KDOPT_ARTIFACTS",
+        help="Where checkpoints and splits are kept: a folder, s3://BUCKET/PREFIX or "
+        "gs://BUCKET/PREFIX [default: 'artifacts' beside the store].",
+    ),
+]
+CampaignOption = Annotated[
+    str | None,
+    typer.Option("--campaign", help="The campaign; needed when the store has several."),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Folder of the report [default: 'reports/CAMPAIGN' beside the store]."
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu, cuda or cuda:N [default: cuda if there is one]."),
+]
+GpusOption = Annotated[
+    str | None,
+    typer.Option(
+        "--gpus",
+        metavar="LIST",
+        help="GPUs to use, such as 0,1 [default: all that CUDA_VISIBLE_DEVICES allows].",
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Worker processes in all [default: --slots-per-gpu for each GPU, or one per core "
+        "where there is no GPU].",
+    ),
+]
+SlotsPerGpuOption = Annotated[
+    int | None,
+    typer.Option("--slots-per-gpu", min=1, help="Workers that share a GPU [default: 1]."),
+]
+TimeLimitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--time-limit",
+        metavar="TIME",
+        help="Stop workers after this long (90m, 2h); they give their trials back.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def split_gpus(option: str | None) -> list[str] | None:
+    """The GPUs that ``--gpus`` lists; ``None`` without the option."""
+    return None if option is None else [g.strip() for g in option.split(",") if g.strip()]

@@ -1,0 +1,31 @@
+"""``kdopt plan``: write a campaign's studies and trials into the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, SpecArgument, StoreOption
+
+if TYPE_CHECKING:
+    from kdopt.store.planning import Planned
+
+
+def plan_command(
+    spec: SpecArgument, store: StoreOption = DEFAULT_STORE, artifacts: ArtifactsOption = None
+) -> None:
+    """Write a campaign's studies and trials into the store.
+
+    No trial runs. Planning again adds only what the file has new.
+    """
+    from kdopt.cli.inputs import plan_spec
+
+    _, _, loaded, planned = plan_spec(spec, store, artifacts)
+    print_planned(loaded.campaign.name, planned)
+
+
+def print_planned(campaign: str, planned: Planned) -> None:
+    """Say what planning a campaign found and added."""
+    print(
+        f"{campaign}: {planned.studies:,} studies, {planned.trials:,} trials planned "
+        f"({planned.new_studies:,} studies and {planned.new_trials:,} trials new)"
+    )

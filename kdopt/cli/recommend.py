@@ -1,0 +1,279 @@
+"""``kdopt recommend``: advice for a new pair, learnt from finished campaigns."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from kdopt.cli.options import DEFAULT_STORE, DeviceOption, JsonOption, StoreOption
+from kdopt.errors import AdviceError
+
+if TYPE_CHECKING:
+    from kdopt.advice.training_set import Campaigned
+    from kdopt.analysis.cells import Pair
+    from kdopt.campaign.stage_settings import TransferName
+    from kdopt.store.database import Store
+
+
+class TransferSetChoice(StrEnum):
+    """What ``--transfer-set`` takes."""
+
+    STUDENT = "student"
+    PUBLIC_LABELED = "public_labeled"
+    PUBLIC_UNLABELED_SMALL = "public_unlabeled_small"
+    PUBLIC_UNLABELED_LARGE = "public_unlabeled_large"
+
+
+SourcesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--campaign", help="Learn from this campaign only; repeat for more [default: all]."
+    ),
+]
+TransferSetOption = Annotated[
+    TransferSetChoice, typer.Option("--transfer-set", help="The images to distil on.")
+]
+PairOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pair",
+        metavar="CAMPAIGN/PARTITION/tNN-sNN",
+        help="A pair of the store; its own trials are left out of what is learnt from.",
+    ),
+]
+TeacherOption = Annotated[
+    Path | None,
+    typer.Option("--teacher", help="Checkpoint (safetensors); with --student and --spec."),
+]
+StudentOption = Annotated[Path | None, typer.Option("--student", help="Checkpoint (safetensors).")]
+SpecOption = Annotated[
+    Path | None, typer.Option("--spec", help="Campaign file with the images and the model.")
+]
+TeacherModelOption = Annotated[
+    str | None, typer.Option("--teacher-model", help="The teacher's model, if not the spec's.")
+]
+PartitionOption = Annotated[
+    str | None, typer.Option("--partition", help="The spec's partition with both participants.")
+]
+TeacherParticipantOption = Annotated[
+    int | None,
+    typer.Option(
+        "--teacher-participant", min=0, help="The participant whose images trained the teacher."
+    ),
+]
+StudentParticipantOption = Annotated[
+    int | None,
+    typer.Option(
+        "--student-participant",
+        min=0,
+        help="The participant whose images the student has [default: all that are not validation "
+        "or public].",
+    ),
+]
+GapOption = Annotated[
+    float | None,
+    typer.Option("--gap", help="Accuracy of the teacher minus that of the student, in pp."),
+]
+FeatureOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--feature",
+        metavar="NAME=VALUE",
+        help="Another feature of the pair, such as size_ratio=2; repeat for more. An unknown "
+        "name lists them all.",
+    ),
+]
+RulesOption = Annotated[
+    bool, typer.Option("--rules", help="Show all rules and what they lose; ask about no pair.")
+]
+
+
+class _Question(NamedTuple):
+    """What advice is asked for: the pair's name for people, its features, what to leave out."""
+
+    about: str
+    known: dict[str, float]
+    without: tuple[str, Pair] | None = None
+
+
+class _Checkpoints(NamedTuple):
+    """Two models in files, and whose images they have."""
+
+    teacher: Path | None
+    student: Path | None
+    spec: Path | None
+    teacher_model: str | None
+    partition: str | None
+    teacher_participant: int | None
+    student_participant: int | None
+
+
+def recommend_command(
+    store: StoreOption = DEFAULT_STORE,
+    campaign: SourcesOption = None,
+    transfer_set: TransferSetOption = TransferSetChoice.STUDENT,
+    pair: PairOption = None,
+    teacher: TeacherOption = None,
+    student: StudentOption = None,
+    spec: SpecOption = None,
+    teacher_model: TeacherModelOption = None,
+    partition: PartitionOption = None,
+    teacher_participant: TeacherParticipantOption = None,
+    student_participant: StudentParticipantOption = None,
+    gap: GapOption = None,
+    feature: FeatureOption = None,
+    rules: RulesOption = False,
+    as_json: JsonOption = False,
+    device: DeviceOption = None,
+) -> None:
+    """Advise a method, T and alpha for a new pair.
+
+    The advice, which may be not to distil, is learnt from finished campaigns. Describe the pair
+    by --pair, by two checkpoints and a spec, or by its features.
+    """
+    from kdopt.cli.inputs import open_store_at
+
+    _check_one_question(
+        {
+            "--pair": pair is not None,
+            "--teacher, --student and --spec": any((teacher, student, spec)),
+            "--gap or --feature": gap is not None or bool(feature),
+            "--rules": rules,
+        }
+    )
+    with closing(open_store_at(store)) as opened:
+        sources = _read_sources(opened, campaign)
+        if rules:
+            _print_rules(sources)
+            return
+        if pair is not None:
+            question = _ask_about_stored_pair(opened, sources, pair, transfer_set.value)
+        elif gap is not None or feature:
+            question = _ask_about_features(gap, feature or [])
+        else:
+            question = _ask_about_checkpoints(
+                _Checkpoints(
+                    *(teacher, student, spec, teacher_model, partition),
+                    *(teacher_participant, student_participant),
+                ),
+                transfer_set.value,
+                device,
+            )
+    _print_advice(sources, transfer_set.value, question, as_json)
+
+
+def _check_one_question(asked: dict[str, bool]) -> None:
+    if sum(asked.values()) != 1:
+        given = ", ".join(name for name, there in asked.items() if there) or "nothing"
+        raise AdviceError(f"{given} was given; say what to advise on by one of {'; '.join(asked)}")
+
+
+def _read_sources(store: Store, names: list[str] | None) -> list[Campaigned]:
+    """The campaigns to learn from, as the store has them."""
+    from kdopt.advice.training_set import Campaigned
+    from kdopt.features.facts_store import read_facts
+    from kdopt.store.rows import campaigns, pick_campaign, read_record, read_trials
+
+    wanted = [pick_campaign(store, n) for n in names] if names else campaigns(store)
+    return [
+        Campaigned(read_record(store, n).campaign, read_trials(store, n), read_facts(store, n))
+        for n in dict.fromkeys(wanted)
+    ]
+
+
+def _print_rules(sources: list[Campaigned]) -> None:
+    from kdopt.advice.advise import check_enough
+    from kdopt.report.tree_view import advice_texts, learn
+
+    found = learn(sources)
+    texts = advice_texts(found)
+    if not texts:
+        check_enough(found["own"].lessons)
+    print("\n".join(texts.values()), end="")
+
+
+def _print_advice(
+    sources: list[Campaigned], transfer_set: TransferName, question: _Question, as_json: bool
+) -> None:
+    from kdopt.advice.advise import advise
+    from kdopt.advice.training_set import lessons, situation_of
+    from kdopt.report.advice_json import advice_json
+    from kdopt.report.advice_text import advice_text
+
+    learnt_from = lessons(sources, situation_of(transfer_set), question.without)
+    found = advise(learnt_from, question.known)
+    if as_json:
+        print(advice_json(found, question.about, question.known))
+    else:
+        print(advice_text(found, question.about), end="")
+
+
+def _ask_about_stored_pair(
+    store: Store, sources: list[Campaigned], text: str, transfer_set: TransferName
+) -> _Question:
+    """The features of a pair of the store, whose own trials must not be learnt from."""
+    from kdopt.analysis.cells import Pair
+    from kdopt.campaign.names import parse_pair_name
+    from kdopt.features.definitions import FEATURE_NAMES
+    from kdopt.features.table import pair_table
+
+    try:
+        name = parse_pair_name(text)
+    except ValueError as error:
+        raise AdviceError(f"--pair: {error}") from error
+    assert name.teacher is not None and name.student is not None
+    here = next((s for s in sources if s.campaign.name == name.campaign), None)
+    source = here or _read_sources(store, [name.campaign])[0]
+    table = pair_table(source.rows, source.campaign, source.facts, transfer_set)
+    pair = Pair(name.partition, name.teacher, name.student)
+    lines = table[(table[["partition", "teacher", "student"]] == list(pair)).all(axis=1)]
+    if lines.empty:
+        raise AdviceError(
+            f"--pair {text}: {name.campaign} has no such pair with both models pre-trained; "
+            "'kdopt status' shows how far it is"
+        )
+    known = {feature: float(lines[feature].iloc[0]) for feature in FEATURE_NAMES}
+    about = f"{name.campaign}/{pair.partition}/{pair.label}"
+    return _Question(about, known, (name.campaign, pair))
+
+
+def _ask_about_features(gap: float | None, texts: list[str]) -> _Question:
+    """Features as they were typed."""
+    from kdopt.report.advice_text import feature_label, feature_value, parse_feature
+
+    known = {} if gap is None else {"accuracy_gap": gap}
+    known |= dict(map(parse_feature, texts))
+    about = ", ".join(f"{feature_label(n)} {feature_value(n, v)}" for n, v in known.items())
+    if {"accuracy_gap", "student_accuracy"} <= known.keys():
+        known.setdefault("teacher_accuracy", known["accuracy_gap"] + known["student_accuracy"])
+    return _Question(about, known)
+
+
+def _ask_about_checkpoints(
+    asked: _Checkpoints, transfer_set: TransferName, device: str | None
+) -> _Question:
+    """The features of two checkpoints, which takes torch."""
+    if asked.teacher is None or asked.student is None or asked.spec is None:
+        raise AdviceError("--teacher, --student and --spec: all three are needed")
+    from kdopt.cli.inputs import load_spec_and_images
+
+    loaded, dataset = load_spec_and_images(asked.spec)
+    print(f"{asked.spec}: measuring both models ...", file=sys.stderr)
+    from kdopt.features.checkpoints import Model, describe
+    from kdopt.train.engine import make_engine
+
+    known = describe(
+        loaded.campaign,
+        dataset,
+        Model(asked.teacher, asked.teacher_model, asked.teacher_participant),
+        Model(asked.student, None, asked.student_participant),
+        transfer_set,
+        asked.partition,
+        make_engine(loaded.campaign.precision, device),
+    )
+    return _Question(f"{asked.teacher.name} and {asked.student.name}", known)

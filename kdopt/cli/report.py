@@ -1,0 +1,115 @@
+"""``kdopt report``: write a campaign's tables, figures and page."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdopt.cli.options import DEFAULT_STORE, CampaignOption, OutOption, StoreOption
+
+if TYPE_CHECKING:
+    from kdopt.report.images import ImageFormat
+    from kdopt.store.database import Store
+
+
+class FigureFormat(StrEnum):
+    """What ``--figures`` takes: the values of :data:`kdopt.report.images.ImageFormat`."""
+
+    SVG = "svg"
+    PNG = "png"
+    PDF = "pdf"
+
+
+PublishOption = Annotated[
+    bool,
+    typer.Option(
+        "--publish",
+        help="Also write index studies into the store, for 'kdopt dashboard': one trial per "
+        "pair, sortable, with the maps. They replace those published before.",
+    ),
+]
+FiguresOption = Annotated[
+    list[FigureFormat] | None,
+    typer.Option(
+        "--figures",
+        help="Also write every figure into 'figures/': svg, png or pdf; repeat for more. Needs "
+        "kaleido (pip install 'kdopt[figures]') and a Chrome or Chromium.",
+    ),
+]
+
+
+def report_command(
+    campaign: CampaignOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    out: OutOption = None,
+    publish: PublishOption = False,
+    figures: FiguresOption = None,
+) -> None:
+    """Write a campaign's tables, figures and HTML page.
+
+    You get the tables as CSV, Markdown and LaTeX, and all trials as CSV and Parquet.
+    """
+    from kdopt.cli.inputs import open_store_at
+    from kdopt.store.rows import pick_campaign
+
+    opened = open_store_at(store)
+    name = pick_campaign(opened, campaign)
+    write_report_of(opened, name, out, [format_.value for format_ in figures or ()])
+    if publish:
+        _publish_indexes(opened, name)
+
+
+def write_report_of(
+    store: Store, campaign: str, out: Path | None, formats: Sequence[ImageFormat] = ()
+) -> None:
+    """Write a campaign's report and print the names of its files."""
+    from kdopt.cli.inputs import folder_beside
+    from kdopt.features.facts_store import read_facts
+    from kdopt.report.files import write_report
+    from kdopt.report.tree_view import advice_parts
+    from kdopt.report.trials_table import NO_PARQUET
+    from kdopt.store.rows import read_record, read_trials
+
+    record = read_record(store, campaign)
+    rows, facts = read_trials(store, campaign), read_facts(store, campaign)
+    folder = out or folder_beside(store, "reports") / campaign
+    parts, texts = advice_parts(record.campaign, rows, facts)
+    paths = write_report(
+        folder,
+        record.campaign,
+        rows,
+        record.settings,
+        facts=facts,
+        more=parts,
+        texts=texts,
+        formats=formats,
+    )
+    for path in paths:
+        print(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path)
+    if not any(path.name == "trials.parquet" for path in paths):
+        print(NO_PARQUET, file=sys.stderr)
+
+
+def _publish_indexes(store: Store, campaign: str) -> None:
+    from kdopt.dashboard.campaign_index import index_studies
+    from kdopt.store.publish import publish
+    from kdopt.store.rows import read_record, read_states, read_trials
+
+    record = read_record(store, campaign)
+    study_ids = {state.text: state.study_id for state in read_states(store, campaign)}
+    studies = index_studies(record.campaign, read_trials(store, campaign), study_ids)
+    publish(store, studies)
+    if not studies:
+        print(
+            f"{campaign}: nothing to publish; index studies show the stages tune, combine and "
+            "federate",
+            file=sys.stderr,
+        )
+    for study in studies:
+        print(f"{study.name}  {len(study.entries):,} lines, {len(study.figures)} figures")

@@ -1,0 +1,31 @@
+"""``kdopt retry-failed``: queue failed trials again."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from kdopt.cli.options import DEFAULT_STORE, CampaignOption, StoreOption
+
+
+def retry_failed_command(
+    campaign: CampaignOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Only failures whose reason contains this text.")
+    ] = "",
+) -> None:
+    """Queue failed trials again.
+
+    Then run them with 'kdopt run SPEC' or 'kdopt worker'.
+    """
+    from kdopt.cli.inputs import open_store_at
+    from kdopt.store.retry import retry_failed
+    from kdopt.store.rows import pick_campaign
+
+    with closing(open_store_at(store)) as opened:
+        name = pick_campaign(opened, campaign)
+        studies = retry_failed(opened, name, reason)
+    print(f"{name}: {len(studies):,} failed trials of {len(set(studies)):,} studies queued again")

@@ -1,0 +1,97 @@
+"""``kdopt run``: from a campaign file to its report, on this machine."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from kdopt.cli.options import (
+    DEFAULT_STORE,
+    ArtifactsOption,
+    DeviceOption,
+    GpusOption,
+    OutOption,
+    SlotsPerGpuOption,
+    SpecArgument,
+    StoreOption,
+    WorkersOption,
+    split_gpus,
+)
+from kdopt.errors import KdoptError
+
+if TYPE_CHECKING:
+    from kdopt.store.artifacts.artifacts import Artifacts
+    from kdopt.store.database import Store
+
+
+def run_command(
+    spec: SpecArgument,
+    store: StoreOption = DEFAULT_STORE,
+    artifacts: ArtifactsOption = None,
+    workers: WorkersOption = None,
+    slots_per_gpu: SlotsPerGpuOption = None,
+    gpus: GpusOption = None,
+    device: DeviceOption = None,
+    out: OutOption = None,
+) -> None:
+    """Plan a campaign, run it here and write its report.
+
+    Run it again at any time: it goes on where it was, and repeats no trial that is done.
+    """
+    from kdopt.cli.inputs import folder_beside, make_call, plan_spec
+    from kdopt.cli.plan import print_planned
+    from kdopt.cli.progress import ProgressBar, follow_workers
+    from kdopt.cli.report import write_report_of
+    from kdopt.launch.local import LocalWorkers, assign_slots
+
+    opened, kept, loaded, planned = plan_spec(spec, store, artifacts)
+    campaign = loaded.campaign.name
+    print_planned(campaign, planned)
+    group = LocalWorkers(
+        assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus)),
+        make_call(opened, kept, campaign),
+        folder_beside(opened, "logs") / campaign,
+    )
+    progress = ProgressBar(opened, campaign)
+    try:
+        follow_workers(progress, opened, kept, group.run)
+    except KeyboardInterrupt:
+        status = progress.status
+        print(
+            f"stopped: {status.complete + status.failed:,} of {status.trials:,} trials are done; "
+            "run the same command to go on",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
+    print(progress.summarize())
+    _measure_features(opened, kept, campaign, device)
+    write_report_of(opened, campaign, out)
+    if progress.status.left or progress.status.failed:
+        print(
+            f"{progress.status.failed:,} trials failed and {progress.status.left:,} cannot start, "
+            "because a participant that they need was not pre-trained; 'kdopt status' has the "
+            "reasons",
+            file=sys.stderr,
+        )
+        raise typer.Exit(1)
+
+
+def _measure_features(
+    store: Store, artifacts: Artifacts, campaign: str, device: str | None
+) -> None:
+    """Measure what the report's advice tells pairs apart by, where it is not known yet."""
+    from kdopt.features.collecting import measure_facts, unmeasured
+    from kdopt.store.rows import read_record
+
+    settings = read_record(store, campaign).campaign
+    if not {"tune", "compare"} & set(settings.stages) or not unmeasured(store, campaign):
+        return
+    from kdopt.train.engine import make_engine  # loads torch
+
+    try:
+        measure_facts(store, artifacts, campaign, make_engine(settings.precision, device))
+    except KdoptError as error:
+        # The trials are done, and the report can be written without.
+        print(f"kdopt features: {error}", file=sys.stderr)

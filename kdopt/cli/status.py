@@ -1,0 +1,62 @@
+"""``kdopt status``: how far a campaign is."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from kdopt.cli.options import DEFAULT_STORE, CampaignOption, JsonOption, StoreOption
+
+WatchOption = Annotated[
+    bool,
+    typer.Option(
+        "--watch",
+        help="Show the status again and again until nothing is left to do: in place on a terminal, "
+        "one text (or JSON object, on a line) after the other elsewhere. Exit code 0 when all is "
+        "done, 1 when what is left can never start.",
+    ),
+]
+EveryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--every", metavar="TIME", help="Time between two looks of --watch (5s, 1m) [default: 2s]."
+    ),
+]
+
+
+def status_command(
+    campaign: CampaignOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    watching: WatchOption = False,
+    every: EveryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show progress, workers, the ETA and failures.
+
+    --json has a documented form: see 'kdopt.service.status_json'.
+    """
+    from kdopt.cli.inputs import open_store_at, tolerate_narrow_encodings
+    from kdopt.cli.status_view import print_status
+    from kdopt.cli.watch import watch_campaign
+    from kdopt.durations import parse_duration
+    from kdopt.service.status import read_status
+    from kdopt.service.status_json import json_text
+    from kdopt.store.rows import pick_campaign
+
+    every_s = parse_duration(every or "2s")
+    tolerate_narrow_encodings()
+    with closing(open_store_at(store)) as opened:
+        name = pick_campaign(opened, campaign)
+        if watching or every is not None:
+            code = watch_campaign(opened, name, every_s, as_json)
+            if code == 1:
+                print("what is left can never start", file=sys.stderr)
+            raise typer.Exit(code)
+        found = read_status(opened, name)
+    if as_json:
+        print(json_text(found))
+    else:
+        print_status(found)

@@ -1,0 +1,103 @@
+"""``kdopt worker``: run trials of a planned campaign."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdopt.cli.options import (
+    DEFAULT_STORE,
+    ArtifactsOption,
+    CampaignOption,
+    DeviceOption,
+    GpusOption,
+    SlotsPerGpuOption,
+    StoreOption,
+    TimeLimitOption,
+    split_gpus,
+)
+
+if TYPE_CHECKING:
+    from kdopt.worker.worker import WorkerSummary
+
+WorkersOrSelfOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Worker processes in all, which this one starts and looks after [default: with "
+        "--slots-per-gpu or --gpus as 'kdopt run' does, else this process alone].",
+    ),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print no line per trial.")]
+
+
+def worker_command(
+    campaign: CampaignOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    artifacts: ArtifactsOption = None,
+    workers: WorkersOrSelfOption = None,
+    slots_per_gpu: SlotsPerGpuOption = None,
+    gpus: GpusOption = None,
+    device: DeviceOption = None,
+    time_limit: TimeLimitOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Run trials of a planned campaign until none is left.
+
+    Start as many workers as you like, on any machine that reaches the store.
+    """
+    from kdopt.cli.inputs import make_call, open_artifacts, open_store_at
+    from kdopt.durations import parse_duration
+    from kdopt.store.rows import pick_campaign
+
+    time_limit_s = None if time_limit is None else parse_duration(time_limit)
+    opened = open_store_at(store, patient=True)
+    name = pick_campaign(opened, campaign)
+    kept = open_artifacts(opened, artifacts)
+    if workers is None and slots_per_gpu is None and gpus is None:
+        logging.getLogger("kdopt").setLevel(logging.WARNING if quiet else logging.INFO)
+        from kdopt.worker.worker import run_worker  # loads torch
+
+        _print_summary(name, run_worker(opened, kept, name, device, time_limit_s), quiet)
+        return
+    from kdopt.launch.local import LocalWorkers, assign_slots
+
+    call = replace(make_call(opened, kept, name), time_limit=time_limit, quiet=quiet)
+    slots = assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
+    opened.close()
+    # Told to stop: the workers have given their trials back and said so.
+    with suppress(KeyboardInterrupt):
+        LocalWorkers(slots, call, log_dir=None).run(lambda: None)
+
+
+def _print_summary(campaign: str, summary: WorkerSummary, quiet: bool) -> None:
+    print(
+        f"{campaign}: {summary.complete} trials complete, {summary.failed} failed"
+        + (f", {summary.lost} results dropped" if summary.lost else "")
+        + (" (stopped)" if summary.stopped else "")
+    )
+    if not quiet and summary.complete:
+        print(_describe_time(summary))
+    if summary.blocked:
+        print(
+            f"{len(summary.blocked)} studies cannot start, because a participant that they need "
+            "was not pre-trained; 'kdopt status' has the reasons",
+            file=sys.stderr,
+        )
+
+
+def _describe_time(summary: WorkerSummary) -> str:
+    total = sum(summary.seconds.values())
+    time = [f"{what} {100 * s / total:.1f} %" for what, s in summary.seconds.items()]
+    found = [
+        f"{cache} {100 * use.hits / use.asked:.1f} % of {use.asked:,}"
+        for cache, use in summary.caches.items()
+        if use.asked
+    ]
+    return f"time: {', '.join(time)} of {total:.1f} s; found in memory: {', '.join(found)}"

@@ -1,0 +1,118 @@
+"""Which study a worker takes its next trial from: those that may start, the best one first.
+
+A study may start when its participants are pre-trained and its round has come. Of those, a worker
+prefers one that uses again what it keeps in memory. The order has no part in any result: seeds
+come from names, and samplers see a study's trials one at a time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+
+from kdopt.campaign.studies import StudyPlan
+from kdopt.outcome import Outcome
+from kdopt.store.rows import StudyState
+from kdopt.trials.registry import RUNNERS
+
+Trained = Mapping[str, Mapping[int, Outcome]]
+"""Pre-training outcomes by partition and participant."""
+
+
+def list_startable(
+    states: Sequence[StudyState], plans: Mapping[str, StudyPlan], trained: Trained
+) -> list[StudyState]:
+    """The studies with waiting trials that may be claimed, in the order of ``states``.
+
+    A study waits until its participants are pre-trained, and until every study of its partition
+    and stage that has an earlier round is finished. One whose participant will never be trained
+    (it failed) holds nobody up.
+
+    Args:
+        states: Every study of the campaign.
+        plans: Plans by study name; studies that are not among them are left alone.
+        trained: What is pre-trained.
+    """
+    known = [s for s in states if s.text in plans]
+    training = {s.name.partition for s in known if s.name.stage == "pretrain" and _is_unfinished(s)}
+    ready = {
+        s.text for s in known if set(plans[s.text].needs) <= set(trained.get(s.name.partition, {}))
+    }
+    current: dict[tuple[str, str], int] = {}
+    for state in known:
+        # One that can never start would hold up all later rounds for ever.
+        hopeless = state.text not in ready and state.name.partition not in training
+        if _is_unfinished(state) and not (hopeless and not state.running):
+            key, number = (state.name.partition, state.name.stage), plans[state.text].round
+            current[key] = min(number, current.get(key, number))
+    return [
+        s
+        for s in known
+        if s.waiting
+        and s.text in ready
+        and plans[s.text].round <= current.get((s.name.partition, s.name.stage), 0)
+    ]
+
+
+def list_finished_before(
+    plan: StudyPlan, states: Sequence[StudyState], plans: Mapping[str, StudyPlan]
+) -> list[tuple[StudyState, StudyPlan]]:
+    """The finished studies of earlier rounds of a study's partition and stage, with their plans."""
+    return [
+        (s, plans[s.text])
+        for s in states
+        if s.text in plans
+        and (s.name.partition, s.name.stage) == (plan.partition, plan.stage)
+        and plans[s.text].round < plan.round
+        and not _is_unfinished(s)
+    ]
+
+
+def sort_by_preference(
+    ready: Iterable[StudyState], plans: Mapping[str, StudyPlan], last: StudyPlan | None
+) -> list[StudyState]:
+    """Sort the studies that are ready, the one to try first at the front.
+
+    1. Long trials (federated averaging) before all else: one that starts last would leave every
+       other worker idle.
+    2. Locality: the study of the last trial, then those of its partition with the same student
+       (its images) and the same teacher (its weights, and its logits on public sets), one of
+       them, or neither.
+    3. Priority: pre-training, which others wait for; then the studies on which fewest work.
+
+    The order of equals is random.
+
+    Args:
+        ready: Studies with waiting trials that may start.
+        plans: Plans by study name.
+        last: Where this worker took its last trial; ``None`` at its start.
+    """
+
+    def rank(state: StudyState) -> tuple[bool, int, bool, int, float]:
+        plan = plans[state.text]
+        return (
+            RUNNERS[plan.stage].long_run is None,
+            -measure_locality(plan, last),
+            plan.stage != "pretrain",
+            state.running,
+            # Among equals all workers would otherwise pick the same study and compete for it.
+            random.random(),  # noqa: S311
+        )
+
+    return sorted(ready, key=rank)
+
+
+def measure_locality(plan: StudyPlan, last: StudyPlan | None) -> int:
+    """How much of what the last trial left in memory a study can use, from 0 to 5."""
+    if last is None or plan.partition != last.partition:
+        return 0
+    if plan.name == last.name:
+        return 5
+    same_student = plan.student is not None and plan.student == last.student
+    same_teacher = plan.teacher is not None and plan.teacher == last.teacher
+    # A student's images are needed in every trial; a teacher's logits on them differ by student.
+    return 1 + 2 * same_student + same_teacher
+
+
+def _is_unfinished(state: StudyState) -> bool:
+    return state.waiting + state.running > 0
