@@ -11,7 +11,7 @@ import pytest
 
 from kdopt.errors import KdoptError
 from kdopt.launch.call import WorkerCall
-from kdopt.launch.slurm import GRACE_S, JobRequest, _become, submit, wait
+from kdopt.launch.slurm import GRACE_S, JobRequest, _become_worker, submit_jobs, wait_for_jobs
 from tests.launch.campaigns import FOR_EVER, Bench, Titles, wait_until, worker_process
 from tests.postgres import PASSWORD, PASSWORD_IN_URL
 
@@ -97,7 +97,7 @@ def test_a_preempted_job_gives_its_trial_back_and_finishes_it_when_it_is_started
     wait_until(lambda: "given back" in bench.log(job), timeout_s=20)
     wait_until(lambda: slurm.states(job) == ["PENDING"])
     assert bench.running() == ()
-    # Slurm lets jobs that were put back into the queue wait for two minutes.
+    # Slurm lets jobs that were put back into the queue wait_for_jobs for two minutes.
     slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
     wait_until(lambda: bench.states() == {"COMPLETE": 4})
     bench.prove()
@@ -131,16 +131,16 @@ def test_a_refused_submission_says_why(slurm, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
     call = WorkerCall("sqlite:///x.db", "artifacts", "tiny")
     with pytest.raises(KdoptError, match=r"^sbatch refused: .*invalid partition specified: none"):
-        submit(call, 1, JobRequest(partition="none"), tmp_path)
+        submit_jobs(call, 1, JobRequest(partition="none"), tmp_path)
     with pytest.raises(KdoptError, match=r"1,200 jobs may be above the site's MaxArraySize"):
-        submit(call, 1200, JobRequest(), tmp_path)
+        submit_jobs(call, 1200, JobRequest(), tmp_path)
     assert capfd.readouterr().err == ""
     assert "KDOPT_STORE" not in os.environ
 
 
 def test_waiting_ends_with_a_job_that_slurm_does_not_know_any_more(slurm, monkeypatch):
     monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
-    wait("999999", lambda: None)
+    wait_for_jobs("999999", lambda: None)
 
 
 def test_a_job_whose_time_is_up_gives_its_trial_back(endless, slurm):
@@ -184,6 +184,6 @@ def test_further_options_do_not_set_what_kdopt_sets(option):
 def test_a_job_without_its_environment_does_not_go_to_another_store(monkeypatch, capsys):
     monkeypatch.delenv("KDOPT_STORE", raising=False)
     with pytest.raises(SystemExit) as end:
-        _become(["/bin/false"])
+        _become_worker(["/bin/false"])
     assert end.value.code == 2
     assert "came without the environment" in capsys.readouterr().err
