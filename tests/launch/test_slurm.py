@@ -97,7 +97,7 @@ def test_a_preempted_job_gives_its_trial_back_and_finishes_it_when_it_is_started
     wait_until(lambda: "given back" in bench.log(job), timeout_s=20)
     wait_until(lambda: slurm.states(job) == ["PENDING"])
     assert bench.running() == ()
-    # Slurm lets jobs that were put back into the queue wait_for_jobs for two minutes.
+    # Slurm lets jobs that were put back into the queue wait for two minutes.
     slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
     wait_until(lambda: bench.states() == {"COMPLETE": 4})
     bench.prove()
