@@ -51,13 +51,13 @@ def doctor_command(
     Exit code 1 when there are problems.
     """
     from kdopt.cli.inputs import open_artifacts, open_store_at
-    from kdopt.service.doctor import check
+    from kdopt.service.doctor import check_campaign
     from kdopt.store.rows import campaigns, pick_campaign
 
     with closing(open_store_at(store)) as opened:
         names = campaigns(opened) if campaign is None else [pick_campaign(opened, campaign)]
         kept = open_artifacts(opened, artifacts)
-        found = [check(opened, kept, name, deep) for name in names]
+        found = [check_campaign(opened, kept, name, deep) for name in names]
     if as_json:
         print(json.dumps([asdict(checkup) for checkup in found], indent=2))
     else:

@@ -36,14 +36,14 @@ def status_command(
 ) -> None:
     """Show progress, workers, the ETA and failures.
 
-    --json has a documented form: see 'kdopt.service.status_json'.
+    --json has a documented form: see 'kdopt.service.status_values'.
     """
     from kdopt.cli.inputs import open_store_at, tolerate_narrow_encodings
     from kdopt.cli.status_view import print_status
     from kdopt.cli.watch import watch_campaign
     from kdopt.durations import parse_duration
     from kdopt.service.status import read_status
-    from kdopt.service.status_json import json_text
+    from kdopt.service.status_values import format_json
     from kdopt.store.rows import pick_campaign
 
     every_s = parse_duration(every or "2s")
@@ -57,6 +57,6 @@ def status_command(
             raise typer.Exit(code)
         found = read_status(opened, name)
     if as_json:
-        print(json_text(found))
+        print(format_json(found))
     else:
         print_status(found)

@@ -20,8 +20,7 @@ from kdopt.cli.status_view import render_plain_text, render_status
 from kdopt.durations import duration
 from kdopt.errors import StoreError
 from kdopt.service.status import read_status
-from kdopt.service.status_json import SCHEMA, json_text
-from kdopt.service.status_values import Status
+from kdopt.service.status_values import STATUS_SCHEMA, Status, format_json
 from kdopt.store.database import Store
 
 GIVE_UP_S = 600.0
@@ -166,9 +165,9 @@ def _format_text(look: Look) -> str:
 
 def _format_json(look: Look, campaign: str) -> str:
     if not look.fault:
-        return json_text(look.status, indent=None)
+        return format_json(look.status, indent=None)
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    error = {"schema": SCHEMA, "time": now, "campaign": campaign, "error": look.fault}
+    error = {"schema": STATUS_SCHEMA, "time": now, "campaign": campaign, "error": look.fault}
     return json.dumps(error)
 
 

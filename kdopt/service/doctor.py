@@ -1,9 +1,14 @@
-"""Prove that a campaign lost nothing and did nothing twice, or say what is off.
+"""Check that a campaign lost nothing and did nothing twice, or list the problems.
 
-What is checked, of the rows themselves and not of what wrote them: every planned trial has one
-row and no other row is there; no cell has two results; complete trials have a value and a whole
-record, failed ones a reason; running ones have a lease that has not lapsed; budgets of adaptive
-samplers are exact; trial numbers have no gaps; every artifact that is referred to is there.
+It reads the rows themselves, without the code that wrote them, and checks:
+
+- every planned trial has one row, and there are no other rows
+- no study has two results for the same params
+- complete trials have a value and a whole record, failed ones a reason
+- running ones have a lease that has not lapsed
+- budgets of adaptive samplers are exact
+- trial numbers have no gaps
+- every artifact that is referred to is there
 """
 
 from __future__ import annotations
@@ -23,11 +28,11 @@ from kdopt.store.database import Store
 from kdopt.store.raw import RawTrial, read_raw
 
 LATE_S = 30.0
-"""A lease that lapsed less than this ago is still to be taken back in the ordinary way."""
+"""Seconds since a lease lapsed before it is a problem: workers look every half a minute."""
 
 
-class Shelf(Protocol):
-    """Where artifacts lie."""
+class ArtifactReader(Protocol):
+    """Where artifacts are kept."""
 
     def has(self, sha256: str) -> bool:
         """Whether content of that hash is there, its size aside."""
@@ -51,9 +56,9 @@ class Checkup:
         running: Trials that a worker holds.
         waiting: Trials still to do.
         retried: Failed rows that are tried again in another row.
-        duplicates: Results beyond the first of a cell.
+        duplicates: Results beyond the first for the same params.
         artifacts: Artifacts that were looked for.
-        problems: What is off, a line each; empty when all is well.
+        problems: A line each; empty when all is well.
     """
 
     campaign: str
@@ -69,12 +74,14 @@ class Checkup:
     problems: tuple[str, ...]
 
 
-def check(store: Store, shelf: Shelf, campaign: str, deep: bool = False) -> Checkup:
+def check_campaign(
+    store: Store, artifacts: ArtifactReader, campaign: str, deep: bool = False
+) -> Checkup:
     """Check one campaign.
 
     Args:
         store: The store.
-        shelf: Its artifacts.
+        artifacts: Its artifacts.
         campaign: The campaign.
         deep: Read every artifact and compare its sha256, rather than look whether it is there.
     """
@@ -85,15 +92,15 @@ def check(store: Store, shelf: Shelf, campaign: str, deep: bool = False) -> Chec
     for trial in live:
         by_study[trial.study].append(trial)
     plans = plan_studies(record.campaign)
-    needed = _needed(record, found)
-    duplicates = list(_twice(live))
+    needed = _list_needed(record, found)
+    duplicates = list(_find_duplicates(live))
     problems = [
-        *_studies(plans, by_study),
-        *(p for plan in plans for p in _study(plan, by_study.get(plan.name, []))),
-        *_numbers(found),
+        *_check_studies(plans, by_study),
+        *(p for plan in plans for p in _check_study(plan, by_study.get(plan.name, []))),
+        *_check_numbers(found),
         *duplicates,
-        *(p for t in live for p in _trial(t)),
-        *_artifacts(needed, shelf, deep),
+        *(p for t in live for p in _check_trial(t)),
+        *_check_artifacts(needed, artifacts, deep),
     ]
     states = Counter(t.state for t in live)
     return Checkup(
@@ -111,31 +118,33 @@ def check(store: Store, shelf: Shelf, campaign: str, deep: bool = False) -> Chec
     )
 
 
-def _studies(plans: Sequence[StudyPlan], found: Mapping[str, Sequence[RawTrial]]) -> Iterator[str]:
+def _check_studies(
+    plans: Sequence[StudyPlan], found: Mapping[str, Sequence[RawTrial]]
+) -> Iterator[str]:
     known = {plan.name for plan in plans}
     for name in sorted(found.keys() - known):
         yield f"{name}: {len(found[name])} trials of a study that no spec asks for"
 
 
-def _study(plan: StudyPlan, trials: Sequence[RawTrial]) -> Iterator[str]:
+def _check_study(plan: StudyPlan, trials: Sequence[RawTrial]) -> Iterator[str]:
     """Planned cells against rows, and the budget of an adaptive sampler."""
-    have = Counter(_key(t.params) for t in trials if t.params)
-    missing = [c for c in plan.cells if not have[_key(dict(c))]]
+    have = Counter(_make_key(t.params) for t in trials if t.params)
+    missing = [c for c in plan.cells if not have[_make_key(dict(c))]]
     if missing:
         yield f"{plan.name}: {len(missing)} planned trials have no row; run 'kdopt plan' again"
-    planned = {_key(dict(c)) for c in plan.cells}
-    extra = len(trials) - sum(_key(t.params) in planned for t in trials)
+    planned = {_make_key(dict(c)) for c in plan.cells}
+    extra = len(trials) - sum(_make_key(t.params) in planned for t in trials)
     if extra != plan.open_trials:
         yield (
             f"{plan.name}: {extra} trials beyond the planned cells, "
             f"the budget is {plan.open_trials}"
         )
-    for cell, n in have.items():
+    for key, n in have.items():
         if n > 1:
-            yield f"{plan.name}: {n} rows of one cell ({_text(cell)})"
+            yield f"{plan.name}: {n} rows with the same params ({_format_key(key)})"
 
 
-def _numbers(trials: Sequence[RawTrial]) -> Iterator[str]:
+def _check_numbers(trials: Sequence[RawTrial]) -> Iterator[str]:
     numbers: dict[str, list[int]] = defaultdict(list)
     for trial in trials:
         numbers[trial.study].append(trial.number)
@@ -144,73 +153,78 @@ def _numbers(trials: Sequence[RawTrial]) -> Iterator[str]:
             yield f"{study}: trial numbers have gaps or repeat; rows were removed or added by hand"
 
 
-def _twice(trials: Iterable[RawTrial]) -> Iterator[str]:
+def _find_duplicates(trials: Iterable[RawTrial]) -> Iterator[str]:
     seen = set()
     for trial in trials:
         if trial.state != "COMPLETE":
             continue
-        key = (trial.study, _key(trial.params))
+        key = (trial.study, _make_key(trial.params))
         if key in seen:
-            yield f"{_name(trial)}: a second result of one cell ({_text(key[1])})"
+            params = _format_key(key[1])
+            yield f"{_name_trial(trial)}: a second result for the same params ({params})"
         seen.add(key)
 
 
-def _trial(trial: RawTrial) -> Iterator[str]:
+def _check_trial(trial: RawTrial) -> Iterator[str]:
+    name = _name_trial(trial)
     if trial.state == "COMPLETE":
-        yield from _complete(trial)
+        yield from _check_complete(trial)
     elif trial.state == "FAIL":
         if not trial.attributes.get("kd:error"):
-            yield f"{_name(trial)}: failed without a reason"
+            yield f"{name}: failed without a reason"
     elif trial.state == "RUNNING":
         if not trial.worker:
-            yield f"{_name(trial)}: running without a lease; nobody will take it back"
+            yield f"{name}: running without a lease; nobody will requeue it"
         elif trial.lease_left_s < -LATE_S:
             yield (
-                f"{_name(trial)}: its lease lapsed {-trial.lease_left_s:.0f} s ago and no worker "
-                "took it back; start a worker"
+                f"{name}: its lease lapsed {-trial.lease_left_s:.0f} s ago and no worker "
+                "requeued it; start a worker"
             )
 
 
-def _complete(trial: RawTrial) -> Iterator[str]:
+def _check_complete(trial: RawTrial) -> Iterator[str]:
+    name = _name_trial(trial)
     if trial.values != 1:
-        yield f"{_name(trial)}: complete with {trial.values} values"
+        yield f"{name}: complete with {trial.values} values"
     try:
         outcome = Outcome.from_json(trial.attributes["kd:metrics"])
     except (KeyError, TypeError) as error:
-        yield f"{_name(trial)}: complete without a whole record ({type(error).__name__}: {error})"
+        yield f"{name}: complete without a whole record ({type(error).__name__}: {error})"
         return
     if not trial.params:
-        yield f"{_name(trial)}: complete without parameters"
+        yield f"{name}: complete without parameters"
     if not 0 <= outcome.test.accuracy <= 1:
-        yield f"{_name(trial)}: its test accuracy is {outcome.test.accuracy}"
+        yield f"{name}: its test accuracy is {outcome.test.accuracy}"
 
 
-def _needed(record: CampaignRecord, trials: Iterable[RawTrial]) -> dict[str, str]:
+def _list_needed(record: CampaignRecord, trials: Iterable[RawTrial]) -> dict[str, str]:
     """What each artifact is for, by its sha256.
 
     States of running trials are left out: they come and go, and losing one costs time only.
     """
-    return record.artifacts | {t.checkpoint: _name(t) for t in trials if t.checkpoint}
+    return record.artifacts | {t.checkpoint: _name_trial(t) for t in trials if t.checkpoint}
 
 
-def _artifacts(needed: Mapping[str, str], shelf: Shelf, deep: bool) -> Iterator[str]:
+def _check_artifacts(
+    needed: Mapping[str, str], artifacts: ArtifactReader, deep: bool
+) -> Iterator[str]:
     for sha256, purpose in needed.items():
         try:
             if deep:
-                shelf.get(sha256)
-            elif not shelf.has(sha256):
+                artifacts.get(sha256)
+            elif not artifacts.has(sha256):
                 yield f"artifact {sha256[:12]}... ({purpose}): missing"
         except ArtifactError as error:
             yield f"{error} ({purpose})"
 
 
-def _name(trial: RawTrial) -> str:
+def _name_trial(trial: RawTrial) -> str:
     return f"{trial.study} #{trial.number}"
 
 
-def _key(cell: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
-    return tuple(sorted(cell.items()))
+def _make_key(params: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
+    return tuple(sorted(params.items()))
 
 
-def _text(key: tuple[tuple[str, object], ...]) -> str:
+def _format_key(key: tuple[tuple[str, object], ...]) -> str:
     return ", ".join(f"{name}={value}" for name, value in key)

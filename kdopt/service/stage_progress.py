@@ -1,15 +1,82 @@
-"""Counts, pace and ETA of a campaign's stages, and counts of its partitions."""
+"""How far stages and partitions are, how fast trials end, and when the rest will be done.
+
+Numbers in, numbers out: no store. Pace and ETA follow from two means over what happened of late:
+how many trials ran at once, and how long each took. Trials that still run count for the time they
+took so far, so long trials that began together do not make the rate jump when they end together.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from kdopt.campaign.names import StageName
-from kdopt.service.pace import PAUSE_S, RECENT_S, Pace, Queue, Span, at_once, pace, time_left_s
 from kdopt.service.status_values import PartitionStatus, StageStatus
 from kdopt.store.rows import StudyState
+
+RECENT_S = 300.0
+"""The pace is taken over this many seconds before now ..."""
+
+LEAST = 20
+"""... or over the last so many trials, where fewer ended meanwhile ..."""
+
+AT_MOST_S = 86_400.0
+"""... but never over trials that ended longer ago than this."""
+
+PAUSE_S = 90.0
+"""A longer gap in which nothing ran is no part of the time: the campaign was not at work."""
+
+
+class Span(NamedTuple):
+    """When a trial ran, in seconds before now; ``ended_ago_s`` is 0 while it runs."""
+
+    began_ago_s: float
+    ended_ago_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast trials of one kind end.
+
+    Attributes:
+        at_once: How many ran at a time, on average, > 0.
+        each_s: Seconds that one takes, on average, > 0.
+    """
+
+    at_once: float
+    each_s: float
+
+    @property
+    def per_minute(self) -> float:
+        """Trials that end in a minute."""
+        return 60 * self.at_once / self.each_s
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Trials of one kind that are still to do.
+
+    Attributes:
+        waiting: Trials that nobody has begun.
+        running_s: For each one that runs, the seconds since it began.
+        each_s: Seconds that one takes.
+    """
+
+    waiting: int
+    running_s: Sequence[float]
+    each_s: float
+
+    @property
+    def left(self) -> int:
+        """Trials that have not ended."""
+        return self.waiting + len(self.running_s)
+
+    @property
+    def remaining_s(self) -> list[float]:
+        """What those that run still need; 0 for one that takes longer than others did."""
+        return [max(0.0, self.each_s - age) for age in self.running_s]
 
 
 @dataclass(frozen=True)
@@ -24,20 +91,20 @@ class Recent:
     ended: Mapping[StageName, Sequence[Span]] = field(default_factory=dict)
     running: Mapping[StageName, Sequence[Span]] = field(default_factory=dict)
 
-    def pace(self, stage: StageName) -> Pace | None:
+    def measure_pace(self, stage: StageName) -> Pace | None:
         """How fast the stage's trials end, if that can be told."""
-        return pace(self.ended.get(stage, ()), self.running.get(stage, ()))
+        return measure_pace(self.ended.get(stage, ()), self.running.get(stage, ()))
 
-    def at_work(self, stage: StageName) -> bool:
+    def is_at_work(self, stage: StageName) -> bool:
         """Whether the stage runs, or ran a moment ago: between two trials nothing does."""
         return bool(self.running.get(stage)) or any(
             span.ended_ago_s <= PAUSE_S for span in self.ended.get(stage, ())
         )
 
-    def at_once(self) -> float:
+    def count_at_once(self) -> float:
         """How many trials ran at a time of late, of all stages; 0 when none did."""
         spans = [s for kind in (self.ended, self.running) for some in kind.values() for s in some]
-        return at_once(spans, RECENT_S)
+        return count_at_once(spans, RECENT_S)
 
 
 class Eta(NamedTuple):
@@ -61,7 +128,8 @@ def count_stages(
     for state in states:
         by_stage.setdefault(state.name.stage, []).append(state)
     return tuple(
-        _stage(stage, group, recent, blocked.get(stage, 0)) for stage, group in by_stage.items()
+        _count_stage(stage, group, recent, blocked.get(stage, 0))
+        for stage, group in by_stage.items()
     )
 
 
@@ -70,10 +138,10 @@ def count_partitions(states: Sequence[StudyState]) -> tuple[PartitionStatus, ...
     by_partition: dict[str, list[StudyState]] = {}
     for state in states:
         by_partition.setdefault(state.name.partition, []).append(state)
-    return tuple(_partition(name, group) for name, group in by_partition.items())
+    return tuple(_count_partition(name, group) for name, group in by_partition.items())
 
 
-def campaign_eta(
+def estimate_campaign_eta(
     stages: Sequence[StageStatus], recent: Recent, blocked: Mapping[StageName, int]
 ) -> Eta:
     """When the whole campaign will be done: its work over the workers of late.
@@ -83,20 +151,61 @@ def campaign_eta(
     open_stages = [s for s in stages if s.left > blocked.get(s.stage, 0)]
     if not open_stages:
         return Eta(None)
-    if not any(recent.at_work(s.stage) for s in open_stages):
+    if not any(recent.is_at_work(s.stage) for s in open_stages):
         return Eta(None, "no worker is at work")
     queues = []
     for stage in open_stages:
-        known = recent.pace(stage.stage)
+        known = recent.measure_pace(stage.stage)
         if known is None:
             return Eta(None, f"no trial of {stage.stage} has ended lately")
-        queues.append(_queue(stage, recent, blocked.get(stage.stage, 0), known))
-    many = recent.at_once()
-    seconds = time_left_s(queues, many) if many > 0 else None
+        queues.append(_make_queue(stage, recent, blocked.get(stage.stage, 0), known))
+    many = recent.count_at_once()
+    seconds = estimate_time_left_s(queues, many) if many > 0 else None
     return Eta(seconds, "" if seconds is not None else "the last trials take longer than others")
 
 
-def _stage(
+def measure_pace(ended: Sequence[Span], running: Sequence[Span]) -> Pace | None:
+    """Measure the pace of trials of one kind, or ``None`` when there is nothing to measure.
+
+    Args:
+        ended: All that ended within :data:`RECENT_S`, and the last :data:`LEAST` at least.
+        running: Those that run now.
+    """
+    if not ended:
+        return None
+    # With fewer than LEAST these are all there are, so nothing is missing from any window.
+    oldest = max(s.began_ago_s if len(ended) < LEAST else s.ended_ago_s for s in ended)
+    many = count_at_once([*ended, *running], max(oldest, RECENT_S))
+    each_s = sum(s.began_ago_s - s.ended_ago_s for s in ended) / len(ended)
+    return Pace(many, each_s) if many > 0 and each_s > 0 else None
+
+
+def count_at_once(spans: Iterable[Span], since_s: float) -> float:
+    """How many trials ran at a time, on average, since ``since_s`` ago; 0 when none did."""
+    clipped = [
+        Span(min(s.began_ago_s, since_s), s.ended_ago_s) for s in spans if s.ended_ago_s < since_s
+    ]
+    busy_s = _measure_busy_s(clipped)
+    return sum(s.began_ago_s - s.ended_ago_s for s in clipped) / busy_s if busy_s > 0 else 0.0
+
+
+def estimate_time_left_s(queues: Sequence[Queue], many: float) -> float | None:
+    """Seconds until all queues are empty, or ``None`` when the last trials are overdue.
+
+    Args:
+        queues: What is left; none of them empty.
+        many: How many trials run at a time, of whatever kind, > 0.
+    """
+    remaining = [r for queue in queues for r in queue.remaining_s]
+    work_s = sum(queue.waiting * queue.each_s for queue in queues) + sum(remaining)
+    if work_s <= 0:
+        return None
+    # The last trials leave workers idle, and none ends before its own time.
+    lanes = min(many, sum(queue.left for queue in queues))
+    return max(work_s / lanes, *remaining, 0.0)
+
+
+def _count_stage(
     name: StageName, group: Sequence[StudyState], recent: Recent, blocked: int
 ) -> StageStatus:
     counted = StageStatus(
@@ -111,22 +220,22 @@ def _stage(
         per_minute=0.0,
         eta_s=None,
     )
-    known = recent.pace(name) if recent.at_work(name) else None
+    known = recent.measure_pace(name) if recent.is_at_work(name) else None
     if known is None:
         return counted
-    queue = _queue(counted, recent, blocked, known)
-    left_s = time_left_s([queue], known.at_once) if queue.left else None
+    queue = _make_queue(counted, recent, blocked, known)
+    left_s = estimate_time_left_s([queue], known.at_once) if queue.left else None
     return replace(counted, per_minute=known.per_minute, eta_s=left_s)
 
 
-def _queue(stage: StageStatus, recent: Recent, blocked: int, known: Pace) -> Queue:
+def _make_queue(stage: StageStatus, recent: Recent, blocked: int, known: Pace) -> Queue:
     ages = [span.began_ago_s for span in recent.running.get(stage.stage, ())]
     # What lost workers hold will be begun anew.
     lost = max(0, stage.running - len(ages))
     return Queue(stage.waiting - blocked + lost, ages, known.each_s)
 
 
-def _partition(name: str, group: Sequence[StudyState]) -> PartitionStatus:
+def _count_partition(name: str, group: Sequence[StudyState]) -> PartitionStatus:
     open_pairs: dict[tuple[int | None, int | None], bool] = {}
     for state in group:
         if state.name.teacher is not None:
@@ -143,3 +252,16 @@ def _partition(name: str, group: Sequence[StudyState]) -> PartitionStatus:
         waiting=sum(s.waiting for s in group),
         failed=sum(s.failed for s in group),
     )
+
+
+def _measure_busy_s(spans: Iterable[Span]) -> float:
+    """Length of the union of spans and now, with the short gaps and without the long ones."""
+    merged: list[Span] = []
+    for span in sorted([*spans, Span(0.0)], reverse=True):
+        if merged and span.began_ago_s >= merged[-1].ended_ago_s:
+            merged[-1] = Span(merged[-1].began_ago_s, min(merged[-1].ended_ago_s, span.ended_ago_s))
+        else:
+            merged.append(span)
+    gaps = [earlier.ended_ago_s - later.began_ago_s for earlier, later in pairwise(merged)]
+    covered = sum(s.began_ago_s - s.ended_ago_s for s in merged)
+    return covered + sum(gap for gap in gaps if gap <= PAUSE_S)

@@ -7,8 +7,16 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from kdopt.campaign.names import StageName, parse_study_name
-from kdopt.service.pace import AT_MOST_S, LEAST, RECENT_S, Span
-from kdopt.service.stage_progress import Recent, campaign_eta, count_partitions, count_stages
+from kdopt.service.stage_progress import (
+    AT_MOST_S,
+    LEAST,
+    RECENT_S,
+    Recent,
+    Span,
+    count_partitions,
+    count_stages,
+    estimate_campaign_eta,
+)
 from kdopt.service.status_values import FailureGroup, Status, WorkerState, WorkerStatus
 from kdopt.store import pulse, rows
 from kdopt.store.database import Store
@@ -21,16 +29,17 @@ SILENT_S = 3 * BEAT_S
 """Seconds without a sign of life after which a worker is shown as silent."""
 
 TROUBLE: tuple[WorkerState, ...] = ("gone", "lapsed", "silent", "alive")
+"""States of workers, the worst first."""
 
 
 def read_status(store: Store, campaign: str) -> Status:
     """Ask the store how far a campaign is: a handful of cheap questions."""
     states = rows.read_states(store, campaign)
-    workers = [_worker(running) for running in rows.read_running(store, campaign)]
-    blocked = _blocked(store, campaign, states)
-    recent = _recent(store, campaign, workers)
+    workers = [_describe_worker(running) for running in rows.read_running(store, campaign)]
+    blocked = _count_blocked(store, campaign, states)
+    recent = _read_recent(store, campaign, workers)
     stages = count_stages(states, recent, blocked)
-    eta = campaign_eta(stages, recent, blocked)
+    eta = estimate_campaign_eta(stages, recent, blocked)
     return Status(
         campaign=campaign,
         trials=sum(s.trials for s in stages),
@@ -52,11 +61,11 @@ def group_failures(reasons: Sequence[Reason]) -> tuple[FailureGroup, ...]:
     """Put reasons together whose first lines differ in numbers only; the most frequent first."""
     groups: dict[str, list[Reason]] = defaultdict(list)
     for reason in reasons:
-        groups[re.sub(r"\d+(\.\d+)?", "N", _first_line(reason.text))].append(reason)
+        groups[re.sub(r"\d+(\.\d+)?", "N", _first_line_of(reason.text))].append(reason)
     found = [
         FailureGroup(
-            reason=pattern if len({_first_line(r.text) for r in some}) > 1
-            else _first_line(some[0].text),
+            reason=pattern if len({_first_line_of(r.text) for r in some}) > 1
+            else _first_line_of(some[0].text),
             count=sum(r.n for r in some),
             example=some[0].text,
             study=some[0].study,
@@ -67,11 +76,11 @@ def group_failures(reasons: Sequence[Reason]) -> tuple[FailureGroup, ...]:
     return tuple(sorted(found, key=lambda group: -group.count))
 
 
-def _first_line(text: str) -> str:
+def _first_line_of(text: str) -> str:
     return text.partition("\n")[0].strip()
 
 
-def _worker(running: Running) -> WorkerStatus:
+def _describe_worker(running: Running) -> WorkerStatus:
     host, pid, device = parse_worker_name(running.worker)
     # Leases last LEASE_S from each sign of life, and the database's clock counts both.
     last_sign_s = max(0.0, LEASE_S - running.lease_left_s)
@@ -79,7 +88,7 @@ def _worker(running: Running) -> WorkerStatus:
         host=host,
         pid=int(pid) if pid.isdecimal() else None,
         device=device or None,
-        state=_state(running, last_sign_s),
+        state=_judge_state(running, last_sign_s),
         study=running.study,
         number=running.number,
         params=running.params,
@@ -91,7 +100,7 @@ def _worker(running: Running) -> WorkerStatus:
     )
 
 
-def _state(running: Running, last_sign_s: float) -> WorkerState:
+def _judge_state(running: Running, last_sign_s: float) -> WorkerState:
     if is_dead(running.worker):
         return "gone"
     if running.lease_left_s < 0 or running.attempt == 0:
@@ -99,7 +108,7 @@ def _state(running: Running, last_sign_s: float) -> WorkerState:
     return "silent" if last_sign_s > SILENT_S else "alive"
 
 
-def _recent(store: Store, campaign: str, workers: Sequence[WorkerStatus]) -> Recent:
+def _read_recent(store: Store, campaign: str, workers: Sequence[WorkerStatus]) -> Recent:
     ended: dict[StageName, list[Span]] = defaultdict(list)
     for trial in pulse.read_ended(store, campaign, RECENT_S, LEAST, AT_MOST_S):
         ended[trial.stage].append(Span(trial.began_ago_s, trial.ended_ago_s))
@@ -110,7 +119,7 @@ def _recent(store: Store, campaign: str, workers: Sequence[WorkerStatus]) -> Rec
     return Recent(ended, running)
 
 
-def _blocked(store: Store, campaign: str, states: Sequence[StudyState]) -> Counter[StageName]:
+def _count_blocked(store: Store, campaign: str, states: Sequence[StudyState]) -> Counter[StageName]:
     """Waiting trials that can never start: a participant that they need was not pre-trained."""
     lost: dict[str, set[int]] = defaultdict(set)
     for state in states:
@@ -120,7 +129,8 @@ def _blocked(store: Store, campaign: str, states: Sequence[StudyState]) -> Count
                     lost[row.partition].add(int(row.params["participant"]))
     blocked: Counter[StageName] = Counter()
     if lost:
-        # The plans say what a study needs; making them takes longer than all else here.
+        # The plans say what a study needs; making them takes longer than all else here, so this is
+        # done, and imported, only where something is blocked.
         from kdopt.campaign.stages import plan_studies
 
         record = rows.read_record(store, campaign)

@@ -1,16 +1,40 @@
-"""What is known of a campaign at one moment: plain values, no store.
+"""A campaign's status at one moment: plain values without a store, and their JSON.
 
-``kdopt status --json`` writes these classes field by field (see ``status_json``), so a change
-here is a change of what machines read.
+``kdopt status --json`` writes one object:
+
+=================  ===============================================================
+``schema``         2; raised when a field is renamed, removed or changes its meaning
+``time``           when it was read, UTC, ISO 8601
+``campaign``       name
+``trials``         planned trials; = ``complete`` + ``failed`` + ``left``
+``blocked``        of ``left``, those that can never start
+``done``           whether nothing can be done any more
+``per_minute``     trials that end per minute of late
+``eta_s``          seconds until all is done, or null; ``eta_unknown`` then says why
+``stages``         list of ``StageStatus``
+``partitions``     list of ``PartitionStatus``
+``workers``        list of ``WorkerStatus``, those in trouble first
+``failures``       list of ``FailureGroup``, the most frequent first
+=================  ===============================================================
+
+The fields of the four lists, with their meanings and units, are those of the classes below, so a
+change here is a change of what programs read. Times that end in ``_s`` are in seconds.
+
+Schema 2: ``params`` of a worker was called ``cell`` in schema 1.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 from kdopt.campaign.names import StageName
 from kdopt.campaign.studies import Params
+
+STATUS_SCHEMA = 2
+"""Version of what is written; fields may be added within one."""
 
 WorkerState = Literal["alive", "silent", "lapsed", "gone"]
 
@@ -167,3 +191,24 @@ class Status:
     def done(self) -> bool:
         """Whether nothing can be done any more."""
         return self.left == self.blocked
+
+
+def list_json_values(status: Status, time: datetime | None = None) -> dict[str, Any]:
+    """Plain values for ``json.dumps``.
+
+    Args:
+        status: The status.
+        time: When it was read; ``None`` for now.
+    """
+    time = time or datetime.now(UTC)
+    return {
+        "schema": STATUS_SCHEMA,
+        "time": time.isoformat(timespec="milliseconds"),
+        "done": status.done,
+        **asdict(status),
+    }
+
+
+def format_json(status: Status, indent: int | None = 2) -> str:
+    """The whole status as one JSON object; on one line without ``indent``."""
+    return json.dumps(list_json_values(status), indent=indent, ensure_ascii=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.store import cycle, record_of
 from kdopt.campaign.stages import plan_studies
-from kdopt.service.doctor import check
+from kdopt.service.doctor import check_campaign
 from kdopt.store import rows
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
@@ -44,7 +44,7 @@ def bench_claims(url: str | None, size: str, claimers: list[int], seconds: float
             print(
                 "  ".join(f"{v:>{w},.10g}" for v, w in zip(line, widths, strict=True)), flush=True
             )
-        found = check(store, shelf, "claims")
+        found = check_campaign(store, shelf, "claims")
         assert (found.problems, found.duplicates, found.running) == ((), 0, 0)
         store.close()
 

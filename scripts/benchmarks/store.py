@@ -23,7 +23,7 @@ from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stages import plan_studies
 from kdopt.dashboard.server import make_app
 from kdopt.outcome import Outcome, Scores
-from kdopt.service.doctor import check
+from kdopt.service.doctor import check_campaign
 from kdopt.service.status import read_status
 from kdopt.store import leases, rows
 from kdopt.store.artifacts.artifacts import Artifacts
@@ -69,7 +69,7 @@ def _measure(store: Store, shelf: Artifacts, size: str) -> tuple[object, ...]:
         cycles.append(1000 * cycle_s)
         with_queue.append(1000 * (queue_s + cycle_s))
     status_s = min(timed(lambda: read_status(store, name))[0] for _ in range(3))
-    doctor_s, found = timed(lambda: check(store, shelf, name))
+    doctor_s, found = timed(lambda: check_campaign(store, shelf, name))
     assert not found.problems, found.problems[:3]
     assert studies
     return (

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from kdopt.cli.inputs import plan_spec
-from kdopt.service.doctor import check
+from kdopt.service.doctor import check_campaign
 from kdopt.store import rows
 from kdopt.store.rows import Running
 
@@ -117,7 +117,7 @@ class Bench:
 
     def prove(self) -> None:
         """Planned = rows, nothing lost, nothing twice, as ``kdopt doctor`` finds it."""
-        found = check(self.store, self.artifacts, "tiny")
+        found = check_campaign(self.store, self.artifacts, "tiny")
         assert found.problems == ()
         assert found.planned == found.rows
         assert (found.duplicates, found.failed) == (0, 0)

@@ -21,7 +21,7 @@ from kdopt.search.pairs import grid_points, point_of
 from kdopt.search.prior import Prior, shipped
 from kdopt.search.samplers import next_cell
 from kdopt.search.warm_start import WarmStart, frozen_prior, learnt
-from kdopt.service.doctor import check
+from kdopt.service.doctor import check_campaign
 from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store import leases, rows
 from kdopt.store.artifacts.artifacts import Artifacts
@@ -275,7 +275,7 @@ def finished(tmp_path_factory):
 
 def test_a_campaign_that_learns_ends_sound(finished):
     store, artifacts = finished
-    found = check(store, artifacts, "tiny", deep=True)
+    found = check_campaign(store, artifacts, "tiny", deep=True)
     assert found.problems == ()
     assert (found.complete, found.planned) == (27, 27)
     # Splits, three models and the prior.
@@ -383,7 +383,7 @@ def test_a_backup_and_a_merge_take_the_prior_along(tmp_path, finished):
     done = merge(site, copy, "tiny")
     assert (done.results, done.parted) == (27, [])
     for other in (copy, site):
-        assert check(other.store, other.shelf, "tiny", deep=True).problems == ()
+        assert check_campaign(other.store, other.shelf, "tiny", deep=True).problems == ()
         assert rows.read_record(other.store, "tiny") == rows.read_record(store, "tiny")
         assert results(other.store) == results(store)
         assert all(dict(was) == dict(now) for was, now in replayed(other.store, other.shelf))

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from kdopt.campaign.stages import plan_studies
 from kdopt.cli import app
-from kdopt.service.doctor import check
+from kdopt.service.doctor import check_campaign
 from kdopt.store import leases, rows
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.planning import write_plan
@@ -67,10 +67,10 @@ def trial_of(store, number=0, study=STUDY):
 
 
 def test_a_new_and_a_finished_campaign_are_sound(planned, shelf):
-    new = check(planned, shelf, "tiny")
+    new = check_campaign(planned, shelf, "tiny")
     assert (new.planned, new.rows, new.waiting, new.problems) == (8, 8, 8, ())
     run_all(planned, shelf)
-    done = check(planned, shelf, "tiny", deep=True)
+    done = check_campaign(planned, shelf, "tiny", deep=True)
     assert done.problems == ()
     assert (done.planned, done.complete, done.duplicates, done.artifacts) == (8, 8, 0, 3)
 
@@ -78,14 +78,14 @@ def test_a_new_and_a_finished_campaign_are_sound(planned, shelf):
 def test_failed_and_retried_trials_are_sound_too(planned, shelf):
     study = rows.read_states(planned, "tiny")[1].study_id
     leases.fail(planned, leases.claim(planned, study, "me", 60), "out of memory")
-    assert check(planned, shelf, "tiny").problems == ()
+    assert check_campaign(planned, shelf, "tiny").problems == ()
     retry_failed(planned, "tiny")
-    found = check(planned, shelf, "tiny")
+    found = check_campaign(planned, shelf, "tiny")
     assert (found.problems, found.retried, found.failed, found.rows) == ((), 1, 0, 8)
 
 
 def only_problem(store, shelf, **options):
-    (problem,) = check(store, shelf, "tiny", **options).problems
+    (problem,) = check_campaign(store, shelf, "tiny", **options).problems
     return problem
 
 
@@ -93,7 +93,7 @@ def test_a_removed_row_is_missed(planned, shelf):
     lost = trial_of(planned)
     for table in ("trial_params", "trials"):
         change(planned, f"DELETE FROM {table} WHERE trial_id = :id", id=lost)
-    found = check(planned, shelf, "tiny")
+    found = check_campaign(planned, shelf, "tiny")
     assert found.rows == found.planned - 1
     assert any("1 planned trials have no row" in p for p in found.problems)
     assert any("numbers have gaps" in p for p in found.problems)
@@ -112,11 +112,12 @@ def test_a_second_result_of_one_cell_is_seen(planned, shelf):
         "WHERE trial_id = :id AND param_name = 'temperature'",
         id=trial_of(planned, 2),
     )
-    found = check(planned, shelf, "tiny")
+    found = check_campaign(planned, shelf, "tiny")
     assert found.duplicates == 1
-    assert any("a second result of one cell" in p for p in found.problems)
+    assert any("a second result for the same params" in p for p in found.problems)
     assert any(
-        "2 rows of one cell (alpha=0.5, replicate=0, temperature=2.0)" in p for p in found.problems
+        "2 rows with the same params (alpha=0.5, replicate=0, temperature=2.0)" in p
+        for p in found.problems
     )
 
 
@@ -145,7 +146,7 @@ def test_results_that_are_not_whole_are_seen(planned, shelf, sql, expected):
 def test_running_trials_need_a_lease_that_is_looked_after(planned, shelf):
     study = rows.read_states(planned, "tiny")[1].study_id
     claim = leases.claim(planned, study, "me", 60)
-    assert check(planned, shelf, "tiny").problems == ()
+    assert check_campaign(planned, shelf, "tiny").problems == ()
     change(planned, f"UPDATE kdopt_lease SET expires = {planned.now} - 100")
     assert "its lease lapsed 100 s ago" in only_problem(planned, shelf)
     change(planned, "DELETE FROM kdopt_lease WHERE trial_id = :id", id=claim.trial_id)
@@ -158,7 +159,7 @@ def test_studies_that_no_spec_asks_for_are_named(planned, shelf):
         "UPDATE studies SET study_name = 'tiny/uniform/tune/t05-s01' WHERE study_name = :name",
         name=STUDY,
     )
-    found = check(planned, shelf, "tiny").problems
+    found = check_campaign(planned, shelf, "tiny").problems
     assert any("t05-s01: 3 trials of a study that no spec asks for" in p for p in found)
 
 
@@ -167,7 +168,7 @@ def test_missing_and_altered_artifacts_are_named_with_what_they_are_for(planned,
     pretrained = rows.read_trials(planned, "tiny")[0].outcome.checkpoint
     path = shelf.path(pretrained)
     path.write_bytes(b"something else")
-    assert check(planned, shelf, "tiny").problems == ()
+    assert check_campaign(planned, shelf, "tiny").problems == ()
     problem = only_problem(planned, shelf, deep=True)
     assert "damaged or altered" in problem and "pretrain #0" in problem
     path.unlink()
@@ -216,7 +217,7 @@ def test_what_a_campaign_learns_from_is_missed_by_its_name(store, shelf, campaig
     )
     write_plan(store, record, plan_studies)
     run_all(store, shelf)
-    found = check(store, shelf, "tiny", deep=True)
+    found = check_campaign(store, shelf, "tiny", deep=True)
     assert (found.problems, found.artifacts) == ((), 2 + 2)
     shelf.path(prior).write_bytes(b"other")
     problem = only_problem(store, shelf, deep=True)

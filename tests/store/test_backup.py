@@ -7,7 +7,7 @@ import pytest
 
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import ArtifactError, StoreError
-from kdopt.service.doctor import check
+from kdopt.service.doctor import check_campaign
 from kdopt.store import leases, rows
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.backup import backup
@@ -49,7 +49,9 @@ def test_a_backup_is_a_store_of_its_own_and_is_brought_up_to_date(tmp_path, plan
     copy = open_store(str(folder / "kdopt.db"))
     try:
         assert rows.read_trials(copy, "tiny") == rows.read_trials(planned, "tiny")
-        assert check(copy, Artifacts(folder / "artifacts"), "tiny", deep=True).problems == ()
+        assert (
+            check_campaign(copy, Artifacts(folder / "artifacts"), "tiny", deep=True).problems == ()
+        )
         # It goes on from there, and the original does not notice.
         run_one(copy, Artifacts(folder / "artifacts"), b"more")
     finally:
@@ -75,7 +77,7 @@ def test_a_store_in_use_is_copied_whole(tmp_path, planned, shelf):
             folder = tmp_path / f"copy{number}"
             backup(planned, shelf, folder)
             copy = open_store(str(folder / "kdopt.db"))
-            assert check(copy, Artifacts(folder / "artifacts"), "tiny").problems == ()
+            assert check_campaign(copy, Artifacts(folder / "artifacts"), "tiny").problems == ()
             copy.close()
     finally:
         stop.set()

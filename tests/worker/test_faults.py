@@ -27,7 +27,7 @@ from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import load_dataset
 from kdopt.errors import ArtifactError
-from kdopt.service.doctor import check
+from kdopt.service.doctor import check_campaign
 from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store import leases, rows
 from kdopt.store.artifacts.artifacts import Artifacts
@@ -145,7 +145,7 @@ def prove(fault_table):
     """After a fault: planned = rows, each cell once, or failed with its reason."""
 
     def prove(fault, store, shelf, planned, refused):
-        found = check(store, shelf, "tiny")
+        found = check_campaign(store, shelf, "tiny")
         fault_table(fault, store.dialect, found, refused)
         assert_whole(found, planned)
         reasons = [f.reason for f in rows.read_failures(store, "tiny")]
@@ -208,8 +208,8 @@ def test_25_kills_over_5_workers(store, store_url, shelf, tune, prove):
     assert (
         losses(store) + given_up >= 10
     )  # kills did hit running trials (some hit just after the end)
-    assert retry_failed(store, "tiny") and check(store, shelf, "tiny").problems == ()
-    assert check(store, shelf, "tiny").waiting == found.failed
+    assert retry_failed(store, "tiny") and check_campaign(store, shelf, "tiny").problems == ()
+    assert check_campaign(store, shelf, "tiny").waiting == found.failed
 
 
 def test_frozen_beyond_their_lease_late_results_are_refused(store, store_url, shelf, prove):
@@ -420,7 +420,7 @@ def test_a_disk_that_fills_up_in_mid_campaign(request, disk, dialect, prove, ope
     for text in said:
         assert "Traceback" not in text
         assert "free space" in text
-    before = check(store, shelf, "tiny")
+    before = check_campaign(store, shelf, "tiny")
     assert 0 < before.complete < planned == before.rows
     assert before.failed == 0
     disk.resize(64 << 20)

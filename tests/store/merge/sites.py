@@ -17,7 +17,7 @@ from kdopt.campaign.stage_settings import FederateSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.outcome import RoundScore
 from kdopt.search.samplers import next_cell
-from kdopt.service.doctor import check
+from kdopt.service.doctor import check_campaign
 from kdopt.store import leases, rows
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
@@ -148,7 +148,7 @@ def states(site):
 
 
 def sound(site, deep=True):
-    found = check(site.store, site.shelf, "tiny", deep)
+    found = check_campaign(site.store, site.shelf, "tiny", deep)
     assert found.problems == ()
     return found
 

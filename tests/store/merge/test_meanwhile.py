@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from kdopt.errors import ArtifactError, LeaseLostError, StoreError
-from kdopt.service.doctor import check
+from kdopt.service.doctor import check_campaign
 from kdopt.store import leases, rows
 from kdopt.store.database import open_store
 from kdopt.store.merge.merge import Site, merge
@@ -197,7 +197,7 @@ def test_workers_go_on_in_both_stores_meanwhile(here, across):
     taken = 0
     while any(thread.is_alive() for thread in threads):
         taken += merge(here, across, "tiny").results
-        assert check(here.store, here.shelf, "tiny").duplicates == 0
+        assert check_campaign(here.store, here.shelf, "tiny").duplicates == 0
     for thread in threads:
         thread.join()
     assert errors == []
