@@ -14,7 +14,13 @@ import optuna
 import pytest
 
 from kdopt.campaign.record import CampaignRecord
-from kdopt.campaign.settings import Campaign, DataSettings, PartitionSettings, TrainSettings
+from kdopt.campaign.settings import (
+    NO_PUBLIC_SETS,
+    Campaign,
+    DataSettings,
+    PartitionSettings,
+    TrainSettings,
+)
 from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.outcome import Outcome, Scores
 from kdopt.store.database import Store, open_store
@@ -51,9 +57,15 @@ def make_campaign(**changes: object) -> Campaign:
         "model": "mlp",
         "data": DataSettings("digits", validation_fraction=0.2),
         "partitions": (PartitionSettings("uniform"),),
-        "pretrain": TrainSettings(2, 0, 1e-3, 1e-4, 32),
-        "distill": TrainSettings(1, 0, 1e-3, 1e-4, 32),
-        "tune": TuneSettings((1.0, 2.0), (0.5, 0.9), "grid", 6, 1.0, 0.5, True),
+        "stages": ("tune",),
+        "transfer": NO_PUBLIC_SETS,
+        "pretrain": TrainSettings(
+            epochs=2, patience=0, learning_rate=1e-3, weight_decay=1e-4, batch_size=32
+        ),
+        "distill": TrainSettings(
+            epochs=1, patience=0, learning_rate=1e-3, weight_decay=1e-4, batch_size=32
+        ),
+        "tune": TuneSettings((1.0, 2.0), (0.5, 0.9), "grid", 6),
     }
     return Campaign(**{**values, **changes})  # type: ignore[arg-type]
 

@@ -25,7 +25,9 @@ CLASSES = tuple(
     "airplane automobile bird cat deer dog frog horse ship truck".split()  # noqa: SIM905
 )
 STUDIES = Path(__file__).parents[1] / "studies"
-ONE_EPOCH = TrainSettings(1, 0, 1e-3, 1e-4, 32)
+ONE_EPOCH = TrainSettings(
+    epochs=1, patience=0, learning_rate=1e-3, weight_decay=1e-4, batch_size=32
+)
 
 
 def write_cifar10(root: Path) -> None:

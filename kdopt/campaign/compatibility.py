@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from kdopt.campaign.names import StageName
 from kdopt.campaign.record import CampaignRecord
-from kdopt.campaign.settings import Campaign, TransferSettings
+from kdopt.campaign.settings import NO_PUBLIC_SETS, Campaign
 from kdopt.campaign.stage_settings import (
     CONSOLIDATED,
     CombineSettings,
@@ -76,7 +76,7 @@ def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
         StoreError: Names what differs.
     """
     changed = list_differences(before, now)
-    if "transfer" in changed and before.campaign.transfer == TransferSettings():
+    if "transfer" in changed and before.campaign.transfer == NO_PUBLIC_SETS:
         raise StoreError(
             f"campaign '{now.campaign.name}' was shared out in this store without public transfer "
             "sets, so that none can be taken out now. Set all three sizes of [transfer] to 0 (what "

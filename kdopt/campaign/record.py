@@ -98,7 +98,7 @@ def _value(campaign: Campaign, key: str) -> Any:
         return tuple(p.name for p in campaign.partitions)
     if first == "partition":
         name, setting = rest
-        value = getattr(campaign.partition(name), setting)
+        value = getattr(campaign.get_partition(name), setting)
         # One number for this partition, a list for the other that has concentrations.
         return value[0] if (name, setting) == ("quantity_skew", "concentration") else value
     if key == "tune.budget" and campaign.tune.sampler in UNTAKEN:

@@ -1,76 +1,168 @@
-"""The plain values that every layer shares: a campaign, its studies, a trial's cell and outcome.
+"""The settings of a campaign, each declared once: what a campaign file says and what is kept.
 
-Nothing here knows a library, a file or a database. ``spec.py`` makes a :class:`Campaign` from a
-TOML file, the stages turn it into :class:`StudyPlan` values, the store records them as Optuna
-studies, and a worker turns one cell into one :class:`Outcome`.
+Each field says its type, its bounds, the source of its default and the default; its meaning stands
+in the docstring of its class. ``kdopt.campaign.spec`` reads files with these classes, and the
+reference of the campaign file is made from them. So a new setting is one field, and its line of
+documentation. What is kept differs from the file in one point: a file says ``partitions`` by name
+and their settings in ``[partition.NAME]``; a :class:`Campaign` has :class:`PartitionSettings`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
-from kdopt.campaign.names import StageName
+from annotated_types import Interval, Len
+
+from kdopt.campaign.fields import (
+    DISTINCT,
+    KDOPT,
+    NAME_RULE,
+    PAPER_III,
+    PROXYFL,
+    Fraction,
+    NotInFiles,
+    Positive,
+    Settings,
+    Size,
+    Source,
+)
 from kdopt.campaign.stage_settings import (
     CombineSettings,
     CompareSettings,
     FederateSettings,
     TransferName,
     TuneSettings,
-    combine_from_json,
-    federate_from_json,
 )
 
-SelectOn = Literal["validation", "test"]
+LaterStageName = Literal["tune", "compare", "combine", "federate"]
+"""The stages that a campaign chooses; pre-training is part of every campaign."""
 
+SelectOn = Literal["validation", "test"]
+PartitionName = Literal[
+    "uniform", "quantity_skew", "specialized", "label_chunks", "label_dirichlet"
+]
+PARTITIONS: tuple[PartitionName, ...] = get_args(PartitionName)
 OWN_MODELS = ("cnn", "mlp", "resnet18")
 """Models that kdopt builds itself; every other name is looked up in torchvision."""
 
 
 @dataclass(frozen=True)
-class DataSettings:
-    """Which images, and how many of them.
+class DataSettings(Settings):
+    """``[data]``: which images, and how many of them.
 
     Attributes:
-        name: A data set name of ``kdopt.data.datasets``.
-        root: Folder of the files; ``None`` looks in the usual places. Where the files lie is not
-            part of what a campaign means (see :func:`kdopt.campaign.names.fingerprint`).
-        train_size: Images drawn (stratified) from the training split; ``None`` takes all.
-        test_size: Images drawn (stratified) from the test split; ``None`` takes all.
-        validation_fraction: Share of the training images held out for selection, in (0, 0.5].
-        checksum: ``"published"`` compares files with the published checksums where there are
-            any; ``"none"`` checks shapes only, for files the user made.
-        drop_cifar: CINIC-10 only: leave out the images that come from CIFAR-10.
-        image_size: ``folder`` and ``cinic10`` only: side in pixels that images must have or are
-            resized to.
-        download: Fetch the files (through torchvision) when they are not found.
+        name: The data set.
+        root: Folder of the files. Left out: the usual folders are searched. Where the files are
+            does not change what a campaign means (see
+            :func:`kdopt.campaign.compatibility.fingerprint`).
+        train_size: Images drawn (stratified) from the training split. Left out: all.
+        test_size: Images drawn (stratified) from the test split. Left out: all.
+        validation_fraction: Fraction of the training images held out for selection.
+        checksum: ``published`` compares files with the published checksums where there are any;
+            ``none`` checks shapes only, for files you made yourself.
+        drop_cifar: ``cinic10`` only: leave out the images that come from CIFAR-10.
+        image_size: ``folder`` and ``cinic10`` only: side in pixels; other images are resized.
+        download: Download the files (through torchvision) when they are not found.
     """
 
-    name: str
-    root: str | None = None
-    train_size: int | None = None
-    test_size: int | None = None
-    validation_fraction: float = 0.1
-    checksum: Literal["published", "none"] = "published"
-    drop_cifar: bool = False
-    image_size: int = 32
-    download: bool = False
+    name: Literal["digits", "fashion_mnist", "cifar10", "cinic10", "folder"]
+    root: Annotated[str | None, Source("default: the usual places are searched")] = None
+    train_size: Annotated[Size | None, Source("default: all images")] = None
+    test_size: Annotated[Size | None, Source("default: all images")] = None
+    validation_fraction: Annotated[
+        float,
+        Interval(gt=0, le=0.5),
+        Source("paper, section III; drawn before partitioning: kdopt"),
+    ] = 0.1
+    checksum: Annotated[Literal["published", "none"], KDOPT] = "published"
+    drop_cifar: Annotated[bool, KDOPT] = False
+    image_size: Annotated[int, Interval(ge=4, le=1024), KDOPT] = 32
+    download: Annotated[bool, KDOPT] = False
 
 
 @dataclass(frozen=True)
-class PartitionSettings:
-    """How the training images are shared out among the participants (paper, section III).
+class PartitionTable(Settings):
+    """What every ``[partition.NAME]`` may say.
 
     Attributes:
-        name: ``uniform``, ``quantity_skew``, ``specialized``, ``label_chunks`` or
-            ``label_dirichlet``.
-        concentration: Dirichlet concentration(s) > 0. One number for ``quantity_skew``; for
-            ``label_dirichlet`` a list that repeats over the participants.
-        dominant_fraction: ``specialized`` only: share of the dominant class, in (0, 1).
-        chunk_size: ``label_chunks`` only: least number of images of a class in a chunk.
-        min_size: Least number of images a participant may get.
-        max_draws: Redraws before the partition is given up with an error.
+        min_size: Fewest images a participant may get.
+        max_draws: Draws before kdopt gives up with an error.
+    """
+
+    min_size: Annotated[
+        int, Interval(ge=2), Source("default: the pre-training batch size", depends=True)
+    ] = 32
+    max_draws: Annotated[Size, KDOPT] = 1000
+
+
+@dataclass(frozen=True)
+class UniformTable(PartitionTable):
+    """``[partition.uniform]``."""
+
+
+@dataclass(frozen=True)
+class QuantitySkewTable(PartitionTable):
+    """``[partition.quantity_skew]``.
+
+    Attributes:
+        concentration: Dirichlet concentration of the participants' sizes.
+    """
+
+    concentration: Annotated[Positive, PAPER_III] = 0.5
+
+
+@dataclass(frozen=True)
+class SpecializedTable(PartitionTable):
+    """``[partition.specialized]``.
+
+    Attributes:
+        dominant_fraction: Fraction of a participant's images that are of its dominant class.
+    """
+
+    dominant_fraction: Annotated[float, Interval(gt=0, lt=1), PAPER_III] = 0.91
+
+
+@dataclass(frozen=True)
+class LabelChunksTable(PartitionTable):
+    """``[partition.label_chunks]``.
+
+    Attributes:
+        chunk_size: Fewest images of a class in a chunk.
+    """
+
+    chunk_size: Annotated[Size, PAPER_III] = 100
+
+
+@dataclass(frozen=True)
+class LabelDirichletTable(PartitionTable):
+    """``[partition.label_dirichlet]``.
+
+    Attributes:
+        concentration: Dirichlet concentrations; the list repeats over the participants.
+    """
+
+    concentration: Annotated[tuple[Positive, ...], Len(1), PAPER_III] = (0.1, 0.5)
+
+
+@dataclass(frozen=True)
+class PartitionTables(Settings):
+    """``[partition.NAME]``: settings of the partitions, where they differ from the defaults."""
+
+    uniform: UniformTable = UniformTable()
+    quantity_skew: QuantitySkewTable = QuantitySkewTable()
+    specialized: SpecializedTable = SpecializedTable()
+    label_chunks: LabelChunksTable = LabelChunksTable()
+    label_dirichlet: LabelDirichletTable = LabelDirichletTable()
+
+
+@dataclass(frozen=True)
+class PartitionSettings(Settings):
+    """One partition as it is kept: its name, and the settings of its table of the file.
+
+    What only other partitions use keeps its default. ``quantity_skew`` has one concentration.
     """
 
     name: str
@@ -82,129 +174,153 @@ class PartitionSettings:
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """One training budget (pre-training, distillation, or a participant's part of a round).
+class TransferSettings(Settings):
+    """``[transfer]``: public transfer sets, held out before partitioning.
+
+    They are nested: each is the first part of one random order. So the small and the large set
+    differ in size only, and the labeled one differs from the small one in its labels only.
 
     Attributes:
-        epochs: Most epochs, >= 1.
-        patience: Epochs without a better validation accuracy before training stops; 0 trains
-            all epochs, keeps the last weights and evaluates once.
-        learning_rate: The optimizer's step size, > 0.
-        weight_decay: The optimizer's L2 penalty, >= 0.
-        batch_size: Images per step, >= 2 (batch norm needs two).
-        optimizer: ``adam``, or ``sgd`` without momentum (paper, sections III and V).
+        public_unlabeled_small: Number of images, 0 for no such set.
+        public_unlabeled_large: Number of images, 0 for no such set.
+        public_labeled: Number of images, 0 for no such set.
     """
 
-    epochs: int
-    patience: int
-    learning_rate: float
-    weight_decay: float
-    batch_size: int
-    optimizer: Literal["adam", "sgd"] = "adam"
-
-
-@dataclass(frozen=True)
-class TransferSettings:
-    """Public transfer sets, taken out of the training images before these are shared out.
-
-    They are nested: each is the first so many of one random order, so the small and the large set
-    differ in size only, and the labeled one from the small one in its labels only.
-
-    Attributes:
-        public_unlabeled_small: Images, 0 for none.
-        public_unlabeled_large: Images, 0 for none.
-        public_labeled: Images, 0 for none.
-    """
-
-    public_unlabeled_small: int = 0
-    public_unlabeled_large: int = 0
-    public_labeled: int = 0
+    public_unlabeled_small: Annotated[int, Interval(ge=0), Source("paper, sections IV and V")] = 500
+    public_unlabeled_large: Annotated[int, Interval(ge=0), Source("paper, sections IV and V")] = (
+        5000
+    )
+    public_labeled: Annotated[int, Interval(ge=0), Source("paper, sections IV and V")] = 500
 
     @property
     def n_public(self) -> int:
-        """Images that no participant gets."""
+        """Number of images that no participant gets."""
         return max(self.public_unlabeled_small, self.public_unlabeled_large, self.public_labeled)
 
     def size(self, transfer_set: TransferName) -> int:
-        """Images of a public set."""
+        """Number of images of a public set."""
         return int(getattr(self, transfer_set))
 
 
+NO_PUBLIC_SETS = TransferSettings(0, 0, 0)
+"""What is kept of ``[transfer]`` where no stage uses a public set: no image is held out then."""
+
+
 @dataclass(frozen=True)
-class Campaign:
+class TrainSettings(Settings):
+    """One training budget: pre-training, distillation, or a participant's part of a round.
+
+    Attributes:
+        learning_rate: The optimizer's step size.
+        weight_decay: The optimizer's L2 penalty.
+        batch_size: Images per step, at least 2: batch norm needs two.
+        epochs: Most epochs.
+        patience: Epochs without a better validation accuracy before training stops. 0 trains all
+            epochs, keeps the last weights and evaluates once.
+        optimizer: ``adam``, or ``sgd`` without momentum (paper, sections III and V).
+    """
+
+    learning_rate: Annotated[Positive, PROXYFL] = 1e-3
+    weight_decay: Annotated[Fraction, PROXYFL] = 1e-4
+    batch_size: Annotated[int, Interval(ge=2), PAPER_III] = 32
+    epochs: Annotated[Size, PAPER_III] = 100
+    patience: Annotated[int, Interval(ge=0), PAPER_III] = 10
+    optimizer: Annotated[Literal["adam", "sgd"], NotInFiles()] = "adam"
+
+
+@dataclass(frozen=True)
+class DistillSettings(TrainSettings):
+    """``[distill]``: the budget of each distillation trial."""
+
+    epochs: Annotated[Size, Source("default: the 30 epochs of section V-A (lost for pairs)")] = 30
+    patience: Annotated[int, Interval(ge=0), Source("default: as in pre-training (lost)")] = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Campaign(Settings):
     """A whole experiment: everything that decides what its trials compute.
 
     Attributes:
-        name: Letters, digits, ``-``, ``_``, ``.``; first part of every study name.
-        seed: Campaign seed; every other seed is hashed from it and from names.
-        participants: Number of participants, >= 2.
-        replicates: Times each cell is run, with other seeds.
-        precision: ``fp32``, ``bf16`` or ``auto`` (bf16 where the device computes in it natively).
-        select_on: The set on which a pair's best cell is chosen.
-        model: A model name of ``kdopt.train.models``.
+        name: First part of the name of every study.
+        seed: All other seeds are hashed from it and from names.
+        participants: Number of participants.
+        replicates: How often each trial is repeated, with other seeds.
+        precision: ``auto`` is bf16 where the device computes in it natively, else fp32.
+        select_on: The set on which the best trial of a pair is chosen.
+        model: ``cnn``, ``mlp``, ``resnet18``, or a model name of torchvision.
+        partitions: The partitions of the training images.
+        stages: What is done after pre-training.
         data: The images.
-        partitions: The ways of sharing them out.
-        pretrain: Budget of each participant's own training.
-        distill: Budget of each distillation trial.
-        tune: The search of each pair.
-        stages: What is done after pre-training: any of ``tune``, ``compare``, ``combine``,
-            ``federate``.
-        transfer: Public transfer sets; all empty where nothing uses them.
-        compare: Methods and transfer sets of the ``compare`` stage.
-        combine: What the ``combine`` stage tries.
-        federate: The ``federate`` stage.
+        transfer: The public transfer sets.
+        compare: Stage ``compare``.
+        combine: Stage ``combine``.
+        federate: Stage ``federate``.
+        pretrain: The budget of each participant's own training.
+        distill: The budget of each distillation trial.
+        tune: Stage ``tune``.
     """
 
-    name: str
-    seed: int
-    participants: int
-    replicates: int
-    precision: Literal["auto", "fp32", "bf16"]
-    select_on: SelectOn
-    model: str
-    data: DataSettings
+    name: Annotated[str, NAME_RULE]
+    seed: Annotated[int, Interval(ge=0, lt=2**63), KDOPT] = 0
+    participants: Annotated[int, Interval(ge=2, le=1000), PAPER_III] = 10
+    replicates: Annotated[
+        int, Interval(ge=1, le=1000), Source("default: 1 (the paper reports no repeats)")
+    ] = 1
+    precision: Annotated[Literal["auto", "fp32", "bf16"], KDOPT] = "auto"
+    select_on: Annotated[SelectOn, Source("default: kdopt selects honestly (the paper: lost)")] = (
+        "validation"
+    )
+    model: Annotated[str, Len(1), PAPER_III] = "resnet18"
     partitions: tuple[PartitionSettings, ...]
-    pretrain: TrainSettings
-    distill: TrainSettings
-    tune: TuneSettings
-    stages: tuple[StageName, ...] = ("tune",)
+    stages: Annotated[
+        tuple[LaterStageName, ...],
+        Len(1),
+        DISTINCT,
+        Source("default: section IV of the paper"),
+    ] = ("tune", "compare")
+    data: DataSettings
     transfer: TransferSettings = TransferSettings()
     compare: CompareSettings = field(default_factory=CompareSettings)
     combine: CombineSettings = field(default_factory=CombineSettings)
     federate: FederateSettings = field(default_factory=FederateSettings)
+    pretrain: TrainSettings = TrainSettings()
+    distill: TrainSettings
+    tune: TuneSettings = field(default_factory=TuneSettings)
 
-    def partition(self, name: str) -> PartitionSettings:
-        """The settings of the partition of that name; ``KeyError`` if it is not one of ours."""
+    def get_partition(self, name: str) -> PartitionSettings:
+        """The settings of the partition of that name; ``KeyError`` if the campaign lacks it."""
         return {p.name: p for p in self.partitions}[name]
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Campaign:
-        """Read what ``dataclasses.asdict`` wrote, as the store keeps it."""
-        values = dict(record)
-        values["data"] = DataSettings(**values["data"])
-        values["partitions"] = tuple(
-            PartitionSettings(**{**p, "concentration": tuple(p["concentration"])})
-            for p in values["partitions"]
-        )
-        for key in ("pretrain", "distill"):
-            values[key] = TrainSettings(**values[key])
-        tune = dict(values["tune"])
-        for key in ("temperatures", "alphas", "prior"):
-            tune[key] = tuple(tune.get(key, ()))
-        values["tune"] = TuneSettings(**tune)
-        values["stages"] = tuple(values["stages"])
-        values["transfer"] = TransferSettings(**values["transfer"])
-        compare = dict(values["compare"])
-        for key in ("methods", "transfer_sets"):
-            compare[key] = tuple(compare[key])
-        values["compare"] = CompareSettings(**compare)
-        # Stores made before these stages existed lack their settings.
-        values["combine"] = combine_from_json(values.get("combine", {}))
-        values["federate"] = federate_from_json(values.get("federate", {}))
-        return cls(**values)
+        """Read what ``dataclasses.asdict`` wrote, as the store keeps it.
+
+        Stores made before a setting existed lack it: its default stands for it.
+        """
+        return cast("Campaign", _read_plain(cls, record))
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
         """All ordered (teacher, student) pairs without self-transfer (paper, section III)."""
         everyone = range(self.participants)
         return [(t, s) for t in everyone for s in everyone if t != s]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CampaignFile(Campaign):
+    """A campaign as its file says it: partitions by name, their settings in tables."""
+
+    # An override keeps the position of its field: `kdopt spec` lists settings in this order.
+    partitions: Annotated[tuple[PartitionName, ...], Len(1), DISTINCT, PAPER_III] = PARTITIONS  # type: ignore[assignment]
+    distill: DistillSettings = DistillSettings()
+    partition: PartitionTables = PartitionTables()
+
+
+def _read_plain(kind: Any, value: Any) -> Any:
+    """Make a dataclass, a tuple of them or a plain value of what JSON gives."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return kind(**{key: _read_plain(hints[key], item) for key, item in value.items()})
+    if get_origin(kind) is tuple:
+        return tuple(_read_plain(get_args(kind)[0], item) for item in value)
+    return value

@@ -1,37 +1,53 @@
-"""Campaign files: TOML in, frozen plain values out, every problem of a file reported at once.
+"""Campaign files: TOML in, frozen settings out, every problem of a file reported at once.
 
-``kdopt.campaign.schema`` holds the rules; the rest of kdopt sees
-:class:`kdopt.campaign.plan.Campaign` only.
+The rules are those of ``kdopt.campaign.settings``. This is the only module that hands them to
+pydantic; the rest of kdopt sees a :class:`kdopt.campaign.settings.Campaign`.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_args
 
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import TypeAdapter, ValidationError
 
+from kdopt.campaign.fields import (
+    SettingField,
+    Settings,
+    describe_attributes,
+    describe_kind,
+    list_fields,
+)
 from kdopt.campaign.record import SettingLine
-from kdopt.campaign.schema import KDOPT, CampaignTable, PartitionTables, Source
 from kdopt.campaign.settings import (
+    NO_PUBLIC_SETS,
+    PARTITIONS,
     Campaign,
-    DataSettings,
+    CampaignFile,
     PartitionSettings,
     TrainSettings,
-    TransferSettings,
 )
-from kdopt.campaign.stage_settings import (
-    CombineSettings,
-    CompareSettings,
-    FederateSettings,
-    TuneSettings,
-)
+from kdopt.campaign.stage_settings import Sampler
 from kdopt.errors import SpecError
+
+_FILE = TypeAdapter(CampaignFile)
+
+NO_PRIOR = "learns from no other pairs; this goes with warm"
+SAMPLERS_OF: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "budget": (
+        ("tpe", "random", "gp", "warm"),
+        "decides its own number of trials; a budget goes with tpe, random, gp or warm",
+    ),
+    "prior": (("warm",), NO_PRIOR),
+    "warm_trials": (("warm",), NO_PRIOR),
+    "warm_then": (("warm",), NO_PRIOR),
+}
+"""Keys of ``[tune]`` that some samplers use, and why the others refuse them."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +58,30 @@ class Spec:
     settings: tuple[SettingLine, ...]
 
 
+class SettingEntry(NamedTuple):
+    """One setting as the reference of the campaign file lists it.
+
+    Attributes:
+        key: Dotted key.
+        rule: Its type and bounds in words.
+        default: As text; "-" where it must be given, depends on others, or is to be left out.
+        source: Where the default comes from; empty where it must be given.
+        description: What it means.
+    """
+
+    key: str
+    rule: str
+    default: str
+    source: str
+    description: str
+
+
 def load_spec(path: Path) -> Spec:
     """Read and check a campaign file.
 
     Raises:
-        SpecError: The file cannot be read, is not TOML, or breaks the schema; the message lists
-            every problem with its key, value, rule and fix.
+        SpecError: The file cannot be read, is not TOML, or breaks a rule; the message lists every
+            problem with its key, value, rule and fix.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -64,103 +98,103 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
     try:
         raw = tomllib.loads(text)
     except ValueError as error:  # a TOMLDecodeError, or a number too long to convert
-        raise SpecError(source, [f"is not valid TOML: {error}; mend that line"]) from error
+        raise SpecError(source, [f"is not valid TOML: {error}; fix that line"]) from error
+    problems = _list_unused_keys(raw)
     try:
-        # Strict mode refuses lists for tuples and ints for floats, which TOML cannot say
-        # otherwise; `_plain` makes exactly those two conversions.
-        table = CampaignTable.model_validate(_plain(raw, CampaignTable))
+        # As JSON: there strict mode takes lists for tuples and whole numbers for floats, which TOML
+        # cannot tell apart. JSON has no dates: they become tables, as no setting takes a date.
+        file = _FILE.validate_json(json.dumps(raw, default=lambda date: {"date": str(date)}))
     except ValidationError as error:
-        raise SpecError(source, _problems(error)) from error
-    if problems := _missing_sets(table) + _own_teacher(table):
+        raise SpecError(source, sorted(problems + _list_problems(error))) from error
+    if problems := problems or _list_missing_sets(file) + _list_own_prior(file):
         raise SpecError(source, problems)
-    return Spec(_campaign(table), tuple(_setting_lines(table, "", set())))
+    unused = [f"partition.{name}" for name in PARTITIONS if name not in file.partitions]
+    return Spec(_resolve(file, raw), tuple(_list_lines(file, raw, unused)))
 
 
-def _plain(value: Any, model: type[BaseModel]) -> Any:
-    """Lists to tuples, tables to their models' shape, whole numbers to floats where floats go."""
-    if not isinstance(value, dict):
-        return value
-    out: dict[str, Any] = {}
-    for key, item in value.items():
-        field = model.model_fields.get(key)
-        inner = field.annotation if field else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            out[key] = _plain(item, inner)
-        elif isinstance(item, list):
-            out[key] = tuple(_number(v, field) for v in item)
-        else:
-            out[key] = _number(item, field)
-    return out
+def list_settings() -> Iterator[SettingEntry]:
+    """Every setting of a campaign file, in the order of ``kdopt spec``."""
+    return _list_entries(CampaignFile, "")
 
 
-def _number(value: Any, field: FieldInfo | None) -> Any:
-    wants_float = field is not None and "float" in str(field.annotation)
-    if wants_float and type(value) is int:
-        try:
-            return float(value)
-        except OverflowError:
-            return float("inf")  # which the rules of the field refuse by name
-    return value
+def _list_entries(settings: type[Settings], prefix: str) -> Iterator[SettingEntry]:
+    descriptions = describe_attributes(settings)
+    for field in list_fields(settings):
+        key = prefix + field.name
+        if field.table is not None:
+            yield from _list_entries(field.table, f"{key}.")
+            continue
+        required = field.default is MISSING
+        hidden = required or field.source.depends
+        yield SettingEntry(
+            key,
+            describe_kind(field.kind, field.marks),
+            "-" if hidden else _show(field.default),
+            "" if required else field.source.text,
+            descriptions[field.name],
+        )
 
 
-def _campaign(table: CampaignTable) -> Campaign:
-    partitions = []
-    for name in table.partitions:
-        values = getattr(table.partition, name).model_dump()
-        if values["min_size"] is None:
-            values["min_size"] = table.pretrain.batch_size
-        if isinstance(values.get("concentration"), float):
-            values["concentration"] = (values["concentration"],)
-        partitions.append(PartitionSettings(name=name, **values))
-    tune = table.tune.model_dump()
-    tune["budget"] = tune["budget"] or (8 if tune["sampler"] == "warm" else 20)
-    tune = {key: value for key, value in tune.items() if value is not None}
+def _resolve(file: CampaignFile, raw: Mapping[str, Any]) -> Campaign:
+    """Fill in the defaults that depend on other settings, and leave out what nothing uses."""
+    tune = file.tune
+    if tune.sampler == "warm" and "budget" not in raw["tune"]:
+        tune = replace(tune, budget=8)
+    values = {f.name: getattr(file, f.name) for f in fields(Campaign)}
     return Campaign(
-        stages=table.stages,
-        transfer=TransferSettings(**table.transfer.model_dump())
-        if _uses_public_sets(table)
-        else TransferSettings(),
-        compare=CompareSettings(**table.compare.model_dump()),
-        combine=CombineSettings(**table.combine.model_dump()),
-        federate=FederateSettings(**table.federate.model_dump()),
-        name=table.name,
-        seed=table.seed,
-        participants=table.participants,
-        replicates=table.replicates,
-        precision=table.precision,
-        select_on=table.select_on,
-        model=table.model,
-        data=DataSettings(**table.data.model_dump()),
-        partitions=tuple(partitions),
-        pretrain=TrainSettings(**table.pretrain.model_dump()),
-        distill=TrainSettings(**table.distill.model_dump()),
-        tune=TuneSettings(**tune),
+        **{
+            **values,
+            "partitions": tuple(_resolve_partition(file, raw, name) for name in file.partitions),
+            "distill": TrainSettings(**vars(file.distill)),
+            "tune": tune,
+            "transfer": file.transfer if _uses_public_sets(file) else NO_PUBLIC_SETS,
+        }
     )
 
 
-def _missing_sets(table: CampaignTable) -> list[str]:
-    """Stages left without anything to train on; sets without images are skipped elsewhere."""
+def _resolve_partition(file: CampaignFile, raw: Mapping[str, Any], name: str) -> PartitionSettings:
+    values = asdict(getattr(file.partition, name))
+    if "min_size" not in raw.get("partition", {}).get(name, {}):
+        values["min_size"] = file.pretrain.batch_size
+    if isinstance(values.get("concentration"), float):
+        values["concentration"] = (values["concentration"],)
+    return PartitionSettings(name, **values)
+
+
+def _list_unused_keys(raw: Mapping[str, Any]) -> list[str]:
+    """Keys of ``[tune]`` that the sampler refuses; of the file's text, as defaults are no fault."""
+    tune = raw.get("tune", {})
+    if not isinstance(tune, dict):
+        return []
+    sampler = tune.get("sampler", "grid")
+    if sampler not in get_args(Sampler):
+        return []
+    return [
+        f"tune.{key} = {tune[key]!r}: sampler '{sampler}' {reason}; change it, or leave it out"
+        for key, (samplers, reason) in SAMPLERS_OF.items()
+        if key in tune and sampler not in samplers
+    ]
+
+
+def _list_missing_sets(file: CampaignFile) -> list[str]:
+    """Stages left without anything to train on; elsewhere sets without images are skipped."""
     problems = []
-    federate, combine = table.federate, table.combine
+    federate, combine = file.federate, file.combine
     name = federate.transfer_set
-    if "federate" in table.stages and "consolidated" in federate.initial_models:
+    if "federate" in file.stages and "consolidated" in federate.initial_models:
         if name == "student" and federate.start == "untrained":
             problems.append(
                 "federate.start = 'untrained': such a student has no data of its own; "
                 "start from 'best' or 'worst', or give federate.transfer_set a public set"
             )
-        if name != "student" and not getattr(table.transfer, name):
+        if name != "student" and not file.transfer.size(name):
             problems.append(
                 f"federate.transfer_set = '{name}': this set has no images; "
                 f"give transfer.{name} some, or use another set"
             )
     own = "student" in combine.transfer_sets and set(combine.starts) != {"untrained"}
     public = [s for s in combine.transfer_sets if s != "student"]
-    if (
-        "combine" in table.stages
-        and not own
-        and not any(getattr(table.transfer, s) for s in public)
-    ):
+    if "combine" in file.stages and not own and not any(map(file.transfer.size, public)):
         problems.append(
             f"combine.transfer_sets = {', '.join(combine.transfer_sets)}: with the starts "
             f"{', '.join(combine.starts)} none of them has images (an untrained student has none "
@@ -170,37 +204,38 @@ def _missing_sets(table: CampaignTable) -> list[str]:
     return problems
 
 
-def _own_teacher(table: CampaignTable) -> list[str]:
-    if table.tune.prior is None or table.name not in table.tune.prior:
+def _list_own_prior(file: CampaignFile) -> list[str]:
+    if file.name not in file.tune.prior:
         return []
     return [
-        f"tune.prior = {', '.join(table.tune.prior)}: '{table.name}' is this campaign, whose pairs "
-        "teach each other anyway; name finished campaigns, or leave it out"
+        f"tune.prior = {', '.join(file.tune.prior)}: '{file.name}' is this campaign, whose pairs "
+        "learn from each other anyway; name finished campaigns, or leave it out"
     ]
 
 
-def _uses_public_sets(table: CampaignTable) -> bool:
-    """Whether images must be taken out for everybody; they are missed where nothing uses them."""
-    used = [*table.combine.transfer_sets] if "combine" in table.stages else []
-    if "federate" in table.stages and "consolidated" in table.federate.initial_models:
-        used.append(table.federate.transfer_set)
-    return "compare" in table.stages or any(name != "student" for name in used)
+def _uses_public_sets(file: CampaignFile) -> bool:
+    """Whether public images must be held out; where nothing uses them they would be missed."""
+    used = [*file.combine.transfer_sets] if "combine" in file.stages else []
+    if "federate" in file.stages and "consolidated" in file.federate.initial_models:
+        used.append(file.federate.transfer_set)
+    return "compare" in file.stages or any(name != "student" for name in used)
 
 
-def _setting_lines(table: BaseModel, prefix: str, unused: set[str]) -> Iterator[SettingLine]:
+def _list_lines(
+    table: Settings, raw: Mapping[str, Any], skip: Sequence[str] = (), prefix: str = ""
+) -> Iterator[SettingLine]:
     """Every setting, its value, and whether the file, the paper or a default said so."""
-    for key, field in type(table).model_fields.items():
-        value = getattr(table, key)
-        if isinstance(value, PartitionTables):
-            unused = set(type(value).model_fields) - set(getattr(table, "partitions", ()))
-        if isinstance(value, BaseModel):
-            if key not in unused:
-                yield from _setting_lines(value, f"{prefix}{key}.", unused)
-            continue
-        sources = [m.text for m in field.metadata if isinstance(m, Source)]
-        given = key in table.model_fields_set
-        source = "spec" if given else (sources[0] if sources else KDOPT)
-        yield SettingLine(prefix + key, _show(value), source)
+    for field in list_fields(type(table)):
+        value = getattr(table, field.name)
+        key = prefix + field.name
+        if isinstance(value, Settings):
+            if key not in skip:
+                yield from _list_lines(value, raw.get(field.name, {}), skip, f"{key}.")
+        elif field.name in raw:
+            yield SettingLine(key, _show(value), "spec")
+        else:
+            shown = "-" if field.source.depends else _show(value)
+            yield SettingLine(key, shown, field.source.text)
 
 
 def _show(value: object) -> str:
@@ -213,68 +248,66 @@ def _show(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _problems(error: ValidationError) -> list[str]:
+def _list_problems(error: ValidationError) -> list[str]:
     """One line per problem; a list that is short only because of its bad items is none."""
     errors = error.errors()
-    with_bad_items = {e["loc"][:-1] for e in errors if isinstance(e["loc"][-1], int)}
-    return sorted(
-        _problem(e) for e in errors if e["type"] != "too_short" or e["loc"] not in with_bad_items
-    )
+    with_bad_items = {e["loc"][:-1] for e in errors if e["loc"] and isinstance(e["loc"][-1], int)}
+    return [
+        _describe_problem(e)
+        for e in errors
+        if e["type"] != "too_short" or e["loc"] not in with_bad_items
+    ]
 
 
-_RULES = {"model_type": "must be a table", "tuple_type": "must be a list"}
+_RULES = {"dataclass_type": "must be a table", "tuple_type": "must be a list"}
 """Rules that pydantic words in terms of Python rather than of TOML."""
 
 
-def _problem(error: Any) -> str:
+def _describe_problem(error: Any) -> str:
     """One pydantic error as a line: key, value, rule, fix."""
-    names = [p for p in error["loc"] if isinstance(p, str)]
-    places = [p for p in error["loc"] if isinstance(p, int)]
-    key = ".".join(names) + "".join(f"[{p}]" for p in places)
-    parent = _table_at(names[:-1])
-    field = parent.model_fields.get(names[-1]) if parent and names else None
-    if error["type"] == "extra_forbidden":
-        return f"{key}: unknown key; {_known_keys(names[-1], parent)}"
+    names = [part for part in error["loc"] if isinstance(part, str)]
+    indices = [part for part in error["loc"] if isinstance(part, int)]
+    key = ".".join(names) + "".join(f"[{index}]" for index in indices)
+    known = _fields_of_table(names[:-1])
+    field = known.get(names[-1]) if names else None
+    if error["type"] in ("unexpected_keyword_argument", "not_in_files"):
+        return f"{key}: unknown key; {_suggest_key(names[-1], list(known))}"
     if error["type"] == "missing":
-        return f"{key}: missing; add it{_example(field)}"
+        return f"{key}: missing; add it{_show_kind(field)}"
     rule = _RULES.get(error["type"], str(error["msg"]).removeprefix("Value error, "))
     rule = rule[:1].lower() + rule[1:]
-    found = error["input"]
-    shown = list(found) if isinstance(found, tuple) else found
-    return f"{key} = {shown!r}: {rule}; {_fix(field)}"
+    found = repr(error["input"])
+    shown = found if len(found) <= 100 else f"{found[:100]}..."
+    return f"{key} = {shown}: {rule}; {_suggest_fix(field)}"
 
 
-def _table_at(names: list[str]) -> type[BaseModel] | None:
-    table: type[BaseModel] = CampaignTable
+def _fields_of_table(names: Sequence[str]) -> dict[str, SettingField]:
+    """The fields of a table of the file; none where there is no such table."""
+    table: type[Settings] | None = CampaignFile
     for name in names:
-        field = table.model_fields.get(name)
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return None
-        table = inner
-    return table
+        known = {f.name: f for f in list_fields(table)} if table else {}
+        table = known[name].table if name in known else None
+    return {f.name: f for f in list_fields(table)} if table else {}
 
 
-def _known_keys(key: str, parent: type[BaseModel] | None) -> str:
-    known = list(parent.model_fields) if parent else []
+def _suggest_key(key: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}remove it or use one of: {', '.join(known)}"
 
 
-def _example(field: FieldInfo | None) -> str:
-    if field is not None and "Literal" in str(field.annotation):
-        return f", one of {str(field.annotation).partition('[')[2].rstrip(']')}"
-    if field is not None and isinstance(field.annotation, type):
-        if issubclass(field.annotation, BaseModel):
-            return " as a table of the file"
-        return f" ({field.annotation.__name__})"
-    return ""
+def _show_kind(field: SettingField | None) -> str:
+    if field is None:
+        return ""
+    if field.table is not None:
+        return " as a table of the file"
+    choices = get_args(field.kind)
+    return f", one of {', '.join(map(repr, choices))}" if choices else f" ({field.kind.__name__})"
 
 
-def _fix(field: FieldInfo | None) -> str:
-    if field is None or field.is_required():
+def _suggest_fix(field: SettingField | None) -> str:
+    if field is None or field.default is MISSING:
         return "change it to such a value"
-    if field.default is None:
+    if field.table is not None or field.default is None or field.source.depends:
         return "change it, or leave it out"
     return f"change it, or leave it out for the default ({_show(field.default)})"

@@ -1,16 +1,36 @@
-"""The plain settings of the stages in which many participants take part (paper, section V)."""
+"""The settings of the stages after pre-training: tune, compare, combine, federate.
+
+Each field says its type, its bounds, the source of its default and the default, here and nowhere
+else; its meaning stands in the docstring of its class. The paper states a default, or the paper's
+text lost it and somebody else's published choice stands in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Literal
 
+from annotated_types import Interval, Len
+
+from kdopt.campaign.fields import (
+    DISTINCT,
+    KDOPT,
+    NAME_RULE,
+    PROXYFL,
+    Fraction,
+    Positive,
+    PositiveFraction,
+    Settings,
+    Size,
+    Source,
+    Temperature,
+)
+
+Sampler = Literal["grid", "sequential", "tpe", "random", "gp", "warm"]
+MethodName = Literal["vanilla", "dml", "dp_kd"]
 TransferName = Literal[
     "student", "public_unlabeled_small", "public_unlabeled_large", "public_labeled"
 ]
-MethodName = Literal["vanilla", "dml", "dp_kd"]
-Sampler = Literal["grid", "sequential", "tpe", "random", "gp", "warm"]
 StartName = Literal["worst", "best", "untrained"]
 WeightingName = Literal["equal", "better_share", "excess_share", "student_share", "share"]
 InitialModelName = Literal["random", "consolidated"]
@@ -26,11 +46,11 @@ UNLABELED: frozenset[str] = frozenset({"public_unlabeled_small", "public_unlabel
 """Transfer sets whose labels no method may use."""
 
 NEEDS_LABELS: frozenset[str] = frozenset({"dml"})
-"""Methods that cannot work as meant without labels; planned there all the same, and marked."""
+"""Methods that do not work as meant without labels; they are planned there too, and marked."""
 
 STARTS: tuple[StartName, ...] = ("worst", "best", "untrained")
-"""Where the student starts: the participant of least or greatest validation accuracy, or random
-weights."""
+"""Where the student of stage ``combine`` starts: the participant with the lowest or highest
+validation accuracy, or random weights."""
 
 WEIGHTINGS: tuple[WeightingName, ...] = (
     "equal",
@@ -48,34 +68,75 @@ INITIAL_MODELS: tuple[InitialModelName, ...] = (RANDOM, CONSOLIDATED)
 
 
 @dataclass(frozen=True)
-class TuneSettings:
-    """The search over temperature and alpha of one pair.
+class TuneSettings(Settings):
+    """``[tune]``: the search over temperature and alpha of every pair.
 
     Attributes:
-        temperatures: Grid values > 0. The other samplers search from the least to the greatest
-            of them (widened by 1 and by the vanilla temperature), on a logarithmic scale.
-        alphas: Grid values in [0, 1]: the weight of the teacher's term. The other samplers search
-            all of [0, 1].
-        sampler: How cells are chosen.
-        budget: Trials per pair for ``tpe``, ``random``, ``gp`` and ``warm``.
+        temperatures: Grid values. The other samplers search from the lowest to the highest of
+            them (widened by 1 and by the vanilla temperature), on a logarithmic scale.
+        alphas: Grid values: the weight of the teacher's term. The other samplers search all of
+            [0, 1].
+        sampler: How the points of the search are chosen.
+        budget: Trials per pair. ``grid`` and ``sequential`` decide it themselves.
+        prior: For ``warm``: campaigns whose finished grids the search learns from. Empty: the
+            prior that comes with kdopt.
+        warm_trials: For ``warm``: trials per pair at points that the learnt search chooses.
+        warm_then: For ``warm``: the sampler that spends the rest of the budget.
         vanilla_temperature: Temperature of untuned distillation, the baseline of every pair.
         vanilla_alpha: Alpha of untuned distillation.
-        t2_scale: Multiply the teacher's term by temperature squared.
-        prior: ``warm``: campaigns whose finished grids teach; empty for what comes with kdopt.
-        warm_trials: ``warm``: trials per pair at points that were learnt, before the rest.
-        warm_then: ``warm``: how the rest of the budget is spent.
+        t2_scale: Multiply the teacher's term by the temperature squared.
     """
 
-    temperatures: tuple[float, ...]
-    alphas: tuple[float, ...]
-    sampler: Sampler
-    budget: int
-    vanilla_temperature: float
-    vanilla_alpha: float
-    t2_scale: bool
-    prior: tuple[str, ...] = ()
-    warm_trials: int = 8
-    warm_then: Literal["tpe", "gp"] = "tpe"
+    temperatures: Annotated[tuple[Temperature, ...], Len(1), DISTINCT, Source("paper, Table I")] = (
+        0.1,
+        0.5,
+        1.0,
+        1.5,
+        2.0,
+        2.5,
+        3.0,
+        4.0,
+        5.0,
+        6.0,
+        7.0,
+    )
+    alphas: Annotated[tuple[Fraction, ...], Len(1), DISTINCT, Source("paper, Table I")] = (
+        0.1,
+        0.25,
+        0.5,
+        0.75,
+        0.9,
+    )
+    sampler: Annotated[Sampler, Source("paper, section III")] = "grid"
+    budget: Annotated[
+        int,
+        Interval(ge=1, le=100_000),
+        Source(
+            "default: trials per pair, 20 for tpe, random and gp, 8 for warm; unused otherwise",
+            depends=True,
+        ),
+    ] = 20
+    prior: Annotated[
+        tuple[Annotated[str, NAME_RULE], ...],
+        Len(1),
+        DISTINCT,
+        Source(
+            "default: what the full grids of studies/fashion-advice.toml taught; for warm only",
+            depends=True,
+        ),
+    ] = ()
+    warm_trials: Annotated[
+        int,
+        Interval(ge=1, le=100_000),
+        Source("default: 8 of the budget at points that were learnt; for warm only", depends=True),
+    ] = 8
+    warm_then: Annotated[
+        Literal["tpe", "gp"],
+        Source("default: tpe spends the rest of the budget; for warm only", depends=True),
+    ] = "tpe"
+    vanilla_temperature: Annotated[Temperature, PROXYFL] = 1.0
+    vanilla_alpha: Annotated[Fraction, PROXYFL] = 0.5
+    t2_scale: Annotated[bool, Source("default: Hinton et al. 2015 (lost)")] = True
 
     @property
     def vanilla_point(self) -> tuple[float, float]:
@@ -84,87 +145,103 @@ class TuneSettings:
 
 
 @dataclass(frozen=True)
-class CompareSettings:
-    """Which methods are compared on which transfer sets, and their own settings.
+class CompareSettings(Settings):
+    """``[compare]``: methods with fixed settings, and the transfer sets they are tried on.
 
     Attributes:
-        methods: Methods with fixed settings.
-        transfer_sets: Where each is tried.
-        self_teacher_weight: Share of the untouched student as a second teacher on public sets,
-            in [0, 1).
-        dml_weight: Weight of the KL term in mutual learning, in [0, 1]; ``None`` for a plain sum.
+        methods: The methods.
+        transfer_sets: The transfer sets on which each method is tried.
+        self_teacher_weight: Weight of the untouched student as a second teacher on public sets.
+        dml_weight: Weight of the KL term in mutual learning. Left out: a plain sum.
     """
 
-    methods: tuple[MethodName, ...] = METHODS
-    transfer_sets: tuple[TransferName, ...] = TRANSFER_SETS
-    self_teacher_weight: float = 0.5
-    dml_weight: float | None = None
+    methods: Annotated[tuple[MethodName, ...], Len(1), DISTINCT, Source("paper, section IV")] = (
+        METHODS
+    )
+    transfer_sets: Annotated[
+        tuple[TransferName, ...], Len(1), DISTINCT, Source("paper, section IV")
+    ] = TRANSFER_SETS
+    self_teacher_weight: Annotated[
+        float, Interval(ge=0, lt=1), Source("default: equal shares (lost)")
+    ] = 0.5
+    dml_weight: Annotated[
+        Fraction | None, Source("default: plain sum, Zhang et al. 2018 (lost)")
+    ] = None
 
 
 @dataclass(frozen=True)
-class CombineSettings:
-    """Which ways of distilling all participants into one model are tried (section V-A).
+class CombineSettings(Settings):
+    """``[combine]``: the ways of distilling all participants into one model (section V-A).
 
     Attributes:
-        starts: Starting points of the student. An untrained model has no data of its own, so it
-            is combined with public transfer sets only.
-        transfer_sets: Where each is tried.
-        weightings: How the teachers are weighed.
-        weight_terms: What a class-wise weight multiplies: ``class`` weighs the terms of the sum
-            over classes within the KL divergence; ``image`` weighs a whole image's divergence by
-            its label's class (without labels: by the class that the teacher predicts).
+        starts: Where the student starts. An untrained model has no data of its own, so it is
+            combined on public transfer sets only.
+        transfer_sets: The transfer sets on which each way is tried.
+        weightings: How the teachers are weighted.
+        weight_terms: What a class-wise weight multiplies: ``class`` weights the terms of the sum
+            over classes within the KL divergence; ``image`` weights an image's whole divergence
+            by the class of its label (without labels: by the class the teacher predicts).
     """
 
-    starts: tuple[StartName, ...] = STARTS
-    transfer_sets: tuple[TransferName, ...] = ("public_unlabeled_large", "student")
-    weightings: tuple[WeightingName, ...] = ("equal", "better_share")
-    weight_terms: Literal["class", "image"] = "class"
+    starts: Annotated[tuple[StartName, ...], Len(1), DISTINCT, Source("paper, section V-A")] = (
+        STARTS
+    )
+    transfer_sets: Annotated[
+        tuple[TransferName, ...], Len(1), DISTINCT, Source("paper, section V-A")
+    ] = ("public_unlabeled_large", "student")
+    weightings: Annotated[
+        tuple[WeightingName, ...],
+        Len(1),
+        DISTINCT,
+        Source("paper, section V-A; the formula of better_share: kdopt (Eq. 6 is lost)"),
+    ] = ("equal", "better_share")
+    weight_terms: Annotated[Literal["class", "image"], Source("default: kdopt (Eq. 7 is lost)")] = (
+        "class"
+    )
 
 
 @dataclass(frozen=True)
-class FederateSettings:
-    """Federated averaging, and the model that it starts from (section V-B).
+class FederateSettings(Settings):
+    """``[federate]``: federated averaging, and the model it starts from (section V-B).
 
     Attributes:
         initial_models: ``random`` weights, or the ``consolidated`` model: all participants
             distilled into one beforehand.
         rounds: Communication rounds; every participant takes part in each.
         local_epochs: Epochs of a participant per round.
-        learning_rate: Step size of plain SGD, > 0.
-        weight_decay: L2 penalty, >= 0.
+        learning_rate: Step size of plain SGD.
+        weight_decay: L2 penalty.
         batch_size: Images per local step.
-        start: Which student the consolidated model starts from.
-        transfer_set: Where it is distilled.
-        weighting: How its teachers are weighed.
-        save_every: Rounds between two saved states, from which a killed trial goes on; has no
-            part in any result.
-        targets: Test accuracies in (0, 1) whose first round is reported.
-        relative_targets: The same as shares of the final accuracy from random weights.
+        start: The student that the consolidated model starts from.
+        transfer_set: The transfer set on which the consolidated model is distilled.
+        weighting: How its teachers are weighted.
+        save_every: Rounds between two saved states, from which an interrupted trial resumes; it
+            changes no result.
+        targets: Test accuracies; the first round that reaches each is reported.
+        relative_targets: The same, as fractions of the final accuracy from random weights.
     """
 
-    initial_models: tuple[InitialModelName, ...] = INITIAL_MODELS
-    rounds: int = 100
-    local_epochs: int = 2
-    learning_rate: float = 0.01
-    weight_decay: float = 4e-4
-    batch_size: int = 32
-    start: StartName = "best"
-    transfer_set: TransferName = "student"
-    weighting: WeightingName = "better_share"
-    save_every: int = 5
-    targets: tuple[float, ...] = (0.5, 0.6, 0.7)
-    relative_targets: tuple[float, ...] = (0.9, 0.95, 1.0)
-
-
-def combine_from_json(record: Mapping[str, Any]) -> CombineSettings:
-    """Read what ``dataclasses.asdict`` wrote."""
-    return CombineSettings(**_tuples(record))
-
-
-def federate_from_json(record: Mapping[str, Any]) -> FederateSettings:
-    """Read what ``dataclasses.asdict`` wrote."""
-    return FederateSettings(**_tuples(record))
-
-
-def _tuples(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    initial_models: Annotated[
+        tuple[InitialModelName, ...], Len(1), DISTINCT, Source("paper, section V-B")
+    ] = INITIAL_MODELS
+    rounds: Annotated[int, Interval(ge=1, le=100_000), Source("paper, section V")] = 100
+    local_epochs: Annotated[Size, Source("paper, section V")] = 2
+    learning_rate: Annotated[Positive, Source("paper, section V")] = 0.01
+    weight_decay: Annotated[
+        Fraction, Source("default: Caldarola et al.'s published code (lost)")
+    ] = 4e-4
+    batch_size: Annotated[int, Interval(ge=2), Source("default: as in pre-training (lost)")] = 32
+    start: Annotated[StartName, Source("paper, section V-A: the best student is best")] = "best"
+    transfer_set: Annotated[TransferName, Source("paper, section V-A")] = "student"
+    weighting: Annotated[
+        WeightingName, Source("paper, section V-A; its formula: kdopt (Eq. 6 is lost)")
+    ] = "better_share"
+    save_every: Annotated[Size, KDOPT] = 5
+    targets: Annotated[tuple[PositiveFraction, ...], DISTINCT, Source("default: kdopt (lost)")] = (
+        0.5,
+        0.6,
+        0.7,
+    )
+    relative_targets: Annotated[
+        tuple[PositiveFraction, ...], DISTINCT, Source("default: kdopt (lost)")
+    ] = (0.9, 0.95, 1.0)

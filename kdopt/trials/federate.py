@@ -142,12 +142,12 @@ def _local_training(
     campaign, engine = context.campaign, context.engine
     settings = campaign.federate
     local = TrainSettings(
-        settings.local_epochs,
-        0,
-        settings.learning_rate,
-        settings.weight_decay,
-        settings.batch_size,
-        "sgd",
+        epochs=settings.local_epochs,
+        patience=0,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        batch_size=settings.batch_size,
+        optimizer="sgd",
     )
 
     def train(participant: int, model: nn.Module, images: Images) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from kdopt.campaign.names import study_name
 from kdopt.campaign.settings import (
+    NO_PUBLIC_SETS,
     Campaign,
     DataSettings,
     PartitionSettings,
@@ -27,7 +28,7 @@ Gain = Callable[[float, float, float], float]
 
 def make_campaign(**changes: Any) -> Campaign:
     """A small grid campaign; ``tune_...`` changes go to its tune settings."""
-    tune = TuneSettings((0.5, 1.0, 2.0), (0.1, 0.5, 0.9), "grid", 9, 1.0, 0.5, True)
+    tune = TuneSettings((0.5, 1.0, 2.0), (0.1, 0.5, 0.9), "grid", 9)
     for key in [key for key in changes if key.startswith("tune_")]:
         tune = replace(tune, **{key.removeprefix("tune_"): changes.pop(key)})
     settings: dict[str, Any] = {
@@ -40,8 +41,14 @@ def make_campaign(**changes: Any) -> Campaign:
         "model": "tiny",
         "data": DataSettings("digits"),
         "partitions": (PartitionSettings("uniform"),),
-        "pretrain": TrainSettings(5, 2, 1e-3, 1e-4, 32),
-        "distill": TrainSettings(5, 2, 1e-3, 1e-4, 32),
+        "stages": ("tune",),
+        "transfer": NO_PUBLIC_SETS,
+        "pretrain": TrainSettings(
+            epochs=5, patience=2, learning_rate=1e-3, weight_decay=1e-4, batch_size=32
+        ),
+        "distill": TrainSettings(
+            epochs=5, patience=2, learning_rate=1e-3, weight_decay=1e-4, batch_size=32
+        ),
         "tune": tune,
     }
     return Campaign(**settings | changes)

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from kdopt.campaign.settings import TransferSettings
+from kdopt.campaign.settings import NO_PUBLIC_SETS, TransferSettings
 from kdopt.campaign.stage_settings import CombineSettings, CompareSettings, FederateSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
@@ -88,7 +88,7 @@ def test_public_sets_cannot_be_taken_out_afterwards_and_the_message_says_what_to
     wants = change(stages=("tune", "compare"), transfer=TransferSettings(10, 10, 10))
     with pytest.raises(StoreError, match=r"Set all three sizes of \[transfer\] to 0"):
         plan(store, wants)
-    assert plan(store, dataclasses.replace(wants, transfer=TransferSettings())) == 2 * 3
+    assert plan(store, dataclasses.replace(wants, transfer=NO_PUBLIC_SETS)) == 2 * 3
 
 
 WARM = change(tune=dataclasses.replace(TUNE.tune, sampler="warm", budget=3))

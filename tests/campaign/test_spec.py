@@ -10,7 +10,7 @@ import pytest
 from kdopt.campaign.compatibility import fingerprint
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import Campaign
-from kdopt.campaign.spec import load_spec, parse_spec
+from kdopt.campaign.spec import list_settings, load_spec, parse_spec
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import SpecError
 
@@ -66,7 +66,7 @@ def test_all_problems_are_reported_together_each_with_key_value_rule_and_fix():
     text = "\n".join(found)
     assert len(found) == 7
     assert "tune.alphas[1] = 1.5: input should be less than or equal to 1; change it" in text
-    assert "tune.temperatures[0] = 0.0: input should be greater than 0" in text
+    assert "tune.temperatures[0] = 0: input should be greater than 0" in text
     assert "seeed: unknown key; did you mean 'seed'?" in text
     assert "participants = 'four': input should be a valid integer" in text
     assert "data.name = 'digitz': input should be 'digits'" in text
@@ -81,6 +81,12 @@ def test_all_problems_are_reported_together_each_with_key_value_rule_and_fix():
         ("x =", "not valid TOML"),
         ('name = "a"\ndata = 3', "data = 3: must be a table"),
         (MINIMAL + "root = 1", "data.root = 1"),
+        (
+            MINIMAL + "root = 2024-01-01",
+            "data.root = {'date': '2024-01-01'}: input should be a valid",
+        ),
+        (MINIMAL + '[pretrain]\noptimizer = "sgd"', "pretrain.optimizer: unknown key"),
+        (MINIMAL + "[partition]\nuniform = 3", "partition.uniform = 3: must be a table"),
         (MINIMAL + "[tune]\ntemperatures = []", "tune.temperatures"),
         (MINIMAL + "[tune]\nalphas = [0.5, 0.5]", "each value may be listed once only"),
         (MINIMAL + "[tune]\ntemperatures = [inf]", "finite"),
@@ -162,10 +168,10 @@ def test_partition_settings_reach_their_partition():
         + "[partition.quantity_skew]\nconcentration = 2\n"
         + "[partition.label_dirichlet]\nconcentration = [1, 2, 3]\nmin_size = 5\n"
     ).campaign
-    assert campaign.partition("quantity_skew").concentration == (2.0,)
-    assert campaign.partition("quantity_skew").min_size == 16
-    assert campaign.partition("label_dirichlet").concentration == (1.0, 2.0, 3.0)
-    assert campaign.partition("label_dirichlet").min_size == 5
+    assert campaign.get_partition("quantity_skew").concentration == (2.0,)
+    assert campaign.get_partition("quantity_skew").min_size == 16
+    assert campaign.get_partition("label_dirichlet").concentration == (1.0, 2.0, 3.0)
+    assert campaign.get_partition("label_dirichlet").min_size == 5
 
 
 def test_a_campaign_survives_json():
@@ -316,3 +322,22 @@ def test_a_bad_list_is_shown_as_it_is_written():
     (problem,) = problems(MINIMAL + '[tune]\nsampler = "grid"\nprior = ["finished"]')
     assert "tune.prior = ['finished']" in problem
     assert "(-)" not in problem
+
+
+def test_the_reference_lists_every_setting_once_with_its_rule_source_and_meaning():
+    entries = list(list_settings())
+    keys = [entry.key for entry in entries]
+    assert len(set(keys)) == len(keys)
+    assert keys == [line.key for line in parse_spec(MINIMAL).settings]
+    assert all(entry.rule and entry.description for entry in entries)
+    by_key = {entry.key: entry for entry in entries}
+    assert by_key["tune.alphas"][1:4] == (
+        "list of: number, >= 0 and <= 1; not empty; each value may be listed once only",
+        "0.1, 0.25, 0.5, 0.75, 0.9",
+        "paper, Table I",
+    )
+    assert by_key["data.name"].default == "-"
+    assert by_key["data.name"].source == ""
+    assert by_key["tune.budget"].default == "-"
+    assert by_key["distill.epochs"].default == "30"
+    assert by_key["distill.epochs"].description == "Most epochs."

@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from kdopt.campaign.settings import (
+    NO_PUBLIC_SETS,
     Campaign,
     DataSettings,
     PartitionSettings,
@@ -18,7 +19,7 @@ from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.data.splits import Splits, counts, from_arrays, make_splits, to_arrays
 from kdopt.errors import ArtifactError, PartitionError
 
-BUDGET = TrainSettings(1, 0, 1e-3, 0.0, 32)
+BUDGET = TrainSettings(epochs=1, patience=0, learning_rate=1e-3, weight_decay=0.0, batch_size=32)
 CAMPAIGN = Campaign(
     name="c",
     seed=1,
@@ -33,9 +34,11 @@ CAMPAIGN = Campaign(
         PartitionSettings("quantity_skew"),
         PartitionSettings("label_dirichlet", (0.1, 0.5)),
     ),
+    stages=("tune",),
+    transfer=NO_PUBLIC_SETS,
     pretrain=BUDGET,
     distill=BUDGET,
-    tune=TuneSettings((1.0,), (0.5,), "grid", 1, 1.0, 0.5, True),
+    tune=TuneSettings((1.0,), (0.5,), "grid", 1),
 )
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 200)).astype(np.int64)
 

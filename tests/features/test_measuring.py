@@ -23,7 +23,9 @@ from kdopt.trials.pretrain import run_pretrain
 from tests.conftest import make_campaign, make_record
 
 CAMPAIGN = make_campaign(
-    participants=3, transfer=TransferSettings(20, 60, 0), pretrain=TrainSettings(2, 0, 1e-2, 0, 32)
+    participants=3,
+    transfer=TransferSettings(20, 60, 0),
+    pretrain=TrainSettings(epochs=2, patience=0, learning_rate=1e-2, weight_decay=0, batch_size=32),
 )
 
 

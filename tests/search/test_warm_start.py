@@ -60,7 +60,7 @@ warm_trials = 2
 TAUGHT = make_campaign(
     name="taught",
     participants=4,
-    tune=TuneSettings((0.5, 1.0, 2.0), (0.1, 0.5, 0.9), "grid", 9, 1.0, 0.5, True),
+    tune=TuneSettings((0.5, 1.0, 2.0), (0.1, 0.5, 0.9), "grid", 9),
 )
 
 

@@ -88,7 +88,14 @@ def test_open_trials_fill_a_budget_once(store, campaign):
         ({"seed": 1}, "seed"),
         ({"model": "cnn"}, "model"),
         ({"participants": 3}, "participants"),
-        ({"distill": TrainSettings(9, 0, 1e-3, 1e-4, 32)}, "distill"),
+        (
+            {
+                "distill": TrainSettings(
+                    epochs=9, patience=0, learning_rate=1e-3, weight_decay=1e-4, batch_size=32
+                )
+            },
+            "distill",
+        ),
         (
             # Also where no partition is left whose split could tell.
             {
@@ -97,7 +104,7 @@ def test_open_trials_fill_a_budget_once(store, campaign):
             },
             "data.validation_fraction",
         ),
-        ({"tune": TuneSettings((1.0, 2.0), (0.5, 0.9), "tpe", 6, 1.0, 0.5, True)}, "tune.sampler"),
+        ({"tune": TuneSettings((1.0, 2.0), (0.5, 0.9), "tpe", 6)}, "tune.sampler"),
     ],
 )
 def test_a_campaign_that_means_something_else_is_refused_and_nothing_changes(

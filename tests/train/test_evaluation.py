@@ -39,7 +39,9 @@ def test_logits_are_those_of_the_layers_bit_for_bit(name, channels, side):
     train, shown = some_images(96, channels, side), some_images(200, channels, side)
     with seeded(0, ENGINE.device) as generator:
         model = ENGINE.place(make_model(name, (channels, side, side), 10))
-        settings = TrainSettings(2, 0, 1e-2, 1e-4, 32)
+        settings = TrainSettings(
+            epochs=2, patience=0, learning_rate=1e-2, weight_decay=1e-4, batch_size=32
+        )
         fit(
             model,
             train,

@@ -14,7 +14,9 @@ from kdopt.train.fit import fit
 from kdopt.train.models import make_model
 
 ENGINE = make_engine("fp32", "cpu")
-LOCAL = TrainSettings(2, 0, 0.05, 4e-4, 8, "sgd")
+LOCAL = TrainSettings(
+    epochs=2, patience=0, learning_rate=0.05, weight_decay=4e-4, batch_size=8, optimizer="sgd"
+)
 
 
 def new_model(seed):
@@ -87,7 +89,9 @@ def test_plain_sgd_is_used_without_momentum():
     images, model = new_images(8, 4), new_model(6)
     by_hand = new_model(6)
     by_hand.train()
-    settings = TrainSettings(1, 0, 0.05, 0.1, 8, "sgd")
+    settings = TrainSettings(
+        epochs=1, patience=0, learning_rate=0.05, weight_decay=0.1, batch_size=8, optimizer="sgd"
+    )
     loss = functional.cross_entropy
     with seeded(0, ENGINE.device) as generator:
         fit(

@@ -32,7 +32,9 @@ def train(images, *, epochs=3, patience=0, monitor=lambda model: 0.0, seed=0, ra
             model,
             images,
             lambda index, logits: functional.cross_entropy(logits, images.labels[index]),
-            TrainSettings(epochs, patience, rate, 0.0, 8),
+            TrainSettings(
+                epochs=epochs, patience=patience, learning_rate=rate, weight_decay=0.0, batch_size=8
+            ),
             ENGINE,
             generator,
             monitor,
@@ -106,7 +108,7 @@ def test_a_loss_that_is_not_finite_ends_the_trial_at_once(images):
             new_model(),
             images,
             lambda index, logits: logits.sum() * float("nan"),
-            TrainSettings(5, 1, 1e-2, 0.0, 8),
+            TrainSettings(epochs=5, patience=1, learning_rate=1e-2, weight_decay=0.0, batch_size=8),
             ENGINE,
             generator,
             lambda model: epochs_seen.append(1) or 0.0,

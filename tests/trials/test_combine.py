@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from kdopt.campaign.settings import PartitionSettings, TransferSettings
+from kdopt.campaign.settings import NO_PUBLIC_SETS, PartitionSettings, TransferSettings
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings
 from kdopt.campaign.stages import Combination, plan_studies
 from kdopt.data.datasets import read_dataset
@@ -62,7 +62,7 @@ def the_plan(campaign=CAMPAIGN):
 
 def params(start="best", transfer_set="student", weighting="equal", replicate=0):
     values = (start, transfer_set, weighting, replicate)
-    return dict(zip(the_plan().params, values, strict=True))
+    return dict(zip(the_plan().space, values, strict=True))
 
 
 def run(context, trained, **changes):
@@ -85,7 +85,7 @@ def test_the_grid_is_that_of_table_two():
 
 
 def test_sets_without_images_are_left_out():
-    own = dataclasses.replace(CAMPAIGN, transfer=TransferSettings())
+    own = dataclasses.replace(CAMPAIGN, transfer=NO_PUBLIC_SETS)
     assert {c["transfer_set"] for c in the_plan(own).cells} == {"student"}
     assert not [p for p in plan_studies(make_campaign()) if p.stage == "combine"]
 

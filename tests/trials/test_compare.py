@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from kdopt.campaign.settings import PartitionSettings, TransferSettings
+from kdopt.campaign.settings import NO_PUBLIC_SETS, PartitionSettings, TransferSettings
 from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stage_settings import CompareSettings
 from kdopt.campaign.stages import plan_studies
@@ -60,7 +60,7 @@ def test_the_papers_comparison_is_5400_runs():
 
 
 def test_sets_without_images_and_campaigns_without_the_stage_plan_nothing():
-    only_own = dataclasses.replace(CAMPAIGN, transfer=TransferSettings())
+    only_own = dataclasses.replace(CAMPAIGN, transfer=NO_PUBLIC_SETS)
     assert [p.n_trials for p in plans("compare", only_own)] == [3, 3]
     some = CompareSettings(methods=("dml",), transfer_sets=("student", "public_labeled"))
     assert [p.n_trials for p in plans("compare", dataclasses.replace(CAMPAIGN, compare=some))] == [

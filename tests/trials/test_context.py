@@ -24,7 +24,9 @@ CAMPAIGN = make_campaign(
     model="cnn",
     participants=3,
     partitions=(PartitionSettings("quantity_skew", concentration=(5.0,)),),
-    pretrain=TrainSettings(4, 2, 1e-3, 1e-4, 32),
+    pretrain=TrainSettings(
+        epochs=4, patience=2, learning_rate=1e-3, weight_decay=1e-4, batch_size=32
+    ),
 )
 PARTITION = CAMPAIGN.partitions[0].name
 
@@ -144,7 +146,12 @@ def test_gains_are_measured_from_the_untouched_student(dataset, folder, trained)
 
 
 def test_the_best_epoch_is_kept_and_the_last_recorded(dataset, folder, trained):
-    patient = dataclasses.replace(CAMPAIGN, distill=TrainSettings(6, 6, 3e-2, 0.0, 32))
+    patient = dataclasses.replace(
+        CAMPAIGN,
+        distill=TrainSettings(
+            epochs=6, patience=6, learning_rate=3e-2, weight_decay=0.0, batch_size=32
+        ),
+    )
     context = new_context(patient, dataset, folder)
     outcome = run_tune(context, pair(0, 1, patient), params(), trained)
     assert outcome.best_epoch <= outcome.epochs == 6

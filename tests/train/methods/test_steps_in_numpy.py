@@ -21,7 +21,9 @@ from kdopt.train.models import Both
 ENGINE = make_engine("fp32", "cpu")
 N, SIDE, CLASSES, BATCH, RATE, DECAY = 40, 3, 4, 8, 1e-2, 1e-2
 SETTINGS = MethodSettings(1.0, 0.5, True, 0.5, None)
-BUDGET = TrainSettings(2, 0, RATE, DECAY, BATCH)
+BUDGET = TrainSettings(
+    epochs=2, patience=0, learning_rate=RATE, weight_decay=DECAY, batch_size=BATCH
+)
 
 
 @pytest.fixture
