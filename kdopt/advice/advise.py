@@ -13,7 +13,7 @@ from kdopt.advice.calibration import bounds, coverage, kept, promise_of
 from kdopt.advice.policies import RULES, TREE, policies, regrets
 from kdopt.advice.training_set import Action, Lessons
 from kdopt.advice.tree import Leaf, Step, grow
-from kdopt.analysis.cells import Pair
+from kdopt.analysis.results import Pair
 from kdopt.errors import AdviceError
 
 MIN_PAIRS = 20

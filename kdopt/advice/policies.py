@@ -21,8 +21,7 @@ import pandas as pd
 
 from kdopt.advice.training_set import NONE, Floats, Lessons
 from kdopt.advice.tree import MAX_DEPTH, Indices, grow, least_leaf
-from kdopt.analysis.cells import TIE_DECIMALS
-from kdopt.analysis.summary import RESAMPLES
+from kdopt.analysis.stats import RESAMPLES, TIE_DECIMALS
 from kdopt.campaign.names import seed_for
 
 LeftOut = Literal["partition", "participant"]

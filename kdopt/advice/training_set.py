@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kdopt.analysis.cells import Pair, mean_cells, rows_by_pair
+from kdopt.analysis.results import Pair, average_points, group_by_pair
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import METHODS
 from kdopt.features.definitions import FEATURE_NAMES
@@ -204,14 +204,14 @@ def _gains(
     vanilla = campaign.tune.vanilla_point
     found: dict[tuple[Pair, str], dict[Action, tuple[float, float]]] = {}
     if situation == "own":
-        for pair, rows in rows_by_pair(source.rows).items():
+        for pair, rows in group_by_pair(source.rows).items():
             found[pair, "student"] = {
                 Action(
                     "vanilla" if (c.temperature, c.alpha) == vanilla else "tuned",
                     c.temperature,
                     c.alpha,
                 ): (c.validation_gain, c.test_gain)
-                for c in mean_cells(rows)
+                for c in average_points(rows)
                 if c.replicates >= campaign.replicates
             }
     for (pair, transfer_set, method), outcomes in _compared(source.rows, situation).items():

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from kdopt.advice.grid import Band, band_of, smoothed, standard_error
 from kdopt.advice.training_set import NONE, Action, Floats, Lessons
-from kdopt.analysis.cells import TIE_DECIMALS
+from kdopt.analysis.stats import TIE_DECIMALS
 
 MAX_DEPTH = 3
 """Questions until an advice: eight leaves fit a page and a head."""

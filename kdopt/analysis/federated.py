@@ -10,20 +10,19 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from kdopt.analysis.cells import spread
-from kdopt.analysis.frame import number_or_nan, participants_frame
-from kdopt.analysis.runs import Run, mean, partitions_in_order, runs
-from kdopt.analysis.summary import RESAMPLES, bootstrap_interval
-from kdopt.campaign.names import seed_for
+from kdopt.analysis.results import CampaignResults, order_partitions, read_number
+from kdopt.analysis.stats import compute_mean, compute_sd, estimate_mean, make_generator
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import CONSOLIDATED, INITIAL_MODELS, RANDOM
-from kdopt.outcome import Outcome, TrialRow
+from kdopt.outcome import Outcome
 
-Bound = Literal["exact", "at least", "at most", "unknown"]
-BOUNDS: tuple[Bound, ...] = ("exact", "at least", "at most", "unknown")
+PAPER_ROUND_REDUCTION = 60.6
+"""Percent fewer communication rounds to a target accuracy, on average (abstract of version 2)."""
+
+ReductionBound = Literal["exact", "at least", "at most", "unknown"]
+REDUCTION_BOUNDS: tuple[ReductionBound, ...] = ("exact", "at least", "at most", "unknown")
 
 CURVE_COLUMNS = (
     "partition",
@@ -86,7 +85,7 @@ MEGABYTE = 1e6
 TOLERANCE = 1e-9
 
 
-class Both(NamedTuple):
+class StartComparison(NamedTuple):
     """One replicate from both initial models."""
 
     partition: str
@@ -95,13 +94,8 @@ class Both(NamedTuple):
     consolidated: Outcome
 
 
-def curves(rows: Sequence[TrialRow]) -> pd.DataFrame:
-    """Accuracies (percent) of the global model after every round, the initial model at round 0.
-
-    Args:
-        rows: Trials of a campaign, in any state and order; only complete ones of the stage
-            ``federate`` count.
-    """
+def tabulate_curves(results: CampaignResults) -> pd.DataFrame:
+    """Accuracies (percent) of the global model after every round, the initial model at round 0."""
     lines = [
         (
             run.partition,
@@ -111,7 +105,7 @@ def curves(rows: Sequence[TrialRow]) -> pd.DataFrame:
             100 * score.validation_accuracy,
             100 * score.test_accuracy,
         )
-        for run in _runs(rows)
+        for run in results.federate_runs
         for number, score in enumerate(run.outcome.rounds)
     ]
     table = pd.DataFrame(lines, columns=list(CURVE_COLUMNS))
@@ -120,7 +114,7 @@ def curves(rows: Sequence[TrialRow]) -> pd.DataFrame:
     )
 
 
-def levels(rows: Sequence[TrialRow], campaign: Campaign) -> pd.DataFrame:
+def tabulate_levels(results: CampaignResults) -> pd.DataFrame:
     """Test accuracies (percent) to compare, and traffic (1e6 bytes), per partition with a result.
 
     ``random_final`` and ``consolidated_final`` are FedAvg's after the last round, ``kd_alone`` is
@@ -129,11 +123,11 @@ def levels(rows: Sequence[TrialRow], campaign: Campaign) -> pd.DataFrame:
     ``start_megabytes`` that of consolidation. Means over replicates, NaN where unknown; ``..._sd``
     is the sample standard deviation over replicates, NaN for fewer than two.
     """
-    found = _runs(rows)
-    best = _best_participants(rows)
+    runs = results.federate_runs
+    best = _find_best_participants(results)
     lines = []
-    for partition in partitions_in_order((run.partition for run in found), campaign):
-        here = [run for run in found if run.partition == partition]
+    for partition in order_partitions((run.partition for run in runs), results.campaign):
+        here = [run for run in runs if run.partition == partition]
         random, consolidated = (
             [run.outcome for run in here if run.params["initial_model"] == name]
             for name in INITIAL_MODELS
@@ -141,45 +135,42 @@ def levels(rows: Sequence[TrialRow], campaign: Campaign) -> pd.DataFrame:
         lines.append(
             (
                 partition,
-                *_mean_and_sd([100 * o.rounds[-1].test_accuracy for o in random]),
-                *_mean_and_sd([100 * o.rounds[-1].test_accuracy for o in consolidated]),
-                *_mean_and_sd([100 * o.rounds[0].test_accuracy for o in consolidated]),
+                *_describe_accuracies(random, -1),
+                *_describe_accuracies(consolidated, -1),
+                *_describe_accuracies(consolidated, 0),
                 best.get(partition, math.nan),
-                mean(number_or_nan(run.outcome.round_bytes) / MEGABYTE for run in here),
-                mean(number_or_nan(o.start_bytes) / MEGABYTE for o in consolidated),
+                compute_mean(read_number(run.outcome.round_bytes) / MEGABYTE for run in here),
+                compute_mean(read_number(o.start_bytes) / MEGABYTE for o in consolidated),
             )
         )
     return pd.DataFrame(lines, columns=list(LEVEL_COLUMNS))
 
 
-def _mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
-    return mean(values), spread(values)
-
-
-def class_levels(rows: Sequence[TrialRow], campaign: Campaign) -> pd.DataFrame:
-    """``random_final`` and ``kd_alone`` of :func:`levels`, in percent per class.
+def tabulate_class_levels(results: CampaignResults) -> pd.DataFrame:
+    """``random_final`` and ``kd_alone`` of :func:`tabulate_levels`, in percent per class.
 
     Means over the replicates that have both; a class that has no test image is left out. On a
     test set with equally many images of every class, the mean over classes is the accuracy.
     """
-    pairs = _both(rows, campaign)
+    comparisons = _list_comparisons(results)
     lines = []
-    for partition in dict.fromkeys(both.partition for both in pairs):
+    for partition in dict.fromkeys(c.partition for c in comparisons):
         here = [
-            (both.random.test.per_class, both.consolidated.test_before.per_class)
-            for both in pairs
-            if both.partition == partition and both.consolidated.test_before is not None
+            (c.random.test.per_class, c.consolidated.test_before.per_class)
+            for c in comparisons
+            if c.partition == partition and c.consolidated.test_before is not None
         ]
         for number in range(min((len(scores) for pair in here for scores in pair), default=0)):
             random, alone = (
-                mean(100 * number_or_nan(pair[side][number]) for pair in here) for side in (0, 1)
+                compute_mean(100 * read_number(pair[side][number]) for pair in here)
+                for side in (0, 1)
             )
             if not math.isnan(random + alone):
                 lines.append((partition, number, random, alone))
     return pd.DataFrame(lines, columns=list(CLASS_COLUMNS))
 
 
-def rounds_to_target(rows: Sequence[TrialRow], campaign: Campaign) -> pd.DataFrame:
+def count_rounds_to_target(results: CampaignResults) -> pd.DataFrame:
     """First rounds whose test accuracy reaches each target, for replicates with both starts.
 
     ``target`` is a share: of all test images (kind ``absolute``), or of the final accuracy of the
@@ -196,39 +187,39 @@ def rounds_to_target(rows: Sequence[TrialRow], campaign: Campaign) -> pd.DataFra
     ``megabytes_...`` are the traffic up to that round in 1e6 bytes, of consolidation too, and
     ``megabytes_reduction`` compares these, under the same bound.
     """
-    settings = campaign.federate
+    settings = results.campaign.federate
     lines = []
-    for both in _both(rows, campaign):
-        final = both.random.rounds[-1].test_accuracy
+    for comparison in _list_comparisons(results):
+        final = comparison.random.rounds[-1].test_accuracy
         targets = [("absolute", share, share) for share in settings.targets]
         targets += [("relative", share, share * final) for share in settings.relative_targets]
         for kind, share, accuracy in targets:
             lines.append(
                 {
-                    "partition": both.partition,
-                    "replicate": both.replicate,
+                    "partition": comparison.partition,
+                    "replicate": comparison.replicate,
                     "kind": kind,
                     "target": share,
                     "target_accuracy": 100 * accuracy,
-                    **_saved(both, accuracy),
+                    **_measure_savings(comparison, accuracy),
                 }
             )
     return pd.DataFrame(lines, columns=list(TARGET_COLUMNS))
 
 
-def reductions(table: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
+def summarise_reductions(table: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
     """Mean reductions (percent): per kind and target, over all relative targets, and over all.
 
     First the mean within a partition over replicates and targets, then over partitions; ``low``
-    and ``high`` bound its 95 % bootstrap interval over the ``partitions``, ``megabytes_low`` and
+    and ``high`` bound its 95 % interval over the ``partitions``, ``megabytes_low`` and
     ``megabytes_high`` that of ``megabytes_reduction``. Censored reductions
     enter at their bound: those that are at least so great make the mean conservative, those that
     are at most so great make it optimistic. Unknown ones are left out. ``exact``, ``at_least``,
     ``at_most`` and ``unknown`` count reductions. Lines over several targets have ``target`` NaN.
 
     Args:
-        table: From :func:`rounds_to_target`.
-        campaign: Its seed seeds the bootstrap.
+        table: From :func:`count_rounds_to_target`.
+        campaign: Its seed seeds the intervals.
     """
     if table.empty:
         return pd.DataFrame(columns=list(REDUCTION_COLUMNS))
@@ -241,52 +232,60 @@ def reductions(table: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
         groups.append(("relative", math.nan, "all relative targets", relative))
     groups.append(("all", math.nan, "all targets", table))
     lines = [
-        (kind, target, label, *_summed_up(group, campaign, (kind, str(target))))
+        (kind, target, label, *_average_reductions(group, campaign, (kind, str(target))))
         for kind, target, label, group in groups
     ]
     return pd.DataFrame(lines, columns=list(REDUCTION_COLUMNS))
 
 
-def _summed_up(
-    group: pd.DataFrame, campaign: Campaign, name: tuple[str, str]
+def _average_reductions(
+    table: pd.DataFrame, campaign: Campaign, name: tuple[str, str]
 ) -> tuple[float, float, float, int, int, int, int, int, float, float, float]:
-    """The columns of :func:`reductions` from ``reduction`` on."""
+    """The columns of :func:`summarise_reductions` from ``reduction`` on."""
     rounds, megabytes = (
         [
             value
-            for _, part in group.groupby("partition")
-            if not math.isnan(value := mean(part[key]))
+            for _, part in table.groupby("partition")
+            if not math.isnan(value := compute_mean(part[key]))
         ]
         for key in ("reduction", "megabytes_reduction")
     )
-    generator = np.random.default_rng(seed_for(campaign.seed, "rounds", *name))
-    low, high = bootstrap_interval(np.array(rounds, dtype=np.float64), generator, RESAMPLES)
-    exact, at_least, at_most, unknown = (int((group["bound"] == b).sum()) for b in BOUNDS)
-    counts = (len(rounds), exact, at_least, at_most, unknown)
-    ends = bootstrap_interval(np.array(megabytes, dtype=np.float64), generator, RESAMPLES)
-    return (mean(rounds), low, high, *counts, mean(megabytes), *ends)
+    # Both means share one generator, so their order is part of the numbers.
+    generator = make_generator(campaign.seed, "rounds", *name)
+    fewer_rounds = estimate_mean(rounds, generator)
+    fewer_bytes = estimate_mean(megabytes, generator)
+    exact, at_least, at_most, unknown = (
+        int((table["bound"] == bound).sum()) for bound in REDUCTION_BOUNDS
+    )
+    return (*fewer_rounds, exact, at_least, at_most, unknown, *fewer_bytes[:3])
 
 
-def _saved(both: Both, accuracy: float) -> dict[str, float | str]:
-    """The columns of :func:`rounds_to_target` from ``rounds_random`` on; accuracy in [0, 1]."""
-    run = len(both.random.rounds) - 1
-    random, consolidated = (_first(outcome, accuracy) for outcome in both[2:])
-    bound = _bound(random, consolidated)
+def _measure_savings(comparison: StartComparison, accuracy: float) -> dict[str, float | str]:
+    """The columns of :func:`count_rounds_to_target` from ``rounds_random`` on.
+
+    Args:
+        comparison: Both runs of a replicate.
+        accuracy: The target, in [0, 1].
+    """
+    outcomes = (comparison.random, comparison.consolidated)
+    run = len(comparison.random.rounds) - 1
+    random, consolidated = (_find_first_round(outcome, accuracy) for outcome in outcomes)
+    bound = _bound_reduction(random, consolidated)
     counted = [run if math.isnan(r) else r for r in (random, consolidated)]
-    sent = [_megabytes(o, r) for o, r in zip(both[2:], counted, strict=True)]
+    sent = [_count_megabytes(o, r) for o, r in zip(outcomes, counted, strict=True)]
     return {
         "rounds_random": random,
         "rounds_consolidated": consolidated,
         "rounds": run,
-        "reduction": _reduction(counted, bound),
+        "reduction": _compute_reduction(counted, bound),
         "bound": bound,
         "megabytes_random": sent[0],
         "megabytes_consolidated": sent[1],
-        "megabytes_reduction": _reduction(sent, bound),
+        "megabytes_reduction": _compute_reduction(sent, bound),
     }
 
 
-def _first(outcome: Outcome, accuracy: float) -> float:
+def _find_first_round(outcome: Outcome, accuracy: float) -> float:
     reached = (
         float(number)
         for number, score in enumerate(outcome.rounds)
@@ -295,7 +294,7 @@ def _first(outcome: Outcome, accuracy: float) -> float:
     return next(reached, math.nan)
 
 
-def _bound(random: float, consolidated: float) -> Bound:
+def _bound_reduction(random: float, consolidated: float) -> ReductionBound:
     if random == 0 or (math.isnan(random) and math.isnan(consolidated)):
         return "unknown"
     if math.isnan(random):
@@ -303,39 +302,41 @@ def _bound(random: float, consolidated: float) -> Bound:
     return "at most" if math.isnan(consolidated) else "exact"
 
 
-def _reduction(spent: Sequence[float], bound: Bound) -> float:
+def _compute_reduction(spent: Sequence[float], bound: ReductionBound) -> float:
     """Percent that the second run spends less than the first."""
     random, consolidated = spent
     return math.nan if bound == "unknown" else 100 * (1 - consolidated / random)
 
 
-def _megabytes(outcome: Outcome, rounds: float) -> float:
-    total = number_or_nan(outcome.start_bytes) + rounds * number_or_nan(outcome.round_bytes)
+def _count_megabytes(outcome: Outcome, rounds: float) -> float:
+    total = read_number(outcome.start_bytes) + rounds * read_number(outcome.round_bytes)
     return total / MEGABYTE
 
 
-def _runs(rows: Sequence[TrialRow]) -> list[Run]:
-    return [run for run in runs(rows, "federate") if run.outcome.rounds]
+def _describe_accuracies(outcomes: Sequence[Outcome], number: int) -> tuple[float, float]:
+    """Mean and spread over replicates of the test accuracy (percent) after a round."""
+    values = [100 * outcome.rounds[number].test_accuracy for outcome in outcomes]
+    return compute_mean(values), compute_sd(values)
 
 
-def _both(rows: Sequence[TrialRow], campaign: Campaign) -> list[Both]:
+def _list_comparisons(results: CampaignResults) -> list[StartComparison]:
     """Replicates with both initial models, by partition in the campaign's order."""
     found = {
         (run.partition, run.replicate, run.params["initial_model"]): run.outcome
-        for run in _runs(rows)
+        for run in results.federate_runs
     }
     pairs = [
-        Both(partition, replicate, random, found[partition, replicate, CONSOLIDATED])
+        StartComparison(partition, replicate, random, found[partition, replicate, CONSOLIDATED])
         for (partition, replicate, initial), random in found.items()
         if initial == RANDOM and (partition, replicate, CONSOLIDATED) in found
     ]
-    order = partitions_in_order((both.partition for both in pairs), campaign)
-    return sorted(pairs, key=lambda both: (order.index(both.partition), both.replicate))
+    order = order_partitions((pair.partition for pair in pairs), results.campaign)
+    return sorted(pairs, key=lambda pair: (order.index(pair.partition), pair.replicate))
 
 
-def _best_participants(rows: Sequence[TrialRow]) -> dict[str, float]:
+def _find_best_participants(results: CampaignResults) -> dict[str, float]:
     """Test accuracy (percent) of each partition's best participant on validation."""
-    frame = participants_frame(rows)
+    frame = results.participants
     best = frame.loc[frame.groupby("partition")["validation_accuracy"].idxmax()]
     return {
         str(name): 100 * float(accuracy)

@@ -1,20 +1,27 @@
-"""How much of a campaign is done: planned, complete, failed and missing, by stage and by pair."""
+"""How a campaign runs: what is done, failed and missing, what it cost, and how noisy it is."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from kdopt.analysis.cells import Pair, cell_of, rows_by_pair
+import numpy as np
+import pandas as pd
+
+from kdopt.analysis.results import CampaignResults, read_number, read_point
+from kdopt.analysis.stats import sum_squared_deviations
 from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stages import PLANNERS, plan_points
 from kdopt.outcome import TrialRow
 
-PLANNED_AS_THEY_ARE: tuple[StageName, ...] = ("compare", "combine", "federate")
-"""Stages whose cells are all known beforehand."""
+FULLY_PLANNED: tuple[StageName, ...] = ("compare", "combine", "federate")
+"""Stages whose trials' params are all known beforehand."""
+
+COST_COLUMNS = ("stage", "trials", "hours", "median_seconds", "p95_seconds")
+NOISE_COLUMNS = ("stage", "partition", "sd", "cells", "trials")
 
 
 class PairProgress(NamedTuple):
@@ -40,7 +47,7 @@ class PairProgress(NamedTuple):
         return self.trials_done >= self.trials_planned
 
 
-class Progress(NamedTuple):
+class StageProgress(NamedTuple):
     """Trials of one stage over the whole campaign; the first is the sum of the other four."""
 
     stage: str
@@ -56,7 +63,7 @@ class Progress(NamedTuple):
         return self.running + self.waiting
 
 
-class Failure(NamedTuple):
+class FailedTrial(NamedTuple):
     """One failed trial and why."""
 
     study: str
@@ -65,62 +72,51 @@ class Failure(NamedTuple):
     reason: str
 
 
-def pair_progress(rows: Sequence[TrialRow], campaign: Campaign) -> PairProgress:
+def measure_pair_progress(rows: Sequence[TrialRow], campaign: Campaign) -> PairProgress:
     """Progress of the rows of one pair, whatever part of its plan is in the store yet."""
     points, n_open = plan_points(campaign)
     replicates = campaign.replicates
-    seen = {cell for row in rows if (cell := cell_of(row))}
+    seen = {cell for row in rows if (cell := read_point(row))}
     # Known points may be missing from the store, and the store may hold points of an earlier,
     # larger grid. Neither may hide the other.
     absent = set(points) - seen
     trials = max((len(points) + n_open) * replicates, len(rows) + len(absent) * replicates)
-    not_chosen = trials - len(absent) * replicates - sum(cell_of(row) is not None for row in rows)
+    not_chosen = (
+        trials - len(absent) * replicates - sum(read_point(row) is not None for row in rows)
+    )
     if campaign.tune.sampler == "grid":
         not_chosen = 0
-    done = Counter(cell_of(row) for row in rows if row.state == "COMPLETE")
+    done = Counter(read_point(row) for row in rows if row.state == "COMPLETE")
     return PairProgress(
         planned=len(seen | absent) + math.ceil(not_chosen / replicates),
         done=sum(done[cell] >= replicates for cell in seen),
-        failed=len({cell_of(row) for row in rows if row.state == "FAIL"}),
+        failed=len({read_point(row) for row in rows if row.state == "FAIL"}),
         trials_planned=trials,
         trials_done=done.total(),
     )
 
 
-def progress(rows: Sequence[TrialRow], campaign: Campaign) -> list[Progress]:
+def measure_progress(results: CampaignResults) -> list[StageProgress]:
     """Progress of the campaign's stages, and of others that the store has trials of.
 
     Trials that are not in the store yet count as waiting.
     """
+    campaign = results.campaign
     pretrain_planned = len(campaign.partitions) * campaign.participants
-    stages = [_stage(rows, "pretrain", pretrain_planned)]
-    if "tune" in campaign.stages or has_stage(rows, "tune"):
-        stages.append(_stage(rows, "tune", _tune_planned(rows, campaign)))
-    for stage in PLANNED_AS_THEY_ARE:
-        if stage in campaign.stages or has_stage(rows, stage):
+    stages = [_count_states(results, "pretrain", pretrain_planned)]
+    if "tune" in campaign.stages or results.has_stage("tune"):
+        stages.append(_count_states(results, "tune", _count_planned_tuning(results)))
+    for stage in FULLY_PLANNED:
+        if stage in campaign.stages or results.has_stage(stage):
             planned = sum(plan.n_trials for plan in PLANNERS[stage](campaign))
-            stages.append(_stage(rows, stage, planned))
+            stages.append(_count_states(results, stage, planned))
     return stages
 
 
-def has_stage(rows: Sequence[TrialRow], stage: StageName) -> bool:
-    """Whether the store has any trial of a stage, in any state."""
-    return any(row.stage == stage for row in rows)
-
-
-def _tune_planned(rows: Sequence[TrialRow], campaign: Campaign) -> int:
-    groups = rows_by_pair(rows)
-    pairs = {Pair(p.name, t, s) for p in campaign.partitions for t, s in campaign.pairs}
-    return sum(
-        pair_progress(groups.get(pair, []), campaign).trials_planned
-        for pair in pairs | groups.keys()
-    )
-
-
-def failures(rows: Sequence[TrialRow]) -> list[Failure]:
+def list_failures(rows: Iterable[TrialRow]) -> list[FailedTrial]:
     """All failed trials in the order of study and number."""
     return sorted(
-        Failure(
+        FailedTrial(
             row.study,
             row.number,
             ", ".join(f"{key}={value}" for key, value in sorted(row.params.items())),
@@ -131,8 +127,65 @@ def failures(rows: Sequence[TrialRow]) -> list[Failure]:
     )
 
 
-def _stage(rows: Sequence[TrialRow], stage: str, planned: int) -> Progress:
-    states = Counter(row.state for row in rows if row.stage == stage)
+def tabulate_costs(rows: Iterable[TrialRow]) -> pd.DataFrame:
+    """What the complete trials of each stage cost: training hours, and seconds of one trial."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.state == "COMPLETE" and row.outcome is not None:
+            seconds[row.stage].append(row.outcome.seconds)
+    lines = [
+        (stage, len(s), math.fsum(s) / 3600, *map(float, np.quantile(s, [0.5, 0.95])))
+        for stage, s in ((name, seconds[name]) for name in PLANNERS if name in seconds)
+    ]
+    return pd.DataFrame(lines, columns=list(COST_COLUMNS))
+
+
+def measure_noise(rows: Iterable[TrialRow]) -> pd.DataFrame:
+    """Standard deviation of the test gain (pp) over replicates, pooled over cells.
+
+    One line per stage and partition that has a cell with two replicates or more: the root of the
+    summed squared deviations over the summed degrees of freedom. Empty without replicates.
+
+    Replicates differ in the order of the batches only, so this is the noise of training, not that
+    of pre-training or of drawing the test set. Differences well below it mean nothing for one
+    pair. Stages and cells that start from random weights are left out: their replicates differ in
+    more.
+    """
+    gains: dict[tuple[str, str, str, tuple[tuple[str, object], ...]], list[float]]
+    gains = defaultdict(list)
+    for row in rows:
+        if row.stage in ("pretrain", "federate"):
+            continue
+        if row.state != "COMPLETE" or row.outcome is None:
+            continue
+        gain = read_number(row.outcome.test_gain)
+        if math.isfinite(gain):
+            cell = tuple(sorted((k, v) for k, v in row.params.items() if k != "replicate"))
+            gains[row.stage, row.partition, row.study, cell].append(gain)
+    groups: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+    for (stage, partition, _, _), repeated in gains.items():
+        if len(repeated) > 1:
+            groups[stage, partition].append(repeated)
+    lines = []
+    for (stage, partition), cells in sorted(groups.items()):
+        squares = math.fsum(map(sum_squared_deviations, cells))
+        trials = sum(map(len, cells))
+        sd = math.sqrt(squares / (trials - len(cells)))
+        lines.append((stage, partition, sd, len(cells), trials))
+    return pd.DataFrame(lines, columns=list(NOISE_COLUMNS))
+
+
+def _count_planned_tuning(results: CampaignResults) -> int:
+    return sum(
+        measure_pair_progress(results.tuned.get(pair, []), results.campaign).trials_planned
+        for pair in results.pairs
+    )
+
+
+def _count_states(results: CampaignResults, stage: StageName, planned: int) -> StageProgress:
+    states = Counter(row.state for row in results.by_stage.get(stage, []))
     planned = max(planned, states.total())
     waiting = planned - states["COMPLETE"] - states["FAIL"] - states["RUNNING"]
-    return Progress(stage, planned, states["COMPLETE"], states["FAIL"], states["RUNNING"], waiting)
+    return StageProgress(
+        stage, planned, states["COMPLETE"], states["FAIL"], states["RUNNING"], waiting
+    )

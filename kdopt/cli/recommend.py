@@ -15,7 +15,7 @@ from kdopt.errors import AdviceError
 
 if TYPE_CHECKING:
     from kdopt.advice.training_set import Campaigned
-    from kdopt.analysis.cells import Pair
+    from kdopt.analysis.results import Pair
     from kdopt.campaign.stage_settings import TransferName
     from kdopt.store.database import Store
 
@@ -217,7 +217,7 @@ def _ask_about_stored_pair(
     store: Store, sources: list[Campaigned], text: str, transfer_set: TransferName
 ) -> _Question:
     """The features of a pair of the store, whose own trials must not be learnt from."""
-    from kdopt.analysis.cells import Pair
+    from kdopt.analysis.results import Pair
     from kdopt.campaign.names import parse_pair_name
     from kdopt.features.definitions import FEATURE_NAMES
     from kdopt.features.table import pair_table

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.maps import best_settings
-from kdopt.analysis.summary import measures, selection_label, vanilla_label
+from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tuning import describe_selection, describe_vanilla, list_headline_measures
 from kdopt.campaign.names import index_study_name, pair_label, study_name
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Param, ParamValue
@@ -80,7 +80,7 @@ def pair_indexes(
         rows: Its trials, in any state.
         study_ids: Ids of its studies by name, for links.
     """
-    best = best_settings(rows, campaign)
+    best = compute_tables(rows, campaign).best_settings
     headline = headlines(best, campaign)
     return [
         _pair_index(str(name), best[best["partition"] == name], headline, campaign, study_ids)
@@ -150,10 +150,10 @@ def _note(
         f"# Best temperature and alpha: {title_of(partition)}",
         "",
         f"Campaign `{campaign.name}`, partition `{partition}`: one trial per teacher-student pair, "
-        f"its cell {selection_label(campaign)}. The objective is the {OBJECTIVE}: what the pair "
+        f"its cell {describe_selection(campaign)}. The objective is the {OBJECTIVE}: what the pair "
         f"gains on test by following the advice, 0 where it is not to distil. {TABLE} Gaps "
         "(teacher minus student) and gains are percentage points, vanilla is "
-        f"{vanilla_label(campaign)}.",
+        f"{describe_vanilla(campaign)}.",
         "",
         *_state(best),
         "",
@@ -170,7 +170,7 @@ def _note(
                     str(number.n),
                 )
             )
-            for measure, number in zip(measures(campaign), headline, strict=True)
+            for measure, number in zip(list_headline_measures(campaign), headline, strict=True)
         ),
         "",
         *_best_pairs(best, campaign, study_ids),

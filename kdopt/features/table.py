@@ -7,7 +7,7 @@ from typing import cast
 
 import pandas as pd
 
-from kdopt.analysis.cells import Pair
+from kdopt.analysis.results import Pair
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import TransferName
 from kdopt.features.definitions import FEATURE_NAMES, pair_features

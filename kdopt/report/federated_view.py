@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from kdopt.analysis.combined import EQUAL
-from kdopt.analysis.paper.results import MEAN_ROUND_REDUCTION
+from kdopt.analysis.combining import EQUAL
+from kdopt.analysis.federated import PAPER_ROUND_REDUCTION
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import CONSOLIDATED
 from kdopt.report.blocks import (
@@ -120,7 +120,7 @@ def reductions_block(reductions: pd.DataFrame, curves: pd.DataFrame, campaign: C
     ]
     return Block(
         "Rounds saved on average",
-        f"The paper's second version states a mean reduction of {MEAN_ROUND_REDUCTION:g} %, on "
+        f"The paper's second version states a mean reduction of {PAPER_ROUND_REDUCTION:g} %, on "
         "CIFAR-10 and for targets that its text lost, so there is nothing here that has to equal "
         "it: means are shown per target, per kind of target and over all. Bounds (at least, at "
         "most) enter a mean with their value; how many there are is counted beside it.",
@@ -144,7 +144,7 @@ def _missing_rounds(curves: pd.DataFrame, campaign: Campaign) -> str:
 
 
 def _round_cells(line: Mapping[Any, Any]) -> list[SortCell]:
-    """One line of :func:`kdopt.analysis.federated.rounds_to_target` as people read it."""
+    """One line of :func:`kdopt.analysis.federated.count_rounds_to_target` as people read it."""
     target = f"{setting(100 * line['target'])} %"
     if line["kind"] == "relative":
         target += " of FedAvg's final"

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from kdopt.analysis.summary import selection_label, vanilla_label
+from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.campaign.settings import Campaign
 from kdopt.report.tables import points, setting, with_labels
 
@@ -54,9 +54,9 @@ def temperature_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
 
 def gain_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
     """Test gain against accuracy gap: vanilla, tuned and, off until asked for, the oracle."""
-    tuned = f"Tuned, {selection_label(campaign)}"
+    tuned = f"Tuned, {describe_selection(campaign)}"
     traces = [
-        _gains(best, "vanilla_gain", f"Vanilla ({vanilla_label(campaign)})", ORANGE, "circle"),
+        _gains(best, "vanilla_gain", f"Vanilla ({describe_vanilla(campaign)})", ORANGE, "circle"),
         _gains(best, "test_gain", tuned, BLUE, "diamond"),
         _gains(best, "oracle_gain", "Oracle (selected on test)", GREY, "circle-open"),
     ]

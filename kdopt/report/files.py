@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kdopt.analysis.frame import trial_columns
+from kdopt.analysis.results import tabulate_trials
 from kdopt.campaign.record import SettingLine, format_campaign
 from kdopt.campaign.settings import Campaign
 from kdopt.errors import KdoptError
@@ -66,7 +66,7 @@ def write_report(
     """
     view = make_view(campaign, rows, facts, more)
     contents: dict[str, str | bytes] = {**_tables(view, campaign), **(texts or {})}
-    columns = trial_columns(rows)
+    columns = tabulate_trials(rows)
     contents["trials.csv"] = trials_csv(columns)
     if parquet := trials_parquet(columns):
         contents["trials.parquet"] = parquet

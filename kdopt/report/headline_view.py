@@ -9,10 +9,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.compare import BAND_PP
-from kdopt.analysis.dynamics import KINDS
-from kdopt.analysis.payoff import EVERY_KIND
-from kdopt.analysis.summary import OVERALL, measures, summary, vanilla_label
+from kdopt.analysis.method_gains import BAND_PP, TEACHER_KINDS
+from kdopt.analysis.tuning import (
+    EVERY_KIND,
+    OVERALL,
+    describe_vanilla,
+    list_headline_measures,
+    summarise_gains,
+)
 from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import Grid, GridCell, Heading, Table, table_of, title_of
 from kdopt.report.tables import points
@@ -50,8 +54,8 @@ def tiles(
     """The four numbers to know first; none before any pair has a result.
 
     Args:
-        found: From :func:`kdopt.analysis.payoff.payoff`.
-        cost: From :func:`kdopt.analysis.payoff.costs`.
+        found: From :func:`kdopt.analysis.tuning.tabulate_payoff`.
+        cost: From :func:`kdopt.analysis.progress.tabulate_costs`.
         best: The best-settings table.
         campaign: What was planned.
     """
@@ -67,7 +71,7 @@ def tiles(
                 f"{share:.0f} %",
                 "of pairs gain by tuning",
                 f"{overall['beats_vanilla']} of {compared} gain more on test than vanilla "
-                f"({vanilla_label(campaign)})",
+                f"({describe_vanilla(campaign)})",
             ),
             Tile(
                 f"{signed(overall['tuning_effect'])} pp",
@@ -127,7 +131,7 @@ def where_grid(found: pd.DataFrame) -> list[Grid]:
     if found.empty:
         return []
     known = {(str(x["partition"]), str(x["teacher_kind"])): x for x in found.to_dict("records")}
-    kinds = [k for k in (*KINDS, EVERY_KIND) if any(kind == k for _, kind in known)]
+    kinds = [k for k in (*TEACHER_KINDS, EVERY_KIND) if any(kind == k for _, kind in known)]
     lines = []
     for partition in found["partition"].unique():
         cells = []
@@ -174,7 +178,7 @@ def where_table(found: pd.DataFrame) -> list[Table]:
 def headlines(best: pd.DataFrame, campaign: Campaign) -> dict[str, list[Headline]]:
     """The summary as text, by scope (first all partitions), in the order of the measures."""
     table: dict[str, list[Headline]] = {}
-    for line in summary(best, campaign).to_dict("records"):
+    for line in summarise_gains(best, campaign).to_dict("records"):
         decimals = 2 if line["unit"] == "pp" else 0
         value, low, high = (_number(line[key], decimals) for key in ("value", "low", "high"))
         scope = str(line["partition"])
@@ -185,7 +189,7 @@ def headlines(best: pd.DataFrame, campaign: Campaign) -> dict[str, list[Headline
 
 def headline_headings(campaign: Campaign) -> list[str]:
     """The measures with their units."""
-    return [f"{m.label} ({m.unit})" for m in measures(campaign)]
+    return [f"{m.label} ({m.unit})" for m in list_headline_measures(campaign)]
 
 
 def signed(value: float) -> str:

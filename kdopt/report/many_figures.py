@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import plotly.graph_objects as go
 
-from kdopt.analysis.compare import partitions_of
+from kdopt.analysis.method_gains import list_partitions
 from kdopt.report.figures import BLUE, ORANGE, VERMILLION
 from kdopt.report.method_figures import GREEN, GREY, PURPLE, Style, rounded, short_title
 from kdopt.report.panels import Axis, Panel, wrapped_panels
@@ -62,7 +62,7 @@ def combined_figure(combined: pd.DataFrame) -> dict[str, Any]:
     weightings, kinds = weightings_of(combined), kinds_of(combined)
     place = {kind: number for number, kind in enumerate(kinds)}
     panels = []
-    for partition in partitions_of(combined):
+    for partition in list_partitions(combined):
         here = combined[combined["partition"] == partition]
         traces = [_joined(here, place)]
         for number, weighting in enumerate(weightings):
@@ -92,7 +92,7 @@ def federated_figure(curves: pd.DataFrame, levels: pd.DataFrame) -> dict[str, An
     """
     known = levels.set_index("partition")
     panels = []
-    for partition in partitions_of(levels):
+    for partition in list_partitions(levels):
         here = curves[curves["partition"] == partition]
         traces = []
         for initial, style in CURVES.items():

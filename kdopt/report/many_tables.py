@@ -29,7 +29,7 @@ def many_texts(many: ManyTeachers, campaign: Campaign) -> dict[str, str]:
 
 
 def rounds_csv(rounds: pd.DataFrame) -> str:
-    """All columns of :func:`kdopt.analysis.federated.rounds_to_target`."""
+    """All columns of :func:`kdopt.analysis.federated.count_rounds_to_target`."""
     return frame_csv(rounds, {"target", "rounds_random", "rounds_consolidated", "rounds"})
 
 

@@ -7,9 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.combined import agreement, combined, weighting_effects
-from kdopt.analysis.federated import curves, levels, reductions, rounds_to_target
-from kdopt.analysis.paper.evidence import Evidence
+from kdopt.analysis.tables import Tables, compute_tables
 from kdopt.campaign.settings import Campaign
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import (
@@ -42,21 +40,20 @@ class ManyTeachers(NamedTuple):
 
 def many_teachers(rows: Sequence[TrialRow], campaign: Campaign) -> ManyTeachers:
     """Everything that section V reports of a campaign."""
-    effects = weighting_effects(rows, campaign)
-    rounds = rounds_to_target(rows, campaign)
+    tables = compute_tables(rows, campaign)
     return ManyTeachers(
-        combined(rows, campaign),
-        effects,
-        agreement(effects),
-        curves(rows),
-        levels(rows, campaign),
-        rounds,
-        reductions(rounds, campaign),
+        tables.combined,
+        tables.weighting_effects,
+        tables.weighting_agreement,
+        tables.federated_curves,
+        tables.federated_levels,
+        tables.rounds_to_target,
+        tables.reductions,
     )
 
 
 def many_part(
-    many: ManyTeachers | None, campaign: Campaign, evidence: Evidence, *, paired: bool
+    many: ManyTeachers | None, campaign: Campaign, evidence: Tables, *, paired: bool
 ) -> Part:
     """The section on section V; a campaign with neither stage is told what to add."""
     title = "Many teachers"

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from kdopt.analysis.compare import ALL_METHODS, partitions_of
-from kdopt.analysis.transfer import box, ecdf
+from kdopt.analysis.method_gains import ALL_METHODS, list_partitions
+from kdopt.analysis.stats import compute_box, compute_ecdf
 from kdopt.campaign.names import pair_label
 from kdopt.report.blocks import SETS, title_of
 from kdopt.report.figures import BLUE, GAIN_TITLE, INK, ORANGE
@@ -69,7 +69,7 @@ def short_title(name: str) -> str:
 
 def transfer_figure(gains: pd.DataFrame) -> dict[str, Any]:
     """Fig. 2: gain against gap, partitions x transfer sets, methods with fixed settings."""
-    partitions = partitions_of(gains)
+    partitions = list_partitions(gains)
     used = [name for name in SETS if (gains["transfer_set"] == name).any()]
     panels = {}
     for row, partition in enumerate(partitions):
@@ -86,7 +86,7 @@ def transfer_figure(gains: pd.DataFrame) -> dict[str, Any]:
 def cumulative_figure(gains: pd.DataFrame) -> dict[str, Any]:
     """Fig. 3, columns 3 and 4, on the student's data: sum, distribution, gain against gap."""
     known = gains[gains["transfer_set"] == "student"]
-    partitions = partitions_of(known)
+    partitions = list_partitions(known)
     panels = {}
     for row, partition in enumerate(partitions):
         here = known[known["partition"] == partition]
@@ -105,7 +105,7 @@ def cumulative_figure(gains: pd.DataFrame) -> dict[str, Any]:
 
 def teachers_figure(counts: pd.DataFrame, correlations: pd.DataFrame) -> dict[str, Any]:
     """Fig. 5: times best teacher against accuracy, partitions x methods."""
-    partitions = partitions_of(counts)
+    partitions = list_partitions(counts)
     methods = _methods(counts)
     found = correlations.set_index(["partition", "method"])["correlation"].to_dict()
     panels = {}
@@ -130,21 +130,21 @@ def box_table(own: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         own: Gains on the student's own data.
-        summary: From :func:`kdopt.analysis.transfer.transfer_summary`.
+        summary: From :func:`kdopt.analysis.method_summaries.summarise_transfers`.
     """
     on_own = summary[summary["transfer_set"] == "student"]
     means = {(x["partition"], x["method"]): x for x in on_own.to_dict("records")}
     lines: list[tuple[Any, ...]] = []
-    for partition in partitions_of(own):
+    for partition in list_partitions(own):
         for method, here in _by_method(own[own["partition"] == partition]):
             ends = (means[partition, method][key] for key in ("mean_gain", "low", "high"))
-            lines.append((partition, method, len(here), *box(here["test_gain"]), *ends))
+            lines.append((partition, method, len(here), *compute_box(here["test_gain"]), *ends))
     return pd.DataFrame(lines, columns=list(BOX_COLUMNS))
 
 
 def methods_figure(boxes: pd.DataFrame) -> dict[str, Any]:
     """Fig. 6: a box per partition and method with the mean and its 95 % interval beside it."""
-    partitions, methods = partitions_of(boxes), _methods(boxes)
+    partitions, methods = list_partitions(boxes), _methods(boxes)
     width = 0.8 / max(1, len(methods))
     traces: list[Any] = []
     for number, method in enumerate(methods):
@@ -185,7 +185,7 @@ def methods_figure(boxes: pd.DataFrame) -> dict[str, Any]:
 
 def dynamics_figure(dynamics: pd.DataFrame) -> dict[str, Any]:
     """Fig. 7: mean learning against mean forgetting, kinds of teachers x partitions."""
-    partitions = partitions_of(dynamics)
+    partitions = list_partitions(dynamics)
     kinds = [k for k in ("weak", "similar", "strong") if (dynamics["teacher_kind"] == k).any()]
     # The line of gain 0 must not widen the axes beyond the data.
     ends = dynamics[["learning_high", "forgetting_high", "learning", "forgetting"]].max().min()
@@ -242,10 +242,10 @@ def _markers(method: str, x: pd.Series[float], y: pd.Series[float], size: int) -
 
 
 def _steps(table: pd.DataFrame, method: str) -> go.Scatter:
-    style, data = style_of(method), ecdf(table["test_gain"])
+    style, data = style_of(method), compute_ecdf(table["test_gain"])
     return go.Scatter(
         mode="lines", name=style.label, legendgroup=method, showlegend=False,
-        x=rounded(data.gains), y=rounded(data.shares),
+        x=rounded(data.values), y=rounded(data.shares),
         line={"color": style.colour, "shape": "hv", "width": 2},
         hovertemplate="%{y:.0%} of pairs gain at most %{x} pp<extra>%{fullData.name}</extra>",
     )  # fmt: skip

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from kdopt.analysis.paper.contrast import CAVEAT, RULE, Contrast
-from kdopt.analysis.paper.evidence import Claim
+from kdopt.analysis.paper.judging import CAVEAT, RULE, Claim, Contrast
 from kdopt.campaign.settings import Campaign
 from kdopt.report.tables import csv_text, markdown_escape, pipe_line, points
 

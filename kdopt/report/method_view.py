@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pandas as pd
 
-from kdopt.analysis.compare import ALL_METHODS, BAND_PP
-from kdopt.analysis.dynamics import learning_and_forgetting
-from kdopt.analysis.paper.evidence import Evidence
-from kdopt.analysis.protocols import protocols
-from kdopt.analysis.ratios import headline_ratios
-from kdopt.analysis.summary import selection_label
-from kdopt.analysis.teachers import accuracy_correlations, best_teacher_counts
-from kdopt.analysis.transfer import transfer_summary
+from kdopt.analysis.method_gains import ALL_METHODS, BAND_PP
+from kdopt.analysis.tables import Tables
+from kdopt.analysis.tuning import describe_selection
 from kdopt.campaign.settings import Campaign
-from kdopt.outcome import TrialRow
 from kdopt.report import method_figures as figures
 from kdopt.report.blocks import (
     Block,
@@ -54,30 +46,26 @@ BOX_HEADINGS = [
 ]
 
 
-def methods_part(evidence: Evidence, rows: Sequence[TrialRow], *, paired: bool) -> Part:
+def methods_part(evidence: Tables, *, paired: bool) -> Part:
     """The section on methods; where there are no pairs, what it would take to have some."""
     title = "Methods compared"
     if not paired:
         note = 'No pairs of teacher and student: neither "tune" nor "compare" is among the stages.'
         return Part("methods", title, note, [])
-    blocks, drawn = method_blocks(evidence, rows)
+    blocks, drawn = method_blocks(evidence)
     note = (
         "Vanilla, DML and DP-KD have fixed settings. Tuned is each pair's cell "
-        f"{selection_label(evidence.campaign)}, on the student's own data."
+        f"{describe_selection(evidence.campaign)}, on the student's own data."
     )
     return Part("methods", title, note, blocks, drawn)
 
 
-def method_blocks(
-    evidence: Evidence, rows: Sequence[TrialRow]
-) -> tuple[list[Block], dict[str, Drawn]]:
+def method_blocks(evidence: Tables) -> tuple[list[Block], dict[str, Drawn]]:
     """The sections in the order of the paper's figures, and their figures by element id."""
-    campaign, gains = evidence.campaign, evidence.gains
+    campaign, gains = evidence.campaign, evidence.method_gains
     own = gains[gains["transfer_set"] == "student"]
-    transfer = transfer_summary(gains, campaign)
-    counts = best_teacher_counts(gains)
-    correlations = accuracy_correlations(counts)
-    dynamics = learning_and_forgetting(gains, campaign)
+    transfer, dynamics = evidence.transfers, evidence.learning
+    counts, correlations = evidence.teacher_counts, evidence.teacher_correlations
     compared = (gains["source"] == "compare").any()
     drawn: dict[str, Drawn] = {}
     if compared:
@@ -125,7 +113,7 @@ def method_blocks(
             "paper does, with pp beside it: where the denominator is near 0, the ratio means "
             "nothing.",
             figure("methods-cumulative"),
-            _ratio_table(headline_ratios(gains, campaign)),
+            _ratio_table(evidence.tuning_ratios),
             both,
         ),
         Block(
@@ -156,7 +144,7 @@ def method_blocks(
             if len(dynamics) or not len(own)
             else "Accuracies before distillation are missing.",
         ),
-        _protocol_block(rows, campaign),
+        _protocol_block(evidence.protocols, campaign),
         noise_block(evidence),
     ]
     return blocks, drawn
@@ -176,8 +164,7 @@ def _missing_methods(own: pd.DataFrame, campaign: Campaign) -> str:
     return f"No data for {names}: not in compare.methods, not in the student's set, or not run yet."
 
 
-def _protocol_block(rows: Sequence[TrialRow], campaign: Campaign) -> Block:
-    table = protocols(rows, campaign)
+def _protocol_block(table: pd.DataFrame, campaign: Campaign) -> Block:
     sampler = campaign.tune.sampler
     notes = {
         "grid": "What the sequential search (every alpha at T = 1, then every T at the best alpha) "
@@ -209,7 +196,7 @@ def _protocol_block(rows: Sequence[TrialRow], campaign: Campaign) -> Block:
     )
 
 
-def noise_block(evidence: Evidence) -> Block:
+def noise_block(evidence: Tables) -> Block:
     """How much results vary between replicates of the same cell, in pp."""
     headings = [
         Heading("stage", "Stage", str),

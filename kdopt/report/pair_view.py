@@ -6,15 +6,15 @@ What is drawn travels as bare numbers: hundreds of ready figures would make the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from kdopt.analysis.cells import Pair, cell_of, rows_by_pair
-from kdopt.analysis.frame import number_or_nan
-from kdopt.analysis.maps import Surface, surfaces
-from kdopt.analysis.per_class import ClassScores, class_scores
+from kdopt.analysis.best_settings import Surface
+from kdopt.analysis.method_gains import ClassScores
+from kdopt.analysis.results import Pair, read_number, read_point
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.settings import Campaign
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import SortCell, Table, sort_key, title_of
@@ -37,19 +37,17 @@ def pairs_table(best: pd.DataFrame) -> list[Table]:
     return [Table(f"Best settings of {len(best)} pairs", headings, lines)]
 
 
-def pair_data(
-    rows: Sequence[TrialRow], best: pd.DataFrame, campaign: Campaign, *, tuned: bool
-) -> dict[str, Any]:
+def pair_data(tables: Tables, best: pd.DataFrame, *, tuned: bool) -> dict[str, Any]:
     """What the page draws of each pair that has anything to draw.
 
     Returns:
         ``pairs``: by :func:`key_of` the surface, the history and the class accuracies;
         ``classes``: names in class order; ``methods``: label and colour by method.
     """
-    scores = class_scores(rows, best, campaign)
+    scores = tables.class_scores
     found: dict[str, dict[str, Any]] = {}
     if tuned:
-        groups, known = rows_by_pair(rows), surfaces(rows, campaign)
+        groups, known = tables.results.tuned, tables.surfaces
         for pair, line in zip(pairs_of(best), best.to_dict("records"), strict=True):
             found[key_of(pair)] = {
                 **_surface(known[pair], line),
@@ -61,7 +59,7 @@ def pair_data(
     methods = dict.fromkeys(method for s in scores.values() for method in s.after)
     return {
         "pairs": found,
-        "classes": class_names(campaign.data, n_classes),
+        "classes": class_names(tables.campaign.data, n_classes),
         "methods": {m: [style_of(m).label, style_of(m).colour] for m in methods},
     }
 
@@ -112,10 +110,10 @@ def _history(rows: Iterable[TrialRow]) -> list[list[Any]]:
     """Number, temperature, alpha, validation and test gain of each finished trial, in order."""
     found = []
     for row in sorted(rows, key=lambda row: row.number):
-        cell = cell_of(row)
+        cell = read_point(row)
         if row.state in ("COMPLETE", "FAIL") and cell is not None:
             gains = (
-                (number_or_nan(row.outcome.validation_gain), number_or_nan(row.outcome.test_gain))
+                (read_number(row.outcome.validation_gain), read_number(row.outcome.test_gain))
                 if row.outcome
                 else (math.nan, math.nan)
             )

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from kdopt.analysis.frame import participants_frame
-from kdopt.analysis.runs import partitions_in_order
+from kdopt.analysis.results import order_partitions, tabulate_participants
 from kdopt.campaign.settings import Campaign
 from kdopt.features.partition_facts import PartitionFacts
 from kdopt.outcome import TrialRow
@@ -86,8 +85,8 @@ def participants_block(
     campaign: Campaign, rows: Sequence[TrialRow], facts: Mapping[str, PartitionFacts]
 ) -> tuple[Block, dict[str, Drawn]]:
     """Who has how many images of which class, and how well that trains."""
-    frame = participants_frame(rows)
-    order = partitions_in_order(frame["partition"], campaign)
+    frame = tabulate_participants(rows)
+    order = order_partitions(frame["partition"], campaign)
     frame = frame.iloc[frame["partition"].map(order.index).argsort(kind="stable")]
     counts = {
         (name, participant): np.array(known.counts(participant))
@@ -133,7 +132,7 @@ def participants_block(
 
 def _sizes(campaign: Campaign, facts: Mapping[str, PartitionFacts]) -> Drawn:
     """Images by participant and class, a panel per partition; colours share one scale."""
-    order = partitions_in_order(facts, campaign)
+    order = order_partitions(facts, campaign)
     names = class_names(campaign.data, len(facts[order[0]].label_counts[0]))
     top = max(max(map(max, facts[name].label_counts)) for name in order)
     panels: list[Panel] = []

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.combined import EQUAL
-from kdopt.analysis.compare import partitions_of
+from kdopt.analysis.combining import EQUAL
+from kdopt.analysis.method_gains import list_partitions
 from kdopt.campaign.stage_settings import STARTS, TRANSFER_SETS, WEIGHTINGS
 from kdopt.report.blocks import Grid, GridCell, set_title, title_of
 from kdopt.report.tables import points
@@ -79,7 +79,7 @@ class TableTwo(NamedTuple):
 
 
 def table_two(combined: pd.DataFrame) -> TableTwo:
-    """Lay out :func:`kdopt.analysis.combined.combined`."""
+    """Lay out :func:`kdopt.analysis.combining.tabulate_combined`."""
     kinds = kinds_of(combined)
     present = weightings_of(combined)
     weightings = [w for w in present if w != EQUAL] + [w for w in present if w == EQUAL]
@@ -88,7 +88,7 @@ def table_two(combined: pd.DataFrame) -> TableTwo:
         for r in combined.to_dict("records")
     }
     lines = {}
-    for partition in partitions_of(combined):
+    for partition in list_partitions(combined):
         lines[partition] = [
             entry
             for kind in kinds

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.summary import selection_label, vanilla_label
+from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.campaign.names import pair_label
 from kdopt.campaign.settings import Campaign
 
@@ -160,8 +160,8 @@ def caption(best: pd.DataFrame, campaign: Campaign) -> str:
     unfinished = f" Not final: {missing} of {len(best)} pairs are incomplete." if missing else ""
     return (
         f"Best temperature and alpha of every teacher-student pair of campaign {campaign.name}, "
-        f"{selection_label(campaign)}; gains in percentage points; "
-        f"vanilla is {vanilla_label(campaign)}; the oracle is selected on test.{unfinished}"
+        f"{describe_selection(campaign)}; gains in percentage points; "
+        f"vanilla is {describe_vanilla(campaign)}; the oracle is selected on test.{unfinished}"
     )
 
 

@@ -14,7 +14,7 @@ NO_PARQUET = "trials.parquet is not written: it needs pyarrow (pip install 'kdop
 
 
 def trials_csv(columns: Mapping[str, list[Any]]) -> str:
-    """:func:`kdopt.analysis.frame.trial_columns` as CSV.
+    """:func:`kdopt.analysis.results.tabulate_trials` as CSV.
 
     Floats are written so that they read back exactly; lists are JSON.
     """

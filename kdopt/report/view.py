@@ -7,13 +7,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.maps import best_settings
-from kdopt.analysis.paper.claims import judged
-from kdopt.analysis.paper.contrast import CAVEAT, RULE
-from kdopt.analysis.paper.evidence import Claim, gather
-from kdopt.analysis.payoff import costs, payoff
-from kdopt.analysis.progress import Failure, Progress, failures, has_stage, progress
-from kdopt.analysis.summary import selection_label
+from kdopt.analysis.paper.claims import judge_claims
+from kdopt.analysis.paper.judging import CAVEAT, RULE, Claim
+from kdopt.analysis.progress import FailedTrial, StageProgress
+from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tuning import describe_selection
 from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
 from kdopt.features.partition_facts import PartitionFacts
@@ -63,8 +61,8 @@ class View(NamedTuple):
     headings: list[str]
     headlines: dict[str, list[Headline]]
     facts: dict[str, str]
-    progress: list[Progress]
-    failures: list[Failure]
+    progress: list[StageProgress]
+    failures: list[FailedTrial]
     failures_left_out: int
     run_blocks: list[Block]
     parts: list[Part]
@@ -93,8 +91,8 @@ def make_view(
     """
     tuned = shows(campaign, rows, "tune")
     paired = tuned or shows(campaign, rows, "compare")
-    best = best_settings(rows, campaign)
-    evidence = gather(rows, campaign, best)
+    evidence = compute_tables(rows, campaign)
+    best = evidence.best_settings
     if not tuned:
         # Every pair would be listed as undecided, as if somebody had planned to decide it.
         best = best.iloc[:0]
@@ -103,21 +101,21 @@ def make_view(
         many = many_teachers(rows, campaign)
     parts = [
         maps_part(best, campaign, tuned=tuned),
-        methods_part(evidence, rows, paired=paired),
+        methods_part(evidence, paired=paired),
         many_part(many, campaign, evidence, paired=paired),
         *more,
     ]
     participants, drawn_sizes = participants_block(campaign, rows, facts or {})
     drawn = {**drawn_sizes, **{key: d for part in parts for key, d in part.drawn.items()}}
-    cost, found, failed = costs(rows), payoff(best, campaign), failures(rows)
-    pairs = pair_data(rows, best, campaign, tuned=tuned)
+    cost, found, failed = evidence.costs, evidence.payoff, evidence.failures
+    pairs = pair_data(evidence, best, tuned=tuned)
     return View(
         lead=lead(campaign, rows),
         tuned=tuned,
         paired=paired,
-        compared=bool((evidence.gains["source"] == "compare").any()),
+        compared=bool((evidence.method_gains["source"] == "compare").any()),
         best=best,
-        gains=evidence.gains,
+        gains=evidence.method_gains,
         many=many,
         tiles=tiles(found, cost, best, campaign),
         where_not=where_not(found),
@@ -126,12 +124,12 @@ def make_view(
         headings=headline_headings(campaign),
         headlines=headlines(best, campaign) if tuned else {},
         facts=facts_of(campaign, rows, cost),
-        progress=progress(rows, campaign),
+        progress=evidence.progress,
         failures=failed[:FAILURES_SHOWN],
         failures_left_out=max(0, len(failed) - FAILURES_SHOWN),
         run_blocks=[participants, cost_block(cost)],
         parts=parts,
-        claims=judged(evidence),
+        claims=judge_claims(evidence),
         rule=RULE,
         caveat=CAVEAT,
         pairs=pairs_table(best),
@@ -142,14 +140,14 @@ def make_view(
             **pairs,
             "campaign": campaign.name,
             "vanilla": list(campaign.tune.vanilla_point),
-            "selection": selection_label(campaign),
+            "selection": describe_selection(campaign),
         },
     )
 
 
 def shows(campaign: Campaign, rows: Sequence[TrialRow], stage: StageName) -> bool:
     """Whether the campaign has or will have anything of a stage to show."""
-    return stage in campaign.stages or has_stage(rows, stage)
+    return stage in campaign.stages or any(row.stage == stage for row in rows)
 
 
 def lead(campaign: Campaign, rows: Sequence[TrialRow]) -> str:
@@ -158,7 +156,7 @@ def lead(campaign: Campaign, rows: Sequence[TrialRow]) -> str:
     if shows(campaign, rows, "tune"):
         sentences.append(
             "Best distillation temperature and alpha of every teacher-student pair, "
-            f"{selection_label(campaign)}."
+            f"{describe_selection(campaign)}."
         )
     elif shows(campaign, rows, "compare"):
         sentences.append("Distillation methods compared for every teacher-student pair.")

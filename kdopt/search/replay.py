@@ -25,16 +25,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kdopt.analysis.cells import (
-    CellMean,
-    GainName,
-    Pair,
-    best_cell,
-    mean_cells,
-    ranked_cells,
-    rows_by_pair,
-)
-from kdopt.analysis.summary import RESAMPLES
+from kdopt.analysis.best_settings import find_best_point, rank_points
+from kdopt.analysis.results import GainName, Pair, PointMean, average_points, group_by_pair
+from kdopt.analysis.stats import RESAMPLES
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stages import round_of_pair
@@ -62,12 +55,12 @@ class FullGrid(NamedTuple):
 
     pair: Pair
     known: KnownPair
-    cells: Mapping[Point, CellMean]
+    cells: Mapping[Point, PointMean]
 
     def left_with(self, tried: Iterable[Point], campaign: Campaign) -> float:
         """Test gain of the best of these points, chosen as the report does, under the guard."""
         gain = _selected_on(campaign)
-        best = best_cell([self.cells[point] for point in tried], gain, campaign.tune)
+        best = find_best_point([self.cells[point] for point in tried], gain, campaign.tune)
         return best.test_gain if best is not None and getattr(best, gain) > 0 else 0.0
 
 
@@ -78,11 +71,11 @@ Search = Callable[[FullGrid, int], Sequence[Sequence[Point]]]
 def full_grids(rows: Sequence[TrialRow], campaign: Campaign) -> list[FullGrid]:
     """The pairs whose every point is complete and whose participants are known, in fixed order."""
     points = grid_points(campaign)
-    groups = rows_by_pair(rows)
+    groups = group_by_pair(rows)
     found = []
     for key, known in known_pairs(rows).items():
         pair = Pair(*key)
-        cells = {(c.temperature, c.alpha): c for c in mean_cells(groups[pair])}
+        cells = {(c.temperature, c.alpha): c for c in average_points(groups[pair])}
         if all(point in cells and point in known.results for point in points):
             found.append(FullGrid(pair, known, {point: cells[point] for point in points}))
     return found
@@ -237,7 +230,7 @@ def _random(grids: Sequence[FullGrid], count: int, campaign: Campaign) -> Floats
     """
     out = []
     for grid in grids:
-        ranked = ranked_cells(grid.cells.values(), _selected_on(campaign), campaign.tune)
+        ranked = rank_points(grid.cells.values(), _selected_on(campaign), campaign.tune)
         n = len(ranked)
         k = min(count, n)
         chances = [math.comb(n - 1 - j, k - 1) / math.comb(n, k) for j in range(n)]

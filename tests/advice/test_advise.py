@@ -5,7 +5,7 @@ import pytest
 
 from kdopt.advice.advise import LEVELS, MIN_PAIRS, NEAREST, advise, check_enough
 from kdopt.advice.training_set import NONE
-from kdopt.analysis.cells import Pair
+from kdopt.analysis.results import Pair
 from kdopt.errors import AdviceError
 from tests.advice.planted import DML, HIGH, LOW, PARTITIONS, VANILLA, planted
 

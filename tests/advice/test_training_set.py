@@ -13,7 +13,7 @@ from kdopt.advice.training_set import (
     lessons,
     situation_of,
 )
-from kdopt.analysis.cells import Pair
+from kdopt.analysis.results import Pair
 from kdopt.campaign.stage_settings import TRANSFER_SETS
 from tests.analysis.synthetic import FIVE, compare_campaign, compare_rows, make_campaign, make_rows
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kdopt.analysis.paper.results import TABLE_II
+from kdopt.analysis.combining import TABLE_II
 from kdopt.campaign.names import study_name
 from kdopt.campaign.settings import Campaign, PartitionSettings, TransferSettings
 from kdopt.campaign.stages import plan_combine

@@ -4,16 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.cells import (
-    CellMean,
-    Pair,
-    best_cell,
-    mean_cells,
-    ranked_cells,
-    rows_by_pair,
-    vanilla_cell,
-    with_compared_vanilla,
-)
+from kdopt.analysis.best_settings import find_best_point, find_vanilla_point, rank_points
+from kdopt.analysis.results import CampaignResults, Pair, PointMean, average_points, group_by_pair
 from tests.analysis.synthetic import compare_row, make_campaign, outcome, tune_row
 
 TUNE = make_campaign().tune
@@ -22,7 +14,7 @@ DONE = outcome(3.0, 2.0)
 
 
 def cell(temperature, alpha, validation=1.0, test=1.0):
-    return CellMean(temperature, alpha, validation, test, 1)
+    return PointMean(temperature, alpha, validation, test, 1)
 
 
 def test_replicates_are_averaged_whatever_their_order():
@@ -38,18 +30,18 @@ def test_replicates_are_averaged_whatever_their_order():
         )
         for i, g in enumerate(gains)
     ]
-    expected = mean_cells(rows)
+    expected = average_points(rows)
     assert expected[0].validation_gain == pytest.approx(sum(gains) / 5)
     assert expected[0].replicates == 5
     for seed in range(20):
-        assert mean_cells(random.Random(seed).sample(rows, 5)) == expected
+        assert average_points(random.Random(seed).sample(rows, 5)) == expected
 
 
 def test_each_gain_is_maximised_on_its_own():
     cells = [cell(1, 0.5, 1, 9), cell(2, 0.5, 3, 0), cell(4, 0.5, 2, 5)]
-    assert best_cell(cells, "validation_gain", TUNE).temperature == 2
-    assert best_cell(cells, "test_gain", TUNE).temperature == 1
-    assert best_cell([], "test_gain", TUNE) is None
+    assert find_best_point(cells, "validation_gain", TUNE).temperature == 2
+    assert find_best_point(cells, "test_gain", TUNE).temperature == 1
+    assert find_best_point([], "test_gain", TUNE) is None
 
 
 @pytest.mark.parametrize(
@@ -63,7 +55,7 @@ def test_each_gain_is_maximised_on_its_own():
 )
 def test_ties_go_to_the_cell_nearest_vanilla(nearer, farther):
     for order in ((nearer, farther), (farther, nearer)):
-        chosen = best_cell([cell(*o) for o in order], "validation_gain", TUNE)
+        chosen = find_best_point([cell(*o) for o in order], "validation_gain", TUNE)
         assert (chosen.temperature, chosen.alpha) == nearer
 
 
@@ -71,12 +63,12 @@ def test_float_noise_does_not_break_a_tie():
     noisy = replace_gain(cell(2.0, 0.9), 0.1 + 0.2)
     plain = replace_gain(cell(1.0, 0.5), 0.3)
     assert noisy.validation_gain > plain.validation_gain
-    assert best_cell([noisy, plain], "validation_gain", TUNE) is plain
+    assert find_best_point([noisy, plain], "validation_gain", TUNE) is plain
 
 
 def test_vanilla_is_found_only_where_it_was_run():
-    assert vanilla_cell([cell(2, 0.5), cell(1, 0.5)], TUNE) == cell(1, 0.5)
-    assert vanilla_cell([cell(2, 0.5)], TUNE) is None
+    assert find_vanilla_point([cell(2, 0.5), cell(1, 0.5)], TUNE) == cell(1, 0.5)
+    assert find_vanilla_point([cell(2, 0.5)], TUNE) is None
 
 
 def test_a_record_without_gains_is_not_counted_as_zero():
@@ -84,8 +76,8 @@ def test_a_record_without_gains_is_not_counted_as_zero():
     values = {"temperature": 1.0, "alpha": 0.5, "replicate": 0}
     damaged = replace(outcome(1, 1), validation_gain=None)
     rows = [tune_row(campaign, (0, 1), values, 0, damaged)]
-    assert mean_cells(rows) == []
-    assert [pair.label for pair in rows_by_pair(rows)] == ["t00-s01"]
+    assert average_points(rows) == []
+    assert [pair.label for pair in group_by_pair(rows)] == ["t00-s01"]
 
 
 def replace_gain(value, gain):
@@ -93,10 +85,10 @@ def replace_gain(value, gain):
 
 
 def test_a_lucky_cell_measured_once_does_not_beat_one_measured_often():
-    lucky = CellMean(4.0, 0.9, 40.0, 40.0, 1)
-    often = CellMean(1.0, 0.5, 2.0, 2.0, 3)
-    assert best_cell([lucky, often], "validation_gain", TUNE) == often
-    assert best_cell([lucky], "validation_gain", TUNE) == lucky
+    lucky = PointMean(4.0, 0.9, 40.0, 40.0, 1)
+    often = PointMean(1.0, 0.5, 2.0, 2.0, 3)
+    assert find_best_point([lucky, often], "validation_gain", TUNE) == often
+    assert find_best_point([lucky], "validation_gain", TUNE) == lucky
 
 
 def test_the_spread_over_replicates_is_the_sample_deviation():
@@ -111,28 +103,32 @@ def test_the_spread_over_replicates_is_the_sample_deviation():
         )
         for i, gain in enumerate([1.0, 2.0, 6.0])
     ]
-    (found,) = mean_cells(rows)
+    (found,) = average_points(rows)
     assert found.test_gain_sd == pytest.approx(7**0.5)
-    assert mean_cells(rows[::-1]) == [found]
-    assert math.isnan(mean_cells(rows[:1])[0].test_gain_sd)
+    assert average_points(rows[::-1]) == [found]
+    assert math.isnan(average_points(rows[:1])[0].test_gain_sd)
 
 
 def test_the_best_of_any_cells_is_the_first_of_them_by_rank():
     chance = random.Random(0)
     cells = [
-        CellMean(t, a, chance.choice((0, 1, 2)), chance.choice((0, 1)), chance.choice((1, 2)))
+        PointMean(t, a, chance.choice((0, 1, 2)), chance.choice((0, 1)), chance.choice((1, 2)))
         for t in (0.5, 1.0, 2.0)
         for a in (0.1, 0.5, 0.9)
     ]
     for gain in ("validation_gain", "test_gain"):
-        ranked = ranked_cells(cells, gain, TUNE)
+        ranked = rank_points(cells, gain, TUNE)
         assert sorted(ranked) == sorted(cells)
         for size in range(1, 10):
             some = chance.sample(cells, size)
-            assert best_cell(some, gain, TUNE) == next(c for c in ranked if c in some)
+            assert find_best_point(some, gain, TUNE) == next(c for c in ranked if c in some)
 
 
 VANILLA = ("vanilla", "student")
+
+
+def candidates_of(rows):
+    return CampaignResults(rows, make_campaign()).candidates
 
 
 def test_vanilla_is_found_in_the_comparison_with_its_replicates_averaged():
@@ -146,9 +142,9 @@ def test_vanilla_is_found_in_the_comparison_with_its_replicates_averaged():
         tune_row(campaign, (0, 1), {"temperature": 2.0, "alpha": 0.9, "replicate": i}, i, DONE)
         for i in range(2)
     ]
-    known = with_compared_vanilla([*rows, *others], TUNE)
-    assert known[: len(rows) + 2] == [*rows, *others]
-    cell = vanilla_cell(mean_cells(rows_by_pair(known)[PAIR]), TUNE)
+    known = candidates_of([*rows, *others])[PAIR]
+    assert known[:2] == others
+    cell = find_vanilla_point(average_points(known), TUNE)
     assert (cell.temperature, cell.alpha) == (TUNE.vanilla_temperature, TUNE.vanilla_alpha)
     assert (cell.validation_gain, cell.test_gain, cell.replicates) == (1.5, 4.5, 2)
     # It is what the tuned study would have made of the same trials.
@@ -158,25 +154,25 @@ def test_vanilla_is_found_in_the_comparison_with_its_replicates_averaged():
         )
         for i, both in enumerate(gains)
     ]
-    assert vanilla_cell(mean_cells(tuned), TUNE) == cell
+    assert find_vanilla_point(average_points(tuned), TUNE) == cell
     # One that is missing or damaged there stands in; never more than another cell has.
     damaged = replace(tuned[0], outcome=replace(tuned[0].outcome, test_gain=None))
     for some in ([tuned[1]], [damaged, tuned[1]]):
-        both = rows_by_pair(with_compared_vanilla([*rows, *others, *some], TUNE))[PAIR]
-        assert vanilla_cell(mean_cells(both), TUNE) == cell
-    one = rows_by_pair(with_compared_vanilla([*rows[::-1], others[0]], TUNE))[PAIR]
-    assert vanilla_cell(mean_cells(one), TUNE).replicates == 1
-    assert vanilla_cell(mean_cells(one), TUNE).test_gain == gains[0][1]
+        both = candidates_of([*rows, *others, *some])[PAIR]
+        assert find_vanilla_point(average_points(both), TUNE) == cell
+    one = candidates_of([*rows[::-1], others[0]])[PAIR]
+    assert find_vanilla_point(average_points(one), TUNE).replicates == 1
+    assert find_vanilla_point(average_points(one), TUNE).test_gain == gains[0][1]
     # Where tuning has its own, or nothing at all yet, nothing stands in.
-    assert with_compared_vanilla([*rows, *tuned], TUNE) == [*rows, *tuned]
-    assert with_compared_vanilla(rows, TUNE) == rows
+    assert candidates_of([*rows, *tuned]) == {PAIR: tuned}
+    assert candidates_of(rows) == {}
 
 
 def beside_another_cell(row):
     """The cells of a pair whose tuned study has one cell, and this row of the comparison."""
     other = {"temperature": 2.0, "alpha": 0.9, "replicate": 0}
     rows = [tune_row(make_campaign(), (0, 1), other, 0, DONE), row]
-    return mean_cells(rows_by_pair(with_compared_vanilla(rows, TUNE))[PAIR])
+    return average_points(candidates_of(rows)[PAIR])
 
 
 @pytest.mark.parametrize(

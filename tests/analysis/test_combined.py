@@ -6,17 +6,16 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from kdopt.analysis.combined import (
+from kdopt.analysis.combining import (
     AGREEMENT_COLUMNS,
     COMBINED_COLUMNS,
     EFFECT_COLUMNS,
     REPLICATE_EFFECT_COLUMNS,
-    agreement,
-    combined,
-    replicate_effects,
-    weighting_effects,
+    TABLE_II,
+    TABLE_II_COLUMNS,
+    rate_formulas,
 )
-from kdopt.analysis.paper.results import COLUMNS, TABLE_II
+from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.settings import PartitionSettings, TransferSettings
 from kdopt.campaign.stage_settings import WEIGHTINGS
 from tests.analysis.synthetic import FIVE, accuracy_of
@@ -27,7 +26,7 @@ UNIFORM = (PartitionSettings("uniform"),)
 
 
 def test_table_two_is_whole_and_says_what_the_paper_says_of_it():
-    assert set(TABLE_II) == {(name, *column) for name in FIVE for column in COLUMNS}
+    assert set(TABLE_II) == {(name, *column) for name in FIVE for column in TABLE_II_COLUMNS}
     for name in FIVE:
         best = TABLE_II[name, PUBLIC, "best"]
         for start in ("worst", "untrained"):
@@ -40,7 +39,7 @@ def test_table_two_is_whole_and_says_what_the_paper_says_of_it():
 
 def test_the_papers_own_table_comes_back():
     campaign = many_campaign(replicates=2)
-    table = combined(combine_rows(campaign), campaign)
+    table = compute_tables(combine_rows(campaign), campaign).combined
     assert len(table) == 50 and (table["replicates"] == 2).all()
     assert table["accuracy"].tolist() == pytest.approx(table["paper_accuracy"].tolist())
     assert table["accuracy_sd"].tolist() == pytest.approx([0.0] * 50)
@@ -63,7 +62,7 @@ def test_lines_stand_in_the_order_of_table_two():
     rows += combine_rows(
         replace(campaign, partitions=(PartitionSettings("another"),)), lambda *_: 9
     )
-    table = combined(rows, campaign)
+    table = compute_tables(rows, campaign).combined
     assert list(table["partition"].unique()) == [*FIVE, "another"]
     here = table[table["partition"] == "uniform"]
     assert list(here["transfer_set"].unique()) == [
@@ -82,18 +81,18 @@ def test_replicates_are_averaged_and_their_spread_is_kept():
     campaign = many_campaign(partitions=UNIFORM)
     way = (PUBLIC, "best", "equal")
     rows = [combine_row(campaign, "uniform", way, 70 + 2 * r, r, r) for r in range(3)]
-    line = combined(rows, campaign).iloc[0]
+    line = compute_tables(rows, campaign).combined.iloc[0]
     assert (line["accuracy"], line["accuracy_sd"]) == pytest.approx((72, 2))
     assert line["gain"] == pytest.approx(72 - 100 * accuracy_of(3))
     assert (line["participant"], line["replicates"]) == (3, 3)
-    one = combined(rows[:1], campaign).iloc[0]
+    one = compute_tables(rows[:1], campaign).combined.iloc[0]
     assert math.isnan(one["accuracy_sd"]) and one["replicates"] == 1
 
 
 def test_an_untrained_student_has_no_gain_and_no_number():
     campaign = many_campaign(partitions=UNIFORM)
     rows = [combine_row(campaign, "uniform", (PUBLIC, "untrained", "equal"), 60.0)]
-    line = combined(rows, campaign).iloc[0]
+    line = compute_tables(rows, campaign).combined.iloc[0]
     assert math.isnan(line["gain"]) and line["participant"] == -1
 
 
@@ -108,11 +107,11 @@ def test_effects_pair_what_has_the_same_replicate():
         combine_row(campaign, "uniform", adaptive, None, 1, 4),
         combine_row(campaign, "uniform", ("student", "best", "share"), 70.0, 0, 5),
     ]
-    (line,) = weighting_effects(rows, campaign).to_dict("records")
+    (line,) = compute_tables(rows, campaign).weighting_effects.to_dict("records")
     assert (line["weighting"], line["replicates"]) == ("share", 1)
     assert line["effect"] == pytest.approx(1.0)
     assert line["paper_effect"] == pytest.approx(72.35 - 73.43)
-    assert replicate_effects(rows, campaign)["replicate"].tolist() == [0]
+    assert compute_tables(rows, campaign).replicate_effects["replicate"].tolist() == [0]
 
 
 def test_the_mean_over_replicates_is_the_mean_of_their_effects():
@@ -123,15 +122,17 @@ def test_the_mean_over_replicates_is_the_mean_of_their_effects():
         return paper_accuracy(partition, transfer_set, start, weighting, replicate) + shift
 
     rows = combine_rows(campaign, noisy)
-    effects = weighting_effects(rows, campaign)
+    effects = compute_tables(rows, campaign).weighting_effects
     assert (effects["replicates"] == 3).all()
     assert effects["effect"].tolist() == pytest.approx((effects["paper_effect"] + 0.4).tolist())
-    assert len(replicate_effects(rows, campaign)) == 3 * len(effects) == 3 * 25
+    assert len(compute_tables(rows, campaign).replicate_effects) == 3 * len(effects) == 3 * 25
 
 
 def test_the_papers_signs_agree_with_themselves():
     campaign = many_campaign()
-    (line,) = agreement(weighting_effects(combine_rows(campaign), campaign)).to_dict("records")
+    (line,) = rate_formulas(
+        compute_tables(combine_rows(campaign), campaign).weighting_effects
+    ).to_dict("records")
     assert line["weighting"] == "better_share"
     # Five columns, less that of the untrained model, in which no formulas differ.
     assert (line["cells"], line["same_sign"]) == (20, 20)
@@ -140,7 +141,7 @@ def test_the_papers_signs_agree_with_themselves():
     assert line["correlation"] == pytest.approx(1.0)
 
 
-TRAINED = [column for column in COLUMNS if column[1] != "untrained"]
+TRAINED = [column for column in TABLE_II_COLUMNS if column[1] != "untrained"]
 
 
 def effects_of(**weightings):
@@ -154,7 +155,7 @@ def effects_of(**weightings):
 
 
 def test_formulas_stand_by_correlation_then_by_signs():
-    found = agreement(
+    found = rate_formulas(
         effects_of(
             share=(4, 3, 2, 1),
             better_share=(1, 2, 3, -4),
@@ -170,19 +171,19 @@ def test_formulas_stand_by_correlation_then_by_signs():
 
 
 def test_no_effect_and_float_noise_have_no_sign():
-    (line,) = agreement(effects_of(share=(0.0, 1e-12, 1e-6, -1))).to_dict("records")
+    (line,) = rate_formulas(effects_of(share=(0.0, 1e-12, 1e-6, -1))).to_dict("records")
     assert line["same_sign"] == 1
 
 
 def test_two_cells_have_no_correlation_and_cells_off_the_table_do_not_count():
     effects = effects_of(share=(1, 2), better_share=(1, 2, 3))
     off = effects.assign(partition="another", paper_effect=math.nan, effect=-9.0)
-    found = agreement(pd.concat([effects, off])).set_index("weighting")
+    found = rate_formulas(pd.concat([effects, off])).set_index("weighting")
     assert found["cells"].to_dict() == {"share": 2, "better_share": 3}
     assert math.isnan(found.loc["share", "correlation"])
     assert found.loc["better_share", "correlation"] == pytest.approx(1.0)
     assert (found["partitions"] == 1).all()
-    (none,) = agreement(off[off["weighting"] == "share"]).to_dict("records")
+    (none,) = rate_formulas(off[off["weighting"] == "share"]).to_dict("records")
     assert (none["cells"], none["same_sign"], none["partitions"]) == (0, 0, 0)
     assert math.isnan(none["mean_effect"])
 
@@ -192,17 +193,16 @@ def test_order_of_rows_changes_nothing():
     rng = random.Random(0)
     rows = combine_rows(campaign, lambda *_: rng.uniform(20, 90))
     shuffled = random.Random(3).sample(rows, len(rows))
-    for make in (combined, replicate_effects, weighting_effects):
-        assert_frame_equal(make(shuffled, campaign), make(rows, campaign), check_exact=True)
-    first, second = (agreement(weighting_effects(r, campaign)) for r in (shuffled, rows))
-    assert_frame_equal(first, second, check_exact=True)
+    first, second = compute_tables(shuffled, campaign), compute_tables(rows, campaign)
+    for name in ("combined", "replicate_effects", "weighting_effects", "weighting_agreement"):
+        assert_frame_equal(getattr(first, name), getattr(second, name), check_exact=True)
 
 
 def test_a_cell_that_was_run_twice_counts_once():
     campaign = many_campaign(partitions=UNIFORM)
     way = (PUBLIC, "best", "equal")
     rows = [combine_row(campaign, "uniform", way, 60.0 + n, 0, n) for n in (1, 0)]
-    line = combined(rows, campaign).iloc[0]
+    line = compute_tables(rows, campaign).combined.iloc[0]
     assert (line["accuracy"], line["replicates"]) == (pytest.approx(60.0), 1)
 
 
@@ -210,9 +210,12 @@ def test_nothing_gives_empty_tables():
     campaign = many_campaign()
     waiting = combine_row(campaign, "uniform", (PUBLIC, "best", "equal"), None)
     for rows in ([], [waiting]):
-        assert tuple(combined(rows, campaign).columns) == COMBINED_COLUMNS
-        effects = weighting_effects(rows, campaign)
-        assert tuple(effects.columns) == EFFECT_COLUMNS
-        assert tuple(replicate_effects(rows, campaign).columns) == REPLICATE_EFFECT_COLUMNS
-        assert tuple(agreement(effects).columns) == AGREEMENT_COLUMNS
-        assert combined(rows, campaign).empty and effects.empty and agreement(effects).empty
+        tables = compute_tables(rows, campaign)
+        for found, columns in (
+            (tables.combined, COMBINED_COLUMNS),
+            (tables.weighting_effects, EFFECT_COLUMNS),
+            (tables.replicate_effects, REPLICATE_EFFECT_COLUMNS),
+            (tables.weighting_agreement, AGREEMENT_COLUMNS),
+        ):
+            assert found.empty
+            assert tuple(found.columns) == columns

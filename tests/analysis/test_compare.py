@@ -4,8 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.compare import ALL_METHODS, TUNED, method_gains, teacher_kind, wide
-from kdopt.analysis.maps import best_settings
+from kdopt.analysis.best_settings import tabulate_best_settings
+from kdopt.analysis.method_gains import (
+    ALL_METHODS,
+    TUNED,
+    classify_teacher,
+    pivot_methods,
+    tabulate_method_gains,
+)
+from kdopt.analysis.results import CampaignResults
+from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 from tests.analysis.synthetic import (
     accuracy_of,
@@ -29,7 +37,7 @@ def rows(campaign):
 
 
 def test_one_line_per_pair_set_and_method_tuned_on_student_data_only(campaign, rows):
-    gains = method_gains(rows, campaign)
+    gains = compute_tables(rows, campaign).method_gains
     assert len(gains) == 5 * 6 * (len(TRANSFER_SETS) * len(METHODS) + 1)
     assert not gains.duplicated(["partition", "teacher", "student", "transfer_set", "method"]).any()
     assert set(gains.loc[gains["method"] == TUNED, "transfer_set"]) == {"student"}
@@ -38,7 +46,7 @@ def test_one_line_per_pair_set_and_method_tuned_on_student_data_only(campaign, r
 
 
 def test_replicates_are_averaged_and_gaps_are_those_of_the_participants(campaign, rows):
-    gains = method_gains(rows, campaign)
+    gains = compute_tables(rows, campaign).method_gains
     for line in gains[gains["method"] == "dml"].to_dict("records")[:20]:
         mine = [
             r.outcome.test_gain
@@ -55,7 +63,10 @@ def test_replicates_are_averaged_and_gaps_are_those_of_the_participants(campaign
 
 
 def test_tuned_is_the_selected_cell_with_its_own_learning_and_forgetting(campaign, rows):
-    gains, best = method_gains(rows, campaign), best_settings(rows, campaign)
+    gains, best = (
+        compute_tables(rows, campaign).method_gains,
+        compute_tables(rows, campaign).best_settings,
+    )
     tuned = gains[gains["method"] == TUNED].reset_index(drop=True)
     assert tuned["test_gain"].tolist() == pytest.approx(best["test_gain"].tolist())
     assert tuned["validation_gain"].tolist() == pytest.approx(best["validation_gain"].tolist())
@@ -64,23 +75,23 @@ def test_tuned_is_the_selected_cell_with_its_own_learning_and_forgetting(campaig
 
 
 def test_learning_minus_forgetting_is_the_gain_for_every_method(campaign, rows):
-    gains = method_gains(rows, campaign)
+    gains = compute_tables(rows, campaign).method_gains
     difference = gains["learning"] - gains["forgetting"]
     assert difference.tolist() == pytest.approx(gains["test_gain"].tolist())
 
 
 def test_without_the_comparison_vanilla_is_the_tuned_studys_own_cell(campaign):
     tune_only = make_rows(campaign)
-    gains = method_gains(tune_only, campaign)
+    gains = compute_tables(tune_only, campaign).method_gains
     assert set(gains["method"]) == {"vanilla", TUNED}
     assert set(gains["source"]) == {"tune"}
-    best = best_settings(tune_only, campaign)
+    best = compute_tables(tune_only, campaign).best_settings
     vanilla = gains[gains["method"] == "vanilla"]
     assert vanilla["test_gain"].tolist() == pytest.approx(best["vanilla_gain"].tolist())
 
 
 def test_the_comparisons_own_vanilla_comes_first(campaign, rows):
-    gains = method_gains(rows, campaign)
+    gains = compute_tables(rows, campaign).method_gains
     assert set(gains.loc[gains["method"] == "vanilla", "source"]) == {"compare"}
 
 
@@ -95,42 +106,46 @@ def test_the_comparisons_own_vanilla_comes_first(campaign, rows):
     ],
 )
 def test_kinds_of_teachers(gap, kind):
-    assert teacher_kind(gap) == kind
+    assert classify_teacher(gap) == kind
 
 
 def test_the_band_can_be_set(campaign, rows):
-    assert set(method_gains(rows, campaign, 0)["teacher_kind"]) == {"weak", "strong"}
-    assert set(method_gains(rows, campaign, 50)["teacher_kind"]) == {"similar"}
+    results = CampaignResults(rows, campaign)
+    best = tabulate_best_settings(results)
+    assert set(tabulate_method_gains(results, best, 0)["teacher_kind"]) == {"weak", "strong"}
+    assert set(tabulate_method_gains(results, best, 50)["teacher_kind"]) == {"similar"}
 
 
 def test_order_of_rows_changes_nothing(campaign, rows):
-    expected = method_gains(rows, campaign)
-    assert method_gains(random.Random(1).sample(rows, len(rows)), campaign).equals(expected)
+    expected = compute_tables(rows, campaign).method_gains
+    assert compute_tables(random.Random(1).sample(rows, len(rows)), campaign).method_gains.equals(
+        expected
+    )
 
 
 def test_what_is_missing_has_no_line(campaign):
-    assert method_gains([], campaign).empty
-    assert method_gains(pretrain_rows(campaign), campaign).empty
+    assert compute_tables([], campaign).method_gains.empty
+    assert compute_tables(pretrain_rows(campaign), campaign).method_gains.empty
     waiting = compare_row(campaign, (0, 1), ("dml", "student", 0), 0, None)
     damaged = replace(outcome(1, 1), test_gain=None)
     rows = [waiting, compare_row(campaign, (0, 1), ("dml", "student", 1), 1, damaged)]
-    assert method_gains(rows, campaign).empty
+    assert compute_tables(rows, campaign).method_gains.empty
     half = compare_row(campaign, (0, 1), ("dml", "student", 0), 0, outcome(1, 1))
-    (line,) = method_gains([half], campaign).to_dict("records")
+    (line,) = compute_tables([half], campaign).method_gains.to_dict("records")
     assert (line["complete"], line["replicates"], line["teacher_kind"]) == (False, 1, "unknown")
     assert math.isnan(line["accuracy_gap"])
 
 
 def test_wide_has_a_column_for_every_method_whatever_was_run(campaign, rows):
     for some in (rows, make_rows(campaign), []):
-        table = wide(method_gains(some, campaign))
+        table = pivot_methods(compute_tables(some, campaign).method_gains)
         assert set(ALL_METHODS) <= set(table.columns)
         assert not table.duplicated(["partition", "teacher", "student", "transfer_set"]).any()
 
 
 def test_a_method_that_needs_labels_is_marked_where_there_are_none():
     campaign = compare_campaign()
-    gains = method_gains(compare_rows(campaign), campaign)
+    gains = compute_tables(compare_rows(campaign), campaign).method_gains
     marked = {
         (line["method"], line["transfer_set"])
         for line in gains.to_dict("records")

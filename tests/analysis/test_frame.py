@@ -1,7 +1,7 @@
 import json
 import random
 
-from kdopt.analysis.frame import participants_frame, trial_columns
+from kdopt.analysis.results import tabulate_participants, tabulate_trials
 from tests.analysis.synthetic import make_campaign, make_rows, outcome, tune_row
 from tests.report.many_synthetic import ROUNDS, many_campaign, many_rows
 
@@ -13,7 +13,7 @@ def test_one_entry_per_trial_in_every_state_and_column():
         tune_row(campaign, (0, 1), {}, 90),
         tune_row(campaign, (0, 1), {"temperature": 1.0}, 91, error="NaN loss"),
     ]
-    columns = trial_columns(rows)
+    columns = tabulate_trials(rows)
     assert {len(column) for column in columns.values()} == {len(rows)}
     lines = list(zip(columns["study"], columns["number"], strict=True))
     assert lines == sorted((row.study, row.number) for row in rows)
@@ -28,7 +28,7 @@ def test_one_entry_per_trial_in_every_state_and_column():
 
 
 def test_scores_and_rounds_are_lists_and_versions_are_json():
-    columns = trial_columns(many_rows(many_campaign()))
+    columns = tabulate_trials(many_rows(many_campaign()))
     places = [i for i, stage in enumerate(columns["stage"]) if stage == "federate"]
     assert places
     for place in places:
@@ -40,7 +40,7 @@ def test_scores_and_rounds_are_lists_and_versions_are_json():
 
 
 def test_a_chosen_participant_does_not_hide_the_parameter_of_that_name():
-    columns = trial_columns(many_rows(many_campaign()))
+    columns = tabulate_trials(many_rows(many_campaign()))
     stages = columns["stage"]
     parameter = dict(zip(stages, columns["participant"], strict=True))
     assert parameter["pretrain"] is not None and parameter["combine"] is None
@@ -51,12 +51,12 @@ def test_a_chosen_participant_does_not_hide_the_parameter_of_that_name():
 def test_tables_do_not_depend_on_the_order_of_rows():
     rows = make_rows(make_campaign(replicates=2))
     shuffled = random.Random(1).sample(rows, len(rows))
-    assert trial_columns(rows) == trial_columns(shuffled)
-    assert participants_frame(rows).equals(participants_frame(shuffled))
+    assert tabulate_trials(rows) == tabulate_trials(shuffled)
+    assert tabulate_participants(rows).equals(tabulate_participants(shuffled))
 
 
 def test_participants_come_with_their_scores():
-    frame = participants_frame(make_rows(make_campaign()))
+    frame = tabulate_participants(make_rows(make_campaign()))
     assert frame["participant"].tolist() == [0, 1, 2]
     assert frame["test_accuracy"].round(6).tolist() == [0.40, 0.43, 0.46]
 
@@ -64,11 +64,11 @@ def test_participants_come_with_their_scores():
 def test_a_trial_that_did_not_run_has_no_numbers():
     campaign = make_campaign()
     rows = [tune_row(campaign, (0, 1), {}, 0), tune_row(campaign, (0, 1), {}, 1, outcome(1, 2))]
-    columns = trial_columns(rows)
+    columns = tabulate_trials(rows)
     assert columns["test_gain"] == [None, 2]
     assert columns["test_before_accuracy"] == [None, 0.5]
 
 
 def test_no_rows_give_empty_tables_with_their_columns():
-    assert set(map(len, trial_columns([]).values())) == {0}
-    assert participants_frame([]).empty
+    assert set(map(len, tabulate_trials([]).values())) == {0}
+    assert tabulate_participants([]).empty

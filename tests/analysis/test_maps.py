@@ -4,9 +4,8 @@ import random
 
 import pytest
 
-from kdopt.analysis.cells import Pair
-from kdopt.analysis.compare import method_gains
-from kdopt.analysis.maps import best_settings, surface, surfaces
+from kdopt.analysis.results import Pair
+from kdopt.analysis.tables import compute_tables
 from tests.analysis.synthetic import (
     accuracy_of,
     compare_row,
@@ -40,7 +39,7 @@ def one_pair(campaign, gains):
 
 def test_selection_is_the_argmax_on_validation():
     campaign = make_campaign()
-    best = best_settings(make_rows(campaign), campaign)
+    best = compute_tables(make_rows(campaign), campaign).best_settings
     for line in best.to_dict("records"):
         gap = 100 * (accuracy_of(line["teacher"]) - accuracy_of(line["student"]))
         grid = [(t, a) for t in campaign.tune.temperatures for a in campaign.tune.alphas]
@@ -55,15 +54,15 @@ def test_selection_is_the_argmax_on_validation():
 def test_selection_never_looks_at_test():
     campaign = make_campaign()
     columns = ["temperature", "alpha", "validation_gain", "advice"]
-    chosen = best_settings(make_rows(campaign), campaign)[columns]
+    chosen = compute_tables(make_rows(campaign), campaign).best_settings[columns]
     rng = random.Random(3)
     other = make_rows(campaign, test=lambda gap, t, a: rng.uniform(-50, 50))
-    assert best_settings(other, campaign)[columns].equals(chosen)
+    assert compute_tables(other, campaign).best_settings[columns].equals(chosen)
 
 
 def test_selection_on_test_is_the_oracle():
     campaign = make_campaign(select_on="test")
-    best = best_settings(make_rows(campaign), campaign)
+    best = compute_tables(make_rows(campaign), campaign).best_settings
     assert best["temperature"].equals(best["oracle_temperature"])
     assert best["test_gain"].equals(best["oracle_gain"])
 
@@ -71,7 +70,7 @@ def test_selection_on_test_is_the_oracle():
 def test_the_guard_keeps_the_untouched_student():
     campaign = make_campaign()
     gains = {(1.0, 0.5): (-1.0, 2.0), (2.0, 0.5): (0.0, 3.0), (0.5, 0.5): (-2.0, 4.0)}
-    line = pair_of(best_settings(one_pair(campaign, gains), campaign), 0, 1)
+    line = pair_of(compute_tables(one_pair(campaign, gains), campaign).best_settings, 0, 1)
     assert line["advice"] == "do not distil"
     assert (line["guarded_gain"], line["guarded_vanilla_gain"]) == (0.0, 0.0)
     assert (line["temperature"], line["test_gain"], line["oracle_gain"]) == (2.0, 3.0, 4.0)
@@ -79,13 +78,15 @@ def test_the_guard_keeps_the_untouched_student():
 
 def test_the_guard_lets_a_gain_through_even_if_test_disagrees():
     campaign = make_campaign()
-    line = pair_of(best_settings(one_pair(campaign, {(1.0, 0.5): (0.5, -3.0)}), campaign), 0, 1)
+    line = pair_of(
+        compute_tables(one_pair(campaign, {(1.0, 0.5): (0.5, -3.0)}), campaign).best_settings, 0, 1
+    )
     assert (line["advice"], line["guarded_gain"]) == ("distil", -3.0)
 
 
 def test_incomplete_pairs_are_kept_and_marked():
     campaign = make_campaign()
-    best = best_settings(one_pair(campaign, {(2.0, 0.5): (1.0, 1.0)}), campaign)
+    best = compute_tables(one_pair(campaign, {(2.0, 0.5): (1.0, 1.0)}), campaign).best_settings
     assert len(best) == 6
     assert not best["complete"].any()
     started, untouched = pair_of(best, 0, 1), pair_of(best, 1, 0)
@@ -93,26 +94,26 @@ def test_incomplete_pairs_are_kept_and_marked():
     assert math.isnan(started["vanilla_gain"])
     assert (untouched["advice"], untouched["cells_done"]) == ("undecided", 0)
     assert math.isnan(untouched["guarded_gain"])
-    assert best_settings(make_rows(campaign), campaign)["complete"].all()
+    assert compute_tables(make_rows(campaign), campaign).best_settings["complete"].all()
 
 
 def test_no_rows_still_give_every_pair():
-    assert len(best_settings([], make_campaign())) == 6
+    assert len(compute_tables([], make_campaign()).best_settings) == 6
 
 
 def test_the_table_does_not_depend_on_the_order_of_rows():
     campaign = make_campaign(replicates=3)
     rng = random.Random(5)
     rows = make_rows(campaign, validation=lambda *_: rng.gauss(0, 1))
-    expected = best_settings(rows, campaign)
+    expected = compute_tables(rows, campaign).best_settings
     for seed in range(5):
         shuffled = random.Random(seed).sample(rows, len(rows))
-        assert best_settings(shuffled, campaign).equals(expected)
+        assert compute_tables(shuffled, campaign).best_settings.equals(expected)
 
 
 def test_a_surface_holds_every_gain_in_its_place():
     campaign = make_campaign()
-    found = surface(make_rows(campaign), campaign, Pair("uniform", 2, 0))
+    found = compute_tables(make_rows(campaign), campaign).surfaces[Pair("uniform", 2, 0)]
     gap = 100 * (accuracy_of(2) - accuracy_of(0))
     assert (found.temperatures, found.alphas) == ([0.5, 1.0, 2.0], [0.1, 0.5, 0.9])
     for i, t in enumerate(found.temperatures):
@@ -123,14 +124,15 @@ def test_a_surface_holds_every_gain_in_its_place():
 
 def test_a_surface_has_gaps_where_nothing_was_measured():
     campaign = make_campaign()
-    found = surface(one_pair(campaign, {(2.0, 0.5): (1.0, 3.0)}), campaign, Pair("uniform", 0, 1))
+    rows = one_pair(campaign, {(2.0, 0.5): (1.0, 3.0)})
+    found = compute_tables(rows, campaign).surfaces[Pair("uniform", 0, 1)]
     assert found.test_gain == [[None] * 3, [None] * 3, [None, 3.0, None]]
 
 
 def test_adaptive_samplers_give_points_and_no_grid():
     campaign = make_campaign(tune_sampler="tpe")
     rows = one_pair(campaign, {(1.234, 0.321): (1.0, 2.0)})
-    found = surfaces(rows, campaign)[Pair("uniform", 0, 1)]
+    found = compute_tables(rows, campaign).surfaces[Pair("uniform", 0, 1)]
     assert [p[:5] for p in found.points] == [(1.234, 0.321, 1.0, 2.0, 1)]
     assert found.temperatures == found.test_gain == []
 
@@ -139,26 +141,28 @@ def test_vanilla_of_the_comparison_stands_in_where_tuning_has_none():
     campaign = make_campaign(stages=("tune", "compare"))
     rows = one_pair(campaign, {(2.0, 0.5): (3.0, 2.0)})
     compared = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, outcome(1.0, 0.25))
-    before = pair_of(best_settings(rows, campaign), 0, 1)
-    after = pair_of(best_settings([*rows, compared], campaign), 0, 1)
+    before = pair_of(compute_tables(rows, campaign).best_settings, 0, 1)
+    after = pair_of(compute_tables([*rows, compared], campaign).best_settings, 0, 1)
     assert math.isnan(before["vanilla_gain"])
     assert after["vanilla_gain"] == 0.25
     assert (after["temperature"], after["test_gain"]) == (2.0, 2.0)
     # It is a cell that may be chosen, as where tuning runs it, and no trial of the search.
     better = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, outcome(9.0, 8.0))
-    chosen = pair_of(best_settings([*rows, better], campaign), 0, 1)
+    chosen = pair_of(compute_tables([*rows, better], campaign).best_settings, 0, 1)
     assert (chosen["temperature"], chosen["alpha"], chosen["test_gain"]) == (1.0, 0.5, 8.0)
     assert chosen["oracle_gain"] == 8.0
     assert chosen["trials_done"] == after["trials_done"] == before["trials_done"] == 1
     # The pair's surface and its other tables follow.
-    points = surface([*rows, better], campaign, Pair("uniform", 0, 1)).points
+    tables = compute_tables([*rows, better], campaign)
+    points = tables.surfaces[Pair("uniform", 0, 1)].points
     assert [(c.temperature, c.test_gain) for c in points] == [(1.0, 8.0), (2.0, 2.0)]
-    assert surfaces([*rows, better], campaign)[Pair("uniform", 0, 1)].points == points
-    gains = method_gains([*rows, better], campaign)
+    gains = tables.method_gains
     tuned = gains[(gains["method"] == "tuned") & (gains["transfer_set"] == "student")]
     assert list(tuned["test_gain"]) == [8.0]
     # Only of its own pair.
-    assert math.isnan(pair_of(best_settings([*rows, compared], campaign), 1, 0)["vanilla_gain"])
+    assert math.isnan(
+        pair_of(compute_tables([*rows, compared], campaign).best_settings, 1, 0)["vanilla_gain"]
+    )
 
 
 def test_a_pair_whose_vanilla_is_still_to_come_is_not_final():
@@ -168,12 +172,15 @@ def test_a_pair_whose_vanilla_is_still_to_come_is_not_final():
     rows = one_pair(campaign, {(2.0, 0.5): (3.0, 2.0)})
     compared = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, outcome(1.0, 0.25))
     waiting = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, None)
-    assert not pair_of(best_settings([*rows, waiting], campaign), 0, 1)["complete"]
-    assert pair_of(best_settings([*rows, compared], campaign), 0, 1)["complete"]
+    assert not pair_of(compute_tables([*rows, waiting], campaign).best_settings, 0, 1)["complete"]
+    assert pair_of(compute_tables([*rows, compared], campaign).best_settings, 0, 1)["complete"]
 
 
 def test_vanilla_of_tuning_itself_comes_first():
     campaign = make_campaign(stages=("tune", "compare"))
     rows = one_pair(campaign, {(1.0, 0.5): (1.0, 0.75)})
     compared = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, outcome(1.0, 0.25))
-    assert pair_of(best_settings([*rows, compared], campaign), 0, 1)["vanilla_gain"] == 0.75
+    assert (
+        pair_of(compute_tables([*rows, compared], campaign).best_settings, 0, 1)["vanilla_gain"]
+        == 0.75
+    )

@@ -2,10 +2,10 @@ import math
 
 import pytest
 
-from kdopt.analysis.compare import teacher_kind
-from kdopt.analysis.maps import best_settings
-from kdopt.analysis.payoff import costs, payoff
-from kdopt.analysis.summary import OVERALL, summary
+from kdopt.analysis.method_gains import classify_teacher
+from kdopt.analysis.progress import tabulate_costs
+from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tuning import OVERALL, summarise_gains, tabulate_payoff
 from kdopt.campaign.settings import PartitionSettings
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows
 
@@ -19,12 +19,12 @@ def campaign():
 
 @pytest.fixture(scope="module")
 def best(campaign):
-    return best_settings(make_rows(campaign), campaign)
+    return compute_tables(make_rows(campaign), campaign).best_settings
 
 
 @pytest.fixture(scope="module")
 def found(best, campaign):
-    return payoff(best, campaign)
+    return tabulate_payoff(best, campaign)
 
 
 def line_of(found, partition, kind):
@@ -43,7 +43,7 @@ def test_kinds_and_partitions_add_up_to_all_pairs(found, best):
 
 
 def test_numbers_are_those_of_the_pairs(found, best):
-    kinds = best["accuracy_gap"].map(teacher_kind)
+    kinds = best["accuracy_gap"].map(classify_teacher)
     pairs = best[(best["partition"] == "specialized") & (kinds == "weak")]
     line = line_of(found, "specialized", "weak")
     assert line["against"] == (pairs["advice"] == "do not distil").sum() > 0
@@ -55,7 +55,7 @@ def test_numbers_are_those_of_the_pairs(found, best):
 
 
 def test_the_whole_agrees_with_the_headline_numbers(found, best, campaign):
-    numbers = summary(best, campaign)
+    numbers = summarise_gains(best, campaign)
     overall = numbers[numbers["partition"] == OVERALL].set_index("measure")["value"]
     line = line_of(found, OVERALL, "all")
     assert line["tuning_effect"] == pytest.approx(overall["tuning_effect"])
@@ -65,17 +65,17 @@ def test_the_whole_agrees_with_the_headline_numbers(found, best, campaign):
 
 def test_nothing_is_said_of_pairs_without_a_result_or_of_one_pair_intervals():
     campaign = make_campaign()
-    assert payoff(best_settings([], campaign), campaign).empty
+    assert tabulate_payoff(compute_tables([], campaign).best_settings, campaign).empty
     rows = [r for r in make_rows(campaign) if r.stage == "pretrain" or r.study.endswith("t00-s01")]
-    line = payoff(best_settings(rows, campaign), campaign).iloc[0]
+    line = tabulate_payoff(compute_tables(rows, campaign).best_settings, campaign).iloc[0]
     assert line["n"] == 1 and math.isnan(line["guarded_low"])
 
 
 def test_costs_are_the_seconds_of_complete_trials_by_stage():
     campaign = compare_campaign(participants=3)
     rows = make_rows(campaign) + compare_rows(campaign)
-    found = costs(rows).set_index("stage")
+    found = tabulate_costs(rows).set_index("stage")
     assert found["trials"].sum() == len(rows)
     assert found["hours"].sum() * 3600 == pytest.approx(1.5 * len(rows))
     assert set(found["median_seconds"]) == set(found["p95_seconds"]) == {1.5}
-    assert costs([]).empty
+    assert tabulate_costs([]).empty

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.cells import Pair
-from kdopt.analysis.maps import best_settings
-from kdopt.analysis.per_class import class_scores
+from kdopt.analysis.method_gains import average_class_scores
+from kdopt.analysis.results import CampaignResults, Pair
+from kdopt.analysis.tables import compute_tables
 from kdopt.outcome import Scores
 from tests.analysis.synthetic import (
     compare_campaign,
@@ -19,8 +19,8 @@ from tests.analysis.synthetic import (
 def test_the_mean_change_of_classes_is_the_gain():
     campaign = compare_campaign(participants=3)
     rows = make_rows(campaign) + compare_rows(campaign)
-    best = best_settings(rows, campaign)
-    found = class_scores(rows, best, campaign)
+    tables = compute_tables(rows, campaign)
+    best, found = tables.best_settings, tables.class_scores
     assert len(found) == len(best)
     for line in best.to_dict("records"):
         scores = found[Pair(line["partition"], line["teacher"], line["student"])]
@@ -43,7 +43,7 @@ def test_replicates_are_averaged_class_by_class_and_failed_ones_left_out():
         for n, classes in enumerate([(0.2, 0.6, None), (0.4, 0.8, None)])
     ]  # fmt: skip
     rows.append(tune_row(campaign, (0, 1), {**cell, "replicate": 2}, 2, error="NaN loss"))
-    scores = class_scores(rows, best_settings(rows, campaign), campaign)[Pair("uniform", 0, 1)]
+    scores = compute_tables(rows, campaign).class_scores[Pair("uniform", 0, 1)]
     assert scores.after["tuned"][:2] == pytest.approx([30, 70])
     assert scores.after["tuned"][2] is None
     assert scores.after["vanilla"] == scores.after["tuned"]
@@ -53,8 +53,10 @@ def test_the_comparison_counts_before_the_tuned_studys_vanilla_cell():
     campaign = compare_campaign(participants=2)
     tuned = make_rows(campaign)
     both = tuned + compare_rows(campaign, lambda *_: 9.0, jitter=0.0)
-    best = best_settings(both, campaign)
-    alone, compared = (class_scores(rows, best, campaign) for rows in (tuned, both))
+    best = compute_tables(both, campaign).best_settings
+    alone, compared = (
+        average_class_scores(CampaignResults(rows, campaign), best) for rows in (tuned, both)
+    )
     pair = Pair("uniform", 0, 1)
     gain = compared[pair].after["vanilla"][0] - compared[pair].before[0]
     assert gain == pytest.approx(9.0)
@@ -64,7 +66,7 @@ def test_the_comparison_counts_before_the_tuned_studys_vanilla_cell():
 def test_without_tuning_there_is_no_tuned_method_and_without_rows_no_pair():
     campaign = compare_campaign(participants=2, stages=("compare",))
     rows = compare_rows(campaign)
-    empty = best_settings([], campaign).iloc[:0]
-    found = class_scores(rows, empty, campaign)
+    empty = compute_tables([], campaign).best_settings.iloc[:0]
+    found = average_class_scores(CampaignResults(rows, campaign), empty)
     assert {tuple(s.after) for s in found.values()} == {("vanilla", "dml", "dp_kd")}
-    assert class_scores([], empty, campaign) == {}
+    assert average_class_scores(CampaignResults([], campaign), empty) == {}

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.progress import failures, pair_progress, progress
+from kdopt.analysis.progress import list_failures, measure_pair_progress
+from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.stages import plan_points
 from tests.analysis.synthetic import make_campaign, make_rows, outcome, tune_row
 
@@ -11,14 +12,14 @@ CELL = {"temperature": 1.0, "alpha": 0.5}
 
 def test_a_complete_campaign_misses_nothing():
     campaign = make_campaign(replicates=2)
-    for stage in progress(make_rows(campaign), campaign):
+    for stage in compute_tables(make_rows(campaign), campaign).progress:
         assert stage.planned == stage.complete
         assert stage.missing == stage.failed == 0
 
 
 def test_trials_that_are_not_planned_in_the_store_yet_count_as_missing():
     campaign = make_campaign()
-    pretrain, tune = progress([], campaign)
+    pretrain, tune = compute_tables([], campaign).progress
     assert (pretrain.missing, tune.missing) == (3, 6 * 9)
 
 
@@ -28,7 +29,7 @@ def test_every_planned_trial_is_in_one_state():
     rows[5] = replace(rows[5], state="FAIL", outcome=None, error="NaN loss")
     rows[6] = replace(rows[6], state="RUNNING", outcome=None)
     rows[7] = replace(rows[7], state="WAITING", outcome=None)
-    tune = progress(rows, campaign)[1]
+    tune = compute_tables(rows, campaign).progress[1]
     assert (tune.failed, tune.running, tune.waiting) == (1, 1, 1)
     assert tune.planned == tune.complete + tune.failed + tune.running + tune.waiting == 54
 
@@ -36,22 +37,22 @@ def test_every_planned_trial_is_in_one_state():
 def test_a_cell_is_done_when_all_its_replicates_are():
     campaign = make_campaign(replicates=2)
     rows = [tune_row(campaign, (0, 1), CELL | {"replicate": 0}, 0, outcome(1, 1))]
-    assert pair_progress(rows, campaign).done == 0
+    assert measure_pair_progress(rows, campaign).done == 0
     rows.append(tune_row(campaign, (0, 1), CELL | {"replicate": 1}, 1, outcome(1, 1)))
-    assert pair_progress(rows, campaign) == (9, 1, 0, 18, 2)
+    assert measure_pair_progress(rows, campaign) == (9, 1, 0, 18, 2)
 
 
 @pytest.mark.parametrize(("sampler", "cells"), [("sequential", 3 + 2), ("tpe", 20), ("warm", 20)])
 def test_other_samplers_plan_their_own_number_of_cells(sampler, cells):
     campaign = make_campaign(tune_sampler=sampler, tune_budget=20, replicates=2)
-    assert pair_progress([], campaign)[:4] == (cells, 0, 0, 2 * cells)
+    assert measure_pair_progress([], campaign)[:4] == (cells, 0, 0, 2 * cells)
     points, n_open = plan_points(campaign)
     known = [{"temperature": t, "alpha": a, "replicate": r} for t, a in points for r in range(2)]
     rows = [
         tune_row(campaign, (0, 1), cell, i, outcome(1, 1) if i < 2 else None)
         for i, cell in enumerate([*known, *[{}] * (2 * n_open)])
     ]
-    found = pair_progress(rows, campaign)
+    found = measure_pair_progress(rows, campaign)
     assert (found.done, found.trials_planned, found.trials_done) == (1, 2 * cells, 2)
     assert not found.complete
 
@@ -64,8 +65,8 @@ def test_a_sequential_search_that_repeats_a_cell_is_complete_all_the_same():
         tune_row(campaign, (0, 1), {"temperature": t, "alpha": a}, i, outcome(1, 1))
         for i, (t, a) in enumerate(cells)
     ]
-    assert pair_progress(rows, campaign)[:2] == (5, 5)
-    assert pair_progress(rows, campaign).complete
+    assert measure_pair_progress(rows, campaign)[:2] == (5, 5)
+    assert measure_pair_progress(rows, campaign).complete
 
 
 def test_cells_of_an_earlier_grid_do_not_stand_in_for_missing_ones():
@@ -74,7 +75,7 @@ def test_cells_of_an_earlier_grid_do_not_stand_in_for_missing_ones():
         tune_row(campaign, (0, 1), {"temperature": 4.0, "alpha": i / 10}, i, outcome(1, 1))
         for i in range(9)
     ]
-    found = pair_progress(rows, campaign)
+    found = measure_pair_progress(rows, campaign)
     assert (found.planned, found.done, found.complete) == (18, 9, False)
 
 
@@ -85,7 +86,7 @@ def test_failures_come_with_their_reasons_in_fixed_order():
         tune_row(campaign, (0, 1), CELL, 12, error=""),
         tune_row(campaign, (0, 1), CELL, 2, error="killed"),
     ]
-    found = failures(rows)
+    found = list_failures(rows)
     assert [f.number for f in found] == [2, 12, 3]
     assert [f.reason for f in found] == ["killed", "no reason was recorded", "loss is NaN"]
     assert found[0].cell == "alpha=0.5, temperature=1.0"

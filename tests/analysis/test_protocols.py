@@ -3,10 +3,16 @@ from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.cells import CellMean
-from kdopt.analysis.noise import noise_floor
-from kdopt.analysis.protocols import DIFFERENCE, GRID, SEQUENTIAL, protocols, sequential_search
-from kdopt.analysis.summary import OVERALL
+from kdopt.analysis.progress import measure_noise
+from kdopt.analysis.results import PointMean
+from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tuning import (
+    FULL_GRID,
+    GRID_MINUS_SEQUENTIAL,
+    OVERALL,
+    SEQUENTIAL,
+    replay_sequential_search,
+)
 from kdopt.campaign.stages import plan_points
 from kdopt.outcome import TrialRow
 from kdopt.search.samplers import next_cell
@@ -17,29 +23,29 @@ TUNE = make_campaign().tune
 
 def grid(gain):
     return [
-        CellMean(t, a, gain(t, a), -gain(t, a), 1) for t in TUNE.temperatures for a in TUNE.alphas
+        PointMean(t, a, gain(t, a), -gain(t, a), 1) for t in TUNE.temperatures for a in TUNE.alphas
     ]
 
 
 def test_the_sequential_search_climbs_alpha_then_temperature():
-    found = sequential_search(grid(lambda t, a: t + a), "validation_gain", TUNE)
+    found = replay_sequential_search(grid(lambda t, a: t + a), "validation_gain", TUNE)
     assert found.points == 3 + 2
     assert (found.chosen.temperature, found.chosen.alpha) == (2.0, 0.9)
-    trap = sequential_search(
+    trap = replay_sequential_search(
         grid(lambda t, a: 9 if (t, a) == (2.0, 0.1) else a), "validation_gain", TUNE
     )
     assert trap.chosen.alpha == 0.9
 
 
 def test_ties_in_alpha_go_to_the_one_nearest_vanilla():
-    found = sequential_search(grid(lambda t, a: t), "validation_gain", TUNE)
+    found = replay_sequential_search(grid(lambda t, a: t), "validation_gain", TUNE)
     assert (found.chosen.temperature, found.chosen.alpha) == (2.0, 0.5)
 
 
 def test_a_missing_cell_is_not_guessed():
     cells = grid(lambda t, a: t + a)
-    assert sequential_search(cells[:-1], "validation_gain", TUNE) is None
-    assert sequential_search([], "validation_gain", TUNE) is None
+    assert replay_sequential_search(cells[:-1], "validation_gain", TUNE) is None
+    assert replay_sequential_search([], "validation_gain", TUNE) is None
 
 
 def test_it_chooses_what_the_sampler_itself_would_have_tried():
@@ -60,23 +66,24 @@ def test_it_chooses_what_the_sampler_itself_would_have_tried():
             history.append(replace(mine[cell["temperature"], cell["alpha"]], number=number))
         best = max(history, key=lambda r: r.outcome.value)
         cells = [
-            CellMean(*p, r.outcome.validation_gain, r.outcome.test_gain, 1) for p, r in mine.items()
+            PointMean(*p, r.outcome.validation_gain, r.outcome.test_gain, 1)
+            for p, r in mine.items()
         ]
-        found = sequential_search(cells, "validation_gain", campaign.tune)
+        found = replay_sequential_search(cells, "validation_gain", campaign.tune)
         assert found.points == len(history)
         assert found.chosen.validation_gain == best.outcome.value
 
 
 def test_side_by_side_over_the_same_pairs():
     campaign = make_campaign(replicates=2)
-    table = protocols(make_rows(campaign), campaign)
+    table = compute_tables(make_rows(campaign), campaign).protocols
     scope = table[table["partition"] == OVERALL].set_index("protocol")
-    assert list(scope.index) == [GRID, SEQUENTIAL, DIFFERENCE]
-    assert scope.loc[GRID, "trials"] == 9 * 2 and scope.loc[SEQUENTIAL, "trials"] == 5 * 2
-    difference = scope.loc[GRID, "test_gain"] - scope.loc[SEQUENTIAL, "test_gain"]
-    assert scope.loc[DIFFERENCE, "test_gain"] == pytest.approx(difference)
+    assert list(scope.index) == [FULL_GRID, SEQUENTIAL, GRID_MINUS_SEQUENTIAL]
+    assert scope.loc[FULL_GRID, "trials"] == 9 * 2 and scope.loc[SEQUENTIAL, "trials"] == 5 * 2
+    difference = scope.loc[FULL_GRID, "test_gain"] - scope.loc[SEQUENTIAL, "test_gain"]
+    assert scope.loc[GRID_MINUS_SEQUENTIAL, "test_gain"] == pytest.approx(difference)
     assert set(scope["n"]) == {6}
-    assert protocols(make_rows(campaign)[:-1], campaign)["n"].iloc[0] == 5
+    assert compute_tables(make_rows(campaign)[:-1], campaign).protocols["n"].iloc[0] == 5
 
 
 def test_of_a_sequential_campaign_only_what_was_used_is_said():
@@ -87,10 +94,10 @@ def test_of_a_sequential_campaign_only_what_was_used_is_said():
         for r in make_rows(campaign)
         if r.stage != "tune" or (r.params["temperature"], r.params["alpha"]) in wanted
     ]
-    table = protocols(rows, campaign)
+    table = compute_tables(rows, campaign).protocols
     assert set(table["protocol"]) == {"sequential"}
     assert set(table["trials"]) == {5}
-    assert protocols([], campaign).empty
+    assert compute_tables([], campaign).protocols.empty
 
 
 def test_the_noise_floor_is_the_pooled_deviation_of_replicates():
@@ -103,7 +110,7 @@ def test_the_noise_floor_is_the_pooled_deviation_of_replicates():
         )
         for r in rows
     ]
-    table = noise_floor(rows)
+    table = measure_noise(rows)
     assert set(table["stage"]) == {"compare"}
     assert table["sd"].tolist() == pytest.approx([1.0] * 5)
     assert set(table["cells"]) == {2 * 12}
@@ -111,8 +118,8 @@ def test_the_noise_floor_is_the_pooled_deviation_of_replicates():
 
 def test_one_replicate_has_no_noise_floor():
     campaign = compare_campaign(participants=2)
-    assert noise_floor(make_rows(campaign) + compare_rows(campaign)).empty
-    assert noise_floor([]).empty
+    assert measure_noise(make_rows(campaign) + compare_rows(campaign)).empty
+    assert measure_noise([]).empty
 
 
 def test_damaged_gains_do_not_count():
@@ -120,4 +127,4 @@ def test_damaged_gains_do_not_count():
     rows = [
         replace(r, outcome=replace(r.outcome, test_gain=math.nan)) for r in compare_rows(campaign)
     ]
-    assert noise_floor(rows).empty
+    assert measure_noise(rows).empty

@@ -3,14 +3,15 @@ import math
 import numpy as np
 import pytest
 
-from kdopt.analysis.maps import best_settings
-from kdopt.analysis.summary import OVERALL, bootstrap_interval, measures, summary
+from kdopt.analysis.stats import estimate_mean
+from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tuning import OVERALL, list_headline_measures, summarise_gains
 from kdopt.campaign.settings import PartitionSettings
 from tests.analysis.synthetic import make_campaign, make_rows, pretrain_rows
 
 
 def table_of(campaign, rows=None):
-    return best_settings(make_rows(campaign) if rows is None else rows, campaign)
+    return compute_tables(make_rows(campaign) if rows is None else rows, campaign).best_settings
 
 
 def value(table, measure, scope=OVERALL, column="value"):
@@ -23,7 +24,7 @@ def test_means_are_those_of_the_table():
         partitions=(PartitionSettings("uniform"), PartitionSettings("specialized"))
     )
     best = table_of(campaign)
-    found = summary(best, campaign)
+    found = summarise_gains(best, campaign)
     for measure in ("vanilla_gain", "test_gain", "guarded_gain", "oracle_gain"):
         assert value(found, measure) == pytest.approx(best[measure].mean())
         parts = best[best["partition"] == "specialized"]
@@ -36,7 +37,7 @@ def test_means_are_those_of_the_table():
 
 def test_known_orders_hold():
     campaign = make_campaign()
-    found = summary(table_of(campaign), campaign)
+    found = summarise_gains(table_of(campaign), campaign)
     assert value(found, "oracle_gain") >= value(found, "test_gain")
     effect = value(found, "test_gain") - value(found, "vanilla_gain")
     assert value(found, "tuning_effect") == pytest.approx(effect)
@@ -47,11 +48,11 @@ def test_known_orders_hold():
 def test_the_bootstrap_is_the_same_every_time_and_follows_the_seed():
     campaign = make_campaign()
     best = table_of(campaign)
-    assert summary(best, campaign).equals(summary(best, campaign))
-    other = summary(best, make_campaign(seed=8))
-    assert value(other, "test_gain") == value(summary(best, campaign), "test_gain")
+    assert summarise_gains(best, campaign).equals(summarise_gains(best, campaign))
+    other = summarise_gains(best, make_campaign(seed=8))
+    assert value(other, "test_gain") == value(summarise_gains(best, campaign), "test_gain")
     assert value(other, "test_gain", column="low") != value(
-        summary(best, campaign), "test_gain", column="low"
+        summarise_gains(best, campaign), "test_gain", column="low"
     )
 
 
@@ -59,33 +60,34 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(300):
-        low, high = bootstrap_interval(rng.normal(2.0, 1.0, 60), rng, 400)
-        hits += low <= 2.0 <= high
+        found = estimate_mean(rng.normal(2.0, 1.0, 60), rng, 400)
+        hits += found.low <= 2.0 <= found.high
     assert 0.89 <= hits / 300 <= 0.99
 
 
 def test_one_value_has_no_interval():
-    low, high = bootstrap_interval(np.array([1.0]), np.random.default_rng(0), 100)
-    assert math.isnan(low) and math.isnan(high)
+    found = estimate_mean([1.0], np.random.default_rng(0), 100)
+    assert math.isnan(found.low) and math.isnan(found.high)
+    assert (found.mean, found.n) == (1.0, 1)
 
 
 def test_all_measures_hold_for_the_same_pairs():
     campaign = make_campaign()
     vanilla = {"temperature": 1.0, "alpha": 0.5, "replicate": 0}
     rows = [r for r in make_rows(campaign) if (r.teacher, dict(r.params)) != (0, vanilla)]
-    found = summary(table_of(campaign, rows), campaign)
+    found = summarise_gains(table_of(campaign, rows), campaign)
     counts = found[found["measure"] != "trials_used"]["n"]
     assert set(counts) == {4}
 
 
 def test_selection_on_test_says_so():
-    labels = {m.name: m.label for m in measures(make_campaign(select_on="test"))}
+    labels = {m.name: m.label for m in list_headline_measures(make_campaign(select_on="test"))}
     assert "selected on test (optimistic)" in labels["test_gain"]
     assert "validation" not in "".join(labels.values())
 
 
 def test_nothing_done_is_not_zero():
     campaign = make_campaign()
-    found = summary(table_of(campaign, pretrain_rows(campaign)), campaign)
+    found = summarise_gains(table_of(campaign, pretrain_rows(campaign)), campaign)
     assert math.isnan(value(found, "test_gain"))
     assert value(found, "test_gain", column="n") == 0

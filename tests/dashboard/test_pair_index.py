@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.maps import best_settings
-from kdopt.analysis.summary import summary
+from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tuning import summarise_gains
 from kdopt.campaign.names import index_study_name, parse_study_name
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.dashboard.campaign_index import index_studies
@@ -35,7 +35,7 @@ def campaign():
 
 def test_every_partition_has_a_line_per_pair_that_says_what_the_report_says(campaign):
     rows = make_rows(campaign)
-    best = best_settings(rows, campaign)
+    best = compute_tables(rows, campaign).best_settings
     studies = index_studies(campaign, rows, {})
     assert [s.name for s in studies] == ["toy/uniform/index", "toy/label_dirichlet/index"]
     for study in studies:
@@ -104,7 +104,7 @@ def test_the_note_has_the_headline_and_links_to_the_best_pairs(campaign):
     rows = make_rows(campaign)
     ids = {row.study: 100 + i for i, row in enumerate(rows)}
     study = index_studies(campaign, rows, ids)[0]
-    lines = summary(best_settings(rows, campaign), campaign)
+    lines = summarise_gains(compute_tables(rows, campaign).best_settings, campaign)
     here = lines[lines["partition"] == "uniform"].set_index("measure")
     assert f"| {points(here['value']['guarded_gain'])} |" in study.note
     best = max(study.entries, key=lambda entry: entry.value)

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from kdopt.analysis.maps import best_settings
+from kdopt.analysis.tables import compute_tables
 from kdopt.report.figures import alpha_map, gain_map, temperature_map
 from tests.analysis.synthetic import large_campaign, make_campaign, make_rows, pretrain_rows
 
@@ -15,7 +15,7 @@ def campaign():
 
 @pytest.fixture(scope="module")
 def best(campaign):
-    table = best_settings(make_rows(campaign), campaign)
+    table = compute_tables(make_rows(campaign), campaign).best_settings
     return table[table["partition"] == "uniform"]
 
 
@@ -63,12 +63,12 @@ def test_hover_names_the_pair_and_its_numbers(best, campaign):
 
 def test_pairs_without_a_result_are_left_out_not_drawn_at_zero():
     campaign = make_campaign()
-    empty = best_settings(pretrain_rows(campaign), campaign)
+    empty = compute_tables(pretrain_rows(campaign), campaign).best_settings
     for draw in (alpha_map, temperature_map, gain_map):
         assert all(len(trace["x"]) == 0 for trace in draw(empty, campaign)["data"])
 
 
 def test_selection_on_test_says_so():
     campaign = make_campaign(select_on="test")
-    best = best_settings(make_rows(campaign), campaign)
+    best = compute_tables(make_rows(campaign), campaign).best_settings
     assert gain_map(best, campaign)["data"][1]["name"] == "Tuned, selected on test (optimistic)"

@@ -1,8 +1,8 @@
 import pytest
 
-from kdopt.analysis.maps import best_settings
-from kdopt.analysis.payoff import costs, payoff
-from kdopt.analysis.summary import measures
+from kdopt.analysis.progress import tabulate_costs
+from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tuning import list_headline_measures, tabulate_payoff
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.report.headline_view import (
     duration,
@@ -31,13 +31,13 @@ def rows(campaign):
 
 @pytest.fixture(scope="module")
 def best(campaign, rows):
-    return best_settings(rows, campaign)
+    return compute_tables(rows, campaign).best_settings
 
 
 def test_headlines_stand_under_the_headings_of_their_measures(campaign, best):
     found = headlines(best, campaign)
     assert list(found) == ["All partitions", "Uniform", "Label dirichlet"]
-    index = [m.name for m in measures(campaign)].index("test_gain")
+    index = [m.name for m in list_headline_measures(campaign)].index("test_gain")
     here = best[best["partition"] == "uniform"]
     assert float(found["Uniform"][index].value) == pytest.approx(
         here["test_gain"].mean(), abs=0.006
@@ -46,7 +46,7 @@ def test_headlines_stand_under_the_headings_of_their_measures(campaign, best):
 
 
 def test_tiles_say_how_often_how_much_and_at_what_cost(campaign, rows, best):
-    shown = tiles(payoff(best, campaign), costs(rows), best, campaign)
+    shown = tiles(tabulate_payoff(best, campaign), tabulate_costs(rows), best, campaign)
     beats = int((best["test_gain"].round(9) > best["vanilla_gain"].round(9)).sum())
     assert shown[0].value == f"{100 * beats / len(best):.0f} %"
     assert f"{beats} of {len(best)} gain more" in shown[0].detail
@@ -58,15 +58,15 @@ def test_tiles_say_how_often_how_much_and_at_what_cost(campaign, rows, best):
 
 
 def test_before_any_result_there_is_nothing_to_say(campaign):
-    best = best_settings([], campaign)
-    found = payoff(best, campaign)
-    assert tiles(found, costs([]), best, campaign) == []
+    best = compute_tables([], campaign).best_settings
+    found = tabulate_payoff(best, campaign)
+    assert tiles(found, tabulate_costs([]), best, campaign) == []
     assert (where_not(found), where_grid(found), where_table(found)) == ("", [], [])
 
 
 def test_groups_in_which_most_pairs_gain_nothing_are_named(campaign):
     sunk = make_rows(campaign, validation=lambda gap, t, a: -1.0 if gap < -5 else 1.0)
-    found = payoff(best_settings(sunk, campaign), campaign)
+    found = tabulate_payoff(compute_tables(sunk, campaign).best_settings, campaign)
     text = where_not(found)
     assert "Uniform with weaker teachers (10 of 10 pairs)" in text
     assert "stronger" not in text
@@ -84,7 +84,7 @@ def test_groups_in_which_most_pairs_gain_nothing_are_named(campaign):
 def test_where_everything_gains_that_is_said(campaign):
     rows = make_rows(campaign, validation=lambda *_: 2.0)
     assert "best left alone as a whole" in where_not(
-        payoff(best_settings(rows, campaign), campaign)
+        tabulate_payoff(compute_tables(rows, campaign).best_settings, campaign)
     )
 
 

@@ -3,8 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.combined import combined
-from kdopt.analysis.federated import curves, levels
+from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings
 from kdopt.report.many_figures import combined_figure, federated_figure
 from tests.analysis.synthetic import FIVE
@@ -15,11 +14,14 @@ ALL_WEIGHTINGS = CombineSettings(weightings=WEIGHTINGS)
 
 def nine(campaign):
     rows = many_rows(campaign)
-    return federated_figure(curves(rows), levels(rows, campaign))
+    return federated_figure(
+        compute_tables(rows, campaign).federated_curves,
+        compute_tables(rows, campaign).federated_levels,
+    )
 
 
 def picture(campaign, rows=None):
-    return combined_figure(combined(rows or many_rows(campaign), campaign))
+    return combined_figure(compute_tables(rows or many_rows(campaign), campaign).combined)
 
 
 def named(figure, name):
@@ -91,16 +93,25 @@ def test_five_panels_wrap_share_their_axes_and_leave_no_empty_axes():
 def test_a_figure_without_one_of_the_curves_or_levels_is_drawn():
     campaign = many_campaign()
     rows = [r for r in many_rows(campaign) if r.params.get("initial_model") != "consolidated"]
-    figure = federated_figure(curves(rows), levels(rows, campaign))
+    figure = federated_figure(
+        compute_tables(rows, campaign).federated_curves,
+        compute_tables(rows, campaign).federated_levels,
+    )
     assert legend(figure) == ["FedAvg from random weights", "Best participant alone"]
     rows = [r for r in rows if r.stage != "pretrain"]
-    json.dumps(federated_figure(curves(rows), levels(rows, campaign)), allow_nan=False)
+    json.dumps(
+        federated_figure(
+            compute_tables(rows, campaign).federated_curves,
+            compute_tables(rows, campaign).federated_levels,
+        ),
+        allow_nan=False,
+    )
 
 
 @pytest.mark.parametrize("settings", [CombineSettings(), ALL_WEIGHTINGS])
 def test_table_ii_is_drawn_with_a_marker_per_number(settings):
     campaign = many_campaign(combine=settings)
-    table = combined(many_rows(campaign), campaign)
+    table = compute_tables(many_rows(campaign), campaign).combined
     figure = combined_figure(table)
     dots = [trace for trace in figure["data"] if trace["mode"] == "markers"]
     assert sum(len(trace["x"]) for trace in dots) == len(table)
@@ -144,6 +155,9 @@ def test_names_of_a_store_are_text_not_tags():
     ]
     for figure in (
         picture(campaign, rows),
-        federated_figure(curves(rows), levels(rows, campaign)),
+        federated_figure(
+            compute_tables(rows, campaign).federated_curves,
+            compute_tables(rows, campaign).federated_levels,
+        ),
     ):
         assert "<a" not in json.dumps(figure, allow_nan=False)

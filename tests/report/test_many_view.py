@@ -4,7 +4,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from kdopt.analysis.paper.results import MEAN_ROUND_REDUCTION, TABLE_II
+from kdopt.analysis.combining import TABLE_II
+from kdopt.analysis.federated import PAPER_ROUND_REDUCTION
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings, FederateSettings
 from kdopt.outcome import RoundScore
@@ -198,7 +199,7 @@ def test_traffic_after_kd_counts_kd():
 
 def test_the_paper_s_reduction_is_named_with_what_it_is_of():
     blocks, _ = parts(many_campaign())
-    assert f"{MEAN_ROUND_REDUCTION:g} %, on CIFAR-10" in blocks[4].note
+    assert f"{PAPER_ROUND_REDUCTION:g} %, on CIFAR-10" in blocks[4].note
     assert column(blocks[4].tables[0], "Targets")[-1] == "all targets"
 
 

@@ -2,11 +2,13 @@ import json
 
 import pytest
 
-from kdopt.analysis.compare import method_gains
-from kdopt.analysis.dynamics import learning_and_forgetting
-from kdopt.analysis.paper.evidence import gather
-from kdopt.analysis.teachers import accuracy_correlations, best_teacher_counts
-from kdopt.analysis.transfer import transfer_summary
+from kdopt.analysis.method_summaries import (
+    correlate_accuracies,
+    count_best_teachers,
+    summarise_learning,
+    summarise_transfers,
+)
+from kdopt.analysis.tables import compute_tables
 from kdopt.report.method_figures import (
     STYLES,
     box_table,
@@ -27,7 +29,7 @@ def campaign():
 
 @pytest.fixture(scope="module")
 def gains(campaign):
-    return method_gains(make_rows(campaign) + compare_rows(campaign), campaign)
+    return compute_tables(make_rows(campaign) + compare_rows(campaign), campaign).method_gains
 
 
 def own_data(gains):
@@ -56,13 +58,13 @@ def test_panels_of_a_row_share_axes_and_no_axis_matches_itself(gains):
 
 
 def test_each_method_is_named_once_in_every_legend(campaign, gains):
-    counts = best_teacher_counts(gains)
+    counts = count_best_teachers(gains)
     drawn = [
         transfer_figure(gains),
         cumulative_figure(gains),
-        teachers_figure(counts, accuracy_correlations(counts)),
-        methods_figure(box_table(own_data(gains), transfer_summary(gains, campaign))),
-        dynamics_figure(learning_and_forgetting(gains, campaign)),
+        teachers_figure(counts, correlate_accuracies(counts)),
+        methods_figure(box_table(own_data(gains), summarise_transfers(gains, campaign))),
+        dynamics_figure(summarise_learning(gains, campaign)),
     ]
     labels = {style.label for style in STYLES.values()}
     for figure in drawn:
@@ -89,7 +91,7 @@ def test_bars_are_the_sums_and_steps_end_at_one(gains):
 
 
 def test_boxes_are_ordered_and_their_table_has_every_pair(campaign, gains):
-    boxes = box_table(own_data(gains), transfer_summary(gains, campaign))
+    boxes = box_table(own_data(gains), summarise_transfers(gains, campaign))
     assert boxes["n"].sum() == len(own_data(gains))
     for line in boxes.to_dict("records"):
         five = [line[key] for key in ("p05", "q1", "median", "q3", "p95")]
@@ -99,7 +101,7 @@ def test_boxes_are_ordered_and_their_table_has_every_pair(campaign, gains):
 
 def test_what_can_be_downloaded_has_a_line_per_point(campaign):
     rows = make_rows(campaign) + compare_rows(campaign)
-    _, drawn = method_blocks(gather(rows, campaign), rows)
+    _, drawn = method_blocks(compute_tables(rows, campaign))
     for name in ("methods-transfer", "methods-cumulative"):
         points = [t for t in drawn[name].figure["data"] if t.get("mode") == "markers"]
         assert len(drawn[name].data) == sum(len(t["x"]) for t in points)
@@ -110,7 +112,7 @@ def test_what_can_be_downloaded_has_a_line_per_point(campaign):
 def test_a_campaign_of_one_pair_or_none_is_drawn_or_missing():
     campaign = make_campaign(participants=2)
     for rows in ([], make_rows(campaign)):
-        blocks, drawn = method_blocks(gather(rows, campaign), rows)
+        blocks, drawn = method_blocks(compute_tables(rows, campaign))
         assert len(blocks) == 7
         assert all(block.missing for block in blocks[:5])
         for item in drawn.values():
@@ -122,7 +124,7 @@ def test_names_of_a_store_are_text_not_tags(campaign):
     rows = [r for r in make_rows(campaign) if r.partition == "uniform"]
     for row in rows:
         object.__setattr__(row, "partition", "<a href='x'>y</a>")
-    _, drawn = method_blocks(gather(rows, campaign), rows)
+    _, drawn = method_blocks(compute_tables(rows, campaign))
     layout = drawn["methods-cumulative"].figure["layout"]
     shown = [layout["yaxis"]["title"]["text"]]
     assert shown and all("<a" not in text for text in shown)

@@ -5,8 +5,8 @@ import random
 import pandas as pd
 import pytest
 
-from kdopt.analysis.compare import method_gains
-from kdopt.analysis.paper.claims import CLAIMS, claims
+from kdopt.analysis.paper.claims import CLAIMS, judge_claims
+from kdopt.analysis.tables import compute_tables
 from kdopt.report.method_tables import CLAIM_COLUMNS, claims_csv, claims_markdown
 from kdopt.report.tables import frame_csv
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_rows
@@ -23,8 +23,8 @@ def rows(campaign):
 
 
 def exports(rows, campaign):
-    found = claims(rows, campaign)
-    gains = method_gains(rows, campaign)
+    found = judge_claims(compute_tables(rows, campaign))
+    gains = compute_tables(rows, campaign).method_gains
     return [frame_csv(gains), claims_csv(found), claims_markdown(found, campaign)]
 
 
@@ -41,13 +41,13 @@ def test_every_text_ends_with_one_newline_and_has_no_nan(campaign, rows):
 
 
 def test_writing_the_gains_that_were_read_gives_the_same_bytes(campaign, rows):
-    text = frame_csv(method_gains(rows, campaign))
+    text = frame_csv(compute_tables(rows, campaign).method_gains)
     assert frame_csv(pd.read_csv(io.StringIO(text))) == text
     assert len(text.splitlines()) == 1 + 5 * 12 * 13
 
 
 def test_the_claims_file_has_every_contrast_and_every_claim(campaign, rows):
-    found = claims(rows, campaign)
+    found = judge_claims(compute_tables(rows, campaign))
     lines = list(csv.DictReader(io.StringIO(claims_csv(found))))
     assert set(lines[0]) == set(CLAIM_COLUMNS)
     assert {line["claim"] for line in lines} == {f"C{i}" for i in range(1, len(CLAIMS) + 1)}

@@ -9,7 +9,7 @@ import pytest
 from plotly.offline import get_plotlyjs_version
 
 from kdopt.analysis.paper.claims import CLAIMS
-from kdopt.analysis.paper.contrast import CAVEAT, RULE
+from kdopt.analysis.paper.judging import CAVEAT, RULE
 from kdopt.campaign.record import SettingLine
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.report.page import plotly_js, render_page

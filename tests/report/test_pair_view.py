@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from kdopt.analysis.maps import best_settings
+from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.report.pair_view import pair_data, pair_options, pairs_table
 from tests.analysis.synthetic import (
@@ -18,7 +18,8 @@ from tests.analysis.synthetic import (
 
 
 def data_of(campaign, rows, tuned=True):
-    found = pair_data(rows, best_settings(rows, campaign), campaign, tuned=tuned)
+    tables = compute_tables(rows, campaign)
+    found = pair_data(tables, tables.best_settings, tuned=tuned)
     json.dumps(found, allow_nan=False)
     return found
 
@@ -64,8 +65,8 @@ def test_classes_have_names_colours_and_every_method():
 def test_without_tuning_a_pair_has_its_classes_only():
     campaign = compare_campaign(participants=2, stages=("compare",))
     rows = compare_rows(campaign)
-    empty = best_settings([], campaign).iloc[:0]
-    found = pair_data(rows, empty, campaign, tuned=False)
+    empty = compute_tables([], campaign).best_settings.iloc[:0]
+    found = pair_data(compute_tables(rows, campaign), empty, tuned=False)
     assert {tuple(pair) for pair in found["pairs"].values()} == {("scores",)}
     assert pairs_table(empty) == []
 
@@ -83,9 +84,9 @@ def test_pairs_to_choose_from_stand_in_the_order_of_the_campaign():
 
 def test_numbers_sort_as_numbers_and_empty_cells_have_an_empty_key():
     campaign = make_campaign()
-    (table,) = pairs_table(best_settings([], campaign))
+    (table,) = pairs_table(compute_tables([], campaign).best_settings)
     assert {cell.key for line in table.lines for cell in line[2:10]} == {""}
-    (table,) = pairs_table(best_settings(make_rows(campaign), campaign))
+    (table,) = pairs_table(compute_tables(make_rows(campaign), campaign).best_settings)
     first = table.lines[0]
     assert first[1].pair == "uniform/t00-s01" and isinstance(first[2].key, float)
     worded = [heading for heading, words in table.columns if words]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import csv
 import io
 
-from kdopt.analysis.maps import best_settings
+from kdopt.analysis.tables import compute_tables
 from kdopt.report.page import render_page
 from kdopt.report.tables import best_csv, best_markdown
 from kdopt.report.view import make_view
@@ -22,7 +22,7 @@ def test_tables_show_the_spread_where_cells_were_repeated():
         )
         for i, gain in enumerate([1.0, 2.0])
     ]
-    best = best_settings(rows, campaign)
+    best = compute_tables(rows, campaign).best_settings
     line = next(csv.DictReader(io.StringIO(best_csv(best))))
     assert line["replicates"] == "2"
     assert float(line["test_gain"]) == 1.5
@@ -34,4 +34,6 @@ def test_tables_show_the_spread_where_cells_were_repeated():
 def test_without_replicates_there_is_no_column_for_their_spread():
     campaign = make_campaign()
     rows = make_rows(campaign)
-    assert "sd over replicates" not in best_markdown(best_settings(rows, campaign), campaign)
+    assert "sd over replicates" not in best_markdown(
+        compute_tables(rows, campaign).best_settings, campaign
+    )

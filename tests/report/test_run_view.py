@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from kdopt.analysis.payoff import costs
+from kdopt.analysis.progress import tabulate_costs
 from kdopt.campaign.settings import DataSettings, PartitionSettings
 from kdopt.features.partition_facts import PartitionFacts
 from kdopt.report.run_view import SIZES, cost_block, environment, facts_of, participants_block
@@ -24,7 +24,7 @@ def test_data_sizes_and_seeds_are_said():
     data = DataSettings("fashion_mnist", train_size=3600, validation_fraction=0.2)
     campaign = compare_campaign(participants=3, data=data, seed=11)
     rows = make_rows(campaign)
-    facts = facts_of(campaign, rows, costs(rows))
+    facts = facts_of(campaign, rows, tabulate_costs(rows))
     assert facts["Data"] == (
         "fashion_mnist: 3,600 training images, of which 20 % for validation, and all test images"
     )
@@ -32,12 +32,12 @@ def test_data_sizes_and_seeds_are_said():
     assert facts["Seed"].startswith("11;")
     assert facts["Trials complete"].startswith(f"{len(rows)}, in ")
     assert "500 unlabeled large" in facts["Public sets"]
-    assert "Public sets" not in facts_of(make_campaign(), [], costs([]))
+    assert "Public sets" not in facts_of(make_campaign(), [], tabulate_costs([]))
 
 
 def test_without_a_trial_cost_and_participants_say_what_is_missing():
     campaign = make_campaign()
-    assert "No data yet" in cost_block(costs([])).missing
+    assert "No data yet" in cost_block(tabulate_costs([])).missing
     block, drawn = participants_block(campaign, [], {})
     assert "no participant is pre-trained" in block.missing
     assert "kdopt partitions SPEC" in block.missing

@@ -4,7 +4,7 @@ import random
 import pandas as pd
 import pytest
 
-from kdopt.analysis.maps import best_settings
+from kdopt.analysis.tables import compute_tables
 from kdopt.report.tables import (
     best_csv,
     best_latex,
@@ -22,7 +22,7 @@ def campaign():
 
 
 def exports(rows, campaign):
-    best = best_settings(rows, campaign)
+    best = compute_tables(rows, campaign).best_settings
     return [
         best_csv(best),
         best_markdown(best, campaign),
@@ -47,7 +47,7 @@ def test_wall_time_and_device_stay_out_of_the_best_settings(campaign):
 
 
 def test_writing_what_was_read_gives_the_same_bytes(campaign):
-    text = best_csv(best_settings(make_rows(campaign), campaign))
+    text = best_csv(compute_tables(make_rows(campaign), campaign).best_settings)
     assert best_csv(pd.read_csv(io.StringIO(text))) == text
 
 
@@ -73,7 +73,7 @@ def test_every_text_ends_with_one_newline(campaign):
 
 
 def test_latex_is_escaped_and_has_one_line_per_pair(campaign):
-    latex = best_latex(best_settings(make_rows(campaign), campaign), campaign)
+    latex = best_latex(compute_tables(make_rows(campaign), campaign).best_settings, campaign)
     assert r"campaign my\_toy, selected on validation" in latex
     assert latex.count(r" \\") == 1 + 1 + 6
     assert [rule for rule in (r"\toprule", r"\midrule", r"\bottomrule") if rule in latex]
@@ -89,7 +89,7 @@ def test_latex_escapes_every_special_character():
 
 
 def test_markdown_has_as_many_cells_in_every_line(campaign):
-    text = best_markdown(best_settings(make_rows(campaign), campaign), campaign)
+    text = best_markdown(compute_tables(make_rows(campaign), campaign).best_settings, campaign)
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 2 + 6
     assert len({line.count("|") for line in table}) == 1

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdopt.analysis.cells import CellMean, Pair
+from kdopt.analysis.results import Pair, PointMean
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.campaign.stages import round_of_pair
 from kdopt.search.pairs import grid_points
@@ -196,7 +196,7 @@ def toy_grid(number, gains):
     return FullGrid(
         Pair("uniform", number, 0),
         KnownPair("", "", (), {p: Result(g, 0, 0, 0) for p, g in zip(points, gains, strict=True)}),
-        {p: CellMean(*p, g, g - 1, 1) for p, g in zip(points, gains, strict=True)},
+        {p: PointMean(*p, g, g - 1, 1) for p, g in zip(points, gains, strict=True)},
     )
 
 

@@ -2,57 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from kdopt.analysis.paper.dynamics_claims import (
-    accuracy_alone_does_not_decide,
-    learning_against_forgetting,
-)
-from kdopt.analysis.paper.evidence import Claim, Evidence, gather
+from kdopt.analysis.paper.judging import Claim
 from kdopt.analysis.paper.many_teacher_claims import (
-    a_consolidated_start_saves_rounds,
-    where_to_start_and_whom_to_heed,
+    judge_consolidated_start,
+    judge_start_and_weights,
 )
 from kdopt.analysis.paper.method_claims import (
-    dml_needs_labels,
-    larger_sets_transfer_more,
-    vanilla_against_dp_kd,
-    vanilla_for_strong_teachers,
+    judge_accuracy_does_not_decide,
+    judge_dml_needs_labels,
+    judge_larger_sets_transfer_more,
+    judge_learning_against_forgetting,
+    judge_vanilla_against_dp_kd,
+    judge_vanilla_for_strong_teachers,
 )
 from kdopt.analysis.paper.tuning_claims import (
-    cinic_agrees,
-    settings_follow_strength,
-    specialized_wants_little,
-    tuned_beats_all,
-    tuning_grows_with_the_gap,
-    uniform_has_no_pattern,
+    judge_cinic_agrees,
+    judge_settings_follow_strength,
+    judge_specialized_wants_little,
+    judge_tuned_beats_all,
+    judge_tuning_grows_with_gap,
+    judge_uniform_has_no_pattern,
 )
-from kdopt.campaign.settings import Campaign
-from kdopt.outcome import TrialRow
+from kdopt.analysis.tables import Tables
 
-CLAIMS: tuple[Callable[[Evidence], Claim], ...] = (
-    larger_sets_transfer_more,
-    dml_needs_labels,
-    vanilla_against_dp_kd,
-    vanilla_for_strong_teachers,
-    tuned_beats_all,
-    tuning_grows_with_the_gap,
-    settings_follow_strength,
-    specialized_wants_little,
-    uniform_has_no_pattern,
-    cinic_agrees,
-    accuracy_alone_does_not_decide,
-    learning_against_forgetting,
-    where_to_start_and_whom_to_heed,
-    a_consolidated_start_saves_rounds,
+CLAIMS: tuple[Callable[[Tables], Claim], ...] = (
+    judge_larger_sets_transfer_more,
+    judge_dml_needs_labels,
+    judge_vanilla_against_dp_kd,
+    judge_vanilla_for_strong_teachers,
+    judge_tuned_beats_all,
+    judge_tuning_grows_with_gap,
+    judge_settings_follow_strength,
+    judge_specialized_wants_little,
+    judge_uniform_has_no_pattern,
+    judge_cinic_agrees,
+    judge_accuracy_does_not_decide,
+    judge_learning_against_forgetting,
+    judge_start_and_weights,
+    judge_consolidated_start,
 )
 
 
-def claims(rows: Sequence[TrialRow], campaign: Campaign) -> list[Claim]:
+def judge_claims(tables: Tables) -> list[Claim]:
     """All claims in order, whatever part of the campaign is complete."""
-    return judged(gather(rows, campaign))
-
-
-def judged(evidence: Evidence) -> list[Claim]:
-    """The same from tables that are made already."""
-    return [judge(evidence) for judge in CLAIMS]
+    return [judge(tables) for judge in CLAIMS]

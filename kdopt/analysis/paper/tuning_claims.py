@@ -8,16 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from kdopt.analysis.compare import TUNED, teacher_kind
-from kdopt.analysis.paper.contrast import (
+from kdopt.analysis.method_gains import TUNED, classify_teacher
+from kdopt.analysis.paper.judging import (
     COMPARABLE_PP,
+    Claim,
     Contrast,
-    against_best,
-    mean_contrast,
-    no_data,
-    rank_contrast,
+    build_claim,
+    contrast_means,
+    contrast_ranks,
+    contrast_with_rivals,
+    make_empty_contrast,
 )
-from kdopt.analysis.paper.evidence import Claim, Evidence, best_untuned, claim, complete_block
+from kdopt.analysis.stats import average_column
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.stage_settings import METHODS
 
 NO_PATTERN = 0.3
@@ -25,17 +28,17 @@ NO_PATTERN = 0.3
 SKEWED = ("quantity_skew", "label_chunks", "label_dirichlet")
 
 
-def tuned_beats_all(evidence: Evidence) -> Claim:
+def judge_tuned_beats_all(tables: Tables) -> Claim:
     """C5: test gain of the selected cell against the best untuned method, per partition."""
-    campaign = evidence.campaign
-    contrasts = _tuned_beats_all(evidence, [p.name for p in campaign.partitions])
-    made = claim(
-        evidence,
+    campaign = tables.campaign
+    contrasts = _contrast_tuned(tables, [p.name for p in campaign.partitions])
+    made = build_claim(
+        tables.campaign,
         5,
         "Tuned KD outperforms every other method in all partitions, and gains even from weak "
         "teachers.",
         contrasts,
-        remark=" ".join(filter(None, (_winners_curse(evidence), _oracle(evidence)))),
+        remark=" ".join(filter(None, (_describe_winners_curse(tables), _describe_oracle(tables)))),
         tuned=True,
     )
     if campaign.select_on == "test" and made.verdict == "supported":
@@ -43,52 +46,52 @@ def tuned_beats_all(evidence: Evidence) -> Claim:
     return made
 
 
-def tuning_grows_with_the_gap(evidence: Evidence) -> Claim:
+def judge_tuning_grows_with_gap(tables: Tables) -> Claim:
     """C6: rank correlation of the tuning gain with the absolute gap, and its mean near gap 0."""
-    return claim(
-        evidence,
+    return build_claim(
+        tables.campaign,
         6,
         "The gain from tuning grows with the accuracy gap, and is about 0 between participants of "
         "similar accuracy.",
-        _grows(evidence, evidence.on("student"), "all partitions"),
+        _contrast_growth(tables, tables.pivot_methods("student"), "all partitions"),
         remark=f"About 0 means within {COMPARABLE_PP:g} pp.",
         tuned=True,
         compared=False,
     )
 
 
-def settings_follow_strength(evidence: Evidence) -> Claim:
+def judge_settings_follow_strength(tables: Tables) -> Claim:
     """C7: best temperature rises with the gap; best alpha is on the side of the stronger model."""
-    return claim(
-        evidence,
+    return build_claim(
+        tables.campaign,
         7,
         "On Quantity Skew, Random Chunks and Dirichlet, weak teachers want a small T and alpha "
         "below 0.5, strong teachers a large T and alpha above 0.5.",
-        [c for name in SKEWED for c in _follows(evidence, name)],
+        [c for name in SKEWED for c in _contrast_settings(tables, name)],
         tuned=True,
         compared=False,
         partitions=SKEWED,
     )
 
 
-def specialized_wants_little(evidence: Evidence) -> Claim:
+def judge_specialized_wants_little(tables: Tables) -> Claim:
     """C8: on Specialized, alpha below 0.5 and T below the middle of the grid."""
-    best = evidence.best[evidence.best["partition"] == "specialized"]
-    middle = float(np.median(evidence.campaign.tune.temperatures))
-    return claim(
-        evidence,
+    best = tables.measured_settings[tables.measured_settings["partition"] == "specialized"]
+    middle = float(np.median(tables.campaign.tune.temperatures))
+    return build_claim(
+        tables.campaign,
         8,
         "On Specialized a low T and a low alpha are best for all pairs.",
         [
-            mean_contrast(
+            contrast_means(
                 f"specialized: mean of log2(best T / {middle:g}), the middle of the grid",
                 np.log2(best["temperature"] / middle),
-                evidence.campaign,
+                tables.campaign,
                 -math.inf,
                 0.0,
                 unit="",
             ),
-            _alpha(evidence, best, "specialized: mean best alpha", below=True),
+            _contrast_alpha(tables, best, "specialized: mean best alpha", below=True),
         ],
         remark="With T squared in the loss, a low T also means less distillation: the teacher's "
         "gradient scales as alpha * T, so the two cannot be told apart here.",
@@ -98,19 +101,19 @@ def specialized_wants_little(evidence: Evidence) -> Claim:
     )
 
 
-def uniform_has_no_pattern(evidence: Evidence) -> Claim:
+def judge_uniform_has_no_pattern(tables: Tables) -> Claim:
     """C9: no rank correlation of the best settings with the gap on Uniform."""
-    best = evidence.best[evidence.best["partition"] == "uniform"]
-    return claim(
-        evidence,
+    best = tables.measured_settings[tables.measured_settings["partition"] == "uniform"]
+    return build_claim(
+        tables.campaign,
         9,
         "On Uniform there is no pattern in the best T and alpha.",
         [
-            rank_contrast(
+            contrast_ranks(
                 f"uniform: rank correlation of best {key} with the accuracy gap",
                 best[key],
                 best["accuracy_gap"],
-                evidence.campaign,
+                tables.campaign,
                 -NO_PATTERN,
                 NO_PATTERN,
             )
@@ -123,10 +126,10 @@ def uniform_has_no_pattern(evidence: Evidence) -> Claim:
     )
 
 
-def cinic_agrees(evidence: Evidence) -> Claim:
+def judge_cinic_agrees(tables: Tables) -> Claim:
     """C10: on CINIC-10 only, the contrasts of C5 to C7 on Random Chunks, the paper's Fig. 4."""
     paper = "CINIC-10 (Random Chunks only) agrees with CIFAR-10."
-    data = evidence.campaign.data.name
+    data = tables.campaign.data.name
     if data != "cinic10":
         text = (
             f"This campaign is on {data}; whether another data set agrees cannot be seen within "
@@ -134,15 +137,15 @@ def cinic_agrees(evidence: Evidence) -> Claim:
         )
         need = 'run the campaign once more with data.name = "cinic10" and compare the reports'
         return Claim("C10", paper, (), "inconclusive", text, need)
-    chunks = evidence.on("student")
+    chunks = tables.pivot_methods("student")
     chunks = chunks[chunks["partition"] == "label_chunks"]
     contrasts = [
-        *_tuned_beats_all(evidence, ["label_chunks"]),
-        *_grows(evidence, chunks, "label_chunks"),
-        *_follows(evidence, "label_chunks"),
+        *_contrast_tuned(tables, ["label_chunks"]),
+        *_contrast_growth(tables, chunks, "label_chunks"),
+        *_contrast_settings(tables, "label_chunks"),
     ]
-    return claim(
-        evidence,
+    return build_claim(
+        tables.campaign,
         10,
         paper,
         contrasts,
@@ -153,20 +156,20 @@ def cinic_agrees(evidence: Evidence) -> Claim:
     )
 
 
-def _tuned_beats_all(evidence: Evidence, partitions: Sequence[str]) -> list[Contrast]:
-    campaign = evidence.campaign
-    table = evidence.on("student")
+def _contrast_tuned(tables: Tables, partitions: Sequence[str]) -> list[Contrast]:
+    campaign = tables.campaign
+    table = tables.pivot_methods("student")
     contrasts: list[Contrast] = []
     for name in partitions:
         here = table[table["partition"] == name]
-        contrasts += against_best(here, TUNED, METHODS, name, campaign)
+        contrasts += contrast_with_rivals(here, TUNED, METHODS, name, campaign)
     weak = table[table["partition"].isin(partitions) & (table["teacher_kind"] == "weak")]
-    contrasts.append(mean_contrast("weak teachers: tuned test gain", weak[TUNED], campaign))
+    contrasts.append(contrast_means("weak teachers: tuned test gain", weak[TUNED], campaign))
     return contrasts
 
 
-def _winners_curse(evidence: Evidence) -> str:
-    campaign = evidence.campaign
+def _describe_winners_curse(tables: Tables) -> str:
+    campaign = tables.campaign
     if campaign.select_on == "test":
         return (
             "Cells were selected on test, the set that is reported, and the vanilla cell is among "
@@ -176,24 +179,24 @@ def _winners_curse(evidence: Evidence) -> str:
         "Judged on test gains of cells selected on validation, because the greatest of many noisy "
         "gains is greater than its cell deserves (winner's curse)."
     )
-    best = evidence.best
+    best = tables.measured_settings
     if len(best):
         fall = float((best["validation_gain"] - best["test_gain"]).mean())
         text += f" The selected cells gain {fall:.2f} pp less on test than on validation."
-    noise = evidence.noise[evidence.noise["stage"] == "tune"]
+    noise = tables.noise[tables.noise["stage"] == "tune"]
     if len(noise):
         text += f" Noise floor: {noise['sd'].min():.2f} to {noise['sd'].max():.2f} pp per trial."
     return text + ("" if len(noise) else " Noise floor unknown: it needs replicates of 2 or more.")
 
 
-def _oracle(evidence: Evidence) -> str:
-    best = evidence.best.set_index(["partition", "teacher", "student"])["oracle_gain"]
-    block = complete_block(evidence.on("student"))
+def _describe_oracle(tables: Tables) -> str:
+    best = tables.measured_settings.set_index(["partition", "teacher", "student"])["oracle_gain"]
+    block = tables.pivot_methods("student").dropna(subset=[TUNED, *METHODS])
     if block.empty:
         return ""
     block = block.join(best, on=["partition", "teacher", "student"])
     per_partition = [
-        (name, float((here["oracle_gain"] - here[best_untuned(here)]).mean()))
+        (name, float((here["oracle_gain"] - here[_find_best_untuned(here)]).mean()))
         for name, here in block.groupby("partition", sort=False)
     ]
     shown = ", ".join(f"{name} {value:.2f}" for name, value in per_partition)
@@ -203,18 +206,18 @@ def _oracle(evidence: Evidence) -> str:
     )
 
 
-def _grows(evidence: Evidence, table: pd.DataFrame, where: str) -> list[Contrast]:
-    campaign = evidence.campaign
+def _contrast_growth(tables: Tables, table: pd.DataFrame, where: str) -> list[Contrast]:
+    campaign = tables.campaign
     effect = table[TUNED] - table["vanilla"]
     similar = effect[table["teacher_kind"] == "similar"]
     return [
-        rank_contrast(
+        contrast_ranks(
             f"{where}: rank correlation of (tuned - vanilla) with abs(gap)",
             effect,
             table["accuracy_gap"].abs(),
             campaign,
         ),
-        mean_contrast(
+        contrast_means(
             f"{where}, similar teachers: tuned - vanilla",
             similar,
             campaign,
@@ -224,25 +227,34 @@ def _grows(evidence: Evidence, table: pd.DataFrame, where: str) -> list[Contrast
     ]
 
 
-def _follows(evidence: Evidence, partition: str) -> list[Contrast]:
-    best = evidence.best[evidence.best["partition"] == partition]
-    kinds = pd.Series([teacher_kind(gap) for gap in best["accuracy_gap"]], best.index, dtype=object)
+def _contrast_settings(tables: Tables, partition: str) -> list[Contrast]:
+    best = tables.measured_settings[tables.measured_settings["partition"] == partition]
+    kinds = pd.Series(
+        [classify_teacher(gap) for gap in best["accuracy_gap"]], best.index, dtype=object
+    )
     return [
-        rank_contrast(
+        contrast_ranks(
             f"{partition}: rank correlation of best T with the accuracy gap",
             best["temperature"],
             best["accuracy_gap"],
-            evidence.campaign,
+            tables.campaign,
         ),
-        _alpha(evidence, best[kinds == "weak"], f"{partition}, weak: mean best alpha", below=True),
-        _alpha(
-            evidence, best[kinds == "strong"], f"{partition}, strong: mean best alpha", below=False
+        _contrast_alpha(
+            tables, best[kinds == "weak"], f"{partition}, weak: mean best alpha", below=True
+        ),
+        _contrast_alpha(
+            tables, best[kinds == "strong"], f"{partition}, strong: mean best alpha", below=False
         ),
     ]
 
 
-def _alpha(evidence: Evidence, best: pd.DataFrame, label: str, *, below: bool) -> Contrast:
+def _contrast_alpha(tables: Tables, best: pd.DataFrame, label: str, *, below: bool) -> Contrast:
     lower, upper = (-math.inf, 0.5) if below else (0.5, math.inf)
     if best.empty:
-        return no_data(label)._replace(lower=lower, upper=upper, unit="")
-    return mean_contrast(label, best["alpha"], evidence.campaign, lower, upper, unit="")
+        return make_empty_contrast(label)._replace(lower=lower, upper=upper, unit="")
+    return contrast_means(label, best["alpha"], tables.campaign, lower, upper, unit="")
+
+
+def _find_best_untuned(block: pd.DataFrame) -> str:
+    """The method with fixed settings of greatest mean in a table with a column per method."""
+    return max(METHODS, key=lambda method: average_column(block, method))

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.paper.claims import CLAIMS, claims
-from kdopt.analysis.paper.contrast import Contrast, combined, mean_contrast
+from kdopt.analysis.paper.claims import CLAIMS, judge_claims
+from kdopt.analysis.paper.judging import Contrast, combine_verdicts, contrast_means
+from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.settings import DataSettings, PartitionSettings
 from tests.analysis.synthetic import (
     ALPHAS,
@@ -45,16 +46,16 @@ def test_the_rule_for_a_contrast(given, verdict):
 
 def test_the_rule_for_a_claim():
     yes, no, open_, none = contrast(1, 2), contrast(-2, -1), contrast(-1, 1), contrast(0, 0, n=0)
-    assert combined([yes, yes]) == "supported"
-    assert combined([yes, no, open_, none]) == "not supported"
-    assert combined([yes, open_]) == combined([yes, none]) == "inconclusive"
-    assert combined([none, none]) == combined([]) == "no data"
+    assert combine_verdicts([yes, yes]) == "supported"
+    assert combine_verdicts([yes, no, open_, none]) == "not supported"
+    assert combine_verdicts([yes, open_]) == combine_verdicts([yes, none]) == "inconclusive"
+    assert combine_verdicts([none, none]) == combine_verdicts([]) == "no data"
 
 
 def test_a_mean_ignores_nan_and_knows_its_pairs():
-    found = mean_contrast("x", [1.0, math.nan, 3.0], compare_campaign())
+    found = contrast_means("x", [1.0, math.nan, 3.0], compare_campaign())
     assert (found.value, found.n) == (2.0, 2)
-    assert mean_contrast("x", [math.nan], compare_campaign()).n == 0
+    assert contrast_means("x", [math.nan], compare_campaign()).n == 0
 
 
 def hill(gap, temperature, alpha):
@@ -75,7 +76,7 @@ def campaign():
 
 
 def judged(campaign, rows):
-    return {claim.id: claim for claim in claims(rows, campaign)}
+    return {claim.id: claim for claim in judge_claims(compute_tables(rows, campaign))}
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,9 @@ def test_high_settings_on_specialized_contradict_c8(campaign):
 
 def test_noise_decides_about_as_seldom_as_the_intervals_say():
     rng, campaign = random.Random(0), compare_campaign()
-    found = [mean_contrast("x", [rng.gauss(0, 3) for _ in range(40)], campaign) for _ in range(200)]
+    found = [
+        contrast_means("x", [rng.gauss(0, 3) for _ in range(40)], campaign) for _ in range(200)
+    ]
     assert 0.9 <= sum(c.verdict == "inconclusive" for c in found) / 200 <= 0.99
 
 
@@ -225,10 +228,12 @@ def test_no_part_of_a_campaign_is_too_little(sampler, stages):
     campaign = compare_campaign(participants=2, replicates=2, stages=stages, tune_sampler=sampler)
     rows = make_rows(campaign) + compare_rows(campaign)
     for some in ([], pretrain_rows(campaign), rows[12:], rows[:-7], rows[::3]):
-        found = claims(some, campaign)
+        found = judge_claims(compute_tables(some, campaign))
         assert [c.id for c in found] == [f"C{i + 1}" for i in range(len(CLAIMS))]
 
 
 def test_order_of_rows_changes_nothing(campaign):
     rows = make_rows(campaign) + compare_rows(campaign)
-    assert claims(random.Random(3).sample(rows, len(rows)), campaign) == claims(rows, campaign)
+    assert judge_claims(
+        compute_tables(random.Random(3).sample(rows, len(rows)), campaign)
+    ) == judge_claims(compute_tables(rows, campaign))

@@ -1,0 +1,228 @@
+"""The best setting of every pair, and the whole temperature x alpha surface of one.
+
+Paper, section IV-C and Fig. 3 (optimal-setting maps). Selection is on ``campaign.select_on``;
+the test-selected best is given beside it as the *oracle*: it is optimistic by construction (the
+greatest of many noisy draws on the very set that is reported), never an estimate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+
+from kdopt.analysis.progress import measure_pair_progress
+from kdopt.analysis.results import CampaignResults, GainName, Pair, PointMean, average_points
+from kdopt.analysis.stats import TIE_DECIMALS
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import TuneSettings
+from kdopt.campaign.stages import compares_vanilla
+
+GuardDecision = Literal["distil", "do not distil", "undecided"]
+
+BEST_COLUMNS = (
+    "partition",
+    "teacher",
+    "student",
+    "teacher_accuracy",
+    "student_accuracy",
+    "accuracy_gap",
+    "cells_done",
+    "cells_failed",
+    "cells_planned",
+    "trials_done",
+    "complete",
+    "temperature",
+    "alpha",
+    "validation_gain",
+    "test_gain",
+    "test_gain_sd",
+    "replicates",
+    "vanilla_validation_gain",
+    "vanilla_gain",
+    "guarded_vanilla_gain",
+    "advice",
+    "guarded_gain",
+    "oracle_temperature",
+    "oracle_alpha",
+    "oracle_gain",
+)
+
+
+class Surface(NamedTuple):
+    """All measured points of one pair.
+
+    Attributes:
+        points: The points as they are, sorted by temperature and alpha.
+        temperatures: The T values of the grid, ascending; empty for samplers without one.
+        alphas: The A values of the grid, ascending; empty for samplers without one.
+        validation_gain: T x A gains in pp, ``None`` where nothing was measured.
+        test_gain: The same on test.
+    """
+
+    points: list[PointMean]
+    temperatures: list[float]
+    alphas: list[float]
+    validation_gain: list[list[float | None]]
+    test_gain: list[list[float | None]]
+
+
+def tabulate_best_settings(results: CampaignResults) -> pd.DataFrame:
+    """One line per pair, ordered as the campaign lists partitions, then by teacher and student.
+
+    Accuracies are test accuracies in percent, the gap (teacher minus student) and gains are pp.
+    ``advice`` is the negative-transfer guard: ``do not distil`` when no point gains more than 0
+    on the selection set (the untouched student is the answer and ``guarded_gain`` is 0), and
+    ``undecided`` when no point is complete. Vanilla is a point like the others: the tuned
+    study's, or where that has not run it, the one of stage ``compare``. Unknown numbers are NaN.
+    Nothing in the table depends on wall time, on workers or on the order of the rows.
+    """
+    lines = [
+        {
+            **pair._asdict(),
+            **_describe_gap(pair, results),
+            **_describe_search(pair, results),
+            **_describe_choice(results.points.get(pair, []), results),
+        }
+        for pair in results.pairs
+    ]
+    return pd.DataFrame(lines, columns=list(BEST_COLUMNS))
+
+
+def rank_points(points: Iterable[PointMean], gain: GainName, tune: TuneSettings) -> list[PointMean]:
+    """The points by gain, the best first: that of any subset is the first of it here.
+
+    Only points with the most replicates compete: in a campaign that is not finished, the luck of
+    a point measured once would win against the mean of one measured often.
+
+    Among equal gains the point nearest to vanilla wins, so that a tie never moves the advice away
+    from the default: smaller ``|log(T / T_vanilla)|``, then smaller ``|alpha - alpha_vanilla|``,
+    then smaller temperature, then smaller alpha.
+    """
+
+    def key(point: PointMean) -> tuple[float, ...]:
+        value: float = getattr(point, gain)
+        return (
+            -point.replicates,
+            -round(value, TIE_DECIMALS),
+            round(abs(math.log(point.temperature / tune.vanilla_temperature)), TIE_DECIMALS),
+            round(abs(point.alpha - tune.vanilla_alpha), TIE_DECIMALS),
+            point.temperature,
+            point.alpha,
+        )
+
+    return sorted(points, key=key)
+
+
+def find_best_point(
+    points: Iterable[PointMean], gain: GainName, tune: TuneSettings
+) -> PointMean | None:
+    """The point of greatest gain, the first of :func:`rank_points`; ``None`` without a point."""
+    return next(iter(rank_points(points, gain, tune)), None)
+
+
+def find_vanilla_point(points: Iterable[PointMean], tune: TuneSettings) -> PointMean | None:
+    """The untuned point, if it was measured."""
+    return next((p for p in points if (p.temperature, p.alpha) == tune.vanilla_point), None)
+
+
+def map_surfaces(results: CampaignResults) -> dict[Pair, Surface]:
+    """The surface of every pair, also of those without a complete point."""
+    return {
+        pair: _make_surface(results.points.get(pair, []), results.campaign)
+        for pair in results.pairs
+    }
+
+
+def _make_surface(points: Sequence[PointMean], campaign: Campaign) -> Surface:
+    if campaign.tune.sampler not in ("grid", "sequential"):
+        return Surface(list(points), [], [], [], [])
+    # A store may hold points of an earlier, larger grid: they are shown too.
+    temperatures = sorted(
+        {*map(float, campaign.tune.temperatures), *(p.temperature for p in points)}
+    )
+    alphas = sorted({*map(float, campaign.tune.alphas), *(p.alpha for p in points)})
+    known = {(point.temperature, point.alpha): point for point in points}
+
+    def matrix(gain: GainName) -> list[list[float | None]]:
+        return [
+            [getattr(known[t, a], gain) if (t, a) in known else None for a in alphas]
+            for t in temperatures
+        ]
+
+    return Surface(
+        list(points), temperatures, alphas, matrix("validation_gain"), matrix("test_gain")
+    )
+
+
+def _describe_gap(pair: Pair, results: CampaignResults) -> dict[str, float]:
+    teacher, student = (
+        results.accuracies.get((pair.partition, who), math.nan)
+        for who in (pair.teacher, pair.student)
+    )
+    return {
+        "teacher_accuracy": 100 * teacher,
+        "student_accuracy": 100 * student,
+        "accuracy_gap": 100 * (teacher - student),
+    }
+
+
+def _describe_search(pair: Pair, results: CampaignResults) -> dict[str, Any]:
+    """How far the pair's search is. Vanilla trials of ``compare`` are not counted here."""
+    rows, campaign = results.tuned.get(pair, []), results.campaign
+    progress = measure_pair_progress(rows, campaign)
+    vanilla = find_vanilla_point(results.points.get(pair, []), campaign.tune)
+    return {
+        "cells_done": progress.done,
+        "cells_failed": progress.failed,
+        "cells_planned": progress.planned,
+        "trials_done": sum(point.replicates for point in average_points(rows)),
+        "complete": progress.complete and not _awaits_vanilla(vanilla, campaign),
+    }
+
+
+def _describe_choice(points: Sequence[PointMean], results: CampaignResults) -> dict[str, Any]:
+    """The selected, the vanilla and the oracle point."""
+    gain, tune = results.selected_gain, results.campaign.tune
+    best = find_best_point(points, gain, tune)
+    oracle = find_best_point(points, "test_gain", tune)
+    vanilla = find_vanilla_point(points, tune)
+    return {
+        "temperature": best.temperature if best else math.nan,
+        "alpha": best.alpha if best else math.nan,
+        "validation_gain": best.validation_gain if best else math.nan,
+        "test_gain": best.test_gain if best else math.nan,
+        "test_gain_sd": best.test_gain_sd if best else math.nan,
+        "replicates": best.replicates if best else 0,
+        "vanilla_validation_gain": vanilla.validation_gain if vanilla else math.nan,
+        "vanilla_gain": vanilla.test_gain if vanilla else math.nan,
+        "guarded_vanilla_gain": _guard_gain(vanilla, gain),
+        "advice": _decide(best, gain),
+        "guarded_gain": _guard_gain(best, gain),
+        "oracle_temperature": oracle.temperature if oracle else math.nan,
+        "oracle_alpha": oracle.alpha if oracle else math.nan,
+        "oracle_gain": oracle.test_gain if oracle else math.nan,
+    }
+
+
+def _awaits_vanilla(vanilla: PointMean | None, campaign: Campaign) -> bool:
+    """Whether stage ``compare`` still owes a search a candidate that it does not run itself."""
+    if campaign.tune.sampler != "warm" or not compares_vanilla(campaign):
+        return False
+    return vanilla is None or vanilla.replicates < campaign.replicates
+
+
+def _decide(point: PointMean | None, gain: GainName) -> GuardDecision:
+    if point is None:
+        return "undecided"
+    value: float = getattr(point, gain)
+    return "distil" if round(value, TIE_DECIMALS) > 0 else "do not distil"
+
+
+def _guard_gain(point: PointMean | None, gain: GainName) -> float:
+    """Test gain of the point, or 0 where the guard keeps the untouched student."""
+    if point is None:
+        return math.nan
+    return point.test_gain if _decide(point, gain) == "distil" else 0.0

@@ -1,0 +1,355 @@
+"""The results of a campaign: its trial rows, sorted once by what they are about.
+
+Tables read :class:`CampaignResults` instead of going through all rows again. Nothing here depends
+on the order in which workers finished.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import pandas as pd
+
+from kdopt.analysis.stats import compute_mean, compute_sd
+from kdopt.campaign.names import StageName, pair_label
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import TuneSettings
+from kdopt.campaign.studies import Params, ParamValue
+from kdopt.outcome import Outcome, TrialRow
+
+GainName = Literal["validation_gain", "test_gain"]
+
+TRIAL_COLUMNS = ("study", "partition", "stage", "teacher", "student", "number", "state")
+SCORES = ("validation", "test", "validation_before", "test_before")
+SCORE_PARTS = ("accuracy", "per_class", "loss")
+OUTCOME_COLUMNS = (
+    "value",
+    "validation_gain",
+    "test_gain",
+    "learning",
+    "forgetting",
+    "epochs",
+    "best_epoch",
+    "last_validation_accuracy",
+    "last_test_accuracy",
+    "seconds",
+    "device",
+    "precision",
+    "checkpoint",
+    "round_bytes",
+    "start_bytes",
+)
+PARTICIPANT_COLUMNS = (
+    "partition",
+    "participant",
+    "validation_accuracy",
+    "test_accuracy",
+    "epochs",
+    "best_epoch",
+    "seconds",
+    "device",
+    "precision",
+)
+
+
+class Pair(NamedTuple):
+    """One tune study: who teaches whom, under which partition."""
+
+    partition: str
+    teacher: int
+    student: int
+
+    @property
+    def label(self) -> str:
+        """How people see it, such as ``t03-s07``."""
+        return pair_label(self.teacher, self.student)
+
+
+class MethodCase(NamedTuple):
+    """What one line of the method comparison is about."""
+
+    pair: Pair
+    transfer_set: str
+    method: str
+
+
+class PointMean(NamedTuple):
+    """One measured (temperature, alpha) of a pair; gains are means over replicates, in pp.
+
+    ``test_gain_sd`` is the sample standard deviation over replicates, NaN for a single one.
+    """
+
+    temperature: float
+    alpha: float
+    validation_gain: float
+    test_gain: float
+    replicates: int
+    test_gain_sd: float = math.nan
+
+
+class PartitionRun(NamedTuple):
+    """One complete trial of a stage with one study per partition.
+
+    Attributes:
+        partition: Its partition.
+        params: Its parameters, the replicate included.
+        outcome: Its result.
+    """
+
+    partition: str
+    params: Params
+    outcome: Outcome
+
+    @property
+    def replicate(self) -> int:
+        """Its replicate, counted from 0."""
+        return int(self.params.get("replicate", 0))
+
+
+class CampaignResults:
+    """The trials of one campaign, indexed; each index is made when it is first read.
+
+    Attributes:
+        rows: The trials, in any state and order.
+        campaign: What was planned.
+    """
+
+    def __init__(self, rows: Sequence[TrialRow], campaign: Campaign) -> None:
+        self.rows = rows
+        self.campaign = campaign
+
+    @property
+    def selected_gain(self) -> GainName:
+        """The gain that settings are selected by."""
+        return "validation_gain" if self.campaign.select_on == "validation" else "test_gain"
+
+    @cached_property
+    def by_stage(self) -> Mapping[str, list[TrialRow]]:
+        """All trials of each stage that has any, in any state."""
+        found: dict[str, list[TrialRow]] = defaultdict(list)
+        for row in self.rows:
+            found[row.stage].append(row)
+        return dict(found)
+
+    @cached_property
+    def tuned(self) -> dict[Pair, list[TrialRow]]:
+        """The tune trials of every pair that has any, in any state."""
+        return group_by_pair(self.by_stage.get("tune", []))
+
+    @cached_property
+    def compared(self) -> dict[MethodCase, list[TrialRow]]:
+        """The complete trials of stage ``compare``."""
+        found: dict[MethodCase, list[TrialRow]] = defaultdict(list)
+        for row in self.by_stage.get("compare", []):
+            if row.state != "COMPLETE" or row.outcome is None or "method" not in row.params:
+                continue
+            if row.teacher is None or row.student is None:
+                continue
+            pair = Pair(row.partition, row.teacher, row.student)
+            transfer_set, method = row.params["transfer_set"], row.params["method"]
+            found[MethodCase(pair, str(transfer_set), str(method))].append(row)
+        return dict(found)
+
+    @cached_property
+    def candidates(self) -> dict[Pair, list[TrialRow]]:
+        """The tune trials, and for each tuned pair the vanilla ones only ``compare`` has.
+
+        On the student's data they are the very trials that the tuned study would run at that
+        point (same seeds, same batches), so a search that spends none on it has that baseline and
+        that candidate all the same.
+        """
+        return {
+            pair: [*rows, *self._missing_vanilla(pair, rows)] for pair, rows in self.tuned.items()
+        }
+
+    def _missing_vanilla(self, pair: Pair, tuned: Sequence[TrialRow]) -> list[TrialRow]:
+        tune = self.campaign.tune
+        compared = {
+            int(row.params["replicate"]): row
+            for row in self.compared.get(MethodCase(pair, "student", "vanilla"), [])
+            if _read_gains(row) is not None
+        }
+        have = {
+            int(row.params["replicate"])
+            for row in tuned
+            if read_point(row) == tune.vanilla_point and _read_gains(row) is not None
+        }
+        if compared.keys() <= have:
+            return []
+        # Vanilla gets no more replicates than another point of the pair has: in a campaign that
+        # is not finished it must not win by their number.
+        most = max((point.replicates for point in average_points(tuned)), default=0)
+        missing = sorted(compared.keys() - have)[: max(0, most - len(have))]
+        return [replace(compared[r], stage="tune", params=_point_params(tune, r)) for r in missing]
+
+    @cached_property
+    def points(self) -> dict[Pair, list[PointMean]]:
+        """The measured points of every tuned pair, :attr:`candidates` averaged."""
+        return {pair: average_points(rows) for pair, rows in self.candidates.items()}
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """Every pair of the campaign, then those that only the store knows, in fixed order."""
+        campaign = self.campaign
+        planned = [Pair(p.name, t, s) for p in campaign.partitions for t, s in campaign.pairs]
+        return list(dict.fromkeys([*planned, *sorted(self.tuned)]))
+
+    @cached_property
+    def participants(self) -> pd.DataFrame:
+        """One line per pre-trained participant; accuracies are shares in [0, 1]."""
+        return tabulate_participants(self.by_stage.get("pretrain", []))
+
+    @cached_property
+    def accuracies(self) -> dict[tuple[str, int], float]:
+        """Test accuracy before distillation by (partition, participant), a share in [0, 1]."""
+        columns = ("partition", "participant", "test_accuracy")
+        values = zip(*(self.participants[key] for key in columns), strict=True)
+        return {(str(partition), int(who)): float(accuracy) for partition, who, accuracy in values}
+
+    @cached_property
+    def combine_runs(self) -> list[PartitionRun]:
+        """The complete trials of stage ``combine``, see :func:`list_partition_runs`."""
+        return list_partition_runs(self.by_stage.get("combine", []))
+
+    @cached_property
+    def federate_runs(self) -> list[PartitionRun]:
+        """The complete trials of stage ``federate`` that recorded their rounds."""
+        runs = list_partition_runs(self.by_stage.get("federate", []))
+        return [run for run in runs if run.outcome.rounds]
+
+    def has_stage(self, stage: StageName) -> bool:
+        """Whether the store has any trial of a stage, in any state."""
+        return stage in self.by_stage
+
+
+def group_by_pair(rows: Iterable[TrialRow]) -> dict[Pair, list[TrialRow]]:
+    """The tune rows of every pair that has any, in any state."""
+    groups: dict[Pair, list[TrialRow]] = defaultdict(list)
+    for row in rows:
+        if row.stage == "tune" and row.teacher is not None and row.student is not None:
+            groups[Pair(row.partition, row.teacher, row.student)].append(row)
+    return dict(groups)
+
+
+def average_points(rows: Iterable[TrialRow]) -> list[PointMean]:
+    """The complete points of one pair's rows, sorted by temperature and alpha.
+
+    A trial without gains (a damaged record) is left out rather than counted as zero.
+    """
+    gains: dict[tuple[float, float], list[tuple[float, float]]] = defaultdict(list)
+    for row in rows:
+        point, both = read_point(row), _read_gains(row)
+        if point is not None and both is not None:
+            gains[point].append(both)
+    means = []
+    for point, pairs in sorted(gains.items()):
+        validation, test = zip(*pairs, strict=True)
+        averages = compute_mean(validation), compute_mean(test)
+        means.append(PointMean(*point, *averages, len(pairs), compute_sd(test)))
+    return means
+
+
+def read_point(row: TrialRow) -> tuple[float, float] | None:
+    """Temperature and alpha of a row; ``None`` for an open trial that has none yet."""
+    if "temperature" not in row.params or "alpha" not in row.params:
+        return None
+    return float(row.params["temperature"]), float(row.params["alpha"])
+
+
+def read_number(value: ParamValue | None) -> float:
+    """A parameter or measure as a float; NaN where there is none."""
+    return math.nan if value is None else float(value)
+
+
+def list_partition_runs(rows: Iterable[TrialRow]) -> list[PartitionRun]:
+    """The complete trials of a stage by partition and number; of repeated params, the first.
+
+    Args:
+        rows: Trials of stage ``combine`` or ``federate``, in any state and order.
+    """
+    found: dict[tuple[object, ...], PartitionRun] = {}
+    for row in sorted(rows, key=lambda row: (row.partition, row.number)):
+        if row.state == "COMPLETE" and row.outcome is not None:
+            key = (row.partition, *sorted(row.params.items()))
+            found.setdefault(key, PartitionRun(row.partition, row.params, row.outcome))
+    return list(found.values())
+
+
+def order_partitions(names: Iterable[str], campaign: Campaign) -> list[str]:
+    """Each name once: the campaign's partitions in its order, then others by name."""
+    met = set(names)
+    planned = [p.name for p in campaign.partitions if p.name in met]
+    return [*planned, *sorted(met - set(planned))]
+
+
+def tabulate_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
+    """Every trial in every state with all that it recorded: one list per column.
+
+    The tidy table of a campaign, sorted by study name and trial number: what a trial is about,
+    its parameters by name, its outcome, and the reason of a failed one. What does not apply is
+    ``None``. Gains, learning and forgetting are pp, accuracies are shares in [0, 1]; a score has
+    three columns such as ``test_before_accuracy``, ``test_before_loss`` and
+    ``test_before_per_class`` (a list in class order). ``started_from`` is the participant that a
+    stage chose itself, the two ``rounds_...`` columns are lists with an entry per round, and
+    ``versions`` is JSON.
+    """
+    ordered = sorted(rows, key=lambda row: (row.study, row.number))
+    outcomes = [row.outcome for row in ordered]
+    columns: dict[str, list[Any]] = {
+        key: [getattr(row, key) for row in ordered] for key in TRIAL_COLUMNS
+    }
+    for key in sorted({key for row in ordered for key in row.params}):
+        columns[key] = [row.params.get(key) for row in ordered]
+    for key in OUTCOME_COLUMNS:
+        columns[key] = [getattr(o, key) if o else None for o in outcomes]
+    columns["started_from"] = [o.participant if o else None for o in outcomes]
+    for key in SCORES:
+        scores = [getattr(o, key) if o else None for o in outcomes]
+        for part in SCORE_PARTS:
+            columns[f"{key}_{part}"] = [getattr(s, part) if s else None for s in scores]
+    for key in ("validation_accuracy", "test_accuracy"):
+        columns[f"rounds_{key}"] = [
+            tuple(getattr(score, key) for score in o.rounds) if o and o.rounds else None
+            for o in outcomes
+        ]
+    columns["versions"] = [
+        json.dumps(dict(o.versions), sort_keys=True) if o and o.versions else None for o in outcomes
+    ]
+    columns["error"] = [row.error for row in ordered]
+    return columns
+
+
+def tabulate_participants(rows: Iterable[TrialRow]) -> pd.DataFrame:
+    """One line per pre-trained participant; accuracies are shares in [0, 1]."""
+    lines = [
+        (
+            row.partition,
+            int(row.params["participant"]),
+            row.outcome.validation.accuracy,
+            row.outcome.test.accuracy,
+            *(getattr(row.outcome, key) for key in PARTICIPANT_COLUMNS[4:]),
+        )
+        for row in rows
+        if row.outcome and row.stage == "pretrain" and row.state == "COMPLETE"
+    ]
+    frame = pd.DataFrame(lines, columns=list(PARTICIPANT_COLUMNS))
+    return frame.sort_values(["partition", "participant"], kind="stable", ignore_index=True)
+
+
+def _read_gains(row: TrialRow) -> tuple[float, float] | None:
+    """Validation and test gain of a complete trial that has both."""
+    if row.state != "COMPLETE" or row.outcome is None:
+        return None
+    both = read_number(row.outcome.validation_gain), read_number(row.outcome.test_gain)
+    return both if all(map(math.isfinite, both)) else None
+
+
+def _point_params(tune: TuneSettings, replicate: int) -> Params:
+    temperature, alpha = tune.vanilla_point
+    return {"temperature": temperature, "alpha": alpha, "replicate": replicate}

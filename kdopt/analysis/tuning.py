@@ -1,0 +1,304 @@
+"""What tuning gains: headline measures, where it pays, full grid against sequential search.
+
+Everything here is about the best settings of the pairs
+(:func:`kdopt.analysis.best_settings.tabulate_best_settings`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from kdopt.analysis.best_settings import find_best_point
+from kdopt.analysis.method_gains import TEACHER_KINDS, classify_teacher, list_partitions
+from kdopt.analysis.results import CampaignResults, GainName, PointMean, average_points
+from kdopt.analysis.stats import RESAMPLES, TIE_DECIMALS, estimate_mean, make_generator
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import TuneSettings
+from kdopt.campaign.stages import SEQUENTIAL_TEMPERATURE
+
+OVERALL = "all partitions"
+EVERY_KIND = "all"
+SUMMARY_COLUMNS = ("partition", "measure", "label", "unit", "value", "low", "high", "n")
+PAYOFF_COLUMNS = (
+    "partition",
+    "teacher_kind",
+    "n",
+    "against",
+    "against_share",
+    "guarded_gain",
+    "guarded_low",
+    "guarded_high",
+    "compared",
+    "beats_vanilla",
+    "tuning_effect",
+    "effect_low",
+    "effect_high",
+)
+PROTOCOL_COLUMNS = ("partition", "protocol", "trials", "test_gain", "low", "high", "same_cell", "n")
+FULL_GRID, SEQUENTIAL, GRID_MINUS_SEQUENTIAL = "grid", "sequential (derived)", "grid - sequential"
+
+
+class HeadlineMeasure(NamedTuple):
+    """One headline number: its name, how people read it and its unit."""
+
+    name: str
+    label: str
+    unit: str
+
+
+def list_headline_measures(campaign: Campaign) -> list[HeadlineMeasure]:
+    """The headline measures, labelled by the set that really selected the cells."""
+    by = describe_selection(campaign)
+    guard = f"guard on {campaign.select_on}"
+    return [
+        HeadlineMeasure("vanilla_gain", f"Vanilla ({describe_vanilla(campaign)})", "pp"),
+        HeadlineMeasure("test_gain", f"Tuned, {by}", "pp"),
+        HeadlineMeasure("tuning_effect", "Tuned minus vanilla", "pp"),
+        HeadlineMeasure("guarded_vanilla_gain", f"Vanilla, {guard}", "pp"),
+        HeadlineMeasure("guarded_gain", f"Tuned, {by}, {guard}", "pp"),
+        HeadlineMeasure("oracle_gain", "Oracle without guard, selected on test (optimistic)", "pp"),
+        HeadlineMeasure("beats_vanilla", "Pairs where tuning beats vanilla on test", "%"),
+        HeadlineMeasure("advised_against", "Pairs advised against distilling", "%"),
+        HeadlineMeasure("trials_used", "Complete tune trials", "trials"),
+    ]
+
+
+def describe_selection(campaign: Campaign) -> str:
+    """How the reported cells were chosen; selection on test says that it is optimistic."""
+    if campaign.select_on == "test":
+        return "selected on test (optimistic)"
+    return "selected on validation"
+
+
+def describe_vanilla(campaign: Campaign) -> str:
+    """The untuned setting as people read it."""
+    return f"T={campaign.tune.vanilla_temperature:g}, alpha={campaign.tune.vanilla_alpha:g}"
+
+
+def summarise_gains(
+    best: pd.DataFrame, campaign: Campaign, resamples: int = RESAMPLES
+) -> pd.DataFrame:
+    """One line per partition (and one set of lines over all) and measure.
+
+    All measures of a scope are means over the same ``n`` pairs, those in which both the selected
+    and the vanilla point are known, so that they can be compared. ``low`` and ``high`` bound the
+    95 % interval over pairs (NaN for fewer than two pairs); it takes pairs as independent,
+    although pairs share teachers and students, so it is rather too narrow. The measure
+    ``trials_used`` counts the complete tune trials of all pairs and has no interval.
+
+    Args:
+        best: From :func:`kdopt.analysis.best_settings.tabulate_best_settings`.
+        campaign: The campaign of the table; its seed seeds the intervals.
+        resamples: Bootstrap samples, >= 1.
+    """
+    lines: list[tuple[object, ...]] = []
+    for scope, table in _split_by_scope(best):
+        pairs = _select_comparable(table)
+        for measure in list_headline_measures(campaign):
+            if measure.name == "trials_used":
+                used = float(table["trials_done"].sum())
+                lines.append((scope, *measure, used, math.nan, math.nan, len(table)))
+                continue
+            generator = make_generator(campaign.seed, "summary", scope, measure.name)
+            values = _measure_pairs(pairs, measure.name)
+            lines.append((scope, *measure, *estimate_mean(values, generator, resamples)))
+    return pd.DataFrame(lines, columns=list(SUMMARY_COLUMNS))
+
+
+def tabulate_payoff(
+    best: pd.DataFrame, campaign: Campaign, resamples: int = RESAMPLES
+) -> pd.DataFrame:
+    """One line per partition (and one over all) and kind of teacher that has decided pairs.
+
+    ``n`` counts the pairs with a result, ``against`` those advised against distilling (percent:
+    ``against_share``); ``guarded_gain`` is the mean test gain (pp) of following the advice. Of
+    the ``compared`` pairs whose vanilla point is known too, ``beats_vanilla`` gain more by
+    tuning, and ``tuning_effect`` is the mean of tuned minus vanilla (pp), both without the guard,
+    on test. Means have 95 % intervals over pairs, NaN for fewer than two.
+
+    Args:
+        best: From :func:`kdopt.analysis.best_settings.tabulate_best_settings`.
+        campaign: The campaign of the table; its seed seeds the intervals.
+        resamples: Bootstrap samples, >= 1.
+    """
+    decided = best[best["advice"] != "undecided"]
+    kinds = decided["accuracy_gap"].map(classify_teacher)
+    lines = []
+    for partition, table in _split_by_scope(decided):
+        for kind in (EVERY_KIND, *TEACHER_KINDS):
+            pairs = table if kind == EVERY_KIND else table[kinds.loc[table.index] == kind]
+            if pairs.empty:
+                continue
+            against = int((pairs["advice"] == "do not distil").sum())
+            effect = _compute_tuning_effect(pairs).dropna().round(TIE_DECIMALS)
+            # Both means share one generator, so their order is part of the numbers.
+            generator = make_generator(campaign.seed, "payoff", partition, kind)
+            guarded = estimate_mean(pairs["guarded_gain"], generator, resamples)
+            tuning = estimate_mean(effect, generator, resamples)
+            lines.append(
+                {
+                    "partition": partition,
+                    "teacher_kind": kind,
+                    "n": len(pairs),
+                    "against": against,
+                    "against_share": 100 * against / len(pairs),
+                    **guarded.name_columns("guarded_gain", "guarded_low", "guarded_high"),
+                    "compared": len(effect),
+                    "beats_vanilla": int((effect > 0).sum()),
+                    **tuning.name_columns("tuning_effect", "effect_low", "effect_high"),
+                }
+            )
+    return pd.DataFrame(lines, columns=list(PAYOFF_COLUMNS))
+
+
+class SearchResult(NamedTuple):
+    """What a search spent on a pair and what it chose."""
+
+    points: int
+    chosen: PointMean
+
+
+def replay_sequential_search(
+    points: Sequence[PointMean], gain: GainName, tune: TuneSettings
+) -> SearchResult | None:
+    """What the sequential search would have chosen from a grid; ``None`` if a point is missing.
+
+    Every alpha at temperature 1, then every temperature at the best of them. Ties are broken as
+    in the sampler itself: the alpha nearest the vanilla one, then the smaller. The vanilla point
+    is always among the trials.
+    """
+    known = {(point.temperature, point.alpha): point for point in points}
+    first = [known.get((SEQUENTIAL_TEMPERATURE, alpha)) for alpha in tune.alphas]
+
+    def rank(point: PointMean) -> tuple[float, float, float]:
+        value: float = getattr(point, gain)
+        return (-value, abs(point.alpha - tune.vanilla_alpha), point.alpha)
+
+    vanilla = tune.vanilla_point
+    at_one = [point for point in (*first, known.get(vanilla)) if point is not None]
+    at_one = [point for point in at_one if point.temperature == SEQUENTIAL_TEMPERATURE]
+    if not at_one or None in first:
+        return None
+    alpha = min(at_one, key=rank).alpha
+    planned = {
+        *((SEQUENTIAL_TEMPERATURE, a) for a in tune.alphas),
+        vanilla,
+        *((t, alpha) for t in tune.temperatures),
+    }
+    tried = [known[point] for point in planned if point in known]
+    best = find_best_point(tried, gain, tune)
+    return None if best is None or len(tried) < len(planned) else SearchResult(len(planned), best)
+
+
+def compare_protocols(results: CampaignResults, best: pd.DataFrame) -> pd.DataFrame:
+    """Mean trials per pair, replicates included, and mean test gain (pp) of each protocol.
+
+    The paper tunes alpha "followed by" the temperature, and also calls it a grid search over
+    Table I. A complete grid holds every trial that the sequential search would have run, so what
+    that search would have chosen is known exactly, without running it.
+
+    From a grid: the grid, the sequential search derived from it, and their paired difference,
+    over the pairs whose whole grid is measured. From any other sampler: what it used, and nothing
+    about searches it did not run. ``same_cell`` is the percentage of pairs in which both chose
+    the same point. Scopes are all partitions together and each alone.
+
+    Args:
+        results: Trials of a campaign.
+        best: From :func:`kdopt.analysis.best_settings.tabulate_best_settings`.
+    """
+    campaign = results.campaign
+    grid = campaign.tune.sampler == "grid"
+    used = _tabulate_grids(results) if grid else _tabulate_searches(best)
+    lines: list[tuple[object, ...]] = []
+    for scope, table in _split_by_scope(used) if len(used) else []:
+        trials, gain = table["trials"], table["gain"]
+        searches = [(FULL_GRID if grid else campaign.tune.sampler, trials, gain, math.nan)]
+        if grid:
+            fewer, other = table["sequential_trials"], table["sequential_gain"]
+            same = 100 * float(table["same"].mean())
+            searches += [
+                (SEQUENTIAL, fewer, other, same),
+                (GRID_MINUS_SEQUENTIAL, trials - fewer, gain - other, math.nan),
+            ]
+        for protocol, spent, gains, same in searches:
+            generator = make_generator(campaign.seed, "protocols", scope, protocol)
+            mean, low, high, n = estimate_mean(gains, generator)
+            lines.append((scope, protocol, float(spent.mean()), mean, low, high, same, n))
+    return pd.DataFrame(lines, columns=list(PROTOCOL_COLUMNS))
+
+
+def _split_by_scope(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The whole table, then each partition's part of it."""
+    parts = [(name, table[table["partition"] == name]) for name in list_partitions(table)]
+    return [(OVERALL, table), *parts]
+
+
+def _select_comparable(table: pd.DataFrame) -> pd.DataFrame:
+    # Where vanilla was never run (an adaptive sampler), the other measures still stand.
+    known = table[table["test_gain"].notna()]
+    return known if known["vanilla_gain"].isna().all() else known[known["vanilla_gain"].notna()]
+
+
+def _compute_tuning_effect(pairs: pd.DataFrame) -> pd.Series[float]:
+    effect: pd.Series[float] = pairs["test_gain"] - pairs["vanilla_gain"]
+    return effect
+
+
+def _measure_pairs(pairs: pd.DataFrame, measure: str) -> pd.Series[float]:
+    """A headline measure of every pair that has it."""
+    if measure == "tuning_effect":
+        column = _compute_tuning_effect(pairs)
+    elif measure == "beats_vanilla":
+        # Rounded as ties among points are: equal gains may differ in their last bits.
+        column = 100.0 * (_compute_tuning_effect(pairs).round(TIE_DECIMALS) > 0)
+        column = column[pairs["vanilla_gain"].notna()]
+    elif measure == "advised_against":
+        column = 100.0 * (pairs["advice"] == "do not distil")
+    else:
+        column = pairs[measure]
+    return column.dropna()
+
+
+def _tabulate_grids(results: CampaignResults) -> pd.DataFrame:
+    """Trials and gain of both searches, for every pair whose whole grid is measured."""
+    campaign, tune, gain = results.campaign, results.campaign.tune, results.selected_gain
+    grid = {(t, a) for t in tune.temperatures for a in tune.alphas}
+    grid.add(tune.vanilla_point)
+    lines = []
+    for pair, rows in sorted(results.tuned.items()):
+        points = [
+            p
+            for p in average_points(rows)
+            if (p.temperature, p.alpha) in grid and p.replicates >= campaign.replicates
+        ]
+        best = find_best_point(points, gain, tune)
+        search = replay_sequential_search(points, gain, tune)
+        if best is None or search is None or len(points) < len(grid):
+            continue
+        lines.append(
+            {
+                "partition": pair.partition,
+                "trials": len(grid) * campaign.replicates,
+                "gain": best.test_gain,
+                "sequential_trials": search.points * campaign.replicates,
+                "sequential_gain": search.chosen.test_gain,
+                "same": best == search.chosen,
+            }
+        )
+    columns = ["partition", "trials", "gain", "sequential_trials", "sequential_gain", "same"]
+    table = pd.DataFrame(lines, columns=columns)
+    order = {p.name: i for i, p in enumerate(campaign.partitions)}
+    ranks = table["partition"].map(lambda name: order.get(name, len(order)))
+    return table.loc[ranks.sort_values(kind="stable").index]
+
+
+def _tabulate_searches(best: pd.DataFrame) -> pd.DataFrame:
+    """Trials and gain of every pair whose search is complete."""
+    done = best[best["complete"] & best["test_gain"].notna()]
+    return pd.DataFrame(
+        {"partition": done["partition"], "trials": done["trials_done"], "gain": done["test_gain"]}
+    )
