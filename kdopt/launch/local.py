@@ -1,4 +1,4 @@
-"""Start workers on this machine and look after them; they do the work and hold the state.
+"""Start workers on this machine and look after them; the store holds all state.
 
 The launcher only starts ``kdopt worker``, restarts one that was killed, passes a stop on, and
 repeats a worker's own message when it gave up.
@@ -47,7 +47,7 @@ def assign_slots(
     device: str | None = None,
     gpus: Sequence[str] | None = None,
 ) -> list[Slot]:
-    """A slot for each worker: cores that this process may use, or ``per_gpu`` shares of each GPU.
+    """Make a slot for each worker: cores that this process may use, or ``per_gpu`` shares of each GPU.
 
     Args:
         workers: Number of slots; ``None`` for as many as the machine has.
@@ -136,7 +136,8 @@ class LocalWorkers:
                 on_tick()
                 self._wait_for_an_end(tick_s)
         finally:
-            # In this order: a second SIGTERM must not end this process before its workers.
+            # The handler goes last: by default a second SIGTERM would end this process while its
+            # workers still give their trials back.
             self._stop_workers()
             signal.signal(signal.SIGTERM, before)
 
@@ -156,7 +157,8 @@ class LocalWorkers:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C reaches the launcher, which passes it on once.
+                # A terminal sends Ctrl-C to its whole group. Workers must get it from the launcher
+                # only: a second signal would find them at giving their trials back.
                 start_new_session=True,
             )
 

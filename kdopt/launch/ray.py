@@ -86,14 +86,14 @@ class RayWorkers:
             KeyboardInterrupt: After Ctrl-C or SIGTERM, once the workers have stopped.
         """
         with _connect(self._ray, self._address):
-            # Ray has set a handler of its own when it connected.
+            # Only now: Ray sets a handler of its own when it connects.
             before = signal.signal(signal.SIGTERM, raise_interrupt)
             tasks: list[Any] = []
             try:
                 resources = self._ray.cluster_resources()
-                places, gpu = divide_cluster(resources, self._call.device, self._per_gpu)
+                n_workers, gpu = divide_cluster(resources, self._call.device, self._per_gpu)
                 start = self._make_starter(gpu)
-                tasks += [start() for _ in range(self._workers or places)]
+                tasks += [start() for _ in range(self._workers or n_workers)]
                 self._restarts_left = RESTARTS_PER_WORKER * len(tasks)
                 while tasks:
                     done, _ = self._ray.wait(tasks, num_returns=1, timeout=tick_s)
@@ -107,7 +107,7 @@ class RayWorkers:
                 signal.signal(signal.SIGTERM, before)
 
     def _make_starter(self, gpu: float) -> Callable[[], Any]:
-        """A function that starts one worker, with a share of a GPU."""
+        """Make a function that starts one worker, with a share of a GPU."""
         remote = self._ray.remote(
             num_cpus=1,
             num_gpus=gpu or None,
@@ -148,7 +148,7 @@ class RayWorkers:
 def divide_cluster(
     resources: Mapping[str, float], device: str | None, per_gpu: int
 ) -> tuple[int, float]:
-    """How many workers a cluster has room for, and the share of a GPU that each asks for.
+    """Count the workers that a cluster has room for, and the share of a GPU that each asks for.
 
     Args:
         resources: What Ray counts: ``CPU``, and ``GPU`` where there are any.
@@ -171,7 +171,7 @@ def divide_cluster(
 
 
 def run_ray_task(call: WorkerCall, folder: str) -> WorkerEnd:
-    """What a task does, in a process of Ray's on one of its nodes: work as ``kdopt worker`` does.
+    """Work as ``kdopt worker`` does, in a process of Ray's on one of its nodes.
 
     Args:
         call: What the worker is told.
@@ -189,6 +189,7 @@ def run_ray_task(call: WorkerCall, folder: str) -> WorkerEnd:
     os.environ.update(
         {k: v for k, v in call.environment().items() if k not in ("KDOPT_STORE", "KDOPT_ARTIFACTS")}
     )
+    # A node need not have the folder; then data are looked for at absolute paths only.
     with contextlib.suppress(OSError):
         os.chdir(folder)
     try:

@@ -167,7 +167,7 @@ class _Worker:
         self.beat_s, self.lease_s = beat_s, lease_s
         self.record = rows.read_record(store, campaign)
         self.dataset = load_planned_dataset(self.record)
-        self._adopt(self.record)
+        self._use_record(self.record)
         self.planned = 0
         self.pretrained: dict[str, dict[int, Outcome]] = {}
         self.states: list[StudyState] = []
@@ -192,6 +192,7 @@ class _Worker:
                     # Only now may a trial become free: one that runs elsewhere may be lost.
                     self.next_requeue = min(self.next_requeue, time.monotonic() + 5 * IDLE_S)
                     with self.watch.timing("waiting"):
+                        # Not all workers at once: the store serves one question after the other.
                         self.stop.wait(IDLE_S * random.uniform(0.5, 1.5))  # noqa: S311
                 else:
                     self.summary.blocked = [s.text for s in states if s.waiting]
@@ -201,7 +202,7 @@ class _Worker:
         self.summary.seconds = self.watch.seconds
         return self.summary
 
-    def _adopt(self, record: CampaignRecord) -> None:
+    def _use_record(self, record: CampaignRecord) -> None:
         self.record = record
         self.context = Context(record, self.dataset, self.artifacts, self.engine)
         self.plans = {plan.name: plan for plan in plan_studies(record.campaign)}
@@ -215,7 +216,7 @@ class _Worker:
             record = rows.read_record(self.store, self.campaign)
             if record != self.record:
                 self._count_uses()
-                self._adopt(record)
+                self._use_record(record)
 
     def _count_uses(self) -> None:
         """Add up how the caches of this campaign's images, weights and logits were used."""
@@ -259,10 +260,11 @@ class _Worker:
         label = f"{plan.name} #{claim.number}"
         journal = StoreJournal(self.store, self.artifacts, claim, label, self.stop.shielded)
         try:
+            # From the start: a learnt search may think for longer than a lease lasts.
             with Heartbeat(self.store, claim, self.beat_s, self.lease_s):
                 with self.watch.timing("store"):
                     claim = self._choose_params(plan, claim)
-                result = self._compute(plan, claim, journal)
+                result = self._compute_result(plan, claim, journal)
             if isinstance(result, Outcome):
                 with self.watch.timing("store"):
                     leases.finish(self.store, claim, result)
@@ -272,6 +274,7 @@ class _Worker:
                 leases.fail(self.store, claim, result)
                 self.summary.failed += 1
                 logger.error("%s: failed: %s", label, result.splitlines()[0])
+            # Only now that the end is recorded is the saved state of no use to anybody.
             journal.close()
         except LeaseLostError as error:
             self.summary.lost += 1
@@ -280,11 +283,14 @@ class _Worker:
             leases.release(self.store, claim)
             logger.info("%s: given back", label)
         except BaseException:
+            # A fault of the store, the data or the machine is not the trial's: others may run it.
             leases.release(self.store, claim)
             raise
 
-    def _compute(self, plan: StudyPlan, claim: Claim, journal: StoreJournal) -> Outcome | str:
-        """The outcome of a trial, or the reason why it has none."""
+    def _compute_result(
+        self, plan: StudyPlan, claim: Claim, journal: StoreJournal
+    ) -> Outcome | str:
+        """Compute the outcome of a trial, or the reason why it has none."""
         inputs = self.pretrained.get(plan.partition, {})
         evaluated_s = self.context.evaluating_s
         started = time.perf_counter()
