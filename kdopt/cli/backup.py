@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, StoreOption
 
 
@@ -20,7 +21,6 @@ def backup_command(
 
     Workers may go on meanwhile. Run it again to bring the copy up to date.
     """
-    from kdopt.cli.inputs import open_artifacts, open_store_at
     from kdopt.store.backup import backup
 
     with closing(open_store_at(store)) as opened:

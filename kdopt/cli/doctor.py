@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, JsonOption, StoreOption
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ def doctor_command(
 
     Exit code 1 when there are problems.
     """
-    from kdopt.cli.inputs import open_artifacts, open_store_at
     from kdopt.service.doctor import check_campaign
     from kdopt.store.rows import campaigns, pick_campaign
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
+from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
@@ -25,7 +26,6 @@ def features_command(
     tell pairs apart. 'kdopt run' does this too. Run it again after more participants were
     pre-trained.
     """
-    from kdopt.cli.inputs import open_artifacts, open_store_at
     from kdopt.features.collecting import measure_facts, unmeasured
     from kdopt.store.rows import pick_campaign, read_record
 

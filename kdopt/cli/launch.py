@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from kdopt.cli.inputs import folder_beside, make_call, open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
@@ -21,6 +22,7 @@ from kdopt.cli.options import (
     WorkersOption,
     split_gpus,
 )
+from kdopt.durations import parse_duration
 
 if TYPE_CHECKING:
     from kdopt.cli.progress import Launch, ProgressBar
@@ -149,8 +151,6 @@ def launch_slurm_command(
 
     The command submits and returns, unless you give --wait.
     """
-    from kdopt.durations import parse_duration
-
     job_time_s = None if job_time is None else parse_duration(job_time)
     target = _open_target(store, artifacts, campaign, device, time_limit)
     if target is None:
@@ -208,8 +208,6 @@ def _open_target(
     time_limit: str | None,
 ) -> _Target | None:
     """Open what is worked on; ``None``, and a line that says so, when nothing is left to do."""
-    from kdopt.cli.inputs import make_call, open_artifacts, open_store_at
-    from kdopt.durations import parse_duration
     from kdopt.store.rows import pick_campaign, read_states
 
     if time_limit is not None:
@@ -225,7 +223,6 @@ def _open_target(
 
 
 def _log_folder(target: _Target, logs: Path | None) -> Path:
-    from kdopt.cli.inputs import folder_beside
 
     return logs.absolute() if logs else folder_beside(target.store, "logs") / target.call.campaign
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
@@ -64,7 +65,6 @@ def merge_command(
     For two sites that ran the same campaign, each in its own store. OTHER is only read, workers
     may go on in both, and merging again adds nothing.
     """
-    from kdopt.cli.inputs import open_artifacts, open_store_at
     from kdopt.store.merge.merge import Site, merge
     from kdopt.store.rows import pick_campaign
 

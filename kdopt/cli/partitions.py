@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdopt.cli.inputs import load_spec_and_images
 from kdopt.cli.options import SpecArgument
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ def partitions_command(
 
     There is one table for each partition of the campaign.
     """
-    from kdopt.cli.inputs import load_spec_and_images
     from kdopt.data.splits import counts, make_splits
     from kdopt.report.partition_view import write_heat_maps
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kdopt.cli.inputs import plan_spec
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, SpecArgument, StoreOption
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ def plan_command(
 
     No trial runs. Planning again adds only what the file has new.
     """
-    from kdopt.cli.inputs import plan_spec
-
     _, _, loaded, planned = plan_spec(spec, store, artifacts)
     print_planned(loaded.campaign.name, planned)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from kdopt.cli.inputs import load_spec_and_images, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, DeviceOption, JsonOption, StoreOption
 from kdopt.errors import AdviceError
 
@@ -136,8 +137,6 @@ def recommend_command(
     The advice, which may be not to distil, is learnt from finished campaigns. Describe the pair
     by --pair, by two checkpoints and a spec, or by its features.
     """
-    from kdopt.cli.inputs import open_store_at
-
     _check_one_question(
         {
             "--pair": pair is not None,
@@ -260,7 +259,6 @@ def _ask_about_checkpoints(
     """The features of two checkpoints, which takes torch."""
     if asked.teacher is None or asked.student is None or asked.spec is None:
         raise AdviceError("--teacher, --student and --spec: all three are needed")
-    from kdopt.cli.inputs import load_spec_and_images
 
     loaded, dataset = load_spec_and_images(asked.spec)
     print(f"{asked.spec}: measuring both models ...", file=sys.stderr)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdopt.cli.inputs import folder_beside, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, OutOption, StoreOption
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ def report_command(
 
     You get the tables as CSV, Markdown and LaTeX, and all trials as CSV and Parquet.
     """
-    from kdopt.cli.inputs import open_store_at
     from kdopt.store.rows import pick_campaign
 
     opened = open_store_at(store)
@@ -69,7 +69,6 @@ def write_report_of(
     store: Store, campaign: str, out: Path | None, formats: Sequence[ImageFormat] = ()
 ) -> None:
     """Write a campaign's report and print the names of its files."""
-    from kdopt.cli.inputs import folder_beside
     from kdopt.features.facts_store import read_facts
     from kdopt.report.files import write_report
     from kdopt.report.tree_view import advice_parts

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, StoreOption
 
 
@@ -21,7 +22,6 @@ def retry_failed_command(
 
     Then run them with 'kdopt run SPEC' or 'kdopt worker'.
     """
-    from kdopt.cli.inputs import open_store_at
     from kdopt.store.retry import retry_failed
     from kdopt.store.rows import pick_campaign
 

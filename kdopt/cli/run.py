@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from kdopt.cli.inputs import folder_beside, make_call, plan_spec
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
@@ -19,6 +20,8 @@ from kdopt.cli.options import (
     WorkersOption,
     split_gpus,
 )
+from kdopt.cli.plan import print_planned
+from kdopt.cli.report import write_report_of
 from kdopt.errors import KdoptError
 
 if TYPE_CHECKING:
@@ -40,10 +43,7 @@ def run_command(
 
     Run it again at any time: it goes on where it was, and repeats no trial that is done.
     """
-    from kdopt.cli.inputs import folder_beside, make_call, plan_spec
-    from kdopt.cli.plan import print_planned
     from kdopt.cli.progress import ProgressBar, follow_workers
-    from kdopt.cli.report import write_report_of
     from kdopt.launch.local import LocalWorkers, assign_slots
 
     opened, kept, loaded, planned = plan_spec(spec, store, artifacts)

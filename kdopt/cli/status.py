@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from kdopt.cli.inputs import open_store_at, tolerate_narrow_encodings
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, JsonOption, StoreOption
+from kdopt.durations import parse_duration
 
 WatchOption = Annotated[
     bool,
@@ -38,10 +40,8 @@ def status_command(
 
     --json has a documented form: see 'kdopt.service.status_values'.
     """
-    from kdopt.cli.inputs import open_store_at, tolerate_narrow_encodings
     from kdopt.cli.status_view import print_status
     from kdopt.cli.watch import watch_campaign
-    from kdopt.durations import parse_duration
     from kdopt.service.status import read_status
     from kdopt.service.status_values import format_json
     from kdopt.store.rows import pick_campaign

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdopt.cli.inputs import make_call, open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
@@ -21,6 +22,7 @@ from kdopt.cli.options import (
     TimeLimitOption,
     split_gpus,
 )
+from kdopt.durations import parse_duration
 
 if TYPE_CHECKING:
     from kdopt.worker.worker import WorkerSummary
@@ -52,8 +54,6 @@ def worker_command(
 
     Start as many workers as you like, on any machine that reaches the store.
     """
-    from kdopt.cli.inputs import make_call, open_artifacts, open_store_at
-    from kdopt.durations import parse_duration
     from kdopt.store.rows import pick_campaign
 
     time_limit_s = None if time_limit is None else parse_duration(time_limit)

@@ -47,7 +47,7 @@ def assign_slots(
     device: str | None = None,
     gpus: Sequence[str] | None = None,
 ) -> list[Slot]:
-    """Make a slot for each worker: cores that this process may use, or ``per_gpu`` shares of each GPU.
+    """Make a slot for each worker: a core that this process may use, or a share of a GPU.
 
     Args:
         workers: Number of slots; ``None`` for as many as the machine has.

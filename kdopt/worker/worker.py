@@ -260,7 +260,7 @@ class _Worker:
         label = f"{plan.name} #{claim.number}"
         journal = StoreJournal(self.store, self.artifacts, claim, label, self.stop.shielded)
         try:
-            # From the start: a learnt search may think for longer than a lease lasts.
+            # Around both: choosing params may take long too, as a learnt search reads its prior.
             with Heartbeat(self.store, claim, self.beat_s, self.lease_s):
                 with self.watch.timing("store"):
                     claim = self._choose_params(plan, claim)
