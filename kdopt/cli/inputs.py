@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kdopt.launch.call import WorkerCall
+
 if TYPE_CHECKING:
     from kdopt.campaign.spec import Spec
     from kdopt.data.datasets import Dataset
-    from kdopt.launch.call import WorkerCall
     from kdopt.store.artifacts.artifacts import Artifacts
     from kdopt.store.database import Store
     from kdopt.store.planning import Planned
@@ -74,8 +75,6 @@ def folder_beside(store: Store, name: str) -> Path:
 
 def make_call(store: Store, artifacts: Artifacts, campaign: str) -> WorkerCall:
     """What workers of a campaign are told, wherever they start."""
-    from kdopt.launch.call import WorkerCall
-
     url = store.url
     if store.dialect == "sqlite":
         # A worker may start in another folder.

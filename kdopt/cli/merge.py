@@ -95,15 +95,18 @@ def _print_merged(merged: Merged) -> None:
         f"{merged.artifacts:,} artifacts copied, {merged.new_studies:,} studies and "
         f"{merged.new_trials:,} trials new"
     )
-    print(f"both have {merged.same:,} results alike, and {len(merged.differing):,} that differ")
+    print(f"both have {merged.same:,} equal results and {len(merged.differing):,} that differ")
     if merged.from_workers:
-        print(f"{merged.from_workers:,} of them were running here; their workers go on with others")
+        print(
+            f"{merged.from_workers:,} of the imported trials were running here; their workers "
+            "go on with other trials"
+        )
     if merged.after_failures:
-        print(f"{merged.after_failures:,} of the results are of trials that had failed here")
+        print(f"{merged.after_failures:,} of the imported trials had failed here")
     if merged.differing:
         _print_differing(merged)
     if merged.mixed:
-        print(f"{merged.mixed:,} of the results rest on other pre-trained weights than ours")
+        print(f"{merged.mixed:,} of the results rest on other pre-trained weights than the rest")
     if merged.other_weights:
         print(
             f"left out: {merged.other_weights:,} results that rest on other pre-trained weights; "

@@ -152,7 +152,7 @@ def _render_screen(look: Look, console: Console, every_s: float) -> RenderableTy
 def _list_notes(look: Look, every_s: float) -> list[str]:
     age_s = time.monotonic() - look.clock
     if look.fault or age_s > 2 * every_s + 5:
-        since = f"no answer from the store for {duration(age_s)}; this is of {look.at:%H:%M:%S}"
+        since = f"no answer from the store for {duration(age_s)}; the last is of {look.at:%H:%M:%S}"
         return [f"{since} ({look.fault})" if look.fault else since]
     return []
 

@@ -1,20 +1,21 @@
 """Start workers as Slurm jobs: submitit writes and submits a job array, each job is one worker.
 
-A job is nothing but ``kdopt worker``. submitit's own process replaces itself by it (``exec``), and
-so did the batch shell before, so that Slurm's SIGTERM (preemption, ``scancel``, ``scontrol
-requeue``, and :data:`GRACE_S` before the time limit) reaches the worker itself, which gives its
-trial back at once. With a process in between somebody would have to pass signals on: bash does
-not, and submitit's handlers swallow SIGTERM. Nor is there a result to bring home, for which
-submitit's process would have to live on: the store has it. Slurm starts a requeued job from the
-same script, which needs nothing but submitit's pickle of the command line.
+A job is nothing but ``kdopt worker``: the batch shell replaces itself by submitit's process, and
+that by the worker (``exec``). So Slurm's SIGTERM (preemption, ``scancel``, ``scontrol requeue``,
+and :data:`GRACE_S` before the time limit) reaches the worker itself, which gives its trial back at
+once. A process in between would have to pass signals on: bash does not, and submitit's handlers
+swallow SIGTERM. submitit's process is not needed to bring results back either: they are in the
+store. Slurm starts a requeued job from the same script, which needs only submitit's pickle of the
+command line.
 
 **Secrets.** The store's URL travels in the environment of ``sbatch``, which hands all of it to the
-job (``--export=ALL``), credentials for artifacts included. It is in no script, pickle, log, command
-line or ``scontrol show job``; of the other users, only the cluster's administrators can get at it.
-A file with mode 0600 in the log folder would be the alternative, but it has to outlive every
-requeue, lies on a shared file system, and does nothing for the other credentials. Where a site
-keeps job environments in its accounting (``AccountingStoreFlags=job_env``) and that is too much,
-leave the password out of the URL and put it into ``~/.pgpass``, which libpq reads on every node.
+job (``--export=ALL``), credentials for artifacts included. It is in no script, pickle, log,
+command line or ``scontrol show job``; of the other users, only the cluster's administrators can
+get at it. A file with mode 0600 in the log folder would be the alternative, but it would have to
+stay there for every requeue, on a shared file system, and would not hold the other credentials. If
+your site keeps job environments in its accounting (``AccountingStoreFlags=job_env``) and you do
+not want that, leave the password out of the URL and put it into ``~/.pgpass``, which libpq reads
+on every node.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ GRACE_S = 60
 minute, so it may come that much earlier."""
 
 SQUEUE_S = 2.0
-"""Least time between two questions to the controller, which all users share."""
+"""Seconds between two questions to the controller, which all users share."""
 
 _SET_BY_KDOPT = {
     "array": "--jobs",

@@ -37,11 +37,9 @@ def draw_splits(campaign: Campaign, dataset: Dataset) -> dict[str, bytes]:
 def plan_campaign(
     spec: Spec, dataset: Dataset, splits: Mapping[str, bytes], store: Store, artifacts: Artifacts
 ) -> Planned:
-    """Write a campaign into the store; doing it again adds nothing.
-
-    The order matters: the splits are files before any trial exists, so a plan that is cut off
-    leaves nothing that a worker could pick up half.
-    """
+    """Write a campaign into the store; doing it again adds nothing."""
+    # The splits are stored before any trial exists: if planning is cut off in between, no worker
+    # finds a trial without them.
     prior = frozen_prior(spec.campaign, store, artifacts)
     kept = {name: artifacts.put(content) for name, content in splits.items()}
     record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior)

@@ -114,7 +114,7 @@ def test_two_halves_of_a_campaign_become_the_whole(sites):
     again = kdopt(here, "merge", "../there/" + STORE)
     assert again.returncode == 0, again.stderr
     assert "tiny: 0 results and 0 failures imported, 0 artifacts copied" in again.stdout
-    assert f"both have {len(theirs):,} results alike, and 0 that differ" in again.stdout
+    assert f"both have {len(theirs):,} equal results and 0 that differ" in again.stdout
 
     assert kdopt(here, "worker", "--quiet").returncode == 0
     assert doctor(here)["complete"] == 28
