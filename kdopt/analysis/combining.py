@@ -64,7 +64,7 @@ LEAST_CELLS = 3
 """Two cells are always perfectly correlated."""
 
 
-class Combination(NamedTuple):
+class PartitionCombination(NamedTuple):
     """One way of combining all participants of a partition."""
 
     partition: str
@@ -215,18 +215,18 @@ def rate_formulas(effects: pd.DataFrame) -> pd.DataFrame:
     return table.loc[order.index].reset_index(drop=True)
 
 
-def _group_runs(results: CampaignResults) -> dict[Combination, list[PartitionRun]]:
+def _group_runs(results: CampaignResults) -> dict[PartitionCombination, list[PartitionRun]]:
     """The runs of each combination, in the order of Table II."""
-    groups: dict[Combination, list[PartitionRun]] = defaultdict(list)
+    groups: dict[PartitionCombination, list[PartitionRun]] = defaultdict(list)
     for run in results.combine_runs:
         keys = (str(run.params[key]) for key in _COMBINATION_KEYS[1:])
-        groups[Combination(run.partition, *keys)].append(run)
+        groups[PartitionCombination(run.partition, *keys)].append(run)
     partitions = order_partitions((key.partition for key in groups), results.campaign)
     paper_sets = (transfer_set for transfer_set, _ in TABLE_II_COLUMNS)
     transfer_sets = list(dict.fromkeys([*paper_sets, *TRANSFER_SETS]))
     orders: tuple[Sequence[str], ...] = (partitions, transfer_sets, STARTS, WEIGHTINGS)
 
-    def rank(combination: Combination) -> list[int]:
+    def rank(combination: PartitionCombination) -> list[int]:
         return [_find_rank(order, name) for order, name in zip(orders, combination, strict=True)]
 
     return {combination: groups[combination] for combination in sorted(groups, key=rank)}
