@@ -1,0 +1,25 @@
+"""From trial rows to tables: what a campaign found, as plain values. No torch, no database.
+
+results
+    The trial rows of a campaign, indexed once.
+stats
+    Means with intervals, spreads, rank correlations: pure functions.
+tables
+    Every table of a campaign, each computed once; reports, dashboard and claims read these.
+progress
+    What is done, failed and missing, what it cost, and how far replicates differ.
+best_settings
+    The best temperature and alpha of every pair, and its whole surface.
+tuning
+    What tuning gains, where it pays, and the full grid beside the sequential search.
+method_gains
+    What every method gains for every pair on every transfer set.
+method_summaries
+    Transfers, learning and forgetting, best teachers, tuning against the best untuned method.
+combining
+    All participants distilled into one model (Table II of the paper).
+federated
+    Federated averaging: accuracy by round, and rounds saved.
+paper
+    The paper's claims, judged by these tables.
+"""

@@ -1,11 +1,24 @@
+import math
 from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.progress import list_failures, measure_pair_progress
+from kdopt.analysis.progress import (
+    list_failures,
+    measure_noise,
+    measure_pair_progress,
+    tabulate_costs,
+)
 from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.stages import plan_points
-from tests.analysis.synthetic import make_campaign, make_rows, outcome, tune_row
+from tests.analysis.synthetic import (
+    compare_campaign,
+    compare_rows,
+    make_campaign,
+    make_rows,
+    outcome,
+    tune_row,
+)
 
 CELL = {"temperature": 1.0, "alpha": 0.5}
 
@@ -90,3 +103,43 @@ def test_failures_come_with_their_reasons_in_fixed_order():
     assert [f.number for f in found] == [2, 12, 3]
     assert [f.reason for f in found] == ["killed", "no reason was recorded", "loss is NaN"]
     assert found[0].cell == "alpha=0.5, temperature=1.0"
+
+
+def test_costs_are_the_seconds_of_complete_trials_by_stage():
+    campaign = compare_campaign(participants=3)
+    rows = make_rows(campaign) + compare_rows(campaign)
+    found = tabulate_costs(rows).set_index("stage")
+    assert found["trials"].sum() == len(rows)
+    assert found["hours"].sum() * 3600 == pytest.approx(1.5 * len(rows))
+    assert set(found["median_seconds"]) == set(found["p95_seconds"]) == {1.5}
+    assert tabulate_costs([]).empty
+
+
+def test_the_noise_floor_is_the_pooled_deviation_of_replicates():
+    campaign = compare_campaign(participants=2, replicates=3)
+    rows = compare_rows(campaign, jitter=0.0)
+    shifts = {0: -1.0, 1: 0.0, 2: 1.0}
+    rows = [
+        replace(
+            r, outcome=replace(r.outcome, test_gain=5.0 * r.teacher + shifts[r.params["replicate"]])
+        )
+        for r in rows
+    ]
+    table = measure_noise(rows)
+    assert set(table["stage"]) == {"compare"}
+    assert table["sd"].tolist() == pytest.approx([1.0] * 5)
+    assert set(table["cells"]) == {2 * 12}
+
+
+def test_one_replicate_has_no_noise_floor():
+    campaign = compare_campaign(participants=2)
+    assert measure_noise(make_rows(campaign) + compare_rows(campaign)).empty
+    assert measure_noise([]).empty
+
+
+def test_damaged_gains_do_not_count():
+    campaign = compare_campaign(participants=2, replicates=2)
+    rows = [
+        replace(r, outcome=replace(r.outcome, test_gain=math.nan)) for r in compare_rows(campaign)
+    ]
+    assert measure_noise(rows).empty

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from kdopt.analysis.results import Pair
+from kdopt.analysis.best_settings import find_best_point, find_vanilla_point, rank_points
+from kdopt.analysis.results import Pair, PointMean
 from kdopt.analysis.tables import compute_tables
 from tests.analysis.synthetic import (
     accuracy_of,
@@ -17,6 +18,78 @@ from tests.analysis.synthetic import (
     tune_row,
     validation_surface,
 )
+
+TUNE = make_campaign().tune
+
+
+PAIR = Pair("uniform", 0, 1)
+
+
+DONE = outcome(3.0, 2.0)
+
+
+def cell(temperature, alpha, validation=1.0, test=1.0):
+    return PointMean(temperature, alpha, validation, test, 1)
+
+
+def test_each_gain_is_maximised_on_its_own():
+    cells = [cell(1, 0.5, 1, 9), cell(2, 0.5, 3, 0), cell(4, 0.5, 2, 5)]
+    assert find_best_point(cells, "validation_gain", TUNE).temperature == 2
+    assert find_best_point(cells, "test_gain", TUNE).temperature == 1
+    assert find_best_point([], "test_gain", TUNE) is None
+
+
+@pytest.mark.parametrize(
+    ("nearer", "farther"),
+    [
+        ((1.0, 0.9), (2.0, 0.5)),  # temperature counts before alpha
+        ((2.0, 0.25), (2.0, 0.9)),  # then the distance in alpha
+        ((0.5, 0.5), (2.0, 0.5)),  # same distance in log T: smaller T
+        ((1.0, 0.25), (1.0, 0.75)),  # same distance in alpha: smaller alpha
+    ],
+)
+def test_ties_go_to_the_cell_nearest_vanilla(nearer, farther):
+    for order in ((nearer, farther), (farther, nearer)):
+        chosen = find_best_point([cell(*o) for o in order], "validation_gain", TUNE)
+        assert (chosen.temperature, chosen.alpha) == nearer
+
+
+def test_float_noise_does_not_break_a_tie():
+    noisy = replace_gain(cell(2.0, 0.9), 0.1 + 0.2)
+    plain = replace_gain(cell(1.0, 0.5), 0.3)
+    assert noisy.validation_gain > plain.validation_gain
+    assert find_best_point([noisy, plain], "validation_gain", TUNE) is plain
+
+
+def test_vanilla_is_found_only_where_it_was_run():
+    assert find_vanilla_point([cell(2, 0.5), cell(1, 0.5)], TUNE) == cell(1, 0.5)
+    assert find_vanilla_point([cell(2, 0.5)], TUNE) is None
+
+
+def replace_gain(value, gain):
+    return value._replace(validation_gain=gain)
+
+
+def test_a_lucky_cell_measured_once_does_not_beat_one_measured_often():
+    lucky = PointMean(4.0, 0.9, 40.0, 40.0, 1)
+    often = PointMean(1.0, 0.5, 2.0, 2.0, 3)
+    assert find_best_point([lucky, often], "validation_gain", TUNE) == often
+    assert find_best_point([lucky], "validation_gain", TUNE) == lucky
+
+
+def test_the_best_of_any_cells_is_the_first_of_them_by_rank():
+    chance = random.Random(0)
+    cells = [
+        PointMean(t, a, chance.choice((0, 1, 2)), chance.choice((0, 1)), chance.choice((1, 2)))
+        for t in (0.5, 1.0, 2.0)
+        for a in (0.1, 0.5, 0.9)
+    ]
+    for gain in ("validation_gain", "test_gain"):
+        ranked = rank_points(cells, gain, TUNE)
+        assert sorted(ranked) == sorted(cells)
+        for size in range(1, 10):
+            some = chance.sample(cells, size)
+            assert find_best_point(some, gain, TUNE) == next(c for c in ranked if c in some)
 
 
 def pair_of(best, teacher, student):

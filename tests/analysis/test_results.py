@@ -1,20 +1,98 @@
+import json
 import math
 import random
 from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.best_settings import find_best_point, find_vanilla_point, rank_points
-from kdopt.analysis.results import CampaignResults, Pair, PointMean, average_points, group_by_pair
-from tests.analysis.synthetic import compare_row, make_campaign, outcome, tune_row
+from kdopt.analysis.best_settings import find_vanilla_point
+from kdopt.analysis.results import (
+    CampaignResults,
+    Pair,
+    average_points,
+    group_by_pair,
+    tabulate_participants,
+    tabulate_trials,
+)
+from tests.analysis.synthetic import compare_row, make_campaign, make_rows, outcome, tune_row
+from tests.report.many_synthetic import ROUNDS, many_campaign, many_rows
+
+
+def test_one_entry_per_trial_in_every_state_and_column():
+    campaign = make_campaign(replicates=2)
+    rows = [
+        *make_rows(campaign),
+        tune_row(campaign, (0, 1), {}, 90),
+        tune_row(campaign, (0, 1), {"temperature": 1.0}, 91, error="NaN loss"),
+    ]
+    columns = tabulate_trials(rows)
+    assert {len(column) for column in columns.values()} == {len(rows)}
+    lines = list(zip(columns["study"], columns["number"], strict=True))
+    assert lines == sorted((row.study, row.number) for row in rows)
+    by_key = {(row.study, row.number): row for row in rows}
+    for place, key in enumerate(lines):
+        row = by_key[key]
+        assert columns["state"][place] == row.state
+        assert columns["temperature"][place] == row.params.get("temperature")
+        assert columns["error"][place] == row.error
+        measured = row.outcome.validation_gain if row.outcome else None
+        assert columns["validation_gain"][place] == measured
+
+
+def test_scores_and_rounds_are_lists_and_versions_are_json():
+    columns = tabulate_trials(many_rows(many_campaign()))
+    places = [i for i, stage in enumerate(columns["stage"]) if stage == "federate"]
+    assert places
+    for place in places:
+        assert len(columns["rounds_test_accuracy"][place]) == ROUNDS + 1
+        assert isinstance(columns["test_per_class"][place], tuple)
+        assert json.loads(columns["versions"][place]) == {"kdopt": "0.1.0", "torch": "2.6"}
+    others = [i for i, stage in enumerate(columns["stage"]) if stage == "pretrain"]
+    assert {columns["rounds_test_accuracy"][i] for i in others} == {None}
+
+
+def test_a_chosen_participant_does_not_hide_the_parameter_of_that_name():
+    columns = tabulate_trials(many_rows(many_campaign()))
+    stages = columns["stage"]
+    parameter = dict(zip(stages, columns["participant"], strict=True))
+    assert parameter["pretrain"] is not None and parameter["combine"] is None
+    started = {v for s, v in zip(stages, columns["started_from"], strict=True) if s == "combine"}
+    assert started - {None}
+
+
+def test_tables_do_not_depend_on_the_order_of_rows():
+    rows = make_rows(make_campaign(replicates=2))
+    shuffled = random.Random(1).sample(rows, len(rows))
+    assert tabulate_trials(rows) == tabulate_trials(shuffled)
+    assert tabulate_participants(rows).equals(tabulate_participants(shuffled))
+
+
+def test_participants_come_with_their_scores():
+    frame = tabulate_participants(make_rows(make_campaign()))
+    assert frame["participant"].tolist() == [0, 1, 2]
+    assert frame["test_accuracy"].round(6).tolist() == [0.40, 0.43, 0.46]
+
+
+def test_a_trial_that_did_not_run_has_no_numbers():
+    campaign = make_campaign()
+    rows = [tune_row(campaign, (0, 1), {}, 0), tune_row(campaign, (0, 1), {}, 1, outcome(1, 2))]
+    columns = tabulate_trials(rows)
+    assert columns["test_gain"] == [None, 2]
+    assert columns["test_before_accuracy"] == [None, 0.5]
+
+
+def test_no_rows_give_empty_tables_with_their_columns():
+    assert set(map(len, tabulate_trials([]).values())) == {0}
+    assert tabulate_participants([]).empty
+
 
 TUNE = make_campaign().tune
+
+
 PAIR = Pair("uniform", 0, 1)
+
+
 DONE = outcome(3.0, 2.0)
-
-
-def cell(temperature, alpha, validation=1.0, test=1.0):
-    return PointMean(temperature, alpha, validation, test, 1)
 
 
 def test_replicates_are_averaged_whatever_their_order():
@@ -37,40 +115,6 @@ def test_replicates_are_averaged_whatever_their_order():
         assert average_points(random.Random(seed).sample(rows, 5)) == expected
 
 
-def test_each_gain_is_maximised_on_its_own():
-    cells = [cell(1, 0.5, 1, 9), cell(2, 0.5, 3, 0), cell(4, 0.5, 2, 5)]
-    assert find_best_point(cells, "validation_gain", TUNE).temperature == 2
-    assert find_best_point(cells, "test_gain", TUNE).temperature == 1
-    assert find_best_point([], "test_gain", TUNE) is None
-
-
-@pytest.mark.parametrize(
-    ("nearer", "farther"),
-    [
-        ((1.0, 0.9), (2.0, 0.5)),  # temperature counts before alpha
-        ((2.0, 0.25), (2.0, 0.9)),  # then the distance in alpha
-        ((0.5, 0.5), (2.0, 0.5)),  # same distance in log T: smaller T
-        ((1.0, 0.25), (1.0, 0.75)),  # same distance in alpha: smaller alpha
-    ],
-)
-def test_ties_go_to_the_cell_nearest_vanilla(nearer, farther):
-    for order in ((nearer, farther), (farther, nearer)):
-        chosen = find_best_point([cell(*o) for o in order], "validation_gain", TUNE)
-        assert (chosen.temperature, chosen.alpha) == nearer
-
-
-def test_float_noise_does_not_break_a_tie():
-    noisy = replace_gain(cell(2.0, 0.9), 0.1 + 0.2)
-    plain = replace_gain(cell(1.0, 0.5), 0.3)
-    assert noisy.validation_gain > plain.validation_gain
-    assert find_best_point([noisy, plain], "validation_gain", TUNE) is plain
-
-
-def test_vanilla_is_found_only_where_it_was_run():
-    assert find_vanilla_point([cell(2, 0.5), cell(1, 0.5)], TUNE) == cell(1, 0.5)
-    assert find_vanilla_point([cell(2, 0.5)], TUNE) is None
-
-
 def test_a_record_without_gains_is_not_counted_as_zero():
     campaign = make_campaign()
     values = {"temperature": 1.0, "alpha": 0.5, "replicate": 0}
@@ -82,13 +126,6 @@ def test_a_record_without_gains_is_not_counted_as_zero():
 
 def replace_gain(value, gain):
     return value._replace(validation_gain=gain)
-
-
-def test_a_lucky_cell_measured_once_does_not_beat_one_measured_often():
-    lucky = PointMean(4.0, 0.9, 40.0, 40.0, 1)
-    often = PointMean(1.0, 0.5, 2.0, 2.0, 3)
-    assert find_best_point([lucky, often], "validation_gain", TUNE) == often
-    assert find_best_point([lucky], "validation_gain", TUNE) == lucky
 
 
 def test_the_spread_over_replicates_is_the_sample_deviation():
@@ -107,21 +144,6 @@ def test_the_spread_over_replicates_is_the_sample_deviation():
     assert found.test_gain_sd == pytest.approx(7**0.5)
     assert average_points(rows[::-1]) == [found]
     assert math.isnan(average_points(rows[:1])[0].test_gain_sd)
-
-
-def test_the_best_of_any_cells_is_the_first_of_them_by_rank():
-    chance = random.Random(0)
-    cells = [
-        PointMean(t, a, chance.choice((0, 1, 2)), chance.choice((0, 1)), chance.choice((1, 2)))
-        for t in (0.5, 1.0, 2.0)
-        for a in (0.1, 0.5, 0.9)
-    ]
-    for gain in ("validation_gain", "test_gain"):
-        ranked = rank_points(cells, gain, TUNE)
-        assert sorted(ranked) == sorted(cells)
-        for size in range(1, 10):
-            some = chance.sample(cells, size)
-            assert find_best_point(some, gain, TUNE) == next(c for c in ranked if c in some)
 
 
 VANILLA = ("vanilla", "student")

@@ -1,0 +1,238 @@
+import math
+from dataclasses import replace
+
+import pytest
+
+from kdopt.analysis.method_gains import classify_teacher
+from kdopt.analysis.results import PointMean
+from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tuning import (
+    FULL_GRID,
+    GRID_MINUS_SEQUENTIAL,
+    OVERALL,
+    SEQUENTIAL,
+    list_headline_measures,
+    replay_sequential_search,
+    summarise_gains,
+    tabulate_payoff,
+)
+from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.stages import plan_points
+from kdopt.outcome import TrialRow
+from kdopt.search.samplers import next_cell
+from tests.analysis.synthetic import (
+    make_campaign,
+    make_rows,
+    pretrain_rows,
+)
+
+
+def table_of(campaign, rows=None):
+    return compute_tables(make_rows(campaign) if rows is None else rows, campaign).best_settings
+
+
+def value(table, measure, scope=OVERALL, column="value"):
+    chosen = table[(table["partition"] == scope) & (table["measure"] == measure)]
+    return chosen.iloc[0][column]
+
+
+def test_means_are_those_of_the_table():
+    campaign = make_campaign(
+        partitions=(PartitionSettings("uniform"), PartitionSettings("specialized"))
+    )
+    best = table_of(campaign)
+    found = summarise_gains(best, campaign)
+    for measure in ("vanilla_gain", "test_gain", "guarded_gain", "oracle_gain"):
+        assert value(found, measure) == pytest.approx(best[measure].mean())
+        parts = best[best["partition"] == "specialized"]
+        assert value(found, measure, "specialized") == pytest.approx(parts[measure].mean())
+    assert value(found, "test_gain", column="n") == 12
+    assert value(found, "trials_used") == 12 * 9
+    share = 100 * (best["advice"] == "do not distil").mean()
+    assert value(found, "advised_against") == pytest.approx(share)
+
+
+def test_known_orders_hold():
+    campaign = make_campaign()
+    found = summarise_gains(table_of(campaign), campaign)
+    assert value(found, "oracle_gain") >= value(found, "test_gain")
+    effect = value(found, "test_gain") - value(found, "vanilla_gain")
+    assert value(found, "tuning_effect") == pytest.approx(effect)
+    assert value(found, "tuning_effect", column="low") <= effect
+    assert effect <= value(found, "tuning_effect", column="high")
+
+
+def test_the_bootstrap_is_the_same_every_time_and_follows_the_seed():
+    campaign = make_campaign()
+    best = table_of(campaign)
+    assert summarise_gains(best, campaign).equals(summarise_gains(best, campaign))
+    other = summarise_gains(best, make_campaign(seed=8))
+    assert value(other, "test_gain") == value(summarise_gains(best, campaign), "test_gain")
+    assert value(other, "test_gain", column="low") != value(
+        summarise_gains(best, campaign), "test_gain", column="low"
+    )
+
+
+def test_all_measures_hold_for_the_same_pairs():
+    campaign = make_campaign()
+    vanilla = {"temperature": 1.0, "alpha": 0.5, "replicate": 0}
+    rows = [r for r in make_rows(campaign) if (r.teacher, dict(r.params)) != (0, vanilla)]
+    found = summarise_gains(table_of(campaign, rows), campaign)
+    counts = found[found["measure"] != "trials_used"]["n"]
+    assert set(counts) == {4}
+
+
+def test_selection_on_test_says_so():
+    labels = {m.name: m.label for m in list_headline_measures(make_campaign(select_on="test"))}
+    assert "selected on test (optimistic)" in labels["test_gain"]
+    assert "validation" not in "".join(labels.values())
+
+
+def test_nothing_done_is_not_zero():
+    campaign = make_campaign()
+    found = summarise_gains(table_of(campaign, pretrain_rows(campaign)), campaign)
+    assert math.isnan(value(found, "test_gain"))
+    assert value(found, "test_gain", column="n") == 0
+
+
+@pytest.fixture(scope="module")
+def campaign():
+    return make_campaign(
+        participants=6, partitions=(PartitionSettings("uniform"), PartitionSettings("specialized"))
+    )
+
+
+@pytest.fixture(scope="module")
+def best(campaign):
+    return compute_tables(make_rows(campaign), campaign).best_settings
+
+
+@pytest.fixture(scope="module")
+def found(best, campaign):
+    return tabulate_payoff(best, campaign)
+
+
+def line_of(found, partition, kind):
+    return found[(found["partition"] == partition) & (found["teacher_kind"] == kind)].iloc[0]
+
+
+def test_kinds_and_partitions_add_up_to_all_pairs(found, best):
+    for key in ("n", "against", "compared", "beats_vanilla"):
+        for name in found["partition"].unique():
+            here = found[found["partition"] == name]
+            parts = here[here["teacher_kind"] != "all"]
+            assert parts[key].sum() == line_of(found, name, "all")[key]
+        every = found[(found["teacher_kind"] == "all") & (found["partition"] != OVERALL)]
+        assert every[key].sum() == line_of(found, OVERALL, "all")[key]
+    assert line_of(found, OVERALL, "all")["n"] == len(best)
+
+
+def test_numbers_are_those_of_the_pairs(found, best):
+    kinds = best["accuracy_gap"].map(classify_teacher)
+    pairs = best[(best["partition"] == "specialized") & (kinds == "weak")]
+    line = line_of(found, "specialized", "weak")
+    assert line["against"] == (pairs["advice"] == "do not distil").sum() > 0
+    assert line["guarded_gain"] == pytest.approx(pairs["guarded_gain"].mean())
+    assert line["guarded_low"] <= line["guarded_gain"] <= line["guarded_high"]
+    effect = pairs["test_gain"] - pairs["vanilla_gain"]
+    assert line["tuning_effect"] == pytest.approx(effect.mean())
+    assert line["beats_vanilla"] == (effect.round(9) > 0).sum()
+
+
+def test_the_whole_agrees_with_the_headline_numbers(found, best, campaign):
+    numbers = summarise_gains(best, campaign)
+    overall = numbers[numbers["partition"] == OVERALL].set_index("measure")["value"]
+    line = line_of(found, OVERALL, "all")
+    assert line["tuning_effect"] == pytest.approx(overall["tuning_effect"])
+    assert line["against_share"] == pytest.approx(overall["advised_against"])
+    assert 100 * line["beats_vanilla"] / line["compared"] == pytest.approx(overall["beats_vanilla"])
+
+
+def test_nothing_is_said_of_pairs_without_a_result_or_of_one_pair_intervals():
+    campaign = make_campaign()
+    assert tabulate_payoff(compute_tables([], campaign).best_settings, campaign).empty
+    rows = [r for r in make_rows(campaign) if r.stage == "pretrain" or r.study.endswith("t00-s01")]
+    line = tabulate_payoff(compute_tables(rows, campaign).best_settings, campaign).iloc[0]
+    assert line["n"] == 1 and math.isnan(line["guarded_low"])
+
+
+TUNE = make_campaign().tune
+
+
+def grid(gain):
+    return [
+        PointMean(t, a, gain(t, a), -gain(t, a), 1) for t in TUNE.temperatures for a in TUNE.alphas
+    ]
+
+
+def test_the_sequential_search_climbs_alpha_then_temperature():
+    found = replay_sequential_search(grid(lambda t, a: t + a), "validation_gain", TUNE)
+    assert found.points == 3 + 2
+    assert (found.chosen.temperature, found.chosen.alpha) == (2.0, 0.9)
+    trap = replay_sequential_search(
+        grid(lambda t, a: 9 if (t, a) == (2.0, 0.1) else a), "validation_gain", TUNE
+    )
+    assert trap.chosen.alpha == 0.9
+
+
+def test_ties_in_alpha_go_to_the_one_nearest_vanilla():
+    found = replay_sequential_search(grid(lambda t, a: t), "validation_gain", TUNE)
+    assert (found.chosen.temperature, found.chosen.alpha) == (2.0, 0.5)
+
+
+def test_a_missing_cell_is_not_guessed():
+    cells = grid(lambda t, a: t + a)
+    assert replay_sequential_search(cells[:-1], "validation_gain", TUNE) is None
+    assert replay_sequential_search([], "validation_gain", TUNE) is None
+
+
+def test_it_chooses_what_the_sampler_itself_would_have_tried():
+    gridded = make_campaign()
+    campaign = make_campaign(tune_sampler="sequential")
+    points, n_open = plan_points(campaign)
+    for row in make_rows(gridded):
+        if row.stage != "tune" or row.number:
+            continue
+        mine = {
+            (r.params["temperature"], r.params["alpha"]): r
+            for r in make_rows(gridded)
+            if r.study == row.study
+        }
+        history: list[TrialRow] = [replace(mine[p], number=i) for i, p in enumerate(points)]
+        for number in range(len(points), len(points) + n_open):
+            cell = next_cell(campaign, None, number, history)
+            history.append(replace(mine[cell["temperature"], cell["alpha"]], number=number))
+        best = max(history, key=lambda r: r.outcome.value)
+        cells = [
+            PointMean(*p, r.outcome.validation_gain, r.outcome.test_gain, 1)
+            for p, r in mine.items()
+        ]
+        found = replay_sequential_search(cells, "validation_gain", campaign.tune)
+        assert found.points == len(history)
+        assert found.chosen.validation_gain == best.outcome.value
+
+
+def test_side_by_side_over_the_same_pairs():
+    campaign = make_campaign(replicates=2)
+    table = compute_tables(make_rows(campaign), campaign).protocols
+    scope = table[table["partition"] == OVERALL].set_index("protocol")
+    assert list(scope.index) == [FULL_GRID, SEQUENTIAL, GRID_MINUS_SEQUENTIAL]
+    assert scope.loc[FULL_GRID, "trials"] == 9 * 2 and scope.loc[SEQUENTIAL, "trials"] == 5 * 2
+    difference = scope.loc[FULL_GRID, "test_gain"] - scope.loc[SEQUENTIAL, "test_gain"]
+    assert scope.loc[GRID_MINUS_SEQUENTIAL, "test_gain"] == pytest.approx(difference)
+    assert set(scope["n"]) == {6}
+    assert compute_tables(make_rows(campaign)[:-1], campaign).protocols["n"].iloc[0] == 5
+
+
+def test_of_a_sequential_campaign_only_what_was_used_is_said():
+    campaign = make_campaign(tune_sampler="sequential")
+    wanted = {(1.0, 0.1), (1.0, 0.5), (1.0, 0.9), (0.5, 0.5), (2.0, 0.5)}
+    rows = [
+        r
+        for r in make_rows(campaign)
+        if r.stage != "tune" or (r.params["temperature"], r.params["alpha"]) in wanted
+    ]
+    table = compute_tables(rows, campaign).protocols
+    assert set(table["protocol"]) == {"sequential"}
+    assert set(table["trials"]) == {5}
+    assert compute_tables([], campaign).protocols.empty
