@@ -1,0 +1,46 @@
+"""The scripts that the documentation quotes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from scripts import coverage_of_intervals, make_picture
+
+
+def make_report() -> tuple[pd.DataFrame, pd.DataFrame]:
+    partition, teacher, student = make_picture.PAIR
+    pair = {"partition": partition, "teacher": teacher, "student": student}
+    cells = [(t, a) for t in (1.0, 4.0) for a in (0.1, 0.5)]
+    trials = [
+        {**pair, "stage": "tune", "temperature": t, "alpha": a, "test_gain": 10 * t + a}
+        for t, a in cells
+    ]
+    other = {**pair, "stage": "tune", "student": 3, "temperature": 1.0, "alpha": 0.1}
+    best = {**pair, "temperature": 4.0, "alpha": 0.1, "vanilla_gain": 1.0, "test_gain": 3.0}
+    return pd.DataFrame([{**best, "accuracy_gap": 7.0}]), pd.DataFrame(
+        [*trials, {**other, "test_gain": 99.0}]
+    )
+
+
+def test_the_picture_shows_the_surface_of_its_pair_and_the_chosen_cell():
+    figure = make_picture.draw_picture(*make_report())
+    heatmap, vanilla, chosen = figure.data[:3]
+    assert np.allclose(heatmap.z, [[10.1, 40.1], [10.5, 40.5]])
+    assert (heatmap.x, heatmap.y) == (("1", "4"), ("0.1", "0.5"))
+    assert (vanilla.x, vanilla.y) == (("1",), ("0.5",))
+    assert (chosen.x, chosen.y) == (("4",), ("0.1",))
+
+
+def test_the_picture_shows_vanilla_and_tuned_of_every_pair():
+    figure = make_picture.draw_picture(*make_report())
+    shown = {trace.name: list(trace.y) for trace in figure.data if trace.name}
+    assert [1.0] in shown.values() and [3.0] in shown.values()
+
+
+def test_intervals_over_pairs_that_share_models_cover_less(monkeypatch):
+    monkeypatch.setattr(coverage_of_intervals, "DRAWS", 300)
+    generator = np.random.default_rng(0)
+    apart = coverage_of_intervals.coverage(generator, 6, (0, 0, 1))
+    shared = coverage_of_intervals.coverage(generator, 6, (2, 1, 1))
+    assert apart > 0.85 and shared < 0.75
