@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from kdopt.campaign.names import StageName
+from kdopt.campaign.names import StageName, pair_label
 from kdopt.campaign.studies import Params
 
 
@@ -108,6 +108,19 @@ class Outcome:
         return cls(**values)
 
 
+class Pair(NamedTuple):
+    """Who teaches whom, under which partition. Pairs sort by partition, teacher and student."""
+
+    partition: str
+    teacher: int
+    student: int
+
+    @property
+    def label(self) -> str:
+        """How people see it, such as ``t03-s07``."""
+        return pair_label(self.teacher, self.student)
+
+
 @dataclass(frozen=True)
 class TrialRow:
     """One trial as the store holds it, for status and analysis.
@@ -135,3 +148,19 @@ class TrialRow:
     params: Params
     outcome: Outcome | None = None
     error: str | None = None
+
+    @property
+    def pair(self) -> Pair | None:
+        """The pair of the trial's study; ``None`` if the study has none."""
+        if self.teacher is None or self.student is None:
+            return None
+        return Pair(self.partition, self.teacher, self.student)
+
+
+def find_pretrained(rows: Iterable[TrialRow]) -> dict[tuple[str, int], Outcome]:
+    """The pre-training outcome of every (partition, participant) that has one."""
+    return {
+        (row.partition, int(row.params["participant"])): row.outcome
+        for row in rows
+        if row.stage == "pretrain" and row.state == "COMPLETE" and row.outcome is not None
+    }

@@ -25,11 +25,10 @@ from kdopt.campaign.stage_settings import Sampler
 from kdopt.campaign.stages import plan_tune
 from kdopt.campaign.studies import StudyPlan
 from kdopt.outcome import Outcome, Scores, TrialRow
-from kdopt.search.pairs import point_of
-from kdopt.search.prior import Point, Prior
-from kdopt.search.replay import COUNTS, FullGrid, Search, few_trials
-from kdopt.search.samplers import next_cell
-from kdopt.search.warm_start import learnt
+from kdopt.search.prior import Point, Prior, get_point
+from kdopt.search.replay import TRIAL_COUNTS, FullGrid, PointSearch, replay_searches
+from kdopt.search.samplers import choose_params
+from kdopt.search.warm_start import read_prior
 from kdopt.store.database import open_store
 from kdopt.store.rows import pick_campaign, read_record, read_trials
 
@@ -41,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--store", default="storage/kdopt.db")
     parser.add_argument("--campaign")
-    parser.add_argument("--trials", type=int, nargs="+", default=COUNTS)
+    parser.add_argument("--trials", type=int, nargs="+", default=TRIAL_COUNTS)
     parser.add_argument("--samplers", nargs="*", default=["tpe"], choices=["tpe", "gp", "random"])
     parser.add_argument("--csv", type=Path, help="write the table here")
     parser.add_argument("--prior", type=Path, help="write what the campaign teaches here, as JSON")
@@ -50,10 +49,10 @@ def main() -> None:
     name = pick_campaign(store, args.campaign)
     campaign, rows = read_record(store, name).campaign, read_trials(store, name)
     if args.prior:
-        args.prior.write_bytes(_short(learnt(store, (name,))).to_bytes())
+        args.prior.write_bytes(_short(read_prior(store, (name,))).to_bytes())
     store.close()
     searches = {f"{s}, cold": _cold(campaign, s) for s in args.samplers}
-    table = few_trials(rows, campaign, searches, args.trials)
+    table = replay_searches(rows, campaign, searches, args.trials)
     if table.empty:
         raise SystemExit(f"campaign '{name}' has too few full grids, or vanilla is not on its grid")
     if args.csv:
@@ -76,7 +75,7 @@ def shown(table: pd.DataFrame) -> str:
     return str(wide.reindex(order).fillna("").to_string())
 
 
-def _cold(campaign: Campaign, sampler: Sampler) -> Search:
+def _cold(campaign: Campaign, sampler: Sampler) -> PointSearch:
     def search(grid: FullGrid, count: int) -> Sequence[Sequence[Point]]:
         return [_run(campaign, sampler, grid, count, seed) for seed in range(RUNS)]
 
@@ -93,11 +92,11 @@ def _run(
     history: list[TrialRow] = []
     for number in range(count):
         cell = plan.cells[number] if number < len(plan.cells) else None
-        wanted = point_of(cell or next_cell(other, plan, number, history))
-        tried = {point_of(row.params) for row in history}
+        wanted = get_point(cell or choose_params(other, plan, number, history))
+        tried = {get_point(row.params) for row in history}
         point = min((p for p in grid.cells if p not in tried), key=lambda p: _far(p, wanted, other))
         history.append(_row(plan, number, point, grid.known.results[point].gain))
-    return [point_of(row.params) for row in history]
+    return [get_point(row.params) for row in history]
 
 
 _planned: dict[Campaign, list[StudyPlan]] = {}

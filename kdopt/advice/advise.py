@@ -1,33 +1,50 @@
-"""Advice for a pair that nothing was distilled for yet, learnt from finished ones."""
+"""Advice for a pair that nothing was distilled for yet, with calibrated intervals.
+
+A tree's prediction for a pair is the mean gain of the leaf where the pair ends. How far off such
+predictions are is measured: every partition is left out once, and what the tree of the others
+predicts for its pairs is compared with what they gained. These errors, relative to how much gains
+differ within a leaf, bound the next one: conformal prediction with normalised residuals (Lei et
+al., 2018), with whole partitions left out because the pairs of one are alike. How often such bounds
+really hold is measured by leaving out one partition more.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from kdopt.advice.calibration import bounds, coverage, kept, promise_of
-from kdopt.advice.policies import RULES, TREE, policies, regrets
-from kdopt.advice.training_set import Action, Lessons
-from kdopt.advice.tree import Leaf, Step, grow
-from kdopt.analysis.results import Pair
+from kdopt.advice.policies import (
+    FIXED_POLICIES,
+    TREE_POLICY,
+    compare_policies,
+    list_policies,
+    make_folds,
+)
+from kdopt.advice.training_set import Action, TrainingSet
+from kdopt.advice.tree import AdviceTree, Answer, Leaf, grow_tree
 from kdopt.errors import AdviceError
+from kdopt.outcome import Pair
 
-MIN_PAIRS = 20
+MIN_TRAINING_PAIRS = 20
 """Three of the smallest leaves: with fewer, what tells pairs apart could be luck."""
 
-MIN_PARTITIONS = 3
-"""With two, an advice for a third would be judged by trees that know a single one."""
+MIN_TRAINING_PARTITIONS = 3
+"""With two, advice for a third would be judged by trees that know a single one."""
 
-LEVELS = (0.80, 0.95)
-NEAREST = 3
+INTERVAL_LEVELS = (0.80, 0.95)
+N_SIMILAR_PAIRS = 3
+
+SPREAD_FLOOR_PP = 0.5
+"""Added to the spread of a leaf's gains: pairs that agree by luck must not make a leaf certain."""
 
 
 class Interval(NamedTuple):
-    """Where a gain lies with some probability.
+    """An interval that holds a gain with some probability.
 
     Attributes:
         level: The probability, in (0, 1).
@@ -43,18 +60,24 @@ class Interval(NamedTuple):
     held: float
 
 
-class Alike(NamedTuple):
-    """A finished pair with features near those asked about."""
+class SimilarPair(NamedTuple):
+    """A finished pair with features near those asked about.
+
+    Attributes:
+        campaign: Its campaign.
+        pair: The pair.
+        transfer_set: The images that were distilled on.
+        gain: Test gain there of the best way to distil that is advised here, pp.
+    """
 
     campaign: str
     pair: Pair
     transfer_set: str
     gain: float
-    """What the best way to distil that is advised here gained there on test, pp."""
 
 
-class Simpler(NamedTuple):
-    """A rule without questions that lost less than the tree where neither knew the partition.
+class BetterRule(NamedTuple):
+    """A fixed policy that lost less than the tree where neither knew the partition.
 
     Attributes:
         label: Which.
@@ -68,7 +91,7 @@ class Simpler(NamedTuple):
 
 
 class Advice(NamedTuple):
-    """What to do with a pair, why, and what that is worth.
+    """What to do with a pair, why, and what to expect of it.
 
     Attributes:
         leaf: What is advised (``leaf.action``) and the pairs that it rests on.
@@ -76,125 +99,239 @@ class Advice(NamedTuple):
         gain: Expected test gain of distilling as advised, or, where the advice is to leave the
             student as it is, of distilling all the same (``leaf.distil``), pp.
         intervals: Of that gain, one per level.
-        error: Mean absolute difference between such promises and what came out, in partitions
-            left out, pp.
-        regrets: The rules that were compared, leaving a partition out; the tree is the one that
-            advised (see :func:`kdopt.advice.policies.regrets`).
-        simpler: A rule that would have done better than the tree, if there is one.
-        names: The features that were known and could be asked for.
+        error: Mean absolute error of such predictions in partitions left out, pp.
+        regrets: The policies that were compared with each partition left out; the tree is the one
+            that advised (see :func:`kdopt.advice.policies.compare_policies`).
+        simpler: A fixed policy that would have done better than the tree, if there is one.
+        names: The features of the pair that the tree could use.
         outside: Features beyond what was seen: (value, least seen, greatest seen).
-        nearest: Finished pairs most alike.
-        lessons: What was learnt from.
+        nearest: The most similar finished pairs.
+        training_set: What the tree was learnt from.
     """
 
     leaf: Leaf
-    path: list[Step]
+    path: list[Answer]
     gain: float
     intervals: list[Interval]
     error: float
     regrets: pd.DataFrame
-    simpler: Simpler | None
+    simpler: BetterRule | None
     names: tuple[str, ...]
     outside: Mapping[str, tuple[float, float, float]]
-    nearest: list[Alike]
-    lessons: Lessons
+    nearest: list[SimilarPair]
+    training_set: TrainingSet
 
 
-def check_enough(lessons: Lessons) -> None:
-    """Refuse lessons that are too few for an advice that could be judged.
+class Prediction(NamedTuple):
+    """The gain that a leaf predicts of distilling (also where it advises not to), pp.
+
+    Attributes:
+        gain: Expected test gain.
+        scale: How much gains differ within the leaf, > 0.
+    """
+
+    gain: float
+    scale: float
+
+
+class HeldOutPredictions(NamedTuple):
+    """Predictions of trees for pairs of partitions they did not know, pp, each (pairs,).
+
+    Attributes:
+        predicted: Expected test gains.
+        scale: How much gains differ within the leaf, > 0.
+        actual: The test gains.
+    """
+
+    predicted: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    actual: NDArray[np.float64]
+
+    @property
+    def errors(self) -> NDArray[np.float64]:
+        """Actual minus predicted gains, relative to the leaf's spread, (pairs,)."""
+        relative: NDArray[np.float64] = (self.actual - self.predicted) / self.scale
+        return relative
+
+
+def has_enough_pairs(training_set: TrainingSet) -> bool:
+    """Whether a training set is large enough for advice that can be judged."""
+    return (
+        len(training_set) >= MIN_TRAINING_PAIRS
+        and training_set.n_partitions >= MIN_TRAINING_PARTITIONS
+    )
+
+
+def check_training_set_size(training_set: TrainingSet) -> None:
+    """Refuse a training set that is too small for advice that can be judged.
 
     Raises:
-        AdviceError: They are; the message says what there is and what it takes.
+        AdviceError: It is; the message says what there is and what it takes.
     """
-    n, partitions = len(lessons), lessons.pairs["partition"].nunique()
-    if n < MIN_PAIRS or partitions < MIN_PARTITIONS:
-        why = f" (left out: {'; '.join(lessons.left_out)})" if lessons.left_out else ""
+    if not has_enough_pairs(training_set):
+        notes = training_set.left_out
+        why = f" (left out: {'; '.join(notes)})" if notes else ""
         raise AdviceError(
-            f"too little to learn from: {n} finished cases of {partitions} partitions{why}; an "
-            f"advice takes {MIN_PAIRS} of {MIN_PARTITIONS} partitions, so that it can be judged on "
-            "one that it does not know. Run a campaign with the grid sampler and more partitions, "
-            "such as studies/fashion-advice.toml"
+            f"too little to learn from: {len(training_set)} finished cases of "
+            f"{training_set.n_partitions} partitions{why}; an "
+            f"advice takes {MIN_TRAINING_PAIRS} of {MIN_TRAINING_PARTITIONS} partitions, so that "
+            "it can be judged on one that it does not know. Run a campaign with the grid sampler "
+            "and more partitions, such as studies/fashion-advice.toml"
         )
 
 
-def advise(lessons: Lessons, features: Mapping[str, float]) -> Advice:
-    """Advise for a pair.
+def advise_pair(training_set: TrainingSet, features: Mapping[str, float]) -> Advice:
+    """Advise on a pair.
 
     Args:
-        lessons: Finished pairs of the situation, without the pair itself.
+        training_set: Finished pairs of the situation, without the pair itself.
         features: What is known of it, by name (see :mod:`kdopt.features.definitions`); NaN or
             absent where it is not known.
 
     Raises:
-        AdviceError: Lessons or features are too few for an advice that could be judged.
+        AdviceError: Finished pairs or features are too few for advice that can be judged.
     """
-    names = tuple(n for n in lessons.known if math.isfinite(features.get(n, math.nan)))
-    check_enough(lessons)
+    usable = training_set.usable_features
+    names = tuple(n for n in usable if math.isfinite(features.get(n, math.nan)))
+    check_training_set_size(training_set)
     if not names:
         given = ", ".join(k for k, v in features.items() if math.isfinite(v)) or "nothing"
         raise AdviceError(
             f"nothing to go by: of this pair {given} is known, but of the finished ones "
-            f"{', '.join(lessons.known) or 'nothing that tells them apart'}"
+            f"{', '.join(usable) or 'nothing that tells them apart'}"
         )
-    tree = grow(lessons, names)
-    leaf, path = tree.leaf(features)
-    promise = promise_of(tree, leaf)
-    past = kept(lessons, names)
+    tree = grow_tree(training_set, names)
+    leaf, path = tree.find_leaf(features)
+    prediction = predict_gain(tree, leaf)
+    past = predict_held_out(training_set, names)
     intervals = []
-    for level, held in zip(LEVELS, coverage(lessons, names, LEVELS), strict=True):
-        low, high = (promise.gain + promise.scale * e for e in bounds(past.errors, level))
+    measured = measure_coverage(training_set, names, INTERVAL_LEVELS)
+    for level, held in zip(INTERVAL_LEVELS, measured, strict=True):
+        bounds = compute_error_bounds(past.errors, level)
+        low, high = (prediction.gain + prediction.scale * error for error in bounds)
         intervals.append(Interval(level, low, high, held))
-    table = regrets(lessons, "partition", names)
+    regrets = compare_policies(training_set, "partition", names)
     return Advice(
         leaf,
         path,
-        promise.gain,
+        prediction.gain,
         intervals,
-        float(np.abs(past.came - past.promised).mean()),
-        table,
-        _simpler(lessons, names, table),
+        float(np.abs(past.actual - past.predicted).mean()),
+        regrets,
+        _find_better_rule(training_set, names, regrets),
         names,
-        _outside(lessons, names, features),
-        _nearest(lessons, names, features, leaf),
-        lessons,
+        _find_features_outside(training_set, names, features),
+        _find_similar_pairs(training_set, names, features, leaf),
+        training_set,
     )
 
 
-def _simpler(lessons: Lessons, names: Sequence[str], table: pd.DataFrame) -> Simpler | None:
-    lost = {str(n): float(r) for n, r in zip(table["policy"], table["regret"], strict=True)}
-    rules = [p for p in policies(lessons, names) if p.name in RULES]
-    best = min(rules, key=lambda p: lost[p.name])
-    if lost[best.name] >= lost[TREE]:
+def predict_gain(tree: AdviceTree, leaf: Leaf) -> Prediction:
+    """The mean test gain of a leaf's pairs under its best way to distil, and their spread."""
+    best = tree.training_set.actions.index(leaf.distil)
+    gains = tree.training_set.test[list(leaf.members), best]
+    spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
+    return Prediction(float(gains.mean()), spread + SPREAD_FLOOR_PP)
+
+
+def predict_held_out(training_set: TrainingSet, names: Sequence[str]) -> HeldOutPredictions:
+    """Every pair as predicted without its partition; empty if there is a single partition."""
+    parts = [
+        _predict_unknown(known, new, names) for known, new in _leave_partitions_out(training_set)
+    ]
+    if not parts:
+        return HeldOutPredictions(*np.zeros((3, 0)))
+    return HeldOutPredictions(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def compute_error_bounds(errors: NDArray[np.float64], level: float) -> tuple[float, float]:
+    """Two of the errors that the next one lies between with at least this probability.
+
+    That holds for errors in random order; NaN when there are too few of them.
+    """
+    n = len(errors)
+    # Rounded before floor: 100 * (1 - 0.8) / 2 is a little less than 10.
+    rank = math.floor(round((n + 1) * (1 - level) / 2, 9))
+    if rank < 1:
+        return math.nan, math.nan
+    ordered = np.sort(errors)
+    return float(ordered[rank - 1]), float(ordered[n - rank])
+
+
+def measure_coverage(
+    training_set: TrainingSet, names: Sequence[str], levels: Sequence[float]
+) -> list[float]:
+    """How often intervals made from the other partitions held the actual gain, in [0, 1].
+
+    One number per level; NaN where no interval could be made.
+    """
+    hits: dict[float, list[bool]] = {level: [] for level in levels}
+    for known, new in _leave_partitions_out(training_set):
+        past = predict_held_out(known, names).errors
+        errors = _predict_unknown(known, new, names).errors
+        for level in levels:
+            low, high = compute_error_bounds(past, level)
+            if math.isfinite(low):
+                hits[level] += ((low <= errors) & (errors <= high)).tolist()
+    return [sum(found) / len(found) if found else math.nan for found in hits.values()]
+
+
+def _leave_partitions_out(training_set: TrainingSet) -> Iterator[tuple[TrainingSet, TrainingSet]]:
+    for known, new in make_folds(training_set, "partition"):
+        yield training_set.select_pairs(known), training_set.select_pairs(new)
+
+
+def _predict_unknown(
+    known: TrainingSet, new: TrainingSet, names: Sequence[str]
+) -> HeldOutPredictions:
+    tree = grow_tree(known, names)
+    indices = {action: i for i, action in enumerate(known.actions)}
+    lines = []
+    for features, gains in zip(new.get_features(names), new.test, strict=True):
+        leaf, _ = tree.find_leaf(dict(zip(names, features, strict=True)))
+        lines.append((*predict_gain(tree, leaf), gains[indices[leaf.distil]]))
+    return HeldOutPredictions(*np.array(lines, dtype=np.float64).reshape(-1, 3).T)
+
+
+def _find_better_rule(
+    training_set: TrainingSet, names: Sequence[str], table: pd.DataFrame
+) -> BetterRule | None:
+    regrets = {str(n): float(r) for n, r in zip(table["policy"], table["regret"], strict=True)}
+    fixed = [p for p in list_policies(training_set, names) if p.name in FIXED_POLICIES]
+    best = min(fixed, key=lambda p: regrets[p.name])
+    if regrets[best.name] >= regrets[TREE_POLICY]:
         return None
-    index = int(best.choose(lessons, lessons).advised[0])
-    return Simpler(best.label, lessons.actions[index], lost[best.name])
+    index = int(best.choose(training_set, training_set).advised[0])
+    return BetterRule(best.label, training_set.actions[index], regrets[best.name])
 
 
-def _outside(
-    lessons: Lessons, names: Sequence[str], features: Mapping[str, float]
+def _find_features_outside(
+    training_set: TrainingSet, names: Sequence[str], features: Mapping[str, float]
 ) -> dict[str, tuple[float, float, float]]:
-    seen = {name: (lessons.pairs[name].min(), lessons.pairs[name].max()) for name in names}
+    seen = training_set.pairs
+    ranges = {name: (seen[name].min(), seen[name].max()) for name in names}
     return {
         name: (features[name], float(low), float(high))
-        for name, (low, high) in seen.items()
+        for name, (low, high) in ranges.items()
         if not low <= features[name] <= high
     }
 
 
-def _nearest(
-    lessons: Lessons, names: Sequence[str], features: Mapping[str, float], leaf: Leaf
-) -> list[Alike]:
-    seen = lessons.features(names)
+def _find_similar_pairs(
+    training_set: TrainingSet, names: Sequence[str], features: Mapping[str, float], leaf: Leaf
+) -> list[SimilarPair]:
+    seen = training_set.get_features(names)
     here = np.array([features[name] for name in names])
+    # In standard deviations, so that no feature counts for more because of its unit.
     distances = np.square((seen - here) / seen.std(axis=0)).sum(axis=1)
-    action = lessons.actions.index(leaf.distil)
-    lines = lessons.pairs.to_dict("records")
+    action = training_set.actions.index(leaf.distil)
+    lines = training_set.pairs.to_dict("records")
     return [
-        Alike(
+        SimilarPair(
             str(lines[i]["campaign"]),
             Pair(str(lines[i]["partition"]), int(lines[i]["teacher"]), int(lines[i]["student"])),
             str(lines[i]["transfer_set"]),
-            float(lessons.test[i, action]),
+            float(training_set.test[i, action]),
         )
-        for i in np.argsort(distances, kind="stable")[:NEAREST]
+        for i in np.argsort(distances, kind="stable")[:N_SIMILAR_PAIRS]
     ]

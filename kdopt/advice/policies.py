@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+from numpy.typing import NDArray
 
-from kdopt.advice.training_set import NONE, Floats, Lessons
-from kdopt.advice.tree import MAX_DEPTH, Indices, grow, least_leaf
+from kdopt.advice.training_set import DO_NOTHING, TrainingSet
+from kdopt.advice.tree import MAX_DEPTH, Indices, get_min_leaf_pairs, grow_tree
 from kdopt.analysis.stats import RESAMPLES, TIE_DECIMALS
 from kdopt.campaign.names import seed_for
 
@@ -39,27 +39,27 @@ class Choices(NamedTuple):
     tried: Indices
 
 
-Choice = Callable[[Lessons, Lessons], Choices]
-"""From lessons, what to do with some other pairs."""
+Choice = Callable[[TrainingSet, TrainingSet], Choices]
+"""From training_set, what to do with some other pairs."""
 
-Fold = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
+Fold = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 """The pairs to learn from, and those to judge on."""
 
-MEASURES = ("gain", "regret", "behind_tree", "guarded_gain", "guarded_regret")
+REGRET_MEASURES = ("gain", "regret", "behind_tree", "guarded_gain", "guarded_regret")
 REGRET_COLUMNS = (
     "situation",
     "left_out",
     "policy",
     "label",
     "trials",
-    *(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high")),
+    *(f"{name}{end}" for name in REGRET_MEASURES for end in ("", "_low", "_high")),
     "n",
 )
-TREE = "tree"
-RULES = ("none", "vanilla", "method", "cell", "action")
+TREE_POLICY = "tree"
+FIXED_POLICIES = ("none", "vanilla", "method", "cell", "action")
 """Policies that advise the same for every pair."""
 
-SEARCHES = ("search", "oracle")
+SEARCH_POLICIES = ("search", "oracle")
 """Policies that look at the gains of the pair itself, which costs a trial each."""
 
 
@@ -77,14 +77,14 @@ class Policy(NamedTuple):
     choose: Choice
 
 
-def policies(lessons: Lessons, names: Sequence[str]) -> list[Policy]:
+def list_policies(training_set: TrainingSet, names: Sequence[str]) -> list[Policy]:
     """The tree, and what it has to beat, as far as the actions of the lessons allow.
 
     Args:
-        lessons: Finished pairs of one situation.
+        training_set: Finished pairs of one situation.
         names: Features that trees may ask for.
     """
-    methods = {a.method for a in lessons.actions}
+    methods = {a.method for a in training_set.actions}
     untuned, cells = ("vanilla", "dml", "dp_kd"), ("vanilla", "tuned")
     ways = (*untuned, "tuned")
     found = [
@@ -94,7 +94,7 @@ def policies(lessons: Lessons, names: Sequence[str]) -> list[Policy]:
         Policy("cell", "always the globally best cell", _best_of(cells)),
         Policy("action", "always the globally best action", _best_of(ways, or_none=True)),
         Policy("classifier", "tree that predicts the winner", _classifier(names)),
-        Policy(TREE, "decision tree", _tree(names)),
+        Policy(TREE_POLICY, "decision tree", _tree(names)),
         Policy("search", "try everything, best on validation", _search("validation")),
         Policy("oracle", "oracle, best on test", _search("test")),
     ]
@@ -103,8 +103,8 @@ def policies(lessons: Lessons, names: Sequence[str]) -> list[Policy]:
     return [p for p in found if p.name != "vanilla" or "vanilla" in methods]
 
 
-def regrets(
-    lessons: Lessons, left_out: LeftOut = "partition", names: Sequence[str] | None = None
+def compare_policies(
+    training_set: TrainingSet, left_out: LeftOut = "partition", names: Sequence[str] | None = None
 ) -> pd.DataFrame:
     """One line per policy, in the order of :func:`policies`; empty when nothing can be left out.
 
@@ -113,74 +113,78 @@ def regrets(
     pairs of one are drawn together, since they share a model and images).
 
     Args:
-        lessons: Finished pairs of one situation.
+        training_set: Finished pairs of one situation.
         left_out: What is never learnt from when it is judged on: the pair's whole partition, or
-            its student (see :func:`folds_of`).
+            its student (see :func:`make_folds`).
         names: Features that trees may ask for; ``None`` for all that are known of every pair.
     """
-    folds = list(folds_of(lessons, left_out))
+    folds = list(make_folds(training_set, left_out))
     if not folds:
         return pd.DataFrame(columns=list(REGRET_COLUMNS))
-    best = lessons.test.max(axis=1)
-    tried = policies(lessons, lessons.known if names is None else names)
-    chosen = {p.name: cross_validated(lessons, p.choose, folds) for p in tried}
-    lost = {name: best - gains_of(lessons, choice.advised) for name, choice in chosen.items()}
+    best = training_set.test.max(axis=1)
+    tried = list_policies(training_set, training_set.usable_features if names is None else names)
+    chosen = {p.name: cross_validate(training_set, p.choose, folds) for p in tried}
+    lost = {
+        name: best - select_gains(training_set, choice.advised) for name, choice in chosen.items()
+    }
     lines: list[dict[str, object]] = []
-    measured: list[Floats] = []
+    measured: list[NDArray[np.float64]] = []
     for policy in tried:
         choice = chosen[policy.name]
-        guarded = gains_of(lessons, choice.tried, guard=policy.name != "oracle")
+        guarded = select_gains(training_set, choice.tried, guard=policy.name != "oracle")
         measured += [
-            gains_of(lessons, choice.advised),
+            select_gains(training_set, choice.advised),
             lost[policy.name],
-            lost[policy.name] - lost[TREE],
+            lost[policy.name] - lost[TREE_POLICY],
             guarded,
             best - guarded,
         ]
         lines.append(
             {
-                "situation": lessons.situation,
+                "situation": training_set.situation,
                 "left_out": left_out,
                 "policy": policy.name,
                 "label": policy.label,
-                "trials": len(lessons.actions) - 1 if policy.name in SEARCHES else 0,
-                "n": len(lessons),
+                "trials": len(training_set.actions) - 1 if policy.name in SEARCH_POLICIES else 0,
+                "n": len(training_set),
             }
         )
-    bounds = iter(_intervals(np.array(measured), lessons, left_out))
+    bounds = iter(_intervals(np.array(measured), training_set, left_out))
     for line in lines:
-        for name in MEASURES:
+        for name in REGRET_MEASURES:
             line[name], line[f"{name}_low"], line[f"{name}_high"] = next(bounds)
     return pd.DataFrame(lines, columns=list(REGRET_COLUMNS))
 
 
-def cross_validated(lessons: Lessons, choose: Choice, folds: Sequence[Fold]) -> Choices:
+def cross_validate(training_set: TrainingSet, choose: Choice, folds: Sequence[Fold]) -> Choices:
     """What a policy chooses for every pair when it learns from the other folds only."""
-    found = Choices(*np.zeros((2, len(lessons)), dtype=np.intp))
+    found = Choices(*np.zeros((2, len(training_set)), dtype=np.intp))
     for known, new in folds:
-        one = choose(lessons.take(known), lessons.take(new))
+        one = choose(training_set.select_pairs(known), training_set.select_pairs(new))
         found.advised[new], found.tried[new] = one
     return found
 
 
-def gains_of(lessons: Lessons, chosen: Indices, guard: bool = False) -> Floats:
+def select_gains(
+    training_set: TrainingSet, chosen: Indices, guard: bool = False
+) -> NDArray[np.float64]:
     """Test gains of chosen actions, pp, (pairs,); 0 where the guard keeps the untouched student."""
-    lines = np.arange(len(lessons))
-    gains: Floats = lessons.test[lines, chosen]
+    lines = np.arange(len(training_set))
+    gains: NDArray[np.float64] = training_set.test[lines, chosen]
     if guard:
-        rose = np.round(lessons.validation[lines, chosen], TIE_DECIMALS) > 0
+        rose = np.round(training_set.validation[lines, chosen], TIE_DECIMALS) > 0
         gains = np.where(rose, gains, 0.0)
     return gains
 
 
-def folds_of(lessons: Lessons, left_out: LeftOut) -> Iterator[Fold]:
+def make_folds(training_set: TrainingSet, left_out: LeftOut) -> Iterator[Fold]:
     """All ways to leave one partition, or one participant, out; none when nothing would be left.
 
     A partition is left out of all campaigns at once, so its kind of skew is new to what is learnt.
     So is the participant of a number of all partitions: the pairs that it is the student of are
     judged, and those that it is the teacher of are not learnt from either.
     """
-    pairs = lessons.pairs
+    pairs = training_set.pairs
     partition = pairs["partition"].to_numpy()
     teacher, student = pairs["teacher"].to_numpy(), pairs["student"].to_numpy()
     if left_out == "partition":
@@ -193,7 +197,7 @@ def folds_of(lessons: Lessons, left_out: LeftOut) -> Iterator[Fold]:
 
 
 def _always(method: str) -> Choice:
-    def choose(known: Lessons, new: Lessons) -> Choices:
+    def choose(known: TrainingSet, new: TrainingSet) -> Choices:
         index = next(i for i, a in enumerate(known.actions) if a.method == method)
         return Choices(*(np.full(len(new), index),) * 2)
 
@@ -206,26 +210,26 @@ def _best_of(methods: Sequence[str], or_none: bool = False) -> Choice:
     ``or_none`` advises to do nothing where none of them gains.
     """
 
-    def choose(known: Lessons, new: Lessons) -> Choices:
+    def choose(known: TrainingSet, new: TrainingSet) -> Choices:
         some = [i for i, a in enumerate(known.actions) if a.method in methods]
         means = np.round(known.validation[:, some].mean(axis=0), TIE_DECIMALS)
         best = np.full(len(new), some[int(means.argmax())])
-        nothing = np.full(len(new), known.actions.index(NONE))
+        nothing = np.full(len(new), known.actions.index(DO_NOTHING))
         return Choices(nothing if or_none and means.max() <= 0 else best, best)
 
     return choose
 
 
 def _tree(names: Sequence[str]) -> Choice:
-    def choose(known: Lessons, new: Lessons) -> Choices:
-        tree = grow(known, names)
+    def choose(known: TrainingSet, new: TrainingSet) -> Choices:
+        tree = grow_tree(known, names)
         return Choices(tree.choose(new), tree.to_try(new))
 
     return choose
 
 
 def _search(where: Literal["validation", "test"]) -> Choice:
-    def choose(_known: Lessons, new: Lessons) -> Choices:
+    def choose(_known: TrainingSet, new: TrainingSet) -> Choices:
         gains = new.validation if where == "validation" else new.test
         return Choices(*(np.round(gains, TIE_DECIMALS).argmax(axis=1),) * 2)
 
@@ -233,32 +237,34 @@ def _search(where: Literal["validation", "test"]) -> Choice:
 
 
 def _classifier(names: Sequence[str]) -> Choice:
-    def choose(known: Lessons, new: Lessons) -> Choices:
+    def choose(known: TrainingSet, new: TrainingSet) -> Choices:
         from sklearn.tree import DecisionTreeClassifier
 
         winner = np.round(known.validation, TIE_DECIMALS).argmax(axis=1)
         if not names:
             return Choices(*(np.full(len(new), np.bincount(winner).argmax()),) * 2)
         model = DecisionTreeClassifier(
-            max_depth=MAX_DEPTH, min_samples_leaf=least_leaf(known), random_state=0
+            max_depth=MAX_DEPTH, min_samples_leaf=get_min_leaf_pairs(known), random_state=0
         )
         with warnings.catch_warnings():
             # scikit-learn wonders at nearly as many classes as pairs, and so should the reader.
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-            model.fit(known.features(names), winner)
-        return Choices(*(model.predict(new.features(names)),) * 2)
+            model.fit(known.get_features(names), winner)
+        return Choices(*(model.predict(new.get_features(names)),) * 2)
 
     return choose
 
 
 def _intervals(
-    measured: Floats, lessons: Lessons, left_out: LeftOut
+    measured: NDArray[np.float64], training_set: TrainingSet, left_out: LeftOut
 ) -> list[tuple[float, float, float]]:
     """Means over pairs of (measures, pairs), each with its bootstrap bounds over students."""
-    keys = lessons.pairs[["campaign", "partition", "student"]].astype(str).agg("/".join, axis=1)
+    keys = (
+        training_set.pairs[["campaign", "partition", "student"]].astype(str).agg("/".join, axis=1)
+    )
     _, group = np.unique(keys.to_numpy(dtype=str), return_inverse=True)
     n = int(group.max()) + 1
-    rng = np.random.default_rng(seed_for("regret", lessons.situation, left_out))
+    rng = np.random.default_rng(seed_for("regret", training_set.situation, left_out))
     # How often each student, and so each of its pairs, is in each sample.
     weights = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)[:, group].astype(np.float64)
     means = measured @ weights.T / weights.sum(axis=1)

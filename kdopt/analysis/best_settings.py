@@ -14,11 +14,12 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from kdopt.analysis.progress import measure_pair_progress
-from kdopt.analysis.results import CampaignResults, GainName, Pair, PointMean, average_points
+from kdopt.analysis.results import CampaignResults, GainName, PointMean, average_points
 from kdopt.analysis.stats import TIE_DECIMALS
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.campaign.stages import compares_vanilla
+from kdopt.outcome import Pair
 
 GuardDecision = Literal["distil", "do not distil", "undecided"]
 

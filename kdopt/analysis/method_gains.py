@@ -15,11 +15,11 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.results import CampaignResults, MethodCase, Pair, read_number, read_point
+from kdopt.analysis.results import CampaignResults, MethodCase, read_number, read_point
 from kdopt.analysis.stats import compute_sd
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import METHODS, NEEDS_LABELS, TRANSFER_SETS, UNLABELED
-from kdopt.outcome import Outcome, TrialRow
+from kdopt.outcome import Outcome, Pair, TrialRow
 
 TUNED = "tuned"
 ALL_METHODS: tuple[str, ...] = (*METHODS, TUNED)

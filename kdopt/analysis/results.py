@@ -17,11 +17,11 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from kdopt.analysis.stats import compute_mean, compute_sd
-from kdopt.campaign.names import StageName, pair_label
+from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.campaign.studies import Params, ParamValue
-from kdopt.outcome import Outcome, TrialRow
+from kdopt.outcome import Outcome, Pair, TrialRow
 
 GainName = Literal["validation_gain", "test_gain"]
 
@@ -56,19 +56,6 @@ PARTICIPANT_COLUMNS = (
     "device",
     "precision",
 )
-
-
-class Pair(NamedTuple):
-    """One tune study: who teaches whom, under which partition."""
-
-    partition: str
-    teacher: int
-    student: int
-
-    @property
-    def label(self) -> str:
-        """How people see it, such as ``t03-s07``."""
-        return pair_label(self.teacher, self.student)
 
 
 class MethodCase(NamedTuple):

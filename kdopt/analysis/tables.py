@@ -47,11 +47,11 @@ from kdopt.analysis.progress import (
     measure_progress,
     tabulate_costs,
 )
-from kdopt.analysis.results import CampaignResults, Pair
+from kdopt.analysis.results import CampaignResults
 from kdopt.analysis.tuning import compare_protocols, summarise_gains, tabulate_payoff
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import TransferName
-from kdopt.outcome import TrialRow
+from kdopt.outcome import Pair, TrialRow
 
 
 class Tables:

@@ -26,16 +26,18 @@ def features_command(
     tell pairs apart. 'kdopt run' does this too. Run it again after more participants were
     pre-trained.
     """
-    from kdopt.features.collecting import measure_facts, unmeasured
+    from kdopt.features.measurements import find_unmeasured_partitions
     from kdopt.store.rows import pick_campaign, read_record
 
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
-        if not unmeasured(opened, name):
+        if not find_unmeasured_partitions(opened, name):
             print(f"{name}: nothing to measure: all pre-trained models were measured before")
             return
-        from kdopt.train.engine import make_engine  # loads torch
+        # Only now, when there is something to measure: these load torch.
+        from kdopt.features.measuring import measure_campaign
+        from kdopt.train.engine import make_engine
 
         engine = make_engine(read_record(opened, name).campaign.precision, device)
-        done = measure_facts(opened, open_artifacts(opened, artifacts), name, engine)
+        done = measure_campaign(opened, open_artifacts(opened, artifacts), name, engine)
     print(f"{name}: measured {', '.join(done)}")

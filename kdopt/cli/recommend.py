@@ -15,9 +15,9 @@ from kdopt.cli.options import DEFAULT_STORE, DeviceOption, JsonOption, StoreOpti
 from kdopt.errors import AdviceError
 
 if TYPE_CHECKING:
-    from kdopt.advice.training_set import Campaigned
-    from kdopt.analysis.results import Pair
+    from kdopt.advice.training_set import TrainingCampaign
     from kdopt.campaign.stage_settings import TransferName
+    from kdopt.outcome import Pair
     from kdopt.store.database import Store
 
 
@@ -172,40 +172,42 @@ def _check_one_question(asked: dict[str, bool]) -> None:
         raise AdviceError(f"{given} was given; say what to advise on by one of {'; '.join(asked)}")
 
 
-def _read_sources(store: Store, names: list[str] | None) -> list[Campaigned]:
+def _read_sources(store: Store, names: list[str] | None) -> list[TrainingCampaign]:
     """The campaigns to learn from, as the store has them."""
-    from kdopt.advice.training_set import Campaigned
-    from kdopt.features.facts_store import read_facts
+    from kdopt.advice.training_set import TrainingCampaign
+    from kdopt.features.measurements import read_measurements
     from kdopt.store.rows import campaigns, pick_campaign, read_record, read_trials
 
     wanted = [pick_campaign(store, n) for n in names] if names else campaigns(store)
     return [
-        Campaigned(read_record(store, n).campaign, read_trials(store, n), read_facts(store, n))
+        TrainingCampaign(
+            read_record(store, n).campaign, read_trials(store, n), read_measurements(store, n)
+        )
         for n in dict.fromkeys(wanted)
     ]
 
 
-def _print_rules(sources: list[Campaigned]) -> None:
-    from kdopt.advice.advise import check_enough
+def _print_rules(sources: list[TrainingCampaign]) -> None:
+    from kdopt.advice.advise import check_training_set_size
     from kdopt.report.tree_view import advice_texts, learn
 
     found = learn(sources)
     texts = advice_texts(found)
     if not texts:
-        check_enough(found["own"].lessons)
+        check_training_set_size(found["own"].training_set)
     print("\n".join(texts.values()), end="")
 
 
 def _print_advice(
-    sources: list[Campaigned], transfer_set: TransferName, question: _Question, as_json: bool
+    sources: list[TrainingCampaign], transfer_set: TransferName, question: _Question, as_json: bool
 ) -> None:
-    from kdopt.advice.advise import advise
-    from kdopt.advice.training_set import lessons, situation_of
+    from kdopt.advice.advise import advise_pair
+    from kdopt.advice.training_set import build_training_set, find_situation
     from kdopt.report.advice_json import advice_json
     from kdopt.report.advice_text import advice_text
 
-    learnt_from = lessons(sources, situation_of(transfer_set), question.without)
-    found = advise(learnt_from, question.known)
+    learnt_from = build_training_set(sources, find_situation(transfer_set), question.without)
+    found = advise_pair(learnt_from, question.known)
     if as_json:
         print(advice_json(found, question.about, question.known))
     else:
@@ -213,13 +215,13 @@ def _print_advice(
 
 
 def _ask_about_stored_pair(
-    store: Store, sources: list[Campaigned], text: str, transfer_set: TransferName
+    store: Store, sources: list[TrainingCampaign], text: str, transfer_set: TransferName
 ) -> _Question:
     """The features of a pair of the store, whose own trials must not be learnt from."""
-    from kdopt.analysis.results import Pair
     from kdopt.campaign.names import parse_pair_name
     from kdopt.features.definitions import FEATURE_NAMES
-    from kdopt.features.table import pair_table
+    from kdopt.features.table import tabulate_pairs
+    from kdopt.outcome import Pair
 
     try:
         name = parse_pair_name(text)
@@ -228,7 +230,7 @@ def _ask_about_stored_pair(
     assert name.teacher is not None and name.student is not None
     here = next((s for s in sources if s.campaign.name == name.campaign), None)
     source = here or _read_sources(store, [name.campaign])[0]
-    table = pair_table(source.rows, source.campaign, source.facts, transfer_set)
+    table = tabulate_pairs(source.rows, source.campaign, source.measurements, transfer_set)
     pair = Pair(name.partition, name.teacher, name.student)
     lines = table[(table[["partition", "teacher", "student"]] == list(pair)).all(axis=1)]
     if lines.empty:
@@ -262,14 +264,14 @@ def _ask_about_checkpoints(
 
     loaded, dataset = load_spec_and_images(asked.spec)
     print(f"{asked.spec}: measuring both models ...", file=sys.stderr)
-    from kdopt.features.checkpoints import Model, describe
+    from kdopt.features.measuring import Checkpoint, describe_checkpoints
     from kdopt.train.engine import make_engine
 
-    known = describe(
+    known = describe_checkpoints(
         loaded.campaign,
         dataset,
-        Model(asked.teacher, asked.teacher_model, asked.teacher_participant),
-        Model(asked.student, None, asked.student_participant),
+        Checkpoint(asked.teacher, asked.teacher_model, asked.teacher_participant),
+        Checkpoint(asked.student, None, asked.student_participant),
         transfer_set,
         asked.partition,
         make_engine(loaded.campaign.precision, device),

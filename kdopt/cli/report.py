@@ -69,22 +69,22 @@ def write_report_of(
     store: Store, campaign: str, out: Path | None, formats: Sequence[ImageFormat] = ()
 ) -> None:
     """Write a campaign's report and print the names of its files."""
-    from kdopt.features.facts_store import read_facts
+    from kdopt.features.measurements import read_measurements
     from kdopt.report.files import write_report
     from kdopt.report.tree_view import advice_parts
     from kdopt.report.trials_table import NO_PARQUET
     from kdopt.store.rows import read_record, read_trials
 
     record = read_record(store, campaign)
-    rows, facts = read_trials(store, campaign), read_facts(store, campaign)
+    rows, measurements = read_trials(store, campaign), read_measurements(store, campaign)
     folder = out or folder_beside(store, "reports") / campaign
-    parts, texts = advice_parts(record.campaign, rows, facts)
+    parts, texts = advice_parts(record.campaign, rows, measurements)
     paths = write_report(
         folder,
         record.campaign,
         rows,
         record.settings,
-        facts=facts,
+        measurements=measurements,
         more=parts,
         texts=texts,
         formats=formats,

@@ -82,16 +82,20 @@ def _measure_features(
     store: Store, artifacts: Artifacts, campaign: str, device: str | None
 ) -> None:
     """Measure what the report's advice tells pairs apart by, where it is not known yet."""
-    from kdopt.features.collecting import measure_facts, unmeasured
+    from kdopt.features.measurements import find_unmeasured_partitions
     from kdopt.store.rows import read_record
 
     settings = read_record(store, campaign).campaign
-    if not {"tune", "compare"} & set(settings.stages) or not unmeasured(store, campaign):
+    if not {"tune", "compare"} & set(settings.stages) or not find_unmeasured_partitions(
+        store, campaign
+    ):
         return
-    from kdopt.train.engine import make_engine  # loads torch
+    # Only now, when there is something to measure: these load torch.
+    from kdopt.features.measuring import measure_campaign
+    from kdopt.train.engine import make_engine
 
     try:
-        measure_facts(store, artifacts, campaign, make_engine(settings.precision, device))
+        measure_campaign(store, artifacts, campaign, make_engine(settings.precision, device))
     except KdoptError as error:
         # The trials are done, and the report can be written without.
         print(f"kdopt features: {error}", file=sys.stderr)

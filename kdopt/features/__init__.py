@@ -1,0 +1,7 @@
+"""What tells teacher-student pairs apart before anything is distilled.
+
+- ``definitions``: the features of a pair, computed from plain arrays
+- ``measurements``: what was measured once of a partition, and where the store keeps it
+- ``measuring``: asks pre-trained models about each other's images (the only module with torch)
+- ``table``: one row of features per pair of a campaign
+"""

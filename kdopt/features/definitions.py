@@ -1,14 +1,13 @@
-"""What is known of a teacher-student pair before anything is distilled, as plain numbers.
+"""The features of a teacher-student pair: what is known of it before anything is distilled.
 
-Three sources, cheapest first, each optional but the first:
+They come from three sources, cheapest first; only the first is always there:
 
-- the two pre-training outcomes (validation accuracy and recall per class): always in the store;
-- how many images of each class both were trained on: known when a campaign is planned;
-- what both models say about the images to distil on, without a label: one pass of each model.
+- the two pre-training outcomes (validation accuracy and recall per class), which the store has;
+- the number of images of each class that both were trained on, known when a campaign is planned;
+- the logits of both models on the images to distil on, without labels: one pass of each model.
 
 Everything is computed on validation or on training images, never on test, so that advice learnt
-from these numbers may be judged on test. A number that is not known is NaN. Only numpy is needed,
-so every layer may use this.
+from these numbers may be judged on test. A number that is not known is NaN.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kdopt.outcome import Scores
-
-Floats = NDArray[np.float64]
 
 
 class Feature(NamedTuple):
@@ -63,8 +60,8 @@ FEATURES = (*OUTCOME_FEATURES, *LABEL_FEATURES, *MODEL_FEATURES)
 FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 
 
-class Views(NamedTuple):
-    """What teacher and student say about the images to distil on; no label is used.
+class LogitFeatures(NamedTuple):
+    """What the logits of teacher and student on the images to distil on show; no label is used.
 
     Attributes:
         disagreement: Share of the images that the two classify differently, in [0, 1].
@@ -76,60 +73,66 @@ class Views(NamedTuple):
     teacher_entropy: float
 
 
-def pair_features(
+def describe_pair(
     teacher: Scores,
     student: Scores,
     teacher_counts: ArrayLike | None = None,
     student_counts: ArrayLike | None = None,
-    views: Views | None = None,
+    logits: LogitFeatures | None = None,
     transfer_images: int | None = None,
 ) -> dict[str, float]:
     """All features of one pair, by the names of :data:`FEATURE_NAMES`.
 
-    With teacher and student exchanged, ``accuracy_gap`` and ``size_ratio`` change their sign, the
-    two edges and the two balances change places, and ``label_distance`` stays; no feature depends
-    on the order of the classes.
+    If teacher and student change places, ``accuracy_gap`` and ``size_ratio`` change their sign, the
+    two edges and the two balances swap, and ``label_distance`` stays. No feature depends on the
+    order of the classes.
 
     Args:
         teacher: The teacher before distillation, on validation.
         student: The student before distillation, on validation.
         teacher_counts: Images of each class that the teacher was trained on, (classes,).
         student_counts: The same of the student.
-        views: What both say about the transfer set.
+        logits: How the two differ on the transfer set.
         transfer_images: Images of the transfer set; ``None`` for the student's own data.
     """
     return {
-        **_from_outcomes(teacher, student),
-        **_from_labels(teacher_counts, student_counts, transfer_images),
-        "disagreement": 100 * views.disagreement if views else math.nan,
-        "teacher_entropy": views.teacher_entropy if views else math.nan,
+        **_describe_outcomes(teacher, student),
+        **_describe_labels(teacher_counts, student_counts, transfer_images),
+        "disagreement": 100 * logits.disagreement if logits else math.nan,
+        "teacher_entropy": logits.teacher_entropy if logits else math.nan,
     }
 
 
-def label_distance(one: ArrayLike, other: ArrayLike) -> float:
+def measure_label_distance(one: ArrayLike, other: ArrayLike) -> float:
     """Jensen-Shannon distance of two label histograms, in [0, 1].
 
     The square root of the Jensen-Shannon divergence in bits (Endres and Schindelin, 2003): a
     metric, 0 for equal proportions and 1 for histograms without a common class; sizes do not
     count. NaN when one is empty.
     """
-    p, q = _proportions(one), _proportions(other)
+    p, q = _normalize_counts(one), _normalize_counts(other)
     if p is None or q is None:
         return math.nan
-    divergence = _entropy_bits((p + q) / 2) - (_entropy_bits(p) + _entropy_bits(q)) / 2
+    divergence = (
+        _compute_entropy_bits((p + q) / 2)
+        - (_compute_entropy_bits(p) + _compute_entropy_bits(q)) / 2
+    )
+    # Rounding can leave the divergence a little outside its range.
     return math.sqrt(min(1.0, max(0.0, divergence)))
 
 
-def balance(counts: ArrayLike) -> float:
-    """Entropy of a label histogram as a share of the greatest there is: 0 for one class, 1 for
-    all classes alike. NaN when it is empty or there is one class only.
+def measure_balance(counts: ArrayLike) -> float:
+    """Entropy of a label histogram as a share of the greatest possible, in [0, 1].
+
+    0 when all images are of one class, 1 when all classes have equally many. NaN for an empty
+    histogram and for one of a single class.
     """
-    p = _proportions(counts)
-    return math.nan if p is None or len(p) < 2 else _entropy_bits(p) / math.log2(len(p))
+    p = _normalize_counts(counts)
+    return math.nan if p is None or len(p) < 2 else _compute_entropy_bits(p) / math.log2(len(p))
 
 
-def views_of(teacher_logits: ArrayLike, student_logits: ArrayLike) -> Views:
-    """What two models' logits, both (images, classes), say about each other.
+def compare_logits(teacher_logits: ArrayLike, student_logits: ArrayLike) -> LogitFeatures:
+    """Disagreement and entropy from two models' logits on the same images, (images, classes).
 
     Raises:
         ValueError: The shapes differ, or there is no image or fewer than two classes.
@@ -139,17 +142,19 @@ def views_of(teacher_logits: ArrayLike, student_logits: ArrayLike) -> Views:
     if teacher.shape != student.shape or teacher.ndim != 2 or not len(teacher):
         raise ValueError(f"logits of shapes {teacher.shape} and {student.shape} cannot be compared")
     if teacher.shape[1] < 2:
-        raise ValueError("logits of one class say nothing")
+        raise ValueError("logits of a single class cannot be compared; there must be two or more")
+    # Shifted before exp: large logits would overflow.
     shifted = teacher - teacher.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     entropy = -(np.exp(log_p) * log_p).sum(axis=1) / math.log(teacher.shape[1])
     differ = teacher.argmax(axis=1) != student.argmax(axis=1)
-    return Views(float(differ.mean()), float(np.clip(entropy.mean(), 0.0, 1.0)))
+    return LogitFeatures(float(differ.mean()), float(np.clip(entropy.mean(), 0.0, 1.0)))
 
 
-def _from_outcomes(teacher: Scores, student: Scores) -> dict[str, float]:
-    ahead = _recalls(teacher.per_class) - _recalls(student.per_class)
-    ahead = 100 * ahead[np.isfinite(ahead)]  # a class without validation images tells nothing
+def _describe_outcomes(teacher: Scores, student: Scores) -> dict[str, float]:
+    ahead = _read_recalls(teacher.per_class) - _read_recalls(student.per_class)
+    # A class without validation images has no recall, and must not count as 0.
+    ahead = 100 * ahead[np.isfinite(ahead)]
     known = len(ahead) > 0
     return {
         "accuracy_gap": 100 * (teacher.accuracy - student.accuracy),
@@ -161,7 +166,7 @@ def _from_outcomes(teacher: Scores, student: Scores) -> dict[str, float]:
     }
 
 
-def _from_labels(
+def _describe_labels(
     teacher: ArrayLike | None, student: ArrayLike | None, transfer_images: int | None
 ) -> dict[str, float]:
     found = dict.fromkeys([feature.name for feature in LABEL_FEATURES], math.nan)
@@ -175,24 +180,24 @@ def _from_labels(
     if not mine.sum() or not theirs.sum():
         return found
     return found | {
-        "label_distance": label_distance(theirs, mine),
+        "label_distance": measure_label_distance(theirs, mine),
         "size_ratio": math.log2(theirs.sum() / mine.sum()),
         "coverage": 100 * float(mine[theirs > 0].sum() / mine.sum()),
-        "teacher_balance": balance(theirs),
-        "student_balance": balance(mine),
+        "teacher_balance": measure_balance(theirs),
+        "student_balance": measure_balance(mine),
     }
 
 
-def _recalls(per_class: Sequence[float | None]) -> Floats:
+def _read_recalls(per_class: Sequence[float | None]) -> NDArray[np.float64]:
     return np.array([math.nan if r is None else r for r in per_class], dtype=np.float64)
 
 
-def _proportions(counts: ArrayLike) -> Floats | None:
+def _normalize_counts(counts: ArrayLike) -> NDArray[np.float64] | None:
     array = np.asarray(counts, dtype=np.float64)
     total = array.sum()
     return array / total if total > 0 else None
 
 
-def _entropy_bits(p: Floats) -> float:
+def _compute_entropy_bits(p: NDArray[np.float64]) -> float:
     some = p[p > 0]
     return float(-(some * np.log2(some)).sum())

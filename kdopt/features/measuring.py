@@ -1,103 +1,304 @@
-"""Ask all models of a partition once what they say about each other's images.
+"""Ask models what they say about each other's images, to describe the pairs they make.
 
-No trial: nothing is trained, and what comes out decides no trial. It describes pairs (see
-:mod:`kdopt.features.definitions`) to those who learn from finished campaigns.
+No trial: nothing is trained, and no trial depends on what comes out. The answers describe pairs
+(see :mod:`kdopt.features.definitions`) to whatever learns from finished campaigns. The models are
+the pre-trained ones of a campaign, which the store then remembers, or two checkpoints that no
+store knows, of which nothing is written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
 
+from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import TRANSFER_SETS, TransferName
-from kdopt.features.definitions import views_of
-from kdopt.features.partition_facts import Matrix, PartitionFacts
+from kdopt.data.datasets import Dataset, load_planned_dataset
+from kdopt.data.splits import Splits, make_splits
+from kdopt.errors import AdviceError, ArtifactError
+from kdopt.features.definitions import LogitFeatures, compare_logits, describe_pair
+from kdopt.features.measurements import (
+    Matrix,
+    PartitionMeasurements,
+    find_unmeasured_partitions,
+    read_pretrained,
+    write_measurements,
+)
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import Store
+from kdopt.store.rows import read_record
+from kdopt.train.engine import Engine, Images
+from kdopt.train.fit import predict
+from kdopt.train.metrics import score
+from kdopt.train.models import make_model
+from kdopt.trials.base import Inputs
+from kdopt.trials.context import Context
 
-if TYPE_CHECKING:
-    from torch import Tensor
+MAX_IMAGES = 1000
+"""Images of a transfer set that models are asked about. The standard error of a share of so many
+is at most 1.6 pp."""
 
-    from kdopt.train.engine import Images
-    from kdopt.trials.base import Inputs
-    from kdopt.trials.context import Context
+SHARE_DECIMALS = 6
+"""Digits of the shares that are stored: far below what so many images can resolve."""
 
-ASKED = 1000
-"""Images of a transfer set that models are asked about: shares of so many are known to 1.6 pp."""
-
-DECIMALS = 6
-"""Of the shares that are kept: far below what so many images can tell."""
-
-Logits = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.int64]
 
 
-def measure(context: Context, partition: str, pretrained: Inputs) -> PartitionFacts:
-    """Label counts of all participants, and what every pair says about every transfer set.
+class Checkpoint(NamedTuple):
+    """A model in a file, and what is known of it.
 
-    Every pre-trained model is asked about at most :data:`ASKED` images of each participant and of
-    each public set.
+    Attributes:
+        path: A safetensors file with a state dict.
+        model: Name of its architecture; ``None`` for the campaign's.
+        participant: Whose share it was trained on; ``None`` if that is not known.
+    """
+
+    path: Path
+    model: str | None = None
+    participant: int | None = None
+
+
+def measure_campaign(
+    store: Store, artifacts: Artifacts, campaign: str, engine: Engine
+) -> list[str]:
+    """Measure the partitions that have pre-trained models which were not measured yet.
+
+    Returns:
+        The partitions that were measured; those without a pre-trained model are left alone.
+
+    Raises:
+        KdoptError: The images are not those that were planned, or an artifact is missing or
+            altered.
+    """
+    unmeasured = find_unmeasured_partitions(store, campaign)
+    if not unmeasured:
+        return []
+    record = read_record(store, campaign)
+    pretrained = read_pretrained(store, campaign)
+    context = Context(record, load_planned_dataset(record), artifacts, engine)
+    for name in unmeasured:
+        # Written one by one: what is measured stays when a later partition lacks an artifact.
+        write_measurements(
+            store, campaign, {name: measure_partition(context, name, pretrained[name])}
+        )
+    return unmeasured
+
+
+def measure_partition(
+    context: Context, partition: str, pretrained: Inputs
+) -> PartitionMeasurements:
+    """Label counts of all participants, and how each pair differs on each transfer set.
+
+    Every pre-trained model is asked about at most :data:`MAX_IMAGES` images of each participant
+    and of each public set.
 
     Args:
         context: The campaign in this process.
         partition: One of its partitions.
-        pretrained: The outcomes that are there; a pair that lacks one has no views.
+        pretrained: The pre-training outcomes so far; pairs that lack one are not measured.
     """
-    people = range(context.campaign.participants)
+    participants = range(context.campaign.participants)
     disagreement: dict[str, Matrix] = {}
     entropy: dict[str, Matrix] = {}
     for name in TRANSFER_SETS:
         if name != "student" and not context.campaign.transfer.size(name):
             continue
-        said = _said(context, partition, name, pretrained)
-        views = {
-            (teacher, student): views_of(said[teacher, place], said[student, place])
-            for teacher in pretrained
-            for student in pretrained
-            for place in [student if name == "student" else 0]
-            if teacher != student
-        }
-        disagreement[name] = _matrix({pair: v.disagreement for pair, v in views.items()}, people)
-        entropy[name] = _matrix({pair: v.teacher_entropy for pair, v in views.items()}, people)
-    return PartitionFacts(
-        tuple(tuple(context.label_counts(partition, i)) for i in people),
-        tuple(pretrained[i].checkpoint if i in pretrained else None for i in people),
+        pairs = _compare_pairs(context, partition, name, pretrained)
+        disagreement[name] = _make_matrix(
+            {pair: f.disagreement for pair, f in pairs.items()}, participants
+        )
+        entropy[name] = _make_matrix(
+            {pair: f.teacher_entropy for pair, f in pairs.items()}, participants
+        )
+    return PartitionMeasurements(
+        tuple(tuple(context.label_counts(partition, i)) for i in participants),
+        tuple(pretrained[i].checkpoint if i in pretrained else None for i in participants),
         disagreement,
         entropy,
     )
 
 
-def asked_of(images: Images) -> Images:
-    """Evenly spaced images of a set, at most :data:`ASKED`; a small set as it is."""
-    import torch
+def describe_checkpoints(
+    campaign: Campaign,
+    dataset: Dataset,
+    teacher: Checkpoint,
+    student: Checkpoint,
+    transfer_set: TransferName,
+    partition: str | None,
+    engine: Engine,
+) -> dict[str, float]:
+    """The features of a pair of checkpoints that no store knows; nothing is written.
 
-    if len(images) <= ASKED:
+    The campaign's validation set scores both models. The images to distil on are the student's
+    share, all training images, or a public set.
+
+    Args:
+        campaign: Its images, its validation and public sets, and its model.
+        dataset: Its images.
+        teacher: The teacher.
+        student: The student. Without a participant, it owns all training images that are neither
+            validation nor public.
+        transfer_set: The images to distil on.
+        partition: The campaign's partition that the participants belong to; ``None`` if the
+            checkpoints have no participants.
+        engine: Where to compute.
+
+    Returns:
+        See :func:`kdopt.features.definitions.describe_pair`.
+
+    Raises:
+        KdoptError: A checkpoint cannot be read or does not fit its model, the partition or a
+            participant does not exist, or the transfer set has no images.
+    """
+    splits = _make_splits(campaign, dataset, partition, (teacher, student))
+    student_share = _find_share(splits, dataset, student)
+    teacher_share = None if teacher.participant is None else _find_share(splits, dataset, teacher)
+    transfer = _find_transfer_set(campaign, splits, transfer_set, student_share)
+    models = [_load_checkpoint(one, campaign, dataset, engine) for one in (teacher, student)]
+    validation = _take_images(dataset, splits.validation, engine)
+    teacher_scores, student_scores = (
+        score(predict(model, validation, engine), validation.labels, dataset.n_classes)
+        for model in models
+    )
+    sample = sample_images(_take_images(dataset, transfer, engine))
+    logits = [predict(model, sample, engine).cpu().numpy() for model in models]
+
+    def count_labels(positions: Positions | None) -> Positions | None:
+        if positions is None:
+            return None
+        return np.bincount(dataset.train_labels[positions], minlength=dataset.n_classes)
+
+    return describe_pair(
+        teacher_scores,
+        student_scores,
+        count_labels(teacher_share),
+        count_labels(student_share),
+        compare_logits(*logits),
+        len(transfer),
+    )
+
+
+def sample_images(images: Images) -> Images:
+    """Evenly spaced images of a set, at most :data:`MAX_IMAGES`; a small set as it is."""
+    if len(images) <= MAX_IMAGES:
         return images
-    positions = np.linspace(0, len(images) - 1, ASKED).round().astype(np.int64)
-    index: Tensor = torch.from_numpy(positions).to(images.pixels.device)
-    return images.take(index)
+    # Evenly spaced rather than drawn: the same images in any process, without a seed.
+    positions = np.linspace(0, len(images) - 1, MAX_IMAGES).round().astype(np.int64)
+    return images.take(torch.from_numpy(positions).to(images.pixels.device))
 
 
-def _said(
-    context: Context, partition: str, name: TransferName, pretrained: Inputs
-) -> dict[tuple[int, int], Logits]:
-    """Logits of every model about every place: the participant whose images they are, or 0."""
-    from kdopt.train.fit import predict
-
-    places = {
-        place: asked_of(context.transfer_set(partition, place, name))
-        for place in (pretrained if name == "student" else [0])
+def _compare_pairs(
+    context: Context, partition: str, transfer_set: TransferName, pretrained: Inputs
+) -> dict[tuple[int, int], LogitFeatures]:
+    """By (teacher, student), how the two differ on the pair's transfer set."""
+    own = transfer_set == "student"
+    # Each student has images of its own; a public set is the same for all, as of participant 0.
+    images = {
+        owner: sample_images(context.transfer_set(partition, owner, transfer_set))
+        for owner in (pretrained if own else [0])
     }
-    said: dict[tuple[int, int], Logits] = {}
+    logits: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
+    # By model first, so that only one model is in memory at a time.
     for participant, outcome in pretrained.items():
         model = context.load_model(outcome)
-        for place, images in places.items():
-            said[participant, place] = predict(model, images, context.engine).cpu().numpy()
-    return said
+        for owner, shown in images.items():
+            logits[participant, owner] = predict(model, shown, context.engine).cpu().numpy()
+    return {
+        (teacher, student): compare_logits(logits[teacher, owner], logits[student, owner])
+        for teacher in pretrained
+        for student in pretrained
+        for owner in [student if own else 0]
+        if teacher != student
+    }
 
 
-def _matrix(values: Mapping[tuple[int, int], float], people: range) -> Matrix:
+def _make_matrix(values: Mapping[tuple[int, int], float], participants: range) -> Matrix:
     return tuple(
-        tuple(round(values[t, s], DECIMALS) if (t, s) in values else None for s in people)
-        for t in people
+        tuple(
+            round(values[teacher, student], SHARE_DECIMALS)
+            if (teacher, student) in values
+            else None
+            for student in participants
+        )
+        for teacher in participants
     )
+
+
+def _make_splits(
+    campaign: Campaign, dataset: Dataset, partition: str | None, checkpoints: tuple[Checkpoint, ...]
+) -> Splits:
+    numbers = [c.participant for c in checkpoints if c.participant is not None]
+    if partition is None and numbers:
+        raise AdviceError(
+            f"participant {numbers[0]}: of which partition? Give --partition, one of "
+            f"{', '.join(p.name for p in campaign.partitions)}"
+        )
+    for number in numbers:
+        if not 0 <= number < campaign.participants:
+            raise AdviceError(
+                f"participant {number}: {campaign.name} has 0 to {campaign.participants - 1}"
+            )
+    # Any partition will do without participants: validation and public sets are the same in all.
+    name = partition or campaign.partitions[0].name
+    return make_splits(campaign, name, dataset.train_labels, dataset.n_classes)
+
+
+def _find_share(splits: Splits, dataset: Dataset, checkpoint: Checkpoint) -> Positions:
+    if checkpoint.participant is not None:
+        return splits.train[checkpoint.participant]
+    held_out = np.concatenate([splits.validation, splits.public])
+    return np.setdiff1d(np.arange(len(dataset.train_labels)), held_out)
+
+
+def _find_transfer_set(
+    campaign: Campaign, splits: Splits, transfer_set: TransferName, student_share: Positions
+) -> Positions:
+    if transfer_set == "student":
+        return student_share
+    size = campaign.transfer.size(transfer_set)
+    if not size:
+        raise AdviceError(
+            f"--transfer-set {transfer_set}: {campaign.name} has no such images; set "
+            f"transfer.{transfer_set} in its spec"
+        )
+    return splits.public[:size]
+
+
+def _load_checkpoint(
+    checkpoint: Checkpoint, campaign: Campaign, dataset: Dataset, engine: Engine
+) -> nn.Module:
+    name, path = checkpoint.model or campaign.model, checkpoint.path
+    model = make_model(name, dataset.shape, dataset.n_classes)
+    try:
+        model.load_state_dict(safetensors.torch.load_file(path))
+    except OSError as error:
+        reason = error.strerror or "no such file"
+        raise ArtifactError(f"checkpoint {path}: cannot be read: {reason}") from error
+    except safetensors.SafetensorError as error:
+        raise ArtifactError(
+            f"checkpoint {path}: not a safetensors file ({error}); save the state dict with "
+            "safetensors.torch.save_file"
+        ) from error
+    except RuntimeError as error:
+        # torch lists every tensor that differs; the first is enough to see what is wrong.
+        first = str(error).splitlines()[1:2] or [str(error)]
+        raise ArtifactError(
+            f"checkpoint {path}: its weights are not those of model '{name}' for images of "
+            f"{'x'.join(map(str, dataset.shape))} and {dataset.n_classes} classes "
+            f"({first[0].strip()[:120]}); name the right model"
+        ) from error
+    return engine.place(model)
+
+
+def _take_images(dataset: Dataset, positions: Positions, engine: Engine) -> Images:
+    pixels = torch.from_numpy(dataset.train_images[positions]).to(engine.device)
+    labels = torch.from_numpy(dataset.train_labels[positions]).to(engine.device)
+    return Images(pixels, labels, dataset.mean, dataset.std)

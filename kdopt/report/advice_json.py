@@ -36,7 +36,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdopt.advice.advise import Advice
-from kdopt.advice.training_set import NONE, Action
+from kdopt.advice.training_set import DO_NOTHING, Action
 from kdopt.advice.tree import Leaf
 
 SCHEMA = 1
@@ -51,12 +51,12 @@ def advice_json(advice: Advice, about: str, features: Mapping[str, float]) -> st
         about: What it was asked about.
         features: What was known of it.
     """
-    leaf, lessons = advice.leaf, advice.lessons
+    leaf, training_set = advice.leaf, advice.training_set
     record = {
         "schema": SCHEMA,
         "about": about,
-        "situation": lessons.situation,
-        "distil": leaf.action != NONE,
+        "situation": training_set.situation,
+        "distil": leaf.action != DO_NOTHING,
         **_action(leaf.action),
         "as_good": _band(leaf),
         "gain": leaf.gain,
@@ -82,10 +82,10 @@ def advice_json(advice: Advice, about: str, features: Mapping[str, float]) -> st
             for near in advice.nearest
         ],
         "learnt_from": {
-            "cases": len(lessons),
-            "partitions": int(lessons.pairs["partition"].nunique()),
-            "campaigns": sorted(set(lessons.pairs["campaign"])),
-            "left_out": list(lessons.left_out),
+            "cases": len(training_set),
+            "partitions": training_set.n_partitions,
+            "campaigns": sorted(set(training_set.pairs["campaign"])),
+            "left_out": list(training_set.left_out),
         },
         "simpler": _simpler(advice),
         "error": {

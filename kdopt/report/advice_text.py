@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from kdopt.advice.advise import Advice
-from kdopt.advice.policies import RULES, TREE
-from kdopt.advice.training_set import NONE, Action, Lessons, Situation
-from kdopt.advice.tree import AdviceTree, Leaf, Split, Step
+from kdopt.advice.policies import FIXED_POLICIES, TREE_POLICY
+from kdopt.advice.training_set import DO_NOTHING, Action, Situation, TrainingSet
+from kdopt.advice.tree import AdviceTree, Answer, Leaf, Question
 from kdopt.errors import AdviceError
 from kdopt.features.definitions import FEATURES
 from kdopt.report.tables import points, setting
@@ -74,7 +74,7 @@ def parse_feature(text: str) -> tuple[str, float]:
     return name, math.log2(value) if is_factor else value
 
 
-def condition(step: Step) -> str:
+def condition(step: Answer) -> str:
     """An answer to a question, such as ``accuracy gap (teacher - student) > 10 pp``."""
     sign = ">" if step.above else "<="
     return f"{feature_label(step.feature)} {sign} {feature_value(step.feature, step.threshold)}"
@@ -98,25 +98,24 @@ def band_text(leaf: Leaf) -> str:
 def leaf_text(leaf: Leaf) -> str:
     """A leaf in one line: what to do, how far it can move, what it gained, on how many pairs."""
     band = f" (as good: {band_text(leaf)})" if band_text(leaf) else ""
-    gain = "" if leaf.action == NONE else f"; {signed(leaf.gain)} pp"
+    gain = "" if leaf.action == DO_NOTHING else f"; {signed(leaf.gain)} pp"
     return f"{action_title(leaf.action)}{band}{gain}; {len(leaf.members)} cases"
 
 
 def rules_text(tree: AdviceTree) -> str:
     """The tree as indented rules; ends with a newline."""
-    head = f"To distil on {SITUATION_TITLES[tree.lessons.situation]}"
-    return "\n".join([f"{head} ({evidence_text(tree.lessons)}):", *_rules(tree.root)]) + "\n"
+    head = f"To distil on {SITUATION_TITLES[tree.training_set.situation]}"
+    return "\n".join([f"{head} ({evidence_text(tree.training_set)}):", *_rules(tree.root)]) + "\n"
 
 
-def evidence_text(lessons: Lessons) -> str:
+def evidence_text(training_set: TrainingSet) -> str:
     """What a tree was learnt from, in a few words."""
-    # A pair that was distilled on two public sets teaches two lessons.
-    sets = lessons.pairs["transfer_set"].nunique()
+    # A pair that was distilled on two public sets counts as two cases.
+    sets = training_set.pairs["transfer_set"].nunique()
     what = "pairs" if sets == 1 else f"pairs on {sets} sets each"
-    campaigns = ", ".join(sorted(set(lessons.pairs["campaign"])))
+    campaigns = ", ".join(sorted(set(training_set.pairs["campaign"])))
     return (
-        f"{len(lessons) // sets} {what}, {lessons.pairs['partition'].nunique()} partitions, "
-        f"{campaigns}"
+        f"{len(training_set) // sets} {what}, {training_set.n_partitions} partitions, {campaigns}"
     )
 
 
@@ -148,7 +147,7 @@ def advice_text(advice: Advice, about: str) -> str:
     """
     leaf = advice.leaf
     lines = [
-        ("Pair", f"{about}; on {SITUATION_TITLES[advice.lessons.situation]}"),
+        ("Pair", f"{about}; on {SITUATION_TITLES[advice.training_set.situation]}"),
         ("Advice", action_title(leaf.action)),
     ]
     if band_text(leaf):
@@ -158,12 +157,12 @@ def advice_text(advice: Advice, about: str) -> str:
         for i in advice.intervals
     )
     expected = f"{signed(advice.gain) or '0.00'} pp on test; {sure}"
-    if leaf.action == NONE:
+    if leaf.action == DO_NOTHING:
         lines.append(("Expected", "0 pp: the student stays as it is"))
         lines.append(("", f"distilling anyway ({action_title(leaf.distil)}): {expected}"))
     else:
         lines.append(("Expected", expected))
-    tried = len(advice.lessons.actions) - 1
+    tried = len(advice.training_set.actions) - 1
     lines.append(
         (
             "",
@@ -176,7 +175,8 @@ def advice_text(advice: Advice, about: str) -> str:
     lines.append(
         (
             "Evidence",
-            f"{len(leaf.members)} cases like it ({where}) among {evidence_text(advice.lessons)}",
+            f"{len(leaf.members)} cases like it ({where}) among "
+            f"{evidence_text(advice.training_set)}",
         )
     )
     near = (
@@ -186,7 +186,7 @@ def advice_text(advice: Advice, about: str) -> str:
     lines.append(("", f"most alike: {', '.join(near)}"))
     lines += _labelled("Error", _error_lines(advice))
     lines += _labelled("Caution", [_beyond(n, *v) for n, v in advice.outside.items()])
-    lines += _labelled("Left out", advice.lessons.left_out)
+    lines += _labelled("Left out", advice.training_set.left_out)
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in lines) + "\n"
 
@@ -194,9 +194,11 @@ def advice_text(advice: Advice, about: str) -> str:
 def _error_lines(advice: Advice) -> list[str]:
     """How this very procedure does on partitions that it was not learnt from."""
     found = {str(line["policy"]): line for line in advice.regrets.to_dict("records")}
-    tree = found[TREE]
+    tree = found[TREE_POLICY]
     compared = ", ".join(
-        f"{found[name]['label']} {points(found[name]['regret'])}" for name in RULES if name in found
+        f"{found[name]['label']} {points(found[name]['regret'])}"
+        for name in FIXED_POLICIES
+        if name in found
     )
     held = ", ".join(
         f"{100 * i.level:.0f} % intervals held {100 * i.held:.0f} %"
@@ -205,7 +207,7 @@ def _error_lines(advice: Advice) -> list[str]:
     )
     lines = [
         f"with each partition left out once: {points(tree['regret'])} pp behind the best of "
-        f"{len(advice.lessons.actions)} ways on test "
+        f"{len(advice.training_set.actions)} ways on test "
         f"(95 %: {_between(tree['regret_low'], tree['regret_high'])}; "
         f"{points(tree['guarded_regret'])} with the guard)",
         f"for comparison: {compared}",
@@ -220,12 +222,12 @@ def _error_lines(advice: Advice) -> list[str]:
     return lines
 
 
-def _rules(node: Split | Leaf, indent: str = "  ") -> list[str]:
+def _rules(node: Question | Leaf, indent: str = "  ") -> list[str]:
     if isinstance(node, Leaf):
         return [f"{indent}{leaf_text(node)}"]
     lines = []
     for child, above in ((node.below, False), (node.above, True)):
-        lines.append(f"{indent}if {condition(Step(node.feature, node.threshold, above))}:")
+        lines.append(f"{indent}if {condition(Answer(node.feature, node.threshold, above))}:")
         lines += _rules(child, f"{indent}  ")
     return lines
 

@@ -11,7 +11,7 @@ from kdopt.analysis.results import tabulate_trials
 from kdopt.campaign.record import SettingLine, format_campaign
 from kdopt.campaign.settings import Campaign
 from kdopt.errors import KdoptError
-from kdopt.features.partition_facts import PartitionFacts
+from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import Part
 from kdopt.report.images import ImageFormat, images
@@ -31,7 +31,7 @@ def write_report(
     rows: Sequence[TrialRow],
     settings_lines: Sequence[SettingLine],
     *,
-    facts: Mapping[str, PartitionFacts] | None = None,
+    measurements: Mapping[str, PartitionMeasurements] | None = None,
     more: Sequence[Part] = (),
     texts: Mapping[str, str] | None = None,
     formats: Sequence[ImageFormat] = (),
@@ -52,7 +52,7 @@ def write_report(
         campaign: What was run.
         rows: Its trials, in any state and order.
         settings_lines: Its resolved settings with the source of each.
-        facts: What was measured of its partitions.
+        measurements: What was measured of its partitions.
         more: Further sections of the page.
         texts: Further files: names and contents.
         formats: Of ``figures/``; none writes no such folder.
@@ -64,7 +64,7 @@ def write_report(
         KdoptError: If the folder or a file cannot be written, or figures were asked for and
             cannot be made here.
     """
-    view = make_view(campaign, rows, facts, more)
+    view = make_view(campaign, rows, measurements, more)
     contents: dict[str, str | bytes] = {**_tables(view, campaign), **(texts or {})}
     columns = tabulate_trials(rows)
     contents["trials.csv"] = trials_csv(columns)

@@ -13,10 +13,10 @@ import pandas as pd
 
 from kdopt.analysis.best_settings import Surface
 from kdopt.analysis.method_gains import ClassScores
-from kdopt.analysis.results import Pair, read_number, read_point
+from kdopt.analysis.results import read_number, read_point
 from kdopt.analysis.tables import Tables
 from kdopt.campaign.settings import Campaign
-from kdopt.outcome import TrialRow
+from kdopt.outcome import Pair, TrialRow
 from kdopt.report.blocks import SortCell, Table, sort_key, title_of
 from kdopt.report.class_names import class_names
 from kdopt.report.method_figures import style_of

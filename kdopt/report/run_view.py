@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from kdopt.analysis.results import order_partitions, tabulate_participants
 from kdopt.campaign.settings import Campaign
-from kdopt.features.partition_facts import PartitionFacts
+from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import Block, Drawn, Heading, table_of, title_of
 from kdopt.report.class_names import class_names
@@ -82,15 +82,15 @@ def cost_block(cost: pd.DataFrame) -> Block:
 
 
 def participants_block(
-    campaign: Campaign, rows: Sequence[TrialRow], facts: Mapping[str, PartitionFacts]
+    campaign: Campaign, rows: Sequence[TrialRow], measurements: Mapping[str, PartitionMeasurements]
 ) -> tuple[Block, dict[str, Drawn]]:
     """Who has how many images of which class, and how well that trains."""
     frame = tabulate_participants(rows)
     order = order_partitions(frame["partition"], campaign)
     frame = frame.iloc[frame["partition"].map(order.index).argsort(kind="stable")]
     counts = {
-        (name, participant): np.array(known.counts(participant))
-        for name, known in facts.items()
+        (name, participant): np.array(known.label_counts[participant])
+        for name, known in measurements.items()
         for participant in range(len(known.label_counts))
     }
     frame = frame.assign(
@@ -119,7 +119,7 @@ def participants_block(
             "How many images of which class each participant has is not in the store: "
             "'kdopt features' puts it there, 'kdopt partitions SPEC' prints it."
         )
-    drawn = {SIZES: _sizes(campaign, facts)} if counts else {}
+    drawn = {SIZES: _sizes(campaign, measurements)} if counts else {}
     block = Block(
         "Participants",
         "Each is trained on its own share of the images before anything is distilled.",
@@ -130,15 +130,15 @@ def participants_block(
     return block, drawn
 
 
-def _sizes(campaign: Campaign, facts: Mapping[str, PartitionFacts]) -> Drawn:
+def _sizes(campaign: Campaign, measurements: Mapping[str, PartitionMeasurements]) -> Drawn:
     """Images by participant and class, a panel per partition; colours share one scale."""
-    order = order_partitions(facts, campaign)
-    names = class_names(campaign.data, len(facts[order[0]].label_counts[0]))
-    top = max(max(map(max, facts[name].label_counts)) for name in order)
+    order = order_partitions(measurements, campaign)
+    names = class_names(campaign.data, len(measurements[order[0]].label_counts[0]))
+    top = max(max(map(max, measurements[name].label_counts)) for name in order)
     panels: list[Panel] = []
     lines: list[tuple[str, int, str, int]] = []
     for name in order:
-        counts = facts[name].label_counts
+        counts = measurements[name].label_counts
         who = [str(participant) for participant in range(len(counts))]
         heat = go.Heatmap(
             x=names, y=who, z=[list(row) for row in counts], name="images",
@@ -159,7 +159,7 @@ def _sizes(campaign: Campaign, facts: Mapping[str, PartitionFacts]) -> Drawn:
         {"type": "category", "showgrid": False, "tickangle": -45},
         {"type": "category", "showgrid": False, "autorange": "reversed"},
     )
-    height = 90 + 14 * max(len(facts[name].label_counts) for name in order)
+    height = 90 + 14 * max(len(measurements[name].label_counts) for name in order)
     figure = wrapped_panels(panels, axis, row_height=height)
     data = pd.DataFrame(lines, columns=["partition", "participant", "class", "images"])
     return Drawn("images-per-participant", figure, data)

@@ -12,8 +12,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from kdopt.advice.training_set import NONE
-from kdopt.advice.tree import AdviceTree, Leaf, Split
+from kdopt.advice.training_set import DO_NOTHING
+from kdopt.advice.tree import AdviceTree, Leaf, Question
 from kdopt.report.advice_text import (
     action_title,
     band_text,
@@ -36,7 +36,7 @@ LEAF_BOX = 1.6
 
 def tree_figure(tree: AdviceTree) -> dict[str, Any]:
     """The tree as plain JSON values."""
-    leaves = tree.leaves()
+    leaves = tree.list_leaves()
     depth = max(len(path) for _, path in leaves)
     lines: list[tuple[float, float]] = []
     notes: list[dict[str, Any]] = []
@@ -62,7 +62,7 @@ def tree_figure(tree: AdviceTree) -> dict[str, Any]:
 
 
 def _draw(
-    node: Split | Leaf,
+    node: Question | Leaf,
     start: tuple[float, int],
     end: float,
     lines: list[tuple[float, float]],
@@ -111,9 +111,9 @@ def _text(text: str, x: float, y: float, anchor: str) -> dict[str, Any]:
 
 
 def _advice(leaf: Leaf, x: float, y: float) -> dict[str, Any]:
-    gain = "0" if leaf.action == NONE else signed(leaf.gain) or "0.00"
+    gain = "0" if leaf.action == DO_NOTHING else signed(leaf.gain) or "0.00"
     text = [f"<b>{action_title(leaf.action)}</b>", band_text(leaf)]
     text.append(f"{gain} pp; {len(leaf.members)} cases")
-    colour = GREY if leaf.action == NONE else style_of(leaf.action.method).colour
+    colour = GREY if leaf.action == DO_NOTHING else style_of(leaf.action.method).colour
     box = {"bordercolor": colour, "borderwidth": 2, "borderpad": 4, "xshift": 0}
     return _text("<br>".join(filter(None, text)), x, y, "middle") | box

@@ -7,13 +7,20 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from kdopt.advice.advise import MIN_PAIRS, MIN_PARTITIONS
-from kdopt.advice.policies import RULES, TREE, regrets
-from kdopt.advice.training_set import NONE, SITUATIONS, Campaigned, Lessons, Situation, lessons
-from kdopt.advice.tree import AdviceTree, grow
+from kdopt.advice.advise import MIN_TRAINING_PAIRS, MIN_TRAINING_PARTITIONS, has_enough_pairs
+from kdopt.advice.policies import FIXED_POLICIES, TREE_POLICY, compare_policies
+from kdopt.advice.training_set import (
+    DO_NOTHING,
+    SITUATIONS,
+    Situation,
+    TrainingCampaign,
+    TrainingSet,
+    build_training_set,
+)
+from kdopt.advice.tree import AdviceTree, grow_tree
 from kdopt.campaign.settings import Campaign
 from kdopt.features.definitions import MODEL_FEATURES
-from kdopt.features.partition_facts import PartitionFacts
+from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import TrialRow
 from kdopt.report.advice_text import (
     METHOD_TITLES,
@@ -49,42 +56,42 @@ RULE_COLUMNS = (
 class Learnt(NamedTuple):
     """What was learnt of one situation; the tree is ``None`` where there is too little."""
 
-    lessons: Lessons
+    training_set: TrainingSet
     tree: AdviceTree | None
     regrets: pd.DataFrame
 
 
-def learn(sources: Sequence[Campaigned]) -> dict[Situation, Learnt]:
+def learn(sources: Sequence[TrainingCampaign]) -> dict[Situation, Learnt]:
     """The trees of all situations, and how they do on what they do not know."""
     found: dict[Situation, Learnt] = {}
     for situation in SITUATIONS:
-        known = lessons(sources, situation)
-        tree = grow(known, known.known) if _enough(known) else None
-        tables = [regrets(known, left_out) for left_out in ("partition", "participant")]
+        known = build_training_set(sources, situation)
+        tree = grow_tree(known, known.usable_features) if has_enough_pairs(known) else None
+        tables = [compare_policies(known, left_out) for left_out in ("partition", "participant")]
         found[situation] = Learnt(known, tree, pd.concat(tables, ignore_index=True))
     return found
 
 
 def advice_parts(
-    campaign: Campaign, rows: Sequence[TrialRow], facts: Mapping[str, PartitionFacts]
+    campaign: Campaign, rows: Sequence[TrialRow], measurements: Mapping[str, PartitionMeasurements]
 ) -> tuple[list[Part], dict[str, str]]:
     """The section of the page and the texts of the report, both empty where no pair is distilled.
 
     Args:
         campaign: What was run.
         rows: Its trials, in any state and order.
-        facts: What was measured of its partitions; empty where nothing was.
+        measurements: What was measured of its partitions; empty where nothing was.
 
     Returns:
         One section or none, and the content of further files by name.
     """
-    found = learn([Campaigned(campaign, rows, facts)])
+    found = learn([TrainingCampaign(campaign, rows, measurements)])
     if not {"tune", "compare"} & {*campaign.stages, *(row.stage for row in rows)}:
         return [], {}
     drawn: dict[str, Drawn] = {}
     blocks = []
     for situation, learnt in found.items():
-        if situation != "own" and not len(learnt.lessons):
+        if situation != "own" and not len(learnt.training_set):
             continue  # one block says what is missing
         blocks.append(_block(situation, learnt))
         if learnt.tree is not None:
@@ -100,9 +107,9 @@ def rules_frame(tree: AdviceTree) -> pd.DataFrame:
     validation rose, ``searched_gain`` that of trying everything; the last columns are the best
     action of each method.
     """
-    methods = list(dict.fromkeys(a.method for a in tree.lessons.actions))
+    methods = list(dict.fromkeys(a.method for a in tree.training_set.actions))
     lines: list[dict[str, object]] = []
-    for leaf, path in tree.leaves():
+    for leaf, path in tree.list_leaves():
         line: dict[str, object] = {
             "rule": " and ".join(map(condition, path)) or "always",
             "advice": action_title(leaf.action),
@@ -133,12 +140,8 @@ def _figure_id(situation: Situation) -> str:
     return f"advice-{situation.replace('_', '-')}"
 
 
-def _enough(known: Lessons) -> bool:
-    return len(known) >= MIN_PAIRS and known.pairs["partition"].nunique() >= MIN_PARTITIONS
-
-
 def _block(situation: Situation, learnt: Learnt) -> Block:
-    known, tree = learnt.lessons, learnt.tree
+    known, tree = learnt.training_set, learnt.tree
     title = f"To distil on {SITUATION_TITLES[situation]}"
     if tree is None:
         needs = 'the stages "tune" and "compare"' if situation == "own" else 'the stage "compare"'
@@ -146,15 +149,15 @@ def _block(situation: Situation, learnt: Learnt) -> Block:
             title,
             "",
             missing=f"Too little to learn from: {len(known)} finished cases of "
-            f"{known.pairs['partition'].nunique()} partitions. It takes {MIN_PAIRS} of "
-            f"{MIN_PARTITIONS}, from {needs} with the grid sampler.",
+            f"{known.n_partitions} partitions. It takes {MIN_TRAINING_PAIRS} of "
+            f"{MIN_TRAINING_PARTITIONS}, from {needs} with the grid sampler.",
         )
     note = (
         f"Learnt from {evidence_text(known)}. Gains are means on test over the cases that end "
         "there. T and alpha in the boxes: how far either can move without a clear loss. "
         f"{_loss_text(learnt.regrets)}"
     )
-    if not any(f.name in known.known for f in MODEL_FEATURES):
+    if not any(f.name in known.usable_features for f in MODEL_FEATURES):
         note += " What the models say about the images was not measured: run 'kdopt features'."
     return Block(
         title,
@@ -167,9 +170,11 @@ def _block(situation: Situation, learnt: Learnt) -> Block:
 def _loss_text(table: pd.DataFrame) -> str:
     """What the tree and the rules without questions lost on partitions they did not know."""
     found = table[table["left_out"] == "partition"].set_index("policy").to_dict("index")
-    tree = found[TREE]
+    tree = found[TREE_POLICY]
     others = ", ".join(
-        f"{found[name]['label']} {points(found[name]['regret'])}" for name in RULES if name in found
+        f"{found[name]['label']} {points(found[name]['regret'])}"
+        for name in FIXED_POLICIES
+        if name in found
     )
     return (
         "Behind the best way of each pair, on partitions that were not learnt from: decision tree "
@@ -189,7 +194,7 @@ def _rule_table(tree: AdviceTree) -> list[Table]:
         Heading("searched_gain", "everything tried"),
         Heading("cases", "Cases", str),
     ]
-    methods = [m for m in frame.columns if m in METHOD_TITLES and m != NONE.method]
+    methods = [m for m in frame.columns if m in METHOD_TITLES and m != DO_NOTHING.method]
     headings += [Heading(m, f"Best {METHOD_TITLES[m]} (pp)") for m in methods]
     return table_of("The rules, and what each method gained there", headings, frame)
 

@@ -14,7 +14,7 @@ from kdopt.analysis.tables import compute_tables
 from kdopt.analysis.tuning import describe_selection
 from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
-from kdopt.features.partition_facts import PartitionFacts
+from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import Block, Drawn, Grid, Part, Table
 from kdopt.report.headline_view import (
@@ -78,7 +78,7 @@ class View(NamedTuple):
 def make_view(
     campaign: Campaign,
     rows: Sequence[TrialRow],
-    facts: Mapping[str, PartitionFacts] | None = None,
+    measurements: Mapping[str, PartitionMeasurements] | None = None,
     more: Sequence[Part] = (),
 ) -> View:
     """All that the page of a campaign shows.
@@ -86,7 +86,7 @@ def make_view(
     Args:
         campaign: What was run.
         rows: Its trials, in any state and order.
-        facts: What was measured of its partitions.
+        measurements: What was measured of its partitions.
         more: Further sections, shown before the claims.
     """
     tuned = shows(campaign, rows, "tune")
@@ -105,7 +105,7 @@ def make_view(
         many_part(many, campaign, evidence, paired=paired),
         *more,
     ]
-    participants, drawn_sizes = participants_block(campaign, rows, facts or {})
+    participants, drawn_sizes = participants_block(campaign, rows, measurements or {})
     drawn = {**drawn_sizes, **{key: d for part in parts for key, d in part.drawn.items()}}
     cost, found, failed = evidence.costs, evidence.payoff, evidence.failures
     pairs = pair_data(evidence, best, tuned=tuned)

@@ -1,111 +1,85 @@
-"""What finished pairs have to teach: what each gained at the same points, and who it was.
+"""What finished pairs gained at the same points, and the prior that a campaign learns from.
 
-A prior is a plain table. It is written once, when a campaign is planned, and never changes after
-that, so the same campaign learns the same from it in any worker.
+A prior is a plain table of pairs. It is written once, when a campaign is planned, and never changes
+after that, so the same campaign learns the same from it in any worker.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import NamedTuple
 
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.studies import Params
 from kdopt.errors import KdoptError
-from kdopt.features.definitions import OUTCOME_FEATURES, pair_features
-from kdopt.outcome import Outcome
+from kdopt.features.definitions import OUTCOME_FEATURES, describe_pair
+from kdopt.outcome import Outcome, Pair, TrialRow, find_pretrained
 
 Point = tuple[float, float]
 """Temperature and alpha."""
 
-FEATURES = tuple(feature.name for feature in OUTCOME_FEATURES)
-"""What is known of every pair before it is distilled: the pre-training outcomes say it."""
+PRIOR_FEATURES = tuple(feature.name for feature in OUTCOME_FEATURES)
+"""The features that every pair has before it is distilled: the pre-training outcomes give them."""
 
-DECIMALS = 2
+RESULT_COLUMNS = ("gain", "learnt", "forgotten", "loss")
+"""What a stored prior calls the numbers of a :class:`PointResult`, in order."""
+
+MIN_PRIOR_PAIRS = 12
+"""Fewest pairs of a prior: means and variances over fewer are mostly noise."""
+
+PP_DECIMALS = 2
 """Digits that are kept of numbers in pp. They are shares of a few hundred images."""
 
-LOSS_DECIMALS = 3
+NAT_DECIMALS = 3
+"""Digits that are kept of losses, and of features."""
 
-SHIPPED = "fashion.json"
+SHIPPED_PRIOR = "fashion.json"
 
 
-class Result(NamedTuple):
-    """What one point did to the student. Four numbers tell more of a pair than one: two points of
-    equal gain may lie on either side of the best.
+class PointResult(NamedTuple):
+    """What one point did to the student.
+
+    Four numbers tell more of a pair than one: two points of equal gain may lie on either side of
+    the best one.
 
     Attributes:
         gain: The objective of tuning, pp.
-        learnt: Mean over classes of the rises of accuracy on validation, pp.
-        forgotten: Mean over classes of the falls, pp, >= 0.
+        learning: Mean over classes of the rises of accuracy on validation, pp, >= 0.
+        forgetting: Mean over classes of the falls, pp, >= 0.
         loss: Change of the cross-entropy on validation, nats.
     """
 
     gain: float
-    learnt: float
-    forgotten: float
+    learning: float
+    forgetting: float
     loss: float
 
 
-def result_of(outcomes: Sequence[Outcome]) -> Result:
-    """The mean of a point's replicates.
-
-    A trial whose starting point is not recorded says nothing but its gain: the rest of it is as
-    if every class had moved by the gain.
-    """
-    each = [_result(outcome) for outcome in outcomes]
-    means = [math.fsum(values) / len(each) for values in zip(*each, strict=True)]
-    digits = (DECIMALS, DECIMALS, DECIMALS, LOSS_DECIMALS)
-    return Result(*(round(m, d) for m, d in zip(means, digits, strict=True)))
-
-
-def _result(outcome: Outcome) -> Result:
-    before, after = outcome.validation_before, outcome.validation
-    if before is None:
-        return Result(outcome.value, max(0.0, outcome.value), max(0.0, -outcome.value), 0.0)
-    moves = [
-        100 * (b - a)
-        for a, b in zip(before.per_class, after.per_class, strict=True)
-        if a is not None and b is not None
-    ]
-    n = max(1, len(moves))
-    learnt = math.fsum(max(0.0, m) for m in moves) / n
-    forgotten = math.fsum(max(0.0, -m) for m in moves) / n
-    return Result(outcome.value, learnt, forgotten, after.loss - before.loss)
-
-
 @dataclass(frozen=True)
-class KnownPair:
-    """A pair as far as it is known.
+class PairResults:
+    """A pair's features and what was measured of it so far.
 
     Attributes:
-        teacher: Names the teacher's weights (their sha256); empty when it is like no other.
+        teacher: The sha256 of the teacher's weights; empty for a model that no other pair has.
         student: The same of the student.
-        features: The numbers of :data:`FEATURES`, NaN where one is not known.
-        results: What came of each point that was measured.
+        features: The numbers of :data:`PRIOR_FEATURES`, NaN where one is not known.
+        results: The result of each point that was measured.
     """
 
     teacher: str
     student: str
     features: tuple[float, ...]
-    results: Mapping[Point, Result]
-
-
-def known_pair(teacher: Outcome, student: Outcome, results: Mapping[Point, Result]) -> KnownPair:
-    """A pair by the pre-training outcomes of both and what was measured of it."""
-    features = pair_features(teacher.validation, student.validation)
-    return KnownPair(
-        teacher.checkpoint or "",
-        student.checkpoint or "",
-        tuple(round(features[name], LOSS_DECIMALS) for name in FEATURES),
-        results,
-    )
+    results: Mapping[Point, PointResult]
 
 
 @dataclass(frozen=True)
 class Prior:
-    """Pairs whose points were all measured.
+    """Pairs that were measured at the same points.
 
     Attributes:
         source: Where they are from, for people.
@@ -118,15 +92,17 @@ class Prior:
     source: str
     t2_scale: bool
     points: tuple[Point, ...]
-    pairs: tuple[KnownPair, ...]
+    pairs: tuple[PairResults, ...]
 
     def to_bytes(self) -> bytes:
         """JSON, one line per pair; :meth:`from_bytes` reads it back."""
+        # Campaigns name their prior by the sha256 of these bytes: the same prior must give the
+        # same bytes in every version.
         head = {
             "source": self.source,
             "t2_scale": self.t2_scale,
-            "features": FEATURES,
-            "results": Result._fields,
+            "features": PRIOR_FEATURES,
+            "results": RESULT_COLUMNS,
             "points": self.points,
         }
         lines = [
@@ -148,29 +124,145 @@ class Prior:
         """Read what :meth:`to_bytes` wrote.
 
         Raises:
-            KdoptError: It was written by a version that knew pairs by other numbers.
+            KdoptError: A version wrote it that kept other numbers of each pair.
         """
         record = json.loads(content)
-        known = (*record["features"], *record["results"])
-        if known != (*FEATURES, *Result._fields):
+        found, wanted = (*record["features"], *record["results"]), PRIOR_FEATURES + RESULT_COLUMNS
+        if found != wanted:
             raise KdoptError(
-                f"the prior of '{record['source']}' knows pairs by {', '.join(known)}; this "
-                f"version of kdopt by {', '.join((*FEATURES, *Result._fields))}. "
+                f"the prior of '{record['source']}' describes pairs by {', '.join(found)}; this "
+                f"version of kdopt by {', '.join(wanted)}. "
                 "Go on with the version that planned the campaign"
             )
         points = tuple((float(t), float(a)) for t, a in record["points"])
         pairs = tuple(
-            KnownPair(
+            PairResults(
                 pair["teacher"],
                 pair["student"],
                 tuple(math.nan if f is None else f for f in pair["features"]),
-                dict(zip(points, (Result(*r) for r in pair["results"]), strict=True)),
+                dict(zip(points, (PointResult(*r) for r in pair["results"]), strict=True)),
             )
             for pair in record["pairs"]
         )
         return cls(record["source"], record["t2_scale"], points, pairs)
 
 
-def shipped() -> Prior:
+def load_shipped_prior() -> Prior:
     """The prior that comes with kdopt (see ``studies/fashion-advice.toml``)."""
-    return Prior.from_bytes(files(__package__).joinpath(SHIPPED).read_bytes())
+    return Prior.from_bytes(files(__package__).joinpath(SHIPPED_PRIOR).read_bytes())
+
+
+def build_prior(campaigns: Sequence[tuple[Campaign, Mapping[Pair, PairResults]]]) -> Prior:
+    """The pairs of some campaigns with a finished grid, at the points that all campaigns have.
+
+    Raises:
+        KdoptError: There is no such point, there are too few pairs, or the campaigns differ in
+            what a point means.
+    """
+    names = ", ".join(campaign.name for campaign, _ in campaigns)
+    scales = {campaign.tune.t2_scale for campaign, _ in campaigns}
+    if len(scales) > 1:
+        raise KdoptError(
+            f"tune.prior = {names}: some multiply the teacher's term by T squared and some do "
+            "not, so that a point means different things; name campaigns of one kind"
+        )
+    grids = [list_grid_points(campaign) for campaign, _ in campaigns]
+    points = tuple(p for p in grids[0] if all(p in grid for grid in grids))
+    pairs = tuple(
+        PairResults(pair.teacher, pair.student, pair.features, {p: pair.results[p] for p in points})
+        for _, known in campaigns
+        for pair in known.values()
+        if points and all(p in pair.results for p in points)
+    )
+    if len(pairs) < MIN_PRIOR_PAIRS:
+        raise KdoptError(
+            f"tune.prior = {names}: {len(pairs)} pairs have a finished grid "
+            f"({len(points)} points are common to all), and a prior needs {MIN_PRIOR_PAIRS}; "
+            "finish these campaigns, name others, or leave tune.prior out for the prior that "
+            "comes with kdopt"
+        )
+    return Prior(names, scales.pop(), points, pairs)
+
+
+def collect_pair_results(rows: Iterable[TrialRow]) -> dict[Pair, PairResults]:
+    """Every pair with pre-trained participants and a tune trial of any state, in sorted order."""
+    rows = list(rows)
+    pretrained = find_pretrained(rows)
+    trials: dict[Pair, list[TrialRow]] = defaultdict(list)
+    for row in rows:
+        if row.stage == "tune" and row.pair is not None:
+            trials[row.pair].append(row)
+    return {
+        pair: make_pair_results(
+            pretrained[pair.partition, pair.teacher],
+            pretrained[pair.partition, pair.student],
+            collect_point_results(tried),
+        )
+        for pair, tried in sorted(trials.items())
+        if {(pair.partition, pair.teacher), (pair.partition, pair.student)} <= pretrained.keys()
+    }
+
+
+def make_pair_results(
+    teacher: Outcome, student: Outcome, results: Mapping[Point, PointResult]
+) -> PairResults:
+    """A pair by the pre-training outcomes of both and what was measured of it."""
+    features = describe_pair(teacher.validation, student.validation)
+    return PairResults(
+        teacher.checkpoint or "",
+        student.checkpoint or "",
+        tuple(round(features[name], NAT_DECIMALS) for name in PRIOR_FEATURES),
+        results,
+    )
+
+
+def collect_point_results(trials: Iterable[TrialRow]) -> dict[Point, PointResult]:
+    """The result of each point of one pair's complete trials; replicates are averaged.
+
+    A point with a number that is not finite (weights can overflow in the last step of a training)
+    is left out.
+    """
+    outcomes: dict[Point, list[Outcome]] = defaultdict(list)
+    # By number: the mean of replicates must not depend on the order of the rows.
+    for row in sorted(trials, key=lambda row: row.number):
+        if row.outcome is not None:
+            outcomes[get_point(row.params)].append(row.outcome)
+    results = {point: average_outcomes(found) for point, found in outcomes.items()}
+    return {p: result for p, result in results.items() if all(map(math.isfinite, result))}
+
+
+def average_outcomes(outcomes: Sequence[Outcome]) -> PointResult:
+    """The mean result of a point's replicates.
+
+    The record of a trial may lack the scores of the student before it. Its gain is all that is
+    known then, and the other numbers are those of a student whose classes all moved by the gain.
+    """
+    each = [_summarize_outcome(outcome) for outcome in outcomes]
+    means = [math.fsum(values) / len(each) for values in zip(*each, strict=True)]
+    digits = (PP_DECIMALS, PP_DECIMALS, PP_DECIMALS, NAT_DECIMALS)
+    return PointResult(*(round(m, d) for m, d in zip(means, digits, strict=True)))
+
+
+def get_point(params: Params) -> Point:
+    """Temperature and alpha of a tune trial's parameters."""
+    return float(params["temperature"]), float(params["alpha"])
+
+
+def list_grid_points(campaign: Campaign) -> tuple[Point, ...]:
+    """All combinations of a campaign's temperatures and alphas."""
+    return tuple((t, a) for t in campaign.tune.temperatures for a in campaign.tune.alphas)
+
+
+def _summarize_outcome(outcome: Outcome) -> PointResult:
+    before, after = outcome.validation_before, outcome.validation
+    if before is None:
+        return PointResult(outcome.value, max(0.0, outcome.value), max(0.0, -outcome.value), 0.0)
+    moves = [
+        100 * (b - a)
+        for a, b in zip(before.per_class, after.per_class, strict=True)
+        if a is not None and b is not None
+    ]
+    n = max(1, len(moves))
+    learning = math.fsum(max(0.0, m) for m in moves) / n
+    forgetting = math.fsum(max(0.0, -m) for m in moves) / n
+    return PointResult(outcome.value, learning, forgetting, after.loss - before.loss)

@@ -1,14 +1,14 @@
 """How far a few trials go: searches replayed on stored full grids.
 
-Every pair of a finished grid campaign answers at once what a search would have seen, so any search
-can be replayed without training. After ``k`` trials a search is left with the tried point of
-greatest gain on the selection set, or with the untouched student when none gains more than 0 (the
-negative-transfer guard, for vanilla and for the grid as well). What counts is its gain on test:
+Every point of a pair with a finished grid was measured, so any search can be replayed on it
+without training. After ``k`` trials a search keeps the tried point of greatest gain on the
+selection set, or the untouched student when none gains more than 0 (the negative-transfer guard,
+which vanilla and the grid have as well). What counts is the gain of that choice on test:
 
     fraction = mean over pairs of (search - vanilla) / mean over pairs of (grid - vanilla)
 
-With no trial at all, a search that was taught is left with the point it expects most of, or with
-the untouched student when it expects nothing.
+With no trial at all, a search with a prior takes the point of greatest expected gain, or the
+untouched student when that is not above 0.
 
 Two things may be unknown beforehand: ``pair``, only the pair itself (every other pair of the
 campaign is known in full), and ``partition``, every pair of its partition.
@@ -22,72 +22,65 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+from numpy.typing import NDArray
 
 from kdopt.analysis.best_settings import find_best_point, rank_points
-from kdopt.analysis.results import GainName, Pair, PointMean, average_points, group_by_pair
+from kdopt.analysis.results import GainName, PointMean, average_points, group_by_pair
 from kdopt.analysis.stats import RESAMPLES
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stages import round_of_pair
-from kdopt.outcome import TrialRow
-from kdopt.search.pairs import grid_points, known_pairs
-from kdopt.search.posterior import Belief
-from kdopt.search.prior import KnownPair, Point, Prior, Result
-from kdopt.search.surrogate import MIN_PAIRS, Surfaces
+from kdopt.outcome import Pair, TrialRow
+from kdopt.search.posterior import Posterior
+from kdopt.search.prior import (
+    MIN_PRIOR_PAIRS,
+    PairResults,
+    Point,
+    PointResult,
+    Prior,
+    collect_pair_results,
+    list_grid_points,
+)
+from kdopt.search.surrogate import Surrogate
 
-Floats = npt.NDArray[np.float64]
-
-COUNTS = (0, 1, 2, 3, 4, 6, 8)
-COLUMNS = ("unknown", "search", "trials", "fraction", "low", "high", "gain", "pairs")
-PAIR, PARTITION, NOTHING = "pair", "partition", "nothing taught"
+TRIAL_COUNTS = (0, 1, 2, 3, 4, 6, 8)
+REPLAY_COLUMNS = ("unknown", "search", "trials", "fraction", "low", "high", "gain", "pairs")
+PAIR_UNKNOWN, PARTITION_UNKNOWN, NOTHING_TAUGHT = "pair", "partition", "nothing taught"
+"""Values of the column ``unknown``: what a search did not know, or that it uses no prior."""
 
 
 class FullGrid(NamedTuple):
     """A pair whose whole grid was measured.
 
     Attributes:
-        pair: Who.
-        known: Its features, and what came of every point.
+        pair: Which.
+        known: Its features, and the result of every point.
         cells: The gains of every point.
     """
 
     pair: Pair
-    known: KnownPair
+    known: PairResults
     cells: Mapping[Point, PointMean]
 
-    def left_with(self, tried: Iterable[Point], campaign: Campaign) -> float:
+    def compute_kept_gain(self, tried: Iterable[Point], campaign: Campaign) -> float:
         """Test gain of the best of these points, chosen as the report does, under the guard."""
-        gain = _selected_on(campaign)
+        gain = _get_selection_gain(campaign)
         best = find_best_point([self.cells[point] for point in tried], gain, campaign.tune)
         return best.test_gain if best is not None and getattr(best, gain) > 0 else 0.0
 
 
-Search = Callable[[FullGrid, int], Sequence[Sequence[Point]]]
-"""The points that a search tries on one pair when it may try so many; several runs are averaged."""
+PointSearch = Callable[[FullGrid, int], Sequence[Sequence[Point]]]
+"""The points that a search tries on one pair with so many trials; several runs are averaged."""
 
 
-def full_grids(rows: Sequence[TrialRow], campaign: Campaign) -> list[FullGrid]:
-    """The pairs whose every point is complete and whose participants are known, in fixed order."""
-    points = grid_points(campaign)
-    groups = group_by_pair(rows)
-    found = []
-    for key, known in known_pairs(rows).items():
-        pair = Pair(*key)
-        cells = {(c.temperature, c.alpha): c for c in average_points(groups[pair])}
-        if all(point in cells and point in known.results for point in points):
-            found.append(FullGrid(pair, known, {point: cells[point] for point in points}))
-    return found
-
-
-def few_trials(
+def replay_searches(
     rows: Sequence[TrialRow],
     campaign: Campaign,
-    searches: Mapping[str, Search] | None = None,
-    counts: Sequence[int] = COUNTS,
+    searches: Mapping[str, PointSearch] | None = None,
+    counts: Sequence[int] = TRIAL_COUNTS,
 ) -> pd.DataFrame:
-    """One line per search, what it did not know, and number of trials.
+    """One row per search, what it did not know, and number of trials.
 
     ``fraction`` is percent of the grid's improvement over vanilla, with the 95 % bootstrap interval
     over pairs; ``gain`` is the mean test gain in pp. Empty when the store has too few full grids,
@@ -96,119 +89,104 @@ def few_trials(
     Args:
         rows: The campaign's trials.
         campaign: The campaign.
-        searches: Searches that nothing teaches, by name, beside random points.
+        searches: Searches without a prior, by name, beside random points.
         counts: Numbers of trials.
     """
-    grids = full_grids(rows, campaign)
+    grids = collect_full_grids(rows, campaign)
     vanilla = campaign.tune.vanilla_point
-    if len(grids) <= MIN_PAIRS or vanilla not in grid_points(campaign):
-        return pd.DataFrame(columns=list(COLUMNS))
-    baseline = np.array([grid.left_with([vanilla], campaign) for grid in grids])
-    ceiling = np.array([grid.left_with(grid.cells, campaign) for grid in grids])
+    # One pair more than a prior takes: each pair is left out once.
+    if len(grids) <= MIN_PRIOR_PAIRS or vanilla not in list_grid_points(campaign):
+        return pd.DataFrame(columns=list(REPLAY_COLUMNS))
+    baseline = np.array([grid.compute_kept_gain([vanilla], campaign) for grid in grids])
+    ceiling = np.array([grid.compute_kept_gain(grid.cells, campaign) for grid in grids])
 
-    def line(unknown: str, search: str, trials: int, gains: Floats) -> tuple[object, ...]:
+    def make_row(
+        unknown: str, search: str, trials: int, gains: NDArray[np.float64]
+    ) -> tuple[object, ...]:
+        # The seed is of the row's name, so that a row does not depend on which others there are.
         seed = seed_for(campaign.seed, "few trials", unknown, search, trials)
-        bounds = _interval(gains - baseline, ceiling - baseline, np.random.default_rng(seed))
-        fraction = _fraction(gains - baseline, ceiling - baseline)
-        return (unknown, search, trials, fraction, *bounds, float(gains.mean()), len(grids))
+        better, possible = gains - baseline, ceiling - baseline
+        low, high = _bootstrap_fraction(better, possible, np.random.default_rng(seed))
+        fraction = _compute_fraction(better, possible)
+        return (unknown, search, trials, fraction, low, high, float(gains.mean()), len(grids))
 
     lines = [
-        line(NOTHING, "vanilla", 1, baseline),
-        line(NOTHING, "full grid", len(grid_points(campaign)), ceiling),
+        make_row(NOTHING_TAUGHT, "vanilla", 1, baseline),
+        make_row(NOTHING_TAUGHT, "full grid", len(list_grid_points(campaign)), ceiling),
     ]
     for count in (c for c in counts if c):
-        lines.append(line(NOTHING, "random", count, _random(grids, count, campaign)))
+        random = _compute_random_gains(grids, count, campaign)
+        lines.append(make_row(NOTHING_TAUGHT, "random", count, random))
         for name, search in (searches or {}).items():
-            runs = [[g.left_with(run, campaign) for run in search(g, count)] for g in grids]
-            lines.append(line(NOTHING, name, count, np.array([np.mean(run) for run in runs])))
-    for unknown, groups in ((PAIR, [[g] for g in grids]), (PARTITION, _by_partition(grids))):
-        for (name, count), gains in _taught(grids, groups, campaign, counts).items():
-            lines.append(line(unknown, name, count, gains))
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+            runs = [[g.compute_kept_gain(run, campaign) for run in search(g, count)] for g in grids]
+            gains = np.array([np.mean(run) for run in runs])
+            lines.append(make_row(NOTHING_TAUGHT, name, count, gains))
+    singles, partitions = [[g] for g in grids], _group_by_partition(grids)
+    for unknown, groups in ((PAIR_UNKNOWN, singles), (PARTITION_UNKNOWN, partitions)):
+        for (name, count), gains in _replay_with_priors(grids, groups, campaign, counts).items():
+            lines.append(make_row(unknown, name, count, gains))
+    return pd.DataFrame(lines, columns=list(REPLAY_COLUMNS))
 
 
-def _taught(
-    grids: Sequence[FullGrid],
-    groups: Sequence[Sequence[FullGrid]],
-    campaign: Campaign,
-    counts: Sequence[int],
-) -> dict[tuple[str, int], Floats]:
-    """Test gains of the searches that learn, by name and number of trials.
-
-    Args:
-        grids: All pairs.
-        groups: The same, in groups; a group is unknown to what is learnt for it.
-        campaign: The campaign.
-        counts: Numbers of trials.
-    """
-    answers: dict[tuple[str, int], dict[Pair, float]] = {}
-    in_rounds = any(len(group) > 1 for group in groups)
-    for group in groups:
-        unknown = {g.pair for g in group}
-        taught_by = [g for g in grids if g.pair not in unknown]
-        if len(taught_by) < MIN_PAIRS:
-            return {}
-        surfaces = _surfaces(taught_by, campaign)
-        portfolio = greedy_portfolio(taught_by, max(counts))
-        rounds = {p: round_of_pair(campaign, p.teacher, p.student) for p in unknown}
-        for count in counts:
-            ways = {"warm": warm(surfaces, group, count, campaign)}
-            if in_rounds:
-                ways["warm in rounds"] = warm(surfaces, group, count, campaign, rounds)
-            if count:
-                some = portfolio[:count]
-                ways["fixed portfolio"] = {g.pair: g.left_with(some, campaign) for g in group}
-            for name, found in ways.items():
-                answers.setdefault((name, count), {}).update(found)
-    return {key: np.array([found[g.pair] for g in grids]) for key, found in answers.items()}
+def collect_full_grids(rows: Sequence[TrialRow], campaign: Campaign) -> list[FullGrid]:
+    """The pairs whose every point is complete and whose participants are known, in fixed order."""
+    points = list_grid_points(campaign)
+    groups = group_by_pair(rows)
+    found = []
+    for pair, known in collect_pair_results(rows).items():
+        cells = {(c.temperature, c.alpha): c for c in average_points(groups[pair])}
+        if all(point in cells and point in known.results for point in points):
+            found.append(FullGrid(pair, known, {point: cells[point] for point in points}))
+    return found
 
 
-def warm(
-    surfaces: Surfaces,
+def replay_warm_search(
+    surrogate: Surrogate,
     grids: Sequence[FullGrid],
     count: int,
     campaign: Campaign,
     rounds: Mapping[Pair, int] | None = None,
 ) -> dict[Pair, float]:
-    """Test gain that each pair is left with after so many warm trials.
+    """Test gain that each pair has after so many warm trials.
 
     Args:
-        surfaces: What was learnt from pairs that are not among ``grids``.
+        surrogate: Fitted to pairs that are not among ``grids``.
         grids: The pairs.
         count: Trials for each.
         campaign: The campaign.
-        rounds: When each is tried: it also learns from the trials of earlier rounds. Without it
-            every pair learns from ``surfaces`` alone.
+        rounds: The round of each pair: it also learns from the trials of earlier rounds. Without
+            it every pair learns from ``surrogate`` alone.
     """
-    answers: dict[Pair, float] = {}
-    done: list[KnownPair] = []
+    gains: dict[Pair, float] = {}
+    done: list[PairResults] = []
     for number in sorted(set(rounds.values())) if rounds else [None]:
         finished = []
         for grid in (g for g in grids if rounds is None or rounds[g.pair] == number):
-            belief = surfaces.belief(grid.known, done)
+            posterior = surrogate.compute_posterior(grid.known, done)
             if not count:
-                best, expected = belief.best_point()
-                answers[grid.pair] = grid.cells[best].test_gain if expected > 0 else 0.0
-            seen = warm_points(belief, grid, count)
-            answers.setdefault(grid.pair, grid.left_with(seen, campaign))
-            finished.append(replace(grid.known, results=seen))
+                best, expected = posterior.find_best_point()
+                gains[grid.pair] = grid.cells[best].test_gain if expected > 0 else 0.0
+            tried = replay_posterior(posterior, grid, count)
+            gains.setdefault(grid.pair, grid.compute_kept_gain(tried, campaign))
+            finished.append(replace(grid.known, results=tried))
+        # Only after the round: its pairs run at the same time and do not see each other.
         done += finished
-    return answers
+    return gains
 
 
-def warm_points(belief: Belief, grid: FullGrid, count: int) -> dict[Point, Result]:
-    """The points tried one by one, each with what came of it."""
-    seen: dict[Point, Result] = {}
-    while len(seen) < count:
-        best = max((result.gain for result in seen.values()), default=0.0)
-        point = belief.given(seen).next_point(seen, best)
+def replay_posterior(posterior: Posterior, grid: FullGrid, count: int) -> dict[Point, PointResult]:
+    """The points that a posterior tries one by one, each with its result."""
+    tried: dict[Point, PointResult] = {}
+    while len(tried) < count:
+        best = max((result.gain for result in tried.values()), default=0.0)
+        point = posterior.condition_on(tried).choose_next_point(tried, best)
         if point is None:
             break
-        seen[point] = grid.known.results[point]
-    return seen
+        tried[point] = grid.known.results[point]
+    return tried
 
 
-def greedy_portfolio(grids: Sequence[FullGrid], count: int) -> list[Point]:
+def build_portfolio(grids: Sequence[FullGrid], count: int) -> list[Point]:
     """Points in the order in which each adds most to the mean over pairs of the best gain."""
     points = list(grids[0].cells)
     gains = np.array([[g.known.results[p].gain for p in points] for g in grids])
@@ -222,44 +200,85 @@ def greedy_portfolio(grids: Sequence[FullGrid], count: int) -> list[Point]:
     return [points[i] for i in chosen]
 
 
-def _random(grids: Sequence[FullGrid], count: int, campaign: Campaign) -> Floats:
+def _replay_with_priors(
+    grids: Sequence[FullGrid],
+    groups: Sequence[Sequence[FullGrid]],
+    campaign: Campaign,
+    counts: Sequence[int],
+) -> dict[tuple[str, int], NDArray[np.float64]]:
+    """Test gains of the searches with a prior, by name and number of trials, each (pairs,).
+
+    Args:
+        grids: All pairs.
+        groups: The same, in groups; the prior for a group is made of all other groups.
+        campaign: The campaign.
+        counts: Numbers of trials.
+    """
+    gains: dict[tuple[str, int], dict[Pair, float]] = {}
+    in_rounds = any(len(group) > 1 for group in groups)
+    for group in groups:
+        unknown = {g.pair for g in group}
+        known = [g for g in grids if g.pair not in unknown]
+        if len(known) < MIN_PRIOR_PAIRS:
+            return {}
+        surrogate = _fit_surrogate(known, campaign)
+        portfolio = build_portfolio(known, max(counts))
+        rounds = {p: round_of_pair(campaign, p.teacher, p.student) for p in unknown}
+        for count in counts:
+            found = {"warm": replay_warm_search(surrogate, group, count, campaign)}
+            if in_rounds:
+                found["warm in rounds"] = replay_warm_search(
+                    surrogate, group, count, campaign, rounds
+                )
+            if count:
+                found["fixed portfolio"] = {
+                    g.pair: g.compute_kept_gain(portfolio[:count], campaign) for g in group
+                }
+            for name, of_pairs in found.items():
+                gains.setdefault((name, count), {}).update(of_pairs)
+    return {key: np.array([found[g.pair] for g in grids]) for key, found in gains.items()}
+
+
+def _compute_random_gains(
+    grids: Sequence[FullGrid], count: int, campaign: Campaign
+) -> NDArray[np.float64]:
     """Expected test gain of random points without repetition, over all subsets of that size.
 
     The point of rank ``j`` by selection, from 0 on, is the best of a subset when all others of it
     are among the ``n - 1 - j`` below: ``C(n - 1 - j, k - 1) / C(n, k)``.
     """
-    out = []
+    expected = []
     for grid in grids:
-        ranked = rank_points(grid.cells.values(), _selected_on(campaign), campaign.tune)
+        ranked = rank_points(grid.cells.values(), _get_selection_gain(campaign), campaign.tune)
         n = len(ranked)
         k = min(count, n)
         chances = [math.comb(n - 1 - j, k - 1) / math.comb(n, k) for j in range(n)]
-        gains = [grid.left_with([(c.temperature, c.alpha)], campaign) for c in ranked]
-        out.append(math.fsum(c * gain for c, gain in zip(chances, gains, strict=True)))
-    return np.array(out)
+        gains = [grid.compute_kept_gain([(c.temperature, c.alpha)], campaign) for c in ranked]
+        expected.append(math.fsum(c * gain for c, gain in zip(chances, gains, strict=True)))
+    return np.array(expected)
 
 
-def _selected_on(campaign: Campaign) -> GainName:
+def _get_selection_gain(campaign: Campaign) -> GainName:
     return "test_gain" if campaign.select_on == "test" else "validation_gain"
 
 
-def _surfaces(grids: Sequence[FullGrid], campaign: Campaign) -> Surfaces:
-    points = grid_points(campaign)
-    known = tuple(grid.known for grid in grids)
-    return Surfaces(Prior(campaign.name, campaign.tune.t2_scale, points, known))
+def _fit_surrogate(grids: Sequence[FullGrid], campaign: Campaign) -> Surrogate:
+    points = list_grid_points(campaign)
+    pairs = tuple(grid.known for grid in grids)
+    return Surrogate(Prior(campaign.name, campaign.tune.t2_scale, points, pairs))
 
 
-def _by_partition(grids: Sequence[FullGrid]) -> list[list[FullGrid]]:
+def _group_by_partition(grids: Sequence[FullGrid]) -> list[list[FullGrid]]:
     names = dict.fromkeys(grid.pair.partition for grid in grids)
     return [[g for g in grids if g.pair.partition == name] for name in names]
 
 
-def _fraction(better: Floats, possible: Floats) -> float:
+def _compute_fraction(better: NDArray[np.float64], possible: NDArray[np.float64]) -> float:
     return 100 * float(better.mean() / possible.mean()) if possible.mean() > 0 else math.nan
 
 
-def _interval(
-    better: Floats, possible: Floats, generator: np.random.Generator
+def _bootstrap_fraction(
+    better: NDArray[np.float64], possible: NDArray[np.float64], generator: np.random.Generator
 ) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the fraction; both means are of the same pairs."""
     drawn = generator.integers(0, len(better), size=(RESAMPLES, len(better)))

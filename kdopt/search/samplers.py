@@ -1,8 +1,8 @@
-"""The next cell of an open trial, as a pure function of the study's earlier trials.
+"""Chooses the parameters of an open trial, as a pure function of the study's earlier trials.
 
 Optuna's samplers run on a copy of the history in memory, seeded by study and trial number, so
-the same history gives the same cell in any worker. (Two workers with ``TPESampler(seed=k)`` on a
-shared store would both start from the same first point.)
+the same history gives the same parameters in any worker. (Two workers with ``TPESampler(seed=k)``
+on a shared store would both start from the same first point.)
 """
 
 from __future__ import annotations
@@ -16,51 +16,61 @@ from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stages import SEQUENTIAL_TEMPERATURE, make_search_space
 from kdopt.campaign.studies import Param, Params, StudyPlan
 from kdopt.outcome import TrialRow
-from kdopt.search.pairs import point_of, results_of
-from kdopt.search.posterior import Belief
-from kdopt.search.prior import Point
+from kdopt.search.posterior import Posterior
+from kdopt.search.prior import Point, collect_point_results, get_point
 
 if TYPE_CHECKING:
+    # optuna is imported inside the functions that use it: commands that run no trial start
+    # without it.
     import optuna
 
 
-def next_cell(
+def choose_params(
     campaign: Campaign,
     plan: StudyPlan,
     number: int,
     history: Sequence[TrialRow],
-    believe: Callable[[], Belief] | None = None,
+    get_posterior: Callable[[], Posterior] | None = None,
 ) -> Params:
-    """Choose the cell of an open trial.
+    """Choose the parameters of an open trial.
 
     Args:
         campaign: Its settings name the sampler.
         plan: The study.
         number: The trial's number within the study; part of the seed.
-        history: The study's trials, in order of their numbers. A cell of any of them, also of
-            one that waits to be retried, is not chosen again; only finished ones say anything.
-        believe: ``warm``: gives what was believed of the pair before its first trial; asked only
-            when it is needed.
+        history: The study's trials, in order of their numbers. The parameters of any of them, also
+            of one that waits to be retried, are not chosen again; only finished ones are learnt
+            from.
+        get_posterior: For ``warm``: gives the pair's posterior before its first trial. It is slow,
+            so it is called only when it is needed.
     """
     taken = [row.params for row in history if row.params]
     done = [row for row in history if row.state in ("COMPLETE", "FAIL") and row.params]
-    unfinished = _missing_replicate(taken, campaign.replicates)
-    if unfinished is not None:
-        return unfinished
-    if campaign.tune.sampler == "warm" and believe is not None:
-        learnt = _warm(campaign, taken, done, believe)
-        if learnt is not None:
-            return learnt
+    # Replicates come first: a point counts in reports only when all its replicates are there.
+    missing = _find_missing_replicate(taken, campaign.replicates)
+    if missing is not None:
+        return missing
+    if campaign.tune.sampler == "warm" and get_posterior is not None:
+        params = _choose_warm(campaign, taken, done, get_posterior)
+        if params is not None:
+            return params
     if campaign.tune.sampler == "sequential":
-        return _sequential(campaign, taken, done)
-    return _sampled(campaign, plan, number, taken, done)
+        return _choose_sequential(campaign, taken, done)
+    return _choose_sampled(campaign, plan, number, taken, done)
 
 
-def _missing_replicate(taken: Sequence[Params], replicates: int) -> Params | None:
+def get_search_corners(campaign: Campaign) -> tuple[Point, Point]:
+    """The least and the greatest temperature and alpha that a campaign searches."""
+    space = make_search_space(campaign)
+    temperature, alpha = space["temperature"], space["alpha"]
+    return (temperature.low, alpha.low), (temperature.high, alpha.high)
+
+
+def _find_missing_replicate(taken: Sequence[Params], replicates: int) -> Params | None:
     """The next replicate of the first point that has fewer than the campaign wants."""
     seen: dict[Point, set[int]] = {}
     for params in taken:
-        seen.setdefault(point_of(params), set()).add(int(params["replicate"]))
+        seen.setdefault(get_point(params), set()).add(int(params["replicate"]))
     for (temperature, alpha), have in seen.items():
         for replicate in range(replicates):
             if replicate not in have:
@@ -68,7 +78,9 @@ def _missing_replicate(taken: Sequence[Params], replicates: int) -> Params | Non
     return None
 
 
-def _sequential(campaign: Campaign, taken: Sequence[Params], done: Sequence[TrialRow]) -> Params:
+def _choose_sequential(
+    campaign: Campaign, taken: Sequence[Params], done: Sequence[TrialRow]
+) -> Params:
     """The first temperature not yet tried at the alpha that was best at temperature 1.
 
     Ties go to the alpha nearest the vanilla one, as in the analysis. Where vanilla lies on that
@@ -76,9 +88,9 @@ def _sequential(campaign: Campaign, taken: Sequence[Params], done: Sequence[Tria
     """
     tune = campaign.tune
     gains: dict[float, list[float]] = {}
-    tried = {point_of(params) for params in taken}
+    tried = {get_point(params) for params in taken}
     for row in done:
-        temperature, alpha = point_of(row.params)
+        temperature, alpha = get_point(row.params)
         if temperature == SEQUENTIAL_TEMPERATURE and row.outcome is not None:
             gains.setdefault(alpha, []).append(row.outcome.value)
 
@@ -94,64 +106,58 @@ def _sequential(campaign: Campaign, taken: Sequence[Params], done: Sequence[Tria
     return {"temperature": temperature, "alpha": alpha, "replicate": 0}
 
 
-def _warm(
+def _choose_warm(
     campaign: Campaign,
     taken: Sequence[Params],
     done: Sequence[TrialRow],
-    believe: Callable[[], Belief],
+    get_posterior: Callable[[], Posterior],
 ) -> Params | None:
-    """The point of greatest expected improvement; ``None`` when the learnt part is over.
+    """The point of greatest expected improvement; ``None`` after ``tune.warm_trials`` points.
 
     Vanilla is never among them: this study has planned it, or stage ``compare`` runs it.
     """
     vanilla = campaign.tune.vanilla_point
-    tried = {point_of(params) for params in taken} - {vanilla}
+    tried = {get_point(params) for params in taken} - {vanilla}
     if len(tried) >= campaign.tune.warm_trials:
         return None
-    results = results_of(done)
+    results = collect_point_results(done)
     best = max((result.gain for result in results.values()), default=0.0)
-    point = believe().given(results).next_point(tried | {vanilla}, best)
+    point = get_posterior().condition_on(results).choose_next_point(tried | {vanilla}, best)
     if point is None:
         return None
     return {"temperature": point[0], "alpha": point[1], "replicate": 0}
 
 
-def search_corners(campaign: Campaign) -> tuple[Point, Point]:
-    """The least and the greatest temperature and alpha that a campaign searches."""
-    space = make_search_space(campaign)
-    temperature, alpha = space["temperature"], space["alpha"]
-    return (temperature.low, alpha.low), (temperature.high, alpha.high)
-
-
-def _sampled(
+def _choose_sampled(
     campaign: Campaign,
     plan: StudyPlan,
     number: int,
     taken: Sequence[Params],
     done: Sequence[TrialRow],
 ) -> Params:
-    """Optuna's choice; a random point where that was taken already, as at a corner it can be."""
+    """Optuna's choice, or a random point where that was taken already (corners often are)."""
     import optuna
 
     # The replicate is not searched: a point's replicates are one trial each in the history.
-    space = {k: _distribution(p) for k, p in plan.space.items() if k != "replicate"}
+    space = {k: _make_distribution(p) for k, p in plan.space.items() if k != "replicate"}
+    # numpy, which Optuna seeds, takes 32 bits.
     seed = seed_for(campaign.seed, plan.name, number) % 2**32
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize", sampler=_sampler(campaign, seed))
-    study.add_trials([_frozen(row, space) for row in done])
+    study = optuna.create_study(direction="maximize", sampler=_make_sampler(campaign, seed))
+    study.add_trials([_make_optuna_trial(row, space) for row in done])
     params = {**study.ask(space).params, "replicate": 0}
-    if point_of(params) in map(point_of, taken):
+    if get_point(params) in map(get_point, taken):
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
         params = {**study.ask(space).params, "replicate": 0}
     return params
 
 
-def _sampler(campaign: Campaign, seed: int) -> optuna.samplers.BaseSampler:
+def _make_sampler(campaign: Campaign, seed: int) -> optuna.samplers.BaseSampler:
     import optuna
 
     tune = campaign.tune
     sampler = tune.warm_then if tune.sampler == "warm" else tune.sampler
-    # What was learnt takes the place of the random trials that the others start with.
+    # The warm trials take the place of the random ones that the other samplers start with.
     startup = 1 if tune.sampler == "warm" else max(1, min(10, tune.budget // 2))
     if sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)
@@ -160,13 +166,13 @@ def _sampler(campaign: Campaign, seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True)
 
 
-def _distribution(param: Param) -> optuna.distributions.BaseDistribution:
+def _make_distribution(param: Param) -> optuna.distributions.BaseDistribution:
     import optuna
 
     return optuna.distributions.FloatDistribution(param.low, param.high, log=param.log)
 
 
-def _frozen(
+def _make_optuna_trial(
     row: TrialRow, space: Mapping[str, optuna.distributions.BaseDistribution]
 ) -> optuna.trial.FrozenTrial:
     import optuna

@@ -12,7 +12,7 @@ from kdopt.campaign.spec import Spec
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import Dataset
 from kdopt.data.splits import make_splits, to_arrays
-from kdopt.search.warm_start import frozen_prior
+from kdopt.search.warm_start import freeze_prior
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.planning import Planned, write_plan
@@ -40,7 +40,7 @@ def plan_campaign(
     """Write a campaign into the store; doing it again adds nothing."""
     # The splits are stored before any trial exists: if planning is cut off in between, no worker
     # finds a trial without them.
-    prior = frozen_prior(spec.campaign, store, artifacts)
+    prior = freeze_prior(spec.campaign, store, artifacts)
     kept = {name: artifacts.put(content) for name, content in splits.items()}
     record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior)
     return write_plan(store, record, plan_studies)

@@ -23,9 +23,9 @@ from kdopt.campaign.studies import StudyPlan
 from kdopt.data.datasets import load_planned_dataset
 from kdopt.errors import ArtifactError, DataError, KdoptError, LeaseLostError, StoreError
 from kdopt.outcome import Outcome
-from kdopt.search.posterior import Belief
-from kdopt.search.samplers import next_cell
-from kdopt.search.warm_start import WarmStart
+from kdopt.search.posterior import Posterior
+from kdopt.search.samplers import choose_params
+from kdopt.search.warm_start import PosteriorSource
 from kdopt.store import leases, rows
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
@@ -206,7 +206,7 @@ class _Worker:
         self.record = record
         self.context = Context(record, self.dataset, self.artifacts, self.engine)
         self.plans = {plan.name: plan for plan in plan_studies(record.campaign)}
-        self.warm: WarmStart | None = None
+        self.warm: PosteriorSource | None = None
 
     def _follow_growth(self, states: list[StudyState]) -> None:
         """Read the record again when trials were added: new studies, or a larger search space."""
@@ -311,16 +311,16 @@ class _Worker:
         if claim.params:
             return claim
         history = rows.read_trials(self.store, self.campaign, claim.study_id)
-        believe = partial(self._make_prior_of, plan)
-        params = next_cell(self.context.campaign, plan, claim.number, history, believe)
+        get_posterior = partial(self._get_posterior, plan)
+        params = choose_params(self.context.campaign, plan, claim.number, history, get_posterior)
         return leases.choose(self.store, claim, params, plan.space)
 
-    def _make_prior_of(self, plan: StudyPlan) -> Belief:
-        """What is believed of a pair before its first trial (``tune.sampler = "warm"``)."""
+    def _get_posterior(self, plan: StudyPlan) -> Posterior:
+        """The posterior of a pair before its first trial (``tune.sampler = "warm"``)."""
         if self.warm is None:
-            self.warm = WarmStart(self.store, self.artifacts, self.record)
+            self.warm = PosteriorSource(self.store, self.artifacts, self.record)
         earlier = list_finished_before(plan, self.states, self.plans)
-        return self.warm.belief(plan, earlier, self.pretrained[plan.partition])
+        return self.warm.get_posterior(plan, earlier, self.pretrained[plan.partition])
 
 
 def _describe_result(stage: StageName, claim: Claim, outcome: Outcome) -> str:

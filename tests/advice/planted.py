@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from kdopt.advice.training_set import NONE, Action, Lessons
+from kdopt.advice.training_set import DO_NOTHING, Action, TrainingSet
 from kdopt.features.definitions import FEATURE_NAMES
-from kdopt.features.table import KEYS
+from kdopt.features.table import PAIR_COLUMNS
 
 VANILLA = Action("vanilla", 1.0, 0.5)
 LOW = Action("tuned", 1.0, 0.1)
 HIGH = Action("tuned", 4.0, 0.9)
 DML = Action("dml")
-ACTIONS = (NONE, VANILLA, LOW, HIGH, DML)
+ACTIONS = (DO_NOTHING, VANILLA, LOW, HIGH, DML)
 PARTITIONS = ("uniform", "quantity_skew", "specialized", "label_chunks", "label_dirichlet")
 Gains = Callable[[dict[str, float]], dict[Action, float]]
 
@@ -41,8 +41,8 @@ def planted(
     actions: Sequence[Action] = ACTIONS,
     seed: int = 0,
     campaign: str = "planted",
-) -> Lessons:
-    """Lessons of a rule: gaps from -40 to 40 pp, other features at random, and some noise (pp)."""
+) -> TrainingSet:
+    """Pairs that follow a rule: gaps from -40 to 40 pp, other features random, some noise (pp)."""
     rng = np.random.default_rng(seed)
     lines, validation, test = [], [], []
     for partition in partitions:
@@ -54,12 +54,14 @@ def planted(
                     continue
                 features = dict(zip(FEATURE_NAMES, rng.random(len(FEATURE_NAMES)), strict=True))
                 features["accuracy_gap"] = accuracy[t] - accuracy[s]
-                gains = {NONE: 0.0, **rule(features)}
-                pair = dict(zip(KEYS, (campaign, partition, t, s), strict=True))
+                gains = {DO_NOTHING: 0.0, **rule(features)}
+                pair = dict(zip(PAIR_COLUMNS, (campaign, partition, t, s), strict=True))
                 lines.append({**pair, "transfer_set": "student", **features})
                 exact = np.array([gains[a] for a in actions])
                 shown = [exact + noise * rng.normal(size=len(actions)) for _ in range(2)]
                 for values, one in ((validation, shown[0]), (test, shown[1])):
                     one[0] = 0.0  # doing nothing has no noise
                     values.append(one)
-    return Lessons("own", tuple(actions), pd.DataFrame(lines), np.array(validation), np.array(test))
+    return TrainingSet(
+        "own", tuple(actions), pd.DataFrame(lines), np.array(validation), np.array(test)
+    )

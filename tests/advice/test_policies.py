@@ -4,30 +4,30 @@ import pytest
 
 from kdopt.advice.policies import (
     REGRET_COLUMNS,
-    cross_validated,
-    folds_of,
-    gains_of,
-    policies,
-    regrets,
+    compare_policies,
+    cross_validate,
+    list_policies,
+    make_folds,
+    select_gains,
 )
-from kdopt.advice.training_set import NONE
+from kdopt.advice.training_set import DO_NOTHING
 from tests.advice.planted import ACTIONS, DML, VANILLA, planted
 
 
-def table(lessons, left_out="partition"):
-    return regrets(lessons, left_out).set_index("policy")
+def table(training_set, left_out="partition"):
+    return compare_policies(training_set, left_out).set_index("policy")
 
 
 @pytest.mark.parametrize("left_out", ["partition", "participant"])
 def test_the_oracle_loses_nothing_and_nobody_beats_it(left_out):
-    lessons = planted(noise=4.0)
-    found = table(lessons, left_out)
+    training_set = planted(noise=4.0)
+    found = table(training_set, left_out)
     assert found.loc["oracle", "regret"] == 0
     assert found.loc["oracle", "guarded_regret"] == 0
     assert (found["regret"] >= 0).all() and (found["guarded_regret"] >= 0).all()
     # Gain and regret are two ways to say the same.
     assert (found["gain"] + found["regret"]).nunique() == 1 or np.allclose(
-        found["gain"] + found["regret"], lessons.test.max(axis=1).mean()
+        found["gain"] + found["regret"], training_set.test.max(axis=1).mean()
     )
 
 
@@ -42,29 +42,33 @@ def test_a_planted_rule_is_followed_where_it_was_not_learnt():
 
 
 def test_policies_that_advise_the_same_for_all_by_hand():
-    lessons = planted(noise=2.0)
-    best = lessons.test.max(axis=1)
-    found = table(lessons)
+    training_set = planted(noise=2.0)
+    best = training_set.test.max(axis=1)
+    found = table(training_set)
     assert found.loc["none", "regret"] == pytest.approx(best.mean())
-    vanilla = lessons.test[:, ACTIONS.index(VANILLA)]
+    vanilla = training_set.test[:, ACTIONS.index(VANILLA)]
     assert found.loc["vanilla", "regret"] == pytest.approx((best - vanilla).mean())
-    rose = lessons.validation[:, ACTIONS.index(VANILLA)] > 0
+    rose = training_set.validation[:, ACTIONS.index(VANILLA)] > 0
     kept = np.where(rose, vanilla, 0.0)
     assert found.loc["vanilla", "guarded_gain"] == pytest.approx(kept.mean())
 
 
 def test_under_the_guard_distilling_is_tried_where_nothing_would_be_done_without():
     """Where validation decides, a policy that says not to distil would only lose."""
-    lessons = planted(noise=4.0)
-    tree = next(p for p in policies(lessons, lessons.known) if p.name == "tree")
-    advised, tried = cross_validated(lessons, tree.choose, list(folds_of(lessons, "partition")))
-    none = lessons.actions.index(NONE)
+    training_set = planted(noise=4.0)
+    tree = next(
+        p for p in list_policies(training_set, training_set.usable_features) if p.name == "tree"
+    )
+    advised, tried = cross_validate(
+        training_set, tree.choose, list(make_folds(training_set, "partition"))
+    )
+    none = training_set.actions.index(DO_NOTHING)
     assert (advised == none).any() and not (tried == none).any()
     assert (advised[advised != none] == tried[advised != none]).all()
-    found = table(lessons)
-    kept = gains_of(lessons, tried, guard=True)
+    found = table(training_set)
+    kept = select_gains(training_set, tried, guard=True)
     assert found.loc["tree", "guarded_gain"] == pytest.approx(kept.mean())
-    assert found.loc["tree", "gain"] == pytest.approx(gains_of(lessons, advised).mean())
+    assert found.loc["tree", "gain"] == pytest.approx(select_gains(training_set, advised).mean())
 
 
 def test_trials_are_counted():
@@ -74,20 +78,20 @@ def test_trials_are_counted():
 
 
 def test_bounds_hold_the_mean_and_repeat():
-    lessons = planted(noise=4.0)
-    found = regrets(lessons)
+    training_set = planted(noise=4.0)
+    found = compare_policies(training_set)
     for name in ("gain", "regret", "behind_tree", "guarded_regret"):
         assert (found[f"{name}_low"] <= found[name] + 1e-9).all()
         assert (found[name] <= found[f"{name}_high"] + 1e-9).all()
-    pd.testing.assert_frame_equal(found, regrets(lessons))
+    pd.testing.assert_frame_equal(found, compare_policies(training_set))
 
 
 @pytest.mark.parametrize("left_out", ["partition", "participant"])
 def test_folds_judge_every_pair_once_and_never_on_what_they_know(left_out):
-    lessons = planted()
-    pairs = lessons.pairs
-    judged = np.zeros(len(lessons), dtype=int)
-    for known, new in folds_of(lessons, left_out):
+    training_set = planted()
+    pairs = training_set.pairs
+    judged = np.zeros(len(training_set), dtype=int)
+    for known, new in make_folds(training_set, left_out):
         judged += new
         assert not (known & new).any()
         if left_out == "partition":
@@ -101,7 +105,7 @@ def test_folds_judge_every_pair_once_and_never_on_what_they_know(left_out):
 
 def test_a_partition_is_left_out_of_all_campaigns_at_once():
     one, other = planted(), planted(campaign="other")
-    both = one.take(np.arange(len(one)))
+    both = one.select_pairs(np.arange(len(one)))
     pooled = type(one)(
         "own",
         one.actions,
@@ -109,43 +113,45 @@ def test_a_partition_is_left_out_of_all_campaigns_at_once():
         np.concatenate([one.validation, other.validation]),
         np.concatenate([one.test, other.test]),
     )
-    assert len(list(folds_of(pooled, "partition"))) == len(list(folds_of(both, "partition"))) == 5
+    assert (
+        len(list(make_folds(pooled, "partition"))) == len(list(make_folds(both, "partition"))) == 5
+    )
 
 
 def test_choices_never_depend_on_gains_of_the_pairs_that_are_judged():
-    lessons = planted(noise=3.0)
-    folds = list(folds_of(lessons, "partition"))
+    training_set = planted(noise=3.0)
+    folds = list(make_folds(training_set, "partition"))
     new = folds[0][1]
-    other = lessons.take(np.arange(len(lessons)))
+    other = training_set.select_pairs(np.arange(len(training_set)))
     rng = np.random.default_rng(5)
     other.validation[new] = rng.normal(size=other.validation[new].shape)
     other.test[new] = rng.normal(size=other.test[new].shape)
-    for policy in policies(lessons, lessons.known):
+    for policy in list_policies(training_set, training_set.usable_features):
         if policy.name in ("search", "oracle"):
             continue
-        one = cross_validated(lessons, policy.choose, folds[:1])
-        two = cross_validated(other, policy.choose, folds[:1])
+        one = cross_validate(training_set, policy.choose, folds[:1])
+        two = cross_validate(other, policy.choose, folds[:1])
         assert (one.advised[new] == two.advised[new]).all(), policy.name
         assert (one.tried[new] == two.tried[new]).all(), policy.name
 
 
 def test_the_guard_keeps_the_untouched_student_unless_validation_rose():
-    lessons = planted(noise=2.0)
-    chosen = np.full(len(lessons), ACTIONS.index(DML))
-    free, kept = gains_of(lessons, chosen), gains_of(lessons, chosen, guard=True)
-    rose = lessons.validation[:, ACTIONS.index(DML)] > 0
+    training_set = planted(noise=2.0)
+    chosen = np.full(len(training_set), ACTIONS.index(DML))
+    free, kept = select_gains(training_set, chosen), select_gains(training_set, chosen, guard=True)
+    rose = training_set.validation[:, ACTIONS.index(DML)] > 0
     assert (kept[rose] == free[rose]).all() and (kept[~rose] == 0).all()
     assert 0 < rose.sum() < len(rose)
 
 
 def test_rules_on_cells_exist_where_cells_were_tried():
-    some = planted(actions=(NONE, VANILLA, DML))
-    names = [p.name for p in policies(some, some.known)]
+    some = planted(actions=(DO_NOTHING, VANILLA, DML))
+    names = [p.name for p in list_policies(some, some.usable_features)]
     assert "cell" not in names and "vanilla" in names
     assert set(table(some).index) == set(names)
 
 
 def test_with_one_partition_nothing_can_be_left_out():
-    lessons = planted(partitions=("uniform",))
-    found = regrets(lessons, "partition")
+    training_set = planted(partitions=("uniform",))
+    found = compare_policies(training_set, "partition")
     assert found.empty and list(found.columns) == list(REGRET_COLUMNS)

@@ -5,21 +5,21 @@ import numpy as np
 import pytest
 
 from kdopt.advice.training_set import (
-    NONE,
+    DO_NOTHING,
     SITUATIONS,
     Action,
-    Campaigned,
-    action_text,
-    lessons,
-    situation_of,
+    TrainingCampaign,
+    build_training_set,
+    describe_action,
+    find_situation,
 )
-from kdopt.analysis.results import Pair
 from kdopt.campaign.stage_settings import TRANSFER_SETS
+from kdopt.outcome import Pair
 from tests.analysis.synthetic import FIVE, compare_campaign, compare_rows, make_campaign, make_rows
 
 CAMPAIGN = compare_campaign()
 ROWS = [*make_rows(CAMPAIGN), *compare_rows(CAMPAIGN)]
-WHOLE = Campaigned(CAMPAIGN, ROWS, {})
+WHOLE = TrainingCampaign(CAMPAIGN, ROWS, {})
 N_PAIRS = len(FIVE) * 12
 
 
@@ -28,18 +28,18 @@ def named(source, name):
 
 
 def test_every_pair_with_every_action():
-    found = lessons([WHOLE], "own")
+    found = build_training_set([WHOLE], "own")
     cells = len(CAMPAIGN.tune.temperatures) * len(CAMPAIGN.tune.alphas)
     assert len(found) == N_PAIRS
     assert found.validation.shape == found.test.shape == (N_PAIRS, 1 + cells + 2)
-    assert found.actions[:2] == (NONE, Action("vanilla", 1.0, 0.5))
+    assert found.actions[:2] == (DO_NOTHING, Action("vanilla", 1.0, 0.5))
     assert {a.method for a in found.actions[2:]} == {"tuned", "dml", "dp_kd"}
     assert (found.validation[:, 0] == 0).all() and (found.test[:, 0] == 0).all()
     assert found.left_out == ()
 
 
 def test_gains_are_those_of_the_trials():
-    found = lessons([WHOLE], "own")
+    found = build_training_set([WHOLE], "own")
     place = {
         Pair(line["partition"], line["teacher"], line["student"]): i
         for i, line in enumerate(found.pairs.to_dict("records"))
@@ -61,23 +61,23 @@ def test_gains_are_those_of_the_trials():
 
 
 def test_public_sets_have_their_own_actions():
-    labelled = lessons([WHOLE], "public_labeled")
+    labelled = build_training_set([WHOLE], "public_labeled")
     assert [a.method for a in labelled.actions] == ["none", "vanilla", "dml", "dp_kd"]
     assert set(labelled.pairs["transfer_set"]) == {"public_labeled"}
-    unlabelled = lessons([WHOLE], "public_unlabeled")
+    unlabelled = build_training_set([WHOLE], "public_unlabeled")
     assert len(unlabelled) == 2 * N_PAIRS
     sizes = unlabelled.pairs.groupby("transfer_set")["transfer_images"].unique()
     assert sizes["public_unlabeled_small"] == 50 and sizes["public_unlabeled_large"] == 500
-    assert "transfer_images" in unlabelled.known
+    assert "transfer_images" in unlabelled.usable_features
 
 
 def test_each_transfer_set_has_one_situation():
-    assert {situation_of(name) for name in TRANSFER_SETS} == set(SITUATIONS)
+    assert {find_situation(name) for name in TRANSFER_SETS} == set(SITUATIONS)
 
 
 def test_the_order_of_rows_does_not_matter():
     mixed = WHOLE._replace(rows=random.Random(1).sample(ROWS, len(ROWS)))
-    one, other = lessons([WHOLE], "own"), lessons([mixed], "own")
+    one, other = build_training_set([WHOLE], "own"), build_training_set([mixed], "own")
     assert one.actions == other.actions
     assert one.pairs.equals(other.pairs)
     assert (one.validation == other.validation).all() and (one.test == other.test).all()
@@ -86,7 +86,7 @@ def test_the_order_of_rows_does_not_matter():
 def test_a_pair_with_a_trial_missing_teaches_nothing_and_is_counted():
     lost = next(r for r in ROWS if r.stage == "tune")
     less = WHOLE._replace(rows=[r for r in ROWS if r is not lost])
-    found = lessons([less], "own")
+    found = build_training_set([less], "own")
     assert len(found) == N_PAIRS - 1
     assert found.left_out == ("toy: 1 pairs whose trials are not all complete",)
 
@@ -94,30 +94,32 @@ def test_a_pair_with_a_trial_missing_teaches_nothing_and_is_counted():
 def test_replicates_that_are_not_all_there_are_not_complete():
     campaign = compare_campaign(replicates=2)
     rows = [*make_rows(campaign), *compare_rows(campaign)]
-    whole = lessons([Campaigned(campaign, rows, {})], "own")
+    whole = build_training_set([TrainingCampaign(campaign, rows, {})], "own")
     lost = next(r for r in rows if r.stage == "compare" and r.params["method"] == "dml")
-    less = lessons([Campaigned(campaign, [r for r in rows if r is not lost], {})], "own")
+    less = build_training_set(
+        [TrainingCampaign(campaign, [r for r in rows if r is not lost], {})], "own"
+    )
     assert len(whole) == N_PAIRS and len(less) == N_PAIRS - 1
 
 
 def test_campaigns_are_pooled_when_they_tried_the_same():
-    both = lessons([WHOLE, named(WHOLE, "other")], "own")
+    both = build_training_set([WHOLE, named(WHOLE, "other")], "own")
     assert len(both) == 2 * N_PAIRS
     assert set(both.pairs["campaign"]) == {"toy", "other"}
 
 
 def test_a_campaign_that_never_tried_some_action_is_left_out_by_name():
     tuned = named(WHOLE._replace(rows=[r for r in ROWS if r.stage != "compare"]), "tuned-only")
-    found = lessons([tuned, WHOLE], "own")
+    found = build_training_set([tuned, WHOLE], "own")
     assert set(found.pairs["campaign"]) == {"toy"}
     assert found.left_out == ("tuned-only: it never tried DML, DP-KD",)
     # By itself it can be learnt from.
-    assert len(lessons([tuned], "own")) == N_PAIRS
+    assert len(build_training_set([tuned], "own")) == N_PAIRS
 
 
 def test_the_pair_that_is_asked_about_is_not_learnt_from():
     pair = Pair("uniform", 1, 2)
-    found = lessons([WHOLE, named(WHOLE, "other")], "own", ("toy", pair))
+    found = build_training_set([WHOLE, named(WHOLE, "other")], "own", ("toy", pair))
     there = (found.pairs[["partition", "teacher", "student"]] == list(pair)).all(axis=1)
     assert list(found.pairs[there]["campaign"]) == ["other"]
 
@@ -125,27 +127,27 @@ def test_the_pair_that_is_asked_about_is_not_learnt_from():
 def test_nothing_to_learn_from():
     campaign = make_campaign()
     for situation in SITUATIONS:
-        found = lessons([Campaigned(campaign, [], {})], situation)
-        assert len(found) == 0 and found.actions == (NONE,) and found.known == []
+        found = build_training_set([TrainingCampaign(campaign, [], {})], situation)
+        assert len(found) == 0 and found.actions == (DO_NOTHING,) and found.usable_features == []
 
 
 def test_known_features_tell_pairs_apart_and_are_there_for_all():
-    found = lessons([WHOLE], "own")
-    assert "accuracy_gap" in found.known
-    assert "label_distance" not in found.known  # nobody measured it
-    some = found.take(np.array([0, 1]))
+    found = build_training_set([WHOLE], "own")
+    assert "accuracy_gap" in found.usable_features
+    assert "label_distance" not in found.usable_features  # nobody measured it
+    some = found.select_pairs(np.array([0, 1]))
     some.pairs["accuracy_gap"] = 3.0
-    assert "accuracy_gap" not in some.known
+    assert "accuracy_gap" not in some.usable_features
 
 
 @pytest.mark.parametrize(
     ("action", "text"),
     [
-        (NONE, "do not distil"),
+        (DO_NOTHING, "do not distil"),
         (Action("dml"), "DML"),
         (Action("tuned", 2.5, 0.25), "tuned at T=2.5, alpha=0.25"),
         (Action("vanilla", 1.0, 0.5), "vanilla at T=1, alpha=0.5"),
     ],
 )
 def test_actions_as_people_read_them(action, text):
-    assert action_text(action) == text
+    assert describe_action(action) == text

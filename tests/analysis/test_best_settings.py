@@ -5,8 +5,9 @@ import random
 import pytest
 
 from kdopt.analysis.best_settings import find_best_point, find_vanilla_point, rank_points
-from kdopt.analysis.results import Pair, PointMean
+from kdopt.analysis.results import PointMean
 from kdopt.analysis.tables import compute_tables
+from kdopt.outcome import Pair
 from tests.analysis.synthetic import (
     accuracy_of,
     compare_row,

@@ -13,10 +13,10 @@ from kdopt.analysis.method_gains import (
     pivot_methods,
     tabulate_method_gains,
 )
-from kdopt.analysis.results import CampaignResults, Pair
+from kdopt.analysis.results import CampaignResults
 from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
-from kdopt.outcome import Scores
+from kdopt.outcome import Pair, Scores
 from tests.analysis.synthetic import (
     accuracy_of,
     compare_campaign,

@@ -8,12 +8,12 @@ import pytest
 from kdopt.analysis.best_settings import find_vanilla_point
 from kdopt.analysis.results import (
     CampaignResults,
-    Pair,
     average_points,
     group_by_pair,
     tabulate_participants,
     tabulate_trials,
 )
+from kdopt.outcome import Pair
 from tests.analysis.synthetic import compare_row, make_campaign, make_rows, outcome, tune_row
 from tests.report.many_synthetic import ROUNDS, many_campaign, many_rows
 

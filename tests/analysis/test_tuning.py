@@ -19,7 +19,7 @@ from kdopt.analysis.tuning import (
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.campaign.stages import plan_points
 from kdopt.outcome import TrialRow
-from kdopt.search.samplers import next_cell
+from kdopt.search.samplers import choose_params
 from tests.analysis.synthetic import (
     make_campaign,
     make_rows,
@@ -200,7 +200,7 @@ def test_it_chooses_what_the_sampler_itself_would_have_tried():
         }
         history: list[TrialRow] = [replace(mine[p], number=i) for i, p in enumerate(points)]
         for number in range(len(points), len(points) + n_open):
-            cell = next_cell(campaign, None, number, history)
+            cell = choose_params(campaign, None, number, history)
             history.append(replace(mine[cell["temperature"], cell["alpha"]], number=number))
         best = max(history, key=lambda r: r.outcome.value)
         cells = [

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from kdopt.features.facts_store import read_facts
+from kdopt.features.measurements import read_measurements
 from kdopt.store.database import open_store
 
 SPEC = """
@@ -81,14 +81,14 @@ def folder(tmp_path_factory):
 def checkpoint(folder, participant):
     """The checkpoint of a participant of the partition ``specialized``."""
     store = open_store(str(folder / "storage" / "kdopt.db"))
-    sha256 = read_facts(store, "four")["specialized"].checkpoints[participant]
+    sha256 = read_measurements(store, "four")["specialized"].checkpoints[participant]
     store.close()
     return folder / "storage" / "artifacts" / sha256[:2] / f"{sha256}.safetensors"
 
 
 def test_run_measures_and_the_report_shows_the_tree(folder):
     store = open_store(str(folder / "storage" / "kdopt.db"))
-    assert set(read_facts(store, "four")) == set(FOUR)
+    assert set(read_measurements(store, "four")) == set(FOUR)
     store.close()
     report = folder / "storage" / "reports" / "four"
     assert (

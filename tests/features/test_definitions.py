@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from kdopt.features.definitions import (
     FEATURE_NAMES,
-    Views,
-    balance,
-    label_distance,
-    pair_features,
-    views_of,
+    LogitFeatures,
+    compare_logits,
+    describe_pair,
+    measure_balance,
+    measure_label_distance,
 )
 from kdopt.outcome import Scores
 
@@ -30,35 +30,38 @@ def scores(per_class, loss=1.0):
 
 @given(histograms, histograms)
 def test_the_label_distance_is_a_bounded_symmetric_distance(one, other):
-    distance = label_distance(one, other)
+    distance = measure_label_distance(one, other)
     assert 0 <= distance <= 1
-    assert distance == pytest.approx(label_distance(other, one), abs=1e-7)
-    assert label_distance(one, [3 * n for n in one]) == pytest.approx(0, abs=1e-7)
+    assert distance == pytest.approx(measure_label_distance(other, one), abs=1e-7)
+    assert measure_label_distance(one, [3 * n for n in one]) == pytest.approx(0, abs=1e-7)
 
 
 def test_the_label_distance_at_its_ends_and_in_between():
-    assert label_distance([5, 0], [0, 2]) == 1
+    assert measure_label_distance([5, 0], [0, 2]) == 1
     # By hand: m = (3/4, 1/4), H(m) = 0.8113 bits, H(p) = 0, H(q) = 1.
     expected = math.sqrt(-(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25)) - 0.5)
-    assert label_distance([4, 0], [3, 3]) == pytest.approx(expected)
-    assert math.isnan(label_distance([0, 0], [1, 1]))
+    assert measure_label_distance([4, 0], [3, 3]) == pytest.approx(expected)
+    assert math.isnan(measure_label_distance([0, 0], [1, 1]))
 
 
 @given(histograms, histograms, histograms)
 def test_the_label_distance_obeys_the_triangle_inequality(a, b, c):
-    assert label_distance(a, c) <= label_distance(a, b) + label_distance(b, c) + 1e-7
+    assert (
+        measure_label_distance(a, c)
+        <= measure_label_distance(a, b) + measure_label_distance(b, c) + 1e-7
+    )
 
 
 def test_balance_is_0_for_one_class_and_1_for_all_alike():
-    assert balance([7, 0, 0]) == 0
-    assert balance([5, 5, 5]) == pytest.approx(1)
-    assert math.isnan(balance([0, 0])) and math.isnan(balance([9]))
+    assert measure_balance([7, 0, 0]) == 0
+    assert measure_balance([5, 5, 5]) == pytest.approx(1)
+    assert math.isnan(measure_balance([0, 0])) and math.isnan(measure_balance([9]))
 
 
 @given(recalls, recalls, histograms, histograms)
 def test_exchanging_teacher_and_student(mine, theirs, one, other):
-    there = pair_features(scores(mine), scores(theirs), one, other)
-    back = pair_features(scores(theirs), scores(mine), other, one)
+    there = describe_pair(scores(mine), scores(theirs), one, other)
+    back = describe_pair(scores(theirs), scores(mine), other, one)
     for name in ("accuracy_gap", "size_ratio"):
         assert there[name] == pytest.approx(-back[name])
     for name, opposite in AGAINST.items():
@@ -72,8 +75,8 @@ def test_the_order_of_the_classes_does_not_matter(mine, theirs, one, other, orde
     def shuffled(values):
         return [values[i] for i in order]
 
-    plain = pair_features(scores(mine), scores(theirs), one, other)
-    mixed = pair_features(
+    plain = describe_pair(scores(mine), scores(theirs), one, other)
+    mixed = describe_pair(
         scores(shuffled(mine)), scores(shuffled(theirs)), shuffled(one), shuffled(other)
     )
     assert mixed == pytest.approx(plain, nan_ok=True, abs=1e-7)
@@ -81,47 +84,47 @@ def test_the_order_of_the_classes_does_not_matter(mine, theirs, one, other, orde
 
 @given(recalls, recalls)
 def test_the_edges_differ_by_the_gap_on_balanced_validation(mine, theirs):
-    found = pair_features(scores(mine), scores(theirs))
+    found = describe_pair(scores(mine), scores(theirs))
     assert found["teacher_edge"] - found["student_edge"] == pytest.approx(found["accuracy_gap"])
 
 
 def test_a_class_without_validation_images_is_left_out_of_the_edges():
-    found = pair_features(Scores(0.5, (1.0, None), 1.0), Scores(0.5, (0.4, None), 1.0))
+    found = describe_pair(Scores(0.5, (1.0, None), 1.0), Scores(0.5, (0.4, None), 1.0))
     assert found["teacher_edge"] == pytest.approx(60)
     assert found["student_edge"] == 0
 
 
 def test_coverage_and_size_ratio_by_hand():
-    found = pair_features(scores([0.5] * 3), scores([0.5] * 3), [8, 0, 8], [1, 2, 1])
+    found = describe_pair(scores([0.5] * 3), scores([0.5] * 3), [8, 0, 8], [1, 2, 1])
     assert found["coverage"] == pytest.approx(50)
     assert found["size_ratio"] == pytest.approx(2)  # 16 images against 4: two doublings
 
 
 def test_what_is_not_given_is_nan_and_every_name_is_there():
-    bare = pair_features(scores([0.5]), scores([0.5]))
+    bare = describe_pair(scores([0.5]), scores([0.5]))
     assert tuple(bare) == FEATURE_NAMES
     assert math.isnan(bare["label_distance"]) and math.isnan(bare["disagreement"])
-    told = pair_features(scores([0.5]), scores([0.5]), views=Views(0.25, 0.5))
+    told = describe_pair(scores([0.5]), scores([0.5]), logits=LogitFeatures(0.25, 0.5))
     assert told["disagreement"] == 25 and told["teacher_entropy"] == 0.5
 
 
-def test_views_of_logits():
+def test_features_of_logits():
     clueless = np.zeros((3, 4))
     sure = 100 * np.eye(4)[:3]
-    assert views_of(clueless, sure).teacher_entropy == pytest.approx(1)
-    assert views_of(sure, clueless).teacher_entropy == pytest.approx(0)
-    assert views_of(sure, sure).disagreement == 0
-    assert views_of(sure, sure[[1, 2, 0]]).disagreement == 1
+    assert compare_logits(clueless, sure).teacher_entropy == pytest.approx(1)
+    assert compare_logits(sure, clueless).teacher_entropy == pytest.approx(0)
+    assert compare_logits(sure, sure).disagreement == 0
+    assert compare_logits(sure, sure[[1, 2, 0]]).disagreement == 1
     # Only differences of logits count.
-    assert views_of(sure + 7, clueless) == views_of(sure, clueless)
+    assert compare_logits(sure + 7, clueless) == compare_logits(sure, clueless)
 
 
 @given(st.permutations(range(4)))
-def test_views_do_not_depend_on_the_order_of_the_classes(order):
+def test_logit_features_do_not_depend_on_the_order_of_the_classes(order):
     rng = np.random.default_rng(0)
     teacher, student = rng.normal(size=(2, 20, 4))
-    assert views_of(teacher[:, order], student[:, order]) == pytest.approx(
-        views_of(teacher, student)
+    assert compare_logits(teacher[:, order], student[:, order]) == pytest.approx(
+        compare_logits(teacher, student)
     )
 
 
@@ -130,12 +133,12 @@ def test_views_do_not_depend_on_the_order_of_the_classes(order):
 )
 def test_logits_that_cannot_be_compared_are_refused(one, other):
     with pytest.raises(ValueError, match="cannot be compared"):
-        views_of(one, other)
+        compare_logits(one, other)
 
 
 def test_images_to_distil_on_are_the_students_or_those_of_the_public_set():
     pair = scores([0.5] * 2), scores([0.5] * 2), [8, 8], [1, 2]
-    assert pair_features(*pair)["transfer_images"] == 3
-    assert pair_features(*pair, transfer_images=64)["transfer_images"] == 64
-    assert pair_features(*pair[:2], transfer_images=64)["transfer_images"] == 64
-    assert math.isnan(pair_features(*pair[:2])["transfer_images"])
+    assert describe_pair(*pair)["transfer_images"] == 3
+    assert describe_pair(*pair, transfer_images=64)["transfer_images"] == 64
+    assert describe_pair(*pair[:2], transfer_images=64)["transfer_images"] == 64
+    assert math.isnan(describe_pair(*pair[:2])["transfer_images"])

@@ -11,9 +11,9 @@ import torch
 from kdopt.campaign.settings import TrainSettings, TransferSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset
-from kdopt.features import measuring as facts_module
-from kdopt.features.definitions import views_of
-from kdopt.features.measuring import asked_of, measure
+from kdopt.features import measuring as measuring_module
+from kdopt.features.definitions import compare_logits
+from kdopt.features.measuring import measure_partition, sample_images
 from kdopt.service.planner import draw_splits
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.train.engine import make_engine
@@ -44,7 +44,7 @@ def world(tmp_path_factory):
 
 def test_label_counts_are_those_of_the_shares(world):
     context, trained, dataset = world
-    found = measure(context, "uniform", trained)
+    found = measure_partition(context, "uniform", trained)
     for participant, counts in enumerate(found.label_counts):
         labels = dataset.train_labels[context.splits("uniform").train[participant]]
         assert list(counts) == np.bincount(labels, minlength=10).tolist()
@@ -53,7 +53,7 @@ def test_label_counts_are_those_of_the_shares(world):
 
 def test_every_pair_is_asked_about_every_set_that_has_images(world):
     context, trained, _ = world
-    found = measure(context, "uniform", trained)
+    found = measure_partition(context, "uniform", trained)
     assert set(found.disagreement) == {
         "student",
         "public_unlabeled_small",
@@ -62,46 +62,51 @@ def test_every_pair_is_asked_about_every_set_that_has_images(world):
     for name in found.disagreement:
         for teacher in range(3):
             for student in range(3):
-                assert (found.views(name, teacher, student) is None) == (teacher == student)
+                assert (found.get_logit_features(name, teacher, student) is None) == (
+                    teacher == student
+                )
 
 
-def test_views_are_those_of_the_models_on_the_students_images(world):
+def test_logit_features_are_those_of_the_models_on_the_students_images(world):
     context, trained, _ = world
-    found = measure(context, "uniform", trained)
+    found = measure_partition(context, "uniform", trained)
     images = context.share("uniform", 2)
     logits = [
         predict(context.load_model(trained[i]), images, context.engine).clone() for i in (0, 2)
     ]
-    expected = views_of(*(part.numpy() for part in logits))
-    assert found.views("student", 0, 2) == pytest.approx(expected, abs=1e-5)
+    expected = compare_logits(*(part.numpy() for part in logits))
+    assert found.get_logit_features("student", 0, 2) == pytest.approx(expected, abs=1e-5)
     # On a public set both are asked about the same images, so who teaches does not matter.
-    there, back = (found.views("public_unlabeled_large", *p) for p in ((0, 2), (2, 0)))
+    there, back = (found.get_logit_features("public_unlabeled_large", *p) for p in ((0, 2), (2, 0)))
     assert there.disagreement == back.disagreement
 
 
 def test_of_a_large_set_evenly_spaced_images_are_asked_about(world, monkeypatch):
     context, trained, _ = world
-    whole = measure(context, "uniform", trained)
+    whole = measure_partition(context, "uniform", trained)
     images = context.share("uniform", 0)
-    assert asked_of(images) is images
-    monkeypatch.setattr(facts_module, "ASKED", 40)
-    few = asked_of(images)
+    assert sample_images(images) is images
+    monkeypatch.setattr(measuring_module, "MAX_IMAGES", 40)
+    few = sample_images(images)
     assert len(few) == 40
     assert torch.equal(few.pixels[0], images.pixels[0])
     assert torch.equal(few.pixels[-1], images.pixels[-1])
-    less = measure(context, "uniform", trained)
+    less = measure_partition(context, "uniform", trained)
     assert less.label_counts == whole.label_counts
     for name in ("student", "public_unlabeled_large"):
-        one, other = whole.views(name, 0, 1), less.views(name, 0, 1)
+        one, other = whole.get_logit_features(name, 0, 1), less.get_logit_features(name, 0, 1)
         assert one != other
         assert abs(one.disagreement - other.disagreement) < 0.25
 
 
 def test_a_participant_that_was_not_pretrained_leaves_gaps_only(world):
     context, trained, _ = world
-    found = measure(context, "uniform", {i: trained[i] for i in (0, 2)})
-    assert found.views("student", 0, 2) is not None
-    assert found.views("student", 1, 2) is None and found.views("student", 0, 1) is None
+    found = measure_partition(context, "uniform", {i: trained[i] for i in (0, 2)})
+    assert found.get_logit_features("student", 0, 2) is not None
+    assert (
+        found.get_logit_features("student", 1, 2) is None
+        and found.get_logit_features("student", 0, 1) is None
+    )
     assert found.checkpoints[1] is None
     assert all(sum(counts) > 0 for counts in found.label_counts)
 
@@ -112,5 +117,5 @@ def test_measuring_moves_no_random_numbers(world):
     context = Context(used._record, dataset, used._artifacts, used.engine)
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    measure(context, "uniform", trained)
+    measure_partition(context, "uniform", trained)
     assert torch.equal(before, torch.get_rng_state())

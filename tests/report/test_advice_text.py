@@ -3,10 +3,10 @@ import math
 
 import pytest
 
-from kdopt.advice.advise import advise
-from kdopt.advice.policies import regrets
-from kdopt.advice.training_set import NONE, Action
-from kdopt.advice.tree import Step, grow
+from kdopt.advice.advise import advise_pair
+from kdopt.advice.policies import compare_policies
+from kdopt.advice.training_set import DO_NOTHING, Action
+from kdopt.advice.tree import Answer, grow_tree
 from kdopt.errors import AdviceError
 from kdopt.features.definitions import FEATURE_NAMES
 from kdopt.report.advice_json import SCHEMA, advice_json
@@ -54,14 +54,14 @@ def follow(text, value):
 
 @pytest.mark.parametrize("gap", [-40, -10.5, 0, 8, 39])
 def test_printed_rules_say_what_the_tree_advises(gap):
-    tree = grow(planted(), ["accuracy_gap"])
-    leaf, _ = tree.leaf({"accuracy_gap": gap})
+    tree = grow_tree(planted(), ["accuracy_gap"])
+    leaf, _ = tree.find_leaf({"accuracy_gap": gap})
     assert follow(rules_text(tree), gap).startswith(action_title(leaf.action))
 
 
 def test_rules_say_what_they_rest_on():
-    lessons = planted()
-    text = rules_text(grow(lessons, lessons.known))
+    training_set = planted()
+    text = rules_text(grow_tree(training_set, training_set.usable_features))
     assert text.startswith(
         "To distil on the student's own labelled images (150 pairs, 5 partitions, planted):\n"
     )
@@ -72,7 +72,7 @@ def test_rules_say_what_they_rest_on():
 
 
 def test_the_regret_table_is_aligned_and_complete():
-    table = regrets(planted(noise=2.0))
+    table = compare_policies(planted(noise=2.0))
     head, *lines = regret_text(table).splitlines()
     assert [line.split("  ")[0] for line in lines] == list(table["label"])
     assert len({len(line) for line in (head, *lines)}) == 1
@@ -81,7 +81,7 @@ def test_the_regret_table_is_aligned_and_complete():
 
 
 def test_an_answer_to_distil():
-    found = advise(planted(noise=1.0), {"accuracy_gap": 30.0})
+    found = advise_pair(planted(noise=1.0), {"accuracy_gap": 30.0})
     text = advice_text(found, "a pair")
     assert answer(text, "Pair") == ["a pair; on the student's own labelled images"]
     assert answer(text, "Advice")[0] == "Tuned, T=4, alpha=0.9"
@@ -96,7 +96,7 @@ def test_an_answer_to_distil():
 
 
 def test_an_answer_not_to_distil():
-    text = advice_text(advise(planted(), {"accuracy_gap": -30.0}), "a pair")
+    text = advice_text(advise_pair(planted(), {"accuracy_gap": -30.0}), "a pair")
     assert answer(text, "Advice") == ["Do not distil"]
     assert answer(text, "Expected")[0] == "0 pp: the student stays as it is"
     assert answer(text, "Expected")[1].startswith(
@@ -105,7 +105,7 @@ def test_an_answer_not_to_distil():
 
 
 def test_caution_beyond_what_was_seen():
-    text = advice_text(advise(planted(), {"accuracy_gap": 75.0}), "a pair")
+    text = advice_text(advise_pair(planted(), {"accuracy_gap": 75.0}), "a pair")
     assert answer(text, "Caution") == [
         "accuracy gap (teacher - student): 75 pp is beyond what was seen (-40 pp to 40 pp)"
     ]
@@ -114,10 +114,10 @@ def test_caution_beyond_what_was_seen():
 @pytest.mark.parametrize("gap", [30.0, -30.0])
 def test_json_says_the_same(gap):
     known = {"accuracy_gap": gap, "disagreement": math.nan}
-    found = advise(planted(noise=1.0), known)
+    found = advise_pair(planted(noise=1.0), known)
     record = json.loads(advice_json(found, "a pair", known))
     assert record["schema"] == SCHEMA
-    assert record["distil"] == (found.leaf.action != NONE) == (record["method"] != "none")
+    assert record["distil"] == (found.leaf.action != DO_NOTHING) == (record["method"] != "none")
     assert record["gain"] == found.leaf.gain
     assert record["distilling"]["gain"] == found.gain
     assert [i["level"] for i in record["distilling"]["intervals"]] == [0.8, 0.95]
@@ -133,7 +133,7 @@ def test_features_as_people_type_and_read_them():
     assert parse_feature("size-ratio=4") == ("size_ratio", 2)  # two doublings
     assert feature_value("size_ratio", 2.0) == "4 x"
     assert feature_value("accuracy_gap", 12.345) == "12.3 pp"
-    assert condition(Step("label_distance", 0.5, False)) == (
+    assert condition(Answer("label_distance", 0.5, False)) == (
         "distance of the label histograms <= 0.5"
     )
 
@@ -163,5 +163,5 @@ def test_a_value_that_is_none_is_refused(text, reason):
 def test_small_words():
     assert [signed(v) for v in (1.234, -0.5, 0.001, math.nan)] == ["+1.23", "-0.50", "0.00", ""]
     assert action_title(Action("dp_kd")) == "DP-KD"
-    leaf = grow(planted(), []).root
+    leaf = grow_tree(planted(), []).root
     assert band_text(leaf) == ""  # nothing can be moved

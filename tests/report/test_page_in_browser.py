@@ -10,7 +10,7 @@ import pytest
 
 from kdopt.analysis.paper.claims import CLAIMS
 from kdopt.campaign.record import SettingLine
-from kdopt.features.partition_facts import PartitionFacts
+from kdopt.features.measurements import PartitionMeasurements
 from kdopt.report.files import write_report
 from tests.analysis.synthetic import (
     compare_campaign,
@@ -43,9 +43,11 @@ def whole(tmp_path_factory):
         participants=6, stages=("tune", "compare", "combine", "federate"), replicates=2
     )
     rows = make_rows(campaign) + compare_rows(campaign) + many_rows(campaign)[30:]
-    facts = {p.name: PartitionFacts(((5, 0), (3, 9)) * 3) for p in campaign.partitions}
+    measurements = {
+        p.name: PartitionMeasurements(((5, 0), (3, 9)) * 3) for p in campaign.partitions
+    }
     folder = tmp_path_factory.mktemp("whole")
-    return write_report(folder, campaign, rows, [], facts=facts)[-1].as_uri()
+    return write_report(folder, campaign, rows, [], measurements=measurements)[-1].as_uri()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from kdopt.analysis.progress import tabulate_costs
 from kdopt.campaign.settings import DataSettings, PartitionSettings
-from kdopt.features.partition_facts import PartitionFacts
+from kdopt.features.measurements import PartitionMeasurements
 from kdopt.report.run_view import SIZES, cost_block, environment, facts_of, participants_block
 from tests.analysis.synthetic import compare_campaign, make_campaign, make_rows
 
@@ -46,8 +46,8 @@ def test_without_a_trial_cost_and_participants_say_what_is_missing():
 
 def test_sizes_are_those_of_the_facts_in_the_order_of_the_campaign():
     campaign = make_campaign(partitions=TWO[::-1])
-    facts = {name: PartitionFacts(COUNTS) for name in ("uniform", "label_dirichlet")}
-    block, drawn = participants_block(campaign, make_rows(campaign), facts)
+    measurements = {name: PartitionMeasurements(COUNTS) for name in ("uniform", "label_dirichlet")}
+    block, drawn = participants_block(campaign, make_rows(campaign), measurements)
     assert block.missing == "" and block.figure == SIZES
     table = block.tables[0]
     images = table.headings.index("Training images")

@@ -3,10 +3,10 @@ import re
 
 import pytest
 
-from kdopt.advice.training_set import SITUATIONS, Campaigned
-from kdopt.advice.tree import grow
+from kdopt.advice.training_set import SITUATIONS, TrainingCampaign
+from kdopt.advice.tree import grow_tree
 from kdopt.campaign.settings import PartitionSettings
-from kdopt.features.partition_facts import PartitionFacts
+from kdopt.features.measurements import PartitionMeasurements
 from kdopt.report.tree_figure import tree_figure
 from kdopt.report.tree_view import advice_parts, learn, rules_frame
 from tests.advice.planted import planted
@@ -27,11 +27,11 @@ def texts(figure):
 
 
 def test_the_figure_has_a_box_per_advice_and_two_answers_per_question():
-    lessons = planted(noise=3.0)
-    tree = grow(lessons, lessons.known)
+    training_set = planted(noise=3.0)
+    tree = grow_tree(training_set, training_set.usable_features)
     figure = tree_figure(tree)
     json.dumps(figure, allow_nan=False)
-    leaves = tree.leaves()
+    leaves = tree.list_leaves()
     boxes = [n for n in figure["layout"]["annotations"] if "bordercolor" in n]
     assert len(boxes) == len(leaves) > 2
     # Boxes stand under each other in the order of the rules, each in a row of its own.
@@ -44,8 +44,8 @@ def test_the_figure_has_a_box_per_advice_and_two_answers_per_question():
 
 
 def test_lines_join_every_box_to_the_root():
-    lessons = planted()
-    figure = tree_figure(grow(lessons, lessons.known))
+    training_set = planted()
+    figure = tree_figure(grow_tree(training_set, training_set.usable_features))
     (trace,) = figure["data"]
     points = list(zip(trace["x"], trace["y"], strict=True))
     boxes = [(n["x"], n["y"]) for n in figure["layout"]["annotations"] if "bordercolor" in n]
@@ -54,21 +54,21 @@ def test_lines_join_every_box_to_the_root():
 
 
 def test_a_tree_without_questions_is_one_box():
-    figure = tree_figure(grow(planted(), []))
+    figure = tree_figure(grow_tree(planted(), []))
     assert len(texts(figure)) == 1
 
 
 def test_a_table_line_per_advice():
-    lessons = planted(noise=3.0)
-    tree = grow(lessons, lessons.known)
+    training_set = planted(noise=3.0)
+    tree = grow_tree(training_set, training_set.usable_features)
     frame = rules_frame(tree)
-    assert len(frame) == len(tree.leaves())
-    assert frame["cases"].sum() == len(lessons)
+    assert len(frame) == len(tree.list_leaves())
+    assert frame["cases"].sum() == len(training_set)
     assert (frame["none"] == 0).all()
 
 
 def test_every_situation_is_learnt():
-    found = learn([Campaigned(CAMPAIGN, ROWS, {})])
+    found = learn([TrainingCampaign(CAMPAIGN, ROWS, {})])
     assert list(found) == list(SITUATIONS)
     for one in found.values():
         assert one.tree is not None
@@ -92,8 +92,8 @@ def test_the_section_shows_what_was_learnt():
 def test_nobody_is_sent_to_measure_what_is_measured():
     n = CAMPAIGN.participants
     some = tuple(tuple(None if t == s else 0.1 * t + 0.01 * s for s in range(n)) for t in range(n))
-    facts = {
-        p.name: PartitionFacts(
+    measurements = {
+        p.name: PartitionMeasurements(
             tuple((10 + i, 5) for i in range(n)),
             (None,) * n,
             {"student": some},
@@ -101,7 +101,7 @@ def test_nobody_is_sent_to_measure_what_is_measured():
         )
         for p in CAMPAIGN.partitions
     }
-    (part,), _ = advice_parts(CAMPAIGN, ROWS, facts)
+    (part,), _ = advice_parts(CAMPAIGN, ROWS, measurements)
     assert "kdopt features" not in part.blocks[0].note
     assert "kdopt features" in part.blocks[1].note
 

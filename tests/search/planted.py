@@ -8,23 +8,23 @@ from itertools import permutations, product
 
 import numpy as np
 
-from kdopt.search.prior import FEATURES, KnownPair, Point, Prior, Result
+from kdopt.search.prior import PRIOR_FEATURES, PairResults, Point, PointResult, Prior
 
 POINTS: tuple[Point, ...] = tuple(product((0.5, 1.0, 2.0, 4.0), (0.1, 0.5, 0.9)))
 SKILLS = (48.0, 70.0, 55.0, 82.0, 61.0, 75.0)
 """Accuracies of the participants in percent."""
 
 
-def result(gain: float) -> Result:
+def result(gain: float) -> PointResult:
     """A result that is all of a piece: who gains has learnt more and forgotten less."""
-    return Result(gain, 1 + max(0.0, gain), 1 + max(0.0, -gain), -gain / 10)
+    return PointResult(gain, 1 + max(0.0, gain), 1 + max(0.0, -gain), -gain / 10)
 
 
 def features(teacher: float, student: float) -> tuple[float, ...]:
     """The features of a pair by the skills of both."""
     gap = teacher - student
     found = (gap, teacher, student, max(0.0, gap), max(0.0, -gap), 3 - teacher / 40)
-    assert len(found) == len(FEATURES)
+    assert len(found) == len(PRIOR_FEATURES)
     return found
 
 
@@ -50,7 +50,7 @@ def planted_prior(
     """
     rng = np.random.default_rng(seed)
     pairs = [
-        KnownPair(
+        PairResults(
             f"model {teacher}",
             f"model {student}",
             features(skills[teacher], skills[student]),

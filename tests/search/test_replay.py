@@ -9,24 +9,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdopt.analysis.results import Pair, PointMean
+from kdopt.analysis.results import PointMean
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.campaign.stages import round_of_pair
-from kdopt.search.pairs import grid_points
-from kdopt.search.prior import KnownPair, Prior, Result
+from kdopt.outcome import Pair
+from kdopt.search.prior import PairResults, PointResult, Prior, list_grid_points
 from kdopt.search.replay import (
-    COLUMNS,
+    REPLAY_COLUMNS,
     FullGrid,
-    few_trials,
-    full_grids,
-    greedy_portfolio,
-    warm,
-    warm_points,
+    build_portfolio,
+    collect_full_grids,
+    replay_posterior,
+    replay_searches,
+    replay_warm_search,
 )
-from kdopt.search.surrogate import MIN_PAIRS, Surfaces
+from kdopt.search.surrogate import MIN_PRIOR_PAIRS, Surrogate
 from tests.analysis.synthetic import make_campaign, make_rows
 
-COUNTS = (0, 1, 2, 9)
+TRIAL_COUNTS = (0, 1, 2, 9)
 FOUR = make_campaign(participants=4)
 CAMPAIGN = make_campaign(
     participants=4,
@@ -42,7 +42,7 @@ def rows():
 
 @pytest.fixture(scope="module")
 def grids(rows):
-    return full_grids(rows, CAMPAIGN)
+    return collect_full_grids(rows, CAMPAIGN)
 
 
 def corner(grid, count):
@@ -53,7 +53,7 @@ def corner(grid, count):
 
 @pytest.fixture(scope="module")
 def table(rows):
-    return few_trials(rows, CAMPAIGN, {"corner": corner}, COUNTS)
+    return replay_searches(rows, CAMPAIGN, {"corner": corner}, TRIAL_COUNTS)
 
 
 def line(table, unknown, search, trials):
@@ -80,7 +80,7 @@ def test_whoever_tries_all_points_is_left_with_what_the_grid_is(table):
 
 
 def test_there_is_one_line_for_each_search_and_number_of_trials(table):
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == list(REPLAY_COLUMNS)
     assert not table.duplicated(["unknown", "search", "trials"]).any()
     # Only what was taught has an answer without a trial; rounds need more than one unknown pair.
     none = table[table["trials"] == 0]
@@ -101,7 +101,7 @@ def test_fractions_are_of_mean_gains_over_vanilla_and_lie_in_their_intervals(tab
 
 
 def test_a_search_of_ones_own_is_averaged_over_its_runs(table, grids):
-    runs = [[g.left_with(run, CAMPAIGN) for run in corner(g, 2)] for g in grids]
+    runs = [[g.compute_kept_gain(run, CAMPAIGN) for run in corner(g, 2)] for g in grids]
     assert line(table, "nothing taught", "corner", 2)["gain"] == pytest.approx(np.mean(runs))
 
 
@@ -120,18 +120,18 @@ def test_random_points_by_formula_are_the_mean_of_all_subsets(count, coarse, sel
     campaign = make_campaign(participants=5, select_on=select_on)
     found = make_rows(campaign, validation, lambda gap, t, a: chance.uniform(-5, 9))
     by_formula = line(
-        few_trials(found, campaign, counts=(count,)), "nothing taught", "random", count
+        replay_searches(found, campaign, counts=(count,)), "nothing taught", "random", count
     )
     means = [
-        np.mean([grid.left_with(some, campaign) for some in combinations(grid.cells, size)])
-        for grid in full_grids(found, campaign)
+        np.mean([grid.compute_kept_gain(some, campaign) for some in combinations(grid.cells, size)])
+        for grid in collect_full_grids(found, campaign)
         for size in [min(count, len(grid.cells))]
     ]
     assert by_formula["gain"] == pytest.approx(np.mean(means))
 
 
 def test_what_is_taught_helps_with_a_trial_or_two(table):
-    """Surfaces follow from the features here, and one partition is the other less half a pp."""
+    """Surrogate follow from the features here, and one partition is the other less half a pp."""
     for unknown in ("pair", "partition"):
         for count in (1, 2):
             taught = line(table, unknown, "warm", count)["fraction"]
@@ -143,51 +143,57 @@ def test_what_is_taught_helps_with_a_trial_or_two(table):
 
 def test_nothing_depends_on_the_order_of_rows(rows, table):
     mixed = random.Random(1).sample(rows, len(rows))
-    again = few_trials(mixed, CAMPAIGN, {"corner": corner}, COUNTS)
+    again = replay_searches(mixed, CAMPAIGN, {"corner": corner}, TRIAL_COUNTS)
     pd.testing.assert_frame_equal(again, table)
 
 
 def test_what_is_unknown_is_not_looked_at_before_it_is_tried(rows):
     """Other test gains of one partition change what is left of it, never what is tried there."""
-    grids = full_grids(rows, CAMPAIGN)
+    grids = collect_full_grids(rows, CAMPAIGN)
     mine = [g for g in grids if g.pair.partition == "uniform"]
     rest = tuple(g.known for g in grids if g.pair.partition != "uniform")
-    surfaces = Surfaces(Prior("x", True, grid_points(CAMPAIGN), rest))
+    surrogate = Surrogate(Prior("x", True, list_grid_points(CAMPAIGN), rest))
     lies = [
         g._replace(
-            known=dataclasses.replace(g.known, results=dict.fromkeys(g.cells, Result(9, 9, 0, 0)))
+            known=dataclasses.replace(
+                g.known, results=dict.fromkeys(g.cells, PointResult(9, 9, 0, 0))
+            )
         )
         for g in mine
     ]
     for one, other in zip(mine, lies, strict=True):
-        first, same = (list(warm_points(surfaces.belief(g.known), g, 1)) for g in (one, other))
+        first, same = (
+            list(replay_posterior(surrogate.compute_posterior(g.known), g, 1)) for g in (one, other)
+        )
         assert first == same
 
 
 def test_pairs_of_one_round_do_not_see_each_other(grids):
     mine = [g for g in grids if g.pair.partition == "uniform"]
     rest = tuple(g.known for g in grids if g.pair.partition != "uniform")
-    surfaces = Surfaces(Prior("x", True, grid_points(CAMPAIGN), rest))
-    alone = warm(surfaces, mine, 2, CAMPAIGN)
+    surrogate = Surrogate(Prior("x", True, list_grid_points(CAMPAIGN), rest))
+    alone = replay_warm_search(surrogate, mine, 2, CAMPAIGN)
     rounds = {g.pair: round_of_pair(CAMPAIGN, g.pair.teacher, g.pair.student) for g in mine}
-    together = warm(surfaces, mine, 2, CAMPAIGN, rounds)
+    together = replay_warm_search(surrogate, mine, 2, CAMPAIGN, rounds)
     assert alone.keys() == together.keys() == {g.pair for g in mine}
     # In the first round there is nobody to learn from, and all in one round is the same.
     assert all(alone[pair] == together[pair] for pair, number in rounds.items() if number == 0)
-    assert warm(surfaces, mine, 2, CAMPAIGN, dict.fromkeys(rounds, 0)) == alone
-    assert warm(surfaces, mine[::-1], 2, CAMPAIGN) == alone
+    assert replay_warm_search(surrogate, mine, 2, CAMPAIGN, dict.fromkeys(rounds, 0)) == alone
+    assert replay_warm_search(surrogate, mine[::-1], 2, CAMPAIGN) == alone
 
 
 def test_warm_points_are_tried_once_each_with_what_came_of_them(grids):
-    surfaces = Surfaces(Prior("x", True, grid_points(CAMPAIGN), tuple(g.known for g in grids)))
+    surrogate = Surrogate(
+        Prior("x", True, list_grid_points(CAMPAIGN), tuple(g.known for g in grids))
+    )
     grid = grids[3]
-    belief = surfaces.belief(grid.known)
-    seen = warm_points(belief, grid, 4)
+    posterior = surrogate.compute_posterior(grid.known)
+    seen = replay_posterior(posterior, grid, 4)
     assert len(seen) == 4
     assert all(grid.known.results[point] == result for point, result in seen.items())
     # More trials go on from fewer, and end with the grid.
-    assert list(warm_points(belief, grid, 7))[:4] == list(seen)
-    assert set(warm_points(belief, grid, 99)) == set(grid.cells)
+    assert list(replay_posterior(posterior, grid, 7))[:4] == list(seen)
+    assert set(replay_posterior(posterior, grid, 99)) == set(grid.cells)
 
 
 def toy_grid(number, gains):
@@ -195,7 +201,9 @@ def toy_grid(number, gains):
     points = [(float(i + 1), 0.5) for i in range(len(gains))]
     return FullGrid(
         Pair("uniform", number, 0),
-        KnownPair("", "", (), {p: Result(g, 0, 0, 0) for p, g in zip(points, gains, strict=True)}),
+        PairResults(
+            "", "", (), {p: PointResult(g, 0, 0, 0) for p, g in zip(points, gains, strict=True)}
+        ),
         {p: PointMean(*p, g, g - 1, 1) for p, g in zip(points, gains, strict=True)},
     )
 
@@ -203,43 +211,43 @@ def toy_grid(number, gains):
 def test_the_portfolio_begins_with_the_greatest_mean_guarded_gain():
     # A loss counts as nothing done: 3 and 0 beats 2 and 0 although it loses 9 elsewhere.
     grids = [toy_grid(0, [2.0, 3.0, 0.0]), toy_grid(1, [0.0, -9.0, 1.4])]
-    assert greedy_portfolio(grids, 1) == [(2.0, 0.5)]
+    assert build_portfolio(grids, 1) == [(2.0, 0.5)]
     # What comes next adds most to what is there, not most by itself.
-    assert greedy_portfolio(grids, 3) == [(2.0, 0.5), (3.0, 0.5), (1.0, 0.5)]
+    assert build_portfolio(grids, 3) == [(2.0, 0.5), (3.0, 0.5), (1.0, 0.5)]
 
 
 def test_a_portfolio_grows_by_new_points_only_and_ends_with_the_grid(grids):
-    whole = greedy_portfolio(grids, 99)
-    assert sorted(whole) == sorted(grid_points(CAMPAIGN))
+    whole = build_portfolio(grids, 99)
+    assert sorted(whole) == sorted(list_grid_points(CAMPAIGN))
     gains = np.array([[g.known.results[p].gain for p in whole] for g in grids])
     first = np.maximum(0, gains).mean(axis=0)
     assert first[0] == first.max()
     for count in (1, 2, 5):
-        assert greedy_portfolio(grids, count) == whole[:count]
+        assert build_portfolio(grids, count) == whole[:count]
     rises = np.diff(np.maximum.accumulate(np.maximum(gains, 0), axis=1).mean(axis=0))
     assert (rises >= 0).all()
 
 
 def test_a_pair_is_left_with_the_best_on_validation_under_the_guard():
     grid = toy_grid(0, [2.0, 3.0, -1.0])
-    assert grid.left_with([(1.0, 0.5), (3.0, 0.5)], CAMPAIGN) == 1.0
-    assert grid.left_with(grid.cells, CAMPAIGN) == 2.0
-    assert grid.left_with([(3.0, 0.5)], CAMPAIGN) == 0.0
-    assert grid.left_with([], CAMPAIGN) == 0.0
+    assert grid.compute_kept_gain([(1.0, 0.5), (3.0, 0.5)], CAMPAIGN) == 1.0
+    assert grid.compute_kept_gain(grid.cells, CAMPAIGN) == 2.0
+    assert grid.compute_kept_gain([(3.0, 0.5)], CAMPAIGN) == 0.0
+    assert grid.compute_kept_gain([], CAMPAIGN) == 0.0
     # Where the campaign selects on test, a rise on validation is no rise.
     on_test = dataclasses.replace(CAMPAIGN, select_on="test")
     small = toy_grid(0, [0.5])
-    assert small.left_with(small.cells, CAMPAIGN) == -0.5
-    assert small.left_with(small.cells, on_test) == 0.0
+    assert small.compute_kept_gain(small.cells, CAMPAIGN) == -0.5
+    assert small.compute_kept_gain(small.cells, on_test) == 0.0
 
 
 def test_only_full_grids_count(rows):
     lost = [
         r for r in rows if (r.partition, r.teacher, r.student, r.number) != ("uniform", 2, 1, 5)
     ]
-    pairs = [g.pair for g in full_grids(lost, CAMPAIGN)]
+    pairs = [g.pair for g in collect_full_grids(lost, CAMPAIGN)]
     assert len(pairs) == 23 and Pair("uniform", 2, 1) not in pairs
-    found = few_trials(lost, CAMPAIGN, counts=(1,))
+    found = replay_searches(lost, CAMPAIGN, counts=(1,))
     assert (found["pairs"] == 23).all()
     # Eleven pairs of one partition are too few to teach those of the other.
     assert set(found["unknown"]) == {"nothing taught", "pair"}
@@ -257,14 +265,14 @@ def test_a_partition_of_which_one_pair_is_done_counts_too():
         for r in make_rows(campaign)
         if r.stage != "tune" or r.partition != names[-1] or (r.teacher, r.student) == pair
     ]
-    found = few_trials(some, campaign, None, (2,))
+    found = replay_searches(some, campaign, None, (2,))
     assert set(found["pairs"]) == {2 * len(campaign.pairs) + 1}
     assert "warm in rounds" in set(found["search"])
 
 
 def test_too_few_pairs_or_no_vanilla_give_an_empty_table():
-    assert len(full_grids(make_rows(FOUR), FOUR)) == MIN_PAIRS
+    assert len(collect_full_grids(make_rows(FOUR), FOUR)) == MIN_PRIOR_PAIRS
     off = make_campaign(participants=5, tune_vanilla_alpha=0.3)
     for campaign in (FOUR, off):
-        found = few_trials(make_rows(campaign), campaign)
-        assert found.empty and list(found.columns) == list(COLUMNS)
+        found = replay_searches(make_rows(campaign), campaign)
+        assert found.empty and list(found.columns) == list(REPLAY_COLUMNS)

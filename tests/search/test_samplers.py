@@ -8,9 +8,9 @@ import pytest
 from kdopt.campaign.stage_settings import CompareSettings
 from kdopt.campaign.stages import plan_points, plan_studies
 from kdopt.outcome import TrialRow
-from kdopt.search.prior import KnownPair, result_of
-from kdopt.search.samplers import next_cell, search_corners
-from kdopt.search.surrogate import Surfaces
+from kdopt.search.prior import PairResults, average_outcomes
+from kdopt.search.samplers import choose_params, get_search_corners
+from kdopt.search.surrogate import Surrogate
 from tests.conftest import make_campaign, make_outcome
 from tests.search.planted import POINTS, features, planted_prior
 
@@ -32,7 +32,7 @@ def surface(params):
     return 5 - abs(params["temperature"] - 2) - 3 * abs(params["alpha"] - 0.9)
 
 
-def run_study(campaign, gain=surface, believe=None):
+def run_study(campaign, gain=surface, get_posterior=None):
     """Run a tune study to its end without a store."""
     plan = plan_studies(campaign)[1]
     cells = list(plan.cells) + [None] * plan.open_trials
@@ -40,7 +40,7 @@ def run_study(campaign, gain=surface, believe=None):
     for number, planned in enumerate(cells):
         params = planned
         if params is None:
-            params = next_cell(campaign, plan, number, history, believe)
+            params = choose_params(campaign, plan, number, history, get_posterior)
         assert set(params) == set(plan.space)
         for name, param in plan.space.items():
             assert param.low <= params[name] <= param.high
@@ -119,9 +119,11 @@ def test_tpe_uses_what_it_saw():
 
 
 @pytest.fixture(scope="module")
-def belief():
+def posterior():
     """What a planted prior says of a pair that gains."""
-    return Surfaces(planted_prior()).belief(KnownPair("", "", features(72.0, 60.0), {}))
+    return Surrogate(planted_prior()).compute_posterior(
+        PairResults("", "", features(72.0, 60.0), {})
+    )
 
 
 def warm_campaign(budget=8, warm_trials=4, then="tpe", replicates=1, **changes):
@@ -134,20 +136,20 @@ def points_of(cells):
     return [(c["temperature"], c["alpha"]) for c in cells]
 
 
-def run_warm(campaign, belief, gain=surface):
+def run_warm(campaign, posterior, gain=surface):
     """The points of a warm search, and how often it was asked what is believed."""
     asked = []
 
-    def believe():
+    def get_posterior():
         asked.append(None)
-        return belief
+        return posterior
 
-    return run_study(campaign, gain, believe), len(asked)
+    return run_study(campaign, gain, get_posterior), len(asked)
 
 
 @pytest.mark.parametrize("then", ["tpe", "gp"])
-def test_warm_tries_what_was_learnt_and_then_hands_over(belief, then):
-    cells, asked = run_warm(warm_campaign(then=then), belief)
+def test_warm_tries_what_was_learnt_and_then_hands_over(posterior, then):
+    cells, asked = run_warm(warm_campaign(then=then), posterior)
     points = points_of(cells)
     assert points[0] == (1.0, 0.5)  # vanilla, which was planned
     assert len(set(points)) == len(points) == 8
@@ -157,31 +159,31 @@ def test_warm_tries_what_was_learnt_and_then_hands_over(belief, then):
     assert asked == 4
 
 
-def test_warm_follows_the_belief_and_what_came_of_its_own_trials(belief):
-    good, _ = run_warm(warm_campaign(), belief)
+def test_warm_follows_the_belief_and_what_came_of_its_own_trials(posterior):
+    good, _ = run_warm(warm_campaign(), posterior)
     seen, best = {}, 0.0
     for i, point in enumerate(points_of(good)[:5]):
         if i:
-            assert point == belief.given(seen).next_point(seen, best)
+            assert point == posterior.condition_on(seen).choose_next_point(seen, best)
         gain = surface(good[i])
-        seen[point] = result_of([make_outcome(gain)])
+        seen[point] = average_outcomes([make_outcome(gain)])
         best = max(best, gain)
-    bad, _ = run_warm(warm_campaign(), belief, lambda c: -surface(c))
+    bad, _ = run_warm(warm_campaign(), posterior, lambda c: -surface(c))
     assert bad[0] == good[0] and bad[1:5] != good[1:5]
 
 
-def test_warm_repeats_itself_exactly(belief):
+def test_warm_repeats_itself_exactly(posterior):
     campaign = warm_campaign()
-    first, again = (run_warm(campaign, belief)[0] for _ in range(2))
+    first, again = (run_warm(campaign, posterior)[0] for _ in range(2))
     assert first == again
     # What was learnt needs no chance: another seed changes what comes after it only.
-    other, _ = run_warm(dataclasses.replace(campaign, seed=1), belief)
+    other, _ = run_warm(dataclasses.replace(campaign, seed=1), posterior)
     assert other[:5] == first[:5]
     assert other[5:] != first[5:]
 
 
-def test_warm_completes_replicates_first_and_asks_for_no_belief_meanwhile(belief):
-    cells, asked = run_warm(warm_campaign(budget=5, warm_trials=3, replicates=2), belief)
+def test_warm_completes_replicates_first_and_asks_for_no_belief_meanwhile(posterior):
+    cells, asked = run_warm(warm_campaign(budget=5, warm_trials=3, replicates=2), posterior)
     points = points_of(cells)
     assert len(cells) == 10
     assert points[::2] == points[1::2]
@@ -190,19 +192,19 @@ def test_warm_completes_replicates_first_and_asks_for_no_belief_meanwhile(belief
     assert asked == 3
 
 
-def test_warm_never_repeats_a_point_that_failed(belief):
-    cells, _ = run_warm(warm_campaign(), belief, lambda c: None)
+def test_warm_never_repeats_a_point_that_failed(posterior):
+    cells, _ = run_warm(warm_campaign(), posterior, lambda c: None)
     assert len(set(points_of(cells))) == 8
 
 
 @pytest.mark.parametrize("sampler", ["sequential", "tpe", "random", "gp", "warm"])
-def test_what_waits_to_be_retried_is_not_chosen_again(belief, sampler):
+def test_what_waits_to_be_retried_is_not_chosen_again(posterior, sampler):
     """`kdopt retry-failed` queues the cell in a row of its own; the failed one is gone."""
     campaign = campaign_with(sampler, replicates=2)
     plan = plan_studies(campaign)[1]
 
     def choose(history, number):
-        return next_cell(campaign, plan, number, history, lambda: belief)
+        return choose_params(campaign, plan, number, history, lambda: posterior)
 
     def row(number, params, state):
         done = make_outcome(surface(params)) if state == "COMPLETE" else None
@@ -237,65 +239,65 @@ def test_a_choice_that_was_taken_makes_room_for_a_random_one(monkeypatch):
     assert cells == run_study(campaign)
 
 
-def test_a_retried_trial_says_nothing_before_it_is_done(belief):
+def test_a_retried_trial_says_nothing_before_it_is_done(posterior):
     campaign = warm_campaign()
     plan = plan_studies(campaign)[1]
     vanilla = TrialRow(
         plan.name, "uniform", "tune", 0, 1, 0, "COMPLETE", dict(plan.cells[0]), make_outcome(1.0)
     )
-    first = next_cell(campaign, plan, 1, [vanilla], lambda: belief)
+    first = choose_params(campaign, plan, 1, [vanilla], lambda: posterior)
     waiting = dataclasses.replace(
         vanilla, number=9, state="WAITING", params={**first, "replicate": 0}, outcome=None
     )
-    second = next_cell(campaign, plan, 2, [vanilla, waiting], lambda: belief)
+    second = choose_params(campaign, plan, 2, [vanilla, waiting], lambda: posterior)
     tried = set(points_of([plan.cells[0], first]))
-    given = belief.given({(1.0, 0.5): result_of([make_outcome(1.0)])})
-    assert points_of([second]) == [given.next_point(tried, 1.0)]
+    given = posterior.condition_on({(1.0, 0.5): average_outcomes([make_outcome(1.0)])})
+    assert points_of([second]) == [given.choose_next_point(tried, 1.0)]
 
 
-def test_warm_spends_nothing_on_vanilla_whoever_runs_it(belief):
+def test_warm_spends_nothing_on_vanilla_whoever_runs_it(posterior):
     """Even where vanilla is what is believed to be best."""
-    gains = dict.fromkeys(belief.points, -9.0)
-    n = len(belief.points)
-    mean = belief.mean.copy()
+    gains = dict.fromkeys(posterior.points, -9.0)
+    n = len(posterior.points)
+    mean = posterior.mean.copy()
     mean[:n] = [9.0 if p == (1.0, 0.5) else g for p, g in gains.items()]
-    sure = dataclasses.replace(belief, mean=mean, covariance=1e-6 * belief.covariance)
+    sure = dataclasses.replace(posterior, mean=mean, covariance=1e-6 * posterior.covariance)
     compared = warm_campaign(
         warm_trials=8,
         stages=("tune", "compare"),
         compare=CompareSettings(("vanilla",), ("student",)),
     )
-    assert sure.next_point([], 0.0) == (1.0, 0.5)
+    assert sure.choose_next_point([], 0.0) == (1.0, 0.5)
     assert (1.0, 0.5) not in points_of(run_warm(compared, sure)[0])
 
 
-def test_warm_goes_on_without_points_when_all_were_tried(belief):
-    inside = belief.within((1.0, 0.1), (2.0, 0.5))
+def test_warm_goes_on_without_points_when_all_were_tried(posterior):
+    inside = posterior.restrict_to((1.0, 0.1), (2.0, 0.5))
     assert len(inside.points) == 4
     points = points_of(run_warm(warm_campaign(warm_trials=8), inside)[0])
     assert set(points[:4]) == set(inside.points)
     assert len(set(points)) == 8 and not set(points[4:]) & set(POINTS)
 
 
-def test_warm_with_a_budget_of_learnt_points_hands_nothing_over(belief):
-    points = points_of(run_warm(warm_campaign(warm_trials=8), belief)[0])
+def test_warm_with_a_budget_of_learnt_points_hands_nothing_over(posterior):
+    points = points_of(run_warm(warm_campaign(warm_trials=8), posterior)[0])
     assert len(set(points)) == 8 and set(points) <= set(POINTS)
 
 
-def test_warm_starts_with_what_was_learnt_where_compare_has_vanilla(belief):
+def test_warm_starts_with_what_was_learnt_where_compare_has_vanilla(posterior):
     compared = warm_campaign(
         warm_trials=3,
         stages=("tune", "compare"),
         compare=CompareSettings(("vanilla",), ("student",)),
     )
     assert plan_points(compared) == ([], 8)
-    cells, asked = run_warm(compared, belief)
-    assert points_of(cells)[0] == belief.next_point([(1.0, 0.5)], 0.0)
+    cells, asked = run_warm(compared, posterior)
+    assert points_of(cells)[0] == posterior.choose_next_point([(1.0, 0.5)], 0.0)
     assert len(cells) == 8 and asked == 3
 
 
 def test_the_corners_hold_the_temperatures_one_and_vanilla():
     base = warm_campaign()
     hot = dataclasses.replace(base.tune, temperatures=(3.0, 9.0), vanilla_temperature=2.0)
-    assert search_corners(base) == ((0.5, 0.0), (4.0, 1.0))
-    assert search_corners(dataclasses.replace(base, tune=hot)) == ((1.0, 0.0), (9.0, 1.0))
+    assert get_search_corners(base) == ((0.5, 0.0), (4.0, 1.0))
+    assert get_search_corners(dataclasses.replace(base, tune=hot)) == ((1.0, 0.0), (9.0, 1.0))

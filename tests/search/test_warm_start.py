@@ -17,10 +17,9 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import load_dataset
 from kdopt.errors import KdoptError, LostArtifactError, StoreError
 from kdopt.outcome import Scores
-from kdopt.search.pairs import grid_points, point_of
-from kdopt.search.prior import Prior, shipped
-from kdopt.search.samplers import next_cell
-from kdopt.search.warm_start import WarmStart, frozen_prior, learnt
+from kdopt.search.prior import Prior, get_point, list_grid_points, load_shipped_prior
+from kdopt.search.samplers import choose_params
+from kdopt.search.warm_start import PosteriorSource, freeze_prior, read_prior
 from kdopt.service.doctor import check_campaign
 from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store import leases, rows
@@ -60,7 +59,7 @@ warm_trials = 2
 TAUGHT = make_campaign(
     name="taught",
     participants=4,
-    tune=TuneSettings((0.5, 1.0, 2.0), (0.1, 0.5, 0.9), "grid", 9),
+    tune=TuneSettings((0.5, 1.0, 2.0), (0.1, 0.5, 0.9), "grid", 9, 1.0, 0.5, True),
 )
 
 
@@ -110,32 +109,32 @@ def warm(**changes):
 
 def refusal(campaign, store, shelf):
     with pytest.raises(KdoptError) as caught:
-        frozen_prior(campaign, store, shelf)
+        freeze_prior(campaign, store, shelf)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("change", [{"sampler": "tpe"}, {"sampler": "grid"}])
 def test_a_search_that_does_not_learn_has_no_prior(store, shelf, change):
     tune = dataclasses.replace(warm().tune, **change)
-    assert frozen_prior(dataclasses.replace(warm(), tune=tune), store, shelf) is None
+    assert freeze_prior(dataclasses.replace(warm(), tune=tune), store, shelf) is None
 
 
 def test_a_campaign_that_does_not_tune_has_no_prior(store, shelf):
-    assert frozen_prior(dataclasses.replace(warm(), stages=("compare",)), store, shelf) is None
+    assert freeze_prior(dataclasses.replace(warm(), stages=("compare",)), store, shelf) is None
 
 
 def test_without_a_name_it_is_what_comes_with_kdopt(store, shelf):
-    sha256 = frozen_prior(warm(), store, shelf)
-    assert Prior.from_bytes(shelf.get(sha256)) == shipped()
-    assert frozen_prior(warm(), store, shelf) == sha256
+    sha256 = freeze_prior(warm(), store, shelf)
+    assert Prior.from_bytes(shelf.get(sha256)) == load_shipped_prior()
+    assert freeze_prior(warm(), store, shelf) == sha256
 
 
 def test_a_named_campaign_teaches_its_finished_grids(store, shelf):
     add(store, shelf, TAUGHT)
-    prior = Prior.from_bytes(shelf.get(frozen_prior(warm(prior=("taught",)), store, shelf)))
-    assert prior == learnt(store, ("taught",))
+    prior = Prior.from_bytes(shelf.get(freeze_prior(warm(prior=("taught",)), store, shelf)))
+    assert prior == read_prior(store, ("taught",))
     assert prior.source == "taught"
-    assert prior.points == grid_points(TAUGHT)
+    assert prior.points == list_grid_points(TAUGHT)
     assert len(prior.pairs) == 12
     names = {shelf.put(b"weights %d" % number): number for number in range(4)}
     pair = next(p for p in prior.pairs if (names[p.teacher], names[p.student]) == (3, 1))
@@ -156,7 +155,7 @@ def test_too_few_finished_pairs_are_refused(store, shelf):
     add(store, shelf, TAUGHT, leave=1)
     message = refusal(warm(prior=("taught",)), store, shelf)
     assert "tune.prior = taught: 11 pairs have a finished grid" in message
-    assert "fewer than 12 teach nothing" in message
+    assert "a prior needs 12;" in message
     assert "finish these campaigns, name others, or leave tune.prior out" in message
 
 
@@ -167,7 +166,7 @@ def test_points_that_mean_something_else_are_refused(store, shelf):
     plain = dataclasses.replace(TAUGHT, tune=dataclasses.replace(TAUGHT.tune, t2_scale=False))
     add(store, shelf, plain)
     assert "tune.t2_scale = true" in refusal(warm(prior=("taught",)), store, shelf)
-    assert frozen_prior(warm(prior=("taught",), t2_scale=False), store, shelf)
+    assert freeze_prior(warm(prior=("taught",), t2_scale=False), store, shelf)
 
 
 def test_gains_on_test_choose_no_trial_of_a_campaign_that_reports_on_test(store, shelf):
@@ -176,19 +175,19 @@ def test_gains_on_test_choose_no_trial_of_a_campaign_that_reports_on_test(store,
     assert "tune.prior: 'taught' has select_on = 'test'" in message
     assert "name campaigns that select on validation, or set select_on = 'test'" in message
     both = dataclasses.replace(warm(prior=("taught",)), select_on="test")
-    assert frozen_prior(both, store, shelf)
+    assert freeze_prior(both, store, shelf)
 
 
 def test_temperatures_of_which_nothing_is_known_are_refused(store, shelf):
     hot = {"temperatures": (40.0, 80.0), "vanilla_temperature": 20.0}
     # The search always reaches down to temperature 1, of which the one that comes along knows.
-    assert frozen_prior(warm(**hot), store, shelf)
+    assert freeze_prior(warm(**hot), store, shelf)
     hotter = dataclasses.replace(TAUGHT.tune, temperatures=(100.0, 200.0), vanilla_temperature=100)
     add(store, shelf, dataclasses.replace(TAUGHT, tune=hotter))
     message = refusal(warm(prior=("taught",), **hot), store, shelf)
-    assert "tune.temperatures: the prior (taught) knows nothing between 1 and 80" in message
+    assert "tune.temperatures: the prior (taught) has no points between 1 and 80" in message
     assert "widen them, or name other campaigns in tune.prior" in message
-    assert frozen_prior(warm(prior=("taught",), temperatures=(1.0, 100.0)), store, shelf)
+    assert freeze_prior(warm(prior=("taught",), temperatures=(1.0, 100.0)), store, shelf)
 
 
 def plan(folder: Path, tune="", store=None, budget=4):
@@ -214,7 +213,7 @@ def test_a_campaign_that_is_planned_again_keeps_its_prior(tmp_path, store, shelf
         unfinished, partitions=(*unfinished.partitions, PartitionSettings("specialized"))
     )
     add(store, shelf, grown)
-    assert len(learnt(store, ("taught",)).pairs) == 39
+    assert len(read_prior(store, ("taught",)).pairs) == 39
     assert plan(tmp_path, named, store)[2].new_trials == 0
     assert rows.read_record(store, "tiny") == before
     assert plan(tmp_path, named, store, budget=5)[2].new_trials == 6
@@ -239,10 +238,10 @@ def test_a_refused_prior_leaves_no_trial_behind(tmp_path, store):
 def test_a_campaign_without_a_prior_cannot_be_worked_on_and_the_message_says_why(store, shelf):
     record = make_record(warm())
     with pytest.raises(StoreError, match="campaign 'tiny' has no prior; plan it again"):
-        WarmStart(store, shelf, record)
+        PosteriorSource(store, shelf, record)
     lost = dataclasses.replace(record, prior="3" * 64)
     with pytest.raises(LostArtifactError, match="333"):
-        WarmStart(store, shelf, lost)
+        PosteriorSource(store, shelf, lost)
 
 
 def results(store):
@@ -317,7 +316,7 @@ def plans_of(store):
 def replayed(store, artifacts):
     """Every trial of tuning beside the cell that is chosen for it now, from the store alone."""
     record = rows.read_record(store, "tiny")
-    start = WarmStart(store, artifacts, record)
+    start = PosteriorSource(store, artifacts, record)
     plans, states = plans_of(store), rows.read_states(store, "tiny")
     found = rows.read_trials(store, "tiny")
     trained = {r.params["participant"]: r.outcome for r in found if r.stage == "pretrain"}
@@ -325,12 +324,12 @@ def replayed(store, artifacts):
         history = [r for r in found if r.study == name]
         earlier = list_finished_before(of, states, plans)
 
-        def believe(of=of, earlier=earlier):
-            return start.belief(of, earlier, trained)
+        def get_posterior(of=of, earlier=earlier):
+            return start.get_posterior(of, earlier, trained)
 
         for row in history[1:]:
             past = history[: row.number]
-            yield row.params, next_cell(record.campaign, of, row.number, past, believe)
+            yield row.params, choose_params(record.campaign, of, row.number, past, get_posterior)
 
 
 def test_every_cell_follows_from_the_store_alone(finished):
@@ -342,9 +341,9 @@ def test_every_cell_follows_from_the_store_alone(finished):
 
 def test_a_pair_tries_vanilla_then_what_was_learnt_then_what_it_likes(finished):
     store, _ = finished
-    points = set(grid_points(TAUGHT))
+    points = set(list_grid_points(TAUGHT))
     for name in plans_of(store):
-        found = [point_of(r.params) for r in rows.read_trials(store, "tiny") if r.study == name]
+        found = [get_point(r.params) for r in rows.read_trials(store, "tiny") if r.study == name]
         assert found[0] == (1.0, 0.5)
         assert set(found[1:3]) <= points
         assert found[3] not in points
@@ -353,20 +352,20 @@ def test_a_pair_tries_vanilla_then_what_was_learnt_then_what_it_likes(finished):
 
 def test_pairs_of_earlier_rounds_teach_the_later_ones(finished):
     store, artifacts = finished
-    start = WarmStart(store, artifacts, rows.read_record(store, "tiny"))
+    start = PosteriorSource(store, artifacts, rows.read_record(store, "tiny"))
     plans, states = plans_of(store), rows.read_states(store, "tiny")
     found = rows.read_trials(store, "tiny")
     trained = {r.params["participant"]: r.outcome for r in found if r.stage == "pretrain"}
     later = next(p for p in plans.values() if p.round == 1)
     earlier = list_finished_before(later, states, plans)
     assert len(earlier) == 3
-    alone, knowing = (start.belief(later, some, trained) for some in ([], earlier))
+    alone, knowing = (start.get_posterior(later, some, trained) for some in ([], earlier))
     assert knowing.points == alone.points
     assert abs(knowing.gains[0] - alone.gains[0]).max() > 0.01
     assert (knowing.gains[1] <= alone.gains[1] + 1e-9).all()
     # It keeps to what the campaign searches.
     low, high = later.params["temperature"].low, later.params["temperature"].high
-    assert 0 < len(knowing.points) < len(grid_points(TAUGHT))
+    assert 0 < len(knowing.points) < len(list_grid_points(TAUGHT))
     assert all(low <= temperature <= high for temperature, _ in knowing.points)
 
 

@@ -8,7 +8,7 @@ from kdopt.campaign.settings import DataSettings, PartitionSettings, TrainSettin
 from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
-from kdopt.search.samplers import next_cell
+from kdopt.search.samplers import choose_params
 from kdopt.store import leases, rows
 from kdopt.store.planning import write_plan
 from kdopt.store.pulse import read_ended
@@ -180,7 +180,7 @@ def test_sequential_plans_no_cell_twice_when_vanilla_lies_on_its_line(store, cam
         if not claim.params:
             history = rows.read_trials(store, "tiny", study)
             chosen = studies["tiny/uniform/tune/t00-s01"]
-            params = next_cell(line, chosen, claim.number, history)
+            params = choose_params(line, chosen, claim.number, history)
             claim = leases.choose(store, claim, params, chosen.space)
         seen.append((claim.params["temperature"], claim.params["alpha"]))
         leases.finish(store, claim, make_outcome(0.0))

@@ -325,7 +325,7 @@ def test_a_sampler_that_breaks_stops_the_worker_and_fails_no_trial(tmp_path, mon
     def broken(*_):
         raise RuntimeError("sampler broke")
 
-    monkeypatch.setattr(worker_module, "next_cell", broken)
+    monkeypatch.setattr(worker_module, "choose_params", broken)
     with pytest.raises(RuntimeError, match="sampler broke"):
         run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     states = Counter(row.state for row in rows.read_trials(store, "tiny"))

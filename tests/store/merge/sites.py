@@ -16,7 +16,7 @@ import pytest
 from kdopt.campaign.stage_settings import FederateSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.outcome import RoundScore
-from kdopt.search.samplers import next_cell
+from kdopt.search.samplers import choose_params
 from kdopt.service.doctor import check_campaign
 from kdopt.store import leases, rows
 from kdopt.store.artifacts.artifacts import Artifacts
@@ -172,7 +172,7 @@ def step(site, study, salt="", ending="COMPLETE"):
     claim = leases.claim(site.store, state.study_id, "me", 60)
     if not claim.params:
         history = rows.read_trials(site.store, "tiny", state.study_id)
-        params = next_cell(record.campaign, of, claim.number, history)
+        params = choose_params(record.campaign, of, claim.number, history)
         claim = leases.choose(site.store, claim, params, of.space)
     end(site, claim, study, ending, salt)
     return claim

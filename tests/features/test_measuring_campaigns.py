@@ -1,4 +1,4 @@
-"""Facts are measured once per campaign, from real checkpoints in a real store."""
+"""Campaigns are measured once, from real checkpoints in a real store."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import load_dataset
 from kdopt.errors import ArtifactError, DataError
-from kdopt.features.collecting import measure_facts, unmeasured
-from kdopt.features.facts_store import read_facts
+from kdopt.features.measurements import find_unmeasured_partitions, read_measurements
+from kdopt.features.measuring import measure_campaign
 from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
@@ -54,23 +54,23 @@ def planned(tmp_path):
 
 def test_nothing_is_measured_before_anything_is_pretrained(planned):
     store, artifacts = planned
-    assert unmeasured(store, "tiny") == []
-    assert measure_facts(store, artifacts, "tiny", ENGINE) == []
-    assert read_facts(store, "tiny") == {}
+    assert find_unmeasured_partitions(store, "tiny") == []
+    assert measure_campaign(store, artifacts, "tiny", ENGINE) == []
+    assert read_measurements(store, "tiny") == {}
 
 
 def test_measured_once_and_trials_stay_as_they_are(planned):
     store, artifacts = planned
     run_trials(store, artifacts, "tiny", ENGINE)
     before = read_trials(store, "tiny")
-    assert unmeasured(store, "tiny") == ["uniform", "specialized"]
-    assert measure_facts(store, artifacts, "tiny", ENGINE) == ["uniform", "specialized"]
-    assert unmeasured(store, "tiny") == []
-    assert measure_facts(store, artifacts, "tiny", ENGINE) == []
+    assert find_unmeasured_partitions(store, "tiny") == ["uniform", "specialized"]
+    assert measure_campaign(store, artifacts, "tiny", ENGINE) == ["uniform", "specialized"]
+    assert find_unmeasured_partitions(store, "tiny") == []
+    assert measure_campaign(store, artifacts, "tiny", ENGINE) == []
     assert read_trials(store, "tiny") == before
-    found = read_facts(store, "tiny")
+    found = read_measurements(store, "tiny")
     kept = {r.outcome.checkpoint for r in before if r.stage == "pretrain"}
-    assert {sha for facts in found.values() for sha in facts.checkpoints} == kept
+    assert {sha for measurements in found.values() for sha in measurements.checkpoints} == kept
 
 
 def test_what_was_measured_stays_when_a_later_checkpoint_is_lost(planned):
@@ -83,9 +83,9 @@ def test_what_was_measured_stays_when_a_later_checkpoint_is_lost(planned):
     )
     artifacts.discard(lost)
     with pytest.raises(ArtifactError, match="missing"):
-        measure_facts(store, artifacts, "tiny", ENGINE)
-    assert set(read_facts(store, "tiny")) == {"uniform"}
-    assert unmeasured(store, "tiny") == ["specialized"]
+        measure_campaign(store, artifacts, "tiny", ENGINE)
+    assert set(read_measurements(store, "tiny")) == {"uniform"}
+    assert find_unmeasured_partitions(store, "tiny") == ["specialized"]
 
 
 def test_other_images_are_refused(planned, monkeypatch):
@@ -98,4 +98,4 @@ def test_other_images_are_refused(planned, monkeypatch):
 
     monkeypatch.setattr("kdopt.data.datasets.load_dataset", other)
     with pytest.raises(DataError, match="not those that the campaign was planned with"):
-        measure_facts(store, artifacts, "tiny", ENGINE)
+        measure_campaign(store, artifacts, "tiny", ENGINE)

@@ -8,11 +8,10 @@ import safetensors.torch
 from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import load_dataset
 from kdopt.errors import AdviceError, ArtifactError, KdoptError
-from kdopt.features.checkpoints import Model, describe
-from kdopt.features.collecting import measure_facts
 from kdopt.features.definitions import FEATURE_NAMES, LABEL_FEATURES
-from kdopt.features.facts_store import read_facts
-from kdopt.features.table import pair_table
+from kdopt.features.measurements import read_measurements
+from kdopt.features.measuring import Checkpoint, describe_checkpoints, measure_campaign
+from kdopt.features.table import tabulate_pairs
 from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
@@ -57,10 +56,10 @@ def world(tmp_path_factory):
     artifacts = Artifacts(folder / "artifacts")
     plan_campaign(spec, dataset, draw_splits(spec.campaign, dataset), store, artifacts)
     run_trials(store, artifacts, "tiny", ENGINE)
-    measure_facts(store, artifacts, "tiny", ENGINE)
-    rows, facts = read_trials(store, "tiny"), read_facts(store, "tiny")
+    measure_campaign(store, artifacts, "tiny", ENGINE)
+    rows, measurements = read_trials(store, "tiny"), read_measurements(store, "tiny")
     tables = {
-        name: pair_table(rows, spec.campaign, facts, name)
+        name: tabulate_pairs(rows, spec.campaign, measurements, name)
         for name in ("student", "public_unlabeled_large")
     }
     paths = {
@@ -72,26 +71,29 @@ def world(tmp_path_factory):
     return spec.campaign, dataset, tables, paths
 
 
+def describe(world, *args):
+    campaign, dataset, *_ = world
+    return describe_checkpoints(campaign, dataset, *args, ENGINE)
+
+
 @pytest.mark.parametrize("transfer_set", ["student", "public_unlabeled_large"])
 def test_the_same_pair_has_the_same_features_with_and_without_a_store(world, transfer_set):
-    campaign, dataset, tables, paths = world
+    *_, tables, paths = world
     for line in tables[transfer_set].to_dict("records"):
         t, s = line["teacher"], line["student"]
         found = describe(
-            campaign,
-            dataset,
-            Model(paths[t], participant=t),
-            Model(paths[s], participant=s),
+            world,
+            Checkpoint(paths[t], participant=t),
+            Checkpoint(paths[s], participant=s),
             transfer_set,
             "specialized",
-            ENGINE,
         )
         assert found == pytest.approx({name: line[name] for name in FEATURE_NAMES}, abs=1e-4)
 
 
 def test_without_participants_the_student_owns_all_training_images(world):
     campaign, dataset, _, paths = world
-    found = describe(campaign, dataset, Model(paths[0]), Model(paths[1]), "student", None, ENGINE)
+    found = describe(world, Checkpoint(paths[0]), Checkpoint(paths[1]), "student", None)
     held_out = round(0.1 * len(dataset.train_labels)) + campaign.transfer.n_public
     assert found["transfer_images"] == len(dataset.train_labels) - held_out
     # Nobody said what the teacher learnt from.
@@ -100,19 +102,17 @@ def test_without_participants_the_student_owns_all_training_images(world):
 
 
 def test_a_teacher_may_be_of_another_architecture(world, tmp_path):
-    campaign, dataset, _, paths = world
+    _, dataset, _, paths = world
     path = tmp_path / "cnn.safetensors"
     made = make_model("cnn", dataset.shape, dataset.n_classes)
     safetensors.torch.save_file(made.state_dict(), path)
-    student = Model(paths[1])
-    found = describe(
-        campaign, dataset, Model(path, "cnn"), student, "student", "specialized", ENGINE
-    )
+    student = Checkpoint(paths[1])
+    found = describe(world, Checkpoint(path, "cnn"), student, "student", "specialized")
     assert found["teacher_entropy"] > 0.9  # it was never trained
     with pytest.raises(ArtifactError, match="not those of model 'mlp' for images of 1x8x8"):
-        describe(campaign, dataset, Model(path), student, "student", None, ENGINE)
+        describe(world, Checkpoint(path), student, "student", None)
     with pytest.raises(KdoptError, match="there is no such model"):
-        describe(campaign, dataset, Model(path, "cmn"), student, "student", None, ENGINE)
+        describe(world, Checkpoint(path, "cmn"), student, "student", None)
 
 
 def test_files_that_are_no_checkpoints_are_refused(world, tmp_path):
@@ -120,33 +120,41 @@ def test_files_that_are_no_checkpoints_are_refused(world, tmp_path):
     (tmp_path / "text.safetensors").write_text("no weights")
     for name, reason in (("text.safetensors", "not a safetensors"), ("none", "cannot be read")):
         with pytest.raises(ArtifactError, match=reason):
-            describe(
-                campaign, dataset, Model(tmp_path / name), Model(paths[0]), "student", None, ENGINE
+            describe_checkpoints(
+                campaign,
+                dataset,
+                Checkpoint(tmp_path / name),
+                Checkpoint(paths[0]),
+                "student",
+                None,
+                ENGINE,
             )
 
 
 def test_participants_need_a_partition_that_has_them(world):
-    campaign, dataset, _, paths = world
-    student = Model(paths[1], participant=1)
+    *_, paths = world
+    student = Checkpoint(paths[1], participant=1)
     with pytest.raises(AdviceError, match=r"Give --partition, one of specialized"):
-        describe(campaign, dataset, Model(paths[0]), student, "student", None, ENGINE)
+        describe(world, Checkpoint(paths[0]), student, "student", None)
     with pytest.raises(AdviceError, match=r"participant 7: tiny has 0 to 2"):
         describe(
-            campaign,
-            dataset,
-            Model(paths[0], participant=7),
+            world,
+            Checkpoint(paths[0], participant=7),
             student,
             "student",
             "specialized",
-            ENGINE,
         )
     with pytest.raises(KdoptError, match="no partition 'uniform'"):
-        describe(campaign, dataset, Model(paths[0]), student, "student", "uniform", ENGINE)
+        describe(world, Checkpoint(paths[0]), student, "student", "uniform")
 
 
 def test_a_set_without_images_is_refused(world):
-    campaign, dataset, _, paths = world
+    *_, paths = world
     with pytest.raises(AdviceError, match=r"set transfer\.public_labeled in its spec"):
         describe(
-            campaign, dataset, Model(paths[0]), Model(paths[1]), "public_labeled", None, ENGINE
+            world,
+            Checkpoint(paths[0]),
+            Checkpoint(paths[1]),
+            "public_labeled",
+            None,
         )

@@ -1,0 +1,123 @@
+"""What was measured once of a partition, so that its pairs can be described without its images.
+
+Measurements are kept beside the campaign's record. Reading them needs no torch; taking them does
+(:mod:`kdopt.features.measuring`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from kdopt.features.definitions import LogitFeatures
+from kdopt.outcome import Outcome, find_pretrained
+from kdopt.store.campaign_attributes import read_campaign_attribute, update_campaign_attribute
+from kdopt.store.database import Store
+from kdopt.store.rows import read_record, read_states, read_trials
+
+MEASUREMENTS_KEY = "kd:facts"
+"""The key has an older name: stores have it, and must stay readable."""
+
+Matrix = tuple[tuple[float | None, ...], ...]
+"""(teachers, students); ``None`` where a model was not pre-trained yet, and on the diagonal."""
+
+
+@dataclass(frozen=True)
+class PartitionMeasurements:
+    """What was measured of one partition of a campaign.
+
+    Attributes:
+        label_counts: Images of each class by participant, (participants, classes).
+        checkpoints: By participant, the sha256 of the pre-trained weights that were measured.
+        disagreement: By transfer set, the share of its images that teacher and student classify
+            differently, in [0, 1].
+        teacher_entropy: By transfer set, the teacher's mean entropy on it, in [0, 1]. See
+            :class:`kdopt.features.definitions.LogitFeatures`.
+    """
+
+    label_counts: tuple[tuple[int, ...], ...]
+    checkpoints: tuple[str | None, ...] = ()
+    disagreement: Mapping[str, Matrix] = field(default_factory=dict)
+    teacher_entropy: Mapping[str, Matrix] = field(default_factory=dict)
+
+    def get_logit_features(
+        self, transfer_set: str, teacher: int, student: int
+    ) -> LogitFeatures | None:
+        """How a pair's predictions on a transfer set differ; ``None`` where it was not measured."""
+        if transfer_set not in self.disagreement or transfer_set not in self.teacher_entropy:
+            return None
+        disagreement = self.disagreement[transfer_set][teacher][student]
+        entropy = self.teacher_entropy[transfer_set][teacher][student]
+        if disagreement is None or entropy is None:
+            return None
+        return LogitFeatures(disagreement, entropy)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``json.dumps``; :meth:`from_json` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> PartitionMeasurements:
+        """Read what :meth:`to_json` wrote."""
+        return cls(
+            label_counts=tuple(tuple(row) for row in record["label_counts"]),
+            checkpoints=tuple(record["checkpoints"]),
+            disagreement={k: _read_matrix(m) for k, m in record["disagreement"].items()},
+            teacher_entropy={k: _read_matrix(m) for k, m in record["teacher_entropy"].items()},
+        )
+
+
+def read_measurements(store: Store, campaign: str) -> dict[str, PartitionMeasurements]:
+    """The measurements of a campaign by partition; empty where none were taken."""
+    found = read_campaign_attribute(store, campaign, MEASUREMENTS_KEY) or {}
+    return {name: PartitionMeasurements.from_json(record) for name, record in found.items()}
+
+
+def write_measurements(
+    store: Store, campaign: str, measurements: Mapping[str, PartitionMeasurements]
+) -> None:
+    """Store the measurements of some partitions; those of other partitions stay.
+
+    Raises:
+        StoreError: There is no such campaign.
+    """
+    new = {name: measured.to_json() for name, measured in measurements.items()}
+    # Merged inside the update: two processes that measure different partitions both keep theirs.
+    update_campaign_attribute(
+        store, campaign, MEASUREMENTS_KEY, lambda before: {**(before or {}), **new}
+    )
+
+
+def find_unmeasured_partitions(store: Store, campaign: str) -> list[str]:
+    """The partitions with a pre-trained model that was not measured yet, in planned order."""
+    known = read_measurements(store, campaign)
+    pretrained = read_pretrained(store, campaign)
+    names: Iterable[str] = read_record(store, campaign).splits
+    return [name for name in names if _is_stale(known.get(name), pretrained.get(name, {}))]
+
+
+def read_pretrained(store: Store, campaign: str) -> dict[str, dict[int, Outcome]]:
+    """The pre-training outcomes of a campaign, by partition and participant."""
+    found: dict[str, dict[int, Outcome]] = defaultdict(dict)
+    for state in read_states(store, campaign):
+        if state.name.stage == "pretrain":
+            rows = read_trials(store, campaign, state.study_id)
+            for (partition, participant), outcome in find_pretrained(rows).items():
+                found[partition][participant] = outcome
+    return dict(found)
+
+
+def _is_stale(known: PartitionMeasurements | None, pretrained: Mapping[int, Outcome]) -> bool:
+    if known is None:
+        return bool(pretrained)
+    measured = known.checkpoints
+    return any(
+        participant >= len(measured) or measured[participant] != outcome.checkpoint
+        for participant, outcome in pretrained.items()
+    )
+
+
+def _read_matrix(rows: list[list[float | None]]) -> Matrix:
+    return tuple(tuple(row) for row in rows)
