@@ -227,7 +227,7 @@ def test_a_choice_that_was_taken_makes_room_for_a_random_one(monkeypatch):
     """A sampler may want a corner of the space again and again."""
     corner = {"temperature": 4.0, "alpha": 1.0}
     monkeypatch.setattr(
-        "kdopt.search.samplers._sampler",
+        "kdopt.search.samplers._make_sampler",
         lambda campaign, seed: optuna.samplers.PartialFixedSampler(
             corner, optuna.samplers.RandomSampler(seed=seed)
         ),
