@@ -4,9 +4,9 @@
     python scripts/bench.py distill    trials an hour beside a textbook loop and torchdistill
     python scripts/bench.py campaign   where a campaign's time goes, with one worker and with two
     python scripts/bench.py precision  bfloat16 beside float32, seed by seed
-    python scripts/bench.py store      plan, claim, record, status, doctor, dashboard; disk space
-    python scripts/bench.py claims     claims and results a second, by workers at once
-    python scripts/bench.py merge      taking over what another store has
+    python scripts/bench.py store      plan, lease, record, status, doctor, dashboard; disk space
+    python scripts/bench.py claims     leases and results a second, by workers at once
+    python scripts/bench.py merge      importing what another store has
     python scripts/bench.py plan       planning, images and splits included
     python scripts/bench.py report     analysis and page: seconds, memory, size
     python scripts/bench.py memory     a worker's peak by participants and by images

@@ -2,7 +2,7 @@
 
     python scripts/few_trials.py --store storage/kdopt.db --campaign fashion-advice
 
-With --prior kdopt/warm/fashion.json it also writes what comes with kdopt.
+With --prior kdopt/search/fashion.json it also writes what comes with kdopt.
 
 Nothing is trained: a finished grid answers at once what a search would have seen. Optuna's
 samplers search between the points as well; here each of their points is moved to the nearest one

@@ -1,11 +1,18 @@
-"""The scripts that the documentation quotes."""
+"""The scripts beside the package import what it has, and do what the documentation quotes."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from scripts import coverage_of_intervals, make_picture
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
 def make_report() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -44,3 +51,17 @@ def test_intervals_over_pairs_that_share_models_cover_less(monkeypatch):
     apart = coverage_of_intervals.coverage(generator, 6, (0, 0, 1))
     shared = coverage_of_intervals.coverage(generator, 6, (2, 1, 1))
     assert apart > 0.85 and shared < 0.75
+
+
+def test_scripts_import_what_the_package_has():
+    paths = sorted([*SCRIPTS.glob("*.py"), *(SCRIPTS / "benchmarks").glob("*.py")])
+    names = [".".join(p.relative_to(SCRIPTS).with_suffix("").parts) for p in paths]
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    end = subprocess.run(
+        [sys.executable, "-c", code, *names],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(SCRIPTS.parent), str(SCRIPTS)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert end.returncode == 0, end.stderr
