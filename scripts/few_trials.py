@@ -2,12 +2,12 @@
 
     python scripts/few_trials.py --store storage/kdopt.db --campaign fashion-advice
 
-With --prior kdopt/search/fashion.json it also writes what comes with kdopt.
+With --prior kdopt/search/fashion.json it also writes the prior that comes with kdopt.
 
-Nothing is trained: a finished grid answers at once what a search would have seen. Optuna's
-samplers search between the points as well; here each of their points is moved to the nearest one
-that was not tried yet. They start as they do in kdopt, with vanilla, and half of a budget below 20
-is their random start. See ``kdopt.search.replay`` for what the numbers mean.
+Nothing is trained: every point that a search may try was measured. Optuna's samplers search
+between the points as well; here each of their points is moved to the nearest one that was not tried
+yet. They start as they do in kdopt: vanilla first, and half of a budget below 20 is random. See
+``kdopt.search.replay`` for what the numbers mean.
 """
 
 from __future__ import annotations
@@ -43,31 +43,33 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="+", default=TRIAL_COUNTS)
     parser.add_argument("--samplers", nargs="*", default=["tpe"], choices=["tpe", "gp", "random"])
     parser.add_argument("--csv", type=Path, help="write the table here")
-    parser.add_argument("--prior", type=Path, help="write what the campaign teaches here, as JSON")
+    parser.add_argument(
+        "--prior", type=Path, help="write the prior made of the campaign here, as JSON"
+    )
     args = parser.parse_args()
     store = open_store(args.store)
     name = pick_campaign(store, args.campaign)
     campaign, rows = read_record(store, name).campaign, read_trials(store, name)
     if args.prior:
-        args.prior.write_bytes(_short(read_prior(store, (name,))).to_bytes())
+        args.prior.write_bytes(_shorten_names(read_prior(store, (name,))).to_bytes())
     store.close()
-    searches = {f"{s}, cold": _cold(campaign, s) for s in args.samplers}
+    searches = {f"{s}, cold": _make_search(campaign, s) for s in args.samplers}
     table = replay_searches(rows, campaign, searches, args.trials)
     if table.empty:
         raise SystemExit(f"campaign '{name}' has too few full grids, or vanilla is not on its grid")
     if args.csv:
         table.to_csv(args.csv, index=False)
-    print(shown(table))
+    print(format_table(table))
 
 
-def _short(prior: Prior) -> Prior:
-    """With names of weights cut short: they only tell which pairs share a model."""
+def _shorten_names(prior: Prior) -> Prior:
+    """Names of weights cut short: they only tell which pairs share a model."""
     pairs = [replace(p, teacher=p.teacher[:12], student=p.student[:12]) for p in prior.pairs]
     return replace(prior, pairs=tuple(pairs))
 
 
-def shown(table: pd.DataFrame) -> str:
-    """One line per search, one column per number of trials: percent and its interval."""
+def format_table(table: pd.DataFrame) -> str:
+    """One row per search, one column per number of trials: percent and its interval."""
     text = [f"{r.fraction:.0f} ({r.low:.0f} to {r.high:.0f})" for r in table.itertuples()]
     lines = table.assign(text=text)
     order = list(dict.fromkeys(zip(lines["unknown"], lines["search"], strict=True)))
@@ -75,47 +77,50 @@ def shown(table: pd.DataFrame) -> str:
     return str(wide.reindex(order).fillna("").to_string())
 
 
-def _cold(campaign: Campaign, sampler: Sampler) -> PointSearch:
+def _make_search(campaign: Campaign, sampler: Sampler) -> PointSearch:
     def search(grid: FullGrid, count: int) -> Sequence[Sequence[Point]]:
-        return [_run(campaign, sampler, grid, count, seed) for seed in range(RUNS)]
+        return [_replay_sampler(campaign, sampler, grid, count, seed) for seed in range(RUNS)]
 
     return search
 
 
-def _run(
+def _replay_sampler(
     campaign: Campaign, sampler: Sampler, grid: FullGrid, count: int, seed: int
 ) -> list[Point]:
     """The points that a sampler with this budget tries."""
     tune = replace(campaign.tune, sampler=sampler, budget=count)
     other = replace(campaign, seed=campaign.seed + seed, tune=tune, replicates=1)
-    plan = next(p for p in _plans(other) if (p.partition, p.teacher, p.student) == grid.pair)
+    plan = next(p for p in _get_plans(other) if (p.partition, p.teacher, p.student) == grid.pair)
     history: list[TrialRow] = []
     for number in range(count):
         cell = plan.cells[number] if number < len(plan.cells) else None
         wanted = get_point(cell or choose_params(other, plan, number, history))
         tried = {get_point(row.params) for row in history}
-        point = min((p for p in grid.cells if p not in tried), key=lambda p: _far(p, wanted, other))
-        history.append(_row(plan, number, point, grid.known.results[point].gain))
+        point = min(
+            (p for p in grid.cells if p not in tried),
+            key=lambda p: _measure_distance(p, wanted, other),
+        )
+        history.append(_make_row(plan, number, point, grid.known.results[point].gain))
     return [get_point(row.params) for row in history]
 
 
-_planned: dict[Campaign, list[StudyPlan]] = {}
+_plans_by_campaign: dict[Campaign, list[StudyPlan]] = {}
 
 
-def _plans(campaign: Campaign) -> list[StudyPlan]:
-    if campaign not in _planned:
-        _planned[campaign] = plan_tune(campaign)
-    return _planned[campaign]
+def _get_plans(campaign: Campaign) -> list[StudyPlan]:
+    if campaign not in _plans_by_campaign:
+        _plans_by_campaign[campaign] = plan_tune(campaign)
+    return _plans_by_campaign[campaign]
 
 
-def _far(point: Point, wanted: Point, campaign: Campaign) -> float:
+def _measure_distance(point: Point, wanted: Point, campaign: Campaign) -> float:
     """Distance in the space that the samplers search: log T and alpha, each over its range."""
     logs = [math.log(t) for t in campaign.tune.temperatures]
     across = (math.log(point[0]) - math.log(wanted[0])) / ((max(logs) - min(logs)) or 1.0)
     return math.hypot(across, point[1] - wanted[1])
 
 
-def _row(plan: StudyPlan, number: int, point: Point, gain: float) -> TrialRow:
+def _make_row(plan: StudyPlan, number: int, point: Point, gain: float) -> TrialRow:
     scores = Scores(0.5, (), 0.0)
     outcome = Outcome(gain, scores, scores, 1, 1, 0.5, 0.5, 0.0, "cpu", "fp32")
     cell = {"temperature": point[0], "alpha": point[1], "replicate": 0}

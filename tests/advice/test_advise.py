@@ -57,7 +57,7 @@ def test_the_error_is_the_regret_of_the_tree_that_was_asked():
     found = advise_pair(planted(noise=2.0), asked(30))
     table = found.regrets.set_index("policy")
     assert (table["left_out"] == "partition").all()
-    # Asked by the wrong feature only, the same lessons do much worse, and say so.
+    # Asked by the wrong feature only, the same pairs teach much less, and say so.
     blind = advise_pair(planted(noise=2.0), {"teacher_loss": 0.5})
     worse = blind.regrets.set_index("policy").loc["tree", "regret"]
     assert worse > 2 * table.loc["tree", "regret"]

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from kdopt.advice.training_set import DO_NOTHING, Action
 from kdopt.advice.tree import (
-    LEAF_PAIRS,
-    NEIGHBOUR,
+    MIN_LEAF_PAIRS,
+    NEIGHBOUR_WEIGHT,
     Band,
     Leaf,
     Question,
@@ -42,7 +42,7 @@ def test_a_planted_rule_is_found_with_its_thresholds():
 def test_noise_does_not_hide_the_rule():
     training_set = planted(noise=3.0)
     tree = grow_tree(training_set, training_set.usable_features)
-    chosen = [training_set.actions[i] for i in tree.choose(training_set)]
+    chosen = [training_set.actions[i] for i in tree.choose_advised(training_set)]
     right = [{-1: DO_NOTHING, 0: LOW, 1: HIGH}[int(np.sign(g) * (abs(g) > 10))] for g in
              training_set.pairs["accuracy_gap"]]  # fmt: skip
     assert np.mean([a == b for a, b in zip(chosen, right, strict=True)]) > 0.8
@@ -67,12 +67,12 @@ def test_every_pair_ends_in_one_leaf_that_says_what_its_pairs_gained():
     tree = grow_tree(training_set, training_set.usable_features)
     leaves = [leaf for leaf, _ in tree.list_leaves()]
     assert sorted(i for leaf in leaves for i in leaf.members) == list(range(len(training_set)))
-    chosen, to_try = tree.choose(training_set), tree.to_try(training_set)
+    chosen, tried_first = tree.choose_advised(training_set), tree.choose_tried(training_set)
     for leaf in leaves:
         members = list(leaf.members)
-        assert len(members) >= LEAF_PAIRS
+        assert len(members) >= MIN_LEAF_PAIRS
         best = training_set.actions.index(leaf.action)
-        assert (to_try[members] == training_set.actions.index(leaf.distil)).all()
+        assert (tried_first[members] == training_set.actions.index(leaf.distil)).all()
         assert leaf.action in (DO_NOTHING, leaf.distil)
         assert (chosen[members] == best).all()
         assert leaf.gain == pytest.approx(training_set.test[members, best].mean())
@@ -109,7 +109,7 @@ def test_validation_alone_chooses_among_the_ways_to_distil():
     # Any other gains, as long as distilling helps at all.
     training_set.test[:] = 1 + np.abs(np.random.default_rng(9).normal(size=training_set.test.shape))
     after = grow_tree(training_set, training_set.usable_features)
-    assert (before.to_try(training_set) == after.to_try(training_set)).all()
+    assert (before.choose_tried(training_set) == after.choose_tried(training_set)).all()
 
 
 def test_what_gained_nothing_on_test_is_not_advised():
@@ -126,7 +126,7 @@ def test_the_order_of_pairs_does_not_matter():
     mixed = training_set.select_pairs(order)
     one, other = grow_tree(training_set, GAP), grow_tree(mixed, GAP)
     assert [p for _, p in one.list_leaves()] == [p for _, p in other.list_leaves()]
-    assert (one.choose(training_set)[order] == other.choose(mixed)).all()
+    assert (one.choose_advised(training_set)[order] == other.choose_advised(mixed)).all()
 
 
 def test_without_questions_one_action_serves_all():
@@ -191,8 +191,10 @@ def test_a_cell_is_drawn_towards_its_neighbours_only():
     gains = np.zeros((1, len(ACTIONS)))
     gains[0, ACTIONS.index(Action("tuned", 1.0, 0.1))] = 3.0  # a corner
     out = dict(zip(ACTIONS, smooth_gains(ACTIONS, gains)[0], strict=True))
-    assert out[Action("tuned", 1.0, 0.1)] == pytest.approx(3 / (1 + 2 * NEIGHBOUR))
-    assert out[Action("tuned", 2.0, 0.1)] == pytest.approx(3 * NEIGHBOUR / (1 + 3 * NEIGHBOUR))
+    assert out[Action("tuned", 1.0, 0.1)] == pytest.approx(3 / (1 + 2 * NEIGHBOUR_WEIGHT))
+    assert out[Action("tuned", 2.0, 0.1)] == pytest.approx(
+        3 * NEIGHBOUR_WEIGHT / (1 + 3 * NEIGHBOUR_WEIGHT)
+    )
     assert out[Action("tuned", 2.0, 0.5)] == 0  # diagonal
     assert gains[0].sum() == 3  # what was given is left alone
 
