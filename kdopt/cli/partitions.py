@@ -31,7 +31,7 @@ def partitions_command(
     There is one table for each partition of the campaign.
     """
     from kdopt.data.splits import counts, make_splits
-    from kdopt.report.partition_view import write_heat_maps
+    from kdopt.report.sections.run import write_heat_maps
 
     loaded, dataset = load_spec_and_images(spec)
     tables = {}

@@ -173,7 +173,7 @@ def _check_one_question(asked: dict[str, bool]) -> None:
 
 
 def _read_sources(store: Store, names: list[str] | None) -> list[TrainingCampaign]:
-    """The campaigns to learn from, as the store has them."""
+    """The campaigns to learn_advice from, as the store has them."""
     from kdopt.advice.training_set import TrainingCampaign
     from kdopt.features.measurements import read_measurements
     from kdopt.store.rows import campaigns, pick_campaign, read_record, read_trials
@@ -189,10 +189,10 @@ def _read_sources(store: Store, names: list[str] | None) -> list[TrainingCampaig
 
 def _print_rules(sources: list[TrainingCampaign]) -> None:
     from kdopt.advice.advise import check_training_set_size
-    from kdopt.report.tree_view import advice_texts, learn
+    from kdopt.report.sections.advice import format_advice_files, learn_advice
 
-    found = learn(sources)
-    texts = advice_texts(found)
+    found = learn_advice(sources)
+    texts = format_advice_files(found)
     if not texts:
         check_training_set_size(found["own"].training_set)
     print("\n".join(texts.values()), end="")
@@ -203,15 +203,14 @@ def _print_advice(
 ) -> None:
     from kdopt.advice.advise import advise_pair
     from kdopt.advice.training_set import build_training_set, find_situation
-    from kdopt.report.advice_json import advice_json
-    from kdopt.report.advice_text import advice_text
+    from kdopt.report.advice_text import format_advice, format_advice_json
 
     learnt_from = build_training_set(sources, find_situation(transfer_set), question.without)
     found = advise_pair(learnt_from, question.known)
     if as_json:
-        print(advice_json(found, question.about, question.known))
+        print(format_advice_json(found, question.about, question.known))
     else:
-        print(advice_text(found, question.about), end="")
+        print(format_advice(found, question.about), end="")
 
 
 def _ask_about_stored_pair(
@@ -245,11 +244,11 @@ def _ask_about_stored_pair(
 
 def _ask_about_features(gap: float | None, texts: list[str]) -> _Question:
     """Features as they were typed."""
-    from kdopt.report.advice_text import feature_label, feature_value, parse_feature
+    from kdopt.report.advice_text import format_feature, label_feature, parse_feature
 
     known = {} if gap is None else {"accuracy_gap": gap}
     known |= dict(map(parse_feature, texts))
-    about = ", ".join(f"{feature_label(n)} {feature_value(n, v)}" for n, v in known.items())
+    about = ", ".join(f"{label_feature(n)} {format_feature(n, v)}" for n, v in known.items())
     if {"accuracy_gap", "student_accuracy"} <= known.keys():
         known.setdefault("teacher_accuracy", known["accuracy_gap"] + known["student_accuracy"])
     return _Question(about, known)

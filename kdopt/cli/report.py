@@ -70,15 +70,14 @@ def write_report_of(
 ) -> None:
     """Write a campaign's report and print the names of its files."""
     from kdopt.features.measurements import read_measurements
-    from kdopt.report.files import write_report
-    from kdopt.report.tree_view import advice_parts
-    from kdopt.report.trials_table import NO_PARQUET
+    from kdopt.report.export import NO_PARQUET, write_report
+    from kdopt.report.sections.advice import make_advice_sections
     from kdopt.store.rows import read_record, read_trials
 
     record = read_record(store, campaign)
     rows, measurements = read_trials(store, campaign), read_measurements(store, campaign)
     folder = out or folder_beside(store, "reports") / campaign
-    parts, texts = advice_parts(record.campaign, rows, measurements)
+    parts, texts = make_advice_sections(record.campaign, rows, measurements)
     paths = write_report(
         folder,
         record.campaign,

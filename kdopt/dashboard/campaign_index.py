@@ -23,11 +23,17 @@ from kdopt.dashboard.pair_index import (
     pair_indexes,
 )
 from kdopt.outcome import TrialRow
-from kdopt.report.blocks import set_title, title_of
-from kdopt.report.many_figures import combined_figure, federated_figure
-from kdopt.report.many_view import ManyTeachers, many_teachers
-from kdopt.report.tables import pipe_line, points, raw_line
-from kdopt.report.view import shows
+from kdopt.report.format import (
+    format_pipe_line,
+    format_points,
+    format_title,
+    format_transfer_set,
+    join_pipe_line,
+)
+from kdopt.report.page import shows_stage
+from kdopt.report.sections.federated import draw_federated
+from kdopt.report.sections.many_teachers import ManyTeachers, collect_many_teachers
+from kdopt.report.sections.table_two import draw_combined
 
 OBJECTIVE = "test accuracy (%)"
 COUNTS = ("exact", "at_least", "at_most", "unknown")
@@ -44,9 +50,9 @@ def index_studies(
         rows: Its trials, in any state.
         study_ids: Ids of its studies by name, for links.
     """
-    studies = pair_indexes(campaign, rows, study_ids) if shows(campaign, rows, "tune") else []
-    if shows(campaign, rows, "combine") or shows(campaign, rows, "federate"):
-        studies.append(_many_index(campaign, many_teachers(rows, campaign), study_ids))
+    studies = pair_indexes(campaign, rows, study_ids) if shows_stage(campaign, rows, "tune") else []
+    if shows_stage(campaign, rows, "combine") or shows_stage(campaign, rows, "federate"):
+        studies.append(_many_index(campaign, collect_many_teachers(rows, campaign), study_ids))
     return studies
 
 
@@ -71,11 +77,11 @@ def _figures(many: ManyTeachers) -> dict[str, str]:
     drawn = {}
     if len(many.combined):
         drawn["table-ii"] = figure_text(
-            combined_figure(many.combined), "Table II: every way of combining"
+            draw_combined(many.combined), "Table II: every way of combining"
         )
     if len(many.curves):
         drawn["fig-9"] = figure_text(
-            federated_figure(many.curves, many.levels), "Fig. 9: federated averaging"
+            draw_federated(many.curves, many.levels), "Fig. 9: federated averaging"
         )
     return drawn
 
@@ -141,21 +147,21 @@ def _best_ways(campaign: Campaign, many: ManyTeachers, study_ids: Mapping[str, i
         ways: list[dict[Any, Any]] = here.to_dict("records")
         chosen = max(ways, key=lambda line: float(line["validation_accuracy"]), default={})
         way = (
-            f"{set_title(chosen['transfer_set'])}, start {chosen['start']}, "
-            f"{title_of(chosen['weighting']).lower()}"
+            f"{format_transfer_set(chosen['transfer_set'])}, start {chosen['start']}, "
+            f"{format_title(chosen['weighting']).lower()}"
             if chosen
             else "nothing yet"
         )
         known = levels.get(partition, {})
         best, *finals = (
-            points(float(known.get(key, math.nan))) for key in ("best_participant", *FINALS)
+            format_points(float(known.get(key, math.nan))) for key in ("best_participant", *FINALS)
         )
         lines.append(
-            raw_line(
+            join_pipe_line(
                 (
-                    title_of(partition),
+                    format_title(partition),
                     _linked(campaign, partition, "combine", way, study_ids),
-                    points(float(chosen.get("accuracy", math.nan))),
+                    format_points(float(chosen.get("accuracy", math.nan))),
                     best,
                     _linked(campaign, partition, "federate", finals[0], study_ids),
                     finals[1],
@@ -170,7 +176,14 @@ def _best_ways(campaign: Campaign, many: ManyTeachers, study_ids: Mapping[str, i
         "FedAvg (%)",
         "KD, then FedAvg (%)",
     )
-    return ["## By partition", "", pipe_line(head), "|---|---|---:|---:|---:|---:|", *lines, ""]
+    return [
+        "## By partition",
+        "",
+        format_pipe_line(head),
+        "|---|---|---:|---:|---:|---:|",
+        *lines,
+        "",
+    ]
 
 
 def _linked(
@@ -185,17 +198,19 @@ def _rounds_saved(many: ManyTeachers) -> list[str]:
     if known.empty:
         return []
     lines = [
-        pipe_line(
+        format_pipe_line(
             (
                 str(line["label"]),
-                points(line["reduction"]),
+                format_points(line["reduction"]),
                 str(line["partitions"]),
                 f"{line['exact']} of {sum(line[key] for key in COUNTS)}",
             )
         )
         for line in known.to_dict("records")
     ]
-    head = pipe_line(("Target", "Rounds saved by KD, mean (%)", "Partitions", "Known exactly"))
+    head = format_pipe_line(
+        ("Target", "Rounds saved by KD, mean (%)", "Partitions", "Known exactly")
+    )
     return [
         "## Rounds to a target",
         "",

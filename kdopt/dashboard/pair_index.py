@@ -20,10 +20,15 @@ from kdopt.campaign.names import index_study_name, pair_label, study_name
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Param, ParamValue
 from kdopt.outcome import TrialRow
-from kdopt.report.blocks import title_of
-from kdopt.report.figures import alpha_map, gain_map, temperature_map
-from kdopt.report.headline_view import Headline, headlines
-from kdopt.report.tables import pipe_line, points, raw_line, setting
+from kdopt.report.format import (
+    format_pipe_line,
+    format_points,
+    format_setting,
+    format_title,
+    join_pipe_line,
+)
+from kdopt.report.sections.best_settings import draw_alpha_map, draw_gain_map, draw_temperature_map
+from kdopt.report.sections.headline import HeadlineNumber, tabulate_headlines
 
 OBJECTIVE = "guarded test gain (pp)"
 GAINS = ("validation_gain", "test_gain", "vanilla_gain")
@@ -81,7 +86,7 @@ def pair_indexes(
         study_ids: Ids of its studies by name, for links.
     """
     best = compute_tables(rows, campaign).best_settings
-    headline = headlines(best, campaign)
+    headline = tabulate_headlines(best, campaign)
     return [
         _pair_index(str(name), best[best["partition"] == name], headline, campaign, study_ids)
         for name in best["partition"].unique()
@@ -91,18 +96,18 @@ def pair_indexes(
 def _pair_index(
     partition: str,
     best: pd.DataFrame,
-    headline: Mapping[str, Sequence[Headline]],
+    headline: Mapping[str, Sequence[HeadlineNumber]],
     campaign: Campaign,
     study_ids: Mapping[str, int],
 ) -> IndexStudy:
     decided = best[best["advice"] != "undecided"]
     drawn = {
-        "alpha-map": ("Best alpha against the accuracy gap", alpha_map(best, campaign)),
+        "alpha-map": ("Best alpha against the accuracy gap", draw_alpha_map(best, campaign)),
         "temperature-map": (
             "Best temperature against the accuracy gap",
-            temperature_map(best, campaign),
+            draw_temperature_map(best, campaign),
         ),
-        "gain-map": ("Gain against the accuracy gap", gain_map(best, campaign)),
+        "gain-map": ("Gain against the accuracy gap", draw_gain_map(best, campaign)),
     }
     return IndexStudy(
         index_study_name(campaign.name, partition),
@@ -110,7 +115,7 @@ def _pair_index(
         _params(best),
         {"kd:campaign": campaign.name, "kd:partition": partition, "kd:stage": "index"},
         [_trial(line, campaign) for line in decided.to_dict("records")],
-        _note(partition, best, headline[title_of(partition)], campaign, study_ids),
+        _note(partition, best, headline[format_title(partition)], campaign, study_ids),
         {key: figure_text(figure, title) for key, (title, figure) in drawn.items()},
     )
 
@@ -142,12 +147,12 @@ def _params(best: pd.DataFrame) -> dict[str, Param]:
 def _note(
     partition: str,
     best: pd.DataFrame,
-    headline: Sequence[Headline],
+    headline: Sequence[HeadlineNumber],
     campaign: Campaign,
     study_ids: Mapping[str, int],
 ) -> str:
     lines = [
-        f"# Best temperature and alpha: {title_of(partition)}",
+        f"# Best temperature and alpha: {format_title(partition)}",
         "",
         f"Campaign `{campaign.name}`, partition `{partition}`: one trial per teacher-student pair, "
         f"its cell {describe_selection(campaign)}. The objective is the {OBJECTIVE}: what the pair "
@@ -159,10 +164,10 @@ def _note(
         "",
         "## On average",
         "",
-        pipe_line(("", "Mean", "95 % interval", "Pairs")),
+        format_pipe_line(("", "Mean", "95 % interval", "Pairs")),
         "|---|---:|---:|---:|",
         *(
-            pipe_line(
+            format_pipe_line(
                 (
                     f"{measure.label} ({measure.unit})",
                     number.value or "not known",
@@ -202,20 +207,20 @@ def _best_pairs(best: pd.DataFrame, campaign: Campaign, study_ids: Mapping[str, 
         teacher, student = int(line["teacher"]), int(line["student"])
         name = study_name(campaign.name, str(line["partition"]), "tune", teacher, student)
         numbers = (
-            points(line["accuracy_gap"]),
-            setting(line["temperature"]),
-            setting(line["alpha"]),
-            points(line["guarded_gain"]),
-            points(line["vanilla_gain"]),
+            format_points(line["accuracy_gap"]),
+            format_setting(line["temperature"]),
+            format_setting(line["alpha"]),
+            format_points(line["guarded_gain"]),
+            format_points(line["vanilla_gain"]),
         )
         label = link(pair_label(teacher, student), study_ids.get(name))
-        lines.append(raw_line((label, *numbers)))
+        lines.append(join_pipe_line((label, *numbers)))
     shown = f"the best {len(top)} of {len(known)}" if len(known) > len(top) else "all"
     head = ("Pair", "Gap (pp)", "T", "alpha", "Test gain (pp)", "Vanilla (pp)")
     return [
         f"## Pairs that gain ({shown})",
         "",
-        pipe_line(head),
+        format_pipe_line(head),
         "|---|---:|---:|---:|---:|---:|",
         *lines,
         "",

@@ -1,9 +1,7 @@
-"""The pieces that the page's sections are made of: a note, a figure, tables, or what to run."""
+"""The pieces that sections are made of: a note, a figure, tables, or what to run to get them."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,14 +9,21 @@ import pandas as pd
 
 from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
-from kdopt.report.tables import points
+from kdopt.report.format import format_points, make_sort_key
 
-SETS = {
-    "student": "Student data",
-    "public_unlabeled_small": "Public unlabeled (small)",
-    "public_unlabeled_large": "Public unlabeled (large)",
-    "public_labeled": "Public labeled",
-}
+
+class Column(NamedTuple):
+    """One column of a table for people: its heading and the text of a cell.
+
+    Attributes:
+        key: Column of the frame, whose values the page sorts by.
+        heading: What people read above it, with the unit.
+        show: From a cell's value to its text; unknown numbers become an empty text.
+    """
+
+    key: str
+    heading: str
+    show: Callable[[Any], str] = format_points
 
 
 class SortCell(NamedTuple):
@@ -52,11 +57,11 @@ class Table(NamedTuple):
         return list(zip(self.headings, worded or [True] * len(self.headings), strict=True))
 
 
-class Drawn(NamedTuple):
+class PageFigure(NamedTuple):
     """A figure and the numbers it shows.
 
     Attributes:
-        name: How its files are called, without ending; see :func:`slug`.
+        name: How its files are called, without ending; see :func:`make_slug`.
         figure: Plotly's, as plain JSON values.
         data: One line per thing drawn.
         short: Columns of ``data`` written as :func:`kdopt.report.tables.setting` writes.
@@ -114,7 +119,7 @@ class Block(NamedTuple):
     small: Mapping[str, str] = {}
 
 
-class Part(NamedTuple):
+class Section(NamedTuple):
     """A section of the page.
 
     Attributes:
@@ -129,54 +134,24 @@ class Part(NamedTuple):
     title: str
     note: str
     blocks: Sequence[Block]
-    drawn: Mapping[str, Drawn] = {}
+    drawn: Mapping[str, PageFigure] = {}
 
 
-class Heading(NamedTuple):
-    """A column of a table: key in the frame, heading, and the text of a value."""
-
-    key: str
-    text: str
-    show: Callable[[Any], str] = points
-
-
-def table_of(title: str, headings: Sequence[Heading], frame: pd.DataFrame) -> list[Table]:
+def make_tables(title: str, headings: Sequence[Column], frame: pd.DataFrame) -> list[Table]:
     """One table with one line per line of the frame; none of an empty frame."""
     if frame.empty:
         return []
-    lines = [[_cell(h, line) for h in headings] for line in frame.to_dict("records")]
-    return [Table(title, [h.text for h in headings], lines)]
+    lines = [[_make_cell(h, line) for h in headings] for line in frame.to_dict("records")]
+    return [Table(title, [h.heading for h in headings], lines)]
 
 
-def sort_key(value: Any) -> float | str:
-    """What a cell sorts by. An empty key sorts last, whichever way the column is sorted."""
-    if isinstance(value, float):
-        return "" if math.isnan(value) else round(value, 9)
-    return value if isinstance(value, int) else str(value)
+def _make_cell(heading: Column, line: Mapping[Any, Any]) -> SortCell:
+    value = line[heading.key]
+    return SortCell(heading.show(value), make_sort_key(value))
 
 
-def title_of(name: object) -> str:
-    """How a partition is headed, such as ``Label dirichlet``."""
-    return str(name).replace("_", " ").capitalize()
-
-
-def slug(text: object) -> str:
-    """Text as part of an element id or of a file's name: small letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", str(text).lower()).strip("-")
-
-
-def set_title(name: object) -> str:
-    """How a transfer set is headed; names of other versions are shown as they are."""
-    return SETS.get(str(name), str(name))
-
-
-def missing_stage(campaign: Campaign, stage: StageName) -> str:
+def explain_missing_stage(campaign: Campaign, stage: StageName) -> str:
     """What to run where a stage has no result."""
     if stage not in campaign.stages:
         return f'No data: add "{stage}" to stages and run again.'
     return f'No data yet: no trial of stage "{stage}" is complete.'
-
-
-def _cell(heading: Heading, line: Mapping[Any, Any]) -> SortCell:
-    value = line[heading.key]
-    return SortCell(heading.show(value), sort_key(value))

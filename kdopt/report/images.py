@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 from kdopt.errors import KdoptError
-from kdopt.report.blocks import Drawn
-from kdopt.report.figures import INK
+from kdopt.report.blocks import PageFigure
+from kdopt.report.plotting import INK
 
 ImageFormat = Literal["svg", "png", "pdf"]
 WIDTHS = {"narrow": 620, "wide": 1100}
@@ -20,7 +20,7 @@ TIMEOUT_S = 120.0
 GREY, PALE = "#5b5b5b", "#d5d5d5"
 
 
-def images(drawn: Sequence[Drawn], formats: Sequence[ImageFormat]) -> dict[str, bytes]:
+def draw_images(drawn: Sequence[PageFigure], formats: Sequence[ImageFormat]) -> dict[str, bytes]:
     """Every figure in every format, dark on white, by file name.
 
     Nothing is fetched: plotly.js comes with plotly, and MathJax is switched off.
@@ -59,7 +59,7 @@ def _first(error: Exception) -> str:
     return str(error.args[0]) if error.args else "no reason given"
 
 
-async def _drawn(wanted: Sequence[tuple[Drawn, ImageFormat]]) -> dict[str, bytes]:
+async def _drawn(wanted: Sequence[tuple[PageFigure, ImageFormat]]) -> dict[str, bytes]:
     # Kaleido's own synchronous server waits for ever where there is no browser.
     import kaleido
 

@@ -10,7 +10,7 @@ from kdopt.analysis.tuning import summarise_gains
 from kdopt.campaign.names import index_study_name, parse_study_name
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.dashboard.campaign_index import index_studies
-from kdopt.report.tables import points
+from kdopt.report.format import format_points
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows
 from tests.report.many_synthetic import ROUNDS, federate_accuracy, many_campaign, many_rows
 
@@ -106,7 +106,7 @@ def test_the_note_has_the_headline_and_links_to_the_best_pairs(campaign):
     study = index_studies(campaign, rows, ids)[0]
     lines = summarise_gains(compute_tables(rows, campaign).best_settings, campaign)
     here = lines[lines["partition"] == "uniform"].set_index("measure")
-    assert f"| {points(here['value']['guarded_gain'])} |" in study.note
+    assert f"| {format_points(here['value']['guarded_gain'])} |" in study.note
     best = max(study.entries, key=lambda entry: entry.value)
     assert f"(/dashboard/studies/{ids[str(best.columns['study'])]}) |" in study.note
     links = study.note.count("](/dashboard/studies/")

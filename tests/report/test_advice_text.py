@@ -9,18 +9,19 @@ from kdopt.advice.training_set import DO_NOTHING, Action
 from kdopt.advice.tree import Answer, grow_tree
 from kdopt.errors import AdviceError
 from kdopt.features.definitions import FEATURE_NAMES
-from kdopt.report.advice_json import SCHEMA, advice_json
 from kdopt.report.advice_text import (
-    action_title,
-    advice_text,
-    band_text,
-    condition,
-    feature_value,
+    ADVICE_SCHEMA,
+    format_action,
+    format_advice,
+    format_advice_json,
+    format_band,
+    format_condition,
+    format_feature,
+    format_regrets,
+    format_rules,
     parse_feature,
-    regret_text,
-    rules_text,
-    signed,
 )
+from kdopt.report.format import format_signed
 from tests.advice.planted import planted
 
 
@@ -56,12 +57,12 @@ def follow(text, value):
 def test_printed_rules_say_what_the_tree_advises(gap):
     tree = grow_tree(planted(), ["accuracy_gap"])
     leaf, _ = tree.find_leaf({"accuracy_gap": gap})
-    assert follow(rules_text(tree), gap).startswith(action_title(leaf.action))
+    assert follow(format_rules(tree), gap).startswith(format_action(leaf.action))
 
 
 def test_rules_say_what_they_rest_on():
     training_set = planted()
-    text = rules_text(grow_tree(training_set, training_set.usable_features))
+    text = format_rules(grow_tree(training_set, training_set.usable_features))
     assert text.startswith(
         "To distil on the student's own labelled images (150 pairs, 5 partitions, planted):\n"
     )
@@ -73,7 +74,7 @@ def test_rules_say_what_they_rest_on():
 
 def test_the_regret_table_is_aligned_and_complete():
     table = compare_policies(planted(noise=2.0))
-    head, *lines = regret_text(table).splitlines()
+    head, *lines = format_regrets(table).splitlines()
     assert [line.split("  ")[0] for line in lines] == list(table["label"])
     assert len({len(line) for line in (head, *lines)}) == 1
     oracle = lines[-1].split()
@@ -82,7 +83,7 @@ def test_the_regret_table_is_aligned_and_complete():
 
 def test_an_answer_to_distil():
     found = advise_pair(planted(noise=1.0), {"accuracy_gap": 30.0})
-    text = advice_text(found, "a pair")
+    text = format_advice(found, "a pair")
     assert answer(text, "Pair") == ["a pair; on the student's own labelled images"]
     assert answer(text, "Advice")[0] == "Tuned, T=4, alpha=0.9"
     assert answer(text, "Expected")[0].startswith(f"+{found.gain:.2f} pp on test; 80 %: ")
@@ -96,7 +97,7 @@ def test_an_answer_to_distil():
 
 
 def test_an_answer_not_to_distil():
-    text = advice_text(advise_pair(planted(), {"accuracy_gap": -30.0}), "a pair")
+    text = format_advice(advise_pair(planted(), {"accuracy_gap": -30.0}), "a pair")
     assert answer(text, "Advice") == ["Do not distil"]
     assert answer(text, "Expected")[0] == "0 pp: the student stays as it is"
     assert answer(text, "Expected")[1].startswith(
@@ -105,7 +106,7 @@ def test_an_answer_not_to_distil():
 
 
 def test_caution_beyond_what_was_seen():
-    text = advice_text(advise_pair(planted(), {"accuracy_gap": 75.0}), "a pair")
+    text = format_advice(advise_pair(planted(), {"accuracy_gap": 75.0}), "a pair")
     assert answer(text, "Caution") == [
         "accuracy gap (teacher - student): 75 pp is beyond what was seen (-40 pp to 40 pp)"
     ]
@@ -115,8 +116,8 @@ def test_caution_beyond_what_was_seen():
 def test_json_says_the_same(gap):
     known = {"accuracy_gap": gap, "disagreement": math.nan}
     found = advise_pair(planted(noise=1.0), known)
-    record = json.loads(advice_json(found, "a pair", known))
-    assert record["schema"] == SCHEMA
+    record = json.loads(format_advice_json(found, "a pair", known))
+    assert record["schema"] == ADVICE_SCHEMA
     assert record["distil"] == (found.leaf.action != DO_NOTHING) == (record["method"] != "none")
     assert record["gain"] == found.leaf.gain
     assert record["distilling"]["gain"] == found.gain
@@ -131,9 +132,9 @@ def test_json_says_the_same(gap):
 def test_features_as_people_type_and_read_them():
     assert parse_feature("accuracy_gap=-12.5") == ("accuracy_gap", -12.5)
     assert parse_feature("size-ratio=4") == ("size_ratio", 2)  # two doublings
-    assert feature_value("size_ratio", 2.0) == "4 x"
-    assert feature_value("accuracy_gap", 12.345) == "12.3 pp"
-    assert condition(Answer("label_distance", 0.5, False)) == (
+    assert format_feature("size_ratio", 2.0) == "4 x"
+    assert format_feature("accuracy_gap", 12.345) == "12.3 pp"
+    assert format_condition(Answer("label_distance", 0.5, False)) == (
         "distance of the label histograms <= 0.5"
     )
 
@@ -161,7 +162,12 @@ def test_a_value_that_is_none_is_refused(text, reason):
 
 
 def test_small_words():
-    assert [signed(v) for v in (1.234, -0.5, 0.001, math.nan)] == ["+1.23", "-0.50", "0.00", ""]
-    assert action_title(Action("dp_kd")) == "DP-KD"
+    assert [format_signed(v) for v in (1.234, -0.5, 0.001, math.nan)] == [
+        "+1.23",
+        "-0.50",
+        "0.00",
+        "",
+    ]
+    assert format_action(Action("dp_kd")) == "DP-KD"
     leaf = grow_tree(planted(), []).root
-    assert band_text(leaf) == ""  # nothing can be moved
+    assert format_band(leaf) == ""  # nothing can be moved

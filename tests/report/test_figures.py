@@ -4,7 +4,7 @@ import math
 import pytest
 
 from kdopt.analysis.tables import compute_tables
-from kdopt.report.figures import alpha_map, gain_map, temperature_map
+from kdopt.report.sections.best_settings import draw_alpha_map, draw_gain_map, draw_temperature_map
 from tests.analysis.synthetic import large_campaign, make_campaign, make_rows, pretrain_rows
 
 
@@ -19,7 +19,7 @@ def best(campaign):
     return table[table["partition"] == "uniform"]
 
 
-@pytest.mark.parametrize("draw", [alpha_map, temperature_map, gain_map])
+@pytest.mark.parametrize("draw", [draw_alpha_map, draw_temperature_map, draw_gain_map])
 def test_axes_have_names_and_units(draw, best, campaign):
     figure = draw(best, campaign)
     assert figure["layout"]["xaxis"]["title"]["text"] == "Accuracy gap: teacher - student (pp)"
@@ -28,7 +28,7 @@ def test_axes_have_names_and_units(draw, best, campaign):
 
 
 def test_setting_maps_show_every_pair_once_apart_by_advice(best, campaign):
-    for draw, key in ((alpha_map, "alpha"), (temperature_map, "temperature")):
+    for draw, key in ((draw_alpha_map, "alpha"), (draw_temperature_map, "temperature")):
         distil, do_not = draw(best, campaign)["data"]
         assert len(distil["x"]) == (best["advice"] == "distil").sum() > 0
         assert len(do_not["x"]) == (best["advice"] == "do not distil").sum() > 0
@@ -37,7 +37,7 @@ def test_setting_maps_show_every_pair_once_apart_by_advice(best, campaign):
 
 
 def test_the_temperature_axis_is_logarithmic_with_the_grid_as_ticks(best, campaign):
-    axis = temperature_map(best, campaign)["layout"]["yaxis"]
+    axis = draw_temperature_map(best, campaign)["layout"]["yaxis"]
     assert axis["type"] == "log"
     assert axis["tickvals"] == list(campaign.tune.temperatures)
     assert axis["ticktext"][:3] == ["0.1", "0.5", "1"]
@@ -45,7 +45,7 @@ def test_the_temperature_axis_is_logarithmic_with_the_grid_as_ticks(best, campai
 
 
 def test_gain_map_shows_three_choices_and_hides_the_oracle_at_first(best, campaign):
-    vanilla, tuned, oracle = gain_map(best, campaign)["data"]
+    vanilla, tuned, oracle = draw_gain_map(best, campaign)["data"]
     assert vanilla["y"] == pytest.approx(best["vanilla_gain"].tolist(), abs=1e-4)
     assert tuned["y"] == pytest.approx(best["test_gain"].tolist(), abs=1e-4)
     assert oracle["y"] == pytest.approx(best["oracle_gain"].tolist(), abs=1e-4)
@@ -54,7 +54,7 @@ def test_gain_map_shows_three_choices_and_hides_the_oracle_at_first(best, campai
 
 
 def test_hover_names_the_pair_and_its_numbers(best, campaign):
-    text = gain_map(best, campaign)["data"][0]["hovertext"][0]
+    text = draw_gain_map(best, campaign)["data"][0]["hovertext"][0]
     line = best.iloc[0]
     assert "t00-s01" in text
     assert f"T={line['temperature']:g}, alpha={line['alpha']:g}" in text
@@ -64,11 +64,13 @@ def test_hover_names_the_pair_and_its_numbers(best, campaign):
 def test_pairs_without_a_result_are_left_out_not_drawn_at_zero():
     campaign = make_campaign()
     empty = compute_tables(pretrain_rows(campaign), campaign).best_settings
-    for draw in (alpha_map, temperature_map, gain_map):
+    for draw in (draw_alpha_map, draw_temperature_map, draw_gain_map):
         assert all(len(trace["x"]) == 0 for trace in draw(empty, campaign)["data"])
 
 
 def test_selection_on_test_says_so():
     campaign = make_campaign(select_on="test")
     best = compute_tables(make_rows(campaign), campaign).best_settings
-    assert gain_map(best, campaign)["data"][1]["name"] == "Tuned, selected on test (optimistic)"
+    assert (
+        draw_gain_map(best, campaign)["data"][1]["name"] == "Tuned, selected on test (optimistic)"
+    )

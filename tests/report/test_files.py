@@ -6,7 +6,7 @@ import pytest
 
 from kdopt.campaign.record import SettingLine
 from kdopt.errors import KdoptError
-from kdopt.report.files import write_report
+from kdopt.report.export import write_report
 from tests.analysis.synthetic import (
     compare_campaign,
     compare_rows,

@@ -4,15 +4,14 @@ from kdopt.analysis.progress import tabulate_costs
 from kdopt.analysis.tables import compute_tables
 from kdopt.analysis.tuning import list_headline_measures, tabulate_payoff
 from kdopt.campaign.settings import PartitionSettings
-from kdopt.report.headline_view import (
-    duration,
-    headline_headings,
-    headlines,
-    signed,
-    tiles,
-    where_grid,
-    where_not,
-    where_table,
+from kdopt.report.format import format_hours, format_signed
+from kdopt.report.sections.headline import (
+    describe_where_not,
+    list_headline_headings,
+    make_tiles,
+    make_where_grid,
+    make_where_tables,
+    tabulate_headlines,
 )
 from tests.analysis.synthetic import make_campaign, make_rows
 
@@ -35,18 +34,18 @@ def best(campaign, rows):
 
 
 def test_headlines_stand_under_the_headings_of_their_measures(campaign, best):
-    found = headlines(best, campaign)
+    found = tabulate_headlines(best, campaign)
     assert list(found) == ["All partitions", "Uniform", "Label dirichlet"]
     index = [m.name for m in list_headline_measures(campaign)].index("test_gain")
     here = best[best["partition"] == "uniform"]
     assert float(found["Uniform"][index].value) == pytest.approx(
         here["test_gain"].mean(), abs=0.006
     )
-    assert all(len(lines) == len(headline_headings(campaign)) for lines in found.values())
+    assert all(len(lines) == len(list_headline_headings(campaign)) for lines in found.values())
 
 
 def test_tiles_say_how_often_how_much_and_at_what_cost(campaign, rows, best):
-    shown = tiles(tabulate_payoff(best, campaign), tabulate_costs(rows), best, campaign)
+    shown = make_tiles(tabulate_payoff(best, campaign), tabulate_costs(rows), best, campaign)
     beats = int((best["test_gain"].round(9) > best["vanilla_gain"].round(9)).sum())
     assert shown[0].value == f"{100 * beats / len(best):.0f} %"
     assert f"{beats} of {len(best)} gain more" in shown[0].detail
@@ -60,17 +59,21 @@ def test_tiles_say_how_often_how_much_and_at_what_cost(campaign, rows, best):
 def test_before_any_result_there_is_nothing_to_say(campaign):
     best = compute_tables([], campaign).best_settings
     found = tabulate_payoff(best, campaign)
-    assert tiles(found, tabulate_costs([]), best, campaign) == []
-    assert (where_not(found), where_grid(found), where_table(found)) == ("", [], [])
+    assert make_tiles(found, tabulate_costs([]), best, campaign) == []
+    assert (describe_where_not(found), make_where_grid(found), make_where_tables(found)) == (
+        "",
+        [],
+        [],
+    )
 
 
 def test_groups_in_which_most_pairs_gain_nothing_are_named(campaign):
     sunk = make_rows(campaign, validation=lambda gap, t, a: -1.0 if gap < -5 else 1.0)
     found = tabulate_payoff(compute_tables(sunk, campaign).best_settings, campaign)
-    text = where_not(found)
+    text = describe_where_not(found)
     assert "Uniform with weaker teachers (10 of 10 pairs)" in text
     assert "stronger" not in text
-    grid = where_grid(found)[0]
+    grid = make_where_grid(found)[0]
     marked = {
         (title, kind[0])
         for title, cells in grid.lines
@@ -83,7 +86,7 @@ def test_groups_in_which_most_pairs_gain_nothing_are_named(campaign):
 
 def test_where_everything_gains_that_is_said(campaign):
     rows = make_rows(campaign, validation=lambda *_: 2.0)
-    assert "best left alone as a whole" in where_not(
+    assert "best left alone as a whole" in describe_where_not(
         tabulate_payoff(compute_tables(rows, campaign).best_settings, campaign)
     )
 
@@ -93,8 +96,8 @@ def test_where_everything_gains_that_is_said(campaign):
     [(0, "0 s"), (99 / 3600, "99 s"), (0.05, "3 min"), (1.5, "90 min"), (2, "2 h"), (345, "345 h")],
 )
 def test_times_are_said_as_people_do(hours, text):
-    assert duration(hours) == text
+    assert format_hours(hours) == text
 
 
 def test_signs_are_shown_and_never_of_a_rounded_zero():
-    assert [signed(v) for v in (1.234, -0.001, -2)] == ["+1.23", "+0.00", "-2.00"]
+    assert [format_signed(v) for v in (1.234, -0.001, -2)] == ["+1.23", "0.00", "-2.00"]

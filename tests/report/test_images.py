@@ -6,9 +6,9 @@ import pytest
 
 from kdopt.errors import KdoptError
 from kdopt.report import images as module
-from kdopt.report.files import write_report
-from kdopt.report.images import images, inked
-from kdopt.report.view import make_view
+from kdopt.report.export import write_report
+from kdopt.report.images import draw_images, inked
+from kdopt.report.page import make_view
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows
 from tests.browser import CHROMIUM
 
@@ -58,7 +58,7 @@ def test_every_figure_becomes_a_file_in_every_format(tmp_path, monkeypatch):
 def test_without_kaleido_the_message_says_what_to_install(one, monkeypatch):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(KdoptError, match=r"pip install 'kdopt\[figures\]'"):
-        images([one], ["svg"])
+        draw_images([one], ["svg"])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("kaleido") is None, reason="kaleido is not there")
@@ -77,4 +77,4 @@ def test_a_browser_that_fails_is_named(one, tmp_path, monkeypatch):
     broken.chmod(0o755)
     monkeypatch.setenv("BROWSER_PATH", str(broken))
     with pytest.raises(KdoptError, match="the browser failed"):
-        images([one], ["svg"])
+        draw_images([one], ["svg"])

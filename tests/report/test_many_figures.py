@@ -5,7 +5,8 @@ import pytest
 
 from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings
-from kdopt.report.many_figures import combined_figure, federated_figure
+from kdopt.report.sections.federated import draw_federated
+from kdopt.report.sections.table_two import draw_combined
 from tests.analysis.synthetic import FIVE
 from tests.report.many_synthetic import ROUNDS, federate_accuracy, many_campaign, many_rows
 
@@ -14,14 +15,14 @@ ALL_WEIGHTINGS = CombineSettings(weightings=WEIGHTINGS)
 
 def nine(campaign):
     rows = many_rows(campaign)
-    return federated_figure(
+    return draw_federated(
         compute_tables(rows, campaign).federated_curves,
         compute_tables(rows, campaign).federated_levels,
     )
 
 
 def picture(campaign, rows=None):
-    return combined_figure(compute_tables(rows or many_rows(campaign), campaign).combined)
+    return draw_combined(compute_tables(rows or many_rows(campaign), campaign).combined)
 
 
 def named(figure, name):
@@ -93,14 +94,14 @@ def test_five_panels_wrap_share_their_axes_and_leave_no_empty_axes():
 def test_a_figure_without_one_of_the_curves_or_levels_is_drawn():
     campaign = many_campaign()
     rows = [r for r in many_rows(campaign) if r.params.get("initial_model") != "consolidated"]
-    figure = federated_figure(
+    figure = draw_federated(
         compute_tables(rows, campaign).federated_curves,
         compute_tables(rows, campaign).federated_levels,
     )
     assert legend(figure) == ["FedAvg from random weights", "Best participant alone"]
     rows = [r for r in rows if r.stage != "pretrain"]
     json.dumps(
-        federated_figure(
+        draw_federated(
             compute_tables(rows, campaign).federated_curves,
             compute_tables(rows, campaign).federated_levels,
         ),
@@ -112,7 +113,7 @@ def test_a_figure_without_one_of_the_curves_or_levels_is_drawn():
 def test_table_ii_is_drawn_with_a_marker_per_number(settings):
     campaign = many_campaign(combine=settings)
     table = compute_tables(many_rows(campaign), campaign).combined
-    figure = combined_figure(table)
+    figure = draw_combined(table)
     dots = [trace for trace in figure["data"] if trace["mode"] == "markers"]
     assert sum(len(trace["x"]) for trace in dots) == len(table)
     assert sorted(x for trace in dots for x in trace["x"]) == pytest.approx(
@@ -155,7 +156,7 @@ def test_names_of_a_store_are_text_not_tags():
     ]
     for figure in (
         picture(campaign, rows),
-        federated_figure(
+        draw_federated(
             compute_tables(rows, campaign).federated_curves,
             compute_tables(rows, campaign).federated_levels,
         ),

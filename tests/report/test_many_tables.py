@@ -7,9 +7,13 @@ import pandas as pd
 import pytest
 
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings
-from kdopt.report.many_tables import combined_latex, combined_markdown, many_texts, rounds_csv
-from kdopt.report.many_view import many_teachers
-from kdopt.report.tables import frame_csv
+from kdopt.report.format import format_frame
+from kdopt.report.sections.many_teachers import (
+    collect_many_teachers,
+    format_many_files,
+    format_rounds_csv,
+)
+from kdopt.report.sections.table_two import format_combined_latex, format_combined_markdown
 from tests.analysis.synthetic import FIVE
 from tests.report.many_synthetic import ROUNDS, many_campaign, many_rows
 
@@ -21,7 +25,7 @@ def campaign(request):
 
 def texts(campaign, rows=None):
     rows = many_rows(campaign) if rows is None else rows
-    return many_texts(many_teachers(rows, campaign), campaign)
+    return format_many_files(collect_many_teachers(rows, campaign), campaign)
 
 
 def body(latex):
@@ -51,7 +55,7 @@ def test_every_text_ends_with_one_newline_and_has_no_nan(campaign):
 def test_writing_what_was_read_gives_the_same_bytes(campaign):
     for name, text in texts(campaign).items():
         if name.endswith(".csv"):
-            write = rounds_csv if name == "rounds_to_target.csv" else frame_csv
+            write = format_rounds_csv if name == "rounds_to_target.csv" else format_frame
             assert write(pd.read_csv(io.StringIO(text))) == text
 
 
@@ -100,8 +104,11 @@ def test_the_better_number_is_bold_and_the_spread_is_shown_where_there_is_one(ca
 def test_names_are_escaped():
     campaign = many_campaign(name="a_b|<i>&", partitions=many_campaign().partitions[:1])
     rows = [replace(r, partition="x_y&<b>|") for r in many_rows(campaign)]
-    table = many_teachers(rows, campaign).combined
-    markdown, latex = combined_markdown(table, campaign), combined_latex(table, campaign)
+    table = collect_many_teachers(rows, campaign).combined
+    markdown, latex = (
+        format_combined_markdown(table, campaign),
+        format_combined_latex(table, campaign),
+    )
     assert r"a\_b\|\<i>&" in markdown and r"| X y&\<b>\| |" in markdown
     assert r"a\_b|\textless{}i\textgreater{}\&" in latex
     assert r"X y\&\textless{}b\textgreater{}| &" in latex

@@ -9,8 +9,8 @@ from kdopt.analysis.federated import PAPER_ROUND_REDUCTION
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings, FederateSettings
 from kdopt.outcome import RoundScore
-from kdopt.report.many_view import many_blocks, many_teachers
-from kdopt.report.table_two import table_two
+from kdopt.report.sections.many_teachers import collect_many_teachers, make_many_blocks
+from kdopt.report.sections.table_two import make_table_two
 from tests.analysis.synthetic import FIVE
 from tests.report.many_synthetic import ROUNDS, combine_accuracy, many_campaign, many_rows
 
@@ -25,7 +25,7 @@ TITLES = [
 
 def parts(campaign, rows=None):
     rows = many_rows(campaign) if rows is None else rows
-    blocks, drawn = many_blocks(many_teachers(rows, campaign), campaign)
+    blocks, drawn = make_many_blocks(collect_many_teachers(rows, campaign), campaign)
     assert [block.title for block in blocks] == TITLES
     figures = [item.figure for item in drawn.values()]
     json.dumps([figures, [block.tables for block in blocks]], allow_nan=False)
@@ -77,8 +77,8 @@ def test_the_better_of_weighted_and_equal_is_marked_and_ties_are_not():
     for title, cells in block.grids[0].lines:
         weighted = title in ("Label chunks", "Label dirichlet")
         assert [cell.marked for cell in cells] == [weighted, not weighted] * 5
-    table = many_teachers(many_rows(campaign), campaign).combined
-    lines = table_two(table.assign(accuracy=50.0)).lines
+    table = collect_many_teachers(many_rows(campaign), campaign).combined
+    lines = make_table_two(table.assign(accuracy=50.0)).lines
     assert not any(entry.best for line in lines.values() for entry in line)
 
 

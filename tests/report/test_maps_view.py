@@ -1,6 +1,6 @@
 from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.settings import PartitionSettings
-from kdopt.report.maps_view import maps_part
+from kdopt.report.sections.best_settings import make_maps_section
 from tests.analysis.synthetic import make_campaign, make_rows
 
 TWO = (PartitionSettings("uniform"), PartitionSettings("label_dirichlet"))
@@ -8,7 +8,7 @@ TWO = (PartitionSettings("uniform"), PartitionSettings("label_dirichlet"))
 
 def test_every_partition_has_three_maps_of_its_own_pairs():
     campaign = make_campaign(partitions=TWO)
-    part = maps_part(
+    part = make_maps_section(
         compute_tables(make_rows(campaign), campaign).best_settings, campaign, tuned=True
     )
     assert [block.title for block in part.blocks] == ["Uniform", "Label dirichlet"]
@@ -23,7 +23,7 @@ def test_every_partition_has_three_maps_of_its_own_pairs():
 def test_a_partition_without_a_result_has_no_empty_figure():
     campaign = make_campaign(partitions=TWO)
     rows = [row for row in make_rows(campaign) if row.partition == "uniform"]
-    first, second = maps_part(
+    first, second = make_maps_section(
         compute_tables(rows, campaign).best_settings, campaign, tuned=True
     ).blocks
     assert first.small and not first.missing
@@ -33,12 +33,16 @@ def test_a_partition_without_a_result_has_no_empty_figure():
 def test_pairs_that_are_still_open_are_counted():
     campaign = make_campaign()
     rows = [row for row in make_rows(campaign) if not row.study.endswith("t00-s01")]
-    block = maps_part(compute_tables(rows, campaign).best_settings, campaign, tuned=True).blocks[0]
+    block = make_maps_section(
+        compute_tables(rows, campaign).best_settings, campaign, tuned=True
+    ).blocks[0]
     assert block.small and block.missing == "1 of 6 pairs have no result yet."
 
 
 def test_without_tuning_it_says_what_to_add():
     campaign = make_campaign(stages=("compare",))
-    part = maps_part(compute_tables([], campaign).best_settings.iloc[:0], campaign, tuned=False)
+    part = make_maps_section(
+        compute_tables([], campaign).best_settings.iloc[:0], campaign, tuned=False
+    )
     assert [b.missing for b in part.blocks] == ['No data: add "tune" to stages and run again.']
     assert not part.drawn

@@ -9,16 +9,15 @@ from kdopt.analysis.method_summaries import (
     summarise_transfers,
 )
 from kdopt.analysis.tables import compute_tables
-from kdopt.report.method_figures import (
-    STYLES,
-    box_table,
-    cumulative_figure,
-    dynamics_figure,
-    methods_figure,
-    teachers_figure,
-    transfer_figure,
+from kdopt.report.plotting import METHOD_STYLES
+from kdopt.report.sections.methods import (
+    draw_cumulative_gains,
+    draw_methods,
+    draw_transfers,
+    make_method_blocks,
+    tabulate_boxes,
 )
-from kdopt.report.method_view import method_blocks
+from kdopt.report.sections.teachers import draw_best_teachers, draw_learning
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows
 
 
@@ -41,7 +40,7 @@ def scatter_points(figure, name):
 
 
 def test_fig_2_shows_every_pair_in_every_panel(gains):
-    figure = transfer_figure(gains)
+    figure = draw_transfers(gains)
     for method in ("Vanilla", "DML", "DP-KD"):
         assert scatter_points(figure, method) == 5 * 4 * 12
     assert scatter_points(figure, "Tuned") == 0
@@ -50,7 +49,7 @@ def test_fig_2_shows_every_pair_in_every_panel(gains):
 
 
 def test_panels_of_a_row_share_axes_and_no_axis_matches_itself(gains):
-    layout = transfer_figure(gains)["layout"]
+    layout = draw_transfers(gains)["layout"]
     for letter in "xy":
         matches = [layout[f"{letter}axis{i or ''}"].get("matches") for i in [0, *range(2, 21)]]
         heads = [letter, f"{letter}5", f"{letter}9", f"{letter}13", f"{letter}17"]
@@ -60,13 +59,13 @@ def test_panels_of_a_row_share_axes_and_no_axis_matches_itself(gains):
 def test_each_method_is_named_once_in_every_legend(campaign, gains):
     counts = count_best_teachers(gains)
     drawn = [
-        transfer_figure(gains),
-        cumulative_figure(gains),
-        teachers_figure(counts, correlate_accuracies(counts)),
-        methods_figure(box_table(own_data(gains), summarise_transfers(gains, campaign))),
-        dynamics_figure(summarise_learning(gains, campaign)),
+        draw_transfers(gains),
+        draw_cumulative_gains(gains),
+        draw_best_teachers(counts, correlate_accuracies(counts)),
+        draw_methods(tabulate_boxes(own_data(gains), summarise_transfers(gains, campaign))),
+        draw_learning(summarise_learning(gains, campaign)),
     ]
-    labels = {style.label for style in STYLES.values()}
+    labels = {style.label for style in METHOD_STYLES.values()}
     for figure in drawn:
         shown = [t["name"] for t in figure["data"] if t.get("showlegend") is not False]
         methods = [name for name in shown if name in labels]
@@ -75,7 +74,7 @@ def test_each_method_is_named_once_in_every_legend(campaign, gains):
 
 
 def test_bars_are_the_sums_and_steps_end_at_one(gains):
-    figure = cumulative_figure(gains)
+    figure = draw_cumulative_gains(gains)
     bars = [t for t in figure["data"] if t["type"] == "bar"]
     own = gains[(gains["transfer_set"] == "student") & (gains["partition"] == "uniform")]
     dml = own[own["method"] == "dml"]["test_gain"].sum()
@@ -91,7 +90,7 @@ def test_bars_are_the_sums_and_steps_end_at_one(gains):
 
 
 def test_boxes_are_ordered_and_their_table_has_every_pair(campaign, gains):
-    boxes = box_table(own_data(gains), summarise_transfers(gains, campaign))
+    boxes = tabulate_boxes(own_data(gains), summarise_transfers(gains, campaign))
     assert boxes["n"].sum() == len(own_data(gains))
     for line in boxes.to_dict("records"):
         five = [line[key] for key in ("p05", "q1", "median", "q3", "p95")]
@@ -101,7 +100,7 @@ def test_boxes_are_ordered_and_their_table_has_every_pair(campaign, gains):
 
 def test_what_can_be_downloaded_has_a_line_per_point(campaign):
     rows = make_rows(campaign) + compare_rows(campaign)
-    _, drawn = method_blocks(compute_tables(rows, campaign))
+    _, drawn = make_method_blocks(compute_tables(rows, campaign))
     for name in ("methods-transfer", "methods-cumulative"):
         points = [t for t in drawn[name].figure["data"] if t.get("mode") == "markers"]
         assert len(drawn[name].data) == sum(len(t["x"]) for t in points)
@@ -112,7 +111,7 @@ def test_what_can_be_downloaded_has_a_line_per_point(campaign):
 def test_a_campaign_of_one_pair_or_none_is_drawn_or_missing():
     campaign = make_campaign(participants=2)
     for rows in ([], make_rows(campaign)):
-        blocks, drawn = method_blocks(compute_tables(rows, campaign))
+        blocks, drawn = make_method_blocks(compute_tables(rows, campaign))
         assert len(blocks) == 7
         assert all(block.missing for block in blocks[:5])
         for item in drawn.values():
@@ -124,7 +123,7 @@ def test_names_of_a_store_are_text_not_tags(campaign):
     rows = [r for r in make_rows(campaign) if r.partition == "uniform"]
     for row in rows:
         object.__setattr__(row, "partition", "<a href='x'>y</a>")
-    _, drawn = method_blocks(compute_tables(rows, campaign))
+    _, drawn = make_method_blocks(compute_tables(rows, campaign))
     layout = drawn["methods-cumulative"].figure["layout"]
     shown = [layout["yaxis"]["title"]["text"]]
     assert shown and all("<a" not in text for text in shown)

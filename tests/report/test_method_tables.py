@@ -7,8 +7,8 @@ import pytest
 
 from kdopt.analysis.paper.claims import CLAIMS, judge_claims
 from kdopt.analysis.tables import compute_tables
-from kdopt.report.method_tables import CLAIM_COLUMNS, claims_csv, claims_markdown
-from kdopt.report.tables import frame_csv
+from kdopt.report.format import format_frame
+from kdopt.report.sections.claims import CLAIM_COLUMNS, format_claims_csv, format_claims_markdown
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_rows
 
 
@@ -25,7 +25,7 @@ def rows(campaign):
 def exports(rows, campaign):
     found = judge_claims(compute_tables(rows, campaign))
     gains = compute_tables(rows, campaign).method_gains
-    return [frame_csv(gains), claims_csv(found), claims_markdown(found, campaign)]
+    return [format_frame(gains), format_claims_csv(found), format_claims_markdown(found, campaign)]
 
 
 def test_shuffled_rows_give_the_same_bytes(campaign, rows):
@@ -41,14 +41,14 @@ def test_every_text_ends_with_one_newline_and_has_no_nan(campaign, rows):
 
 
 def test_writing_the_gains_that_were_read_gives_the_same_bytes(campaign, rows):
-    text = frame_csv(compute_tables(rows, campaign).method_gains)
-    assert frame_csv(pd.read_csv(io.StringIO(text))) == text
+    text = format_frame(compute_tables(rows, campaign).method_gains)
+    assert format_frame(pd.read_csv(io.StringIO(text))) == text
     assert len(text.splitlines()) == 1 + 5 * 12 * 13
 
 
 def test_the_claims_file_has_every_contrast_and_every_claim(campaign, rows):
     found = judge_claims(compute_tables(rows, campaign))
-    lines = list(csv.DictReader(io.StringIO(claims_csv(found))))
+    lines = list(csv.DictReader(io.StringIO(format_claims_csv(found))))
     assert set(lines[0]) == set(CLAIM_COLUMNS)
     assert {line["claim"] for line in lines} == {f"C{i}" for i in range(1, len(CLAIMS) + 1)}
     assert len(lines) == sum(max(1, len(claim.contrasts)) for claim in found)

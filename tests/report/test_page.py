@@ -12,8 +12,7 @@ from kdopt.analysis.paper.claims import CLAIMS
 from kdopt.analysis.paper.judging import CAVEAT, RULE
 from kdopt.campaign.record import SettingLine
 from kdopt.campaign.settings import PartitionSettings
-from kdopt.report.page import plotly_js, render_page
-from kdopt.report.view import make_view
+from kdopt.report.page import make_view, read_plotly_js, render_page
 from tests.analysis.synthetic import (
     compare_campaign,
     compare_rows,
@@ -49,7 +48,7 @@ def page_of(campaign, rows):
 def page_with(campaign, view):
     """The page without plotly's own source, which has web addresses in its text."""
     page = render_page(campaign, view, SETTINGS)
-    plotly = plotly_js()
+    plotly = read_plotly_js()
     assert page.count(plotly) == 1
     return page.replace(plotly, "")
 
@@ -74,7 +73,9 @@ def all_stages_page(all_stages):
 
 
 def test_the_bundled_plotly_speaks_the_language_of_the_installed_one():
-    version = re.search(r"plotly\.js \(cartesian - minified\) v(\d+)\.", plotly_js()[:200]).group(1)
+    version = re.search(
+        r"plotly\.js \(cartesian - minified\) v(\d+)\.", read_plotly_js()[:200]
+    ).group(1)
     assert version == get_plotlyjs_version().split(".")[0]
 
 
@@ -82,7 +83,7 @@ def test_the_bundled_plotly_knows_every_kind_of_chart(all_stages):
     figures = all_stages[1].payload["figures"].values()
     kinds = {trace["type"] for figure in figures for trace in figure["data"]}
     assert {"scatter", "bar", "box"} <= kinds
-    assert all(f'moduleType:"trace",name:"{kind}"' in plotly_js() for kind in kinds)
+    assert all(f'moduleType:"trace",name:"{kind}"' in read_plotly_js() for kind in kinds)
 
 
 def test_nothing_is_loaded_from_anywhere(complete):

@@ -11,7 +11,7 @@ import pytest
 from kdopt.analysis.paper.claims import CLAIMS
 from kdopt.campaign.record import SettingLine
 from kdopt.features.measurements import PartitionMeasurements
-from kdopt.report.files import write_report
+from kdopt.report.export import write_report
 from tests.analysis.synthetic import (
     compare_campaign,
     compare_rows,

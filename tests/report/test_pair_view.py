@@ -4,7 +4,7 @@ import pytest
 
 from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.settings import PartitionSettings
-from kdopt.report.pair_view import pair_data, pair_options, pairs_table
+from kdopt.report.sections.pairs import collect_pair_data, list_pair_options, make_pairs_tables
 from tests.analysis.synthetic import (
     accuracy_of,
     compare_campaign,
@@ -19,7 +19,7 @@ from tests.analysis.synthetic import (
 
 def data_of(campaign, rows, tuned=True):
     tables = compute_tables(rows, campaign)
-    found = pair_data(tables, tables.best_settings, tuned=tuned)
+    found = collect_pair_data(tables, tables.best_settings, tuned=tuned)
     json.dumps(found, allow_nan=False)
     return found
 
@@ -66,16 +66,16 @@ def test_without_tuning_a_pair_has_its_classes_only():
     campaign = compare_campaign(participants=2, stages=("compare",))
     rows = compare_rows(campaign)
     empty = compute_tables([], campaign).best_settings.iloc[:0]
-    found = pair_data(compute_tables(rows, campaign), empty, tuned=False)
+    found = collect_pair_data(compute_tables(rows, campaign), empty, tuned=False)
     assert {tuple(pair) for pair in found["pairs"].values()} == {("scores",)}
-    assert pairs_table(empty) == []
+    assert make_pairs_tables(empty) == []
 
 
 def test_pairs_to_choose_from_stand_in_the_order_of_the_campaign():
     partitions = tuple(map(PartitionSettings, ("uniform", "label_dirichlet")))
     campaign = make_campaign(partitions=partitions[::-1])
     keys = ["odd/t00-s01", "uniform/t01-s00", "label_dirichlet/t00-s01", "uniform/t00-s01"]
-    assert pair_options(keys, campaign) == {
+    assert list_pair_options(keys, campaign) == {
         "Label dirichlet": [("label_dirichlet/t00-s01", "t00-s01")],
         "Uniform": [("uniform/t00-s01", "t00-s01"), ("uniform/t01-s00", "t01-s00")],
         "Odd": [("odd/t00-s01", "t00-s01")],
@@ -84,9 +84,9 @@ def test_pairs_to_choose_from_stand_in_the_order_of_the_campaign():
 
 def test_numbers_sort_as_numbers_and_empty_cells_have_an_empty_key():
     campaign = make_campaign()
-    (table,) = pairs_table(compute_tables([], campaign).best_settings)
+    (table,) = make_pairs_tables(compute_tables([], campaign).best_settings)
     assert {cell.key for line in table.lines for cell in line[2:10]} == {""}
-    (table,) = pairs_table(compute_tables(make_rows(campaign), campaign).best_settings)
+    (table,) = make_pairs_tables(compute_tables(make_rows(campaign), campaign).best_settings)
     first = table.lines[0]
     assert first[1].pair == "uniform/t00-s01" and isinstance(first[2].key, float)
     worded = [heading for heading, words in table.columns if words]

@@ -16,7 +16,7 @@ SCRIPT = """
 import json, sys, time
 from pathlib import Path
 from kdopt.campaign.settings import PartitionSettings
-from kdopt.report.files import write_report
+from kdopt.report.export import write_report
 from tests.analysis.synthetic import ALPHAS, TEMPERATURES, compare_campaign, compare_rows, make_rows
 
 campaign = compare_campaign(

@@ -4,9 +4,8 @@ import csv
 import io
 
 from kdopt.analysis.tables import compute_tables
-from kdopt.report.page import render_page
-from kdopt.report.tables import best_csv, best_markdown
-from kdopt.report.view import make_view
+from kdopt.report.page import make_view, render_page
+from kdopt.report.sections.best_settings import format_best_csv, format_best_markdown
 from tests.analysis.synthetic import make_campaign, make_rows, outcome, tune_row
 
 
@@ -23,17 +22,17 @@ def test_tables_show_the_spread_where_cells_were_repeated():
         for i, gain in enumerate([1.0, 2.0])
     ]
     best = compute_tables(rows, campaign).best_settings
-    line = next(csv.DictReader(io.StringIO(best_csv(best))))
+    line = next(csv.DictReader(io.StringIO(format_best_csv(best))))
     assert line["replicates"] == "2"
     assert float(line["test_gain"]) == 1.5
     assert float(line["test_gain_sd"]) == 0.71
-    assert "sd over replicates" in best_markdown(best, campaign)
+    assert "sd over replicates" in format_best_markdown(best, campaign)
     assert "sd over replicates" in render_page(campaign, make_view(campaign, rows), [])
 
 
 def test_without_replicates_there_is_no_column_for_their_spread():
     campaign = make_campaign()
     rows = make_rows(campaign)
-    assert "sd over replicates" not in best_markdown(
+    assert "sd over replicates" not in format_best_markdown(
         compute_tables(rows, campaign).best_settings, campaign
     )

@@ -3,7 +3,13 @@ from dataclasses import replace
 from kdopt.analysis.progress import tabulate_costs
 from kdopt.campaign.settings import DataSettings, PartitionSettings
 from kdopt.features.measurements import PartitionMeasurements
-from kdopt.report.run_view import SIZES, cost_block, environment, facts_of, participants_block
+from kdopt.report.sections.run import (
+    SIZES_ID,
+    list_environment,
+    list_facts,
+    make_cost_block,
+    make_participants_block,
+)
 from tests.analysis.synthetic import compare_campaign, make_campaign, make_rows
 
 TWO = (PartitionSettings("uniform"), PartitionSettings("label_dirichlet"))
@@ -13,18 +19,18 @@ COUNTS = ((5, 0, 1), (2, 2, 2), (0, 9, 0))
 def test_the_environment_names_every_device():
     rows = make_rows(make_campaign())
     rows[0] = replace(rows[0], outcome=replace(rows[0].outcome, device="cuda", precision="bf16"))
-    assert environment(rows) == {
+    assert list_environment(rows) == {
         "Ran on": "cpu (fp32), cuda (bf16)",
         "Versions": "kdopt 0.1.0, torch 2.6",
     }
-    assert environment([]) == {}
+    assert list_environment([]) == {}
 
 
 def test_data_sizes_and_seeds_are_said():
     data = DataSettings("fashion_mnist", train_size=3600, validation_fraction=0.2)
     campaign = compare_campaign(participants=3, data=data, seed=11)
     rows = make_rows(campaign)
-    facts = facts_of(campaign, rows, tabulate_costs(rows))
+    facts = list_facts(campaign, rows, tabulate_costs(rows))
     assert facts["Data"] == (
         "fashion_mnist: 3,600 training images, of which 20 % for validation, and all test images"
     )
@@ -32,13 +38,13 @@ def test_data_sizes_and_seeds_are_said():
     assert facts["Seed"].startswith("11;")
     assert facts["Trials complete"].startswith(f"{len(rows)}, in ")
     assert "500 unlabeled large" in facts["Public sets"]
-    assert "Public sets" not in facts_of(make_campaign(), [], tabulate_costs([]))
+    assert "Public sets" not in list_facts(make_campaign(), [], tabulate_costs([]))
 
 
 def test_without_a_trial_cost_and_participants_say_what_is_missing():
     campaign = make_campaign()
-    assert "No data yet" in cost_block(tabulate_costs([])).missing
-    block, drawn = participants_block(campaign, [], {})
+    assert "No data yet" in make_cost_block(tabulate_costs([])).missing
+    block, drawn = make_participants_block(campaign, [], {})
     assert "no participant is pre-trained" in block.missing
     assert "kdopt partitions SPEC" in block.missing
     assert not drawn and not block.tables
@@ -47,14 +53,14 @@ def test_without_a_trial_cost_and_participants_say_what_is_missing():
 def test_sizes_are_those_of_the_facts_in_the_order_of_the_campaign():
     campaign = make_campaign(partitions=TWO[::-1])
     measurements = {name: PartitionMeasurements(COUNTS) for name in ("uniform", "label_dirichlet")}
-    block, drawn = participants_block(campaign, make_rows(campaign), measurements)
-    assert block.missing == "" and block.figure == SIZES
+    block, drawn = make_participants_block(campaign, make_rows(campaign), measurements)
+    assert block.missing == "" and block.figure == SIZES_ID
     table = block.tables[0]
     images = table.headings.index("Training images")
     assert [line[images].key for line in table.lines] == [6, 6, 9, 6, 6, 9]
     assert [line[images + 1].key for line in table.lines] == [2, 3, 1] * 2
     assert [line[0].text for line in table.lines] == ["Label dirichlet"] * 3 + ["Uniform"] * 3
-    heat = drawn[SIZES].figure["data"]
+    heat = drawn[SIZES_ID].figure["data"]
     assert [tuple(map(tuple, trace["z"])) for trace in heat] == [COUNTS, COUNTS]
     assert {trace["zmax"] for trace in heat} == {9}
-    assert drawn[SIZES].data["images"].sum() == 2 * (6 + 6 + 9)
+    assert drawn[SIZES_ID].data["images"].sum() == 2 * (6 + 6 + 9)

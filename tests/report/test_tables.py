@@ -5,13 +5,11 @@ import pandas as pd
 import pytest
 
 from kdopt.analysis.tables import compute_tables
-from kdopt.report.tables import (
-    best_csv,
-    best_latex,
-    best_markdown,
-    latex_escape,
-    points,
-    setting,
+from kdopt.report.format import escape_latex, format_points, format_setting
+from kdopt.report.sections.best_settings import (
+    format_best_csv,
+    format_best_latex,
+    format_best_markdown,
 )
 from tests.analysis.synthetic import make_campaign, make_rows
 
@@ -24,9 +22,9 @@ def campaign():
 def exports(rows, campaign):
     best = compute_tables(rows, campaign).best_settings
     return [
-        best_csv(best),
-        best_markdown(best, campaign),
-        best_latex(best, campaign),
+        format_best_csv(best),
+        format_best_markdown(best, campaign),
+        format_best_latex(best, campaign),
     ]
 
 
@@ -47,19 +45,19 @@ def test_wall_time_and_device_stay_out_of_the_best_settings(campaign):
 
 
 def test_writing_what_was_read_gives_the_same_bytes(campaign):
-    text = best_csv(compute_tables(make_rows(campaign), campaign).best_settings)
-    assert best_csv(pd.read_csv(io.StringIO(text))) == text
+    text = format_best_csv(compute_tables(make_rows(campaign), campaign).best_settings)
+    assert format_best_csv(pd.read_csv(io.StringIO(text))) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(1.005, "1.00"), (-0.001, "0.00"), (12.0, "12.00"), (float("nan"), "")]
 )
 def test_points_have_two_decimals_and_no_negative_zero(value, text):
-    assert points(value) == text
+    assert format_points(value) == text
 
 
 def test_settings_are_short():
-    assert [setting(v) for v in (1.0, 0.25, 1.23456789, float("nan"))] == [
+    assert [format_setting(v) for v in (1.0, 0.25, 1.23456789, float("nan"))] == [
         "1",
         "0.25",
         "1.23457",
@@ -73,7 +71,7 @@ def test_every_text_ends_with_one_newline(campaign):
 
 
 def test_latex_is_escaped_and_has_one_line_per_pair(campaign):
-    latex = best_latex(compute_tables(make_rows(campaign), campaign).best_settings, campaign)
+    latex = format_best_latex(compute_tables(make_rows(campaign), campaign).best_settings, campaign)
     assert r"campaign my\_toy, selected on validation" in latex
     assert latex.count(r" \\") == 1 + 1 + 6
     assert [rule for rule in (r"\toprule", r"\midrule", r"\bottomrule") if rule in latex]
@@ -83,13 +81,15 @@ def test_latex_is_escaped_and_has_one_line_per_pair(campaign):
 
 def test_latex_escapes_every_special_character():
     special = "\\{}$&#%_^~"
-    assert latex_escape(special) == (
+    assert escape_latex(special) == (
         r"\textbackslash{}\{\}\$\&\#\%\_\textasciicircum{}\textasciitilde{}"
     )
 
 
 def test_markdown_has_as_many_cells_in_every_line(campaign):
-    text = best_markdown(compute_tables(make_rows(campaign), campaign).best_settings, campaign)
+    text = format_best_markdown(
+        compute_tables(make_rows(campaign), campaign).best_settings, campaign
+    )
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 2 + 6
     assert len({line.count("|") for line in table}) == 1

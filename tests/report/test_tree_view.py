@@ -7,8 +7,12 @@ from kdopt.advice.training_set import SITUATIONS, TrainingCampaign
 from kdopt.advice.tree import grow_tree
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.features.measurements import PartitionMeasurements
-from kdopt.report.tree_figure import tree_figure
-from kdopt.report.tree_view import advice_parts, learn, rules_frame
+from kdopt.report.sections.advice import (
+    draw_tree,
+    learn_advice,
+    make_advice_sections,
+    tabulate_rules,
+)
 from tests.advice.planted import planted
 from tests.analysis.synthetic import (
     compare_campaign,
@@ -29,7 +33,7 @@ def texts(figure):
 def test_the_figure_has_a_box_per_advice_and_two_answers_per_question():
     training_set = planted(noise=3.0)
     tree = grow_tree(training_set, training_set.usable_features)
-    figure = tree_figure(tree)
+    figure = draw_tree(tree)
     json.dumps(figure, allow_nan=False)
     leaves = tree.list_leaves()
     boxes = [n for n in figure["layout"]["annotations"] if "bordercolor" in n]
@@ -45,7 +49,7 @@ def test_the_figure_has_a_box_per_advice_and_two_answers_per_question():
 
 def test_lines_join_every_box_to_the_root():
     training_set = planted()
-    figure = tree_figure(grow_tree(training_set, training_set.usable_features))
+    figure = draw_tree(grow_tree(training_set, training_set.usable_features))
     (trace,) = figure["data"]
     points = list(zip(trace["x"], trace["y"], strict=True))
     boxes = [(n["x"], n["y"]) for n in figure["layout"]["annotations"] if "bordercolor" in n]
@@ -54,21 +58,21 @@ def test_lines_join_every_box_to_the_root():
 
 
 def test_a_tree_without_questions_is_one_box():
-    figure = tree_figure(grow_tree(planted(), []))
+    figure = draw_tree(grow_tree(planted(), []))
     assert len(texts(figure)) == 1
 
 
 def test_a_table_line_per_advice():
     training_set = planted(noise=3.0)
     tree = grow_tree(training_set, training_set.usable_features)
-    frame = rules_frame(tree)
+    frame = tabulate_rules(tree)
     assert len(frame) == len(tree.list_leaves())
     assert frame["cases"].sum() == len(training_set)
     assert (frame["none"] == 0).all()
 
 
 def test_every_situation_is_learnt():
-    found = learn([TrainingCampaign(CAMPAIGN, ROWS, {})])
+    found = learn_advice([TrainingCampaign(CAMPAIGN, ROWS, {})])
     assert list(found) == list(SITUATIONS)
     for one in found.values():
         assert one.tree is not None
@@ -76,7 +80,7 @@ def test_every_situation_is_learnt():
 
 
 def test_the_section_shows_what_was_learnt():
-    (part,), files = advice_parts(CAMPAIGN, ROWS, {})
+    (part,), files = make_advice_sections(CAMPAIGN, ROWS, {})
     assert len(part.blocks) == 3
     assert set(part.drawn) == {block.figure for block in part.blocks}
     for block in part.blocks:
@@ -101,7 +105,7 @@ def test_nobody_is_sent_to_measure_what_is_measured():
         )
         for p in CAMPAIGN.partitions
     }
-    (part,), _ = advice_parts(CAMPAIGN, ROWS, measurements)
+    (part,), _ = make_advice_sections(CAMPAIGN, ROWS, measurements)
     assert "kdopt features" not in part.blocks[0].note
     assert "kdopt features" in part.blocks[1].note
 
@@ -110,7 +114,7 @@ def test_nobody_is_sent_to_measure_what_is_measured():
     "rows", [pretrain_rows(CAMPAIGN), ROWS[: len(ROWS) // 8]], ids=["pre-trained", "begun"]
 )
 def test_too_little_says_what_it_takes(rows):
-    (part,), files = advice_parts(CAMPAIGN, rows, {})
+    (part,), files = make_advice_sections(CAMPAIGN, rows, {})
     assert "It takes 20 of 3" in part.blocks[0].missing
     assert not part.blocks[0].figure and not part.drawn and not files
 
@@ -120,7 +124,7 @@ def test_without_a_comparison_only_the_students_data_are_shown():
         participants=4,
         partitions=tuple(PartitionSettings(n) for n in ("uniform", "specialized", "label_chunks")),
     )
-    (part,), _ = advice_parts(campaign, make_rows(campaign), {})
+    (part,), _ = make_advice_sections(campaign, make_rows(campaign), {})
     assert [block.title for block in part.blocks] == [
         "To distil on the student's own labelled images"
     ]
@@ -129,4 +133,4 @@ def test_without_a_comparison_only_the_students_data_are_shown():
 
 def test_a_campaign_without_pairs_has_no_such_section():
     campaign = make_campaign(stages=("combine",))
-    assert advice_parts(campaign, pretrain_rows(campaign), {}) == ([], {})
+    assert make_advice_sections(campaign, pretrain_rows(campaign), {}) == ([], {})

@@ -7,8 +7,8 @@ import random
 import pandas as pd
 
 from kdopt.analysis.results import tabulate_trials
-from kdopt.report import trials_table
-from kdopt.report.trials_table import trials_csv, trials_parquet
+from kdopt.report import export
+from kdopt.report.export import format_trials_csv, make_trials_parquet
 from tests.analysis.synthetic import (
     compare_campaign,
     compare_rows,
@@ -33,7 +33,7 @@ def every_kind_of_row():
 
 def test_the_csv_leaves_no_row_out_and_floats_and_lists_read_back_exactly():
     rows = every_kind_of_row()
-    text = trials_csv(tabulate_trials(rows))
+    text = format_trials_csv(tabulate_trials(rows))
     header = text.partition("\n")[0].split(",")
     assert len(header) == len(set(header))
     lines = list(csv.DictReader(io.StringIO(text)))
@@ -52,13 +52,15 @@ def test_the_csv_leaves_no_row_out_and_floats_and_lists_read_back_exactly():
 def test_the_order_of_rows_does_not_show():
     rows = every_kind_of_row()
     shuffled = random.Random(0).sample(rows, len(rows))
-    assert trials_csv(tabulate_trials(shuffled)) == trials_csv(tabulate_trials(rows))
-    assert trials_parquet(tabulate_trials(shuffled)) == trials_parquet(tabulate_trials(rows))
+    assert format_trials_csv(tabulate_trials(shuffled)) == format_trials_csv(tabulate_trials(rows))
+    assert make_trials_parquet(tabulate_trials(shuffled)) == make_trials_parquet(
+        tabulate_trials(rows)
+    )
 
 
 def test_parquet_holds_what_the_columns_hold():
     columns = tabulate_trials(every_kind_of_row())
-    frame = pd.read_parquet(io.BytesIO(trials_parquet(columns)))
+    frame = pd.read_parquet(io.BytesIO(make_trials_parquet(columns)))
     assert list(frame.columns) == list(columns)
     for key, column in columns.items():
         for found, wanted in zip(frame[key], column, strict=True):
@@ -73,13 +75,13 @@ def test_parquet_holds_what_the_columns_hold():
 def test_a_column_whose_values_differ_in_kind_is_text():
     campaign = make_campaign()
     rows = [tune_row(campaign, (0, 1), {"alpha": value}, n) for n, value in enumerate([0.5, "x"])]
-    frame = pd.read_parquet(io.BytesIO(trials_parquet(tabulate_trials(rows))))
+    frame = pd.read_parquet(io.BytesIO(make_trials_parquet(tabulate_trials(rows))))
     assert frame["alpha"].tolist() == ["0.5", "x"]
 
 
 def test_without_pyarrow_there_is_no_parquet(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(
-        trials_table.importlib.util, "find_spec", lambda n: None if n == "pyarrow" else found(n)
+        export.importlib.util, "find_spec", lambda n: None if n == "pyarrow" else found(n)
     )
-    assert trials_parquet(tabulate_trials(make_rows(make_campaign()))) is None
+    assert make_trials_parquet(tabulate_trials(make_rows(make_campaign()))) is None

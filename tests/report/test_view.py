@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from kdopt.campaign.settings import PartitionSettings
-from kdopt.report.blocks import Block, Drawn, Part
-from kdopt.report.view import FAILURES_SHOWN, make_view
+from kdopt.report.blocks import Block, PageFigure, Section
+from kdopt.report.page import FAILURES_SHOWN, make_view
 from tests.analysis.synthetic import make_campaign, make_rows
 
 
@@ -46,8 +46,8 @@ def test_further_sections_stand_before_the_claims_with_their_figures():
     campaign = make_campaign()
     figure = {"data": [], "layout": {"height": 100}}
     data = pd.DataFrame({"x": [1.0]})
-    part = Part(
-        "more", "More", "", [Block("A", "", "more-a")], {"more-a": Drawn("a", figure, data)}
+    part = Section(
+        "more", "More", "", [Block("A", "", "more-a")], {"more-a": PageFigure("a", figure, data)}
     )
     view = make_view(campaign, make_rows(campaign), more=[part])
     assert [p.id for p in view.parts] == ["maps", "methods", "many", "more"]

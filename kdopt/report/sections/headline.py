@@ -1,6 +1,4 @@
-"""The page's first answer: how often tuning pays, how much, at what cost, and where it is best
-not to distil at all.
-"""
+"""In short: how often tuning pays, how much, at what cost, and where not to distil."""
 
 from __future__ import annotations
 
@@ -18,8 +16,8 @@ from kdopt.analysis.tuning import (
     summarise_gains,
 )
 from kdopt.campaign.settings import Campaign
-from kdopt.report.blocks import Grid, GridCell, Heading, Table, table_of, title_of
-from kdopt.report.tables import points
+from kdopt.report.blocks import Column, Grid, GridCell, Table, make_tables
+from kdopt.report.format import format_hours, format_points, format_signed, format_title
 
 KIND_TITLES = {
     EVERY_KIND: "All teachers",
@@ -27,11 +25,13 @@ KIND_TITLES = {
     "similar": "Similar teachers",
     "strong": "Stronger teachers",
 }
+
+
 MOSTLY = 50.0
 """Share (%) of advice against distilling beyond which a group is named."""
 
 
-class Headline(NamedTuple):
+class HeadlineNumber(NamedTuple):
     """One headline number: ``low`` and ``high`` bound its 95 % interval (empty: no interval)."""
 
     value: str
@@ -48,7 +48,7 @@ class Tile(NamedTuple):
     detail: str
 
 
-def tiles(
+def make_tiles(
     found: pd.DataFrame, cost: pd.DataFrame, best: pd.DataFrame, campaign: Campaign
 ) -> list[Tile]:
     """The four numbers to know first; none before any pair has a result.
@@ -74,16 +74,16 @@ def tiles(
                 f"({describe_vanilla(campaign)})",
             ),
             Tile(
-                f"{signed(overall['tuning_effect'])} pp",
+                f"{format_signed(overall['tuning_effect'])} pp",
                 "tuned minus vanilla",
-                _interval(overall["effect_low"], overall["effect_high"], compared),
+                _describe_interval(overall["effect_low"], overall["effect_high"], compared),
             ),
         ]
     shown += [
         Tile(
-            f"{signed(overall['guarded_gain'])} pp",
+            f"{format_signed(overall['guarded_gain'])} pp",
             "test gain of following the advice",
-            _interval(overall["guarded_low"], overall["guarded_high"], n),
+            _describe_interval(overall["guarded_low"], overall["guarded_high"], n),
         ),
         Tile(
             f"{overall['against_share']:.0f} %",
@@ -100,14 +100,14 @@ def tiles(
             Tile(
                 f"{trials / searched:.3g}",
                 "trials per pair",
-                f"{trials:,} over {searched} pairs: {duration(hours)} of training, "
-                f"{duration(hours / searched)} per pair",
+                f"{trials:,} over {searched} pairs: {format_hours(hours)} of training, "
+                f"{format_hours(hours / searched)} per pair",
             )
         )
     return shown
 
 
-def where_not(found: pd.DataFrame) -> str:
+def describe_where_not(found: pd.DataFrame) -> str:
     """Where most pairs are advised against distilling, as a sentence."""
     groups = found[(found["partition"] != OVERALL) & (found["teacher_kind"] != EVERY_KIND)]
     if groups.empty:
@@ -119,14 +119,14 @@ def where_not(found: pd.DataFrame) -> str:
             "each, at least half of the pairs have a setting that helps."
         )
     named = [
-        f"{title_of(line['partition'])} with {KIND_TITLES[str(line['teacher_kind'])].lower()} "
+        f"{format_title(line['partition'])} with {KIND_TITLES[str(line['teacher_kind'])].lower()} "
         f"({line['against']} of {line['n']} pairs)"
         for line in bad.to_dict("records")
     ]
     return f"Best left alone, as most pairs gain nothing by any setting: {', '.join(named)}."
 
 
-def where_grid(found: pd.DataFrame) -> list[Grid]:
+def make_where_grid(found: pd.DataFrame) -> list[Grid]:
     """Partitions by kinds of teachers: pairs not to distil, and the gain of following advice."""
     if found.empty:
         return []
@@ -141,11 +141,12 @@ def where_grid(found: pd.DataFrame) -> list[Grid]:
                 cells.append(GridCell("-"))
                 continue
             text = f"{line['against']} of {line['n']}"
-            gain = signed(line["guarded_gain"])
+            gain = format_signed(line["guarded_gain"])
             if not math.isnan(line["guarded_low"]):
-                gain += f" [{points(line['guarded_low'])}, {points(line['guarded_high'])}]"
+                low, high = map(format_points, (line["guarded_low"], line["guarded_high"]))
+                gain += f" [{low}, {high}]"
             cells.append(GridCell(text, f"{gain} pp", line["against_share"] > MOSTLY))
-        title = OVERALL.capitalize() if partition == OVERALL else title_of(partition)
+        title = OVERALL.capitalize() if partition == OVERALL else format_title(partition)
         lines.append((title, cells))
     caption = (
         "Pairs advised not to distil (bold: most of them); below, the mean test gain of following "
@@ -155,61 +156,48 @@ def where_grid(found: pd.DataFrame) -> list[Grid]:
     return [Grid("Partition", [[(KIND_TITLES[k], 1) for k in kinds]], lines, caption)]
 
 
-def where_table(found: pd.DataFrame) -> list[Table]:
+def make_where_tables(found: pd.DataFrame) -> list[Table]:
     """The same with all numbers, to sort and to download."""
     headings = [
-        Heading("partition", "Partition", title_of),
-        Heading("teacher_kind", "Teachers", lambda kind: KIND_TITLES[str(kind)]),
-        Heading("n", "Pairs", str),
-        Heading("against", "Not to distil", str),
-        Heading("against_share", "Share (%)"),
-        Heading("guarded_gain", "Mean test gain by the advice (pp)"),
-        Heading("guarded_low", "95 % from"),
-        Heading("guarded_high", "to"),
-        Heading("compared", "Pairs with vanilla", str),
-        Heading("beats_vanilla", "Tuning gains more", str),
-        Heading("tuning_effect", "Mean tuned minus vanilla (pp)"),
-        Heading("effect_low", "95 % from"),
-        Heading("effect_high", "to"),
+        Column("partition", "Partition", format_title),
+        Column("teacher_kind", "Teachers", lambda kind: KIND_TITLES[str(kind)]),
+        Column("n", "Pairs", str),
+        Column("against", "Not to distil", str),
+        Column("against_share", "Share (%)"),
+        Column("guarded_gain", "Mean test gain by the advice (pp)"),
+        Column("guarded_low", "95 % from"),
+        Column("guarded_high", "to"),
+        Column("compared", "Pairs with vanilla", str),
+        Column("beats_vanilla", "Tuning gains more", str),
+        Column("tuning_effect", "Mean tuned minus vanilla (pp)"),
+        Column("effect_low", "95 % from"),
+        Column("effect_high", "to"),
     ]
-    return table_of("Where tuning pays, and where not to distil", headings, found)
+    return make_tables("Where tuning pays, and where not to distil", headings, found)
 
 
-def headlines(best: pd.DataFrame, campaign: Campaign) -> dict[str, list[Headline]]:
+def tabulate_headlines(best: pd.DataFrame, campaign: Campaign) -> dict[str, list[HeadlineNumber]]:
     """The summary as text, by scope (first all partitions), in the order of the measures."""
-    table: dict[str, list[Headline]] = {}
+    table: dict[str, list[HeadlineNumber]] = {}
     for line in summarise_gains(best, campaign).to_dict("records"):
         decimals = 2 if line["unit"] == "pp" else 0
-        value, low, high = (_number(line[key], decimals) for key in ("value", "low", "high"))
+        value, low, high = (_format_number(line[key], decimals) for key in ("value", "low", "high"))
         scope = str(line["partition"])
-        scope = scope.capitalize() if scope == OVERALL else title_of(scope)
-        table.setdefault(scope, []).append(Headline(value, low, high, int(line["n"])))
+        scope = scope.capitalize() if scope == OVERALL else format_title(scope)
+        table.setdefault(scope, []).append(HeadlineNumber(value, low, high, int(line["n"])))
     return table
 
 
-def headline_headings(campaign: Campaign) -> list[str]:
+def list_headline_headings(campaign: Campaign) -> list[str]:
     """The measures with their units."""
     return [f"{m.label} ({m.unit})" for m in list_headline_measures(campaign)]
 
 
-def signed(value: float) -> str:
-    """Percentage points with their sign, 2 decimals, never ``-0.00``."""
-    return f"{round(value, 2) + 0.0:+.2f}"
-
-
-def duration(hours: float) -> str:
-    """A time as people say it."""
-    seconds = 3600 * hours
-    if seconds < 100:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{hours:,.3g} h"
-
-
-def _interval(low: float, high: float, n: int) -> str:
+def _describe_interval(low: float, high: float, n: int) -> str:
     if math.isnan(low):
         return "one pair, so no interval"
-    return f"95 % interval {points(low)} to {points(high)}, over {n} pairs"
+    return f"95 % interval {format_points(low)} to {format_points(high)}, over {n} pairs"
 
 
-def _number(value: float, decimals: int) -> str:
+def _format_number(value: float, decimals: int) -> str:
     return "" if math.isnan(value) else f"{round(value, decimals) + 0.0:.{decimals}f}"

@@ -1,14 +1,68 @@
-"""Small multiples: many panels of one figure, with axes shared where they can be compared."""
+"""Styles, colours and panels that all figures share.
+
+Colours are Okabe and Ito's, which colour-blind readers tell apart. The page sets the colour of axes
+and text, as only the page knows whether it is shown light, dark or on paper.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-Share = Literal["rows", "all", "nothing"]
+from kdopt.analysis.method_gains import ALL_METHODS
+
+BLUE, ORANGE, VERMILLION = "#0072B2", "#E69F00", "#D55E00"
+GREEN, PURPLE = "#009E73", "#CC79A7"
+GREY, LIGHT_GREY = "#777777", "#999999"
+GAP_AXIS, GAIN_AXIS = "Accuracy gap (pp)", "Test gain (pp)"
+
+
+INK = "#1b1b1b"
+"""Marks in the colour of text; the page puts its own ink there when it is shown dark."""
+
+
+# Losses vermillion, gains blue, nothing in between pale: the sign reads without the number.
+DIVERGING = [[0.0, VERMILLION], [0.5, "#F2F2F2"], [1.0, BLUE]]
+
+
+GAP_TITLE = "Accuracy gap: teacher - student (pp)"
+
+
+GAIN_TITLE = "Accuracy gain on test (pp)"
+
+
+class Style(NamedTuple):
+    """How a method is named and drawn."""
+
+    label: str
+    colour: str
+    symbol: str
+
+
+METHOD_STYLES = {
+    "vanilla": Style("Vanilla", ORANGE, "circle"),
+    "dml": Style("DML", GREEN, "square"),
+    "dp_kd": Style("DP-KD", PURPLE, "triangle-up"),
+    "tuned": Style("Tuned", BLUE, "diamond"),
+}
+
+
+def get_method_style(method: str) -> Style:
+    """The style of a method; names of other versions are shown as they are."""
+    return METHOD_STYLES.get(method, Style(method, GREY, "cross"))
+
+
+def format_method(name: object) -> str:
+    """How people call a method."""
+    return get_method_style(str(name)).label
+
+
+SharedAxes = Literal["rows", "all", "nothing"]
 
 
 class Axis(NamedTuple):
@@ -29,7 +83,7 @@ class Panel(NamedTuple):
     y: Mapping[str, Any] = {}
 
 
-def wrapped_panels(
+def wrap_panels(
     panels: Sequence[Panel], axis: Axis, *, columns: int = 3, row_height: int = 230
 ) -> dict[str, Any]:
     """A figure of panels in reading order, each under its own title, all with the same axes.
@@ -44,18 +98,18 @@ def wrapped_panels(
     placed = {divmod(place, columns): panel for place, panel in enumerate(panels)}
     rows = [""] * (1 + max(row for row, _ in placed))
     axes = [axis] * columns
-    plain = panel_grid(rows, [""] * columns, placed, axes, share="all", row_height=row_height)
+    plain = arrange_panels(rows, [""] * columns, placed, axes, share="all", row_height=row_height)
     plain["layout"]["legend"]["itemsizing"] = "trace"  # dashes would be as long as the whole key
     return plain
 
 
-def panel_grid(
+def arrange_panels(
     rows: Sequence[str],
     columns: Sequence[str],
     panels: Mapping[tuple[int, int], Panel],
     axes: Sequence[Axis],
     *,
-    share: Share,
+    share: SharedAxes,
     row_height: int = 210,
 ) -> dict[str, Any]:
     """A figure of rows x columns panels as plain JSON values.
@@ -95,7 +149,7 @@ def panel_grid(
             continue
         last = (row + 1, column) not in panels
         axis = axes[column]._replace(y={**axes[column].y, **panels[row, column].y})
-        _dress(figure, (row, column), axis, rows[row], share, last=last)
+        _style_axes(figure, (row, column), axis, rows[row], share, last=last)
         if panels[row, column].note:
             suffix = "" if number == 1 else str(number)
             figure.add_annotation(
@@ -115,8 +169,14 @@ def panel_grid(
     return plain
 
 
-def _dress(
-    figure: go.Figure, place: tuple[int, int], axis: Axis, title: str, share: Share, *, last: bool
+def _style_axes(
+    figure: go.Figure,
+    place: tuple[int, int],
+    axis: Axis,
+    title: str,
+    share: SharedAxes,
+    *,
+    last: bool,
 ) -> None:
     row, column = place
     where = {"row": row + 1, "col": column + 1}
@@ -139,3 +199,49 @@ def _dress(
             x["showticklabels"] = last
     figure.update_xaxes(**x, **where)
     figure.update_yaxes(**y, **where)
+
+
+def make_markers(method: str, x: pd.Series[float], y: pd.Series[float], size: int) -> go.Scatter:
+    """Points of one method, in its colour and with its marker."""
+    style = get_method_style(method)
+    return go.Scatter(
+        mode="markers",
+        name=style.label,
+        legendgroup=method,
+        x=round_values(x),
+        y=round_values(y),
+        marker={"symbol": style.symbol, "color": style.colour, "size": size},
+        cliponaxis=False,  # points on an axis are shown whole
+    )
+
+
+def make_error_bars(
+    mean: pd.Series[float], low: pd.Series[float], high: pd.Series[float]
+) -> dict[str, Any]:
+    """Error bars of plotly from the ends of intervals."""
+    # Without an interval (one pair) there is no bar; JSON has no NaN.
+    above, below = (high - mean).fillna(0.0), (mean - low).fillna(0.0)
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": round_values(above.clip(lower=0)),
+        "arrayminus": round_values(below.clip(lower=0)),
+        "thickness": 1.5,
+        "width": 4,
+    }
+
+
+def list_methods(table: pd.DataFrame) -> list[str]:
+    """The methods of a table in fixed order, then those of other versions."""
+    present = {str(method) for method in table["method"]}
+    return [m for m in ALL_METHODS if m in present] + sorted(present - set(ALL_METHODS))
+
+
+def split_by_method(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Each method of a table with its lines."""
+    return [(method, table[table["method"] == method]) for method in list_methods(table)]
+
+
+def round_values(values: Any) -> list[float]:
+    """Plain numbers for a figure; below a hundredth of a pp neither plot nor test set resolves."""
+    return [round(float(v), 3) for v in np.array(list(values), dtype=float)]

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from kdopt.analysis.results import order_partitions, tabulate_participants
 from kdopt.campaign.settings import Campaign
+from kdopt.errors import KdoptError
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import TrialRow
-from kdopt.report.blocks import Block, Drawn, Heading, table_of, title_of
-from kdopt.report.class_names import class_names
-from kdopt.report.figures import BLUE
-from kdopt.report.headline_view import duration
-from kdopt.report.method_figures import short_title
-from kdopt.report.panels import Axis, Panel, wrapped_panels
-from kdopt.report.tables import points
+from kdopt.report.blocks import Block, Column, PageFigure, make_tables
+from kdopt.report.format import (
+    escape_title,
+    format_hours,
+    format_points,
+    format_title,
+    name_classes,
+)
+from kdopt.report.plotting import BLUE, Axis, Panel, wrap_panels
 
-SIZES = "run-sizes"
+SIZES_ID = "run-sizes"
+
+
 MOST_NUMBERED = 12
 """Classes beyond which cells are too narrow for numbers."""
 
 
-def facts_of(campaign: Campaign, rows: Sequence[TrialRow], cost: pd.DataFrame) -> dict[str, str]:
+def list_facts(campaign: Campaign, rows: Sequence[TrialRow], cost: pd.DataFrame) -> dict[str, str]:
     """The run in a few lines: label to text."""
     data, n = campaign.data, campaign.participants
     train, test = (
@@ -40,7 +47,8 @@ def facts_of(campaign: Campaign, rows: Sequence[TrialRow], cost: pd.DataFrame) -
         "Participants": f"{n}, and {n * (n - 1)} ordered pairs of them in each of "
         f"{len(campaign.partitions)} partition{'s' * (len(campaign.partitions) > 1)}",
         "Stages": ", ".join(("pretrain", *campaign.stages)),
-        "Trials complete": f"{complete:,}, in {duration(float(cost['hours'].sum()))} of training",
+        "Trials complete": f"{complete:,}, in {format_hours(float(cost['hours'].sum()))} "
+        "of training",
         "Seed": f"{campaign.seed}; every other seed is hashed from it and from names",
         "Replicates": f"{campaign.replicates} of every cell",
     }
@@ -50,10 +58,10 @@ def facts_of(campaign: Campaign, rows: Sequence[TrialRow], cost: pd.DataFrame) -
             for name in ("public_unlabeled_small", "public_unlabeled_large", "public_labeled")
         ]
         found["Public sets"] = f"{', '.join(sizes)} images, taken out before the partitions"
-    return found | environment(rows)
+    return found | list_environment(rows)
 
 
-def environment(rows: Sequence[TrialRow]) -> dict[str, str]:
+def list_environment(rows: Sequence[TrialRow]) -> dict[str, str]:
     """Where the complete trials ran: devices with precisions, and versions."""
     outcomes = [row.outcome for row in rows if row.outcome]
     if not outcomes:
@@ -64,26 +72,26 @@ def environment(rows: Sequence[TrialRow]) -> dict[str, str]:
     return {**found, "Versions": ", ".join(versions)} if versions else found
 
 
-def cost_block(cost: pd.DataFrame) -> Block:
+def make_cost_block(cost: pd.DataFrame) -> Block:
     """Training time by stage; the time of a single trial as median and 95th percentile."""
     headings = [
-        Heading("stage", "Stage", str),
-        Heading("trials", "Complete trials", str),
-        Heading("hours", "Training time (h)", lambda h: f"{h:.3f}"),
-        Heading("median_seconds", "Median of a trial (s)"),
-        Heading("p95_seconds", "95th percentile (s)"),
+        Column("stage", "Stage", str),
+        Column("trials", "Complete trials", str),
+        Column("hours", "Training time (h)", lambda h: f"{h:.3f}"),
+        Column("median_seconds", "Median of a trial (s)"),
+        Column("p95_seconds", "95th percentile (s)"),
     ]
     return Block(
         "What it cost",
         "Wall time within trials, summed over workers; waiting and claiming are not in it.",
-        tables=table_of("Cost by stage", headings, cost),
+        tables=make_tables("Cost by stage", headings, cost),
         missing="" if len(cost) else "No data yet: no trial is complete.",
     )
 
 
-def participants_block(
+def make_participants_block(
     campaign: Campaign, rows: Sequence[TrialRow], measurements: Mapping[str, PartitionMeasurements]
-) -> tuple[Block, dict[str, Drawn]]:
+) -> tuple[Block, dict[str, PageFigure]]:
     """Who has how many images of which class, and how well that trains."""
     frame = tabulate_participants(rows)
     order = order_partitions(frame["partition"], campaign)
@@ -96,22 +104,22 @@ def participants_block(
     frame = frame.assign(
         validation_accuracy=100 * frame["validation_accuracy"],
         test_accuracy=100 * frame["test_accuracy"],
-        images=[_images(counts, p, i) for p, i in _keys(frame)],
-        classes=[_classes(counts, p, i) for p, i in _keys(frame)],
+        images=[_count_images(counts, p, i) for p, i in _list_participants(frame)],
+        classes=[_count_classes(counts, p, i) for p, i in _list_participants(frame)],
     )
     sized = [
-        Heading("images", "Training images", str),
-        Heading("classes", "Classes among them", str),
+        Column("images", "Training images", str),
+        Column("classes", "Classes among them", str),
     ]
     headings = [
-        Heading("partition", "Partition", title_of),
-        Heading("participant", "Participant", str),
+        Column("partition", "Partition", format_title),
+        Column("participant", "Participant", str),
         *(sized if counts else []),
-        Heading("validation_accuracy", "Validation accuracy (%)"),
-        Heading("test_accuracy", "Test accuracy (%)"),
-        Heading("epochs", "Epochs", str),
-        Heading("best_epoch", "Best epoch", str),
-        Heading("seconds", "Training time (s)", points),
+        Column("validation_accuracy", "Validation accuracy (%)"),
+        Column("test_accuracy", "Test accuracy (%)"),
+        Column("epochs", "Epochs", str),
+        Column("best_epoch", "Best epoch", str),
+        Column("seconds", "Training time (s)", format_points),
     ]
     missing = [] if len(frame) else ["No data yet: no participant is pre-trained."]
     if not counts:
@@ -119,21 +127,23 @@ def participants_block(
             "How many images of which class each participant has is not in the store: "
             "'kdopt features' puts it there, 'kdopt partitions SPEC' prints it."
         )
-    drawn = {SIZES: _sizes(campaign, measurements)} if counts else {}
+    drawn = {SIZES_ID: _draw_sizes(campaign, measurements)} if counts else {}
     block = Block(
         "Participants",
         "Each is trained on its own share of the images before anything is distilled.",
-        SIZES if counts else "",
-        table_of("Participants before distillation", headings, frame),
+        SIZES_ID if counts else "",
+        make_tables("Participants before distillation", headings, frame),
         " ".join(missing),
     )
     return block, drawn
 
 
-def _sizes(campaign: Campaign, measurements: Mapping[str, PartitionMeasurements]) -> Drawn:
+def _draw_sizes(
+    campaign: Campaign, measurements: Mapping[str, PartitionMeasurements]
+) -> PageFigure:
     """Images by participant and class, a panel per partition; colours share one scale."""
     order = order_partitions(measurements, campaign)
-    names = class_names(campaign.data, len(measurements[order[0]].label_counts[0]))
+    names = name_classes(campaign.data, len(measurements[order[0]].label_counts[0]))
     top = max(max(map(max, measurements[name].label_counts)) for name in order)
     panels: list[Panel] = []
     lines: list[tuple[str, int, str, int]] = []
@@ -147,7 +157,7 @@ def _sizes(campaign: Campaign, measurements: Mapping[str, PartitionMeasurements]
             showscale=not panels, colorbar={"title": {"text": "Images"}, "thickness": 12},
             hovertemplate="participant %{y}, %{x}: %{z} images<extra></extra>",
         )  # fmt: skip
-        panels.append(Panel([heat], title=short_title(name)))
+        panels.append(Panel([heat], title=escape_title(name)))
         lines += [
             (name, participant, label, number)
             for participant, row in enumerate(counts)
@@ -160,20 +170,77 @@ def _sizes(campaign: Campaign, measurements: Mapping[str, PartitionMeasurements]
         {"type": "category", "showgrid": False, "autorange": "reversed"},
     )
     height = 90 + 14 * max(len(measurements[name].label_counts) for name in order)
-    figure = wrapped_panels(panels, axis, row_height=height)
+    figure = wrap_panels(panels, axis, row_height=height)
     data = pd.DataFrame(lines, columns=["partition", "participant", "class", "images"])
-    return Drawn("images-per-participant", figure, data)
+    return PageFigure("images-per-participant", figure, data)
 
 
-def _keys(frame: pd.DataFrame) -> list[tuple[str, int]]:
+def _list_participants(frame: pd.DataFrame) -> list[tuple[str, int]]:
     return [(str(p), int(i)) for p, i in zip(frame["partition"], frame["participant"], strict=True)]
 
 
-def _images(counts: Mapping[tuple[str, int], Any], partition: str, participant: int) -> int | str:
+def _count_images(
+    counts: Mapping[tuple[str, int], Any], partition: str, participant: int
+) -> int | str:
     found = counts.get((partition, participant))
     return "" if found is None else int(found.sum())
 
 
-def _classes(counts: Mapping[tuple[str, int], Any], partition: str, participant: int) -> int | str:
+def _count_classes(
+    counts: Mapping[tuple[str, int], Any], partition: str, participant: int
+) -> int | str:
     found = counts.get((partition, participant))
     return "" if found is None else int((found > 0).sum())
+
+
+def write_heat_maps(
+    path: Path,
+    campaign: str,
+    tables: Mapping[str, NDArray[np.int64]],
+    class_names: Sequence[str],
+) -> None:
+    """Write one self-contained HTML file with a heat map per partition.
+
+    Raises:
+        KdoptError: The file cannot be written.
+    """
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(
+        rows=len(tables), cols=1, subplot_titles=list(tables), vertical_spacing=0.3 / len(tables)
+    )
+    top = max(1, *(int(counts.max()) for counts in tables.values()))
+    for row, counts in enumerate(tables.values(), start=1):
+        participants = [str(i) for i in range(len(counts))]
+        heat = go.Heatmap(
+            x=list(class_names),
+            y=participants,
+            z=counts.tolist(),
+            text=counts.tolist(),
+            texttemplate="%{text}",
+            coloraxis="coloraxis",
+            hovertemplate="participant %{y}, class %{x}: %{z} images<extra></extra>",
+        )
+        figure.add_trace(heat, row=row, col=1)
+        figure.update_xaxes(title_text="Class", type="category", row=row, col=1)
+        figure.update_yaxes(
+            title_text="Participant", type="category", autorange="reversed", row=row, col=1
+        )
+    figure.update_layout(
+        title=f"{campaign}: images per participant and class",
+        height=120 + 330 * len(tables),
+        coloraxis={
+            "colorscale": "Cividis",
+            "cmin": 0,
+            "cmax": top,
+            "colorbar": {"title": "Images"},
+        },
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(figure.to_html(include_plotlyjs=True, full_html=True), encoding="utf-8")
+    except OSError as error:
+        raise KdoptError(
+            f"{path}: cannot be written: {error.strerror}; give another --html"
+        ) from error

@@ -1,4 +1,4 @@
-"""The page's last part: every pair in one table, and all about one pair, drawn when it is chosen.
+"""Pairs: all of them in one table, and all about one pair, drawn when it is chosen.
 
 What is drawn travels as bare numbers: hundreds of ready figures would make the page slow.
 """
@@ -17,96 +17,96 @@ from kdopt.analysis.results import read_number, read_point
 from kdopt.analysis.tables import Tables
 from kdopt.campaign.settings import Campaign
 from kdopt.outcome import Pair, TrialRow
-from kdopt.report.blocks import SortCell, Table, sort_key, title_of
-from kdopt.report.class_names import class_names
-from kdopt.report.method_figures import style_of
-from kdopt.report.tables import columns, points, with_labels
+from kdopt.report.blocks import SortCell, Table
+from kdopt.report.format import format_points, format_title, make_sort_key, name_classes
+from kdopt.report.plotting import get_method_style
+from kdopt.report.sections.best_settings import add_labels, list_columns
 
 
-def pairs_table(best: pd.DataFrame) -> list[Table]:
+def make_pairs_tables(best: pd.DataFrame) -> list[Table]:
     """All pairs with their best settings; a click on a pair shows it."""
     if best.empty:
         return []
-    shown = columns(best)
+    shown = list_columns(best)
     lines = []
-    for pair, line in zip(pairs_of(best), with_labels(best).to_dict("records"), strict=True):
-        title = title_of(pair.partition)
-        first, *rest = [SortCell(c.text(line[c.key]), sort_key(line[c.key])) for c in shown]
-        lines.append([SortCell(title, title), first._replace(pair=key_of(pair)), *rest])
+    for pair, line in zip(list_pairs(best), add_labels(best).to_dict("records"), strict=True):
+        title = format_title(pair.partition)
+        first, *rest = [SortCell(c.show(line[c.key]), make_sort_key(line[c.key])) for c in shown]
+        lines.append([SortCell(title, title), first._replace(pair=make_pair_key(pair)), *rest])
     headings = ["Partition", *(column.heading for column in shown)]
     return [Table(f"Best settings of {len(best)} pairs", headings, lines)]
 
 
-def pair_data(tables: Tables, best: pd.DataFrame, *, tuned: bool) -> dict[str, Any]:
+def collect_pair_data(tables: Tables, best: pd.DataFrame, *, tuned: bool) -> dict[str, Any]:
     """What the page draws of each pair that has anything to draw.
 
     Returns:
-        ``pairs``: by :func:`key_of` the surface, the history and the class accuracies;
+        ``pairs``: by :func:`make_pair_key` the surface, the history and the class accuracies;
         ``classes``: names in class order; ``methods``: label and colour by method.
     """
     scores = tables.class_scores
     found: dict[str, dict[str, Any]] = {}
     if tuned:
         groups, known = tables.results.tuned, tables.surfaces
-        for pair, line in zip(pairs_of(best), best.to_dict("records"), strict=True):
-            found[key_of(pair)] = {
-                **_surface(known[pair], line),
-                "history": _history(groups.get(pair, [])),
+        for pair, line in zip(list_pairs(best), best.to_dict("records"), strict=True):
+            found[make_pair_key(pair)] = {
+                **_collect_surface(known[pair], line),
+                "history": _collect_history(groups.get(pair, [])),
             }
     for pair, of_pair in scores.items():
-        found.setdefault(key_of(pair), {})["scores"] = _scores(of_pair)
+        found.setdefault(make_pair_key(pair), {})["scores"] = _collect_scores(of_pair)
     n_classes = max((len(s.before) for s in scores.values()), default=0)
     methods = dict.fromkeys(method for s in scores.values() for method in s.after)
     return {
         "pairs": found,
-        "classes": class_names(tables.campaign.data, n_classes),
-        "methods": {m: [style_of(m).label, style_of(m).colour] for m in methods},
+        "classes": name_classes(tables.campaign.data, n_classes),
+        "methods": {m: [get_method_style(m).label, get_method_style(m).colour] for m in methods},
     }
 
 
-def pair_options(keys: Iterable[str], campaign: Campaign) -> dict[str, list[tuple[str, str]]]:
+def list_pair_options(keys: Iterable[str], campaign: Campaign) -> dict[str, list[tuple[str, str]]]:
     """Keys and labels of pairs to choose from, by the title of their partition."""
     order = [p.name for p in campaign.partitions]
     split = [(*key.rpartition("/")[::2], key) for key in keys]
     known = sorted(split, key=lambda x: (order.index(x[0]) if x[0] in order else len(order), *x))
     options: dict[str, list[tuple[str, str]]] = {}
     for partition, label, key in known:
-        options.setdefault(title_of(partition), []).append((key, label))
+        options.setdefault(format_title(partition), []).append((key, label))
     return options
 
 
-def pairs_of(best: pd.DataFrame) -> list[Pair]:
+def list_pairs(best: pd.DataFrame) -> list[Pair]:
     """The pairs of the best-settings table, line by line."""
     lines = zip(best["partition"], best["teacher"], best["student"], strict=True)
     return [Pair(str(p), int(t), int(s)) for p, t, s in lines]
 
 
-def key_of(pair: Pair) -> str:
+def make_pair_key(pair: Pair) -> str:
     """How figures and the page refer to a pair."""
     return f"{pair.partition}/{pair.label}"
 
 
-def _surface(surface: Surface, line: Mapping[Any, Any]) -> dict[str, Any]:
+def _collect_surface(surface: Surface, line: Mapping[Any, Any]) -> dict[str, Any]:
     grid = bool(surface.temperatures)
     cells = [
-        [c.temperature, c.alpha, _gain(c.validation_gain), _gain(c.test_gain)]
+        [c.temperature, c.alpha, _round_gain(c.validation_gain), _round_gain(c.test_gain)]
         for c in surface.points
     ]
     return {
         "temperatures": surface.temperatures,
         "alphas": surface.alphas,
-        "validation": [[_gain(v) for v in row] for row in surface.validation_gain],
-        "test": [[_gain(v) for v in row] for row in surface.test_gain],
+        "validation": [[_round_gain(v) for v in row] for row in surface.validation_gain],
+        "test": [[_round_gain(v) for v in row] for row in surface.test_gain],
         "points": [] if grid else cells,
-        "selected": _cell(line["temperature"], line["alpha"]),
-        "oracle": _cell(line["oracle_temperature"], line["oracle_alpha"]),
+        "selected": _make_point(line["temperature"], line["alpha"]),
+        "oracle": _make_point(line["oracle_temperature"], line["oracle_alpha"]),
         "advice": line["advice"],
-        "gains": [points(line[key]) for key in ("test_gain", "vanilla_gain", "oracle_gain")],
-        "gap": points(line["accuracy_gap"]),
+        "gains": [format_points(line[key]) for key in ("test_gain", "vanilla_gain", "oracle_gain")],
+        "gap": format_points(line["accuracy_gap"]),
     }
 
 
-def _history(rows: Iterable[TrialRow]) -> list[list[Any]]:
+def _collect_history(rows: Iterable[TrialRow]) -> list[list[Any]]:
     """Number, temperature, alpha, validation and test gain of each finished trial, in order."""
     found = []
     for row in sorted(rows, key=lambda row: row.number):
@@ -117,11 +117,11 @@ def _history(rows: Iterable[TrialRow]) -> list[list[Any]]:
                 if row.outcome
                 else (math.nan, math.nan)
             )
-            found.append([row.number, *cell, *map(_gain, gains)])
+            found.append([row.number, *cell, *map(_round_gain, gains)])
     return found
 
 
-def _scores(scores: ClassScores) -> dict[str, Any]:
+def _collect_scores(scores: ClassScores) -> dict[str, Any]:
     """Class accuracies in percent; the page shows tenths."""
 
     def short(values: Iterable[float | None]) -> list[float | None]:
@@ -131,9 +131,9 @@ def _scores(scores: ClassScores) -> dict[str, Any]:
     return {"before": short(scores.before), "after": after}
 
 
-def _gain(value: float | None) -> float | None:
+def _round_gain(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else round(value, 3) + 0.0
 
 
-def _cell(temperature: float, alpha: float) -> list[float] | None:
+def _make_point(temperature: float, alpha: float) -> list[float] | None:
     return None if math.isnan(temperature) else [temperature, alpha]

@@ -1,4 +1,4 @@
-"""Claims as text: CSV and Markdown. Formats are those of the other tables."""
+"""The paper's claims: what was measured for each, as CSV and Markdown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from kdopt.analysis.paper.judging import CAVEAT, RULE, Claim, Contrast
 from kdopt.campaign.settings import Campaign
-from kdopt.report.tables import csv_text, markdown_escape, pipe_line, points
+from kdopt.report.format import escape_markdown, format_csv, format_pipe_line, format_points
 
 CLAIM_COLUMNS = (
     "claim",
@@ -25,58 +25,64 @@ CLAIM_COLUMNS = (
 )
 
 
-def claims_csv(claims: Iterable[Claim]) -> str:
+def format_claims_csv(claims: Iterable[Claim]) -> str:
     """One line per contrast; a claim without any has one line with empty numbers."""
     lines: list[list[str]] = []
     for claim in claims:
-        numbers = [_numbers(contrast) for contrast in claim.contrasts] or [[""] * 8]
+        numbers = [_list_numbers(contrast) for contrast in claim.contrasts] or [[""] * 8]
         lines += [
             [claim.id, claim.paper, claim.verdict, *n, claim.remark, claim.need] for n in numbers
         ]
-    return csv_text(CLAIM_COLUMNS, lines)
+    return format_csv(CLAIM_COLUMNS, lines)
 
 
-def claims_markdown(claims: Sequence[Claim], campaign: Campaign) -> str:
+def format_claims_markdown(claims: Sequence[Claim], campaign: Campaign) -> str:
     """The rule, then one line per claim with everything that was measured for it."""
     lines = [
-        markdown_escape(
+        escape_markdown(
             f"Claims of the paper's sections IV and V in campaign {campaign.name}. {RULE}"
         ),
         "",
-        markdown_escape(CAVEAT),
+        escape_markdown(CAVEAT),
         "",
-        pipe_line(["Claim", "The paper says", "Measured (95 % interval)", "Verdict", "Remark"]),
-        pipe_line(["---"] * 5),
+        format_pipe_line(
+            ["Claim", "The paper says", "Measured (95 % interval)", "Verdict", "Remark"]
+        ),
+        format_pipe_line(["---"] * 5),
     ]
     for claim in claims:
-        measured = "; ".join(contrast_text(c) for c in claim.contrasts)
-        remark = " ".join(filter(None, (claim.remark, _needed(claim))))
-        lines.append(pipe_line([claim.id, claim.paper, measured, claim.verdict, remark]))
+        measured = "; ".join(format_contrast(c) for c in claim.contrasts)
+        remark = " ".join(filter(None, (claim.remark, _explain_need(claim))))
+        lines.append(format_pipe_line([claim.id, claim.paper, measured, claim.verdict, remark]))
     return "\n".join(lines) + "\n"
 
 
-def contrast_text(contrast: Contrast) -> str:
+def format_contrast(contrast: Contrast) -> str:
     """One contrast as people read it, with its own verdict."""
     if contrast.n == 0:
         return f"{contrast.label}: no data"
-    interval = f" [{points(contrast.low)}, {points(contrast.high)}]" if contrast.n > 1 else ""
+    interval = (
+        f" [{format_points(contrast.low)}, {format_points(contrast.high)}]"
+        if contrast.n > 1
+        else ""
+    )
     unit = f" {contrast.unit}" if contrast.unit else ""
     return (
-        f"{contrast.label}: {points(contrast.value)}{interval}{unit}, n = {contrast.n}, "
+        f"{contrast.label}: {format_points(contrast.value)}{interval}{unit}, n = {contrast.n}, "
         f"claimed {contrast.claimed}: {contrast.verdict}"
     )
 
 
-def _needed(claim: Claim) -> str:
+def _explain_need(claim: Claim) -> str:
     if not claim.need:
         return ""
     return f"{'No data' if claim.verdict == 'no data' else 'What is missing'}: {claim.need}."
 
 
-def _numbers(contrast: Contrast) -> list[str]:
+def _list_numbers(contrast: Contrast) -> list[str]:
     return [
         contrast.label,
-        *(points(value) for value in (contrast.value, contrast.low, contrast.high)),
+        *(format_points(value) for value in (contrast.value, contrast.low, contrast.high)),
         contrast.unit,
         str(contrast.n),
         contrast.claimed,

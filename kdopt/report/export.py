@@ -1,0 +1,170 @@
+"""The files of a report: tables, trials, figures, the resolved settings and the page."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdopt.analysis.results import tabulate_trials
+from kdopt.campaign.record import SettingLine, format_campaign
+from kdopt.campaign.settings import Campaign
+from kdopt.errors import KdoptError
+from kdopt.features.measurements import PartitionMeasurements
+from kdopt.outcome import TrialRow
+from kdopt.report.blocks import Section
+from kdopt.report.format import format_csv, format_frame
+from kdopt.report.images import ImageFormat, draw_images
+from kdopt.report.page import View, make_view, render_page
+from kdopt.report.sections.best_settings import (
+    format_best_csv,
+    format_best_latex,
+    format_best_markdown,
+)
+from kdopt.report.sections.claims import format_claims_csv, format_claims_markdown
+from kdopt.report.sections.many_teachers import format_many_files
+
+PAGE_NAME = "report.html"
+
+
+def write_report(
+    out_dir: Path,
+    campaign: Campaign,
+    rows: Sequence[TrialRow],
+    settings_lines: Sequence[SettingLine],
+    *,
+    measurements: Mapping[str, PartitionMeasurements] | None = None,
+    more: Sequence[Section] = (),
+    texts: Mapping[str, str] | None = None,
+    formats: Sequence[ImageFormat] = (),
+) -> list[Path]:
+    """Write what the campaign has data for, the page last.
+
+    The tables are ``best_settings.csv/.md/.tex`` (unless the campaign has no tuning),
+    ``method_gains.csv`` (if there are results of a comparison), ``combined.csv/.md/.tex``,
+    ``federated_curves.csv``, ``rounds_to_target.csv`` and ``claims.csv/.md``; ``trials.csv`` and
+    ``trials.parquet`` (where pyarrow is installed) hold every trial, ``spec.toml`` every setting,
+    ``figures/`` the page's figures in the formats asked for, and ``report.html`` is the page.
+
+    Everything is made before the first file is touched, and each file appears whole or not at
+    all, so a reader never meets half a report.
+
+    Args:
+        out_dir: Folder to write into, made if it is not there.
+        campaign: What was run.
+        rows: Its trials, in any state and order.
+        settings_lines: Its resolved settings with the source of each.
+        measurements: What was measured of its partitions.
+        more: Further sections of the page.
+        texts: Further files: names and contents.
+        formats: Of ``figures/``; none writes no such folder.
+
+    Returns:
+        The files written.
+
+    Raises:
+        KdoptError: If the folder or a file cannot be written, or figures were asked for and
+            cannot be made here.
+    """
+    view = make_view(campaign, rows, measurements, more)
+    contents: dict[str, str | bytes] = {**_format_tables(view, campaign), **(texts or {})}
+    columns = tabulate_trials(rows)
+    contents["trials.csv"] = format_trials_csv(columns)
+    if parquet := make_trials_parquet(columns):
+        contents["trials.parquet"] = parquet
+    contents["spec.toml"] = format_campaign(campaign, settings_lines)
+    if formats:
+        drawn = draw_images(list(view.drawn.values()), formats)
+        contents |= {f"figures/{name}": image for name, image in drawn.items()}
+    contents[PAGE_NAME] = render_page(campaign, view, settings_lines)
+    return [_write_file(out_dir / name, content) for name, content in contents.items()]
+
+
+def _format_tables(view: View, campaign: Campaign) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    if view.tuned:
+        texts["best_settings.csv"] = format_best_csv(view.best)
+        texts["best_settings.md"] = format_best_markdown(view.best, campaign)
+        texts["best_settings.tex"] = format_best_latex(view.best, campaign)
+    if view.compared:
+        texts["method_gains.csv"] = format_frame(view.gains)
+    if view.many:
+        texts |= format_many_files(view.many, campaign)
+    texts["claims.csv"] = format_claims_csv(view.claims)
+    texts["claims.md"] = format_claims_markdown(view.claims, campaign)
+    return texts
+
+
+def _write_file(path: Path, content: str | bytes) -> Path:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise KdoptError(
+            f"{path}: the report cannot be written ({reason}). "
+            "Free the space, mend the permissions, or name another folder."
+        ) from error
+    return path
+
+
+NO_PARQUET = "trials.parquet is not written: it needs pyarrow (pip install 'kdopt[parquet]')"
+
+
+def format_trials_csv(columns: Mapping[str, list[Any]]) -> str:
+    """:func:`kdopt.analysis.results.tabulate_trials` as CSV.
+
+    Floats are written so that they read back exactly; lists are JSON.
+    """
+    texts = [_format_column(column) for column in columns.values()]
+    return format_csv(columns, zip(*texts, strict=True))
+
+
+def make_trials_parquet(columns: Mapping[str, list[Any]]) -> bytes | None:
+    """The same as a Parquet file, lists as lists; ``None`` where pyarrow is not installed."""
+    if importlib.util.find_spec("pyarrow") is None:
+        return None
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({key: _make_arrow_column(column) for key, column in columns.items()})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _format_column(column: list[Any]) -> list[Any]:
+    """Scalars are left to the CSV writer, which writes floats exactly."""
+    if not any(isinstance(value, tuple) for value in column):
+        return column
+    # The untouched student's scores recur in each of its trials, so few lists are written often.
+    known: dict[Any, str] = {None: ""}
+    encode = json.JSONEncoder().encode
+    return [known[v] if v in known else known.setdefault(v, encode(v)) for v in column]
+
+
+def _make_arrow_column(column: list[Any]) -> Any:
+    """A column in the narrowest type that holds it; values that differ in kind become text."""
+    import pyarrow as pa
+
+    kinds = {type(value) for value in column} - {type(None)}
+    if not kinds:
+        return pa.nulls(len(column))
+    if kinds == {tuple}:
+        return pa.array(column, pa.list_(pa.float64()))
+    if kinds == {int}:
+        return pa.array(column, pa.int64())
+    if kinds <= {int, float}:
+        return pa.array(column, pa.float64())
+    return pa.array([None if v is None else str(v) for v in column], pa.string())

@@ -1,0 +1,166 @@
+"""How numbers, names and tables are written: texts for people, CSV, Markdown and LaTeX.
+
+Formats are fixed (2 decimals for pp and percent, ``%g`` for temperature and alpha), so writing,
+reading and writing again gives the same bytes. Every file ends with a newline.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import math
+import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from kdopt.campaign.settings import DataSettings
+from kdopt.data.sources import cifar10, idx
+
+_LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "\n": " ",
+}
+
+
+def format_points(value: float) -> str:
+    """Percentage points or percent, 2 decimals, never ``-0.00``; empty for NaN."""
+    return "" if math.isnan(value) else f"{round(value, 2) + 0.0:.2f}"
+
+
+def format_setting(value: float) -> str:
+    """A temperature, an alpha or a count, as short as it is exact; empty for NaN."""
+    return "" if math.isnan(value) else f"{value:g}"
+
+
+def format_signed(value: float) -> str:
+    """Percentage points with their sign, such as ``+1.20``; empty for NaN."""
+    text = format_points(value)
+    return f"+{text}" if text and value > 0 and float(text) > 0 else text
+
+
+def format_hours(hours: float) -> str:
+    """A time as people say it."""
+    seconds = 3600 * hours
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{hours:,.3g} h"
+
+
+TRANSFER_SET_TITLES = {
+    "student": "Student data",
+    "public_unlabeled_small": "Public unlabeled (small)",
+    "public_unlabeled_large": "Public unlabeled (large)",
+    "public_labeled": "Public labeled",
+}
+
+
+def format_title(name: object) -> str:
+    """How a partition is headed, such as ``Label dirichlet``."""
+    return str(name).replace("_", " ").capitalize()
+
+
+def format_transfer_set(name: object) -> str:
+    """How a transfer set is headed; names of other versions are shown as they are."""
+    return TRANSFER_SET_TITLES.get(str(name), str(name))
+
+
+def make_slug(text: object) -> str:
+    """Text as part of an element id or of a file's name: small letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", str(text).lower()).strip("-")
+
+
+def make_sort_key(value: Any) -> float | str:
+    """What a cell sorts by. An empty key sorts last, whichever way the column is sorted."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else round(value, 9)
+    return value if isinstance(value, int) else str(value)
+
+
+def escape_title(name: str) -> str:
+    """A partition beside a row of panels or under a box.
+
+    Figures read some tags, and names in a spec are not ours to trust, so ``<`` is escaped.
+    """
+    return html.escape(format_title(name), quote=False)
+
+
+PUBLISHED_CLASSES = {"fashion_mnist": idx.CLASS_NAMES, "cifar10": cifar10.CLASS_NAMES}
+
+
+def name_classes(data: DataSettings, n_classes: int) -> list[str]:
+    """Names in class order; numbers where a user's own files may have decided the names.
+
+    Args:
+        data: The images of a campaign.
+        n_classes: How many names are wanted.
+    """
+    known = PUBLISHED_CLASSES.get(data.name, ())
+    if data.checksum == "published" and len(known) == n_classes:
+        return list(known)
+    if data.name == "digits":
+        return [f"digit {number}" for number in range(n_classes)]
+    return [f"class {number}" for number in range(n_classes)]
+
+
+def format_frame(frame: pd.DataFrame, short: Collection[str] = ()) -> str:
+    """All columns of a frame as CSV.
+
+    Args:
+        frame: The frame.
+        short: Columns that :func:`format_setting` writes; :func:`format_points` writes all other
+            floats.
+    """
+
+    def text(key: str, value: Any) -> str:
+        if isinstance(value, float):
+            return format_setting(value) if key in short else format_points(value)
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    lines = frame.astype(object).to_dict("records")
+    return format_csv(frame.columns, ([text(str(k), v) for k, v in line.items()] for line in lines))
+
+
+def format_csv(header: Iterable[str], lines: Iterable[Sequence[Any]]) -> str:
+    """A CSV file with a header."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(lines)
+    return buffer.getvalue()
+
+
+def format_pipe_line(cells: Iterable[str]) -> str:
+    """One line of a Markdown table."""
+    return join_pipe_line(escape_markdown(cell) for cell in cells)
+
+
+def join_pipe_line(cells: Iterable[str]) -> str:
+    """The same from cells that are Markdown already."""
+    return f"| {' | '.join(cells)} |"
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it is, also within a table."""
+    # Pipes would end the cell, and renderers pass raw HTML through.
+    for character in ("\\", "|", "<", "_", "*", "`"):
+        text = text.replace(character, "\\" + character)
+    return text.replace("\n", " ")
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    return "".join(_LATEX_SPECIAL.get(character, character) for character in text)

@@ -1,0 +1,330 @@
+"""Advice for new pairs: the decision tree (paper, Fig. 8), its rules and its regret."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from kdopt.advice.advise import MIN_TRAINING_PAIRS, MIN_TRAINING_PARTITIONS, has_enough_pairs
+from kdopt.advice.policies import FIXED_POLICIES, TREE_POLICY, compare_policies
+from kdopt.advice.training_set import (
+    DO_NOTHING,
+    SITUATIONS,
+    Situation,
+    TrainingCampaign,
+    TrainingSet,
+    build_training_set,
+)
+from kdopt.advice.tree import AdviceTree, Leaf, Question, grow_tree
+from kdopt.campaign.settings import Campaign
+from kdopt.features.definitions import MODEL_FEATURES
+from kdopt.features.measurements import PartitionMeasurements
+from kdopt.outcome import TrialRow
+from kdopt.report.advice_text import (
+    METHOD_TITLES,
+    SITUATION_TITLES,
+    describe_evidence,
+    format_action,
+    format_band,
+    format_condition,
+    format_feature,
+    format_regrets,
+    format_rules,
+    label_feature,
+)
+from kdopt.report.blocks import Block, Column, PageFigure, Section, Table, make_tables
+from kdopt.report.format import format_points, format_signed
+from kdopt.report.plotting import GREY, get_method_style
+
+ADVICE_NOTE = (
+    "Fig. 8 of the paper, learnt from this campaign: what to do with a new pair, from what is "
+    "known before anything is distilled. A tree is learnt on validation gains, relative to the "
+    "best of each pair, and judged on test gains of partitions that it was not learnt from. "
+    "'kdopt recommend' asks it about a pair."
+)
+
+
+RULE_COLUMNS = (
+    "rule",
+    "advice",
+    "as_good",
+    "gain",
+    "guarded_gain",
+    "searched_gain",
+    "cases",
+)
+
+
+class LearntAdvice(NamedTuple):
+    """What was learnt of one situation; the tree is ``None`` where there is too little."""
+
+    training_set: TrainingSet
+    tree: AdviceTree | None
+    regrets: pd.DataFrame
+
+
+def learn_advice(sources: Sequence[TrainingCampaign]) -> dict[Situation, LearntAdvice]:
+    """The trees of all situations, and how they do on what they do not know."""
+    found: dict[Situation, LearntAdvice] = {}
+    for situation in SITUATIONS:
+        known = build_training_set(sources, situation)
+        tree = grow_tree(known, known.usable_features) if has_enough_pairs(known) else None
+        tables = [compare_policies(known, left_out) for left_out in ("partition", "participant")]
+        found[situation] = LearntAdvice(known, tree, pd.concat(tables, ignore_index=True))
+    return found
+
+
+def make_advice_sections(
+    campaign: Campaign, rows: Sequence[TrialRow], measurements: Mapping[str, PartitionMeasurements]
+) -> tuple[list[Section], dict[str, str]]:
+    """The section of the page and the texts of the report, both empty where no pair is distilled.
+
+    Args:
+        campaign: What was run.
+        rows: Its trials, in any state and order.
+        measurements: What was measured of its partitions; empty where nothing was.
+
+    Returns:
+        One section or none, and the content of further files by name.
+    """
+    found = learn_advice([TrainingCampaign(campaign, rows, measurements)])
+    if not {"tune", "compare"} & {*campaign.stages, *(row.stage for row in rows)}:
+        return [], {}
+    drawn: dict[str, PageFigure] = {}
+    blocks = []
+    for situation, learnt in found.items():
+        if situation != "own" and not len(learnt.training_set):
+            continue  # one block says what is missing
+        blocks.append(_make_situation_block(situation, learnt))
+        if learnt.tree is not None:
+            name = _make_figure_id(situation)
+            drawn[name] = PageFigure(name, draw_tree(learnt.tree), tabulate_rules(learnt.tree))
+    return [
+        Section("advice", "Advice for new pairs", ADVICE_NOTE, blocks, drawn)
+    ], format_advice_files(found)
+
+
+def tabulate_rules(tree: AdviceTree) -> pd.DataFrame:
+    """One line per advice: the conditions, what to do, and what it gained on test, in pp.
+
+    ``guarded_gain`` is that of the best way to distil where it is tried once and kept only if
+    validation rose, ``searched_gain`` that of trying everything; the last columns are the best
+    action of each method.
+    """
+    methods = list(dict.fromkeys(a.method for a in tree.training_set.actions))
+    lines: list[dict[str, object]] = []
+    for leaf, path in tree.list_leaves():
+        line: dict[str, object] = {
+            "rule": " and ".join(map(format_condition, path)) or "always",
+            "advice": format_action(leaf.action),
+            "as_good": format_band(leaf),
+            "gain": leaf.gain,
+            "guarded_gain": leaf.guarded,
+            "searched_gain": leaf.searched,
+            "cases": len(leaf.members),
+        }
+        lines.append(line | {method: leaf.gains[method] for method in methods})
+    return pd.DataFrame(lines, columns=[*RULE_COLUMNS, *methods])
+
+
+def format_advice_files(found: Mapping[Situation, LearntAdvice]) -> dict[str, str]:
+    """What was learnt as files: the rules as text and the regret tables as CSV, by file name."""
+    rules = [format_rules(one.tree) for one in found.values() if one.tree is not None]
+    if not rules:
+        return {}
+    regret = [
+        f"{SITUATION_TITLES[name]}, a {left_out} left out:\n{format_regrets(table)}"
+        for name, one in found.items()
+        for left_out, table in one.regrets.groupby("left_out", sort=False)
+    ]
+    return {"advice.txt": "\n".join([*rules, *regret])}
+
+
+def _make_figure_id(situation: Situation) -> str:
+    return f"advice-{situation.replace('_', '-')}"
+
+
+def _make_situation_block(situation: Situation, learnt: LearntAdvice) -> Block:
+    known, tree = learnt.training_set, learnt.tree
+    title = f"To distil on {SITUATION_TITLES[situation]}"
+    if tree is None:
+        needs = 'the stages "tune" and "compare"' if situation == "own" else 'the stage "compare"'
+        return Block(
+            title,
+            "",
+            missing=f"Too little to learn from: {len(known)} finished cases of "
+            f"{known.n_partitions} partitions. It takes {MIN_TRAINING_PAIRS} of "
+            f"{MIN_TRAINING_PARTITIONS}, from {needs} with the grid sampler.",
+        )
+    note = (
+        f"Learnt from {describe_evidence(known)}. Gains are means on test over the cases that end "
+        "there. T and alpha in the boxes: how far either can move without a clear loss. "
+        f"{_describe_loss(learnt.regrets)}"
+    )
+    if not any(f.name in known.usable_features for f in MODEL_FEATURES):
+        note += " What the models say about the images was not measured: run 'kdopt features'."
+    return Block(
+        title,
+        note,
+        _make_figure_id(situation),
+        [*_make_rule_tables(tree), *_make_regret_tables(learnt.regrets)],
+    )
+
+
+def _describe_loss(table: pd.DataFrame) -> str:
+    """What the tree and the rules without questions lost on partitions they did not know."""
+    found = table[table["left_out"] == "partition"].set_index("policy").to_dict("index")
+    tree = found[TREE_POLICY]
+    others = ", ".join(
+        f"{found[name]['label']} {format_points(found[name]['regret'])}"
+        for name in FIXED_POLICIES
+        if name in found
+    )
+    return (
+        "Behind the best way of each pair, on partitions that were not learnt from: decision tree "
+        f"{format_points(tree['regret'])} pp (95 %: {format_points(tree['regret_low'])} to "
+        f"{format_points(tree['regret_high'])}), {others}."
+    )
+
+
+def _make_rule_tables(tree: AdviceTree) -> list[Table]:
+    frame = tabulate_rules(tree)
+    headings = [
+        Column("rule", "If", str),
+        Column("advice", "then", str),
+        Column("as_good", "as good", str),
+        Column("gain", "Test gain (pp)"),
+        Column("guarded_gain", "tried, kept where validation rises"),
+        Column("searched_gain", "everything tried"),
+        Column("cases", "Cases", str),
+    ]
+    methods = [m for m in frame.columns if m in METHOD_TITLES and m != DO_NOTHING.method]
+    headings += [Column(m, f"Best {METHOD_TITLES[m]} (pp)") for m in methods]
+    return make_tables("The rules, and what each method gained there", headings, frame)
+
+
+def _make_regret_tables(table: pd.DataFrame) -> list[Table]:
+    headings = [
+        Column("label", "What is done", str),
+        Column("trials", "Trials per pair", str),
+        Column("gain", "Test gain (pp)"),
+        Column("regret", "Regret (pp)"),
+        Column("regret_low", "95 % from"),
+        Column("regret_high", "to"),
+        Column("behind_tree", "Behind the tree (pp)"),
+        Column("behind_tree_low", "95 % from"),
+        Column("behind_tree_high", "to"),
+        Column("guarded_gain", "Gain with guard (pp)"),
+        Column("guarded_regret", "Regret with guard (pp)"),
+    ]
+    shown: list[Table] = []
+    for left_out, part in table.groupby("left_out", sort=False):
+        title = f"Regret on a {left_out} that was not learnt from"
+        shown += make_tables(title, headings, part)
+    return shown
+
+
+ROW_HEIGHT = 64
+"""Pixels of height per advice: three lines of text and a gap."""
+
+
+WRAP_WIDTH = 18
+
+
+LINE_COLOUR = "#888888"
+
+
+LEAF_LINE = 0.85
+"""Length of the line before the deepest advice, where its answer stands; a question's is 1."""
+
+
+LEAF_BOX = 1.6
+
+
+_BREAK: Any = (None, None)
+"""Where plotly lifts the pen."""
+
+
+def draw_tree(tree: AdviceTree) -> dict[str, Any]:
+    """The tree as plain JSON values."""
+    leaves = tree.list_leaves()
+    depth = max(len(path) for _, path in leaves)
+    lines: list[tuple[float, float]] = []
+    notes: list[dict[str, Any]] = []
+    _draw_node(tree.root, (0.0, 0), depth + LEAF_LINE if depth else 0.0, lines, notes)
+    trace = go.Scatter(
+        x=[x for x, _ in lines],
+        y=[y for _, y in lines],
+        mode="lines",
+        line={"color": LINE_COLOUR, "width": 1.5},
+        hoverinfo="skip",
+    )
+    layout = go.Layout(
+        template="none",
+        height=ROW_HEIGHT * len(leaves) + 40,
+        margin={"l": 8, "r": 8, "t": 20, "b": 20},
+        xaxis={"visible": False, "range": [0, depth + LEAF_LINE + LEAF_BOX], "fixedrange": True},
+        yaxis={"visible": False, "range": [len(leaves) - 0.4, -0.6], "fixedrange": True},
+        showlegend=False,
+        annotations=notes,
+    )
+    plain: dict[str, Any] = go.Figure([trace], layout).to_plotly_json()
+    return plain
+
+
+def _draw_node(
+    node: Question | Leaf,
+    start: tuple[float, int],
+    end: float,
+    lines: list[tuple[float, float]],
+    notes: list[dict[str, Any]],
+) -> tuple[float, int]:
+    """Add a node and what follows it; ``start`` is its level and the next free row.
+
+    Returns:
+        The row of the node, and the next free one.
+    """
+    x, free = start
+    if isinstance(node, Leaf):
+        lines += [(x, free), (end, free), _BREAK]
+        notes.append(_make_advice_box(node, end, free))
+        return free, free + 1
+    spine = x + 1
+    below, free = _draw_node(node.below, (spine, free), end, lines, notes)
+    above, free = _draw_node(node.above, (spine, free), end, lines, notes)
+    row = (below + above) / 2
+    lines += [(x, row), (spine, row), _BREAK, (spine, below), (spine, above), _BREAK]
+    question = "<br>".join(textwrap.wrap(f"{label_feature(node.feature)}?", WRAP_WIDTH))
+    notes.append(_make_text(f"<b>{question}</b>", x, row, "bottom"))
+    for to, up in ((below, False), (above, True)):
+        answer = "more than" if up else "at most"
+        value = format_feature(node.feature, node.threshold)
+        notes.append(_make_text(f"{answer} {value}", spine, to, "top"))
+    return row, free
+
+
+def _make_text(text: str, x: float, y: float, anchor: str) -> dict[str, Any]:
+    return {
+        "x": x,
+        "y": y,
+        "text": text,
+        "showarrow": False,
+        "xanchor": "left",
+        "yanchor": anchor,
+        "align": "left",
+        "xshift": 3,
+        "font": {"size": 11},
+    }
+
+
+def _make_advice_box(leaf: Leaf, x: float, y: float) -> dict[str, Any]:
+    gain = "0" if leaf.action == DO_NOTHING else format_signed(leaf.gain) or "0.00"
+    text = [f"<b>{format_action(leaf.action)}</b>", format_band(leaf)]
+    text.append(f"{gain} pp; {len(leaf.members)} cases")
+    colour = GREY if leaf.action == DO_NOTHING else get_method_style(leaf.action.method).colour
+    box = {"bordercolor": colour, "borderwidth": 2, "borderpad": 4, "xshift": 0}
+    return _make_text("<br>".join(filter(None, text)), x, y, "middle") | box

@@ -1,0 +1,290 @@
+"""Best settings: the maps of every partition (paper, Fig. 3) and the table of all pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from kdopt.analysis.tuning import describe_selection, describe_vanilla
+from kdopt.campaign.names import pair_label
+from kdopt.campaign.settings import Campaign
+from kdopt.report.blocks import Block, Column, PageFigure, Section, explain_missing_stage
+from kdopt.report.format import (
+    escape_latex,
+    escape_markdown,
+    format_frame,
+    format_pipe_line,
+    format_points,
+    format_setting,
+    format_title,
+    make_slug,
+)
+from kdopt.report.plotting import BLUE, DIVERGING, GAIN_TITLE, GAP_TITLE, LIGHT_GREY, ORANGE
+
+SHORT_COLUMNS = ("temperature", "alpha", "oracle_temperature", "oracle_alpha")
+
+
+def make_maps_section(best: pd.DataFrame, campaign: Campaign, *, tuned: bool) -> Section:
+    """Three maps per partition with a result, and what is missing in the others."""
+    blocks, drawn = [], {}
+    names = list(dict.fromkeys(map(str, best["partition"])))
+    for number, name in enumerate(names):
+        table = best[best["partition"] == name]
+        known = table[table["accuracy_gap"].notna() & table["temperature"].notna()]
+        title, small = format_title(name), {}
+        for key, (caption, draw) in MAPS.items() if len(known) else ():
+            # Element ids come from positions: names in a spec are not ours to trust.
+            element = f"map-{number}-{key}"
+            small[element] = caption
+            file = f"fig3-{number + 1}-{make_slug(name)}-{key}"
+            drawn[element] = PageFigure(file, draw(table, campaign), table, SHORT_COLUMNS)
+        waiting = int((table["advice"] == "undecided").sum())
+        missing = f"{waiting} of {len(table)} pairs have no result yet." if waiting else ""
+        if not len(known):
+            missing = "No data yet: no pair of this partition has a result; run the campaign on."
+        blocks.append(Block(title, "", small=small, missing=missing))
+    if not tuned:
+        blocks = [
+            Block("Best temperature and alpha", "", missing=explain_missing_stage(campaign, "tune"))
+        ]
+    return Section(
+        "maps",
+        "Best settings",
+        "Fig. 3 of the paper: every point is a teacher-student pair at its best cell. A click on a "
+        "point shows the pair. Crosses are pairs in which no cell gains on the selection set.",
+        blocks,
+        drawn,
+    )
+
+
+def draw_alpha_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
+    """Best alpha of each pair against its accuracy gap, coloured by test gain."""
+    axis = {
+        "title": {"text": "Best alpha (weight of the teacher)"},
+        "tickvals": list(campaign.tune.alphas),
+        "ticktext": [format_setting(alpha) for alpha in campaign.tune.alphas],
+        "range": [-0.05, 1.05],
+    }
+    return _draw_setting_map(best, "alpha", axis)
+
+
+def draw_temperature_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
+    """Best temperature (logarithmic axis) of each pair against its gap, coloured by test gain."""
+    shown = [*campaign.tune.temperatures, *best["temperature"].dropna()]
+    axis = {
+        "title": {"text": "Best temperature T (log scale)"},
+        "type": "log",
+        "tickfont": {"size": 10},
+        "tickvals": list(campaign.tune.temperatures),
+        "ticktext": [format_setting(t) for t in campaign.tune.temperatures],
+        "range": [math.log10(min(shown)) - 0.08, math.log10(max(shown)) + 0.08],
+    }
+    return _draw_setting_map(best, "temperature", axis)
+
+
+def draw_gain_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
+    """Test gain against accuracy gap: vanilla, tuned and, off until asked for, the oracle."""
+    tuned = f"Tuned, {describe_selection(campaign)}"
+    traces = [
+        _scatter_gains(
+            best, "vanilla_gain", f"Vanilla ({describe_vanilla(campaign)})", ORANGE, "circle"
+        ),
+        _scatter_gains(best, "test_gain", tuned, BLUE, "diamond"),
+        _scatter_gains(best, "oracle_gain", "Oracle (selected on test)", LIGHT_GREY, "circle-open"),
+    ]
+    traces[-1].visible = "legendonly"
+    return _make_figure(traces, {"title": {"text": GAIN_TITLE}, "zeroline": True})
+
+
+MAPS = {
+    "alpha": ("Best alpha against the accuracy gap", draw_alpha_map),
+    "temperature": ("Best temperature against the accuracy gap", draw_temperature_map),
+    "gain": ("Gain against the accuracy gap", draw_gain_map),
+}
+
+
+def _draw_setting_map(best: pd.DataFrame, key: str, axis: dict[str, Any]) -> dict[str, Any]:
+    # Both groups share one symmetric scale, so that equal colours are equal gains.
+    best = _select_known(best, key)
+    limit = max([1.0, *best["test_gain"].abs()])
+    groups = (("distil", "Distil", "circle"), ("do not distil", "Do not distil (guard)", "x"))
+    traces = []
+    for advice, name, symbol in groups:
+        chosen = best[best["advice"] == advice]
+        marker = {
+            "symbol": symbol,
+            "size": 10,
+            "color": _round_column(chosen["test_gain"]),
+            "colorscale": DIVERGING,
+            "cmin": -limit,
+            "cmax": limit,
+            "line": {"width": 1, "color": "#555555"},
+            "showscale": bool(advice == groups[0][0]),
+            "colorbar": {"title": {"text": GAIN_TITLE, "side": "right"}, "thickness": 12},
+        }
+        traces.append(_scatter_pairs(chosen, key, name, marker))
+    return _make_figure(traces, axis)
+
+
+def _scatter_gains(best: pd.DataFrame, key: str, name: str, colour: str, symbol: str) -> go.Scatter:
+    marker = {"symbol": symbol, "size": 8, "color": colour, "opacity": 0.85}
+    return _scatter_pairs(_select_known(best, key), key, name, marker)
+
+
+def _select_known(best: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The pairs that have a place in the figure: both participants and the cell are measured."""
+    return best[best["accuracy_gap"].notna() & best[key].notna()]
+
+
+def _scatter_pairs(pairs: pd.DataFrame, key: str, name: str, marker: dict[str, Any]) -> go.Scatter:
+    labels = zip(pairs["partition"], add_labels(pairs)["pair"], strict=True)
+    return go.Scatter(
+        mode="markers",
+        name=name,
+        x=_round_column(pairs["accuracy_gap"]),
+        y=_round_column(pairs[key]),
+        marker=marker,
+        customdata=[f"{partition}/{pair}" for partition, pair in labels],
+        hovertext=_list_hover_texts(pairs),
+        hoverinfo="text",
+    )
+
+
+def _list_hover_texts(pairs: pd.DataFrame) -> list[str]:
+    return [
+        f"{line['pair']}: gap {format_points(line['accuracy_gap'])} pp<br>"
+        f"T={format_setting(line['temperature'])}, alpha={format_setting(line['alpha'])}: "
+        f"{line['advice']}<br>"
+        f"test gain {format_points(line['test_gain'])} pp "
+        f"(validation {format_points(line['validation_gain'])} pp)<br>"
+        f"vanilla {format_points(line['vanilla_gain']) or 'not run'}, "
+        f"oracle {format_points(line['oracle_gain'])} pp "
+        f"at T={format_setting(line['oracle_temperature'])}, "
+        f"alpha={format_setting(line['oracle_alpha'])}"
+        + ("" if line["complete"] else "<br>incomplete: " + line["cells"] + " cells")
+        for line in add_labels(pairs).to_dict("records")
+    ]
+
+
+def _make_figure(traces: Sequence[go.Scatter], y_axis: dict[str, Any]) -> dict[str, Any]:
+    layout = go.Layout(
+        template="none",
+        xaxis={"title": {"text": GAP_TITLE}, "zeroline": True, "automargin": True},
+        yaxis={"zeroline": False, "automargin": True} | y_axis,
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        margin={"l": 60, "r": 10, "t": 50, "b": 50},
+        height=460,
+        hovermode="closest",
+    )
+    plain: dict[str, Any] = go.Figure(list(traces), layout).to_plotly_json()
+    return plain
+
+
+def _round_column(column: pd.Series[float]) -> list[float]:
+    # Rounded: a hundredth of a pp is far below what a plot or a test set can resolve.
+    return [round(float(value), 4) for value in column]
+
+
+def list_columns(best: pd.DataFrame) -> list[Column]:
+    """The columns people read; the CSV file has all columns of the frame.
+
+    The spread over replicates is shown where some cell has more than one.
+    """
+    spread = [Column("test_gain_sd", "Its sd over replicates (pp)", format_points)]
+    return [
+        Column("pair", "Pair", str),
+        Column("accuracy_gap", "Accuracy gap (pp)", format_points),
+        Column("temperature", "T", format_setting),
+        Column("alpha", "alpha", format_setting),
+        Column("validation_gain", "Validation gain (pp)", format_points),
+        Column("test_gain", "Test gain (pp)", format_points),
+        *(spread if (best["replicates"] > 1).any() else []),
+        Column("vanilla_gain", "Vanilla test gain (pp)", format_points),
+        Column("guarded_gain", "Guarded test gain (pp)", format_points),
+        Column("oracle_temperature", "Oracle T", format_setting),
+        Column("oracle_alpha", "Oracle alpha", format_setting),
+        Column("oracle_gain", "Oracle test gain (pp)", format_points),
+        Column("advice", "Advice", str),
+        Column("cells", "Cells", str),
+    ]
+
+
+def add_labels(best: pd.DataFrame) -> pd.DataFrame:
+    """The best-settings frame with the columns ``pair`` and ``cells`` that people read."""
+    pairs = zip(best["teacher"], best["student"], strict=True)
+    counts = zip(best["cells_done"], best["cells_failed"], best["cells_planned"], strict=True)
+    cells = [f"{d}/{p}" + (f", {f} failed" if f else "") for d, f, p in counts]
+    return best.assign(pair=[pair_label(int(t), int(s)) for t, s in pairs], cells=cells)
+
+
+def format_best_csv(best: pd.DataFrame) -> str:
+    """All columns of the best-settings table as CSV."""
+    return format_frame(best, {"temperature", "alpha", "oracle_temperature", "oracle_alpha"})
+
+
+def format_best_markdown(best: pd.DataFrame, campaign: Campaign) -> str:
+    """The best-settings table as a Markdown pipe table under a sentence on what it holds."""
+    shown = [Column("partition", "Partition", str), *list_columns(best)]
+    lines = [
+        format_pipe_line(column.heading for column in shown),
+        format_pipe_line(
+            "---:" if column.show in (format_points, format_setting) else "---" for column in shown
+        ),
+        *(format_pipe_line(cells) for cells in _format_cells(best, shown)),
+    ]
+    return "\n".join([escape_markdown(describe_best_settings(best, campaign)), "", *lines]) + "\n"
+
+
+def format_best_latex(best: pd.DataFrame, campaign: Campaign) -> str:
+    """The best-settings table as a LaTeX longtable with booktabs rules, ready to paste."""
+    hidden = {"oracle_temperature", "oracle_alpha", "cells"}
+    shown = [
+        Column("partition", "Partition", str),
+        *(column for column in list_columns(best) if column.key not in hidden),
+    ]
+    align = "".join(
+        "r" if column.show in (format_points, format_setting) else "l" for column in shown
+    )
+    math_names = {"T": "$T$", "alpha": r"$\alpha$"}
+    head = " & ".join(math_names.get(c.heading, escape_latex(c.heading)) for c in shown) + r" \\"
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs,longtable}",
+            r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}",
+            rf"\begin{{longtable}}{{{align}}}",
+            rf"\caption{{{escape_latex(describe_best_settings(best, campaign))}}} \\",
+            r"\toprule",
+            head,
+            r"\midrule",
+            r"\endhead",
+            r"\bottomrule",
+            r"\endfoot",
+            *(
+                " & ".join(map(escape_latex, cells)) + r" \\"
+                for cells in _format_cells(best, shown)
+            ),
+            r"\end{longtable}",
+            r"\endgroup",
+            "",
+        ]
+    )
+
+
+def describe_best_settings(best: pd.DataFrame, campaign: Campaign) -> str:
+    """What the best-settings table holds, how its cells were chosen, and what it lacks."""
+    missing = int((~best["complete"].astype(bool)).sum())
+    unfinished = f" Not final: {missing} of {len(best)} pairs are incomplete." if missing else ""
+    return (
+        f"Best temperature and alpha of every teacher-student pair of campaign {campaign.name}, "
+        f"{describe_selection(campaign)}; gains in percentage points; "
+        f"vanilla is {describe_vanilla(campaign)}; the oracle is selected on test.{unfinished}"
+    )
+
+
+def _format_cells(best: pd.DataFrame, shown: Sequence[Column]) -> list[list[str]]:
+    lines = add_labels(best).to_dict("records")
+    return [[column.show(line[column.key]) for column in shown] for line in lines]

@@ -1,0 +1,274 @@
+"""Federated averaging (paper, section V-B): Fig. 9 and rounds to a target accuracy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from kdopt.analysis.combining import EQUAL
+from kdopt.analysis.federated import PAPER_ROUND_REDUCTION
+from kdopt.analysis.method_gains import list_partitions
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import CONSOLIDATED
+from kdopt.report.blocks import Block, Column, SortCell, Table, explain_missing_stage, make_tables
+from kdopt.report.format import (
+    escape_title,
+    format_points,
+    format_setting,
+    format_title,
+    format_transfer_set,
+    make_sort_key,
+)
+from kdopt.report.plotting import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    VERMILLION,
+    Axis,
+    Panel,
+    round_values,
+    wrap_panels,
+)
+from kdopt.report.sections.table_two import ACCURACY_AXIS, format_words
+
+BOUND_WORDS = {"exact": "", "at least": "at least ", "at most": "at most "}
+
+
+def make_curves_block(curves: pd.DataFrame, levels: pd.DataFrame, campaign: Campaign) -> Block:
+    """Fig. 9: what federated averaging was run with, its figure, and the levels (test, %)."""
+    settings = campaign.federate
+    headings = [
+        Column("partition", "Partition", format_title),
+        *_make_spread_columns("random_final", "FedAvg from random weights, last round (%)", levels),
+        *_make_spread_columns("consolidated_final", "KD, then FedAvg, last round (%)", levels),
+        *_make_spread_columns("kd_alone", "KD alone (%)", levels),
+        Column("best_participant", "Best participant alone (%)"),
+        Column("round_megabytes", "Traffic per round (MB)"),
+        Column("start_megabytes", "Traffic of KD (MB)"),
+    ]
+    untrained, equal = settings.start == "untrained", settings.weighting == EQUAL
+    shown = len(curves) > 0
+    spread = shown and curves["replicate"].nunique() > 1
+    return Block(
+        "Federated averaging after distillation",
+        f"Fig. 9 of the paper; communication rounds: {settings.rounds}, local epochs: "
+        f"{settings.local_epochs}, all {campaign.participants} participants in every round. "
+        + (
+            f"The consolidated model starts from the {settings.start} "
+            f"{'model' if untrained else 'student'} and is distilled on "
+            f"{format_transfer_set(settings.transfer_set).lower()}, with teachers weighted "
+            f"{'equally' if equal else f'by {format_words(settings.weighting)}'}; its own accuracy "
+            "is the level of KD alone, and round 0 of its curve. "
+            if CONSOLIDATED in settings.initial_models
+            else ""
+        )
+        + "The best participant is the best on validation."
+        + (
+            " Curves are means over replicates, bands reach from the least to the greatest."
+            if spread
+            else ""
+        ),
+        "many-federated" if shown else "",
+        make_tables("Accuracies on test, and traffic", headings, levels),
+        "" if shown else explain_missing_stage(campaign, "federate"),
+    )
+
+
+def _make_spread_columns(key: str, text: str, levels: pd.DataFrame) -> list[Column]:
+    """A mean over replicates and, where something was repeated, its standard deviation."""
+    spread = Column(f"{key}_sd", "sd over replicates (pp)")
+    return [Column(key, text), *([spread] if levels[spread.key].notna().any() else [])]
+
+
+def make_rounds_block(rounds: pd.DataFrame, curves: pd.DataFrame, campaign: Campaign) -> Block:
+    """Rounds and traffic (MB) to every target, one line per partition, target and replicate."""
+    headings = [
+        "Partition",
+        "Target",
+        "Test accuracy to reach (%)",
+        "Replicate",
+        "Rounds from random weights",
+        "Rounds after KD",
+        "Reduction of rounds (%)",
+        "MB from random weights",
+        "MB after KD, and of KD",
+        "Reduction of MB (%)",
+    ]
+    lines = [_make_round_cells(line) for line in rounds.to_dict("records")]
+    return Block(
+        "Rounds to a target accuracy",
+        "The first round whose test accuracy reaches the target; round 0 is the initial model. "
+        "Relative targets are shares of the final accuracy from random weights. Where a run never "
+        "gets there, more rounds are needed than were run (>), so the reduction is only known to "
+        "be at least or at most so much. Traffic (1e6 bytes) is what all participants send and "
+        "receive; distilling beforehand costs traffic too, and is counted.",
+        tables=[Table("Rounds and traffic to every target", headings, lines)] if lines else [],
+        missing="" if lines else _explain_missing_rounds(curves, campaign),
+    )
+
+
+def make_reductions_block(
+    reductions: pd.DataFrame, curves: pd.DataFrame, campaign: Campaign
+) -> Block:
+    """Mean reductions (%) beside the paper's one number."""
+    headings = [
+        Column("label", "Targets", str),
+        Column("reduction", "Mean reduction of rounds (%)"),
+        Column("low", "95 % from"),
+        Column("high", "to"),
+        Column("partitions", "Partitions", str),
+        Column("exact", "Exact", str),
+        Column("at_least", "At least", str),
+        Column("at_most", "At most", str),
+        Column("unknown", "Unknown", str),
+        Column("megabytes_reduction", "Mean reduction of MB (%)"),
+        Column("megabytes_low", "95 % from"),
+        Column("megabytes_high", "to"),
+    ]
+    return Block(
+        "Rounds saved on average",
+        f"The paper's second version states a mean reduction of {PAPER_ROUND_REDUCTION:g} %, on "
+        "CIFAR-10 and for targets that its text lost, so there is nothing here that has to equal "
+        "it: means are shown per target, per kind of target and over all. Bounds (at least, at "
+        "most) enter a mean with their value; how many there are is counted beside it.",
+        tables=make_tables("Mean reductions", headings, reductions),
+        missing="" if len(reductions) else _explain_missing_rounds(curves, campaign),
+    )
+
+
+def _explain_missing_rounds(curves: pd.DataFrame, campaign: Campaign) -> str:
+    if curves.empty:
+        return explain_missing_stage(campaign, "federate")
+    settings = campaign.federate
+    if len(settings.initial_models) < 2:
+        return (
+            'No data: set federate.initial_models = ["random", "consolidated"] and run again, to '
+            "compare the two."
+        )
+    if not settings.targets and not settings.relative_targets:
+        return "No data: name targets in federate.targets or federate.relative_targets."
+    return "No data yet: no replicate is complete from both initial models."
+
+
+def _make_round_cells(line: Mapping[Any, Any]) -> list[SortCell]:
+    """One line of :func:`kdopt.analysis.federated.count_rounds_to_target` as people read it."""
+    target = f"{format_setting(100 * line['target'])} %"
+    if line["kind"] == "relative":
+        target += " of FedAvg's final"
+    accuracy, bound = line["target_accuracy"], line["bound"]
+    partition = format_title(line["partition"])
+    reached = [line["rounds_random"], line["rounds_consolidated"]]
+    traffic = [line["megabytes_random"], line["megabytes_consolidated"]]
+    return [
+        SortCell(partition, partition),
+        SortCell(target, make_sort_key(accuracy)),
+        SortCell(format_points(accuracy), make_sort_key(accuracy)),
+        SortCell(str(line["replicate"]), int(line["replicate"])),
+        *(
+            _make_spent_cell(r, line["rounds"] if math.isnan(r) else r, format_setting)
+            for r in reached
+        ),
+        _make_bounded_cell(line["reduction"], bound),
+        *(_make_spent_cell(r, mb, format_points) for r, mb in zip(reached, traffic, strict=True)),
+        _make_bounded_cell(line["megabytes_reduction"], bound),
+    ]
+
+
+def _make_spent_cell(reached: float, spent: float, show: Callable[[float], str]) -> SortCell:
+    """What was spent until the target was reached, or that all of it was not enough."""
+    if math.isnan(spent) or not math.isnan(reached):
+        return SortCell(show(spent), make_sort_key(float(spent)))
+    return SortCell(f"> {show(spent)}", make_sort_key(spent + 1e-6))  # just after what did reach it
+
+
+def _make_bounded_cell(value: float, bound: str) -> SortCell:
+    if math.isnan(value):
+        return SortCell("unknown", "")
+    return SortCell(
+        BOUND_WORDS.get(bound, f"{bound} ") + format_points(value), make_sort_key(value)
+    )
+
+
+class LineStyle(NamedTuple):
+    """How a curve or a level is named and drawn."""
+
+    label: str
+    colour: str
+    dash: str
+    width: float
+
+
+CURVE_STYLES = {
+    "random": LineStyle("FedAvg from random weights", ORANGE, "dash", 2),
+    "consolidated": LineStyle("KD, then FedAvg", BLUE, "solid", 2.5),
+}
+
+
+LEVEL_STYLES = {
+    "kd_alone": LineStyle("KD alone", GREEN, "dot", 2),
+    "best_participant": LineStyle("Best participant alone", VERMILLION, "dashdot", 1.5),
+}
+
+
+def draw_federated(curves: pd.DataFrame, levels: pd.DataFrame) -> dict[str, Any]:
+    """Fig. 9: test accuracy (%) by communication round, and what needs no round as levels.
+
+    A panel per partition. Curves are means over replicates, bands reach from the least to the
+    greatest of them.
+    """
+    known = levels.set_index("partition")
+    panels = []
+    for partition in list_partitions(levels):
+        here = curves[curves["partition"] == partition]
+        traces = []
+        for initial, style in CURVE_STYLES.items():
+            runs = here[here["initial_model"] == initial]
+            if len(runs):
+                traces += _draw_curve(runs, style)
+        for key, style in LEVEL_STYLES.items():
+            level = float(known[key].get(partition, math.nan))
+            if not math.isnan(level):
+                traces.append(_draw_level(level, int(here["round"].max()), style))
+        panels.append(Panel(traces, title=escape_title(partition)))
+    axis = Axis("Communication round", ACCURACY_AXIS, {"zeroline": False}, {"zeroline": False})
+    return wrap_panels(panels, axis)
+
+
+def _draw_curve(runs: pd.DataFrame, style: LineStyle) -> list[go.Scatter]:
+    by_round = runs.groupby("round", sort=True)["test_accuracy"]
+    table = by_round.agg(["mean", "min", "max"])
+    rounds = [int(number) for number in table.index]
+    band = []
+    if runs["replicate"].nunique() > 1:
+        # There and back again: one closed shape per curve.
+        red, green, blue = (int(style.colour[i : i + 2], 16) for i in (1, 3, 5))
+        band.append(
+            go.Scatter(
+                mode="lines", name=f"{style.label} (least to greatest)", showlegend=False,
+                legendgroup=style.label, x=rounds + rounds[::-1],
+                y=round_values([*table["max"], *table["min"][::-1]]), fill="toself",
+                fillcolor=f"rgba({red},{green},{blue},0.2)", line={"width": 0}, hoverinfo="skip",
+            )
+        )  # fmt: skip
+    curve = go.Scatter(
+        mode="lines", name=style.label, legendgroup=style.label, x=rounds,
+        y=round_values(table["mean"]), line=_make_line(style),
+        hovertemplate="round %{x}: %{y} %<extra>%{fullData.name}</extra>",
+    )  # fmt: skip
+    return [*band, curve]
+
+
+def _draw_level(level: float, last_round: int, style: LineStyle) -> go.Scatter:
+    return go.Scatter(
+        mode="lines", name=style.label, legendgroup=style.label, x=[0, last_round],
+        y=round_values([level, level]), line=_make_line(style),
+        hovertemplate="%{y} %<extra>%{fullData.name}</extra>",
+    )  # fmt: skip
+
+
+def _make_line(style: LineStyle) -> dict[str, Any]:
+    return {"color": style.colour, "dash": style.dash, "width": style.width}
