@@ -67,7 +67,6 @@ class Tables:
         self.rows = rows
         self.campaign = campaign
         self.results = CampaignResults(rows, campaign)
-        self.results = CampaignResults(rows, campaign)
         self._pivots: dict[str, pd.DataFrame] = {}
 
     @cached_property

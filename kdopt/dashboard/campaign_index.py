@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.names import StageName, index_study_name, study_name
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Param
@@ -52,7 +53,8 @@ def index_studies(
     """
     studies = pair_indexes(campaign, rows, study_ids) if shows_stage(campaign, rows, "tune") else []
     if shows_stage(campaign, rows, "combine") or shows_stage(campaign, rows, "federate"):
-        studies.append(_many_index(campaign, collect_many_teachers(rows, campaign), study_ids))
+        many = collect_many_teachers(compute_tables(rows, campaign))
+        studies.append(_many_index(campaign, many, study_ids))
     return studies
 
 

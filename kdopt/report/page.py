@@ -111,7 +111,7 @@ def make_view(
         best = best.iloc[:0]
     many: ManyTeachers | None = None
     if shows_stage(campaign, rows, "combine") or shows_stage(campaign, rows, "federate"):
-        many = collect_many_teachers(rows, campaign)
+        many = collect_many_teachers(evidence)
     parts = [
         make_maps_section(best, campaign, tuned=tuned),
         make_methods_section(evidence, paired=paired),

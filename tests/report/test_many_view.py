@@ -6,6 +6,7 @@ import pytest
 
 from kdopt.analysis.combining import TABLE_II
 from kdopt.analysis.federated import PAPER_ROUND_REDUCTION
+from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings, FederateSettings
 from kdopt.outcome import RoundScore
@@ -25,7 +26,9 @@ TITLES = [
 
 def parts(campaign, rows=None):
     rows = many_rows(campaign) if rows is None else rows
-    blocks, drawn = make_many_blocks(collect_many_teachers(rows, campaign), campaign)
+    blocks, drawn = make_many_blocks(
+        collect_many_teachers(compute_tables(rows, campaign)), campaign
+    )
     assert [block.title for block in blocks] == TITLES
     figures = [item.figure for item in drawn.values()]
     json.dumps([figures, [block.tables for block in blocks]], allow_nan=False)
@@ -77,7 +80,7 @@ def test_the_better_of_weighted_and_equal_is_marked_and_ties_are_not():
     for title, cells in block.grids[0].lines:
         weighted = title in ("Label chunks", "Label dirichlet")
         assert [cell.marked for cell in cells] == [weighted, not weighted] * 5
-    table = collect_many_teachers(many_rows(campaign), campaign).combined
+    table = collect_many_teachers(compute_tables(many_rows(campaign), campaign)).combined
     lines = make_table_two(table.assign(accuracy=50.0)).lines
     assert not any(entry.best for line in lines.values() for entry in line)
 

@@ -135,9 +135,11 @@ def combine_verdicts(contrasts: Sequence[Contrast]) -> Verdict:
     return "supported" if verdicts == {"supported"} else "inconclusive"
 
 
-def make_empty_contrast(label: str) -> Contrast:
+def make_empty_contrast(
+    label: str, lower: float = 0.0, upper: float = math.inf, unit: str = "pp"
+) -> Contrast:
     """A contrast that a claim needs and this campaign does not have."""
-    return Contrast(label, math.nan, math.nan, math.nan, 0)
+    return Contrast(label, math.nan, math.nan, math.nan, 0, unit, lower, upper)
 
 
 def contrast_means(
@@ -149,6 +151,7 @@ def contrast_means(
     unit: str = "pp",
 ) -> Contrast:
     """The mean of one number per pair, with its interval; NaN values are left out."""
+    # Rounded as ties are: float noise around 0 would decide contrasts of equal values.
     known = np.array([v for v in values if not math.isnan(v)], dtype=np.float64).round(TIE_DECIMALS)
     estimate = estimate_mean(known, make_generator(campaign.seed, "claims", label))
     return Contrast(label, *estimate, unit, lower, upper)
@@ -166,8 +169,9 @@ def contrast_ranks(
     both = pd.DataFrame({"first": first, "second": second}).dropna().round(TIE_DECIMALS)
     x, y = (both[key].to_numpy(dtype=np.float64) for key in ("first", "second"))
     value = float(correlate_ranks(x[None], y[None])[0]) if len(x) > 1 else math.nan
-    if math.isnan(value):  # too few pairs, or all of them equal: there is no correlation to judge
-        return make_empty_contrast(label)._replace(lower=lower, upper=upper, unit="")
+    if math.isnan(value):
+        # Too few pairs, or all of them equal: there is no correlation to judge.
+        return make_empty_contrast(label, lower, upper, unit="")
     generator = make_generator(campaign.seed, "claims", label)
     drawn = generator.integers(0, len(x), size=(RESAMPLES, len(x)))
     low, high = compute_interval(correlate_ranks(x[drawn], y[drawn]))
@@ -196,7 +200,7 @@ def contrast_with_rivals(
         method: The method that the claim is about.
         others: Its rivals.
         where: The pairs meant, for the label.
-        campaign: For the seed of the bootstrap.
+        campaign: Its seed seeds the interval.
         sign: Whether the claim calls the method the greatest or the smallest.
         measure: What is compared, for the label; nothing for test gain.
         unit: Its unit.
@@ -207,6 +211,7 @@ def contrast_with_rivals(
     ]
     if not run or not table[method].notna().any():
         return [make_empty_contrast(f"{where}: {method} against {', '.join(others)}")]
+    # Rivals are compared over the same pairs, or the hardest would be the one with easy pairs.
     block = table.dropna(subset=[method, *run])
     if block.empty:
         return [

@@ -33,7 +33,7 @@ def judge_tuned_beats_all(tables: Tables) -> Claim:
     campaign = tables.campaign
     contrasts = _contrast_tuned(tables, [p.name for p in campaign.partitions])
     made = build_claim(
-        tables.campaign,
+        campaign,
         5,
         "Tuned KD outperforms every other method in all partitions, and gains even from weak "
         "teachers.",
@@ -41,6 +41,7 @@ def judge_tuned_beats_all(tables: Tables) -> Claim:
         remark=" ".join(filter(None, (_describe_winners_curse(tables), _describe_oracle(tables)))),
         tuned=True,
     )
+    # Then tuned >= vanilla holds by construction, see the remark.
     if campaign.select_on == "test" and made.verdict == "supported":
         return made._replace(verdict="inconclusive")
     return made
@@ -251,7 +252,7 @@ def _contrast_settings(tables: Tables, partition: str) -> list[Contrast]:
 def _contrast_alpha(tables: Tables, best: pd.DataFrame, label: str, *, below: bool) -> Contrast:
     lower, upper = (-math.inf, 0.5) if below else (0.5, math.inf)
     if best.empty:
-        return make_empty_contrast(label)._replace(lower=lower, upper=upper, unit="")
+        return make_empty_contrast(label, lower, upper, unit="")
     return contrast_means(label, best["alpha"], tables.campaign, lower, upper, unit="")
 
 

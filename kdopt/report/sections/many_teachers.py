@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.tables import Tables, compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.settings import Campaign
-from kdopt.outcome import TrialRow
 from kdopt.report.blocks import (
     Block,
     Column,
@@ -46,9 +44,8 @@ class ManyTeachers(NamedTuple):
     reductions: pd.DataFrame
 
 
-def collect_many_teachers(rows: Sequence[TrialRow], campaign: Campaign) -> ManyTeachers:
+def collect_many_teachers(tables: Tables) -> ManyTeachers:
     """Everything that section V reports of a campaign."""
-    tables = compute_tables(rows, campaign)
     return ManyTeachers(
         tables.combined,
         tables.weighting_effects,
