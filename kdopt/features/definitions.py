@@ -66,7 +66,7 @@ class LogitFeatures(NamedTuple):
     Attributes:
         disagreement: Share of the images that the two classify differently, in [0, 1].
         teacher_entropy: Mean entropy of the teacher's predictions at temperature 1 as a share of
-            the greatest there is (the logarithm of the number of classes), in [0, 1].
+            the greatest possible (the logarithm of the number of classes), in [0, 1].
     """
 
     disagreement: float
@@ -176,15 +176,16 @@ def _describe_labels(
         found["transfer_images"] = float(np.sum(student))
     if teacher is None or student is None:
         return found
-    mine, theirs = np.asarray(student, np.float64), np.asarray(teacher, np.float64)
-    if not mine.sum() or not theirs.sum():
+    of_student, of_teacher = np.asarray(student, np.float64), np.asarray(teacher, np.float64)
+    # Without images there are no proportions to compare.
+    if not of_student.sum() or not of_teacher.sum():
         return found
     return found | {
-        "label_distance": measure_label_distance(theirs, mine),
-        "size_ratio": math.log2(theirs.sum() / mine.sum()),
-        "coverage": 100 * float(mine[theirs > 0].sum() / mine.sum()),
-        "teacher_balance": measure_balance(theirs),
-        "student_balance": measure_balance(mine),
+        "label_distance": measure_label_distance(of_teacher, of_student),
+        "size_ratio": math.log2(of_teacher.sum() / of_student.sum()),
+        "coverage": 100 * float(of_student[of_teacher > 0].sum() / of_student.sum()),
+        "teacher_balance": measure_balance(of_teacher),
+        "student_balance": measure_balance(of_student),
     }
 
 

@@ -18,7 +18,7 @@ N = len(POINTS)
 
 @pytest.fixture
 def compute_posterior():
-    """A belief without any structure: what holds here holds of all."""
+    """A posterior without any structure: what holds here holds of all."""
     rng = np.random.default_rng(3)
     root = rng.normal(size=(4 * N, 4 * N))
     return Posterior(POINTS, rng.normal(size=4 * N), root @ root.T / N + 0.1 * np.eye(4 * N))
@@ -188,7 +188,7 @@ def test_a_squashed_gain_comes_back(gain, bend):
 
 
 @given(st.floats(-10, 100), BENDS)
-def test_what_is_believed_comes_back_too(value, bend):
+def test_any_squashed_value_comes_back_too(value, bend):
     assert squash_gain(unsquash_gain(value, bend), bend) == pytest.approx(value, rel=1e-6, abs=1e-6)
 
 

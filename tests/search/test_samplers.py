@@ -137,7 +137,7 @@ def points_of(cells):
 
 
 def run_warm(campaign, posterior, gain=surface):
-    """The points of a warm search, and how often it was asked what is believed."""
+    """The points of a warm search, and how often it asked for the posterior."""
     asked = []
 
     def get_posterior():
@@ -159,7 +159,7 @@ def test_warm_tries_what_was_learnt_and_then_hands_over(posterior, then):
     assert asked == 4
 
 
-def test_warm_follows_the_belief_and_what_came_of_its_own_trials(posterior):
+def test_warm_follows_the_posterior_and_the_results_of_its_own_trials(posterior):
     good, _ = run_warm(warm_campaign(), posterior)
     seen, best = {}, 0.0
     for i, point in enumerate(points_of(good)[:5]):
@@ -182,7 +182,7 @@ def test_warm_repeats_itself_exactly(posterior):
     assert other[5:] != first[5:]
 
 
-def test_warm_completes_replicates_first_and_asks_for_no_belief_meanwhile(posterior):
+def test_warm_completes_replicates_first_and_asks_for_no_posterior_meanwhile(posterior):
     cells, asked = run_warm(warm_campaign(budget=5, warm_trials=3, replicates=2), posterior)
     points = points_of(cells)
     assert len(cells) == 10
@@ -256,7 +256,7 @@ def test_a_retried_trial_says_nothing_before_it_is_done(posterior):
 
 
 def test_warm_spends_nothing_on_vanilla_whoever_runs_it(posterior):
-    """Even where vanilla is what is believed to be best."""
+    """Even where vanilla has the best posterior mean."""
     gains = dict.fromkeys(posterior.points, -9.0)
     n = len(posterior.points)
     mean = posterior.mean.copy()

@@ -31,7 +31,7 @@ def test_few_pairs_teach_nothing():
     assert np.isfinite(enough.compute_posterior(new_pair(70, 50)).mean).all()
 
 
-def test_a_pair_like_one_of_the_prior_is_believed_to_be_like_it():
+def test_a_pair_like_one_of_the_prior_is_expected_to_be_like_it():
     prior = planted_prior(luck=0.3)
     surrogate = Surrogate(prior)
     average = np.mean([gains_of(pair) for pair in prior.pairs], axis=0)
@@ -79,7 +79,7 @@ def test_the_order_of_pairs_does_not_matter():
         assert found.covariance == pytest.approx(expected.covariance, abs=1e-6)
 
 
-def test_the_same_prior_gives_the_same_belief_to_the_last_bit():
+def test_the_same_prior_gives_the_same_posterior_to_the_last_bit():
     pair = new_pair(66, 54, ("", "model 2"))
     one, other = (Surrogate(planted_prior()).compute_posterior(pair) for _ in range(2))
     assert np.array_equal(one.mean, other.mean)
@@ -104,7 +104,7 @@ def moved(surrogate, others, names=("", "new")):
     )
 
 
-def test_results_of_others_move_what_is_believed_of_a_pair_with_their_student():
+def test_results_of_others_move_the_posterior_of_a_pair_with_their_student():
     surrogate = Surrogate(students_matter())
     before = surrogate.compute_posterior(new_pair(60.3, 60.3)).gains[0]
     by = {}
@@ -120,7 +120,7 @@ def test_results_of_others_move_what_is_believed_of_a_pair_with_their_student():
     assert up > up_other + 0.5 and down < down_other - 0.3
 
 
-def test_results_of_others_narrow_what_is_believed_and_no_results_change_nothing():
+def test_results_of_others_narrow_the_posterior_and_no_results_change_nothing():
     surrogate = Surrogate(students_matter())
     pair = new_pair(60.3, 60.3, ("", "new"))
     alone = surrogate.compute_posterior(pair)
@@ -149,7 +149,7 @@ def test_others_may_come_in_any_order():
     )
 
 
-def test_of_too_many_others_those_most_alike_are_heeded(monkeypatch):
+def test_of_too_many_others_those_most_similar_are_used(monkeypatch):
     surrogate = Surrogate(students_matter())
     pair = new_pair(60.3, 60.3, ("", "new"))
     results = {p: result(5.0) for p in POINTS[:6]}
@@ -169,7 +169,7 @@ def test_of_too_many_others_those_most_alike_are_heeded(monkeypatch):
     assert not np.array_equal(some.mean, everything.mean)
 
 
-def test_the_memory_of_a_belief_has_a_bound():
+def test_the_memory_of_a_posterior_has_a_bound():
     """Thousands of results of others, as in the last round of 30 participants."""
     surrogate = Surrogate(students_matter())
     results = {p: result(1.0) for p in POINTS[:8]}
@@ -227,15 +227,15 @@ def test_what_comes_with_kdopt_tells_its_pairs_apart():
     prior = load_shipped_prior()
     surrogate = Surrogate(prior)
     some = prior.pairs[::10]
-    believed = [
+    expected = [
         surrogate.compute_posterior(dataclasses.replace(pair, results={})).find_best_point()[1]
         for pair in some
     ]
     true = [max(r.gain for r in pair.results.values()) for pair in some]
-    assert np.corrcoef(believed, true)[0, 1] > 0.8
+    assert np.corrcoef(expected, true)[0, 1] > 0.8
 
 
-def test_beliefs_are_gaussians():
+def test_posteriors_are_gaussians():
     prior = planted_prior(bonus=lambda student: SKILLS[student] / 30)
     surrogate = Surrogate(prior)
     others = [dataclasses.replace(pair, results=dict(list(pair.results.items())[:3]))

@@ -63,9 +63,9 @@ TAUGHT = make_campaign(
 )
 
 
-def add(store, shelf, campaign, leave=0):
+def add(store, artifacts, campaign, leave=0):
     """Plan a campaign and end its trials by a rule, this many of tuning without a result."""
-    splits = {p.name: shelf.put(p.name.encode()) for p in campaign.partitions}
+    splits = {p.name: artifacts.put(p.name.encode()) for p in campaign.partitions}
     record = dataclasses.replace(make_record(campaign), splits=splits)
     write_plan(store, record, plan_studies)
     for state in rows.read_states(store, campaign.name):
@@ -75,7 +75,7 @@ def add(store, shelf, campaign, leave=0):
                 outcome = dataclasses.replace(
                     make_outcome(skill),
                     validation=Scores(skill, (skill, skill), 1.0),
-                    checkpoint=shelf.put(b"weights %d" % claim.params["participant"]),
+                    checkpoint=artifacts.put(b"weights %d" % claim.params["participant"]),
                 )
             elif leave:
                 leave -= 1
@@ -95,7 +95,7 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def shelf(tmp_path):
+def artifacts(tmp_path):
     return Artifacts(tmp_path / "artifacts")
 
 
@@ -107,87 +107,87 @@ def warm(**changes):
     )
 
 
-def refusal(campaign, store, shelf):
+def refusal(campaign, store, artifacts):
     with pytest.raises(KdoptError) as caught:
-        freeze_prior(campaign, store, shelf)
+        freeze_prior(campaign, store, artifacts)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("change", [{"sampler": "tpe"}, {"sampler": "grid"}])
-def test_a_search_that_does_not_learn_has_no_prior(store, shelf, change):
+def test_a_search_that_does_not_learn_has_no_prior(store, artifacts, change):
     tune = dataclasses.replace(warm().tune, **change)
-    assert freeze_prior(dataclasses.replace(warm(), tune=tune), store, shelf) is None
+    assert freeze_prior(dataclasses.replace(warm(), tune=tune), store, artifacts) is None
 
 
-def test_a_campaign_that_does_not_tune_has_no_prior(store, shelf):
-    assert freeze_prior(dataclasses.replace(warm(), stages=("compare",)), store, shelf) is None
+def test_a_campaign_that_does_not_tune_has_no_prior(store, artifacts):
+    assert freeze_prior(dataclasses.replace(warm(), stages=("compare",)), store, artifacts) is None
 
 
-def test_without_a_name_it_is_what_comes_with_kdopt(store, shelf):
-    sha256 = freeze_prior(warm(), store, shelf)
-    assert Prior.from_bytes(shelf.get(sha256)) == load_shipped_prior()
-    assert freeze_prior(warm(), store, shelf) == sha256
+def test_without_a_name_it_is_what_comes_with_kdopt(store, artifacts):
+    sha256 = freeze_prior(warm(), store, artifacts)
+    assert Prior.from_bytes(artifacts.get(sha256)) == load_shipped_prior()
+    assert freeze_prior(warm(), store, artifacts) == sha256
 
 
-def test_a_named_campaign_teaches_its_finished_grids(store, shelf):
-    add(store, shelf, TAUGHT)
-    prior = Prior.from_bytes(shelf.get(freeze_prior(warm(prior=("taught",)), store, shelf)))
+def test_a_named_campaign_teaches_its_finished_grids(store, artifacts):
+    add(store, artifacts, TAUGHT)
+    prior = Prior.from_bytes(artifacts.get(freeze_prior(warm(prior=("taught",)), store, artifacts)))
     assert prior == read_prior(store, ("taught",))
     assert prior.source == "taught"
     assert prior.points == list_grid_points(TAUGHT)
     assert len(prior.pairs) == 12
-    names = {shelf.put(b"weights %d" % number): number for number in range(4)}
+    names = {artifacts.put(b"weights %d" % number): number for number in range(4)}
     pair = next(p for p in prior.pairs if (names[p.teacher], names[p.student]) == (3, 1))
     assert pair.results[2.0, 0.9].gain == pytest.approx(2 * 0.9 - 2.0)
 
 
-def test_an_unknown_campaign_is_refused_and_the_message_says_what_there_is(store, shelf):
-    none = refusal(warm(prior=("nobody",)), store, shelf)
+def test_an_unknown_campaign_is_refused_and_the_message_says_what_there_is(store, artifacts):
+    none = refusal(warm(prior=("nobody",)), store, artifacts)
     assert "tune.prior: no campaign 'nobody'" in none
     assert "it has: none" in none
-    add(store, shelf, TAUGHT)
-    some = refusal(warm(prior=("taught", "nobody")), store, shelf)
+    add(store, artifacts, TAUGHT)
+    some = refusal(warm(prior=("taught", "nobody")), store, artifacts)
     assert "no campaign 'nobody'" in some and "it has: taught" in some
     assert "Name one of these, or leave tune.prior out" in some
 
 
-def test_too_few_finished_pairs_are_refused(store, shelf):
-    add(store, shelf, TAUGHT, leave=1)
-    message = refusal(warm(prior=("taught",)), store, shelf)
+def test_too_few_finished_pairs_are_refused(store, artifacts):
+    add(store, artifacts, TAUGHT, leave=1)
+    message = refusal(warm(prior=("taught",)), store, artifacts)
     assert "tune.prior = taught: 11 pairs have a finished grid" in message
     assert "a prior needs 12;" in message
     assert "finish these campaigns, name others, or leave tune.prior out" in message
 
 
-def test_points_that_mean_something_else_are_refused(store, shelf):
-    message = refusal(warm(t2_scale=False), store, shelf)
+def test_points_that_mean_something_else_are_refused(store, artifacts):
+    message = refusal(warm(t2_scale=False), store, artifacts)
     assert "tune.t2_scale = false" in message and "measured the other way round" in message
     assert "name campaigns in tune.prior that were tuned alike, or change tune.t2_scale" in message
     plain = dataclasses.replace(TAUGHT, tune=dataclasses.replace(TAUGHT.tune, t2_scale=False))
-    add(store, shelf, plain)
-    assert "tune.t2_scale = true" in refusal(warm(prior=("taught",)), store, shelf)
-    assert freeze_prior(warm(prior=("taught",), t2_scale=False), store, shelf)
+    add(store, artifacts, plain)
+    assert "tune.t2_scale = true" in refusal(warm(prior=("taught",)), store, artifacts)
+    assert freeze_prior(warm(prior=("taught",), t2_scale=False), store, artifacts)
 
 
-def test_gains_on_test_choose_no_trial_of_a_campaign_that_reports_on_test(store, shelf):
-    add(store, shelf, dataclasses.replace(TAUGHT, select_on="test"))
-    message = refusal(warm(prior=("taught",)), store, shelf)
+def test_gains_on_test_choose_no_trial_of_a_campaign_that_reports_on_test(store, artifacts):
+    add(store, artifacts, dataclasses.replace(TAUGHT, select_on="test"))
+    message = refusal(warm(prior=("taught",)), store, artifacts)
     assert "tune.prior: 'taught' has select_on = 'test'" in message
     assert "name campaigns that select on validation, or set select_on = 'test'" in message
     both = dataclasses.replace(warm(prior=("taught",)), select_on="test")
-    assert freeze_prior(both, store, shelf)
+    assert freeze_prior(both, store, artifacts)
 
 
-def test_temperatures_of_which_nothing_is_known_are_refused(store, shelf):
+def test_temperatures_of_which_nothing_is_known_are_refused(store, artifacts):
     hot = {"temperatures": (40.0, 80.0), "vanilla_temperature": 20.0}
     # The search always reaches down to temperature 1, of which the one that comes along knows.
-    assert freeze_prior(warm(**hot), store, shelf)
+    assert freeze_prior(warm(**hot), store, artifacts)
     hotter = dataclasses.replace(TAUGHT.tune, temperatures=(100.0, 200.0), vanilla_temperature=100)
-    add(store, shelf, dataclasses.replace(TAUGHT, tune=hotter))
-    message = refusal(warm(prior=("taught",), **hot), store, shelf)
+    add(store, artifacts, dataclasses.replace(TAUGHT, tune=hotter))
+    message = refusal(warm(prior=("taught",), **hot), store, artifacts)
     assert "tune.temperatures: the prior (taught) has no points between 1 and 80" in message
     assert "widen them, or name other campaigns in tune.prior" in message
-    assert freeze_prior(warm(prior=("taught",), temperatures=(1.0, 100.0)), store, shelf)
+    assert freeze_prior(warm(prior=("taught",), temperatures=(1.0, 100.0)), store, artifacts)
 
 
 def plan(folder: Path, tune="", store=None, budget=4):
@@ -201,18 +201,18 @@ def plan(folder: Path, tune="", store=None, budget=4):
     return store, artifacts, planned
 
 
-def test_a_campaign_that_is_planned_again_keeps_its_prior(tmp_path, store, shelf):
+def test_a_campaign_that_is_planned_again_keeps_its_prior(tmp_path, store, artifacts):
     unfinished = dataclasses.replace(TAUGHT, participants=5)
-    add(store, shelf, unfinished, leave=3)
+    add(store, artifacts, unfinished, leave=3)
     named = 'prior = ["taught"]'
     plan(tmp_path, named, store)
     before = rows.read_record(store, "tiny")
-    assert len(Prior.from_bytes(shelf.get(before.prior)).pairs) == 19
+    assert len(Prior.from_bytes(artifacts.get(before.prior)).pairs) == 19
     # Its teachers go on meanwhile, and know more than they did.
     grown = dataclasses.replace(
         unfinished, partitions=(*unfinished.partitions, PartitionSettings("specialized"))
     )
-    add(store, shelf, grown)
+    add(store, artifacts, grown)
     assert len(read_prior(store, ("taught",)).pairs) == 39
     assert plan(tmp_path, named, store)[2].new_trials == 0
     assert rows.read_record(store, "tiny") == before
@@ -220,8 +220,8 @@ def test_a_campaign_that_is_planned_again_keeps_its_prior(tmp_path, store, shelf
     assert rows.read_record(store, "tiny").prior == before.prior
 
 
-def test_a_campaign_cannot_change_its_teachers(tmp_path, store, shelf):
-    add(store, shelf, TAUGHT)
+def test_a_campaign_cannot_change_its_teachers(tmp_path, store, artifacts):
+    add(store, artifacts, TAUGHT)
     plan(tmp_path, "", store)
     before = contents(store)
     with pytest.raises(StoreError, match=r"other values of: tune\.prior;"):
@@ -235,13 +235,13 @@ def test_a_refused_prior_leaves_no_trial_behind(tmp_path, store):
     assert rows.campaigns(store) == []
 
 
-def test_a_campaign_without_a_prior_cannot_be_worked_on_and_the_message_says_why(store, shelf):
+def test_a_campaign_without_a_prior_cannot_be_worked_on_and_the_message_says_why(store, artifacts):
     record = make_record(warm())
     with pytest.raises(StoreError, match="campaign 'tiny' has no prior; plan it again"):
-        PosteriorSource(store, shelf, record)
+        PosteriorSource(store, artifacts, record)
     lost = dataclasses.replace(record, prior="3" * 64)
     with pytest.raises(LostArtifactError, match="333"):
-        PosteriorSource(store, shelf, lost)
+        PosteriorSource(store, artifacts, lost)
 
 
 def results(store):
@@ -256,10 +256,10 @@ def results(store):
 
 def taught(folder):
     """Plan the campaign beside its teacher."""
-    store, shelf = new_store(folder / "kdopt.db"), Artifacts(folder / "artifacts")
-    add(store, shelf, TAUGHT)
+    store, artifacts = new_store(folder / "kdopt.db"), Artifacts(folder / "artifacts")
+    add(store, artifacts, TAUGHT)
     plan(folder, 'prior = ["taught"]\ntemperatures = [1, 2, 4]', store)
-    return store, shelf
+    return store, artifacts
 
 
 @pytest.fixture(scope="module")
