@@ -17,7 +17,7 @@ N = len(POINTS)
 
 
 @pytest.fixture
-def compute_posterior():
+def posterior():
     """A posterior without any structure: what holds here holds of all."""
     rng = np.random.default_rng(3)
     root = rng.normal(size=(4 * N, 4 * N))

@@ -59,7 +59,7 @@ warm_trials = 2
 TAUGHT = make_campaign(
     name="taught",
     participants=4,
-    tune=TuneSettings((0.5, 1.0, 2.0), (0.1, 0.5, 0.9), "grid", 9, 1.0, 0.5, True),
+    tune=TuneSettings((0.5, 1.0, 2.0), (0.1, 0.5, 0.9), "grid", 9),
 )
 
 
@@ -364,7 +364,7 @@ def test_pairs_of_earlier_rounds_teach_the_later_ones(finished):
     assert abs(knowing.gains[0] - alone.gains[0]).max() > 0.01
     assert (knowing.gains[1] <= alone.gains[1] + 1e-9).all()
     # It keeps to what the campaign searches.
-    low, high = later.params["temperature"].low, later.params["temperature"].high
+    low, high = later.space["temperature"].low, later.space["temperature"].high
     assert 0 < len(knowing.points) < len(list_grid_points(TAUGHT))
     assert all(low <= temperature <= high for temperature, _ in knowing.points)
 
