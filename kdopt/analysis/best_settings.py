@@ -175,6 +175,7 @@ def _describe_search(pair: Pair, results: CampaignResults) -> dict[str, Any]:
     rows, campaign = results.tuned.get(pair, []), results.campaign
     progress = measure_pair_progress(rows, campaign)
     vanilla = find_vanilla_point(results.points.get(pair, []), campaign.tune)
+    # The table's columns are exported: they keep the word cell for a point.
     return {
         "cells_done": progress.done,
         "cells_failed": progress.failed,
@@ -200,7 +201,7 @@ def _describe_choice(points: Sequence[PointMean], results: CampaignResults) -> d
         "vanilla_validation_gain": vanilla.validation_gain if vanilla else math.nan,
         "vanilla_gain": vanilla.test_gain if vanilla else math.nan,
         "guarded_vanilla_gain": _guard_gain(vanilla, gain),
-        "advice": _decide(best, gain),
+        "advice": _apply_guard(best, gain),
         "guarded_gain": _guard_gain(best, gain),
         "oracle_temperature": oracle.temperature if oracle else math.nan,
         "oracle_alpha": oracle.alpha if oracle else math.nan,
@@ -215,7 +216,7 @@ def _awaits_vanilla(vanilla: PointMean | None, campaign: Campaign) -> bool:
     return vanilla is None or vanilla.replicates < campaign.replicates
 
 
-def _decide(point: PointMean | None, gain: GainName) -> GuardDecision:
+def _apply_guard(point: PointMean | None, gain: GainName) -> GuardDecision:
     if point is None:
         return "undecided"
     value: float = getattr(point, gain)
@@ -226,4 +227,4 @@ def _guard_gain(point: PointMean | None, gain: GainName) -> float:
     """Test gain of the point, or 0 where the guard keeps the untouched student."""
     if point is None:
         return math.nan
-    return point.test_gain if _decide(point, gain) == "distil" else 0.0
+    return point.test_gain if _apply_guard(point, gain) == "distil" else 0.0

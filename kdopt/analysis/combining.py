@@ -149,6 +149,7 @@ def measure_replicate_effects(results: CampaignResults) -> pd.DataFrame:
     lines = []
     for combination, runs in groups.items():
         unweighted = groups.get(combination._replace(weighting=EQUAL), [])
+        # Paired by replicate: both trials see the same batches, so most of the noise cancels.
         equal = {run.replicate: run for run in unweighted}
         paper = TABLE_II.get(combination[:3])
         for run in runs:
@@ -170,17 +171,19 @@ def average_effects(replicate_effects: pd.DataFrame) -> pd.DataFrame:
 
 
 def rate_formulas(effects: pd.DataFrame) -> pd.DataFrame:
-    """How well each adaptive formula agrees with the paper's effects, by rank correlation.
+    """How well each adaptive formula agrees with the paper's effects, best agreement first.
 
-    Everything is over the cells that Table II has and that can tell formulas apart (all are the
-    same for an untrained student): their number ``cells``, in how many the effect has the paper's
-    sign (``same_sign``; no effect at all has none), in how many a formula that always helps or
-    always hurts would have it, whichever is more (``constant``: what does not exceed it says
-    nothing), the same as ``same_sign`` for the mean over the cells of each partition
-    (``partitions``, ``partitions_same_sign``), Spearman's rank ``correlation`` with the paper's
-    effects (NaN under three cells; those come last) and ``mean_effect``, pp, with its 95 %
-    interval over the cells (``low``, ``high``). A formula that was tried in fewer cells
-    has fewer to agree in.
+    Only cells of Table II that can tell formulas apart count: for an untrained student all
+    formulas are the same. A formula that was tried in fewer cells has fewer to agree in. Columns:
+
+    - ``cells``: how many cells count.
+    - ``same_sign``: cells whose effect has the paper's sign; an effect of 0 has none.
+    - ``constant``: the cells that a formula with one sign everywhere would have, for the better
+      of the two signs. A ``same_sign`` that does not exceed it says nothing.
+    - ``partitions``, ``partitions_same_sign``: the same for the mean over each partition's cells.
+    - ``correlation``: Spearman's rank correlation with the paper's effects; NaN under three
+      cells, and those come last.
+    - ``mean_effect``, ``low``, ``high``: pp, with a 95 % interval over the cells.
 
     Args:
         effects: From :func:`average_effects`.

@@ -271,6 +271,7 @@ def _measure_savings(comparison: StartComparison, accuracy: float) -> dict[str, 
     run = len(comparison.random.rounds) - 1
     random, consolidated = (_find_first_round(outcome, accuracy) for outcome in outcomes)
     bound = _bound_reduction(random, consolidated)
+    # A censored run enters with all rounds run, so the reduction is a bound and not a value.
     counted = [run if math.isnan(r) else r for r in (random, consolidated)]
     sent = [_count_megabytes(o, r) for o, r in zip(outcomes, counted, strict=True)]
     return {
@@ -337,6 +338,7 @@ def _list_comparisons(results: CampaignResults) -> list[StartComparison]:
 def _find_best_participants(results: CampaignResults) -> dict[str, float]:
     """Test accuracy (percent) of each partition's best participant on validation."""
     frame = results.participants
+    # Chosen on validation: the best on test would be flattered by its own noise.
     best = frame.loc[frame.groupby("partition")["validation_accuracy"].idxmax()]
     return {
         str(name): 100 * float(accuracy)

@@ -262,6 +262,7 @@ def compute_tuning_ratios(gains: pd.DataFrame, campaign: Campaign) -> pd.DataFra
         sampled = _resample_means(block, run, campaign, name)
         best = max(run, key=lambda m: average_column(block, m))
         lines.append(_make_ratio_line(name, [sampled], best, len(block)))
+        # The paper averages over the non-IID partitions only.
         if name != "uniform":
             skewed.append(sampled)
             n_skewed += len(block)

@@ -25,12 +25,12 @@ NOISE_COLUMNS = ("stage", "partition", "sd", "cells", "trials")
 
 
 class PairProgress(NamedTuple):
-    """How far one pair's search is. A cell is one (temperature, alpha), with all its replicates.
+    """How far one pair's search over points (temperature, alpha) is.
 
     Attributes:
-        planned: Cells planned.
-        done: Cells of which every replicate is complete.
-        failed: Cells of which a replicate failed.
+        planned: Points planned.
+        done: Points of which every replicate is complete.
+        failed: Points of which a replicate failed.
         trials_planned: Trials planned, in the store or not yet.
         trials_done: Complete trials.
     """
@@ -68,7 +68,7 @@ class FailedTrial(NamedTuple):
 
     study: str
     number: int
-    cell: str
+    params: str
     reason: str
 
 
@@ -76,7 +76,7 @@ def measure_pair_progress(rows: Sequence[TrialRow], campaign: Campaign) -> PairP
     """Progress of the rows of one pair, whatever part of its plan is in the store yet."""
     points, n_open = plan_points(campaign)
     replicates = campaign.replicates
-    seen = {cell for row in rows if (cell := read_point(row))}
+    seen = {point for row in rows if (point := read_point(row))}
     # Known points may be missing from the store, and the store may hold points of an earlier,
     # larger grid. Neither may hide the other.
     absent = set(points) - seen
@@ -89,7 +89,7 @@ def measure_pair_progress(rows: Sequence[TrialRow], campaign: Campaign) -> PairP
     done = Counter(read_point(row) for row in rows if row.state == "COMPLETE")
     return PairProgress(
         planned=len(seen | absent) + math.ceil(not_chosen / replicates),
-        done=sum(done[cell] >= replicates for cell in seen),
+        done=sum(done[point] >= replicates for point in seen),
         failed=len({read_point(row) for row in rows if row.state == "FAIL"}),
         trials_planned=trials,
         trials_done=done.total(),

@@ -264,6 +264,7 @@ def list_partition_runs(rows: Iterable[TrialRow]) -> list[PartitionRun]:
     for row in sorted(rows, key=lambda row: (row.partition, row.number)):
         if row.state == "COMPLETE" and row.outcome is not None:
             key = (row.partition, *sorted(row.params.items()))
+            # A trial that was planned twice counts once, or its cell would weigh double.
             found.setdefault(key, PartitionRun(row.partition, row.params, row.outcome))
     return list(found.values())
 

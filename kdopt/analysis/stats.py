@@ -95,6 +95,7 @@ def estimate_mean(
     mean = math.fsum(known) / len(known) if len(known) else math.nan
     if len(known) < 2:
         return Estimate(mean, math.nan, math.nan, len(known))
+    # All indices in one call: the draws, and so the interval, depend on its shape.
     drawn = generator.integers(0, len(known), size=(resamples, len(known)))
     return Estimate(mean, *compute_interval(known[drawn].mean(axis=1)), len(known))
 

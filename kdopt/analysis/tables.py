@@ -214,6 +214,7 @@ class Tables:
         """One line per pair on one transfer set, one column per method."""
         if measure not in self._pivots:
             self._pivots[measure] = pivot_methods(self.method_gains, measure)
+        # Pivoted once for all transfer sets: a pivot costs more than a selection.
         table = self._pivots[measure]
         return table[table["transfer_set"] == transfer_set]
 

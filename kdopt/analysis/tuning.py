@@ -51,7 +51,7 @@ class HeadlineMeasure(NamedTuple):
 
 
 def list_headline_measures(campaign: Campaign) -> list[HeadlineMeasure]:
-    """The headline measures, labelled by the set that really selected the cells."""
+    """The headline measures, labelled by the set that selected the points."""
     by = describe_selection(campaign)
     guard = f"guard on {campaign.select_on}"
     return [
@@ -68,7 +68,7 @@ def list_headline_measures(campaign: Campaign) -> list[HeadlineMeasure]:
 
 
 def describe_selection(campaign: Campaign) -> str:
-    """How the reported cells were chosen; selection on test says that it is optimistic."""
+    """How the reported points were chosen; selection on test says that it is optimistic."""
     if campaign.select_on == "test":
         return "selected on test (optimistic)"
     return "selected on validation"
@@ -178,6 +178,7 @@ def replay_sequential_search(
         value: float = getattr(point, gain)
         return (-value, abs(point.alpha - tune.vanilla_alpha), point.alpha)
 
+    # The sampler tries vanilla too; it competes for the best alpha only if it lies on this line.
     vanilla = tune.vanilla_point
     at_one = [point for point in (*first, known.get(vanilla)) if point is not None]
     at_one = [point for point in at_one if point.temperature == SEQUENTIAL_TEMPERATURE]

@@ -27,6 +27,7 @@ from kdopt.analysis.paper.tuning_claims import (
 )
 from kdopt.analysis.tables import Tables
 
+# In the paper's order: a claim's number is its position, counted from 1.
 CLAIMS: tuple[Callable[[Tables], Claim], ...] = (
     judge_larger_sets_transfer_more,
     judge_dml_needs_labels,

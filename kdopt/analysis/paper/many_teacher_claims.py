@@ -44,6 +44,7 @@ def judge_start_and_weights(tables: Tables) -> Claim:
     name = weighting or "adaptive weights"
     cells = tables.combined[tables.combined["weighting"].isin([EQUAL, weighting])]
     starts = _pivot_accuracies(cells, "start", STARTS)
+    # On the student's own data a better start also has better data: judged apart.
     own = starts.index.get_level_values("transfer_set") == "student"
     public = starts[~own]
     sets = _pivot_accuracies(cells[cells["start"] == "best"], "transfer_set", TRANSFER_SETS)
