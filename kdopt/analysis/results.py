@@ -136,11 +136,10 @@ class CampaignResults:
         for row in self.by_stage.get("compare", []):
             if row.state != "COMPLETE" or row.outcome is None or "method" not in row.params:
                 continue
-            if row.teacher is None or row.student is None:
+            if row.pair is None:
                 continue
-            pair = Pair(row.partition, row.teacher, row.student)
             transfer_set, method = row.params["transfer_set"], row.params["method"]
-            found[MethodCase(pair, str(transfer_set), str(method))].append(row)
+            found[MethodCase(row.pair, str(transfer_set), str(method))].append(row)
         return dict(found)
 
     @cached_property
@@ -219,8 +218,8 @@ def group_by_pair(rows: Iterable[TrialRow]) -> dict[Pair, list[TrialRow]]:
     """The tune rows of every pair that has any, in any state."""
     groups: dict[Pair, list[TrialRow]] = defaultdict(list)
     for row in rows:
-        if row.stage == "tune" and row.teacher is not None and row.student is not None:
-            groups[Pair(row.partition, row.teacher, row.student)].append(row)
+        if row.stage == "tune" and row.pair is not None:
+            groups[row.pair].append(row)
     return dict(groups)
 
 
