@@ -79,6 +79,23 @@ def test_imports_point_down_only(path):
                 assert not (room in these and other in those), f"{room} imports {other}"
 
 
+PRINTS = {
+    "launch/slurm.py",  # a function that is all there is of a job's process
+}
+
+
+def test_only_the_command_line_prints():
+    for path in MODULES:
+        if room_of(path) == "cli" or str(path.relative_to(PACKAGE)) in PRINTS:
+            continue
+        called = {
+            node.func.id
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert "print" not in called, f"{path.relative_to(PACKAGE)} prints"
+
+
 COMMANDS = [
     ["--help"],
     ["spec", "studies/quickstart.toml"],

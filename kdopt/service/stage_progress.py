@@ -1,8 +1,8 @@
 """How far stages and partitions are, how fast trials end, and when the rest will be done.
 
-Numbers in, numbers out: no store. Pace and ETA follow from two means over what happened of late:
-how many trials ran at once, and how long each took. Trials that still run count for the time they
-took so far, so long trials that began together do not make the rate jump when they end together.
+Numbers in, numbers out: no store. Pace and ETA follow from two means over recent trials: how many
+ran at once, and how long each took. Trials that still run count for the time they took so far, so
+long trials that began together do not make the rate jump when they end together.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Queue:
 
 
 @dataclass(frozen=True)
-class Recent:
-    """What happened of late, per stage.
+class RecentTrials:
+    """Trials that ended recently or run now, per stage.
 
     Attributes:
         ended: Trials that ended.
@@ -102,7 +102,7 @@ class Recent:
         )
 
     def count_at_once(self) -> float:
-        """How many trials ran at a time of late, of all stages; 0 when none did."""
+        """How many trials of all stages ran at a time recently; 0 when none did."""
         spans = [s for kind in (self.ended, self.running) for some in kind.values() for s in some]
         return count_at_once(spans, RECENT_S)
 
@@ -115,13 +115,13 @@ class Eta(NamedTuple):
 
 
 def count_stages(
-    states: Sequence[StudyState], recent: Recent, blocked: Mapping[StageName, int]
+    states: Sequence[StudyState], recent: RecentTrials, blocked: Mapping[StageName, int]
 ) -> tuple[StageStatus, ...]:
     """Sum the studies of each stage, in planning order.
 
     Args:
         states: The studies.
-        recent: What happened of late.
+        recent: Trials that ended recently or run now.
         blocked: Waiting trials of each stage that can never start.
     """
     by_stage: dict[StageName, list[StudyState]] = {}
@@ -142,11 +142,12 @@ def count_partitions(states: Sequence[StudyState]) -> tuple[PartitionStatus, ...
 
 
 def estimate_campaign_eta(
-    stages: Sequence[StageStatus], recent: Recent, blocked: Mapping[StageName, int]
+    stages: Sequence[StageStatus], recent: RecentTrials, blocked: Mapping[StageName, int]
 ) -> Eta:
-    """When the whole campaign will be done: its work over the workers of late.
+    """Estimate when the whole campaign will be done: its work over the recent number of workers.
 
-    Stages take turns on the same workers, so their own ETAs neither add up nor stand side by side.
+    Stages take turns on the same workers, so this is neither the sum nor the maximum of the
+    stages' own ETAs.
     """
     open_stages = [s for s in stages if s.left > blocked.get(s.stage, 0)]
     if not open_stages:
@@ -201,12 +202,12 @@ def estimate_time_left_s(queues: Sequence[Queue], many: float) -> float | None:
     if work_s <= 0:
         return None
     # The last trials leave workers idle, and none ends before its own time.
-    lanes = min(many, sum(queue.left for queue in queues))
-    return max(work_s / lanes, *remaining, 0.0)
+    n_busy = min(many, sum(queue.left for queue in queues))
+    return max(work_s / n_busy, *remaining, 0.0)
 
 
 def _count_stage(
-    name: StageName, group: Sequence[StudyState], recent: Recent, blocked: int
+    name: StageName, group: Sequence[StudyState], recent: RecentTrials, blocked: int
 ) -> StageStatus:
     counted = StageStatus(
         stage=name,
@@ -228,9 +229,9 @@ def _count_stage(
     return replace(counted, per_minute=known.per_minute, eta_s=left_s)
 
 
-def _make_queue(stage: StageStatus, recent: Recent, blocked: int, known: Pace) -> Queue:
+def _make_queue(stage: StageStatus, recent: RecentTrials, blocked: int, known: Pace) -> Queue:
     ages = [span.began_ago_s for span in recent.running.get(stage.stage, ())]
-    # What lost workers hold will be begun anew.
+    # Trials of lost workers start again from the beginning.
     lost = max(0, stage.running - len(ages))
     return Queue(stage.waiting - blocked + lost, ages, known.each_s)
 

@@ -11,7 +11,7 @@ from kdopt.service.stage_progress import (
     AT_MOST_S,
     LEAST,
     RECENT_S,
-    Recent,
+    RecentTrials,
     Span,
     count_partitions,
     count_stages,
@@ -33,7 +33,7 @@ TROUBLE: tuple[WorkerState, ...] = ("gone", "lapsed", "silent", "alive")
 
 
 def read_status(store: Store, campaign: str) -> Status:
-    """Ask the store how far a campaign is: a handful of cheap questions."""
+    """Ask the store how far a campaign is, by a few cheap queries."""
     states = rows.read_states(store, campaign)
     workers = [_describe_worker(running) for running in rows.read_running(store, campaign)]
     blocked = _count_blocked(store, campaign, states)
@@ -108,7 +108,7 @@ def _judge_state(running: Running, last_sign_s: float) -> WorkerState:
     return "silent" if last_sign_s > SILENT_S else "alive"
 
 
-def _read_recent(store: Store, campaign: str, workers: Sequence[WorkerStatus]) -> Recent:
+def _read_recent(store: Store, campaign: str, workers: Sequence[WorkerStatus]) -> RecentTrials:
     ended: dict[StageName, list[Span]] = defaultdict(list)
     for trial in pulse.read_ended(store, campaign, RECENT_S, LEAST, AT_MOST_S):
         ended[trial.stage].append(Span(trial.began_ago_s, trial.ended_ago_s))
@@ -116,7 +116,7 @@ def _read_recent(store: Store, campaign: str, workers: Sequence[WorkerStatus]) -
     for worker in workers:
         if worker.state in ("alive", "silent"):
             running[parse_study_name(worker.study).stage].append(Span(worker.running_s))
-    return Recent(ended, running)
+    return RecentTrials(ended, running)
 
 
 def _count_blocked(store: Store, campaign: str, states: Sequence[StudyState]) -> Counter[StageName]:

@@ -9,7 +9,7 @@
 ``trials``         planned trials; = ``complete`` + ``failed`` + ``left``
 ``blocked``        of ``left``, those that can never start
 ``done``           whether nothing can be done any more
-``per_minute``     trials that end per minute of late
+``per_minute``     trials that end per minute, recently
 ``eta_s``          seconds until all is done, or null; ``eta_unknown`` then says why
 ``stages``         list of ``StageStatus``
 ``partitions``     list of ``PartitionStatus``
@@ -52,7 +52,7 @@ class StageStatus:
         running: Trials that workers hold.
         waiting: Trials that nobody has begun.
         failed: Trials with a reason instead of a result.
-        per_minute: Trials that end per minute of late; 0 when the stage is not at work.
+        per_minute: Trials that end per minute, recently; 0 when the stage is not at work.
         eta_s: Seconds until the stage is done at this pace; ``None`` when that is unknown.
     """
 
@@ -164,7 +164,7 @@ class Status:
         left: Trials still to do, those that cannot start included.
         blocked: Waiting trials that can never start, since a participant that they need could
             not be pre-trained.
-        per_minute: Trials that end per minute of late, over all stages.
+        per_minute: Trials that end per minute, recently, over all stages.
         eta_s: Seconds until all that can be done is done; ``None`` when that is unknown.
         eta_unknown: Why it is unknown; empty when it is known or nothing is left.
         stages: Counts and pace per stage, in the order of the stages.

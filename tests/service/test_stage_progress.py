@@ -11,7 +11,7 @@ from kdopt.service.stage_progress import (
     RECENT_S,
     Pace,
     Queue,
-    Recent,
+    RecentTrials,
     Span,
     count_at_once,
     count_partitions,
@@ -45,7 +45,7 @@ def steady(each_s, n=20):
 
 
 def test_stages_are_sums_of_their_studies_in_their_order():
-    stages = count_stages(STATES, Recent(), {})
+    stages = count_stages(STATES, RecentTrials(), {})
     assert [s.stage for s in stages] == ["pretrain", "tune", "compare", "combine"]
     for s in stages:
         assert (
@@ -73,7 +73,9 @@ def test_a_pair_is_finished_when_all_its_stages_are():
 
 
 def test_a_stage_at_work_has_a_pace_and_an_end():
-    recent = Recent({"tune": steady(6.0), "compare": [Span(3000, 2000)]}, {"tune": [Span(3.0)]})
+    recent = RecentTrials(
+        {"tune": steady(6.0), "compare": [Span(3000, 2000)]}, {"tune": [Span(3.0)]}
+    )
     by_stage = {s.stage: s for s in count_stages(STATES, recent, {})}
     tune = by_stage["tune"]
     assert tune.per_minute == pytest.approx(10, rel=0.1)
@@ -84,8 +86,8 @@ def test_a_stage_at_work_has_a_pace_and_an_end():
 
 
 def test_what_lost_workers_hold_is_to_do_again():
-    alive = Recent({"tune": steady(6.0)}, {"tune": [Span(3.0)]})
-    lost = Recent({"tune": steady(6.0)}, {})
+    alive = RecentTrials({"tune": steady(6.0)}, {"tune": [Span(3.0)]})
+    lost = RecentTrials({"tune": steady(6.0)}, {})
     (a,), (b,) = (count_stages(STATES[2:3], recent, {}) for recent in (alive, lost))
     assert a.eta_s == pytest.approx(3.5 * 6, rel=0.1)
     assert b.eta_s == pytest.approx(4 * 6, rel=0.1)
@@ -97,7 +99,9 @@ def test_the_campaigns_end_is_the_work_of_all_stages_over_the_workers():
         state(1, "c/a/tune/t00-s01", waiting=100),
         state(2, "c/a/compare/t00-s01", waiting=10),
     ]
-    recent = Recent({"tune": steady(10.0), "compare": steady(10.0)}, {"tune": [], "compare": []})
+    recent = RecentTrials(
+        {"tune": steady(10.0), "compare": steady(10.0)}, {"tune": [], "compare": []}
+    )
     stages = count_stages(states, recent, {})
     eta = estimate_campaign_eta(stages, recent, {})
     assert eta.unknown == ""
@@ -116,22 +120,24 @@ def test_an_end_that_cannot_be_told_says_why():
 
     waiting = [state(1, "c/a/tune/t00-s01", waiting=5), state(2, "c/a/compare/t00-s01", waiting=5)]
     old = [Span(5000, 4000)]
-    assert unknown(waiting, Recent()) == "no worker is at work"
-    assert unknown(waiting, Recent({"tune": old, "compare": old}, {})) == "no worker is at work"
-    begun = Recent({}, {"tune": [Span(4.0)]})
+    assert unknown(waiting, RecentTrials()) == "no worker is at work"
+    assert (
+        unknown(waiting, RecentTrials({"tune": old, "compare": old}, {})) == "no worker is at work"
+    )
+    begun = RecentTrials({}, {"tune": [Span(4.0)]})
     assert unknown(waiting, begun) == "no trial of tune has ended lately"
-    begun = Recent({"tune": steady(1.0)}, {})
+    begun = RecentTrials({"tune": steady(1.0)}, {})
     assert unknown(waiting, begun) == "no trial of compare has ended lately"
     last = [state(1, "c/a/tune/t00-s01", running=1)]
-    overdue = Recent({"tune": steady(1.0)}, {"tune": [Span(50.0)]})
+    overdue = RecentTrials({"tune": steady(1.0)}, {"tune": [Span(50.0)]})
     assert "longer than others" in unknown(last, overdue)
-    assert unknown([state(1, "c/a/pretrain", complete=3)], Recent()) == ""
-    assert unknown(waiting, Recent(), {"tune": 5, "compare": 5}) == ""
+    assert unknown([state(1, "c/a/pretrain", complete=3)], RecentTrials()) == ""
+    assert unknown(waiting, RecentTrials(), {"tune": 5, "compare": 5}) == ""
 
 
 def test_trials_that_cannot_start_are_not_waited_for():
     states = [state(1, "c/a/tune/t00-s01", waiting=10)]
-    recent = Recent({"tune": steady(6.0)}, {})
+    recent = RecentTrials({"tune": steady(6.0)}, {})
     (stage,) = count_stages(states, recent, {"tune": 6})
     assert stage.left == 10
     assert stage.eta_s == pytest.approx(4 * 6, rel=0.1)
