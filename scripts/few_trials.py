@@ -30,7 +30,7 @@ from kdopt.search.replay import TRIAL_COUNTS, FullGrid, PointSearch, replay_sear
 from kdopt.search.samplers import choose_params
 from kdopt.search.warm_start import read_prior
 from kdopt.store.database import open_store
-from kdopt.store.rows import pick_campaign, read_record, read_trials
+from kdopt.store.queries import pick_campaign, read_record, read_trials
 
 RUNS = 3
 """Runs of a sampler per pair, with other seeds; their gains are averaged."""

@@ -15,10 +15,10 @@ import sqlalchemy as sa
 from kdopt.campaign.stages import plan_studies
 from kdopt.dashboard.server import make_app
 from kdopt.errors import StoreError
-from kdopt.store import leases, rows
+from kdopt.store import leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
-from kdopt.store.merge.merge import Site, merge
+from kdopt.store.merge.merge import Site, merge_campaign
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_outcome, make_record
 from tests.postgres import PASSWORD
@@ -58,14 +58,14 @@ def test_a_worker_plans_and_runs_but_makes_and_drops_no_table(urls):
     store = open_store(urls["worker"])
     campaign = make_campaign()
     write_plan(store, make_record(campaign), plan_studies)
-    study = rows.read_states(store, "tiny")[1].study_id
-    claim = leases.claim(store, study, "me", 60)
-    leases.report(store, claim, {0: 0.5})
+    study = queries.read_study_counts(store, "tiny")[1].study_id
+    claim = leases.claim_trial(store, study, "me", 60)
+    leases.report_values(store, claim, {0: 0.5})
     leases.save_state(store, claim, 0, "0" * 64)
-    assert leases.beat(store, claim, 60)
-    leases.finish(store, claim, make_outcome(1.0))
-    leases.claim(store, study, "lost", 60)
-    assert leases.reap(store, lambda worker: True) == 1
+    assert leases.renew_lease(store, claim, 60)
+    leases.finish_trial(store, claim, make_outcome(1.0))
+    leases.claim_trial(store, study, "lost", 60)
+    assert leases.requeue_lost_trials(store, lambda worker: True) == 1
     for sql in ("CREATE TABLE mine (x int)", "DROP TABLE trials", "TRUNCATE trials"):
         with pytest.raises(sa.exc.ProgrammingError), store.write() as connection:
             connection.execute(sa.text(sql))
@@ -77,11 +77,11 @@ def test_a_reader_reads_and_changes_nothing(urls):
     write_plan(owner, make_record(dataclasses.replace(make_campaign(), name="seen")), plan_studies)
     owner.close()
     store = open_store(urls["reader"])
-    assert "seen" in rows.campaigns(store)
-    assert rows.read_states(store, "seen")
-    study = rows.read_states(store, "seen")[0].study_id
+    assert "seen" in queries.list_campaigns(store)
+    assert queries.read_study_counts(store, "seen")
+    study = queries.read_study_counts(store, "seen")[0].study_id
     with pytest.raises(StoreError, match="permission denied"):
-        leases.claim(store, study, "me", 60)
+        leases.claim_trial(store, study, "me", 60)
     store.close()
 
 
@@ -92,14 +92,14 @@ def test_merging_reads_as_a_reader_and_writes_as_a_worker(urls, tmp_path):
     target, source = (open_store(urls[role]) for role in ("worker", "reader"))
     local = open_store(str(tmp_path / "kdopt.db"), create=True)
     write_plan(local, record, plan_studies)
-    study = rows.read_states(local, "merged")[0].study_id
-    leases.finish(local, leases.claim(local, study, "me", 60), make_outcome(1.0))
-    leases.fail(local, leases.claim(local, study, "me", 60), "out of memory")
-    done = merge(Site(target, shelf), Site(local, shelf), "merged")
+    study = queries.read_study_counts(local, "merged")[0].study_id
+    leases.finish_trial(local, leases.claim_trial(local, study, "me", 60), make_outcome(1.0))
+    leases.fail_trial(local, leases.claim_trial(local, study, "me", 60), "out of memory")
+    done = merge_campaign(Site(target, shelf), Site(local, shelf), "merged")
     assert (done.new_trials, done.results, done.failures) == (10, 1, 1)
     copy = open_store(str(tmp_path / "copy.db"), create=True)
-    merge(Site(copy, shelf), Site(source, shelf), "merged")
-    assert rows.read_trials(copy, "merged") == rows.read_trials(local, "merged")
+    merge_campaign(Site(copy, shelf), Site(source, shelf), "merged")
+    assert queries.read_trials(copy, "merged") == queries.read_trials(local, "merged")
     for store in (target, source, local, copy):
         store.close()
 

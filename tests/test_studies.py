@@ -14,7 +14,7 @@ from kdopt.campaign.settings import TrainSettings, TransferSettings
 from kdopt.campaign.spec import load_spec
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset
-from kdopt.store import rows
+from kdopt.store import queries
 from kdopt.store.planning import write_plan
 from kdopt.train.engine import make_engine
 from kdopt.trials.registry import RUNNERS
@@ -58,9 +58,9 @@ def planned(store, name):
     campaign = load_spec(STUDIES / f"{name}.toml").campaign
     write_plan(store, make_record(campaign), plan_studies)
     counts: Counter[str] = Counter()
-    for row in rows.read_trials(store, name):
+    for row in queries.read_trials(store, name):
         counts[row.stage] += 1
-    studies = Counter(s.name.stage for s in rows.read_states(store, name))
+    studies = Counter(s.name.stage for s in queries.read_study_counts(store, name))
     return studies, counts
 
 

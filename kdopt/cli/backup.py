@@ -21,10 +21,10 @@ def backup_command(
 
     Workers may go on meanwhile. Run it again to bring the copy up to date.
     """
-    from kdopt.store.backup import backup
+    from kdopt.store.backup import back_up_store
 
     with closing(open_store_at(store)) as opened:
-        made = backup(opened, open_artifacts(opened, artifacts), folder)
+        made = back_up_store(opened, open_artifacts(opened, artifacts), folder)
     print(
         f"{made.database}: {made.campaigns:,} campaigns, {made.artifacts:,} artifacts "
         f"({made.copied:,} new)"

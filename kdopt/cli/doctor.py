@@ -52,10 +52,10 @@ def doctor_command(
     Exit code 1 when there are problems.
     """
     from kdopt.service.doctor import check_campaign
-    from kdopt.store.rows import campaigns, pick_campaign
+    from kdopt.store.queries import list_campaigns, pick_campaign
 
     with closing(open_store_at(store)) as opened:
-        names = campaigns(opened) if campaign is None else [pick_campaign(opened, campaign)]
+        names = list_campaigns(opened) if campaign is None else [pick_campaign(opened, campaign)]
         kept = open_artifacts(opened, artifacts)
         found = [check_campaign(opened, kept, name, deep) for name in names]
     if as_json:

@@ -27,7 +27,7 @@ def features_command(
     pre-trained.
     """
     from kdopt.features.measurements import find_unmeasured_partitions
-    from kdopt.store.rows import pick_campaign, read_record
+    from kdopt.store.queries import pick_campaign, read_record
 
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)

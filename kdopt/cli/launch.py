@@ -208,14 +208,14 @@ def _open_target(
     time_limit: str | None,
 ) -> _Target | None:
     """Open what is worked on; ``None``, and a line that says so, when nothing is left to do."""
-    from kdopt.store.rows import pick_campaign, read_states
+    from kdopt.store.queries import pick_campaign, read_study_counts
 
     if time_limit is not None:
         parse_duration(time_limit)  # before anything starts, rather than in every worker
     opened = open_store_at(store)
     name = pick_campaign(opened, campaign)
     kept = open_artifacts(opened, artifacts)
-    if not any(state.waiting or state.running for state in read_states(opened, name)):
+    if not any(state.waiting or state.running for state in read_study_counts(opened, name)):
         print(f"{name}: nothing is left to do")
         return None
     call = replace(make_call(opened, kept, name), device=device, time_limit=time_limit)

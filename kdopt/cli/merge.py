@@ -20,7 +20,7 @@ from kdopt.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from kdopt.store.merge.merge import Merged
+    from kdopt.store.merge.merge import MergeSummary
 
 SHOWN = 5
 """Names shown of what differs or was left out; ``--json`` has all."""
@@ -65,11 +65,11 @@ def merge_command(
     For two sites that ran the same campaign, each in its own store. OTHER is only read, workers
     may go on in both, and merging again adds nothing.
     """
-    from kdopt.store.merge.merge import Site, merge
-    from kdopt.store.rows import pick_campaign
+    from kdopt.store.merge.merge import Site, merge_campaign
+    from kdopt.store.queries import pick_campaign
 
     with closing(open_store_at(store)) as here, closing(open_store_at(other)) as there:
-        done = merge(
+        done = merge_campaign(
             Site(here, open_artifacts(here, artifacts)),
             Site(there, open_artifacts(there, other_artifacts)),
             pick_campaign(there, campaign),
@@ -81,14 +81,14 @@ def merge_command(
         _print_merged(done)
 
 
-def _print_as_json(merged: Merged) -> None:
+def _print_as_json(merged: MergeSummary) -> None:
     record = asdict(merged)
     for key in ("differing", "parted"):
         record[key] = [entry._asdict() for entry in getattr(merged, key)]
     print(json.dumps(record, indent=2))
 
 
-def _print_merged(merged: Merged) -> None:
+def _print_merged(merged: MergeSummary) -> None:
     """Say what was imported, what both stores have, and what was left out."""
     print(
         f"{merged.campaign}: {merged.results:,} results and {merged.failures:,} failures imported, "
@@ -119,7 +119,7 @@ def _print_merged(merged: Merged) -> None:
         print(f"left out: {merged.unknown:,} trials that no spec asks for")
 
 
-def _print_differing(merged: Merged) -> None:
+def _print_differing(merged: MergeSummary) -> None:
     sizes = sorted(merged.differing, key=lambda d: -d.accuracy_pp)
     mean = fmean(d.accuracy_pp for d in sizes)
     print(

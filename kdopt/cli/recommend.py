@@ -176,9 +176,9 @@ def _read_sources(store: Store, names: list[str] | None) -> list[TrainingCampaig
     """The campaigns to learn_advice from, as the store has them."""
     from kdopt.advice.training_set import TrainingCampaign
     from kdopt.features.measurements import read_measurements
-    from kdopt.store.rows import campaigns, pick_campaign, read_record, read_trials
+    from kdopt.store.queries import list_campaigns, pick_campaign, read_record, read_trials
 
-    wanted = [pick_campaign(store, n) for n in names] if names else campaigns(store)
+    wanted = [pick_campaign(store, n) for n in names] if names else list_campaigns(store)
     return [
         TrainingCampaign(
             read_record(store, n).campaign, read_trials(store, n), read_measurements(store, n)

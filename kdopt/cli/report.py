@@ -56,7 +56,7 @@ def report_command(
 
     You get the tables as CSV, Markdown and LaTeX, and all trials as CSV and Parquet.
     """
-    from kdopt.store.rows import pick_campaign
+    from kdopt.store.queries import pick_campaign
 
     opened = open_store_at(store)
     name = pick_campaign(opened, campaign)
@@ -72,7 +72,7 @@ def write_report_of(
     from kdopt.features.measurements import read_measurements
     from kdopt.report.export import NO_PARQUET, write_report
     from kdopt.report.sections.advice import make_advice_sections
-    from kdopt.store.rows import read_record, read_trials
+    from kdopt.store.queries import read_record, read_trials
 
     record = read_record(store, campaign)
     rows, measurements = read_trials(store, campaign), read_measurements(store, campaign)
@@ -96,13 +96,13 @@ def write_report_of(
 
 def _publish_indexes(store: Store, campaign: str) -> None:
     from kdopt.dashboard.campaign_index import index_studies
-    from kdopt.store.publish import publish
-    from kdopt.store.rows import read_record, read_states, read_trials
+    from kdopt.store.index_studies import write_index_studies
+    from kdopt.store.queries import read_record, read_study_counts, read_trials
 
     record = read_record(store, campaign)
-    study_ids = {state.text: state.study_id for state in read_states(store, campaign)}
+    study_ids = {state.text: state.study_id for state in read_study_counts(store, campaign)}
     studies = index_studies(record.campaign, read_trials(store, campaign), study_ids)
-    publish(store, studies)
+    write_index_studies(store, studies)
     if not studies:
         print(
             f"{campaign}: nothing to publish; index studies show the stages tune, combine and "

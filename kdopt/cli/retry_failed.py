@@ -22,10 +22,10 @@ def retry_failed_command(
 
     Then run them with 'kdopt run SPEC' or 'kdopt worker'.
     """
-    from kdopt.store.retry import retry_failed
-    from kdopt.store.rows import pick_campaign
+    from kdopt.store.queries import pick_campaign
+    from kdopt.store.retry import requeue_failed_trials
 
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
-        studies = retry_failed(opened, name, reason)
+        studies = requeue_failed_trials(opened, name, reason)
     print(f"{name}: {len(studies):,} failed trials of {len(set(studies)):,} studies queued again")

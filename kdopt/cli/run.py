@@ -83,7 +83,7 @@ def _measure_features(
 ) -> None:
     """Measure what the report's advice tells pairs apart by, where it is not known yet."""
     from kdopt.features.measurements import find_unmeasured_partitions
-    from kdopt.store.rows import read_record
+    from kdopt.store.queries import read_record
 
     settings = read_record(store, campaign).campaign
     if not {"tune", "compare"} & set(settings.stages) or not find_unmeasured_partitions(

@@ -44,7 +44,7 @@ def status_command(
     from kdopt.cli.watch import watch_campaign
     from kdopt.service.status import read_status
     from kdopt.service.status_values import format_json
-    from kdopt.store.rows import pick_campaign
+    from kdopt.store.queries import pick_campaign
 
     every_s = parse_duration(every or "2s")
     tolerate_narrow_encodings()

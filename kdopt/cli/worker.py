@@ -54,7 +54,7 @@ def worker_command(
 
     Start as many workers as you like, on any machine that reaches the store.
     """
-    from kdopt.store.rows import pick_campaign
+    from kdopt.store.queries import pick_campaign
 
     time_limit_s = None if time_limit is None else parse_duration(time_limit)
     opened = open_store_at(store, patient=True)

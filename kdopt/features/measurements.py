@@ -13,9 +13,9 @@ from typing import Any
 
 from kdopt.features.definitions import LogitFeatures
 from kdopt.outcome import Outcome, find_pretrained
-from kdopt.store.campaign_attributes import read_campaign_attribute, update_campaign_attribute
+from kdopt.store.attributes import read_campaign_attribute, update_campaign_attribute
 from kdopt.store.database import Store
-from kdopt.store.rows import read_record, read_states, read_trials
+from kdopt.store.queries import read_record, read_study_counts, read_trials
 
 MEASUREMENTS_KEY = "kd:facts"
 """The key has an older name: stores have it, and must stay readable."""
@@ -101,7 +101,7 @@ def find_unmeasured_partitions(store: Store, campaign: str) -> list[str]:
 def read_pretrained(store: Store, campaign: str) -> dict[str, dict[int, Outcome]]:
     """The pre-training outcomes of a campaign, by partition and participant."""
     found: dict[str, dict[int, Outcome]] = defaultdict(dict)
-    for state in read_states(store, campaign):
+    for state in read_study_counts(store, campaign):
         if state.name.stage == "pretrain":
             rows = read_trials(store, campaign, state.study_id)
             for (partition, participant), outcome in find_pretrained(rows).items():

@@ -34,7 +34,7 @@ from kdopt.features.measurements import (
 )
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
-from kdopt.store.rows import read_record
+from kdopt.store.queries import read_record
 from kdopt.train.engine import Engine, Images
 from kdopt.train.fit import predict
 from kdopt.train.metrics import score

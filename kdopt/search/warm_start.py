@@ -27,10 +27,10 @@ from kdopt.search.prior import (
 )
 from kdopt.search.samplers import get_search_corners
 from kdopt.search.surrogate import Surrogate
-from kdopt.store import rows
+from kdopt.store import queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
-from kdopt.store.rows import StudyState
+from kdopt.store.queries import StudyCounts
 
 
 def freeze_prior(campaign: Campaign, store: Store, artifacts: Artifacts) -> str | None:
@@ -47,9 +47,9 @@ def freeze_prior(campaign: Campaign, store: Store, artifacts: Artifacts) -> str 
     """
     if campaign.tune.sampler != "warm" or "tune" not in campaign.stages:
         return None
-    known = rows.campaigns(store)
+    known = queries.list_campaigns(store)
     if campaign.name in known:
-        before = rows.read_record(store, campaign.name)
+        before = queries.read_record(store, campaign.name)
         if before.prior is not None and before.campaign.tune.prior == campaign.tune.prior:
             return before.prior
     missing = [name for name in campaign.tune.prior if name not in known]
@@ -71,8 +71,8 @@ def read_prior(store: Store, names: Sequence[str]) -> Prior:
     return build_prior(
         [
             (
-                rows.read_record(store, name).campaign,
-                collect_pair_results(rows.read_trials(store, name)),
+                queries.read_record(store, name).campaign,
+                collect_pair_results(queries.read_trials(store, name)),
             )
             for name in names
         ]
@@ -102,7 +102,7 @@ class PosteriorSource:
     def get_posterior(
         self,
         plan: StudyPlan,
-        earlier: Sequence[tuple[StudyState, StudyPlan]],
+        earlier: Sequence[tuple[StudyCounts, StudyPlan]],
         pretrained: Mapping[int, Outcome],
     ) -> Posterior:
         """The posterior of a pair, within the campaign's search space.
@@ -122,12 +122,12 @@ class PosteriorSource:
         return self._last[1]
 
     def _read_finished(
-        self, state: StudyState, plan: StudyPlan, pretrained: Mapping[int, Outcome]
+        self, state: StudyCounts, plan: StudyPlan, pretrained: Mapping[int, Outcome]
     ) -> PairResults:
         # A finished study has more results after `kdopt retry-failed`, or if its budget grew.
         key = (state.study_id, state.complete)
         if key not in self._finished:
-            trials = rows.read_trials(self._store, self._campaign.name, state.study_id)
+            trials = queries.read_trials(self._store, self._campaign.name, state.study_id)
             self._finished[key] = _make_pair_of_plan(plan, pretrained, trials)
         return self._finished[key]
 
@@ -144,7 +144,7 @@ def _make_pair_of_plan(
 def _check_selection(campaign: Campaign, store: Store) -> None:
     """Refuse campaigns whose choices would leak test results into this one's."""
     for name in campaign.tune.prior:
-        theirs = rows.read_record(store, name).campaign.select_on
+        theirs = queries.read_record(store, name).campaign.select_on
         if (theirs, campaign.select_on) == ("test", "validation"):
             raise KdoptError(
                 f"tune.prior: '{name}' has select_on = 'test', so what it gained on test would "

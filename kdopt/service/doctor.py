@@ -23,9 +23,9 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import StudyPlan
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome
-from kdopt.store import rows
+from kdopt.store import queries
 from kdopt.store.database import Store
-from kdopt.store.raw import RawTrial, read_raw
+from kdopt.store.queries import RawTrial, read_raw_trials
 
 LATE_S = 30.0
 """Seconds since a lease lapsed before it is a problem: workers look every half a minute."""
@@ -85,8 +85,8 @@ def check_campaign(
         campaign: The campaign.
         deep: Read every artifact and compare its sha256, rather than look whether it is there.
     """
-    record = rows.read_record(store, campaign)
-    found = read_raw(store, campaign)
+    record = queries.read_record(store, campaign)
+    found = read_raw_trials(store, campaign)
     live = [t for t in found if not t.retried]
     by_study: dict[str, list[RawTrial]] = defaultdict(list)
     for trial in live:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from kdopt.campaign.names import StageName
 from kdopt.service.status_values import PartitionStatus, StageStatus
-from kdopt.store.rows import StudyState
+from kdopt.store.queries import StudyCounts
 
 RECENT_S = 300.0
 """The pace is taken over this many seconds before now ..."""
@@ -115,7 +115,7 @@ class Eta(NamedTuple):
 
 
 def count_stages(
-    states: Sequence[StudyState], recent: RecentTrials, blocked: Mapping[StageName, int]
+    states: Sequence[StudyCounts], recent: RecentTrials, blocked: Mapping[StageName, int]
 ) -> tuple[StageStatus, ...]:
     """Sum the studies of each stage, in planning order.
 
@@ -124,7 +124,7 @@ def count_stages(
         recent: Trials that ended recently or run now.
         blocked: Waiting trials of each stage that can never start.
     """
-    by_stage: dict[StageName, list[StudyState]] = {}
+    by_stage: dict[StageName, list[StudyCounts]] = {}
     for state in states:
         by_stage.setdefault(state.name.stage, []).append(state)
     return tuple(
@@ -133,9 +133,9 @@ def count_stages(
     )
 
 
-def count_partitions(states: Sequence[StudyState]) -> tuple[PartitionStatus, ...]:
+def count_partitions(states: Sequence[StudyCounts]) -> tuple[PartitionStatus, ...]:
     """Sum the studies of each partition, and count its pairs that have nothing left to do."""
-    by_partition: dict[str, list[StudyState]] = {}
+    by_partition: dict[str, list[StudyCounts]] = {}
     for state in states:
         by_partition.setdefault(state.name.partition, []).append(state)
     return tuple(_count_partition(name, group) for name, group in by_partition.items())
@@ -207,7 +207,7 @@ def estimate_time_left_s(queues: Sequence[Queue], many: float) -> float | None:
 
 
 def _count_stage(
-    name: StageName, group: Sequence[StudyState], recent: RecentTrials, blocked: int
+    name: StageName, group: Sequence[StudyCounts], recent: RecentTrials, blocked: int
 ) -> StageStatus:
     counted = StageStatus(
         stage=name,
@@ -236,7 +236,7 @@ def _make_queue(stage: StageStatus, recent: RecentTrials, blocked: int, known: P
     return Queue(stage.waiting - blocked + lost, ages, known.each_s)
 
 
-def _count_partition(name: str, group: Sequence[StudyState]) -> PartitionStatus:
+def _count_partition(name: str, group: Sequence[StudyCounts]) -> PartitionStatus:
     open_pairs: dict[tuple[int | None, int | None], bool] = {}
     for state in group:
         if state.name.teacher is not None:

@@ -18,10 +18,10 @@ from kdopt.service.stage_progress import (
     estimate_campaign_eta,
 )
 from kdopt.service.status_values import FailureGroup, Status, WorkerState, WorkerStatus
-from kdopt.store import pulse, rows
+from kdopt.store import activity, queries
+from kdopt.store.activity import FailureReason, RunningTrial
 from kdopt.store.database import Store
-from kdopt.store.pulse import Reason
-from kdopt.store.rows import Running, StudyState
+from kdopt.store.queries import StudyCounts
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S
 from kdopt.worker.worker_id import is_dead, parse_worker_name
 
@@ -34,8 +34,10 @@ TROUBLE: tuple[WorkerState, ...] = ("gone", "lapsed", "silent", "alive")
 
 def read_status(store: Store, campaign: str) -> Status:
     """Ask the store how far a campaign is, by a few cheap queries."""
-    states = rows.read_states(store, campaign)
-    workers = [_describe_worker(running) for running in rows.read_running(store, campaign)]
+    states = queries.read_study_counts(store, campaign)
+    workers = [
+        _describe_worker(running) for running in activity.read_running_trials(store, campaign)
+    ]
     blocked = _count_blocked(store, campaign, states)
     recent = _read_recent(store, campaign, workers)
     stages = count_stages(states, recent, blocked)
@@ -53,13 +55,13 @@ def read_status(store: Store, campaign: str) -> Status:
         stages=stages,
         partitions=count_partitions(states),
         workers=tuple(sorted(workers, key=lambda w: (TROUBLE.index(w.state), -w.running_s))),
-        failures=group_failures(pulse.read_reasons(store, campaign)),
+        failures=group_failures(activity.read_failure_reasons(store, campaign)),
     )
 
 
-def group_failures(reasons: Sequence[Reason]) -> tuple[FailureGroup, ...]:
+def group_failures(reasons: Sequence[FailureReason]) -> tuple[FailureGroup, ...]:
     """Put reasons together whose first lines differ in numbers only; the most frequent first."""
-    groups: dict[str, list[Reason]] = defaultdict(list)
+    groups: dict[str, list[FailureReason]] = defaultdict(list)
     for reason in reasons:
         groups[re.sub(r"\d+(\.\d+)?", "N", _first_line_of(reason.text))].append(reason)
     found = [
@@ -80,7 +82,7 @@ def _first_line_of(text: str) -> str:
     return text.partition("\n")[0].strip()
 
 
-def _describe_worker(running: Running) -> WorkerStatus:
+def _describe_worker(running: RunningTrial) -> WorkerStatus:
     host, pid, device = parse_worker_name(running.worker)
     # Leases last LEASE_S from each sign of life, and the database's clock counts both.
     last_sign_s = max(0.0, LEASE_S - running.lease_left_s)
@@ -100,7 +102,7 @@ def _describe_worker(running: Running) -> WorkerStatus:
     )
 
 
-def _judge_state(running: Running, last_sign_s: float) -> WorkerState:
+def _judge_state(running: RunningTrial, last_sign_s: float) -> WorkerState:
     if is_dead(running.worker):
         return "gone"
     if running.lease_left_s < 0 or running.attempt == 0:
@@ -110,7 +112,7 @@ def _judge_state(running: Running, last_sign_s: float) -> WorkerState:
 
 def _read_recent(store: Store, campaign: str, workers: Sequence[WorkerStatus]) -> RecentTrials:
     ended: dict[StageName, list[Span]] = defaultdict(list)
-    for trial in pulse.read_ended(store, campaign, RECENT_S, LEAST, AT_MOST_S):
+    for trial in activity.read_recent_endings(store, campaign, RECENT_S, LEAST, AT_MOST_S):
         ended[trial.stage].append(Span(trial.began_ago_s, trial.ended_ago_s))
     running: dict[StageName, list[Span]] = defaultdict(list)
     for worker in workers:
@@ -119,12 +121,14 @@ def _read_recent(store: Store, campaign: str, workers: Sequence[WorkerStatus]) -
     return RecentTrials(ended, running)
 
 
-def _count_blocked(store: Store, campaign: str, states: Sequence[StudyState]) -> Counter[StageName]:
+def _count_blocked(
+    store: Store, campaign: str, states: Sequence[StudyCounts]
+) -> Counter[StageName]:
     """Waiting trials that can never start: a participant that they need was not pre-trained."""
     lost: dict[str, set[int]] = defaultdict(set)
     for state in states:
         if state.name.stage == "pretrain" and state.failed:
-            for row in rows.read_trials(store, campaign, state.study_id):
+            for row in queries.read_trials(store, campaign, state.study_id):
                 if row.state == "FAIL":
                     lost[row.partition].add(int(row.params["participant"]))
     blocked: Counter[StageName] = Counter()
@@ -133,7 +137,7 @@ def _count_blocked(store: Store, campaign: str, states: Sequence[StudyState]) ->
         # done, and imported, only where something is blocked.
         from kdopt.campaign.stages import plan_studies
 
-        record = rows.read_record(store, campaign)
+        record = queries.read_record(store, campaign)
         needs = {plan.name: set(plan.needs) for plan in plan_studies(record.campaign)}
         for state in states:
             if needs.get(state.text, set()) & lost[state.name.partition]:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdopt.errors import StoreError
-from kdopt.store import rows
+from kdopt.store import queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
-from kdopt.store.raw import read_raw
+from kdopt.store.queries import read_raw_trials
 
 DATABASE = "kdopt.db"
 ARTIFACTS = "artifacts"
@@ -40,7 +40,7 @@ class BackedUp(NamedTuple):
     copied: int
 
 
-def backup(store: Store, shelf: Artifacts, folder: Path) -> BackedUp:
+def back_up_store(store: Store, shelf: Artifacts, folder: Path) -> BackedUp:
     """Copy an SQLite store into a folder; doing it again brings the copy up to date.
 
     Raises:
@@ -66,7 +66,7 @@ def backup(store: Store, shelf: Artifacts, folder: Path) -> BackedUp:
     # What the copy refers to, not what the store has come to refer to meanwhile.
     copy = open_store(str(target))
     try:
-        names = rows.campaigns(copy)
+        names = queries.list_campaigns(copy)
         needed = {sha256 for name in names for sha256 in _needed(copy, name)}
     finally:
         copy.close()
@@ -99,5 +99,5 @@ def _copy_database(source: Path, target: Path) -> None:
 
 
 def _needed(store: Store, campaign: str) -> Iterable[str]:
-    yield from rows.read_record(store, campaign).artifacts
-    yield from (t.checkpoint for t in read_raw(store, campaign) if t.checkpoint)
+    yield from queries.read_record(store, campaign).artifacts
+    yield from (t.checkpoint for t in read_raw_trials(store, campaign) if t.checkpoint)

@@ -1,8 +1,8 @@
-"""Claim, beat, finish, fail, release and reap: how a trial gets exactly one result.
+"""Leases: who may run a trial, and how it gets exactly one result.
 
 The contract, on SQLite and Postgres alike:
 
-- A trial row is claimed by one worker at a time: the change WAITING -> RUNNING and the lease are
+- One worker at a time claims a trial row: the change WAITING -> RUNNING and the lease are
   one transaction, and the database refuses the second of two claims.
 - A result is taken from the holder of the lease only, in the transaction that checks the lease.
   A worker that was frozen past its lease gets :class:`LeaseLostError`, and its result is dropped.
@@ -19,7 +19,7 @@ The contract, on SQLite and Postgres alike:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -28,11 +28,18 @@ from sqlalchemy.engine import Connection
 from kdopt.campaign.studies import Param, Params
 from kdopt.errors import LeaseLostError
 from kdopt.outcome import Outcome
-from kdopt.store import saved_state
+from kdopt.store.attributes import (
+    ERROR_KEY,
+    OUTCOME_KEY,
+    SavedState,
+    drop_saved_state,
+    read_saved_state,
+    write_saved_state,
+    write_trial_attributes,
+)
 from kdopt.store.database import Store
-from kdopt.store.params import param_rows, read_value
-from kdopt.store.saved_state import SavedState
-from kdopt.store.statements import insert_rows, write_attributes
+from kdopt.store.params import list_param_rows, read_params
+from kdopt.store.statements import insert_rows
 
 T = TypeVar("T")
 
@@ -45,7 +52,7 @@ ERROR_LIMIT = 2000
 
 
 @dataclass(frozen=True)
-class Claim:
+class Lease:
     """A trial that this worker may run.
 
     Attributes:
@@ -65,7 +72,7 @@ class Claim:
     params: Params
 
 
-def claim(store: Store, study_id: int, worker: str, lease_s: float) -> Claim | None:
+def claim_trial(store: Store, study_id: int, worker: str, lease_s: float) -> Lease | None:
     """Take the study's next waiting trial, or ``None`` when there is none to take."""
     skip = "FOR UPDATE SKIP LOCKED" if store.dialect == "postgresql" else ""
     take = sa.text(
@@ -80,7 +87,7 @@ def claim(store: Store, study_id: int, worker: str, lease_s: float) -> Claim | N
         RETURNING trial_id, number
         """
     )
-    lease = sa.text(
+    grant = sa.text(
         f"""
         INSERT INTO kdopt_lease (trial_id, worker, attempt, expires)
         VALUES (:trial, :worker, 1, {store.now} + :lease)
@@ -90,7 +97,7 @@ def claim(store: Store, study_id: int, worker: str, lease_s: float) -> Claim | N
         """
     )
 
-    def attempt() -> Claim | None:
+    def take_trial() -> Lease | None:
         with store.write() as connection:
             if store.dialect == "postgresql":
                 # Serialises claims within one study, so that two workers cannot both find that
@@ -103,15 +110,15 @@ def claim(store: Store, study_id: int, worker: str, lease_s: float) -> Claim | N
             if row is None:
                 return None
             tries = connection.execute(
-                lease, {"trial": row.trial_id, "worker": worker, "lease": lease_s}
+                grant, {"trial": row.trial_id, "worker": worker, "lease": lease_s}
             ).scalar_one()
-            params = _read_cell(connection, row.trial_id)
-            return Claim(row.trial_id, study_id, row.number, worker, tries, params)
+            params = _read_params(connection, row.trial_id)
+            return Lease(row.trial_id, study_id, row.number, worker, tries, params)
 
-    return store.retry(attempt)
+    return store.retry(take_trial)
 
 
-def choose(store: Store, claim: Claim, params: Params, space: Mapping[str, Param]) -> Claim:
+def choose_params(store: Store, lease: Lease, params: Params, space: Mapping[str, Param]) -> Lease:
     """Fill an open trial with the cell that the sampler chose.
 
     Raises:
@@ -119,56 +126,53 @@ def choose(store: Store, claim: Claim, params: Params, space: Mapping[str, Param
     """
 
     def write(connection: Connection) -> None:
-        _check_lease(connection, claim)
-        if not _read_cell(connection, claim.trial_id):  # else: repeated after an unclear commit
-            insert_rows(connection, "trial_params", param_rows(claim.trial_id, params, space))
+        _check_lease(connection, lease)
+        if not _read_params(connection, lease.trial_id):  # else: repeated after an unclear commit
+            insert_rows(connection, "trial_params", list_param_rows(lease.trial_id, params, space))
 
-    _transaction(store, write)
-    return Claim(
-        claim.trial_id, claim.study_id, claim.number, claim.worker, claim.attempt, dict(params)
-    )
+    _in_transaction(store, write)
+    return replace(lease, params=dict(params))
 
 
-def beat(store: Store, claim: Claim, lease_s: float) -> bool:
+def renew_lease(store: Store, lease: Lease, lease_s: float) -> bool:
     """Prolong the lease; ``False`` when it is no longer this worker's."""
     sql = sa.text(
         f"UPDATE kdopt_lease SET expires = {store.now} + :lease "
         "WHERE trial_id = :trial AND worker = :worker AND attempt = :attempt"
     )
 
-    def attempt() -> bool:
-        with store.write() as connection:
-            return connection.execute(sql, {**_holder(claim), "lease": lease_s}).rowcount == 1
+    def write(connection: Connection) -> bool:
+        return connection.execute(sql, {**_name_holder(lease), "lease": lease_s}).rowcount == 1
 
-    return store.retry(attempt)
+    return _in_transaction(store, write)
 
 
-def save_state(store: Store, claim: Claim, step: int, sha256: str) -> None:
+def save_state(store: Store, lease: Lease, step: int, sha256: str) -> None:
     """Record the state to go on from; it replaces the one before.
 
     Raises:
         LeaseLostError: Another worker has the trial by now; nothing was recorded.
     """
-    state = SavedState(step, sha256, claim.attempt)
+    state = SavedState(step, sha256, lease.attempt)
 
     def write(connection: Connection) -> None:
-        _check_lease(connection, claim)
-        saved_state.write(connection, claim.trial_id, state)
+        _check_lease(connection, lease)
+        write_saved_state(connection, lease.trial_id, state)
 
-    _transaction(store, write)
+    _in_transaction(store, write)
 
 
-def read_state(store: Store, claim: Claim) -> SavedState | None:
+def read_state(store: Store, lease: Lease) -> SavedState | None:
     """The last state that any run of this trial saved."""
 
     def read() -> SavedState | None:
         with store.read() as connection:
-            return saved_state.read(connection, claim.trial_id)
+            return read_saved_state(connection, lease.trial_id)
 
     return store.retry(read)
 
 
-def report(store: Store, claim: Claim, values: Mapping[int, float]) -> None:
+def report_values(store: Store, lease: Lease, values: Mapping[int, float]) -> None:
     """Record intermediate values by step, as Optuna does; a newer value replaces an older.
 
     Raises:
@@ -182,16 +186,16 @@ def report(store: Store, claim: Claim, values: Mapping[int, float]) -> None:
         ON CONFLICT (trial_id, step) DO UPDATE SET intermediate_value = excluded.intermediate_value
         """
     )
-    lines = [{"trial": claim.trial_id, "step": s, "value": v} for s, v in values.items()]
+    lines = [{"trial": lease.trial_id, "step": s, "value": v} for s, v in values.items()]
 
     def write(connection: Connection) -> None:
-        _check_lease(connection, claim)
+        _check_lease(connection, lease)
         connection.execute(sql, lines)
 
-    _transaction(store, write)
+    _in_transaction(store, write)
 
 
-def finish(store: Store, claim: Claim, outcome: Outcome) -> None:
+def finish_trial(store: Store, lease: Lease, outcome: Outcome) -> None:
     """Record a result.
 
     Raises:
@@ -199,10 +203,10 @@ def finish(store: Store, claim: Claim, outcome: Outcome) -> None:
     """
 
     def write(connection: Connection) -> None:
-        if not _end(store, connection, claim, "COMPLETE"):
+        if not _close_trial(store, connection, lease, "COMPLETE"):
             return
         value = {
-            "trial_id": claim.trial_id,
+            "trial_id": lease.trial_id,
             "objective": 0,
             "value": outcome.value,
             "value_type": "FINITE",
@@ -215,12 +219,14 @@ def finish(store: Store, claim: Claim, outcome: Outcome) -> None:
             "seconds": round(outcome.seconds, 3),
         }
         attributes = {k: v for k, v in scalars.items() if v is not None}
-        write_attributes(connection, claim.trial_id, attributes | {"kd:metrics": outcome.to_json()})
+        write_trial_attributes(
+            connection, lease.trial_id, attributes | {OUTCOME_KEY: outcome.to_json()}
+        )
 
-    _transaction(store, write)
+    _in_transaction(store, write)
 
 
-def fail(store: Store, claim: Claim, reason: str) -> None:
+def fail_trial(store: Store, lease: Lease, reason: str) -> None:
     """Record that a trial cannot be done, and why; it is not tried again.
 
     Raises:
@@ -228,13 +234,13 @@ def fail(store: Store, claim: Claim, reason: str) -> None:
     """
 
     def write(connection: Connection) -> None:
-        if _end(store, connection, claim, "FAIL"):
-            write_attributes(connection, claim.trial_id, {"kd:error": reason[:ERROR_LIMIT]})
+        if _close_trial(store, connection, lease, "FAIL"):
+            write_trial_attributes(connection, lease.trial_id, {ERROR_KEY: reason[:ERROR_LIMIT]})
 
-    _transaction(store, write)
+    _in_transaction(store, write)
 
 
-def release(store: Store, claim: Claim) -> None:
+def release_trial(store: Store, lease: Lease) -> None:
     """Give a trial back unfinished, at once; it does not count as an attempt."""
 
     def write(connection: Connection) -> None:
@@ -243,28 +249,28 @@ def release(store: Store, claim: Claim) -> None:
                 "UPDATE kdopt_lease SET worker = '', attempt = attempt - 1 "
                 "WHERE trial_id = :trial AND worker = :worker AND attempt = :attempt"
             ),
-            _holder(claim),
+            _name_holder(lease),
         ).rowcount
         if freed:
-            state = saved_state.read(connection, claim.trial_id)
-            if state is not None and state.attempt == claim.attempt:
-                saved_state.write(
-                    connection, claim.trial_id, state._replace(attempt=state.attempt - 1)
+            state = read_saved_state(connection, lease.trial_id)
+            if state is not None and state.attempt == lease.attempt:
+                write_saved_state(
+                    connection, lease.trial_id, state._replace(attempt=state.attempt - 1)
                 )
-            _requeue(connection, claim.trial_id)
+            _requeue_trial(connection, lease.trial_id)
 
-    _transaction(store, write)
+    _in_transaction(store, write)
 
 
-def _keep(_sha256: str) -> None:
+def _keep_state(_sha256: str) -> None:
     pass
 
 
-def reap(
+def requeue_lost_trials(
     store: Store,
     is_dead: Callable[[str], bool],
     max_attempts: int = MAX_ATTEMPTS,
-    forget: Callable[[str], None] = _keep,
+    discard_state: Callable[[str], None] = _keep_state,
 ) -> int:
     """Put trials of lost workers back into the queue, or fail them when they were lost too often.
 
@@ -273,7 +279,7 @@ def reap(
         is_dead: Whether a worker is known to be gone, so that its lease need not be waited for.
             It must say no when it cannot tell.
         max_attempts: Workers a trial may lose.
-        forget: Called with the sha256 of a state that no trial needs any more.
+        discard_state: Called with the sha256 of a state that no trial needs any more.
 
     Returns:
         Number of trials taken from lost workers.
@@ -286,21 +292,23 @@ def reap(
         """
     )
 
-    def find() -> list[tuple[int, str, int]]:
+    def find_lost() -> list[tuple[int, str, int]]:
         with store.read() as connection:
             rows = connection.execute(stale).all()
         return [(t, w, a) for t, w, a, late in rows if late or is_dead(w)]
 
     taken = 0
-    for trial_id, worker, attempt in store.retry(find):
-        done, left = _take_from(store, trial_id, worker, attempt, max_attempts, is_dead(worker))
+    for trial_id, worker, attempt in store.retry(find_lost):
+        done, left = _take_from_worker(
+            store, trial_id, worker, attempt, max_attempts, is_dead(worker)
+        )
         taken += done
         if left is not None:
-            forget(left.sha256)
+            discard_state(left.sha256)
     return taken
 
 
-def _take_from(
+def _take_from_worker(
     store: Store, trial_id: int, worker: str, attempt: int, max_attempts: int, dead: bool
 ) -> tuple[bool, SavedState | None]:
     """Whether the trial was taken, and the state it leaves behind if that was its end."""
@@ -314,40 +322,40 @@ def _take_from(
         holder = {"trial": trial_id, "worker": worker, "attempt": attempt}
         if connection.execute(sql, holder).rowcount != 1:
             return False, None  # its worker came back, or another reaper was quicker
-        state = saved_state.read(connection, trial_id)
+        state = read_saved_state(connection, trial_id)
         if attempt - (state.attempt if state else 0) < max_attempts:
-            return _requeue(connection, trial_id), None
+            return _requeue_trial(connection, trial_id), None
         failed = _set_state(store, connection, trial_id, "FAIL")
         if failed:
             reason = f"its worker was lost {attempt} times (killed, out of memory, or cut off)"
-            write_attributes(connection, trial_id, {"kd:error": reason})
-            saved_state.drop(connection, trial_id)
+            write_trial_attributes(connection, trial_id, {ERROR_KEY: reason})
+            drop_saved_state(connection, trial_id)
         return failed, state if failed else None
 
-    return _transaction(store, write)
+    return _in_transaction(store, write)
 
 
-def _holder(claim: Claim) -> dict[str, Any]:
-    return {"trial": claim.trial_id, "worker": claim.worker, "attempt": claim.attempt}
+def _name_holder(lease: Lease) -> dict[str, Any]:
+    return {"trial": lease.trial_id, "worker": lease.worker, "attempt": lease.attempt}
 
 
-def _check_lease(connection: Connection, claim: Claim) -> None:
+def _check_lease(connection: Connection, lease: Lease) -> None:
     mine = connection.execute(
         sa.text(
             "UPDATE kdopt_lease SET worker = worker "
             "WHERE trial_id = :trial AND worker = :worker AND attempt = :attempt"
         ),
-        _holder(claim),
+        _name_holder(lease),
     ).rowcount
     if mine != 1:
-        raise LeaseLostError(f"trial {claim.trial_id}: the lease of worker {claim.worker} is gone")
+        raise LeaseLostError(f"trial {lease.trial_id}: the lease of worker {lease.worker} is gone")
 
 
-def _end(store: Store, connection: Connection, claim: Claim, state: str) -> bool:
+def _close_trial(store: Store, connection: Connection, lease: Lease, state: str) -> bool:
     """Close a trial that this worker holds; ``False`` when an earlier try did so already."""
-    _check_lease(connection, claim)
-    saved_state.drop(connection, claim.trial_id)
-    return _set_state(store, connection, claim.trial_id, state)
+    _check_lease(connection, lease)
+    drop_saved_state(connection, lease.trial_id)
+    return _set_state(store, connection, lease.trial_id, state)
 
 
 def _set_state(store: Store, connection: Connection, trial_id: int, state: str) -> bool:
@@ -358,7 +366,7 @@ def _set_state(store: Store, connection: Connection, trial_id: int, state: str) 
     return connection.execute(sql, {"trial": trial_id}).rowcount == 1
 
 
-def _requeue(connection: Connection, trial_id: int) -> bool:
+def _requeue_trial(connection: Connection, trial_id: int) -> bool:
     # Whoever goes on reports the steps of the saved state again; those after it are void.
     connection.execute(
         sa.text("DELETE FROM trial_intermediate_values WHERE trial_id = :trial"),
@@ -374,18 +382,11 @@ def _requeue(connection: Connection, trial_id: int) -> bool:
     return changed.rowcount == 1
 
 
-def _read_cell(connection: Connection, trial_id: int) -> Params:
-    rows = connection.execute(
-        sa.text(
-            "SELECT param_name, param_value, distribution_json FROM trial_params "
-            "WHERE trial_id = :trial ORDER BY param_id"
-        ),
-        {"trial": trial_id},
-    )
-    return {name: read_value(value, distribution) for name, value, distribution in rows}
+def _read_params(connection: Connection, trial_id: int) -> Params:
+    return read_params(connection, "t.trial_id = :trial", {"trial": trial_id})[trial_id]
 
 
-def _transaction(store: Store, write: Callable[[Connection], T]) -> T:
+def _in_transaction(store: Store, write: Callable[[Connection], T]) -> T:
     def attempt() -> T:
         with store.write() as connection:
             return write(connection)

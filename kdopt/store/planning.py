@@ -20,14 +20,9 @@ from kdopt.campaign.names import campaign_study_name
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Params, ParamValue, StudyPlan
+from kdopt.store.attributes import METRIC_NAMES_KEY, RECORD_KEY, RETRIED_KEY
 from kdopt.store.database import Store
-from kdopt.store.params import param_rows, read_value
-
-RECORD_KEY = "kd:record"
-"""User attribute of the campaign's own study that holds its :class:`CampaignRecord`."""
-
-RETRIED_KEY = "kd:retried"
-"""User attribute of a failed trial: the trial that tries its cell again."""
+from kdopt.store.params import decode_value, list_param_rows
 
 
 class Planned(NamedTuple):
@@ -64,14 +59,16 @@ def _write_plan(
             # Two planners at once would each count a study's trials before either has added any.
             connection.execute(sa.text("LOCK TABLE studies IN SHARE ROW EXCLUSIVE MODE"))
         plans = studies(_write_record(connection, tables, record).campaign)
-        known = _study_ids(connection, tables)
+        known = _read_study_ids(connection, tables)
         new = [p for p in plans if p.name not in known]
         added = _insert_studies(connection, tables, new)
-        present = _present(connection, tables, [known[p.name] for p in plans if p.name in known])
+        present = _read_present_trials(
+            connection, tables, [known[p.name] for p in plans if p.name in known]
+        )
         trials = []
         for plan in plans:
             study_id = added.get(plan.name) or known[plan.name]
-            trials += _missing_trials(plan, study_id, present.get(study_id, []))
+            trials += _list_missing_trials(plan, study_id, present.get(study_id, []))
         _insert_trials(connection, tables, trials)
     return Planned(len(plans), sum(p.n_trials for p in plans), len(new), len(trials))
 
@@ -105,7 +102,7 @@ class _NewTrial(NamedTuple):
     params: Params | None
 
 
-class _Present(NamedTuple):
+class _PresentTrial(NamedTuple):
     """A trial that a study has already; the cell of an open one is empty."""
 
     params: dict[str, ParamValue]
@@ -141,7 +138,7 @@ def _write_record(
     return merged
 
 
-def _study_ids(connection: Connection, tables: _Tables) -> dict[str, int]:
+def _read_study_ids(connection: Connection, tables: _Tables) -> dict[str, int]:
     rows = connection.execute(sa.select(tables.studies.c.study_name, tables.studies.c.study_id))
     return {row.study_name: row.study_id for row in rows}
 
@@ -185,7 +182,7 @@ def _insert_studies(
         names.append(
             {
                 "study_id": ids[plan.name],
-                "key": "study:metric_names",
+                "key": METRIC_NAMES_KEY,
                 "value_json": json.dumps([plan.objective]),
             }
         )
@@ -195,11 +192,11 @@ def _insert_studies(
     return ids
 
 
-def _present(
+def _read_present_trials(
     connection: Connection, tables: _Tables, study_ids: Sequence[int]
-) -> dict[int, list[_Present]]:
+) -> dict[int, list[_PresentTrial]]:
     """Every trial of the given studies, in order of their numbers."""
-    out: dict[int, list[_Present]] = defaultdict(list)
+    out: dict[int, list[_PresentTrial]] = defaultdict(list)
     wanted = set(study_ids)
     if not wanted:
         return out
@@ -227,14 +224,16 @@ def _present(
         if study_id not in wanted:
             continue
         if trial_id != last:
-            out[study_id].append(_Present({}, str(state) == "FAIL", trial_id in retried))
+            out[study_id].append(_PresentTrial({}, str(state) == "FAIL", trial_id in retried))
             last = trial_id
         if name is not None:
-            out[study_id][-1].params[name] = read_value(value, distribution)
+            out[study_id][-1].params[name] = decode_value(value, distribution)
     return out
 
 
-def _missing_trials(plan: StudyPlan, study_id: int, present: Sequence[_Present]) -> list[_NewTrial]:
+def _list_missing_trials(
+    plan: StudyPlan, study_id: int, present: Sequence[_PresentTrial]
+) -> list[_NewTrial]:
     """What a study lacks: planned cells that no row has, then open trials up to the number.
 
     Every row beyond the planned cells is, or was, an open trial. One that failed before it got a
@@ -268,6 +267,6 @@ def _insert_trials(connection: Connection, tables: _Tables, new: Sequence[_NewTr
     rows: list[dict[str, Any]] = []
     for trial, trial_id in zip(new, ids, strict=True):
         if trial.params is not None:
-            rows += param_rows(trial_id, trial.params, trial.plan.space)
+            rows += list_param_rows(trial_id, trial.params, trial.plan.space)
     if rows:
         connection.execute(tables.params.insert(), rows)

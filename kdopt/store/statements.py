@@ -1,26 +1,28 @@
-"""Statements that several parts of the store write rows with."""
+"""Statements that several parts of the store share."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 
-def write_attributes(connection: Connection, trial_id: int, values: Mapping[str, Any]) -> None:
-    """Add user attributes to a trial that does not have them yet."""
-    rows = [
-        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        for key, value in values.items()
-    ]
-    insert_rows(connection, "trial_user_attributes", rows)
+def insert_rows(connection: Connection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that all have the columns of the first; none is fine."""
+    if rows:
+        columns = ", ".join(rows[0])
+        values = ", ".join(f":{column}" for column in rows[0])
+        execute_many(connection, f"INSERT INTO {table} ({columns}) VALUES ({values})", rows)
 
 
-def insert_rows(connection: Connection, table: str, rows: list[dict[str, Any]]) -> None:
-    """Insert rows that all have the columns of the first."""
-    columns = ", ".join(rows[0])
-    values = ", ".join(f":{c}" for c in rows[0])
-    connection.execute(sa.text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), rows)
+def execute_many(connection: Connection, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Execute a statement once per row of values; none is fine."""
+    if rows:
+        connection.execute(sa.text(sql), rows)
+
+
+def bind_lists(sql: str, *names: str) -> sa.TextClause:
+    """A statement of which these named values are lists, for ``IN``."""
+    return sa.text(sql).bindparams(*(sa.bindparam(name, expanding=True) for name in names))

@@ -8,7 +8,7 @@ import threading
 from kdopt.store import leases
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
-from kdopt.store.leases import Claim
+from kdopt.store.leases import Lease
 from kdopt.worker.worker_id import is_dead
 
 BEAT_S = 15.0
@@ -34,7 +34,7 @@ class Heartbeat:
         lease_s: Seconds that each is good for.
     """
 
-    def __init__(self, store: Store, claim: Claim, beat_s: float, lease_s: float) -> None:
+    def __init__(self, store: Store, claim: Lease, beat_s: float, lease_s: float) -> None:
         self._store, self._claim = store, claim
         self._beat_s, self._lease_s = beat_s, lease_s
         self._end = threading.Event()
@@ -49,7 +49,7 @@ class Heartbeat:
     def _beat(self) -> None:
         while not self._end.wait(self._beat_s):
             try:
-                if not leases.beat(self._store, self._claim, self._lease_s):
+                if not leases.renew_lease(self._store, self._claim, self._lease_s):
                     return  # lost: recording the result will find out
             except Exception as error:
                 logger.warning("heartbeat: %s", error)
@@ -61,4 +61,4 @@ def requeue_trials_of_dead_workers(store: Store, artifacts: Artifacts) -> int:
     Returns:
         How many.
     """
-    return leases.reap(store, is_dead, forget=artifacts.discard)
+    return leases.requeue_lost_trials(store, is_dead, discard_state=artifacts.discard)

@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager
 from kdopt.errors import LeaseLostError, LostArtifactError
 from kdopt.store import leases
 from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.attributes import SavedState
 from kdopt.store.database import Store
-from kdopt.store.leases import Claim
-from kdopt.store.saved_state import SavedState
+from kdopt.store.leases import Lease
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class StoreJournal:
         self,
         store: Store,
         artifacts: Artifacts,
-        claim: Claim,
+        claim: Lease,
         label: str,
         shielded: Callable[[], AbstractContextManager[None]],
     ) -> None:
@@ -89,7 +89,7 @@ class StoreJournal:
             LeaseLostError: Another worker has the trial by now.
         """
         with self._shielded():
-            leases.report(self._store, self._claim, values)
+            leases.report_values(self._store, self._claim, values)
 
     def close(self) -> None:
         """Remove the last state, once the trial is recorded as ended."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from kdopt.campaign.studies import StudyPlan
 from kdopt.outcome import Outcome
-from kdopt.store.rows import StudyState
+from kdopt.store.queries import StudyCounts
 from kdopt.trials.registry import RUNNERS
 
 Trained = Mapping[str, Mapping[int, Outcome]]
@@ -20,8 +20,8 @@ Trained = Mapping[str, Mapping[int, Outcome]]
 
 
 def list_startable(
-    states: Sequence[StudyState], plans: Mapping[str, StudyPlan], trained: Trained
-) -> list[StudyState]:
+    states: Sequence[StudyCounts], plans: Mapping[str, StudyPlan], trained: Trained
+) -> list[StudyCounts]:
     """The studies with waiting trials that may be claimed, in the order of ``states``.
 
     A study waits until its participants are pre-trained, and until every study of its partition
@@ -55,8 +55,8 @@ def list_startable(
 
 
 def list_finished_before(
-    plan: StudyPlan, states: Sequence[StudyState], plans: Mapping[str, StudyPlan]
-) -> list[tuple[StudyState, StudyPlan]]:
+    plan: StudyPlan, states: Sequence[StudyCounts], plans: Mapping[str, StudyPlan]
+) -> list[tuple[StudyCounts, StudyPlan]]:
     """The finished studies of earlier rounds of a study's partition and stage, with their plans."""
     return [
         (s, plans[s.text])
@@ -69,8 +69,8 @@ def list_finished_before(
 
 
 def sort_by_preference(
-    ready: Iterable[StudyState], plans: Mapping[str, StudyPlan], last: StudyPlan | None
-) -> list[StudyState]:
+    ready: Iterable[StudyCounts], plans: Mapping[str, StudyPlan], last: StudyPlan | None
+) -> list[StudyCounts]:
     """Sort the studies that are ready, the one to try first at the front.
 
     1. Long trials (federated averaging) before all else: one that starts last would leave every
@@ -88,7 +88,7 @@ def sort_by_preference(
         last: Where this worker took its last trial; ``None`` at its start.
     """
 
-    def rank(state: StudyState) -> tuple[bool, int, bool, int, float]:
+    def rank(state: StudyCounts) -> tuple[bool, int, bool, int, float]:
         plan = plans[state.text]
         return (
             RUNNERS[plan.stage].long_run is None,
@@ -114,5 +114,5 @@ def measure_locality(plan: StudyPlan, last: StudyPlan | None) -> int:
     return 1 + 2 * same_student + same_teacher
 
 
-def _is_unfinished(state: StudyState) -> bool:
+def _is_unfinished(state: StudyCounts) -> bool:
     return state.waiting + state.running > 0

@@ -26,11 +26,11 @@ from kdopt.outcome import Outcome
 from kdopt.search.posterior import Posterior
 from kdopt.search.samplers import choose_params
 from kdopt.search.warm_start import PosteriorSource
-from kdopt.store import leases, rows
+from kdopt.store import leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
-from kdopt.store.leases import Claim
-from kdopt.store.rows import StudyState
+from kdopt.store.leases import Lease
+from kdopt.store.queries import StudyCounts
 from kdopt.train.engine import Engine, make_engine
 from kdopt.trials.context import CacheUse, Context
 from kdopt.trials.registry import RUNNERS
@@ -120,7 +120,7 @@ def run_worker(
     Raises:
         KdoptError: See :func:`run_trials`; or the device is not there.
     """
-    engine = make_engine(rows.read_record(store, campaign).campaign.precision, device)
+    engine = make_engine(queries.read_record(store, campaign).campaign.precision, device)
     return run_trials(store, artifacts, campaign, engine, time_limit_s=time_limit_s)
 
 
@@ -165,12 +165,12 @@ class _Worker:
         self.name = name_worker(str(engine.device))
         self.campaign = campaign
         self.beat_s, self.lease_s = beat_s, lease_s
-        self.record = rows.read_record(store, campaign)
+        self.record = queries.read_record(store, campaign)
         self.dataset = load_planned_dataset(self.record)
         self._use_record(self.record)
         self.planned = 0
         self.pretrained: dict[str, dict[int, Outcome]] = {}
-        self.states: list[StudyState] = []
+        self.states: list[StudyCounts] = []
         self.summary = WorkerSummary()
         self.last: StudyPlan | None = None
         self.next_requeue = 0.0
@@ -182,7 +182,7 @@ class _Worker:
             while not self.stop.asked and not is_orphan():
                 with self.watch.timing("store"):
                     self._requeue_when_due()
-                    states = rows.read_states(self.store, self.campaign)
+                    states = queries.read_study_counts(self.store, self.campaign)
                     self._follow_growth(states)
                     ready = self._list_ready(states)
                     claim = self._take_trial(ready)
@@ -208,12 +208,12 @@ class _Worker:
         self.plans = {plan.name: plan for plan in plan_studies(record.campaign)}
         self.warm: PosteriorSource | None = None
 
-    def _follow_growth(self, states: list[StudyState]) -> None:
+    def _follow_growth(self, states: list[StudyCounts]) -> None:
         """Read the record again when trials were added: new studies, or a larger search space."""
         planned = sum(s.total for s in states)
         if planned != self.planned:
             self.planned = planned
-            record = rows.read_record(self.store, self.campaign)
+            record = queries.read_record(self.store, self.campaign)
             if record != self.record:
                 self._count_uses()
                 self._use_record(record)
@@ -231,31 +231,31 @@ class _Worker:
             if lost:
                 logger.info("requeued %d trial(s) of lost workers", lost)
 
-    def _list_ready(self, states: list[StudyState]) -> list[StudyState]:
+    def _list_ready(self, states: list[StudyCounts]) -> list[StudyCounts]:
         """The studies with waiting trials that may be claimed."""
         self._read_pretrained(states)
         self.states = states
         return list_startable(states, self.plans, self.pretrained)
 
-    def _read_pretrained(self, states: list[StudyState]) -> None:
+    def _read_pretrained(self, states: list[StudyCounts]) -> None:
         """Keep the outcomes of pre-training at hand; they never change, so only news is read."""
         for state in states:
             known = self.pretrained.setdefault(state.name.partition, {})
             if state.name.stage == "pretrain" and state.complete > len(known):
-                for row in rows.read_trials(self.store, self.campaign, state.study_id):
+                for row in queries.read_trials(self.store, self.campaign, state.study_id):
                     if row.outcome is not None:
                         known[int(row.params["participant"])] = row.outcome
 
-    def _take_trial(self, ready: list[StudyState]) -> tuple[StudyPlan, Claim] | None:
+    def _take_trial(self, ready: list[StudyCounts]) -> tuple[StudyPlan, Lease] | None:
         """Take a trial, from the study whose images and logits are at hand if possible."""
         for state in sort_by_preference(ready, self.plans, self.last):
-            claim = leases.claim(self.store, state.study_id, self.name, self.lease_s)
+            claim = leases.claim_trial(self.store, state.study_id, self.name, self.lease_s)
             if claim is not None:
                 self.last = self.plans[state.text]
                 return self.last, claim
         return None
 
-    def _run_trial(self, plan: StudyPlan, claim: Claim) -> None:
+    def _run_trial(self, plan: StudyPlan, claim: Lease) -> None:
         """Run one trial and record how it ended; on the way out the trial is never left behind."""
         label = f"{plan.name} #{claim.number}"
         journal = StoreJournal(self.store, self.artifacts, claim, label, self.stop.shielded)
@@ -267,11 +267,11 @@ class _Worker:
                 result = self._compute_result(plan, claim, journal)
             if isinstance(result, Outcome):
                 with self.watch.timing("store"):
-                    leases.finish(self.store, claim, result)
+                    leases.finish_trial(self.store, claim, result)
                 self.summary.complete += 1
                 logger.info("%s: %s", label, _describe_result(plan.stage, claim, result))
             else:
-                leases.fail(self.store, claim, result)
+                leases.fail_trial(self.store, claim, result)
                 self.summary.failed += 1
                 logger.error("%s: failed: %s", label, result.splitlines()[0])
             # Only now that the end is recorded is the saved state of no use to anybody.
@@ -280,15 +280,15 @@ class _Worker:
             self.summary.lost += 1
             logger.warning("%s: result dropped: %s", label, error)
         except Stopped:
-            leases.release(self.store, claim)
+            leases.release_trial(self.store, claim)
             logger.info("%s: given back", label)
         except BaseException:
             # A fault of the store, the data or the machine is not the trial's: others may run it.
-            leases.release(self.store, claim)
+            leases.release_trial(self.store, claim)
             raise
 
     def _compute_result(
-        self, plan: StudyPlan, claim: Claim, journal: StoreJournal
+        self, plan: StudyPlan, claim: Lease, journal: StoreJournal
     ) -> Outcome | str:
         """Compute the outcome of a trial, or the reason why it has none."""
         inputs = self.pretrained.get(plan.partition, {})
@@ -307,13 +307,13 @@ class _Worker:
             self.watch.add("training", time.perf_counter() - started - evaluated_s)
             self.watch.add("evaluation", evaluated_s)
 
-    def _choose_params(self, plan: StudyPlan, claim: Claim) -> Claim:
+    def _choose_params(self, plan: StudyPlan, claim: Lease) -> Lease:
         if claim.params:
             return claim
-        history = rows.read_trials(self.store, self.campaign, claim.study_id)
+        history = queries.read_trials(self.store, self.campaign, claim.study_id)
         get_posterior = partial(self._get_posterior, plan)
         params = choose_params(self.context.campaign, plan, claim.number, history, get_posterior)
-        return leases.choose(self.store, claim, params, plan.space)
+        return leases.choose_params(self.store, claim, params, plan.space)
 
     def _get_posterior(self, plan: StudyPlan) -> Posterior:
         """The posterior of a pair before its first trial (``tune.sampler = "warm"``)."""
@@ -323,7 +323,7 @@ class _Worker:
         return self.warm.get_posterior(plan, earlier, self.pretrained[plan.partition])
 
 
-def _describe_result(stage: StageName, claim: Claim, outcome: Outcome) -> str:
+def _describe_result(stage: StageName, claim: Lease, outcome: Outcome) -> str:
     params = ", ".join(
         f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in claim.params.items()
     )

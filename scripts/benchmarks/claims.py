@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.store import cycle, record_of
 from kdopt.campaign.stages import plan_studies
 from kdopt.service.doctor import check_campaign
-from kdopt.store import rows
+from kdopt.store import queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
@@ -86,13 +86,13 @@ def _measure(location: str, n: int, seconds: float) -> tuple[float, ...]:
 
 def _claimer() -> None:
     store = open_store(sys.stdin.readline().strip())
-    rows.read_states(store, "claims")
+    queries.read_study_counts(store, "claims")
     print("ready", flush=True)
     seconds = float(sys.stdin.readline())
     times = []
     started, cpu_started = time.perf_counter(), time.process_time()
     while (now := time.perf_counter()) < started + seconds:
-        waiting = [s for s in rows.read_states(store, "claims") if s.waiting]
+        waiting = [s for s in queries.read_study_counts(store, "claims") if s.waiting]
         # Another one may have been quicker to a study's last trial.
         if cycle(store, random.choice(waiting).study_id):
             times.append(time.perf_counter() - now)

@@ -27,7 +27,7 @@ from benchmarks.product import Bench
 from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import read_dataset
 from kdopt.data.splits import from_arrays
-from kdopt.store import rows
+from kdopt.store import queries
 from kdopt.train.engine import make_engine
 
 CORES = 2
@@ -168,7 +168,7 @@ def _job(bench: Bench, campaign: str, case: Case, folder: Path) -> dict[str, obj
     """Write what the peers need: the student's images, the test set, both checkpoints."""
     import safetensors.numpy
 
-    record = rows.read_record(bench.store, campaign)
+    record = queries.read_record(bench.store, campaign)
     dataset = read_dataset(record.campaign.data, record.campaign.seed)
     content = bench.artifacts.get(record.splits["uniform"])
     share = from_arrays(safetensors.numpy.load(content)).train[1]

@@ -14,7 +14,7 @@ from benchmarks.store import fill, record_of, timed, unfinished
 from kdopt.campaign.stages import plan_studies
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
-from kdopt.store.merge.merge import Site, merge
+from kdopt.store.merge.merge import Site, merge_campaign
 from kdopt.store.planning import write_plan
 
 COLUMNS = ("size", "trials", "taken of half", "s", "again s", "taken of all", "s", "peak MB")
@@ -46,9 +46,9 @@ def _measure(folder: Path, url: str | None, size: str) -> tuple[object, ...]:
     write_plan(here, records[0], plan_studies)
     fill(here, [line for line in unfinished(here, names[0]) if line.number % 2])
     sites = Site(here, shelf), Site(other, shelf)
-    half_s, half = timed(lambda: merge(*sites, names[0]))
-    again_s, again = timed(lambda: merge(*sites, names[0]))
-    all_s, everything = timed(lambda: merge(*sites, names[1]))
+    half_s, half = timed(lambda: merge_campaign(*sites, names[0]))
+    again_s, again = timed(lambda: merge_campaign(*sites, names[0]))
+    all_s, everything = timed(lambda: merge_campaign(*sites, names[1]))
     assert again.results == 0 < half.same < again.same == everything.results
     assert again.differing == []
     for store in (here, other):

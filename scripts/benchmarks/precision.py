@@ -17,7 +17,7 @@ from kdopt.campaign.stages import plan_pretrain, plan_tune
 from kdopt.campaign.studies import Params
 from kdopt.data.datasets import load_dataset
 from kdopt.outcome import Outcome
-from kdopt.store import rows
+from kdopt.store import queries
 from kdopt.train.engine import make_engine
 from kdopt.trials.context import Context
 from kdopt.trials.pretrain import run_pretrain
@@ -56,7 +56,7 @@ def bench_precision(images: int, epochs: int, replicates: int, test: int) -> Non
     with tempfile.TemporaryDirectory(prefix="kdopt-bench-") as folder:
         bench = Bench(Path(folder))
         name = bench.plan(text)
-        record = rows.read_record(bench.store, name)
+        record = queries.read_record(bench.store, name)
         dataset = load_dataset(record.campaign)
         contexts = {
             precision: Context(record, dataset, bench.artifacts, make_engine(precision, "cpu"))

@@ -14,7 +14,7 @@ def main() -> None:
     location, artifacts, campaign = sys.argv[1:]
     from kdopt.store.artifacts.artifacts import Artifacts
     from kdopt.store.database import open_store
-    from kdopt.store.rows import read_record
+    from kdopt.store.queries import read_record
     from kdopt.train.engine import make_engine
     from kdopt.worker.worker import run_trials
 

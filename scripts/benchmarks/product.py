@@ -15,7 +15,7 @@ from kdopt.launch.call import WorkerCall
 from kdopt.launch.local import LocalWorkers, assign_slots
 from kdopt.outcome import Outcome
 from kdopt.service.planner import draw_splits, plan_campaign
-from kdopt.store import rows
+from kdopt.store import queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 
@@ -84,7 +84,7 @@ class Bench:
         return [o for (name, _), o in self._outcomes(campaign) if name == study]
 
     def _outcomes(self, campaign: str) -> list[tuple[tuple[str, int], Outcome]]:
-        found = rows.read_trials(self.store, campaign)
+        found = queries.read_trials(self.store, campaign)
         return [((r.study, r.number), r.outcome) for r in found if r.outcome is not None]
 
     def _times(self, campaign: str) -> dict[int, tuple[datetime, datetime]]:

@@ -25,7 +25,7 @@ from kdopt.dashboard.server import make_app
 from kdopt.outcome import Outcome, Scores
 from kdopt.service.doctor import check_campaign
 from kdopt.service.status import read_status
-from kdopt.store import leases, rows
+from kdopt.store import leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 from kdopt.store.planning import write_plan
@@ -59,10 +59,10 @@ def _measure(store: Store, shelf: Artifacts, size: str) -> tuple[object, ...]:
     fill(store, unfinished(store, name))
     megabytes = (store_bytes(store) - empty) / 1e6
     replan_s, _ = timed(lambda: write_plan(store, record, plan_studies))
-    studies = [s for s in rows.read_states(store, name) if s.waiting]
+    studies = [s for s in queries.read_study_counts(store, name) if s.waiting]
     cycles, with_queue = [], []
     for _ in range(CYCLES):
-        queue_s, states = timed(lambda: rows.read_states(store, name))
+        queue_s, states = timed(lambda: queries.read_study_counts(store, name))
         study = random.choice([s for s in states if s.waiting])
         cycle_s, done = timed(lambda: cycle(store, study.study_id))  # noqa: B023
         assert done
@@ -113,10 +113,10 @@ def store_bytes(store: Store) -> int:
 
 def cycle(store: Store, study_id: int) -> bool:
     """Claim a trial and record its result, if the study has one left."""
-    claim = leases.claim(store, study_id, "bench", 90.0)
+    claim = leases.claim_trial(store, study_id, "bench", 90.0)
     if claim is None:
         return False
-    leases.finish(store, claim, outcome_of(claim.number))
+    leases.finish_trial(store, claim, outcome_of(claim.number))
     return True
 
 
@@ -136,7 +136,7 @@ def unfinished(store: Store, name: str) -> list[Line]:
     )
     spared = {
         (s.study_id, s.total - 1)
-        for s in rows.read_states(store, name)
+        for s in queries.read_study_counts(store, name)
         if s.name.stage != "pretrain"
     }
     with store.read() as connection:

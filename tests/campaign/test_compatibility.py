@@ -11,7 +11,7 @@ from kdopt.campaign.settings import NO_PUBLIC_SETS, TransferSettings
 from kdopt.campaign.stage_settings import CombineSettings, CompareSettings, FederateSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
-from kdopt.store import rows
+from kdopt.store import queries
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_record
 
@@ -25,7 +25,7 @@ def plan(store, campaign):
 
 
 def merged(store):
-    return rows.read_record(store, "tiny").campaign
+    return queries.read_record(store, "tiny").campaign
 
 
 def change(**changes):
@@ -37,7 +37,7 @@ def test_stages_add_what_they_ask_for_and_nothing_of_their_defaults(store):
     assert plan(store, change(stages=("tune", "combine"), combine=OWN)) == 1
     assert plan(store, change(stages=("federate",), federate=RANDOM)) == 1
     assert plan(store, change(stages=("compare",), compare=CompareSettings(("vanilla",)))) == 2
-    counts = Counter(r.stage for r in rows.read_trials(store, "tiny"))
+    counts = Counter(r.stage for r in queries.read_trials(store, "tiny"))
     assert counts == {"pretrain": 2, "tune": 8, "combine": 1, "federate": 1, "compare": 2}
     assert merged(store).combine == OWN
     assert merged(store).federate == RANDOM
@@ -103,11 +103,11 @@ def learn(store, campaign, prior):
 
 def test_another_prior_is_refused_and_nothing_changes(store):
     learn(store, WARM, PRIOR)
-    before = rows.read_record(store, "tiny")
+    before = queries.read_record(store, "tiny")
     larger = change(tune=dataclasses.replace(WARM.tune, budget=9))
     with pytest.raises(StoreError, match=r"other values of: tune\.prior \(what was learnt is not"):
         learn(store, larger, OTHER)
-    assert rows.read_record(store, "tiny") == before
+    assert queries.read_record(store, "tiny") == before
     assert before.prior == PRIOR
 
 
@@ -136,7 +136,7 @@ def test_a_campaign_that_grows_keeps_its_prior(store):
     # A spec that does not tune says nothing of it.
     compare = CompareSettings(("vanilla",), ("student",))
     assert learn(store, change(stages=("compare",), compare=compare, tune=WARM.tune), None) == 2
-    assert rows.read_record(store, "tiny").prior == PRIOR
+    assert queries.read_record(store, "tiny").prior == PRIOR
     assert merged(store).tune.budget == 5
 
 
@@ -147,7 +147,7 @@ def test_a_comparison_that_is_added_changes_no_number_of_trials(store):
         WARM, stages=("tune", "compare"), compare=CompareSettings(("vanilla",), ("student",))
     )
     assert learn(store, both, PRIOR) == 2
-    tuned = [r for r in rows.read_trials(store, "tiny") if r.stage == "tune"]
+    tuned = [r for r in queries.read_trials(store, "tiny") if r.stage == "tune"]
     assert len(tuned) == 2 * 3
     assert learn(store, both, PRIOR) == 0
 
@@ -155,6 +155,6 @@ def test_a_comparison_that_is_added_changes_no_number_of_trials(store):
 def test_a_campaign_gets_its_prior_when_tuning_is_added(store):
     compare = CompareSettings(("vanilla",), ("student",))
     learn(store, dataclasses.replace(WARM, stages=("compare",), compare=compare), None)
-    assert rows.read_record(store, "tiny").prior is None
+    assert queries.read_record(store, "tiny").prior is None
     assert learn(store, WARM, PRIOR) == 2 * 3
-    assert rows.read_record(store, "tiny").prior == PRIOR
+    assert queries.read_record(store, "tiny").prior == PRIOR

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from kdopt import __version__
-from kdopt.store import rows
+from kdopt.store import queries
 from kdopt.store.database import open_store
 
 SPEC = """
@@ -144,7 +144,7 @@ def start_long_run(folder):
 
 def states(folder):
     store = open_store(str(folder / "storage" / "kdopt.db"))
-    found = Counter(row.state for row in rows.read_trials(store, "tiny"))
+    found = Counter(row.state for row in queries.read_trials(store, "tiny"))
     store.close()
     return found
 

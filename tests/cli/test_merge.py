@@ -14,7 +14,7 @@ from contextlib import closing
 import pytest
 
 from kdopt.campaign.stages import plan_studies
-from kdopt.store import rows
+from kdopt.store import queries
 from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
 from tests.cli.test_cli import command, kdopt, refused
@@ -66,7 +66,7 @@ def results(folder):
     with closing(open_store(str(folder / STORE))) as store:
         return {
             (r.study, tuple(r.params.items())): dataclasses.replace(r.outcome, seconds=0.0)
-            for r in rows.read_trials(store, "tiny")
+            for r in queries.read_trials(store, "tiny")
             if r.outcome is not None
         }
 

@@ -8,7 +8,7 @@ import pytest
 from kdopt.campaign.stages import plan_studies
 from kdopt.cli import progress as module
 from kdopt.cli.progress import ProgressBar
-from kdopt.store import leases, rows
+from kdopt.store import leases, queries
 from kdopt.store.planning import write_plan
 from tests.conftest import make_outcome, make_record, new_store
 
@@ -22,13 +22,13 @@ def store(store_path, campaign):
 
 
 def end_one(store, index, reason=None):
-    study = rows.read_states(store, "tiny")[index].study_id
-    claim = leases.claim(store, study, "far/9/1/elsewhere", 90)
+    study = queries.read_study_counts(store, "tiny")[index].study_id
+    claim = leases.claim_trial(store, study, "far/9/1/elsewhere", 90)
     time.sleep(0.05)
     if reason is None:
-        leases.finish(store, claim, make_outcome(1.0))
+        leases.finish_trial(store, claim, make_outcome(1.0))
     else:
-        leases.fail(store, claim, reason)
+        leases.fail_trial(store, claim, reason)
 
 
 def counts(progress):

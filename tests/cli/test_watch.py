@@ -18,7 +18,7 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.cli import watch as watching
 from kdopt.cli.watch import CANNOT_BE_DONE, DONE, INTERRUPTED, watch_campaign
 from kdopt.errors import StoreError
-from kdopt.store import leases, rows
+from kdopt.store import leases, queries
 from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
 from tests.conftest import make_outcome, make_record, new_store
@@ -46,13 +46,13 @@ def local(tmp_path, campaign):
 
 
 def finish_all(store, pause_s=0.0, reason=None):
-    for state in rows.read_states(store, "tiny"):
-        while claim := leases.claim(store, state.study_id, "far/9/1/elsewhere/cpu", 90):
+    for state in queries.read_study_counts(store, "tiny"):
+        while claim := leases.claim_trial(store, state.study_id, "far/9/1/elsewhere/cpu", 90):
             time.sleep(pause_s)
             if reason is None:
-                leases.finish(store, claim, make_outcome(1.0))
+                leases.finish_trial(store, claim, make_outcome(1.0))
             else:
-                leases.fail(store, claim, reason)
+                leases.fail_trial(store, claim, reason)
 
 
 def start(url, *options):
@@ -163,11 +163,11 @@ def test_signals_end_it_quietly(local, number):
 
 def test_what_can_never_start_ends_it_with_1(local):
     planned, url = local
-    study = rows.read_states(planned, "tiny")[0].study_id
+    study = queries.read_study_counts(planned, "tiny")[0].study_id
     process = start(url)
     process.stdout.readline()
     for _ in range(2):
-        leases.fail(planned, leases.claim(planned, study, "me", 90), "no images")
+        leases.fail_trial(planned, leases.claim_trial(planned, study, "me", 90), "no images")
     said, wrong = the_rest(process)
     assert process.returncode == CANNOT_BE_DONE
     assert "8 cannot start" in said

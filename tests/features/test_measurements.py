@@ -6,14 +6,10 @@ import pytest
 
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
-from kdopt.features.measurements import (
-    MEASUREMENTS_KEY,
-    PartitionMeasurements,
-    read_measurements,
-    write_measurements,
-)
+from kdopt.features.measurements import PartitionMeasurements, read_measurements, write_measurements
+from kdopt.store.attributes import MEASUREMENTS_KEY
 from kdopt.store.planning import write_plan
-from kdopt.store.rows import read_record, read_trials
+from kdopt.store.queries import read_record, read_trials
 from tests.conftest import make_campaign, make_record, optuna_study
 
 ONE = PartitionMeasurements(

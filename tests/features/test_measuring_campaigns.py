@@ -14,7 +14,7 @@ from kdopt.features.measuring import measure_campaign
 from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
-from kdopt.store.rows import read_trials
+from kdopt.store.queries import read_trials
 from kdopt.train.engine import make_engine
 from kdopt.worker.worker import run_trials
 

@@ -15,7 +15,7 @@ from kdopt.features.table import tabulate_pairs
 from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
-from kdopt.store.rows import read_trials
+from kdopt.store.queries import read_trials
 from kdopt.train.engine import make_engine
 from kdopt.train.models import make_model
 from kdopt.worker.worker import run_trials

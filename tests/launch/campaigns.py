@@ -16,8 +16,8 @@ import psutil
 
 from kdopt.cli.inputs import plan_spec
 from kdopt.service.doctor import check_campaign
-from kdopt.store import rows
-from kdopt.store.rows import Running
+from kdopt.store import activity, queries
+from kdopt.store.activity import RunningTrial
 
 SPEC = """
 name = "tiny"
@@ -108,11 +108,11 @@ class Bench:
 
     def states(self) -> Counter[str]:
         """Trials by state."""
-        return Counter(row.state for row in rows.read_trials(self.store, "tiny"))
+        return Counter(row.state for row in queries.read_trials(self.store, "tiny"))
 
-    def running(self) -> tuple[Running, ...]:
+    def running(self) -> tuple[RunningTrial, ...]:
         """Trials that workers hold, without those of pre-training, which are soon over."""
-        found = rows.read_running(self.store, "tiny")
+        found = activity.read_running_trials(self.store, "tiny")
         return tuple(r for r in found if "/tune/" in r.study and r.worker not in ("", "?"))
 
     def prove(self) -> None:
@@ -123,7 +123,7 @@ class Bench:
         assert (found.duplicates, found.failed) == (0, 0)
 
 
-def worker_process(running: Running) -> int:
+def worker_process(running: RunningTrial) -> int:
     """The process number of the worker that holds a trial."""
     return int(running.worker.split("/")[1])
 

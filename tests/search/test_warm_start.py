@@ -22,17 +22,17 @@ from kdopt.search.samplers import choose_params
 from kdopt.search.warm_start import PosteriorSource, freeze_prior, read_prior
 from kdopt.service.doctor import check_campaign
 from kdopt.service.planner import draw_splits, plan_campaign
-from kdopt.store import leases, rows
+from kdopt.store import leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
-from kdopt.store.backup import backup
+from kdopt.store.backup import back_up_store
 from kdopt.store.database import open_store
-from kdopt.store.merge.merge import Site, merge
+from kdopt.store.merge.merge import Site, merge_campaign
 from kdopt.store.planning import write_plan
 from kdopt.train.engine import make_engine
 from kdopt.worker.scheduling import list_finished_before
 from kdopt.worker.worker import run_trials
 from tests.conftest import make_campaign, make_outcome, make_record, new_store, optuna_study
-from tests.store.test_publish import contents
+from tests.store.test_index_studies import contents
 
 SPEC = """
 name = "tiny"
@@ -68,8 +68,8 @@ def add(store, artifacts, campaign, leave=0):
     splits = {p.name: artifacts.put(p.name.encode()) for p in campaign.partitions}
     record = dataclasses.replace(make_record(campaign), splits=splits)
     write_plan(store, record, plan_studies)
-    for state in rows.read_states(store, campaign.name):
-        while (claim := leases.claim(store, state.study_id, "me", 60)) is not None:
+    for state in queries.read_study_counts(store, campaign.name):
+        while (claim := leases.claim_trial(store, state.study_id, "me", 60)) is not None:
             if state.name.stage == "pretrain":
                 skill = 0.4 + 0.1 * claim.params["participant"]
                 outcome = dataclasses.replace(
@@ -79,12 +79,12 @@ def add(store, artifacts, campaign, leave=0):
                 )
             elif leave:
                 leave -= 1
-                leases.fail(store, claim, "diverged")
+                leases.fail_trial(store, claim, "diverged")
                 continue
             else:
                 gap = state.name.teacher - state.name.student
                 outcome = make_outcome(gap * claim.params["alpha"] - claim.params["temperature"])
-            leases.finish(store, claim, outcome)
+            leases.finish_trial(store, claim, outcome)
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_a_campaign_that_is_planned_again_keeps_its_prior(tmp_path, store, artif
     add(store, artifacts, unfinished, leave=3)
     named = 'prior = ["taught"]'
     plan(tmp_path, named, store)
-    before = rows.read_record(store, "tiny")
+    before = queries.read_record(store, "tiny")
     assert len(Prior.from_bytes(artifacts.get(before.prior)).pairs) == 19
     # Its teachers go on meanwhile, and know more than they did.
     grown = dataclasses.replace(
@@ -215,9 +215,9 @@ def test_a_campaign_that_is_planned_again_keeps_its_prior(tmp_path, store, artif
     add(store, artifacts, grown)
     assert len(read_prior(store, ("taught",)).pairs) == 39
     assert plan(tmp_path, named, store)[2].new_trials == 0
-    assert rows.read_record(store, "tiny") == before
+    assert queries.read_record(store, "tiny") == before
     assert plan(tmp_path, named, store, budget=5)[2].new_trials == 6
-    assert rows.read_record(store, "tiny").prior == before.prior
+    assert queries.read_record(store, "tiny").prior == before.prior
 
 
 def test_a_campaign_cannot_change_its_teachers(tmp_path, store, artifacts):
@@ -232,7 +232,7 @@ def test_a_campaign_cannot_change_its_teachers(tmp_path, store, artifacts):
 def test_a_refused_prior_leaves_no_trial_behind(tmp_path, store):
     with pytest.raises(StoreError, match="no campaign 'nobody'"):
         plan(tmp_path, 'prior = ["nobody"]', store)
-    assert rows.campaigns(store) == []
+    assert queries.list_campaigns(store) == []
 
 
 def test_a_campaign_without_a_prior_cannot_be_worked_on_and_the_message_says_why(store, artifacts):
@@ -247,7 +247,7 @@ def test_a_campaign_without_a_prior_cannot_be_worked_on_and_the_message_says_why
 def results(store):
     """What a campaign computed, without how long it took."""
     out = {}
-    for row in rows.read_trials(store, "tiny"):
+    for row in queries.read_trials(store, "tiny"):
         record = row.outcome.to_json()
         del record["seconds"]
         out[row.study, row.number] = (row.state, tuple(row.params.items()), record)
@@ -309,16 +309,16 @@ def test_two_workers_learn_the_same_and_keep_to_the_rounds(tmp_path, finished):
 
 
 def plans_of(store):
-    record = rows.read_record(store, "tiny")
+    record = queries.read_record(store, "tiny")
     return {plan.name: plan for plan in plan_studies(record.campaign) if plan.stage == "tune"}
 
 
 def replayed(store, artifacts):
     """Every trial of tuning beside the cell that is chosen for it now, from the store alone."""
-    record = rows.read_record(store, "tiny")
+    record = queries.read_record(store, "tiny")
     start = PosteriorSource(store, artifacts, record)
-    plans, states = plans_of(store), rows.read_states(store, "tiny")
-    found = rows.read_trials(store, "tiny")
+    plans, states = plans_of(store), queries.read_study_counts(store, "tiny")
+    found = queries.read_trials(store, "tiny")
     trained = {r.params["participant"]: r.outcome for r in found if r.stage == "pretrain"}
     for name, of in plans.items():
         history = [r for r in found if r.study == name]
@@ -343,7 +343,7 @@ def test_a_pair_tries_vanilla_then_what_was_learnt_then_what_it_likes(finished):
     store, _ = finished
     points = set(list_grid_points(TAUGHT))
     for name in plans_of(store):
-        found = [get_point(r.params) for r in rows.read_trials(store, "tiny") if r.study == name]
+        found = [get_point(r.params) for r in queries.read_trials(store, "tiny") if r.study == name]
         assert found[0] == (1.0, 0.5)
         assert set(found[1:3]) <= points
         assert found[3] not in points
@@ -352,9 +352,9 @@ def test_a_pair_tries_vanilla_then_what_was_learnt_then_what_it_likes(finished):
 
 def test_pairs_of_earlier_rounds_teach_the_later_ones(finished):
     store, artifacts = finished
-    start = PosteriorSource(store, artifacts, rows.read_record(store, "tiny"))
-    plans, states = plans_of(store), rows.read_states(store, "tiny")
-    found = rows.read_trials(store, "tiny")
+    start = PosteriorSource(store, artifacts, queries.read_record(store, "tiny"))
+    plans, states = plans_of(store), queries.read_study_counts(store, "tiny")
+    found = queries.read_trials(store, "tiny")
     trained = {r.params["participant"]: r.outcome for r in found if r.stage == "pretrain"}
     later = next(p for p in plans.values() if p.round == 1)
     earlier = list_finished_before(later, states, plans)
@@ -371,7 +371,7 @@ def test_pairs_of_earlier_rounds_teach_the_later_ones(finished):
 
 def test_a_backup_and_a_merge_take_the_prior_along(tmp_path, finished):
     store, artifacts = finished
-    backup(store, artifacts, tmp_path / "copy")
+    back_up_store(store, artifacts, tmp_path / "copy")
     copy, site = (
         Site(opened, Artifacts(tmp_path / name / "artifacts"))
         for name, opened in (
@@ -379,11 +379,11 @@ def test_a_backup_and_a_merge_take_the_prior_along(tmp_path, finished):
             ("site", new_store(tmp_path / "site" / "kdopt.db")),
         )
     )
-    done = merge(site, copy, "tiny")
+    done = merge_campaign(site, copy, "tiny")
     assert (done.results, done.parted) == (27, [])
     for other in (copy, site):
         assert check_campaign(other.store, other.shelf, "tiny", deep=True).problems == ()
-        assert rows.read_record(other.store, "tiny") == rows.read_record(store, "tiny")
+        assert queries.read_record(other.store, "tiny") == queries.read_record(store, "tiny")
         assert results(other.store) == results(store)
         assert all(dict(was) == dict(now) for was, now in replayed(other.store, other.shelf))
         other.store.close()

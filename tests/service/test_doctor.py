@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from kdopt.campaign.stages import plan_studies
 from kdopt.cli import app
 from kdopt.service.doctor import check_campaign
-from kdopt.store import leases, rows
+from kdopt.store import leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.planning import write_plan
-from kdopt.store.retry import retry_failed
+from kdopt.store.retry import requeue_failed_trials
 from tests.conftest import make_outcome, make_record
 
 STUDY = "tiny/uniform/tune/t00-s01"
@@ -40,16 +40,16 @@ def planned(store, shelf, campaign):
 
 def run_all(store, shelf):
     """Finish every trial, open ones with a cell of their own."""
-    plans = {p.name: p for p in plan_studies(rows.read_record(store, "tiny").campaign)}
-    for state in rows.read_states(store, "tiny"):
-        while (claim := leases.claim(store, state.study_id, "me", 60)) is not None:
+    plans = {p.name: p for p in plan_studies(queries.read_record(store, "tiny").campaign)}
+    for state in queries.read_study_counts(store, "tiny"):
+        while (claim := leases.claim_trial(store, state.study_id, "me", 60)) is not None:
             outcome = make_outcome(float(claim.number))
             if "participant" in claim.params:
                 outcome = dataclasses.replace(outcome, checkpoint=shelf.put(b"%d" % claim.number))
             if not claim.params:
                 cell = {"temperature": 1.0 + claim.number, "alpha": 0.5, "replicate": 0}
-                claim = leases.choose(store, claim, cell, plans[state.text].space)
-            leases.finish(store, claim, outcome)
+                claim = leases.choose_params(store, claim, cell, plans[state.text].space)
+            leases.finish_trial(store, claim, outcome)
 
 
 def change(store, sql, **values):
@@ -76,10 +76,10 @@ def test_a_new_and_a_finished_campaign_are_sound(planned, shelf):
 
 
 def test_failed_and_retried_trials_are_sound_too(planned, shelf):
-    study = rows.read_states(planned, "tiny")[1].study_id
-    leases.fail(planned, leases.claim(planned, study, "me", 60), "out of memory")
+    study = queries.read_study_counts(planned, "tiny")[1].study_id
+    leases.fail_trial(planned, leases.claim_trial(planned, study, "me", 60), "out of memory")
     assert check_campaign(planned, shelf, "tiny").problems == ()
-    retry_failed(planned, "tiny")
+    requeue_failed_trials(planned, "tiny")
     found = check_campaign(planned, shelf, "tiny")
     assert (found.problems, found.retried, found.failed, found.rows) == ((), 1, 0, 8)
 
@@ -144,8 +144,8 @@ def test_results_that_are_not_whole_are_seen(planned, shelf, sql, expected):
 
 
 def test_running_trials_need_a_lease_that_is_looked_after(planned, shelf):
-    study = rows.read_states(planned, "tiny")[1].study_id
-    claim = leases.claim(planned, study, "me", 60)
+    study = queries.read_study_counts(planned, "tiny")[1].study_id
+    claim = leases.claim_trial(planned, study, "me", 60)
     assert check_campaign(planned, shelf, "tiny").problems == ()
     change(planned, f"UPDATE kdopt_lease SET expires = {planned.now} - 100")
     assert "its lease lapsed 100 s ago" in only_problem(planned, shelf)
@@ -165,7 +165,7 @@ def test_studies_that_no_spec_asks_for_are_named(planned, shelf):
 
 def test_missing_and_altered_artifacts_are_named_with_what_they_are_for(planned, shelf):
     run_all(planned, shelf)
-    pretrained = rows.read_trials(planned, "tiny")[0].outcome.checkpoint
+    pretrained = queries.read_trials(planned, "tiny")[0].outcome.checkpoint
     path = shelf.path(pretrained)
     path.write_bytes(b"something else")
     assert check_campaign(planned, shelf, "tiny").problems == ()
@@ -192,8 +192,8 @@ def test_the_command_exits_with_one_and_a_list_when_something_is_off(planned, sh
 
 
 def test_failed_trials_are_queued_by_the_command(planned, store_url):
-    study = rows.read_states(planned, "tiny")[1].study_id
-    leases.fail(planned, leases.claim(planned, study, "me", 60), "out of memory")
+    study = queries.read_study_counts(planned, "tiny")[1].study_id
+    leases.fail_trial(planned, leases.claim_trial(planned, study, "me", 60), "out of memory")
     for reason, n in (("diverged", 0), ("memory", 1), ("memory", 0)):
         said = CliRunner().invoke(app, ["retry-failed", "--store", store_url, "--reason", reason])
         assert said.exit_code == 0

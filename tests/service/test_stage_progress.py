@@ -20,11 +20,11 @@ from kdopt.service.stage_progress import (
     estimate_time_left_s,
     measure_pace,
 )
-from kdopt.store.rows import StudyState
+from kdopt.store.queries import StudyCounts
 
 
 def state(number, text, waiting=0, running=0, complete=0, failed=0):
-    return StudyState(number, parse_study_name(text), text, waiting, running, complete, failed)
+    return StudyCounts(number, parse_study_name(text), text, waiting, running, complete, failed)
 
 
 STATES = [

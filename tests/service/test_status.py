@@ -10,10 +10,10 @@ import pytest
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.service.status import SILENT_S, group_failures, read_status
-from kdopt.store import leases, rows
+from kdopt.store import leases, queries
+from kdopt.store.activity import FailureReason
 from kdopt.store.planning import write_plan
-from kdopt.store.pulse import Reason
-from kdopt.store.retry import retry_failed
+from kdopt.store.retry import requeue_failed_trials
 from kdopt.worker.heartbeat import LEASE_S
 from kdopt.worker.worker_id import name_worker
 from tests.conftest import make_campaign, make_outcome, make_record
@@ -26,13 +26,17 @@ SHOW = (
 @pytest.fixture
 def studies(store, campaign):
     write_plan(store, make_record(campaign), plan_studies)
-    return [s.study_id for s in rows.read_states(store, "tiny")]
+    return [s.study_id for s in queries.read_study_counts(store, "tiny")]
 
 
 def test_counts_add_up_and_reasons_are_there(store, studies):
-    leases.finish(store, leases.claim(store, studies[1], "host/1/2/3", 60), make_outcome(1.0))
-    leases.fail(store, leases.claim(store, studies[1], "host/1/2/3", 60), "out of memory")
-    leases.claim(store, studies[2], "host/1/2/3", 60)
+    leases.finish_trial(
+        store, leases.claim_trial(store, studies[1], "host/1/2/3", 60), make_outcome(1.0)
+    )
+    leases.fail_trial(
+        store, leases.claim_trial(store, studies[1], "host/1/2/3", 60), "out of memory"
+    )
+    leases.claim_trial(store, studies[2], "host/1/2/3", 60)
     status = read_status(store, "tiny")
     by_stage = {s.stage: s for s in status.stages}
     tune = by_stage["tune"]
@@ -49,15 +53,15 @@ def test_counts_add_up_and_reasons_are_there(store, studies):
 
 def test_the_end_is_known_once_every_stage_has_ended_a_trial(store, studies):
     assert read_status(store, "tiny").eta_unknown == "no worker is at work"
-    leases.claim(store, studies[0], "host/1/2/3", 60)
+    leases.claim_trial(store, studies[0], "host/1/2/3", 60)
     assert read_status(store, "tiny").eta_unknown == "no trial of pretrain has ended lately"
-    claim = leases.claim(store, studies[0], "host/1/2/3", 60)
+    claim = leases.claim_trial(store, studies[0], "host/1/2/3", 60)
     time.sleep(0.2)
-    leases.finish(store, claim, make_outcome(1.0))
+    leases.finish_trial(store, claim, make_outcome(1.0))
     assert read_status(store, "tiny").eta_unknown == "no trial of tune has ended lately"
-    claim = leases.claim(store, studies[1], "host/1/2/3", 60)
+    claim = leases.claim_trial(store, studies[1], "host/1/2/3", 60)
     time.sleep(0.2)
-    leases.finish(store, claim, make_outcome(1.0))
+    leases.finish_trial(store, claim, make_outcome(1.0))
     status = read_status(store, "tiny")
     assert status.eta_s > 0
     assert status.eta_unknown == ""
@@ -67,9 +71,9 @@ def test_the_end_is_known_once_every_stage_has_ended_a_trial(store, studies):
 
 
 def test_workers_and_what_they_run(store, studies):
-    mine = leases.claim(store, studies[1], name_worker("cuda:1"), LEASE_S)
-    leases.report(store, mine, {0: 0.5, 7: 0.6})
-    leases.claim(store, studies[2], "far/9/1/elsewhere/cpu", LEASE_S)
+    mine = leases.claim_trial(store, studies[1], name_worker("cuda:1"), LEASE_S)
+    leases.report_values(store, mine, {0: 0.5, 7: 0.6})
+    leases.claim_trial(store, studies[2], "far/9/1/elsewhere/cpu", LEASE_S)
     me, far = sorted(read_status(store, "tiny").workers, key=lambda w: w.host == "far")
     assert (me.pid, me.device, me.state) == (
         int(name_worker().split("/")[1]),
@@ -97,7 +101,7 @@ def test_workers_in_trouble_are_flagged_and_come_first(store, studies):
         here: LEASE_S,
     }
     for worker, lease_s in lengths.items():
-        leases.claim(store, studies[1], worker, lease_s)
+        leases.claim_trial(store, studies[1], worker, lease_s)
     found = {w.host[:1]: w.state for w in read_status(store, "tiny").workers}
     name = here[:1]
     assert found == {"a": "alive", "b": "silent", "c": "lapsed", name: "alive"}
@@ -117,23 +121,23 @@ def test_what_waits_for_a_lost_participant_can_never_start(store):
         partitions=(PartitionSettings("uniform"), PartitionSettings("quantity_skew")),
     )
     write_plan(store, make_record(base), plan_studies)
-    states = {s.text: s for s in rows.read_states(store, "tiny")}
+    states = {s.text: s for s in queries.read_study_counts(store, "tiny")}
     pretrain = states["tiny/uniform/pretrain"]
-    leases.claim(store, pretrain.study_id, "far/9/1/elsewhere", 60)
-    lost = leases.claim(store, pretrain.study_id, "far/9/1/elsewhere", 60)
+    leases.claim_trial(store, pretrain.study_id, "far/9/1/elsewhere", 60)
+    lost = leases.claim_trial(store, pretrain.study_id, "far/9/1/elsewhere", 60)
     assert lost.params["participant"] == 1
     assert read_status(store, "tiny").blocked == 0
-    leases.fail(store, lost, "no images")
+    leases.fail_trial(store, lost, "no images")
     with_it = [s for s in states.values() if 1 in (s.name.teacher, s.name.student)]
     expected = sum(s.waiting for s in with_it if s.name.partition == "uniform")
     assert read_status(store, "tiny").blocked == expected == 4 * 4
-    retry_failed(store, "tiny")
+    requeue_failed_trials(store, "tiny")
     assert read_status(store, "tiny").blocked == 0
 
 
 def test_done_means_that_nothing_can_be_done_any_more(store, studies):
     for _ in range(2):
-        leases.fail(store, leases.claim(store, studies[0], "me", 60), "no images")
+        leases.fail_trial(store, leases.claim_trial(store, studies[0], "me", 60), "no images")
     status = read_status(store, "tiny")
     assert (status.left, status.blocked, status.done) == (8, 8, True)
     assert (status.eta_s, status.eta_unknown) == (None, "")
@@ -145,9 +149,9 @@ def test_nothing_planned_is_no_division_by_zero(store):
 
 
 def test_reasons_that_differ_in_numbers_are_one():
-    a = Reason("the loss became nan in epoch 3\nTraceback 1", 2, "s", 4)
-    b = Reason("the loss became nan in epoch 12", 3, "t", 5)
-    c = Reason("out of memory", 4, "u", 6)
+    a = FailureReason("the loss became nan in epoch 3\nTraceback 1", 2, "s", 4)
+    b = FailureReason("the loss became nan in epoch 12", 3, "t", 5)
+    c = FailureReason("out of memory", 4, "u", 6)
     first, second = group_failures([c, b, a])
     assert (first.reason, first.count) == ("the loss became nan in epoch N", 5)
     assert (first.example, first.study, first.number) == (b.text, "t", 5)
@@ -159,4 +163,4 @@ def test_reasons_that_differ_in_numbers_are_one():
 
 
 def test_an_empty_reason_is_a_group_too():
-    assert group_failures([Reason("", 1, "s", 0)])[0].reason == ""
+    assert group_failures([FailureReason("", 1, "s", 0)])[0].reason == ""

@@ -8,9 +8,9 @@ import pytest
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import ArtifactError, StoreError
 from kdopt.service.doctor import check_campaign
-from kdopt.store import leases, rows
+from kdopt.store import leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
-from kdopt.store.backup import backup
+from kdopt.store.backup import back_up_store
 from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_outcome, make_record
@@ -33,22 +33,22 @@ def planned(tmp_path, shelf):
 
 
 def run_one(store, shelf, content=b"weights"):
-    state = next(s for s in rows.read_states(store, "tiny") if s.waiting)
-    claim = leases.claim(store, state.study_id, "me", 60)
+    state = next(s for s in queries.read_study_counts(store, "tiny") if s.waiting)
+    claim = leases.claim_trial(store, state.study_id, "me", 60)
     outcome = dataclasses.replace(make_outcome(1.0), checkpoint=shelf.put(content))
-    leases.finish(store, claim, outcome)
+    leases.finish_trial(store, claim, outcome)
 
 
 def test_a_backup_is_a_store_of_its_own_and_is_brought_up_to_date(tmp_path, planned, shelf):
     folder = tmp_path / "copy"
     shelf.put(b"nobody refers to this")
-    assert backup(planned, shelf, folder)[1:] == (1, 1, 1)
+    assert back_up_store(planned, shelf, folder)[1:] == (1, 1, 1)
     run_one(planned, shelf)
-    assert backup(planned, shelf, folder)[1:] == (1, 2, 1)
-    assert backup(planned, shelf, folder).copied == 0
+    assert back_up_store(planned, shelf, folder)[1:] == (1, 2, 1)
+    assert back_up_store(planned, shelf, folder).copied == 0
     copy = open_store(str(folder / "kdopt.db"))
     try:
-        assert rows.read_trials(copy, "tiny") == rows.read_trials(planned, "tiny")
+        assert queries.read_trials(copy, "tiny") == queries.read_trials(planned, "tiny")
         assert (
             check_campaign(copy, Artifacts(folder / "artifacts"), "tiny", deep=True).problems == ()
         )
@@ -56,7 +56,7 @@ def test_a_backup_is_a_store_of_its_own_and_is_brought_up_to_date(tmp_path, plan
         run_one(copy, Artifacts(folder / "artifacts"), b"more")
     finally:
         copy.close()
-    assert sum(s.complete for s in rows.read_states(planned, "tiny")) == 1
+    assert sum(s.complete for s in queries.read_study_counts(planned, "tiny")) == 1
     assert sorted(p.name for p in folder.iterdir()) == ["artifacts", "kdopt.db"]
 
 
@@ -66,7 +66,7 @@ def test_a_store_in_use_is_copied_whole(tmp_path, planned, shelf):
 
     def keep_writing():
         mine = open_store(path)
-        while not stop.is_set() and any(s.waiting for s in rows.read_states(mine, "tiny")):
+        while not stop.is_set() and any(s.waiting for s in queries.read_study_counts(mine, "tiny")):
             run_one(mine, shelf)
         mine.close()
 
@@ -75,7 +75,7 @@ def test_a_store_in_use_is_copied_whole(tmp_path, planned, shelf):
     try:
         for number in range(5):
             folder = tmp_path / f"copy{number}"
-            backup(planned, shelf, folder)
+            back_up_store(planned, shelf, folder)
             copy = open_store(str(folder / "kdopt.db"))
             assert check_campaign(copy, Artifacts(folder / "artifacts"), "tiny").problems == ()
             copy.close()
@@ -87,25 +87,25 @@ def test_a_store_in_use_is_copied_whole(tmp_path, planned, shelf):
 def test_what_cannot_be_backed_up_is_said(tmp_path, planned, shelf):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match=r"backup .*cannot be written"):
-        backup(planned, shelf, tmp_path / "file")
+        back_up_store(planned, shelf, tmp_path / "file")
     run_one(planned, shelf)
-    lost = rows.read_trials(planned, "tiny")[0].outcome.checkpoint
+    lost = queries.read_trials(planned, "tiny")[0].outcome.checkpoint
     shelf.discard(lost)
     with pytest.raises(ArtifactError, match="missing"):
-        backup(planned, shelf, tmp_path / "copy")
+        back_up_store(planned, shelf, tmp_path / "copy")
 
 
 def test_the_store_itself_is_no_place_for_its_backup(tmp_path, shelf):
     store = open_store(str(tmp_path / "here" / "kdopt.db"), create=True)
     with pytest.raises(StoreError, match="this is the store itself"):
-        backup(store, shelf, tmp_path / "here")
+        back_up_store(store, shelf, tmp_path / "here")
     store.close()
 
 
 def test_a_server_is_backed_up_by_its_own_means(tmp_path, postgres, postgres_template, shelf):
     store = open_store(postgres.url(postgres.new_database(postgres_template)))
     with pytest.raises(StoreError, match=r"only SQLite files .* pg_dump"):
-        backup(store, shelf, tmp_path)
+        back_up_store(store, shelf, tmp_path)
     store.close()
 
 
@@ -118,9 +118,9 @@ def test_what_a_campaign_learns_from_is_copied_too(tmp_path, shelf):
         make_record(warm), splits={"uniform": shelf.put(b"splits")}, prior=prior
     )
     write_plan(store, record, plan_studies)
-    assert backup(store, shelf, tmp_path / "copy").copied == 2
+    assert back_up_store(store, shelf, tmp_path / "copy").copied == 2
     assert Artifacts(tmp_path / "copy" / "artifacts").get(prior) == b"prior"
     shelf.discard(prior)
     with pytest.raises(ArtifactError, match="missing"):
-        backup(store, shelf, tmp_path / "other")
+        back_up_store(store, shelf, tmp_path / "other")
     store.close()

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from kdopt.campaign.studies import Param, StudyPlan
 from kdopt.errors import LeaseLostError
-from kdopt.store import leases, rows
+from kdopt.store import activity, leases, queries
 from kdopt.store.database import Store
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_outcome, make_record, optuna_study
@@ -33,16 +33,16 @@ def plan_queue(store: Store, n: int, n_open: int = 0) -> int:
         open_trials=n_open,
     )
     write_plan(store, make_record(make_campaign()), lambda campaign: [plan])
-    return rows.read_states(store, "tiny")[0].study_id
+    return queries.read_study_counts(store, "tiny")[0].study_id
 
 
 def states(store: Store) -> Counter[str]:
-    return Counter(row.state for row in rows.read_trials(store, "tiny"))
+    return Counter(row.state for row in queries.read_trials(store, "tiny"))
 
 
 def test_a_claim_takes_the_trials_in_order_until_none_is_left(store):
     study = plan_queue(store, 3)
-    taken = [leases.claim(store, study, "me", 60) for _ in range(4)]
+    taken = [leases.claim_trial(store, study, "me", 60) for _ in range(4)]
     assert [c.params for c in taken[:3]] == [{"replicate": i} for i in range(3)]
     assert [c.attempt for c in taken[:3]] == [1, 1, 1]
     assert taken[3] is None
@@ -51,114 +51,114 @@ def test_a_claim_takes_the_trials_in_order_until_none_is_left(store):
 
 def test_a_finished_trial_is_what_optuna_reads(store, store_url):
     study = plan_queue(store, 1)
-    claim = leases.claim(store, study, "me", 60)
+    claim = leases.claim_trial(store, study, "me", 60)
     outcome = make_outcome(1.25)
-    leases.finish(store, claim, outcome)
+    leases.finish_trial(store, claim, outcome)
     with optuna_study(store_url, "tiny/uniform/tune/t00-s01") as read:
         trial = read.best_trial
     assert trial.value == 1.25
     assert trial.params == {"replicate": 0}
     assert trial.datetime_start <= trial.datetime_complete
     assert trial.user_attrs["kd:metrics"] == json.loads(json.dumps(outcome.to_json()))
-    assert rows.read_trials(store, "tiny")[0].outcome == outcome
+    assert queries.read_trials(store, "tiny")[0].outcome == outcome
 
 
 def test_a_failure_keeps_its_reason_and_is_not_tried_again(store):
     study = plan_queue(store, 1)
-    leases.fail(store, leases.claim(store, study, "me", 60), "the loss became nan")
-    assert leases.claim(store, study, "me", 60) is None
-    assert rows.read_failures(store, "tiny")[0].reason == "the loss became nan"
-    assert leases.reap(store, lambda worker: True) == 0
+    leases.fail_trial(store, leases.claim_trial(store, study, "me", 60), "the loss became nan")
+    assert leases.claim_trial(store, study, "me", 60) is None
+    assert activity.read_failures(store, "tiny")[0].reason == "the loss became nan"
+    assert leases.requeue_lost_trials(store, lambda worker: True) == 0
 
 
 def test_telling_the_same_result_twice_is_harmless(store):
     """What happens when a commit's answer is lost and the call is repeated."""
     study = plan_queue(store, 1)
-    claim = leases.claim(store, study, "me", 60)
-    leases.finish(store, claim, make_outcome(1.0))
-    leases.finish(store, claim, make_outcome(2.0))
-    (row,) = rows.read_trials(store, "tiny")
+    claim = leases.claim_trial(store, study, "me", 60)
+    leases.finish_trial(store, claim, make_outcome(1.0))
+    leases.finish_trial(store, claim, make_outcome(2.0))
+    (row,) = queries.read_trials(store, "tiny")
     assert row.outcome.value == 1.0
 
 
 def test_a_released_trial_is_free_at_once_and_keeps_its_attempts(store):
     study = plan_queue(store, 1)
-    leases.release(store, leases.claim(store, study, "a", 60))
-    claim = leases.claim(store, study, "b", 60)
+    leases.release_trial(store, leases.claim_trial(store, study, "a", 60))
+    claim = leases.claim_trial(store, study, "b", 60)
     assert claim.attempt == 1
     assert states(store) == {"RUNNING": 1}
 
 
 def test_a_lapsed_lease_is_taken_back_in_the_same_row_and_the_late_result_refused(store):
     study = plan_queue(store, 1)
-    frozen = leases.claim(store, study, "frozen", 0.05)
+    frozen = leases.claim_trial(store, study, "frozen", 0.05)
     time.sleep(0.1)
-    assert leases.reap(store, lambda worker: False) == 1
-    assert leases.reap(store, lambda worker: False) == 0
-    second = leases.claim(store, study, "second", 60)
+    assert leases.requeue_lost_trials(store, lambda worker: False) == 1
+    assert leases.requeue_lost_trials(store, lambda worker: False) == 0
+    second = leases.claim_trial(store, study, "second", 60)
     assert (second.trial_id, second.attempt) == (frozen.trial_id, 2)
-    assert not leases.beat(store, frozen, 60)
+    assert not leases.renew_lease(store, frozen, 60)
     for late in (
-        lambda: leases.finish(store, frozen, make_outcome(9.0)),
-        lambda: leases.fail(store, frozen, "late"),
+        lambda: leases.finish_trial(store, frozen, make_outcome(9.0)),
+        lambda: leases.fail_trial(store, frozen, "late"),
     ):
         with pytest.raises(LeaseLostError):
             late()
-    leases.release(store, frozen)
+    leases.release_trial(store, frozen)
     assert states(store) == {"RUNNING": 1}
-    leases.finish(store, second, make_outcome(1.0))
-    (row,) = rows.read_trials(store, "tiny")
+    leases.finish_trial(store, second, make_outcome(1.0))
+    (row,) = queries.read_trials(store, "tiny")
     assert row.outcome.value == 1.0
 
 
 def test_a_beat_keeps_the_lease(store):
     study = plan_queue(store, 1)
-    claim = leases.claim(store, study, "me", 0.05)
-    assert leases.beat(store, claim, 60)
+    claim = leases.claim_trial(store, study, "me", 0.05)
+    assert leases.renew_lease(store, claim, 60)
     time.sleep(0.1)
-    assert leases.reap(store, lambda worker: False) == 0
+    assert leases.requeue_lost_trials(store, lambda worker: False) == 0
 
 
 def test_a_dead_worker_is_not_waited_for(store):
     study = plan_queue(store, 2)
-    leases.claim(store, study, "dead", 3600)
-    leases.claim(store, study, "alive", 3600)
-    assert leases.reap(store, lambda worker: worker == "dead") == 1
+    leases.claim_trial(store, study, "dead", 3600)
+    leases.claim_trial(store, study, "alive", 3600)
+    assert leases.requeue_lost_trials(store, lambda worker: worker == "dead") == 1
     assert states(store) == {"RUNNING": 1, "WAITING": 1}
 
 
 def test_a_trial_that_takes_workers_down_is_failed_in_the_end(store):
     study = plan_queue(store, 1)
     for _ in range(leases.MAX_ATTEMPTS):
-        assert leases.claim(store, study, "dead", 60) is not None
-        leases.reap(store, lambda worker: True)
+        assert leases.claim_trial(store, study, "dead", 60) is not None
+        leases.requeue_lost_trials(store, lambda worker: True)
     assert states(store) == {"FAIL": 1}
-    assert "lost 3 times" in rows.read_failures(store, "tiny")[0].reason
+    assert "lost 3 times" in activity.read_failures(store, "tiny")[0].reason
 
 
 def test_a_trial_that_gets_on_between_its_losses_is_not_given_up(store):
     """Long trials on machines that are taken away again and again (preemption)."""
     study = plan_queue(store, 1)
     for step in range(2 * leases.MAX_ATTEMPTS):
-        claim = leases.claim(store, study, "dead", 60)
+        claim = leases.claim_trial(store, study, "dead", 60)
         leases.save_state(store, claim, step, "0" * 64)
-        leases.reap(store, lambda worker: True)
+        leases.requeue_lost_trials(store, lambda worker: True)
         assert states(store) == {"WAITING": 1}
     for _ in range(leases.MAX_ATTEMPTS):
-        leases.claim(store, study, "dead", 60)
-        leases.reap(store, lambda worker: True)
+        leases.claim_trial(store, study, "dead", 60)
+        leases.requeue_lost_trials(store, lambda worker: True)
     assert states(store) == {"FAIL": 1}
 
 
 def test_being_stopped_is_no_free_loss(store):
     study = plan_queue(store, 1)
-    stopped = leases.claim(store, study, "stopped", 60)
+    stopped = leases.claim_trial(store, study, "stopped", 60)
     leases.save_state(store, stopped, 5, "0" * 64)
-    leases.release(store, stopped)
+    leases.release_trial(store, stopped)
     forgotten = []
     for _ in range(leases.MAX_ATTEMPTS):
-        assert leases.claim(store, study, "dead", 60) is not None
-        leases.reap(store, lambda worker: True, forget=forgotten.append)
+        assert leases.claim_trial(store, study, "dead", 60) is not None
+        leases.requeue_lost_trials(store, lambda worker: True, discard_state=forgotten.append)
     assert states(store) == {"FAIL": 1}
     # The state of a trial that is given up is nobody's any more.
     assert forgotten == ["0" * 64]
@@ -166,33 +166,35 @@ def test_being_stopped_is_no_free_loss(store):
 
 def test_a_state_outlives_the_loss_of_its_worker_but_not_the_end_of_its_trial(store):
     study = plan_queue(store, 2)
-    first = leases.claim(store, study, "dead", 60)
+    first = leases.claim_trial(store, study, "dead", 60)
     assert leases.read_state(store, first) is None
     for step in (5, 10):
         leases.save_state(store, first, step, f"{step:064d}")
-    leases.reap(store, lambda worker: True)
-    second = leases.claim(store, study, "next", 60)
+    leases.requeue_lost_trials(store, lambda worker: True)
+    second = leases.claim_trial(store, study, "next", 60)
     assert second.trial_id == first.trial_id
     assert leases.read_state(store, second) == (10, f"{10:064d}", 1)
-    leases.release(store, second)
-    third = leases.claim(store, study, "next", 60)
+    leases.release_trial(store, second)
+    third = leases.claim_trial(store, study, "next", 60)
     assert leases.read_state(store, third).step == 10
-    leases.finish(store, third, make_outcome(1.0))
+    leases.finish_trial(store, third, make_outcome(1.0))
     assert leases.read_state(store, third) is None
-    other = leases.claim(store, study, "next", 60)
+    other = leases.claim_trial(store, study, "next", 60)
     leases.save_state(store, other, 1, "1" * 64)
-    leases.fail(store, other, "diverged")
+    leases.fail_trial(store, other, "diverged")
     assert leases.read_state(store, other) is None
 
 
 def test_reports_are_optunas_intermediate_values(store, store_url):
     study = plan_queue(store, 1)
-    claim = leases.claim(store, study, "me", 60)
-    leases.report(store, claim, {0: 0.1, 1: 0.4})
-    leases.report(store, claim, {1: 0.5, 2: 0.6})  # told again after a loss: the newer counts
-    (running,) = rows.read_running(store, "tiny")
+    claim = leases.claim_trial(store, study, "me", 60)
+    leases.report_values(store, claim, {0: 0.1, 1: 0.4})
+    leases.report_values(
+        store, claim, {1: 0.5, 2: 0.6}
+    )  # told again after a loss: the newer counts
+    (running,) = activity.read_running_trials(store, "tiny")
     assert running.step == 2
-    leases.finish(store, claim, make_outcome(0.6))
+    leases.finish_trial(store, claim, make_outcome(0.6))
     with optuna_study(store_url, "tiny/uniform/tune/t00-s01") as read:
         trial = read.trials[0]
     assert trial.intermediate_values == {0: 0.1, 1: 0.5, 2: 0.6}
@@ -200,33 +202,35 @@ def test_reports_are_optunas_intermediate_values(store, store_url):
 
 def test_nothing_is_taken_from_a_worker_that_lost_its_lease(store):
     study = plan_queue(store, 1)
-    frozen = leases.claim(store, study, "frozen", 60)
-    leases.report(store, frozen, {0: 0.1, 1: 0.2})
-    leases.reap(store, lambda worker: True)
-    second = leases.claim(store, study, "second", 60)
+    frozen = leases.claim_trial(store, study, "frozen", 60)
+    leases.report_values(store, frozen, {0: 0.1, 1: 0.2})
+    leases.requeue_lost_trials(store, lambda worker: True)
+    second = leases.claim_trial(store, study, "second", 60)
     with pytest.raises(LeaseLostError):
-        leases.report(store, frozen, {2: 0.3})
+        leases.report_values(store, frozen, {2: 0.3})
     with pytest.raises(LeaseLostError):
         leases.save_state(store, frozen, 2, "2" * 64)
     assert leases.read_state(store, second) is None
     # What the lost run had reported is void until the next one reports it again.
-    assert rows.read_running(store, "tiny")[0].step is None
+    assert activity.read_running_trials(store, "tiny")[0].step is None
 
 
 def test_an_open_trial_waits_until_nothing_of_its_study_runs(store):
     study = plan_queue(store, 1, n_open=2)
-    first = leases.claim(store, study, "a", 60)
-    assert leases.claim(store, study, "b", 60) is None
-    leases.finish(store, first, make_outcome(0.0))
-    second = leases.claim(store, study, "b", 60)
+    first = leases.claim_trial(store, study, "a", 60)
+    assert leases.claim_trial(store, study, "b", 60) is None
+    leases.finish_trial(store, first, make_outcome(0.0))
+    second = leases.claim_trial(store, study, "b", 60)
     assert second.params == {}
-    filled = leases.choose(store, second, {"replicate": 0}, {"replicate": Param("int", 0, 0)})
-    leases.choose(store, second, {"replicate": 0}, {"replicate": Param("int", 0, 0)})
+    filled = leases.choose_params(
+        store, second, {"replicate": 0}, {"replicate": Param("int", 0, 0)}
+    )
+    leases.choose_params(store, second, {"replicate": 0}, {"replicate": Param("int", 0, 0)})
     assert filled.params == {"replicate": 0}
-    assert leases.claim(store, study, "a", 60) is None
+    assert leases.claim_trial(store, study, "a", 60) is None
     # A lost open trial is tried again at the point that was chosen.
-    leases.reap(store, lambda worker: True)
-    assert leases.claim(store, study, "c", 60).params == {"replicate": 0}
+    leases.requeue_lost_trials(store, lambda worker: True)
+    assert leases.claim_trial(store, study, "c", 60).params == {"replicate": 0}
 
 
 RACER = """
@@ -238,8 +242,8 @@ store = open_store(sys.argv[1])
 study, name = int(sys.argv[2]), sys.argv[3]
 print("ready", flush=True)
 sys.stdin.readline()
-while (claim := leases.claim(store, study, name, 60)) is not None:
-    leases.finish(store, claim, make_outcome(float(claim.params["replicate"])))
+while (claim := leases.claim_trial(store, study, name, 60)) is not None:
+    leases.finish_trial(store, claim, make_outcome(float(claim.params["replicate"])))
     print(claim.trial_id, flush=True)
 """
 
@@ -265,7 +269,7 @@ def test_eight_processes_finish_500_trials_each_exactly_once(store, store_url):
     assert all(r.returncode == 0 for r in racers)
     assert len(finished) == 500
     assert len(set(finished)) == 500
-    table = rows.read_trials(store, "tiny")
+    table = queries.read_trials(store, "tiny")
     assert len(table) == 500
     assert {row.state for row in table} == {"COMPLETE"}
     assert [row.outcome.value for row in table] == [float(i) for i in range(500)]

@@ -12,7 +12,7 @@ from optuna.distributions import (
 )
 
 from kdopt.campaign.studies import Param
-from kdopt.store.params import distribution_json, read_value, stored_value
+from kdopt.store.params import decode_value, encode_value, write_distribution
 
 CASES = [
     (Param("float", 0.1, 7.0, log=True), FloatDistribution(0.1, 7.0, log=True), 2.5),
@@ -24,10 +24,10 @@ CASES = [
 
 @pytest.mark.parametrize(("param", "distribution", "value"), CASES)
 def test_params_are_stored_as_optuna_stores_them(param, distribution, value):
-    text = distribution_json(param)
+    text = write_distribution(param)
     assert json.loads(text) == json.loads(distribution_to_json(distribution))
     assert json_to_distribution(text) == distribution
-    stored = stored_value(param, value)
+    stored = encode_value(param, value)
     assert stored == distribution.to_internal_repr(value)
-    assert read_value(stored, text) == distribution.to_external_repr(stored) == value
-    assert type(read_value(stored, text)) is type(value)
+    assert decode_value(stored, text) == distribution.to_external_repr(stored) == value
+    assert type(decode_value(stored, text)) is type(value)

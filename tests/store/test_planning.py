@@ -9,9 +9,9 @@ from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
 from kdopt.search.samplers import choose_params
-from kdopt.store import leases, rows
+from kdopt.store import activity, leases, queries
+from kdopt.store.activity import read_recent_endings
 from kdopt.store.planning import write_plan
-from kdopt.store.pulse import read_ended
 from tests.conftest import make_campaign, make_outcome, make_record, optuna_study
 
 
@@ -26,10 +26,10 @@ def tuned(campaign, **changes):
 def test_planning_twice_adds_nothing(store, campaign):
     first = plan(store, campaign)
     assert (first.new_studies, first.new_trials) == (first.studies, first.trials) == (3, 2 + 2 * 4)
-    before = rows.read_trials(store, "tiny")
+    before = queries.read_trials(store, "tiny")
     again = plan(store, campaign)
     assert (again.new_studies, again.new_trials) == (0, 0)
-    assert rows.read_trials(store, "tiny") == before
+    assert queries.read_trials(store, "tiny") == before
 
 
 def test_planned_cells_are_what_optuna_reads(store, store_url, campaign):
@@ -52,8 +52,8 @@ def test_planned_cells_are_what_optuna_reads(store, store_url, campaign):
 
 def test_a_grown_campaign_adds_only_what_is_new_and_keeps_results(store, campaign):
     plan(store, campaign)
-    study = rows.read_states(store, "tiny")[1].study_id
-    leases.finish(store, leases.claim(store, study, "me", 60), make_outcome(3.0))
+    study = queries.read_study_counts(store, "tiny")[1].study_id
+    leases.finish_trial(store, leases.claim_trial(store, study, "me", 60), make_outcome(3.0))
     grown = tuned(campaign, temperatures=(1.0, 2.0, 4.0))
     grown = dataclasses.replace(
         grown, replicates=2, partitions=(*campaign.partitions, PartitionSettings("specialized"))
@@ -61,7 +61,9 @@ def test_a_grown_campaign_adds_only_what_is_new_and_keeps_results(store, campaig
     added = plan(store, grown)
     assert added.new_studies == 3
     assert added.new_trials == 2 * (12 - 4) + (2 + 2 * 12)
-    table = [r for r in rows.read_trials(store, "tiny") if r.study == "tiny/uniform/tune/t00-s01"]
+    table = [
+        r for r in queries.read_trials(store, "tiny") if r.study == "tiny/uniform/tune/t00-s01"
+    ]
     assert len({tuple(sorted(r.params.items())) for r in table}) == len(table) == 12
     assert sorted(r.number for r in table) == list(range(12))
     assert table[0].outcome.value == 3.0
@@ -71,15 +73,15 @@ def test_a_grown_campaign_adds_only_what_is_new_and_keeps_results(store, campaig
 def test_open_trials_fill_a_budget_once(store, campaign):
     adaptive = tuned(campaign, sampler="tpe", budget=5)
     plan(store, adaptive)
-    study = rows.read_states(store, "tiny")[1].study_id
-    leases.finish(store, leases.claim(store, study, "me", 60), make_outcome(0.0))
-    claim = leases.claim(store, study, "me", 60)
+    study = queries.read_study_counts(store, "tiny")[1].study_id
+    leases.finish_trial(store, leases.claim_trial(store, study, "me", 60), make_outcome(0.0))
+    claim = leases.claim_trial(store, study, "me", 60)
     params = plan_studies(adaptive)[1].space
-    leases.choose(store, claim, {"temperature": 1.5, "alpha": 0.3, "replicate": 0}, params)
+    leases.choose_params(store, claim, {"temperature": 1.5, "alpha": 0.3, "replicate": 0}, params)
     assert plan(store, adaptive).new_trials == 0
     larger = tuned(adaptive, budget=7)
     assert plan(store, larger).new_trials == 2 * 2
-    assert sum(r.study.endswith("t00-s01") for r in rows.read_trials(store, "tiny")) == 7
+    assert sum(r.study.endswith("t00-s01") for r in queries.read_trials(store, "tiny")) == 7
 
 
 @pytest.mark.parametrize(
@@ -111,11 +113,11 @@ def test_a_campaign_that_means_something_else_is_refused_and_nothing_changes(
     store, campaign, change, named
 ):
     plan(store, campaign)
-    before = rows.read_trials(store, "tiny")
+    before = queries.read_trials(store, "tiny")
     with pytest.raises(StoreError, match=rf"other values of: {named};"):
         plan(store, dataclasses.replace(campaign, **change))
-    assert rows.read_trials(store, "tiny") == before
-    assert rows.read_record(store, "tiny").campaign == campaign
+    assert queries.read_trials(store, "tiny") == before
+    assert queries.read_record(store, "tiny").campaign == campaign
 
 
 def test_other_images_are_refused(store, campaign):
@@ -132,7 +134,7 @@ def test_a_partition_keeps_its_split_also_when_it_was_dropped_in_between(store, 
     plan(store, both)
     kept = plan(store, campaign)  # without it: what was planned stays planned
     assert (kept.studies, kept.new_trials) == (6, 0)
-    assert {p.name for p in rows.read_record(store, "tiny").campaign.partitions} == {
+    assert {p.name for p in queries.read_record(store, "tiny").campaign.partitions} == {
         "uniform",
         "specialized",
     }
@@ -147,7 +149,7 @@ def test_a_smaller_spec_removes_nothing_and_the_record_keeps_the_whole(store, ca
     plan(store, campaign)
     narrow = tuned(campaign, temperatures=(1.0, 8.0), alphas=(0.9,))
     assert plan(store, narrow).new_trials == 2 * 2
-    merged = rows.read_record(store, "tiny").campaign
+    merged = queries.read_record(store, "tiny").campaign
     assert set(merged.tune.temperatures) == {1.0, 2.0, 8.0}
     assert set(merged.tune.alphas) == {0.5, 0.9}
     assert plan_studies(merged)[1].n_trials == 6
@@ -157,9 +159,11 @@ def test_a_smaller_spec_removes_nothing_and_the_record_keeps_the_whole(store, ca
 def test_an_open_trial_that_failed_without_a_cell_is_planned_again(store, campaign):
     adaptive = tuned(campaign, sampler="tpe", budget=3)
     plan(store, adaptive)
-    study = rows.read_states(store, "tiny")[1].study_id
-    leases.finish(store, leases.claim(store, study, "me", 60), make_outcome(0.0))
-    leases.fail(store, leases.claim(store, study, "me", 60), "its worker was lost 3 times")
+    study = queries.read_study_counts(store, "tiny")[1].study_id
+    leases.finish_trial(store, leases.claim_trial(store, study, "me", 60), make_outcome(0.0))
+    leases.fail_trial(
+        store, leases.claim_trial(store, study, "me", 60), "its worker was lost 3 times"
+    )
     assert plan(store, adaptive).new_trials == 1
     assert plan(store, adaptive).new_trials == 0
 
@@ -173,17 +177,17 @@ def test_sequential_plans_no_cell_twice_when_vanilla_lies_on_its_line(store, cam
         vanilla_temperature=4.0,
     )
     assert plan(store, line).trials == 2 + 2 * 3
-    study = rows.read_states(store, "tiny")[1].study_id
+    study = queries.read_study_counts(store, "tiny")[1].study_id
     studies = {p.name: p for p in plan_studies(line)}
     seen = []
-    while (claim := leases.claim(store, study, "me", 60)) is not None:
+    while (claim := leases.claim_trial(store, study, "me", 60)) is not None:
         if not claim.params:
-            history = rows.read_trials(store, "tiny", study)
+            history = queries.read_trials(store, "tiny", study)
             chosen = studies["tiny/uniform/tune/t00-s01"]
             params = choose_params(line, chosen, claim.number, history)
-            claim = leases.choose(store, claim, params, chosen.space)
+            claim = leases.choose_params(store, claim, params, chosen.space)
         seen.append((claim.params["temperature"], claim.params["alpha"]))
-        leases.finish(store, claim, make_outcome(0.0))
+        leases.finish_trial(store, claim, make_outcome(0.0))
         assert plan(store, line).new_trials == 0
     assert sorted(seen) == [(1.0, 0.5), (2.0, 0.5), (4.0, 0.5)]
 
@@ -191,7 +195,7 @@ def test_sequential_plans_no_cell_twice_when_vanilla_lies_on_its_line(store, cam
 def test_the_record_comes_back_as_it_was(store):
     campaign = make_campaign(name="a.b-c_d")
     plan(store, campaign)
-    assert rows.read_record(store, "a.b-c_d") == make_record(campaign)
+    assert queries.read_record(store, "a.b-c_d") == make_record(campaign)
 
 
 def test_campaigns_of_one_store_do_not_mix(store):
@@ -199,20 +203,20 @@ def test_campaigns_of_one_store_do_not_mix(store):
     names = ["A_b", "a_b", "axb"]
     for name in names:
         plan(store, make_campaign(name=name))
-    assert rows.campaigns(store) == names
-    other = rows.read_states(store, "axb")[0].study_id
-    leases.finish(store, leases.claim(store, other, "me", 60), make_outcome(1.0))
-    leases.fail(store, leases.claim(store, other, "me", 60), "no")
-    leases.claim(store, rows.read_states(store, "A_b")[0].study_id, "me", 60)
+    assert queries.list_campaigns(store) == names
+    other = queries.read_study_counts(store, "axb")[0].study_id
+    leases.finish_trial(store, leases.claim_trial(store, other, "me", 60), make_outcome(1.0))
+    leases.fail_trial(store, leases.claim_trial(store, other, "me", 60), "no")
+    leases.claim_trial(store, queries.read_study_counts(store, "A_b")[0].study_id, "me", 60)
     for name in names:
-        assert {r.study.split("/")[0] for r in rows.read_trials(store, name)} == {name}
-        assert {s.name.campaign for s in rows.read_states(store, name)} == {name}
-        assert len(read_ended(store, name, 60, 9, 3600)) == 2 * (name == "axb")
-        assert len(rows.read_failures(store, name)) == (name == "axb")
-        assert len(rows.read_running(store, name)) == (name == "A_b")
-    assert {r.study for r in rows.read_trials(store, "axb", other)} == {"axb/uniform/pretrain"}
+        assert {r.study.split("/")[0] for r in queries.read_trials(store, name)} == {name}
+        assert {s.name.campaign for s in queries.read_study_counts(store, name)} == {name}
+        assert len(read_recent_endings(store, name, 60, 9, 3600)) == 2 * (name == "axb")
+        assert len(activity.read_failures(store, name)) == (name == "axb")
+        assert len(activity.read_running_trials(store, name)) == (name == "A_b")
+    assert {r.study for r in queries.read_trials(store, "axb", other)} == {"axb/uniform/pretrain"}
     with pytest.raises(StoreError, match="which campaign"):
-        rows.pick_campaign(store, None)
+        queries.pick_campaign(store, None)
     with pytest.raises(StoreError, match="no campaign 'c'"):
-        rows.pick_campaign(store, "c")
-    assert rows.pick_campaign(store, "axb") == "axb"
+        queries.pick_campaign(store, "c")
+    assert queries.pick_campaign(store, "axb") == "axb"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import LeaseLostError
-from kdopt.store import leases, rows
+from kdopt.store import leases, queries
 from kdopt.store.database import RETRY_S, Store, open_store
 from kdopt.worker.heartbeat import Heartbeat
 from kdopt.worker.worker_id import is_dead, name_worker
@@ -55,18 +55,18 @@ def main() -> None:
     if len(sys.argv) > 3:
         follow(Path(sys.argv[3]))
     store = open_store(url, patience_s=RETRY_S)
-    plans = {p.name: p for p in plan_studies(rows.read_record(store, "tiny").campaign)}
+    plans = {p.name: p for p in plan_studies(queries.read_record(store, "tiny").campaign)}
     chance = random.Random()
     told: list[int] = []
     signal.signal(signal.SIGUSR1, lambda number, _frame: told.append(number))
     print("ready", flush=True)
     while True:
-        leases.reap(store, is_dead)
-        states = [s for s in rows.read_states(store, "tiny") if s.waiting or s.running]
+        leases.requeue_lost_trials(store, is_dead)
+        states = [s for s in queries.read_study_counts(store, "tiny") if s.waiting or s.running]
         if not states:
             return
         chance.shuffle(states)
-        found = ((s, leases.claim(store, s.study_id, name_worker(), lease_s)) for s in states)
+        found = ((s, leases.claim_trial(store, s.study_id, name_worker(), lease_s)) for s in states)
         state, claim = next(((s, c) for s, c in found if c is not None), (None, None))
         if claim is None:
             time.sleep(0.05)
@@ -76,16 +76,16 @@ def main() -> None:
                 if not claim.params:
                     temperature = chance.uniform(0.5, 4.0)
                     params = {"temperature": temperature, "alpha": 0.5, "replicate": 0}
-                    claim = leases.choose(store, claim, params, plans[state.text].space)
+                    claim = leases.choose_params(store, claim, params, plans[state.text].space)
                 time.sleep(chance.uniform(0.02, 0.15))
                 if told:
                     told.clear()
                     print("frozen", claim.trial_id, flush=True)
                     os.kill(os.getpid(), signal.SIGSTOP)
                 if diverges(claim.number):
-                    leases.fail(store, claim, "the training loss became nan in epoch 1")
+                    leases.fail_trial(store, claim, "the training loss became nan in epoch 1")
                 else:
-                    leases.finish(store, claim, make_outcome(1.0))
+                    leases.finish_trial(store, claim, make_outcome(1.0))
             print("finished", claim.trial_id, flush=True)
         except LeaseLostError:
             print("refused", claim.trial_id, flush=True)

@@ -29,11 +29,11 @@ from kdopt.data.datasets import load_dataset
 from kdopt.errors import ArtifactError
 from kdopt.service.doctor import check_campaign
 from kdopt.service.planner import draw_splits, plan_campaign
-from kdopt.store import leases, rows
+from kdopt.store import activity, leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
-from kdopt.store.retry import retry_failed
+from kdopt.store.retry import requeue_failed_trials
 from tests.conftest import make_campaign, make_record
 from tests.disk import mounted
 from tests.link import Link
@@ -100,7 +100,7 @@ class Crew:
 
 def holders(store) -> dict[int, str]:
     """Process numbers of those who run a trial now."""
-    running = rows.read_running(store, "tiny")
+    running = activity.read_running_trials(store, "tiny")
     return {int(r.worker.split("/")[1]): r.study for r in running if r.worker not in ("", "?")}
 
 
@@ -124,7 +124,7 @@ def freeze(store, crew) -> int:
 
 def first_time_holders(store) -> dict[int, str]:
     """The same, of those whose trial no worker was lost with."""
-    running = rows.read_running(store, "tiny")
+    running = activity.read_running_trials(store, "tiny")
     held = [r for r in running if r.worker not in ("", "?") and r.attempt == 1]
     return {int(r.worker.split("/")[1]): r.study for r in held}
 
@@ -148,7 +148,7 @@ def prove(fault_table):
         found = check_campaign(store, shelf, "tiny")
         fault_table(fault, store.dialect, found, refused)
         assert_whole(found, planned)
-        reasons = [f.reason for f in rows.read_failures(store, "tiny")]
+        reasons = [f.reason for f in activity.read_failures(store, "tiny")]
         assert len(reasons) == found.failed
         assert "no reason recorded" not in reasons
         return found
@@ -173,8 +173,8 @@ def losses(store) -> int:
 
 def only_diverged(store) -> bool:
     """Whether those trials failed that fail without any fault too, and no others."""
-    found = {(f.study, f.number) for f in rows.read_failures(store, "tiny")}
-    trials = rows.read_trials(store, "tiny")
+    found = {(f.study, f.number) for f in activity.read_failures(store, "tiny")}
+    trials = queries.read_trials(store, "tiny")
     return found == {(t.study, t.number) for t in trials if diverges(t.number)}
 
 
@@ -199,16 +199,18 @@ def test_25_kills_over_5_workers(store, store_url, shelf, tune, prove):
     budget = "TPE budgets" if tune is ADAPTIVE else "grid"
     name = f"25 kill -9 over 5 workers, {budget}"
     found = prove(name, store, shelf, planned, crew.count("refused"))
-    reasons = Counter(f.reason for f in rows.read_failures(store, "tiny"))
+    reasons = Counter(f.reason for f in activity.read_failures(store, "tiny"))
     assert set(reasons) <= {
         "the training loss became nan in epoch 1",
         "its worker was lost 3 times (killed, out of memory, or cut off)",
     }
-    given_up = sum("lost" in f.reason for f in rows.read_failures(store, "tiny"))
+    given_up = sum("lost" in f.reason for f in activity.read_failures(store, "tiny"))
     assert (
         losses(store) + given_up >= 10
     )  # kills did hit running trials (some hit just after the end)
-    assert retry_failed(store, "tiny") and check_campaign(store, shelf, "tiny").problems == ()
+    assert (
+        requeue_failed_trials(store, "tiny") and check_campaign(store, shelf, "tiny").problems == ()
+    )
     assert check_campaign(store, shelf, "tiny").waiting == found.failed
 
 
@@ -239,7 +241,7 @@ def slow(connection, trial_id):
     time.sleep(60)
     return original(connection, trial_id)
 leases._requeue = slow
-leases.reap(store, lambda worker: True)
+leases.requeue_lost_trials(store, lambda worker: True)
 """
 
 
@@ -247,17 +249,17 @@ def test_a_reaper_killed_while_it_takes_a_trial_back_leaves_it_to_the_next(
     store, store_url, shelf, prove
 ):
     planned = plan(store, shelf, **GRID)
-    study = rows.read_states(store, "tiny")[1].study_id
-    lost = leases.claim(store, study, "lost", 60)
+    study = queries.read_study_counts(store, "tiny")[1].study_id
+    lost = leases.claim_trial(store, study, "lost", 60)
     reaper = subprocess.Popen(
         [sys.executable, "-c", REAPER, store_url], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
     assert reaper.stdout.readline() == "taken\n"
     reaper.kill()  # within its transaction: lease taken, trial not yet requeued
     reaper.communicate()
-    assert leases.reap(store, lambda worker: True) == 1
-    assert leases.claim(store, study, "next", 60).trial_id == lost.trial_id
-    leases.reap(store, lambda worker: True)
+    assert leases.requeue_lost_trials(store, lambda worker: True) == 1
+    assert leases.claim_trial(store, study, "next", 60).trial_id == lost.trial_id
+    leases.requeue_lost_trials(store, lambda worker: True)
     crew = Crew(store_url, 2)
     crew.wait()
     prove("reaper killed in mid-reap", store, shelf, planned, crew.count("refused"))
@@ -267,17 +269,17 @@ def test_a_reaper_killed_while_it_takes_a_trial_back_leaves_it_to_the_next(
 def test_clocks_of_workers_never_matter(store, store_url, shelf):
     """A worker whose clock is hours off holds, beats and finishes as any other."""
     plan(store, shelf, **GRID)
-    study = rows.read_states(store, "tiny")[1].study_id
+    study = queries.read_study_counts(store, "tiny")[1].study_id
     real = time.time
     try:
         for hours in (-5, 5):
             time.time = lambda shift=3600.0 * hours: real() + shift
-            claim = leases.claim(store, study, "me", 60)
-            assert leases.reap(store, lambda worker: False) == 0
-            assert leases.beat(store, claim, 60)
+            claim = leases.claim_trial(store, study, "me", 60)
+            assert leases.requeue_lost_trials(store, lambda worker: False) == 0
+            assert leases.renew_lease(store, claim, 60)
             time.time = real
-            assert leases.reap(store, lambda worker: False) == 0
-            leases.release(store, claim)
+            assert leases.requeue_lost_trials(store, lambda worker: False) == 0
+            leases.release_trial(store, claim)
     finally:
         time.time = real
 

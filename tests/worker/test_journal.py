@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kdopt.errors import ArtifactError, LeaseLostError
-from kdopt.store import leases, rows
+from kdopt.store import activity, leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.train.engine import make_engine
 from kdopt.worker.journal import StoreJournal
@@ -66,7 +66,7 @@ def files(folder: Path) -> set[str]:
 
 def wait_for_step(store, step: int, timeout_s: float = 60):
     end = time.monotonic() + timeout_s
-    while not any((r.step or 0) >= step for r in rows.read_running(store, "tiny")):
+    while not any((r.step or 0) >= step for r in activity.read_running_trials(store, "tiny")):
         assert time.monotonic() < end, "no progress"
         time.sleep(0.005)
 
@@ -114,7 +114,7 @@ def test_a_stopped_federate_trial_is_given_back_with_its_state(tmp_path, unbroke
     worker.send_signal(signal.SIGTERM)
     said, _ = worker.communicate(timeout=20)
     assert worker.returncode == 0 and "given back" in said
-    claim_free = rows.read_states(store, "tiny")[-1]
+    claim_free = queries.read_study_counts(store, "tiny")[-1]
     assert (claim_free.waiting, claim_free.running) == (1, 0)
     last = start_worker(tmp_path)
     said, _ = last.communicate(timeout=120)
@@ -128,7 +128,7 @@ def test_a_frozen_worker_stops_at_its_next_report(tmp_path, unbroken):
     frozen = start_worker(tmp_path)
     wait_for_step(store, 8)
     os.kill(frozen.pid, signal.SIGSTOP)
-    leases.reap(store, lambda worker: True)
+    leases.requeue_lost_trials(store, lambda worker: True)
     other = start_worker(tmp_path)
     try:
         wait_for_step(store, 12)
@@ -147,12 +147,12 @@ def test_a_lost_state_costs_time_and_nothing_else(tmp_path, unbroken, caplog):
     wait_for_step(store, 10)
     worker.kill()
     worker.communicate()
-    leases.reap(store, lambda worker: True)
-    study = rows.read_states(store, "tiny")[-1].study_id
-    claim = leases.claim(store, study, "me", 60)
+    leases.requeue_lost_trials(store, lambda worker: True)
+    study = queries.read_study_counts(store, "tiny")[-1].study_id
+    claim = leases.claim_trial(store, study, "me", 60)
     state = leases.read_state(store, claim)
     artifacts.path(state.sha256).write_bytes(b"damaged")
-    leases.release(store, claim)
+    leases.release_trial(store, claim)
     summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert summary.complete >= 1
     assert "starts again from the beginning" in caplog.text
@@ -168,8 +168,8 @@ def new_journal(store, artifacts, claim):
 def test_only_the_last_state_is_kept_and_a_refused_one_is_taken_away(tmp_path):
     store, _ = plan(tmp_path, text=SPEC)
     folder = Artifacts(tmp_path / "states")
-    study = rows.read_states(store, "tiny")[0].study_id
-    claim = leases.claim(store, study, "me", 60)
+    study = queries.read_study_counts(store, "tiny")[0].study_id
+    claim = leases.claim_trial(store, study, "me", 60)
     journal = new_journal(store, folder, claim)
     assert journal.saved() is None
     for step in range(3):
@@ -177,11 +177,11 @@ def test_only_the_last_state_is_kept_and_a_refused_one_is_taken_away(tmp_path):
     assert [p.read_bytes() for p in folder.root.rglob("*.safetensors")] == [b"state 2"]
     again = new_journal(store, folder, claim)
     assert again.saved() == b"state 2"
-    leases.reap(store, lambda worker: True)
+    leases.requeue_lost_trials(store, lambda worker: True)
     with pytest.raises(LeaseLostError):
         journal.save(3, b"late")
     assert [p.read_bytes() for p in folder.root.rglob("*.safetensors")] == [b"state 2"]
-    successor = new_journal(store, folder, leases.claim(store, study, "next", 60))
+    successor = new_journal(store, folder, leases.claim_trial(store, study, "next", 60))
     assert successor.saved() == b"state 2"
     successor.close()
     assert not list(folder.root.rglob("*.safetensors"))
@@ -190,11 +190,11 @@ def test_only_the_last_state_is_kept_and_a_refused_one_is_taken_away(tmp_path):
 def test_a_state_that_cannot_be_read_now_is_kept_for_later(tmp_path, monkeypatch):
     store, _ = plan(tmp_path, text=SPEC)
     folder = Artifacts(tmp_path / "states")
-    study = rows.read_states(store, "tiny")[0].study_id
-    first = new_journal(store, folder, leases.claim(store, study, "me", 60))
+    study = queries.read_study_counts(store, "tiny")[0].study_id
+    first = new_journal(store, folder, leases.claim_trial(store, study, "me", 60))
     first.save(50, b"state 50")
-    leases.reap(store, lambda worker: True)
-    second = new_journal(store, folder, leases.claim(store, study, "next", 60))
+    leases.requeue_lost_trials(store, lambda worker: True)
+    second = new_journal(store, folder, leases.claim_trial(store, study, "next", 60))
 
     def stale(sha256):
         raise ArtifactError("artifact: cannot be read: Stale file handle")
@@ -218,5 +218,5 @@ def test_a_state_that_cannot_be_written_stops_the_worker_and_frees_the_trial(tmp
     monkeypatch.setattr(artifacts, "put", full)
     with pytest.raises(ArtifactError, match="disk full"):
         run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
-    free = rows.read_states(store, "tiny")[-1]
+    free = queries.read_study_counts(store, "tiny")[-1]
     assert (free.waiting, free.running, free.failed) == (1, 0, 0)

@@ -14,7 +14,7 @@ from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import load_dataset
 from kdopt.errors import ArtifactError
 from kdopt.service.planner import draw_splits, plan_campaign
-from kdopt.store import rows
+from kdopt.store import queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.train.engine import make_engine
@@ -99,7 +99,7 @@ def test_a_network_that_stays_cut_gives_the_trial_back(
     with pytest.raises(ArtifactError, match="did not pass within"):
         run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     s3.up()
-    assert {row.state for row in rows.read_trials(store, "tiny")} == {"WAITING"}
+    assert {row.state for row in queries.read_trials(store, "tiny")} == {"WAITING"}
     assert run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu")).complete == TRIALS
     assert results(store) == on_a_folder
     store.close()

@@ -16,7 +16,7 @@ from kdopt.data.datasets import load_dataset
 from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
-from kdopt.store.rows import StudyState
+from kdopt.store.queries import StudyCounts
 from kdopt.train.engine import make_engine
 from kdopt.worker import worker as worker_module
 from kdopt.worker.scheduling import (
@@ -52,7 +52,7 @@ class Desk:
     def __init__(self, plans=PLANS):
         self.plans = plans
         self.states = {
-            name: StudyState(n, parse_study_name(name), name, plan.n_trials, 0, 0, 0)
+            name: StudyCounts(n, parse_study_name(name), name, plan.n_trials, 0, 0, 0)
             for n, (name, plan) in enumerate(plans.items())
         }
         self.trained = {}
@@ -169,7 +169,7 @@ def test_who_is_still_in_training_does(desk):
 
 def test_studies_that_nobody_planned_are_left_alone(desk):
     name = "tiny/uniform/tune/t07-s08"
-    desk.states[name] = StudyState(999, parse_study_name(name), name, 5, 0, 0, 0)
+    desk.states[name] = StudyCounts(999, parse_study_name(name), name, 5, 0, 0, 0)
     assert name not in desk.may_start()
     desk.set(tune(0), complete=3)
     assert of_stage(desk.may_start(), "tune") == [*tune(1), *tune(0, "specialized")]
@@ -280,7 +280,7 @@ def plans():
 
 def states(plans, running=0):
     return [
-        StudyState(n, parse_study_name(name), name, 10 - running, running, 0, 0)
+        StudyCounts(n, parse_study_name(name), name, 10 - running, running, 0, 0)
         for n, name in enumerate(plans)
     ]
 

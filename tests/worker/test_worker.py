@@ -21,7 +21,7 @@ from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import load_dataset
 from kdopt.errors import ArtifactError, DataError
 from kdopt.service.planner import draw_splits, plan_campaign
-from kdopt.store import leases, rows
+from kdopt.store import activity, leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.train.engine import make_engine
@@ -74,7 +74,7 @@ def start_worker(folder: Path):
 def results(store):
     """What a campaign computed, without how long it took."""
     out = {}
-    for row in rows.read_trials(store, "tiny"):
+    for row in queries.read_trials(store, "tiny"):
         record = row.outcome.to_json() if row.outcome else row.error
         if row.outcome:
             del record["seconds"]
@@ -95,7 +95,7 @@ def unbroken(tmp_path_factory):
 
 def wait_for(store, complete: int, timeout_s: float = 60):
     end = time.monotonic() + timeout_s
-    while sum(s.complete for s in rows.read_states(store, "tiny")) < complete:
+    while sum(s.complete for s in queries.read_study_counts(store, "tiny")) < complete:
         assert time.monotonic() < end, "no progress"
         time.sleep(0.02)
 
@@ -150,7 +150,7 @@ def test_they_stop_together_and_give_their_trials_back(tmp_path):
         text=True,
     )
     end = time.monotonic() + 60
-    while sum(s.running for s in rows.read_states(store, "tiny")) < 2:
+    while sum(s.running for s in queries.read_study_counts(store, "tiny")) < 2:
         assert time.monotonic() < end
         time.sleep(0.05)
     children = psutil.Process(group.pid).children()
@@ -158,7 +158,7 @@ def test_they_stop_together_and_give_their_trials_back(tmp_path):
     said = group.communicate(timeout=60)[0]
     assert group.returncode == 0, said
     assert said.count("(stopped)") == 2
-    assert sum(s.running for s in rows.read_states(store, "tiny")) == 0
+    assert sum(s.running for s in queries.read_study_counts(store, "tiny")) == 0
     assert not any(child.is_running() for child in children)
 
 
@@ -185,13 +185,13 @@ def test_a_stopped_worker_gives_its_trial_back_at_once(tmp_path, number):
     worker = start_worker(tmp_path)
     wait_for(store, complete=2)
     end = time.monotonic() + 30
-    while not rows.read_running(store, "tiny") and time.monotonic() < end:
+    while not activity.read_running_trials(store, "tiny") and time.monotonic() < end:
         time.sleep(0.02)
     os.kill(worker.pid, number)
     said, _ = worker.communicate(timeout=20)
     assert worker.returncode == 0, said
     assert "stopped" in said
-    states = Counter(row.state for row in rows.read_trials(store, "tiny"))
+    states = Counter(row.state for row in queries.read_trials(store, "tiny"))
     assert states == {"COMPLETE": 2, "WAITING": 30}
 
 
@@ -206,7 +206,7 @@ def test_a_worker_stops_when_its_time_is_over_and_gives_its_trial_back(tmp_path)
     )
     assert said.returncode == 0, said.stderr
     assert "stopped" in said.stdout and "given back" in said.stderr
-    states = Counter(row.state for row in rows.read_trials(store, "tiny"))
+    states = Counter(row.state for row in queries.read_trials(store, "tiny"))
     assert states.keys() == {"COMPLETE", "WAITING"}
 
 
@@ -215,7 +215,7 @@ def test_a_trial_that_diverges_fails_with_its_reason_and_the_rest_goes_on(tmp_pa
     store, artifacts = plan(tmp_path, tune="temperatures = [1e-40, 1]\nalphas = [0.5]")
     summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert (summary.complete, summary.failed) == (2 + 2, 2)
-    for failure in rows.read_failures(store, "tiny"):
+    for failure in activity.read_failures(store, "tiny"):
         assert "loss became" in failure.reason
 
 
@@ -240,15 +240,15 @@ def test_a_damaged_checkpoint_stops_the_worker_and_the_trial_is_free(tmp_path):
     wait_for(store, complete=2)
     worker.terminate()
     worker.communicate(timeout=20)
-    before = Counter(row.state for row in rows.read_trials(store, "tiny"))
-    outcomes = [r.outcome for r in rows.read_trials(store, "tiny") if r.stage == "pretrain"]
+    before = Counter(row.state for row in queries.read_trials(store, "tiny"))
+    outcomes = [r.outcome for r in queries.read_trials(store, "tiny") if r.stage == "pretrain"]
     path = artifacts.path(outcomes[0].checkpoint)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(bytes(content))
     with pytest.raises(ArtifactError, match="damaged or altered"):
         run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
-    assert Counter(row.state for row in rows.read_trials(store, "tiny")) == before
+    assert Counter(row.state for row in queries.read_trials(store, "tiny")) == before
     said = start_worker(tmp_path)
     text, _ = said.communicate(timeout=60)
     assert said.returncode == 2
@@ -260,7 +260,7 @@ def test_other_images_than_planned_are_refused(tmp_path, monkeypatch):
     store, artifacts = plan(tmp_path)
     from kdopt.data import datasets
 
-    altered = load_dataset(rows.read_record(store, "tiny").campaign)
+    altered = load_dataset(queries.read_record(store, "tiny").campaign)
     pixels = altered.train_images.copy()
     pixels[0, 0, 0, 0] ^= 1
     changed = datasets.Dataset(**{**vars(altered), "train_images": pixels})
@@ -272,8 +272,10 @@ def test_other_images_than_planned_are_refused(tmp_path, monkeypatch):
 def test_one_lost_pretraining_blocks_only_the_pairs_that_need_it(tmp_path):
     spec = SPEC.replace("participants = 2", "participants = 3")
     store, artifacts = plan(tmp_path, tune="temperatures = [1]\nalphas = [0.5]", text=spec)
-    pretraining = rows.read_states(store, "tiny")[0]
-    leases.fail(store, leases.claim(store, pretraining.study_id, "me", 60), "out of memory")
+    pretraining = queries.read_study_counts(store, "tiny")[0]
+    leases.fail_trial(
+        store, leases.claim_trial(store, pretraining.study_id, "me", 60), "out of memory"
+    )
     summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert summary.complete == 2 + 2
     assert len(summary.blocked) == 4
@@ -282,7 +284,7 @@ def test_one_lost_pretraining_blocks_only_the_pairs_that_need_it(tmp_path):
 
 def test_a_worker_follows_a_campaign_that_grows_while_it_runs(tmp_path, monkeypatch):
     store, artifacts = plan(tmp_path, tune="temperatures = [1]\nalphas = [0.5]")
-    original = leases.finish
+    original = leases.finish_trial
     grown = []
 
     def finish(*arguments):
@@ -292,7 +294,7 @@ def test_a_worker_follows_a_campaign_that_grows_while_it_runs(tmp_path, monkeypa
             wider = SPEC.replace('["uniform"]', '["uniform", "quantity_skew"]')
             plan(tmp_path, tune="temperatures = [1, 2]\nalphas = [0.5]", text=wider)
 
-    monkeypatch.setattr(leases, "finish", finish)
+    monkeypatch.setattr(leases, "finish_trial", finish)
     summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert summary.blocked == []
     assert summary.complete == 2 * (2 + 2 * 2)
@@ -305,7 +307,7 @@ def test_a_failure_after_the_lease_was_lost_is_dropped_quietly(tmp_path, monkeyp
     def lose_then_fail(context, plan, params, inputs):
         if not first:
             first.append(True)
-            leases.reap(store, lambda worker: True)
+            leases.requeue_lost_trials(store, lambda worker: True)
             raise RuntimeError("too late")
         return original(context, plan, params, inputs)
 
@@ -328,7 +330,7 @@ def test_a_sampler_that_breaks_stops_the_worker_and_fails_no_trial(tmp_path, mon
     monkeypatch.setattr(worker_module, "choose_params", broken)
     with pytest.raises(RuntimeError, match="sampler broke"):
         run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
-    states = Counter(row.state for row in rows.read_trials(store, "tiny"))
+    states = Counter(row.state for row in queries.read_trials(store, "tiny"))
     assert set(states) == {"COMPLETE", "WAITING"}
 
 

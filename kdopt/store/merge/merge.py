@@ -24,11 +24,11 @@ from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import StudyPlan
 from kdopt.errors import ArtifactError, StoreError
-from kdopt.store import rows
+from kdopt.store import queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.merge.rows import (
-    Ended,
+    EndedRow,
     Ending,
     end_rows,
     hold,
@@ -72,7 +72,7 @@ class Parted(NamedTuple):
 
 
 @dataclass
-class Merged:
+class MergeSummary:
     """What merging did.
 
     Attributes:
@@ -123,7 +123,7 @@ class Merged:
             self.parted.append(Parted(plan.name, found.parted))
 
 
-def merge(target: Site, other: Site, campaign: str, mix: bool = False) -> Merged:
+def merge_campaign(target: Site, other: Site, campaign: str, mix: bool = False) -> MergeSummary:
     """Take over what the other store has of a campaign and the target lacks.
 
     Args:
@@ -164,14 +164,14 @@ class _Judged(NamedTuple):
 class _Merge:
     def __init__(self, target: Site, other: Site, campaign: str, mix: bool) -> None:
         self.target, self.other, self.mix = target, other, mix
-        self.done = Merged(campaign)
+        self.done = MergeSummary(campaign)
         self.same_weights: set[tuple[str, int]] = set()
         self.theirs = other.store.retry(self._read_theirs)
         self.ours: Mapping[str, int] = {}
 
-    def run(self) -> Merged:
+    def run(self) -> MergeSummary:
         # Their record after their rows: a campaign only grows, so it asks for all of them.
-        record = self._plan(rows.read_record(self.other.store, self.done.campaign))
+        record = self._plan(queries.read_record(self.other.store, self.done.campaign))
         self.ours = self.target.store.retry(self._read_our_ids)
         plans = [plan for plan in plan_studies(record.campaign) if plan.name in self.theirs]
         first = [plan for plan in plans if plan.stage == "pretrain"]
@@ -198,7 +198,7 @@ class _Merge:
     def _plan(self, theirs: CampaignRecord) -> CampaignRecord:
         """Grow our campaign by what only theirs asks for."""
         store, name = self.target.store, self.done.campaign
-        ours = rows.read_record(store, name) if name in rows.campaigns(store) else None
+        ours = queries.read_record(store, name) if name in queries.list_campaigns(store) else None
         union = theirs
         if ours is not None:
             different = compatibility.list_differences(theirs, ours)
@@ -217,7 +217,7 @@ class _Merge:
                 self._copy(sha256, purpose)
         planned = write_plan(store, union, plan_studies)
         self.done.new_studies, self.done.new_trials = planned.new_studies, planned.new_trials
-        return rows.read_record(store, name)
+        return queries.read_record(store, name)
 
     def _compare_weights(self, pretraining: Sequence[StudyPlan]) -> None:
         """Note the participants whose pre-trained weights are the same in both stores."""
@@ -362,7 +362,7 @@ class _Merge:
 
 def _ended(
     connection: Connection, study: _Judged, prepared: Mapping[int, Ending]
-) -> Iterator[Ended]:
+) -> Iterator[EndedRow]:
     """The rows to write; a result for a failed row gets a row of its own."""
     n_rows = study.n_rows
     for mine, theirs, mixed in study.decision.take:
@@ -373,7 +373,7 @@ def _ended(
             n_rows += 1
         params = {} if mine.params else theirs.params
         ending = prepared[theirs.trial_id]
-        yield Ended(row, theirs.state, ending, params, study.plan.space, mixed)
+        yield EndedRow(row, theirs.state, ending, params, study.plan.space, mixed)
 
 
 def _checkpoints(pretrained: Sequence[Row]) -> dict[int, str | None]:

@@ -13,72 +13,60 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kdopt.campaign.studies import Param, Params, ParamValue
+from kdopt.campaign.studies import Param, Params
+from kdopt.store.attributes import (
+    OTHER_WEIGHTS_KEY,
+    OUTCOME_KEY,
+    RETRIED_KEY,
+    RETRY_OF_KEY,
+    STATE_KEY,
+)
 from kdopt.store.database import Store
 from kdopt.store.merge.rules import Row
-from kdopt.store.params import param_rows, read_value
-from kdopt.store.planning import RETRIED_KEY
-from kdopt.store.retry import RETRY_OF_KEY
-from kdopt.store.rows import OF_CAMPAIGN, of_campaign
-from kdopt.store.saved_state import STATE_KEY
-from kdopt.store.statements import insert_rows
-
-MIXED_KEY = "kd:other_weights"
-"""User attribute of a trial that was taken over although it rests on pre-trained weights that are
-not those of its store."""
-
-METRICS_KEY = "kd:metrics"
+from kdopt.store.params import list_param_rows, read_params
+from kdopt.store.queries import OF_CAMPAIGN, of_campaign
+from kdopt.store.statements import bind_lists, execute_many, insert_rows
 
 _OF_THE_ROW = (RETRY_OF_KEY, RETRIED_KEY, STATE_KEY)
 """Attributes that belong to a row of one store and mean nothing in another."""
 
 
-def _select(sql: str, *lists: str) -> sa.TextClause:
-    """A statement whose named values are lists, for IN."""
-    return sa.text(sql).bindparams(*(sa.bindparam(name, expanding=True) for name in lists))
-
-
-_TRIALS = _select(
+_TRIALS = bind_lists(
     "SELECT trial_id, study_id, number, state FROM trials "
     "WHERE study_id IN :studies ORDER BY trial_id",
     "studies",
 )
-_PARAMS = _select(
-    "SELECT p.trial_id, p.param_name, p.param_value, p.distribution_json FROM trial_params p "
-    "JOIN trials t ON t.trial_id = p.trial_id WHERE t.study_id IN :studies ORDER BY p.param_id",
-    "studies",
-)
-_ATTRIBUTES = _select(
+_ATTRIBUTES = bind_lists(
     "SELECT a.trial_id, a.key, a.value_json FROM trial_user_attributes a "
     "JOIN trials t ON t.trial_id = a.trial_id "
     "WHERE t.study_id IN :studies AND a.key IN :keys",
     "studies",
     "keys",
 )
-_TIMES = _select(
+_TIMES = bind_lists(
     "SELECT trial_id, datetime_start, datetime_complete FROM trials WHERE trial_id IN :trials",
     "trials",
 ).columns(trial_id=sa.Integer(), datetime_start=sa.DateTime(), datetime_complete=sa.DateTime())
-_VALUES = _select(
+_VALUES = bind_lists(
     "SELECT trial_id, objective, value, value_type FROM trial_values "
     "WHERE trial_id IN :trials ORDER BY trial_value_id",
     "trials",
 )
-_ALL_ATTRIBUTES = _select(
+_ALL_ATTRIBUTES = bind_lists(
     "SELECT trial_id, key, value_json FROM trial_user_attributes "
     "WHERE trial_id IN :trials ORDER BY trial_user_attribute_id",
     "trials",
 )
-_STEPS = _select(
+_STEPS = bind_lists(
     "SELECT trial_id, step, intermediate_value, intermediate_value_type "
     "FROM trial_intermediate_values WHERE trial_id IN :trials ORDER BY step",
     "trials",
 )
-_LOCK_STUDIES = _select(
+_LOCK_STUDIES = bind_lists(
     "SELECT study_id FROM studies WHERE study_id IN :studies ORDER BY study_id FOR UPDATE",
     "studies",
 )
-_LOCK_LEASES = _select(
+_LOCK_LEASES = bind_lists(
     "SELECT l.trial_id FROM kdopt_lease l JOIN trials t ON t.trial_id = l.trial_id "
     "WHERE t.state = 'RUNNING' AND t.study_id IN :studies ORDER BY l.trial_id FOR UPDATE OF l",
     "studies",
@@ -103,7 +91,7 @@ class Ending(NamedTuple):
     steps: list[dict[str, Any]]
 
 
-class Ended(NamedTuple):
+class EndedRow(NamedTuple):
     """A row to be ended.
 
     Attributes:
@@ -142,12 +130,10 @@ def read_study_ids(connection: Connection, campaign: str) -> dict[str, int]:
 def read_rows(connection: Connection, studies: Sequence[int]) -> dict[int, list[Row]]:
     """All rows of studies by study, in order of their ids, without their results."""
     of = {"studies": list(studies)}
-    cells: dict[int, dict[str, ParamValue]] = defaultdict(dict)
-    for trial, name, value, distribution in connection.execute(_PARAMS, of).all():
-        cells[trial][name] = read_value(value, distribution)
+    params = read_params(connection, "t.study_id IN :studies", of, "studies")
     marks: dict[int, dict[str, Any]] = defaultdict(dict)
     for trial, key, text in connection.execute(
-        _ATTRIBUTES, {**of, "keys": [*_OF_THE_ROW, MIXED_KEY]}
+        _ATTRIBUTES, {**of, "keys": [*_OF_THE_ROW, OTHER_WEIGHTS_KEY]}
     ).all():
         marks[trial][key] = json.loads(text)
     found: dict[int, list[Row]] = {study: [] for study in studies}
@@ -158,10 +144,10 @@ def read_rows(connection: Connection, studies: Sequence[int]) -> dict[int, list[
                 trial,
                 number,
                 str(state),
-                cells.get(trial, {}),
+                params[trial],
                 retry_of=mark.get(RETRY_OF_KEY),
                 retried=RETRIED_KEY in mark,
-                mixed=MIXED_KEY in mark,
+                mixed=OTHER_WEIGHTS_KEY in mark,
                 saved=mark.get(STATE_KEY, {}).get("sha256"),
             )
         )
@@ -172,7 +158,7 @@ def with_results(
     connection: Connection, found: Mapping[int, Sequence[Row]]
 ) -> dict[int, list[Row]]:
     """The same rows, complete ones with what they recorded."""
-    lines = connection.execute(_ATTRIBUTES, {"studies": list(found), "keys": [METRICS_KEY]}).all()
+    lines = connection.execute(_ATTRIBUTES, {"studies": list(found), "keys": [OUTCOME_KEY]}).all()
     texts = {trial: text for trial, _, text in lines}
     return {
         study: [
@@ -215,7 +201,7 @@ def hold(store: Store, connection: Connection, studies: Sequence[int]) -> None:
             connection.execute(lock, {"studies": list(studies)})
 
 
-def end_rows(connection: Connection, ended: Sequence[Ended]) -> None:
+def end_rows(connection: Connection, ended: Sequence[EndedRow]) -> None:
     """Write endings; the leases of trials that run are taken from their workers.
 
     Raises:
@@ -223,31 +209,37 @@ def end_rows(connection: Connection, ended: Sequence[Ended]) -> None:
     """
     rows = [e.row for e in ended]
     running = [{"trial": row.trial_id} for row in rows if row.state == "RUNNING"]
-    _each(connection, "UPDATE kdopt_lease SET worker = '' WHERE trial_id = :trial", running)
-    _each(connection, "DELETE FROM trial_intermediate_values WHERE trial_id = :trial", running)
+    execute_many(connection, "UPDATE kdopt_lease SET worker = '' WHERE trial_id = :trial", running)
+    execute_many(
+        connection, "DELETE FROM trial_intermediate_values WHERE trial_id = :trial", running
+    )
     saved = [{"trial": row.trial_id, "key": STATE_KEY} for row in rows if row.saved]
-    _each(
+    execute_many(
         connection,
         "DELETE FROM trial_user_attributes WHERE trial_id = :trial AND key = :key",
         saved,
     )
     for state in ("COMPLETE", "FAIL"):
         _set_state(connection, state, [e for e in ended if e.state == state])
-    _insert(connection, "trial_values", [(e, value) for e in ended for value in e.ending.values])
-    _insert(
+    _insert_endings(
+        connection, "trial_values", [(e, value) for e in ended for value in e.ending.values]
+    )
+    _insert_endings(
         connection,
         "trial_intermediate_values",
         [(e, step) for e in ended for step in e.ending.steps],
     )
     given = [
-        line for e in ended if e.params for line in param_rows(e.row.trial_id, e.params, e.space)
+        line
+        for e in ended
+        if e.params
+        for line in list_param_rows(e.row.trial_id, e.params, e.space)
     ]
-    if given:
-        insert_rows(connection, "trial_params", given)
+    insert_rows(connection, "trial_params", given)
     _write_attributes(connection, ended)
 
 
-def _set_state(connection: Connection, state: str, ended: Sequence[Ended]) -> None:
+def _set_state(connection: Connection, state: str, ended: Sequence[EndedRow]) -> None:
     if not ended:
         return
     sql = sa.text(
@@ -266,14 +258,14 @@ def _set_state(connection: Connection, state: str, ended: Sequence[Ended]) -> No
         raise RuntimeError(f"{len(lines) - changed} trials ended while they were held")
 
 
-def _write_attributes(connection: Connection, ended: Sequence[Ended]) -> None:
-    mixed = {MIXED_KEY: json.dumps(True)}
+def _write_attributes(connection: Connection, ended: Sequence[EndedRow]) -> None:
+    mixed = {OTHER_WEIGHTS_KEY: json.dumps(True)}
     lines = [
         {"trial": e.row.trial_id, "key": key, "value": value}
         for e in ended
         for key, value in (e.ending.attributes | (mixed if e.mixed else {})).items()
     ]
-    _each(
+    execute_many(
         connection,
         "INSERT INTO trial_user_attributes (trial_id, key, value_json) "
         "VALUES (:trial, :key, :value) "
@@ -282,13 +274,7 @@ def _write_attributes(connection: Connection, ended: Sequence[Ended]) -> None:
     )
 
 
-def _insert(
-    connection: Connection, table: str, lines: Sequence[tuple[Ended, dict[str, Any]]]
+def _insert_endings(
+    connection: Connection, table: str, lines: Sequence[tuple[EndedRow, dict[str, Any]]]
 ) -> None:
-    if lines:
-        insert_rows(connection, table, [{"trial_id": e.row.trial_id, **x} for e, x in lines])
-
-
-def _each(connection: Connection, sql: str, lines: Sequence[Mapping[str, Any]]) -> None:
-    if lines:
-        connection.execute(sa.text(sql), lines)
+    insert_rows(connection, table, [{"trial_id": e.row.trial_id, **x} for e, x in lines])

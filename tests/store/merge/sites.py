@@ -18,13 +18,13 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.outcome import RoundScore
 from kdopt.search.samplers import choose_params
 from kdopt.service.doctor import check_campaign
-from kdopt.store import leases, rows
+from kdopt.store import leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
-from kdopt.store.merge.merge import Site, merge
+from kdopt.store.merge.merge import Site, merge_campaign
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_outcome, make_record
-from tests.store.test_publish import contents
+from tests.store.test_index_studies import contents
 
 GRID = make_campaign(
     stages=("tune", "federate"),
@@ -94,17 +94,17 @@ def end(site, claim, study, ending, salt=""):
         outcome = truth(site, study, claim.params, salt)
         if outcome.rounds:
             steps = {i: r.validation_accuracy for i, r in enumerate(outcome.rounds)}
-            leases.report(site.store, claim, steps)
-        leases.finish(site.store, claim, outcome)
+            leases.report_values(site.store, claim, steps)
+        leases.finish_trial(site.store, claim, outcome)
     elif ending == "FAIL":
-        leases.fail(site.store, claim, f"no memory for {key(claim.params)}")
+        leases.fail_trial(site.store, claim, f"no memory for {key(claim.params)}")
     elif ending == "WAITING":
-        leases.release(site.store, claim)
+        leases.release_trial(site.store, claim)
 
 
 def claim_all(site, study_id, worker="me"):
     found = []
-    while (claim := leases.claim(site.store, study_id, worker, 60)) is not None:
+    while (claim := leases.claim_trial(site.store, study_id, worker, 60)) is not None:
         found.append(claim)
     return found
 
@@ -112,7 +112,7 @@ def claim_all(site, study_id, worker="me"):
 def work(site, choose, salt=""):
     """End every planned trial as ``choose(study, cell)`` says; the claims by study and cell."""
     found = {}
-    for state in rows.read_states(site.store, "tiny"):
+    for state in queries.read_study_counts(site.store, "tiny"):
         for claim in claim_all(site, state.study_id):
             end(site, claim, state.text, choose(state.text, claim.params), salt)
             found[state.text, key(claim.params)] = claim
@@ -132,7 +132,7 @@ def table(site, campaign="tiny"):
     """The results, by study and cell, and what else is known of the other cells."""
     return {
         (r.study, key(r.params)): (r.state, r.error, result_of(r))
-        for r in rows.read_trials(site.store, campaign)
+        for r in queries.read_trials(site.store, campaign)
         if r.params
     }
 
@@ -155,9 +155,9 @@ def sound(site, deep=True):
 
 def merged_twice(target, other, mix=False):
     """Merge; and once more, which changes no byte of any row."""
-    done = merge(target, other, "tiny", mix)
+    done = merge_campaign(target, other, "tiny", mix)
     before = contents(target.store, indexes=True)
-    again = merge(target, other, "tiny", mix)
+    again = merge_campaign(target, other, "tiny", mix)
     assert contents(target.store, indexes=True) == before
     assert (again.results, again.failures, again.artifacts) == (0, 0, 0)
     assert (again.new_studies, again.new_trials) == (0, 0)
@@ -166,13 +166,13 @@ def merged_twice(target, other, mix=False):
 
 def step(site, study, salt="", ending="COMPLETE"):
     """Let the real sampler choose the next trial of an adaptive study, and end it."""
-    record = rows.read_record(site.store, "tiny")
-    state = next(s for s in rows.read_states(site.store, "tiny") if s.text == study)
+    record = queries.read_record(site.store, "tiny")
+    state = next(s for s in queries.read_study_counts(site.store, "tiny") if s.text == study)
     of = next(p for p in plan_studies(record.campaign) if p.name == study)
-    claim = leases.claim(site.store, state.study_id, "me", 60)
+    claim = leases.claim_trial(site.store, state.study_id, "me", 60)
     if not claim.params:
-        history = rows.read_trials(site.store, "tiny", state.study_id)
+        history = queries.read_trials(site.store, "tiny", state.study_id)
         params = choose_params(record.campaign, of, claim.number, history)
-        claim = leases.choose(site.store, claim, params, of.space)
+        claim = leases.choose_params(site.store, claim, params, of.space)
     end(site, claim, study, ending, salt)
     return claim

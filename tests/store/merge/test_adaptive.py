@@ -8,7 +8,7 @@ import pytest
 
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import LeaseLostError
-from kdopt.store import leases, rows
+from kdopt.store import leases, queries
 from kdopt.store.merge.merge import Parted
 from tests.store.merge.sites import (
     PAIR,
@@ -50,7 +50,9 @@ def test_of_two_adaptive_pasts_the_longer_is_kept(places, kind, sampler, mine, t
     # And it goes on as if nothing had happened.
     unbroken = places.new("sqlite")
     adaptive(unbroken, 3 if sampler == "sequential" else 4, campaign=campaign)
-    while next(s for s in rows.read_states(sites[0].store, "tiny") if s.text == PAIR).waiting:
+    while next(
+        s for s in queries.read_study_counts(sites[0].store, "tiny") if s.text == PAIR
+    ).waiting:
         step(sites[0], PAIR)
     assert table(sites[0]) == table(unbroken)
     assert sound(sites[0]).waiting == 3 if sampler == "sequential" else 4
@@ -71,15 +73,15 @@ def test_adaptive_pasts_that_part_are_reported_and_ours_stays(here, there):
 def test_an_open_trial_that_runs_is_filled_and_its_worker_refused(here, there):
     adaptive(here, 1)
     adaptive(there, 3)
-    study = next(s for s in rows.read_states(here.store, "tiny") if s.text == PAIR)
-    held = leases.claim(here.store, study.study_id, "me", 60)
+    study = next(s for s in queries.read_study_counts(here.store, "tiny") if s.text == PAIR)
+    held = leases.claim_trial(here.store, study.study_id, "me", 60)
     assert held.params == {}
     done = merged_twice(here, there)
     assert (done.results, done.from_workers) == (2, 1)
     plans = {p.name: p for p in plan_studies(TPE)}
     params = {"temperature": 1.5, "alpha": 0.1, "replicate": 0}
     with pytest.raises(LeaseLostError):
-        leases.choose(here.store, held, params, plans[PAIR].space)
+        leases.choose_params(here.store, held, params, plans[PAIR].space)
     step(here, PAIR)
     step(there, PAIR)
     assert table(here) == table(there)

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from kdopt.errors import ArtifactError, LeaseLostError, StoreError
 from kdopt.service.doctor import check_campaign
-from kdopt.store import leases, rows
+from kdopt.store import leases, queries
 from kdopt.store.database import open_store
-from kdopt.store.merge.merge import Site, merge
+from kdopt.store.merge.merge import Site, merge_campaign
 from tests.conftest import optuna_study
 from tests.store.merge.sites import (
     GRID,
@@ -33,7 +33,7 @@ from tests.store.merge.sites import (
     url_of,
     work,
 )
-from tests.store.test_publish import contents
+from tests.store.test_index_studies import contents
 
 
 def test_a_running_trial_is_taken_from_its_worker_by_a_result(here, there):
@@ -43,7 +43,7 @@ def test_a_running_trial_is_taken_from_its_worker_by_a_result(here, there):
     work(there, only("tune", "federate"))
     held = work(here, lambda *_: "RUNNING")
     fed = next(c for (study, _), c in held.items() if "federate" in study)
-    leases.report(here.store, fed, {0: 0.1, 9: 0.1})
+    leases.report_values(here.store, fed, {0: 0.1, 9: 0.1})
     state = here.shelf.put(b"half way")
     leases.save_state(here.store, fed, 9, state)
     done = merged_twice(here, there)
@@ -51,13 +51,13 @@ def test_a_running_trial_is_taken_from_its_worker_by_a_result(here, there):
     assert table(here) == table(there)
     assert not here.shelf.has(state)
     for (study, _), claim in held.items():
-        assert not leases.beat(here.store, claim, 60)
+        assert not leases.renew_lease(here.store, claim, 60)
         with pytest.raises(LeaseLostError):
-            leases.report(here.store, claim, {1: 0.5})
+            leases.report_values(here.store, claim, {1: 0.5})
         with pytest.raises(LeaseLostError):
-            leases.finish(here.store, claim, truth(here, study, claim.params, "late"))
-        leases.release(here.store, claim)
-    assert leases.reap(here.store, lambda worker: True) == 0
+            leases.finish_trial(here.store, claim, truth(here, study, claim.params, "late"))
+        leases.release_trial(here.store, claim)
+    assert leases.requeue_lost_trials(here.store, lambda worker: True) == 0
     assert table(here) == table(there)
     with optuna_study(url_of(here), "tiny/uniform/federate") as study:
         assert sorted(study.trials[0].intermediate_values) == [0, 1, 2, 3]
@@ -72,7 +72,7 @@ def test_a_running_trial_is_left_to_its_worker_by_a_failure(here, there):
     done = merged_twice(here, there)
     assert (done.results, done.failures) == (0, 0)
     for (study, _), claim in held.items():
-        leases.finish(here.store, claim, truth(here, study, claim.params))
+        leases.finish_trial(here.store, claim, truth(here, study, claim.params))
     assert set(states(here).values()) == {"COMPLETE"}
 
 
@@ -80,11 +80,13 @@ def test_a_state_that_a_lost_worker_left_goes_with_the_trial(here, there):
     for site in (here, there):
         plan(site, GRID)
     work(there, everything)
-    study = next(s for s in rows.read_states(here.store, "tiny") if s.name.stage == "federate")
-    claim = leases.claim(here.store, study.study_id, "lost", 60)
+    study = next(
+        s for s in queries.read_study_counts(here.store, "tiny") if s.name.stage == "federate"
+    )
+    claim = leases.claim_trial(here.store, study.study_id, "lost", 60)
     state = here.shelf.put(b"half way")
     leases.save_state(here.store, claim, 1, state)
-    leases.reap(here.store, lambda worker: True)
+    leases.requeue_lost_trials(here.store, lambda worker: True)
     merged_twice(here, there)
     assert not here.shelf.has(state)
     attributes = contents(here.store)["trial_user_attributes"]
@@ -96,14 +98,14 @@ def test_an_artifact_that_is_missing_or_altered_stops_it_before_any_row_refers_t
     for site in (here, there):
         plan(site, GRID)
     work(there, everything)
-    place = next(r for r in rows.read_trials(there.store, "tiny") if "federate" in r.study)
+    place = next(r for r in queries.read_trials(there.store, "tiny") if "federate" in r.study)
     sha256 = place.outcome.checkpoint
     path = there.shelf.path(sha256)
     content = path.read_bytes()
     for damage in (path.unlink, lambda: path.write_bytes(b"other")):
         damage()
         with pytest.raises(ArtifactError, match=rf"federate #0: artifact .*{sha256[:8]}"):
-            merge(here, there, "tiny")
+            merge_campaign(here, there, "tiny")
         assert states(here)[place.study, key(place.params)] == "WAITING"
         sound(here)
     path.write_bytes(content)
@@ -117,7 +119,7 @@ ROOT = Path(__file__).parents[3]
 
 SLOW = """
 import logging, sys, time
-from kdopt.store.merge import merge as module
+from kdopt.store.merge import merge_campaign as module
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 module.BATCH = 1
@@ -158,7 +160,7 @@ def test_killed_at_any_moment_it_is_simply_done_again(here, there):
     assert kills >= 3
     assert table(here) == table(there)
     sound(here)
-    assert merge(here, there, "tiny").results == 0
+    assert merge_campaign(here, there, "tiny").results == 0
 
 
 def test_workers_go_on_in_both_stores_meanwhile(here, across):
@@ -172,9 +174,9 @@ def test_workers_go_on_in_both_stores_meanwhile(here, across):
         chance = random.Random(seed)
         own = Site(open_store(url_of(site)), site.shelf)
         try:
-            while ready := [s for s in rows.read_states(own.store, "tiny") if s.waiting]:
+            while ready := [s for s in queries.read_study_counts(own.store, "tiny") if s.waiting]:
                 study = chance.choice(ready)
-                claim = leases.claim(own.store, study.study_id, f"worker{seed}", 60)
+                claim = leases.claim_trial(own.store, study.study_id, f"worker{seed}", 60)
                 if claim is None:
                     continue
                 try:
@@ -196,7 +198,7 @@ def test_workers_go_on_in_both_stores_meanwhile(here, across):
         thread.start()
     taken = 0
     while any(thread.is_alive() for thread in threads):
-        taken += merge(here, across, "tiny").results
+        taken += merge_campaign(here, across, "tiny").results
         assert check_campaign(here.store, here.shelf, "tiny").duplicates == 0
     for thread in threads:
         thread.join()

@@ -9,9 +9,9 @@ import pytest
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
-from kdopt.store import rows
+from kdopt.store import queries
 from kdopt.store.database import open_store
-from kdopt.store.merge.merge import Site, merge
+from kdopt.store.merge.merge import Site, merge_campaign
 from kdopt.store.planning import write_plan
 from tests.conftest import make_record
 from tests.store.merge.sites import (
@@ -25,7 +25,7 @@ from tests.store.merge.sites import (
     url_of,
     work,
 )
-from tests.store.test_publish import contents
+from tests.store.test_index_studies import contents
 
 
 def test_specs_that_grew_apart_are_united(here, there):
@@ -41,7 +41,7 @@ def test_specs_that_grew_apart_are_united(here, there):
     assert done.new_trials == 2 * 2 + (2 + 2 * 6 + 1)
     # T = 2 was never theirs, nor was federating.
     assert found.complete == found.planned - 2 * (2 * 2) - 1
-    assert set(rows.read_record(here.store, "tiny").splits) == {"uniform", "specialized"}
+    assert set(queries.read_record(here.store, "tiny").splits) == {"uniform", "specialized"}
     assert plan(here, GRID).new_trials == 0
     merged_twice(there, here)
     assert table(here) == table(there)
@@ -59,7 +59,7 @@ def test_specs_that_mean_something_else_are_refused_with_all_that_differs(here, 
     work(there, everything)
     before = contents(here.store)
     with pytest.raises(StoreError, match=r"other values of: distill, model, seed; .* nothing was"):
-        merge(here, there, "tiny")
+        merge_campaign(here, there, "tiny")
     assert contents(here.store) == before
 
 
@@ -70,12 +70,12 @@ def test_other_images_or_shares_are_refused(here, there, what):
     change = {"data_sha256": "2" * 64} if what == "data" else {"splits": {"uniform": "2" * 64}}
     write_plan(there.store, dataclasses.replace(record, **change), plan_studies)
     with pytest.raises(StoreError, match=r"data \(the images|partition.uniform \(who gets"):
-        merge(here, there, "tiny")
+        merge_campaign(here, there, "tiny")
 
 
 def test_a_store_is_not_merged_into_itself(here):
     plan(here, GRID)
     same = Site(open_store(url_of(here)), here.shelf)
     with pytest.raises(StoreError, match="this is the store itself"):
-        merge(here, same, "tiny")
+        merge_campaign(here, same, "tiny")
     same.store.close()

@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from kdopt.store import rows
-from kdopt.store.merge.merge import Differing, merge
-from kdopt.store.publish import publish
-from kdopt.store.retry import retry_failed
+from kdopt.store import queries
+from kdopt.store.index_studies import write_index_studies
+from kdopt.store.merge.merge import Differing, merge_campaign
+from kdopt.store.retry import requeue_failed_trials
 from tests.conftest import optuna_study
 from tests.store.merge.sites import (
     GRID,
@@ -30,7 +30,7 @@ from tests.store.merge.sites import (
     url_of,
     work,
 )
-from tests.store.test_publish import SUMMARY, contents
+from tests.store.test_index_studies import SUMMARY, contents
 
 RANK = ("WAITING", "FAIL", "COMPLETE")
 
@@ -82,7 +82,7 @@ def test_an_empty_store_becomes_a_copy(here, there):
     work(there, lambda study, params: "FAIL" if params.get("alpha") == 0.9 else "COMPLETE")
     done = merged_twice(here, there)
     assert table(here) == table(there)
-    assert rows.read_record(here.store, "tiny") == rows.read_record(there.store, "tiny")
+    assert queries.read_record(here.store, "tiny") == queries.read_record(there.store, "tiny")
     assert (done.new_studies, done.new_trials) == (4, 11)
     assert (done.results, done.failures, done.artifacts) == (7, 4, 4)
     assert sound(here).artifacts == 4
@@ -92,7 +92,7 @@ def test_all_that_a_trial_recorded_comes_along(here, across):
     for site in (here, across):
         plan(site, GRID)
     work(across, everything)
-    merge(here, across, "tiny")
+    merge_campaign(here, across, "tiny")
     url = url_of(here)
     for name in (PAIR, "tiny/uniform/federate"):
         with optuna_study(url, name) as mine, optuna_study(url_of(across), name) as theirs:
@@ -118,7 +118,7 @@ def test_results_that_differ_are_measured_and_ours_stay(here, there):
     for study, number, size in done.differing:
         params = next(
             r.params
-            for r in rows.read_trials(here.store, "tiny")
+            for r in queries.read_trials(here.store, "tiny")
             if (r.study, r.number) == (study, number)
         )
         mine, other = (t[study, key(params)][2].test.accuracy for t in (before, theirs))
@@ -154,8 +154,8 @@ def test_published_summaries_stay_where_they_are(here, there):
     for site in (here, there):
         plan(site, GRID)
     work(there, everything)
-    publish(there.store, [SUMMARY])
-    publish(here.store, [SUMMARY._replace(note="ours")])
+    write_index_studies(there.store, [SUMMARY])
+    write_index_studies(here.store, [SUMMARY._replace(note="ours")])
     before = contents(here.store, indexes=True)["study_system_attributes"]
     merged_twice(here, there)
     assert contents(here.store, indexes=True)["study_system_attributes"] == before
@@ -167,7 +167,7 @@ def test_other_campaigns_are_left_alone(here, there):
         plan(site, dataclasses.replace(GRID, name="tiny2"))
         plan(site, GRID)
     work(there, everything)
-    study = next(s for s in rows.read_states(there.store, "tiny2"))
+    study = next(s for s in queries.read_study_counts(there.store, "tiny2"))
     for claim in claim_all(there, study.study_id):
         end(there, claim, study.text, "COMPLETE")
     before = table(here, "tiny2")
@@ -197,7 +197,7 @@ def test_retries_on_either_side_are_one_cell_each(here, there):
         work(site, only("pretrain"))
     for site in (here, there):
         work(site, lambda study, _: "FAIL" if study == PAIR else "WAITING")
-        retry_failed(site.store, "tiny")
+        requeue_failed_trials(site.store, "tiny")
     merged_twice(here, there)
     assert set(states(here).values()) == {"COMPLETE", "WAITING"}
     work(there, lambda _, params: "COMPLETE" if params.get("alpha") == 0.5 else "FAIL")

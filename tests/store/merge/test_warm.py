@@ -8,8 +8,8 @@ import pytest
 
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import ArtifactError, StoreError
-from kdopt.store import rows
-from kdopt.store.merge.merge import merge
+from kdopt.store import queries
+from kdopt.store.merge.merge import merge_campaign
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_record
 from tests.store.merge.sites import (
@@ -22,7 +22,7 @@ from tests.store.merge.sites import (
     table,
     work,
 )
-from tests.store.test_publish import contents
+from tests.store.test_index_studies import contents
 
 WARM = dataclasses.replace(TPE.tune, sampler="warm", budget=4)
 
@@ -46,7 +46,7 @@ def test_what_a_campaign_learns_from_comes_along(here, there):
         step(there, PAIR)
     merged_twice(here, there)
     assert here.shelf.get(prior) == b"prior"
-    assert rows.read_record(here.store, "tiny") == rows.read_record(there.store, "tiny")
+    assert queries.read_record(here.store, "tiny") == queries.read_record(there.store, "tiny")
     assert table(here) == table(there)
     # Splits, two models and the prior.
     assert sound(here).artifacts == 4
@@ -57,7 +57,7 @@ def test_stores_that_learn_from_different_things_are_refused(here, there):
     plan_warm(there, b"another")
     before = contents(here.store)
     with pytest.raises(StoreError, match=r"other values of: tune\.prior \(what was learnt"):
-        merge(here, there, "tiny")
+        merge_campaign(here, there, "tiny")
     assert contents(here.store) == before
 
 
@@ -65,5 +65,5 @@ def test_a_prior_that_is_missing_stops_the_merge_before_anything_is_planned(here
     prior = plan_warm(there)
     there.shelf.discard(prior)
     with pytest.raises(ArtifactError, match=r"tune\.prior"):
-        merge(here, there, "tiny")
-    assert rows.campaigns(here.store) == []
+        merge_campaign(here, there, "tiny")
+    assert queries.list_campaigns(here.store) == []

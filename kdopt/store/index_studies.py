@@ -1,7 +1,7 @@
 """Write a study that sums others up, for people who browse the store in optuna-dashboard.
 
 Such a study belongs to the browser, not to the work: its name ends in ``/index``, which every
-query of :mod:`kdopt.store.rows` leaves out, so no worker, count or check ever meets its trials.
+query of :mod:`kdopt.store.queries` leaves out, so no worker, count or check ever meets its trials.
 It is written whole, in one transaction, in place of what was published before: whoever reads
 meanwhile sees the old one or the new one, and its address in the dashboard stays.
 """
@@ -19,9 +19,10 @@ from sqlalchemy.engine import Connection
 from kdopt.campaign.names import INDEX_SUFFIX
 from kdopt.campaign.studies import Param, Params
 from kdopt.store.database import Store
-from kdopt.store.params import param_rows
+from kdopt.store.params import list_param_rows
+from kdopt.store.statements import execute_many
 
-Scalar = str | int | float
+IndexValue = str | int | float
 
 NOTE_KEY = "dashboard:note_str:0"
 NOTE_VERSION_KEY = "dashboard:note_ver"
@@ -39,7 +40,7 @@ _OF_TRIALS = (
 )
 
 
-class Entry(Protocol):
+class IndexTrial(Protocol):
     """One line of the summary: a trial with a value and attributes to sort by."""
 
     @property
@@ -51,11 +52,11 @@ class Entry(Protocol):
         """Its parameters: a value for each of the summary's."""
 
     @property
-    def columns(self) -> Mapping[str, Scalar]:
+    def columns(self) -> Mapping[str, IndexValue]:
         """Plain numbers and texts; numbers are finite."""
 
 
-class Summary(Protocol):
+class IndexStudy(Protocol):
     """What is published under one name."""
 
     @property
@@ -71,11 +72,11 @@ class Summary(Protocol):
         """What its entries differ in, one or more: the dashboard divides by their number."""
 
     @property
-    def attributes(self) -> Mapping[str, Scalar]:
+    def attributes(self) -> Mapping[str, IndexValue]:
         """User attributes of the study."""
 
     @property
-    def entries(self) -> Sequence[Entry]:
+    def entries(self) -> Sequence[IndexTrial]:
         """Its lines, which become trials 0, 1, 2, ..."""
 
     @property
@@ -87,7 +88,7 @@ class Summary(Protocol):
         """Plotly figures as JSON text, by element id."""
 
 
-def publish(store: Store, summaries: Iterable[Summary]) -> None:
+def write_index_studies(store: Store, summaries: Iterable[IndexStudy]) -> None:
     """Write summaries in place of what was published under their names; nothing else changes.
 
     Raises:
@@ -96,10 +97,10 @@ def publish(store: Store, summaries: Iterable[Summary]) -> None:
     for summary in summaries:
         if not summary.name.endswith(INDEX_SUFFIX):
             raise ValueError(f"'{summary.name}' is not the name of an index study")
-        store.retry(functools.partial(_publish, store, summary))
+        store.retry(functools.partial(_write_index_study, store, summary))
 
 
-def _publish(store: Store, summary: Summary) -> None:
+def _write_index_study(store: Store, summary: IndexStudy) -> None:
     with store.write() as connection:
         study_id = _study(store, connection, summary.name)
         _write_study(connection, study_id, summary)
@@ -120,7 +121,7 @@ def _study(store: Store, connection: Connection, name: str) -> int:
     return int(found.scalar_one())
 
 
-def _write_study(connection: Connection, study_id: int, summary: Summary) -> None:
+def _write_study(connection: Connection, study_id: int, summary: IndexStudy) -> None:
     for table in ("study_directions", "study_user_attributes", "study_system_attributes"):
         connection.execute(
             sa.text(f"DELETE FROM {table} WHERE study_id = :study"), {"study": study_id}
@@ -157,16 +158,16 @@ def _trials(store: Store, connection: Connection, study_id: int, n: int) -> list
             ),
             {"study": study_id},
         )
-    _each(
+    execute_many(
         connection, "DELETE FROM trials WHERE trial_id = :trial", [{"trial": i} for i in known[n:]]
     )
-    _each(
+    execute_many(
         connection,
         "UPDATE trials SET number = :number, state = 'COMPLETE', "
         f"datetime_start = {store.utc}, datetime_complete = {store.utc} WHERE trial_id = :trial",
         [{"number": number, "trial": trial_id} for number, trial_id in enumerate(known[:n])],
     )
-    _each(
+    execute_many(
         connection,
         "INSERT INTO trials (number, study_id, state, datetime_start, datetime_complete) "
         f"VALUES (:number, :study, 'COMPLETE', {store.utc}, {store.utc})",
@@ -175,19 +176,19 @@ def _trials(store: Store, connection: Connection, study_id: int, n: int) -> list
     return list(connection.execute(listed, {"study": study_id}).scalars())
 
 
-def _write_entries(connection: Connection, trial_ids: Sequence[int], summary: Summary) -> None:
+def _write_entries(connection: Connection, trial_ids: Sequence[int], summary: IndexStudy) -> None:
     pairs = list(zip(trial_ids, summary.entries, strict=True))
-    _each(
+    execute_many(
         connection,
         "INSERT INTO trial_values (trial_id, objective, value, value_type) "
         "VALUES (:trial, 0, :value, 'FINITE')",
         [{"trial": trial_id, "value": entry.value} for trial_id, entry in pairs],
     )
-    _each(
+    execute_many(
         connection,
         "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) "
         "VALUES (:trial_id, :param_name, :param_value, :distribution_json)",
-        [row for i, entry in pairs for row in param_rows(i, entry.params, summary.space)],
+        [row for i, entry in pairs for row in list_param_rows(i, entry.params, summary.space)],
     )
     _insert(
         connection, "trial_user_attributes", "trial_id", [(i, entry.columns) for i, entry in pairs]
@@ -204,9 +205,4 @@ def _insert(
         for key, value in attributes.items()
     ]
     sql = f"INSERT INTO {table} ({owner}, key, value_json) VALUES (:owner, :key, :value)"
-    _each(connection, sql, rows)
-
-
-def _each(connection: Connection, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    if rows:
-        connection.execute(sa.text(sql), rows)
+    execute_many(connection, sql, rows)

@@ -1,4 +1,6 @@
-"""Read the store: the campaign's record, its trials, the queue, and what runs now.
+"""Read the store: the campaigns, a campaign's record, its studies' counts and its trials.
+
+What changes from second to second is in :mod:`kdopt.store.activity`.
 
 Plain SQL and ``json.loads``: a campaign of 24,750 trials is read in about a second, where
 Optuna's own objects take six to ten.
@@ -8,22 +10,27 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from kdopt.campaign.names import INDEX_SUFFIX, StudyName, campaign_study_name, parse_study_name
+from kdopt.campaign.names import INDEX_SUFFIX, StudyName, parse_study_name
 from kdopt.campaign.record import CampaignRecord
-from kdopt.campaign.studies import Params, ParamValue
+from kdopt.campaign.studies import ParamValue
 from kdopt.errors import StoreError
 from kdopt.outcome import Outcome, TrialRow
+from kdopt.store.attributes import (
+    ERROR_KEY,
+    OUTCOME_KEY,
+    RECORD_KEY,
+    RETRIED_KEY,
+    read_campaign_attribute,
+)
 from kdopt.store.database import Store
-from kdopt.store.params import read_value
-from kdopt.store.planning import RECORD_KEY, RETRIED_KEY
+from kdopt.store.params import read_params
 
 
-class StudyState(NamedTuple):
+class StudyCounts(NamedTuple):
     """How far one study is: its trials by state."""
 
     study_id: int
@@ -40,39 +47,43 @@ class StudyState(NamedTuple):
         return self.waiting + self.running + self.complete + self.failed
 
 
-class Running(NamedTuple):
-    """A trial that a worker holds now.
+class RawTrial(NamedTuple):
+    """One row of ``trials`` with what belongs to it.
 
     Attributes:
+        trial_id: Its id.
         study: Study name.
-        number: The trial's number within its study.
-        worker: Who holds the lease; ``?`` when nobody does.
-        attempt: 1 for the first run, more after a worker was lost.
+        number: Its number within the study.
+        state: ``WAITING``, ``RUNNING``, ``COMPLETE`` or ``FAIL``.
+        params: Its parameters.
+        values: How many values it has.
+        attributes: Its user attributes, read from JSON; those of kdopt begin with ``kd:``.
+        worker: Who holds its lease; ``None`` without a lease, empty when it was taken back.
         lease_left_s: Seconds until the lease lapses, negative when it has.
-        step: The last step that it reported, if it reports any.
-        params: Its parameters; empty while the sampler chooses them.
-        running_s: Seconds since it was claimed.
     """
 
+    trial_id: int
     study: str
     number: int
-    worker: str
-    attempt: int
+    state: str
+    params: dict[str, ParamValue]
+    values: int
+    attributes: dict[str, Any]
+    worker: str | None
     lease_left_s: float
-    step: int | None
-    params: Params
-    running_s: float
+
+    @property
+    def retried(self) -> bool:
+        """Whether another row tries this failed trial again."""
+        return self.state == "FAIL" and RETRIED_KEY in self.attributes
+
+    @property
+    def checkpoint(self) -> str | None:
+        """sha256 of the weights that the trial kept."""
+        return (self.attributes.get(OUTCOME_KEY) or {}).get("checkpoint")
 
 
-class Failure(NamedTuple):
-    """A trial that failed, and why."""
-
-    study: str
-    number: int
-    reason: str
-
-
-def campaigns(store: Store) -> list[str]:
+def list_campaigns(store: Store) -> list[str]:
     """Names of the campaigns in the store, sorted."""
     sql = sa.text("SELECT study_name FROM studies WHERE study_name LIKE '%/campaign'")
 
@@ -90,7 +101,7 @@ def pick_campaign(store: Store, name: str | None) -> str:
     Raises:
         StoreError: There is no such campaign, or the store has several and none was named.
     """
-    names = campaigns(store)
+    names = list_campaigns(store)
     if name is None and len(names) == 1:
         return names[0]
     known = ", ".join(names) if names else "none"
@@ -109,25 +120,13 @@ def pick_campaign(store: Store, name: str | None) -> str:
 
 def read_record(store: Store, campaign: str) -> CampaignRecord:
     """The resolved spec of a campaign, as it was planned last."""
-    sql = sa.text(
-        "SELECT a.value_json FROM study_user_attributes a "
-        "JOIN studies s ON s.study_id = a.study_id WHERE s.study_name = :name AND a.key = :key"
-    )
-
-    def read() -> str | None:
-        with store.read() as connection:
-            found = connection.execute(
-                sql, {"name": campaign_study_name(campaign), "key": RECORD_KEY}
-            ).scalar()
-        return None if found is None else str(found)
-
-    text = store.retry(read)
-    if text is None:
+    found = read_campaign_attribute(store, campaign, RECORD_KEY)
+    if found is None:
         raise StoreError(f"store {store.label}: no campaign '{campaign}'")
-    return CampaignRecord.from_json(json.loads(text))
+    return CampaignRecord.from_json(found)
 
 
-def read_states(store: Store, campaign: str) -> list[StudyState]:
+def read_study_counts(store: Store, campaign: str) -> list[StudyCounts]:
     """Every study of a campaign and how far it is, in order of planning."""
     sql = sa.text(
         "SELECT s.study_id, s.study_name, t.state, count(*) AS n FROM studies s "
@@ -135,13 +134,13 @@ def read_states(store: Store, campaign: str) -> list[StudyState]:
         "GROUP BY s.study_id, s.study_name, t.state ORDER BY s.study_id"
     )
 
-    def read() -> list[StudyState]:
+    def read() -> list[StudyCounts]:
         counts: dict[tuple[int, str], dict[str, int]] = defaultdict(dict)
         with store.read() as connection:
             for study_id, name, state, n in connection.execute(sql, of_campaign(campaign)):
                 counts[study_id, name][str(state)] = n
         return [
-            StudyState(
+            StudyCounts(
                 study_id,
                 parse_study_name(name),
                 name,
@@ -161,17 +160,9 @@ def read_trials(store: Store, campaign: str, study_id: int | None = None) -> lis
         SELECT t.trial_id, s.study_id, s.study_name, t.number, t.state,
                m.value_json AS metrics, e.value_json AS error
         FROM trials t JOIN studies s ON s.study_id = t.study_id
-        LEFT JOIN trial_user_attributes m ON m.trial_id = t.trial_id AND m.key = 'kd:metrics'
-        LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = 'kd:error'
+        LEFT JOIN trial_user_attributes m ON m.trial_id = t.trial_id AND m.key = '{OUTCOME_KEY}'
+        LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = '{ERROR_KEY}'
         WHERE {OF_CAMPAIGN} AND {LIVE} {one} ORDER BY t.trial_id
-        """
-    )
-    params_sql = sa.text(
-        f"""
-        SELECT p.trial_id, p.param_name, p.param_value, p.distribution_json
-        FROM trial_params p JOIN trials t ON t.trial_id = p.trial_id
-        JOIN studies s ON s.study_id = t.study_id
-        WHERE {OF_CAMPAIGN} {one} ORDER BY p.param_id
         """
     )
     values = (
@@ -181,72 +172,53 @@ def read_trials(store: Store, campaign: str, study_id: int | None = None) -> lis
     def read() -> list[TrialRow]:
         with store.read() as connection:
             trials = connection.execute(sql, values).all()
-            params = connection.execute(params_sql, values).all()
-        cells = _cells(params)
-        return [_row(t, cells[t.trial_id]) for t in trials]
+            params = read_params(connection, f"{OF_CAMPAIGN} {one}", values)
+        return [_make_row(t, params[t.trial_id]) for t in trials]
 
     return store.retry(read)
 
 
-def read_running(store: Store, campaign: str) -> list[Running]:
-    """The trials that workers hold now."""
-    sql = sa.text(
+def read_raw_trials(store: Store, campaign: str) -> list[RawTrial]:
+    """All rows of a campaign, retried ones included, in order of their ids."""
+    trials_sql = sa.text(
         f"""
-        SELECT t.trial_id, s.study_name, t.number, l.worker, l.attempt,
-               l.expires - {store.now} AS left_s, {store.age("t.datetime_start")} AS age_s,
-               (SELECT max(v.step) FROM trial_intermediate_values v
-                WHERE v.trial_id = t.trial_id) AS step
+        SELECT t.trial_id, s.study_name, t.number, t.state, l.worker,
+               coalesce(l.expires - {store.now}, 0) AS left_s,
+               (SELECT count(*) FROM trial_values v WHERE v.trial_id = t.trial_id) AS n_values
         FROM trials t JOIN studies s ON s.study_id = t.study_id
         LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
-        WHERE t.state = 'RUNNING' AND {OF_CAMPAIGN} ORDER BY t.trial_id
+        WHERE {OF_CAMPAIGN} ORDER BY t.trial_id
         """
     )
-    params_sql = sa.text(
+    attributes_sql = sa.text(
         f"""
-        SELECT p.trial_id, p.param_name, p.param_value, p.distribution_json
-        FROM trial_params p JOIN trials t ON t.trial_id = p.trial_id
-        JOIN studies s ON s.study_id = t.study_id
-        WHERE t.state = 'RUNNING' AND {OF_CAMPAIGN} ORDER BY p.param_id
+        SELECT x.trial_id, x.key, x.value_json FROM trial_user_attributes x
+        JOIN trials t ON t.trial_id = x.trial_id JOIN studies s ON s.study_id = t.study_id
+        WHERE {OF_CAMPAIGN} ORDER BY x.trial_user_attribute_id
         """
     )
 
-    def read() -> list[Running]:
+    def read() -> list[RawTrial]:
+        attributes: dict[int, dict[str, Any]] = defaultdict(dict)
         with store.read() as connection:
-            rows = connection.execute(sql, of_campaign(campaign)).all()
-            params = connection.execute(params_sql, of_campaign(campaign)).all()
-        cells = _cells(params)
+            rows = connection.execute(trials_sql, of_campaign(campaign)).all()
+            params = read_params(connection, OF_CAMPAIGN, of_campaign(campaign))
+            for trial_id, key, text in connection.execute(attributes_sql, of_campaign(campaign)):
+                attributes[trial_id][key] = json.loads(text)
         return [
-            Running(
+            RawTrial(
+                r.trial_id,
                 r.study_name,
                 r.number,
-                r.worker or "?",
-                r.attempt or 0,
-                float(r.left_s or 0),
-                r.step,
-                cells[r.trial_id],
-                max(0.0, float(r.age_s or 0)),
+                str(r.state),
+                params[r.trial_id],
+                r.n_values,
+                attributes[r.trial_id],
+                r.worker,
+                float(r.left_s),
             )
             for r in rows
         ]
-
-    return store.retry(read)
-
-
-def read_failures(store: Store, campaign: str) -> list[Failure]:
-    """The failed trials and their reasons, in order of planning."""
-    sql = sa.text(
-        f"""
-        SELECT s.study_name, t.number, e.value_json AS error
-        FROM trials t JOIN studies s ON s.study_id = t.study_id
-        LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = 'kd:error'
-        WHERE t.state = 'FAIL' AND {OF_CAMPAIGN} AND {LIVE} ORDER BY t.trial_id
-        """
-    )
-
-    def read() -> list[Failure]:
-        with store.read() as connection:
-            rows = connection.execute(sql, of_campaign(campaign)).all()
-        return [Failure(r.study_name, r.number, reason_of(r.error)) for r in rows]
 
     return store.retry(read)
 
@@ -276,15 +248,7 @@ def reason_of(error: str | None) -> str:
     return str(json.loads(error)) if error else "no reason recorded"
 
 
-def _cells(params: Iterable[Any]) -> dict[int, dict[str, ParamValue]]:
-    """The cell of each trial, of rows of ``trial_params``."""
-    cells: dict[int, dict[str, ParamValue]] = defaultdict(dict)
-    for trial_id, name, value, distribution in params:
-        cells[trial_id][name] = read_value(value, distribution)
-    return cells
-
-
-def _row(trial: Any, params: dict[str, ParamValue]) -> TrialRow:
+def _make_row(trial: Any, params: dict[str, ParamValue]) -> TrialRow:
     name = parse_study_name(trial.study_name)
     return TrialRow(
         study=trial.study_name,

@@ -18,11 +18,11 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import Param
 from kdopt.errors import StoreError
 from kdopt.service.status import read_status
-from kdopt.store import leases, rows
+from kdopt.store import activity, leases, queries
+from kdopt.store.activity import read_recent_endings
 from kdopt.store.database import open_store
+from kdopt.store.index_studies import write_index_studies
 from kdopt.store.planning import write_plan
-from kdopt.store.publish import publish
-from kdopt.store.pulse import read_ended
 from tests.conftest import PYTHON, make_campaign, make_outcome, make_record, optuna_study
 
 NAME = "tiny/uniform/index"
@@ -100,15 +100,15 @@ def figures_of(study):
 @pytest.fixture
 def planned(store):
     write_plan(store, make_record(make_campaign()), plan_studies)
-    study = rows.read_states(store, "tiny")[1].study_id
-    leases.finish(store, leases.claim(store, study, "me", 60), make_outcome(3.0))
-    leases.fail(store, leases.claim(store, study, "me", 60), "no")
-    leases.claim(store, study, "me", 60)
+    study = queries.read_study_counts(store, "tiny")[1].study_id
+    leases.finish_trial(store, leases.claim_trial(store, study, "me", 60), make_outcome(3.0))
+    leases.fail_trial(store, leases.claim_trial(store, study, "me", 60), "no")
+    leases.claim_trial(store, study, "me", 60)
     return store
 
 
 def test_optuna_and_the_dashboard_read_what_was_published(store, store_url):
-    publish(store, [SUMMARY])
+    write_index_studies(store, [SUMMARY])
     with optuna_study(store_url, NAME) as study:
         assert study.direction.name == "MAXIMIZE"
         assert study.metric_names == ["gain (pp)"]
@@ -127,9 +127,9 @@ def test_optuna_and_the_dashboard_read_what_was_published(store, store_url):
 
 def test_nothing_else_in_the_store_changes(planned):
     before = contents(planned)
-    publish(planned, [SUMMARY, SUMMARY._replace(name="tiny/index")])
+    write_index_studies(planned, [SUMMARY, SUMMARY._replace(name="tiny/index")])
     assert contents(planned) == before
-    publish(planned, [SUMMARY._replace(entries=())])
+    write_index_studies(planned, [SUMMARY._replace(entries=())])
     assert contents(planned) == before
 
 
@@ -137,33 +137,36 @@ def test_work_never_meets_what_was_published(planned):
     def seen():
         status = read_status(planned, "tiny")
         return (
-            rows.campaigns(planned),
-            rows.read_record(planned, "tiny"),
-            rows.read_states(planned, "tiny"),
-            rows.read_trials(planned, "tiny"),
-            [r._replace(lease_left_s=0, running_s=0) for r in rows.read_running(planned, "tiny")],
-            rows.read_failures(planned, "tiny"),
-            [ended.stage for ended in read_ended(planned, "tiny", 3600, 9, 3600)],
+            queries.list_campaigns(planned),
+            queries.read_record(planned, "tiny"),
+            queries.read_study_counts(planned, "tiny"),
+            queries.read_trials(planned, "tiny"),
+            [
+                r._replace(lease_left_s=0, running_s=0)
+                for r in activity.read_running_trials(planned, "tiny")
+            ],
+            activity.read_failures(planned, "tiny"),
+            [ended.stage for ended in read_recent_endings(planned, "tiny", 3600, 9, 3600)],
             [dataclasses.replace(s, per_minute=0.0, eta_s=None) for s in status.stages],
             status.partitions,
         )
 
     before = seen()
-    publish(planned, [SUMMARY, SUMMARY._replace(name=index_study_name("tiny"))])
+    write_index_studies(planned, [SUMMARY, SUMMARY._replace(name=index_study_name("tiny"))])
     assert seen() == before
     again = write_plan(planned, make_record(make_campaign()), plan_studies)
     assert (again.new_studies, again.new_trials) == (0, 0)
     assert seen() == before
-    assert leases.reap(planned, lambda worker: True) == 1
+    assert leases.requeue_lost_trials(planned, lambda worker: True) == 1
     with planned.read() as connection:
         states = connection.execute(sa.text(f"SELECT t.state FROM trials t {OF_INDEX}")).scalars()
         assert set(states) == {"COMPLETE"}
 
 
 def test_publishing_again_replaces_all_and_adds_no_row(planned, store_url):
-    publish(planned, [SUMMARY])
+    write_index_studies(planned, [SUMMARY])
     before = contents(planned, indexes=True)
-    publish(planned, [SUMMARY])
+    write_index_studies(planned, [SUMMARY])
     after = contents(planned, indexes=True)
     assert {t: len(lines) for t, lines in after.items()} == {
         t: len(lines) for t, lines in before.items()
@@ -177,24 +180,24 @@ def test_publishing_again_replaces_all_and_adds_no_row(planned, store_url):
         figures={"new": "{}"},
         attributes={},
     )
-    publish(planned, [changed])
+    write_index_studies(planned, [changed])
     with optuna_study(store_url, NAME) as study:
         assert study.metric_names == ["other"]
         assert study.user_attrs == {}
         assert [(t.number, t.params["teacher"]) for t in study.trials] == [(0, 3)]
         assert get_note(study) == "short"
         assert figures_of(study) == {"new": "{}"}
-    publish(planned, [SUMMARY])
+    write_index_studies(planned, [SUMMARY])
     with optuna_study(store_url, NAME) as study:
         assert [t.number for t in study.trials] == [0, 1]
 
 
 def test_what_cannot_be_written_leaves_the_old_one_whole(planned):
-    publish(planned, [SUMMARY])
+    write_index_studies(planned, [SUMMARY])
     before = contents(planned, indexes=True)
     broken = Entry(1.0, {"teacher": 0, "way": "a"}, {"gap": float("nan")})
     with pytest.raises(ValueError, match="JSON"):
-        publish(planned, [SUMMARY._replace(entries=(broken,), note="half")])
+        write_index_studies(planned, [SUMMARY._replace(entries=(broken,), note="half")])
     assert contents(planned, indexes=True) == before
 
 
@@ -202,7 +205,7 @@ def test_what_cannot_be_written_leaves_the_old_one_whole(planned):
 def test_only_index_studies_can_be_published(planned, name):
     before = contents(planned, indexes=True)
     with pytest.raises(ValueError, match="index"):
-        publish(planned, [SUMMARY._replace(name=name)])
+        write_index_studies(planned, [SUMMARY._replace(name=name)])
     assert contents(planned, indexes=True) == before
 
 
@@ -213,7 +216,7 @@ def test_several_publishers_and_a_worker_at_once_end_with_one_study(planned, sto
         own = open_store(store_url)
         try:
             for _ in range(5):
-                publish(own, [SUMMARY, SUMMARY._replace(name="tiny/index")])
+                write_index_studies(own, [SUMMARY, SUMMARY._replace(name="tiny/index")])
         except (StoreError, sa.exc.SQLAlchemyError) as error:
             errors.append(error)
         finally:
@@ -222,13 +225,13 @@ def test_several_publishers_and_a_worker_at_once_end_with_one_study(planned, sto
     threads = [threading.Thread(target=repeat) for _ in range(3)]
     for thread in threads:
         thread.start()
-    study = rows.read_states(planned, "tiny")[2].study_id
-    while claim := leases.claim(planned, study, "me", 60):
-        leases.finish(planned, claim, make_outcome(1.0))
+    study = queries.read_study_counts(planned, "tiny")[2].study_id
+    while claim := leases.claim_trial(planned, study, "me", 60):
+        leases.finish_trial(planned, claim, make_outcome(1.0))
     for thread in threads:
         thread.join()
     assert errors == []
-    assert rows.read_states(planned, "tiny")[2].complete == 4
+    assert queries.read_study_counts(planned, "tiny")[2].complete == 4
     found = contents(planned, indexes=True)
     names = [s["study_name"] for s in found["studies"]]
     assert (names.count(NAME), names.count("tiny/index")) == (1, 1)
@@ -245,9 +248,9 @@ def test_names_of_index_studies_are_no_stages(name):
 
 
 def test_the_command_publishes_beside_the_report(planned, store_url, tmp_path):
-    study_id = rows.read_states(planned, "tiny")[1].study_id
+    study_id = queries.read_study_counts(planned, "tiny")[1].study_id
     outcome = replace(make_outcome(2.0), validation_gain=2.0, test_gain=1.0)
-    leases.finish(planned, leases.claim(planned, study_id, "me", 60), outcome)
+    leases.finish_trial(planned, leases.claim_trial(planned, study_id, "me", 60), outcome)
     command = [PYTHON, "-m", "kdopt", "report", "--publish", "--store", store_url]
     for _ in range(2):
         end = subprocess.run(

@@ -6,19 +6,19 @@ import pytest
 import sqlalchemy as sa
 
 from kdopt.campaign.stages import plan_studies
-from kdopt.store import leases, rows
+from kdopt.store import activity, leases, queries
+from kdopt.store.activity import read_failure_reasons, read_recent_endings
 from kdopt.store.planning import write_plan
-from kdopt.store.pulse import read_ended, read_reasons
-from kdopt.store.retry import retry_failed
+from kdopt.store.retry import requeue_failed_trials
 from tests.conftest import make_campaign, make_outcome, make_record
 
 
 def end_one(store, study_id, reason=None):
-    claim = leases.claim(store, study_id, "me", 60)
+    claim = leases.claim_trial(store, study_id, "me", 60)
     if reason is None:
-        leases.finish(store, claim, make_outcome(1.0))
+        leases.finish_trial(store, claim, make_outcome(1.0))
     else:
-        leases.fail(store, claim, reason)
+        leases.fail_trial(store, claim, reason)
     return claim
 
 
@@ -39,14 +39,15 @@ def studies(store, campaign):
     """Study ids by name, without the campaign."""
     write_plan(store, make_record(campaign), plan_studies)
     return {
-        s.text.removeprefix("tiny/uniform/"): s.study_id for s in rows.read_states(store, "tiny")
+        s.text.removeprefix("tiny/uniform/"): s.study_id
+        for s in queries.read_study_counts(store, "tiny")
     }
 
 
 def test_ages_are_those_of_the_databases_clock(store, studies):
     claim = end_one(store, studies["tune/t00-s01"])
     move_back(store, claim, 40.0, took_s=2.5)
-    (found,) = read_ended(store, "tiny", 60, 1, 3600)
+    (found,) = read_recent_endings(store, "tiny", 60, 1, 3600)
     assert found.stage == "tune"
     assert found.ended_ago_s == pytest.approx(40.0, abs=5.0)
     assert found.began_ago_s - found.ended_ago_s == pytest.approx(2.5, abs=0.02)
@@ -60,7 +61,7 @@ def test_all_of_late_and_the_last_of_each_stage(store, studies):
     move_back(store, failed, 50.0)
 
     def seen(within, least, at_most):
-        found = read_ended(store, "tiny", within, least, at_most)
+        found = read_recent_endings(store, "tiny", within, least, at_most)
         return [(e.stage, round(e.ended_ago_s, -1)) for e in found]
 
     assert seen(60, 0, 90_000) == [("tune", 30), ("tune", 50)]
@@ -72,41 +73,44 @@ def test_all_of_late_and_the_last_of_each_stage(store, studies):
 
 def test_other_campaigns_and_running_trials_are_left_out(store, studies):
     write_plan(store, make_record(make_campaign(name="tinx")), plan_studies)
-    other = rows.read_states(store, "tinx")[0].study_id
+    other = queries.read_study_counts(store, "tinx")[0].study_id
     end_one(store, other)
     end_one(store, other, "no")
-    leases.claim(store, studies["pretrain"], "me", 60)
-    assert read_ended(store, "tiny", 60, 9, 3600) == []
-    assert read_reasons(store, "tiny") == []
-    assert len(read_ended(store, "tinx", 60, 9, 3600)) == 2
+    leases.claim_trial(store, studies["pretrain"], "me", 60)
+    assert read_recent_endings(store, "tiny", 60, 9, 3600) == []
+    assert read_failure_reasons(store, "tiny") == []
+    assert len(read_recent_endings(store, "tinx", 60, 9, 3600)) == 2
 
 
 def test_reasons_are_counted_with_the_first_of_each(store):
     base = make_campaign(participants=3)
     write_plan(store, make_record(base), plan_studies)
-    tune = [s for s in rows.read_states(store, "tiny") if s.name.stage == "tune"]
+    tune = [s for s in queries.read_study_counts(store, "tiny") if s.name.stage == "tune"]
     for study, reason in ((0, "b"), (1, "a"), (2, "a"), (2, "a\nsecond line")):
         end_one(store, tune[study].study_id, reason)
-    assert read_reasons(store, "tiny") == [
+    assert read_failure_reasons(store, "tiny") == [
         ("a", 2, tune[1].text, 0),
         ("b", 1, tune[0].text, 0),
         ("a\nsecond line", 1, tune[2].text, 1),
     ]
-    retry_failed(store, "tiny", "b")
-    assert [(r.text, r.n) for r in read_reasons(store, "tiny")] == [("a", 2), ("a\nsecond line", 1)]
+    requeue_failed_trials(store, "tiny", "b")
+    assert [(r.text, r.n) for r in read_failure_reasons(store, "tiny")] == [
+        ("a", 2),
+        ("a\nsecond line", 1),
+    ]
 
 
 def test_what_runs_comes_with_its_cell_and_its_age(store, campaign):
     budget = dataclasses.replace(campaign.tune, sampler="tpe", budget=3)
     write_plan(store, make_record(dataclasses.replace(campaign, tune=budget)), plan_studies)
-    study = next(s for s in rows.read_states(store, "tiny") if s.name.stage == "tune")
-    claim = leases.claim(store, study.study_id, "me", 60)
-    (running,) = rows.read_running(store, "tiny")
+    study = next(s for s in queries.read_study_counts(store, "tiny") if s.name.stage == "tune")
+    claim = leases.claim_trial(store, study.study_id, "me", 60)
+    (running,) = activity.read_running_trials(store, "tiny")
     assert running.params == claim.params
     assert 0 <= running.running_s < 20
-    leases.finish(store, claim, make_outcome(1.0))
+    leases.finish_trial(store, claim, make_outcome(1.0))
     while claim.params:  # the vanilla cell comes first, then those that a sampler fills
-        claim = leases.claim(store, study.study_id, "me", 60)
+        claim = leases.claim_trial(store, study.study_id, "me", 60)
         if claim.params:
-            leases.finish(store, claim, make_outcome(1.0))
-    assert rows.read_running(store, "tiny")[0].params == {}
+            leases.finish_trial(store, claim, make_outcome(1.0))
+    assert activity.read_running_trials(store, "tiny")[0].params == {}

@@ -1,0 +1,146 @@
+"""What kdopt keeps in Optuna's attribute tables: every key, and how values are read and written.
+
+Values are JSON. Stores live for years, so a key never changes, whatever the code calls its value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kdopt.campaign.names import campaign_study_name
+from kdopt.errors import StoreError
+from kdopt.store.database import Store
+from kdopt.store.statements import insert_rows
+
+# Of the campaign's own study, which has no trials.
+RECORD_KEY = "kd:record"
+"""The :class:`kdopt.campaign.record.CampaignRecord`."""
+MEASUREMENTS_KEY = "kd:facts"
+"""What was measured of the partitions (``kdopt.features``)."""
+
+# Of every other study.
+CAMPAIGN_KEY = "kd:campaign"
+PARTITION_KEY = "kd:partition"
+STAGE_KEY = "kd:stage"
+TEACHER_KEY = "kd:teacher"
+STUDENT_KEY = "kd:student"
+METRIC_NAMES_KEY = "study:metric_names"
+"""System attribute of Optuna: what the values are called in the dashboard."""
+
+# Of trials.
+OUTCOME_KEY = "kd:metrics"
+"""The whole :class:`kdopt.outcome.Outcome` of a complete trial."""
+ERROR_KEY = "kd:error"
+"""Why a trial failed."""
+STATE_KEY = "kd:state"
+"""The last :class:`SavedState` of a trial that takes long, while it is not over."""
+RETRIED_KEY = "kd:retried"
+"""Of a failed trial: the id of the row that tries its parameters again."""
+RETRY_OF_KEY = "kd:retry_of"
+"""Of that row: the id of the failed trial."""
+OTHER_WEIGHTS_KEY = "kd:other_weights"
+"""Of a merged trial that rests on other pre-trained weights than those of its store."""
+
+
+def read_campaign_attribute(store: Store, campaign: str, key: str) -> Any:
+    """The value of a campaign's key; ``None`` where nobody wrote any."""
+
+    def read() -> Any:
+        with store.read() as connection:
+            return _select_campaign_attribute(connection, campaign, key)
+
+    return store.retry(read)
+
+
+def update_campaign_attribute(
+    store: Store, campaign: str, key: str, change: Callable[[Any], Any]
+) -> None:
+    """Replace the value of a campaign's key by what ``change`` makes of it (``None`` at first).
+
+    Raises:
+        StoreError: There is no such campaign.
+    """
+
+    def write() -> None:
+        with store.write() as connection:
+            lock = "FOR UPDATE" if store.dialect == "postgresql" else ""
+            # Hold the row of the study, so that two writers cannot lose each other's changes.
+            study_id = connection.execute(
+                sa.text(f"SELECT study_id FROM studies WHERE study_name = :name {lock}"),
+                {"name": campaign_study_name(campaign)},
+            ).scalar()
+            if study_id is None:
+                raise StoreError(f"store {store.label}: no campaign '{campaign}'")
+            value = json.dumps(change(_select_campaign_attribute(connection, campaign, key)))
+            connection.execute(
+                sa.text("DELETE FROM study_user_attributes WHERE study_id = :study AND key = :key"),
+                {"study": study_id, "key": key},
+            )
+            row = {"study_id": study_id, "key": key, "value_json": value}
+            insert_rows(connection, "study_user_attributes", [row])
+
+    store.retry(write)
+
+
+def write_trial_attributes(
+    connection: Connection, trial_id: int, values: Mapping[str, Any]
+) -> None:
+    """Add user attributes to a trial that does not have them yet."""
+    rows = [
+        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        for key, value in values.items()
+    ]
+    insert_rows(connection, "trial_user_attributes", rows)
+
+
+class SavedState(NamedTuple):
+    """Where a long trial can be resumed.
+
+    Attributes:
+        step: How far it is.
+        sha256: The artifact that holds the state.
+        attempt: The run that saved it.
+    """
+
+    step: int
+    sha256: str
+    attempt: int
+
+
+def read_saved_state(connection: Connection, trial_id: int) -> SavedState | None:
+    """The last state of a trial, if it saved any."""
+    text = connection.execute(
+        sa.text(
+            "SELECT value_json FROM trial_user_attributes WHERE trial_id = :trial AND key = :key"
+        ),
+        {"trial": trial_id, "key": STATE_KEY},
+    ).scalar()
+    return None if text is None else SavedState(**json.loads(text))
+
+
+def write_saved_state(connection: Connection, trial_id: int, state: SavedState) -> None:
+    """Replace a trial's state."""
+    drop_saved_state(connection, trial_id)
+    write_trial_attributes(connection, trial_id, {STATE_KEY: state._asdict()})
+
+
+def drop_saved_state(connection: Connection, trial_id: int) -> None:
+    """Forget a trial's state; its artifact is the caller's to remove."""
+    connection.execute(
+        sa.text("DELETE FROM trial_user_attributes WHERE trial_id = :trial AND key = :key"),
+        {"trial": trial_id, "key": STATE_KEY},
+    )
+
+
+def _select_campaign_attribute(connection: Connection, campaign: str, key: str) -> Any:
+    sql = sa.text(
+        "SELECT a.value_json FROM study_user_attributes a "
+        "JOIN studies s ON s.study_id = a.study_id WHERE s.study_name = :name AND a.key = :key"
+    )
+    found = connection.execute(sql, {"name": campaign_study_name(campaign), "key": key}).scalar()
+    return None if found is None else json.loads(found)
