@@ -71,21 +71,16 @@ def write_report_of(
     """Write a campaign's report and print the names of its files."""
     from kdopt.features.measurements import read_measurements
     from kdopt.report.export import NO_PARQUET, write_report
-    from kdopt.report.sections.advice import make_advice_sections
     from kdopt.store.queries import read_record, read_trials
 
     record = read_record(store, campaign)
-    rows, measurements = read_trials(store, campaign), read_measurements(store, campaign)
     folder = out or folder_beside(store, "reports") / campaign
-    parts, texts = make_advice_sections(record.campaign, rows, measurements)
     paths = write_report(
         folder,
         record.campaign,
-        rows,
+        read_trials(store, campaign),
         record.settings,
-        measurements=measurements,
-        more=parts,
-        texts=texts,
+        measurements=read_measurements(store, campaign),
         formats=formats,
     )
     for path in paths:

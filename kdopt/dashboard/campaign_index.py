@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.names import StageName, index_study_name, study_name
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Param
@@ -20,10 +20,11 @@ from kdopt.dashboard.pair_index import (
     figure_text,
     finite,
     hundredths,
+    index_pairs,
     link,
-    pair_indexes,
 )
 from kdopt.outcome import TrialRow
+from kdopt.report.blocks import ReportData
 from kdopt.report.format import (
     format_pipe_line,
     format_points,
@@ -31,9 +32,7 @@ from kdopt.report.format import (
     format_transfer_set,
     join_pipe_line,
 )
-from kdopt.report.page import shows_stage
 from kdopt.report.sections.federated import draw_federated
-from kdopt.report.sections.many_teachers import ManyTeachers, collect_many_teachers
 from kdopt.report.sections.table_two import draw_combined
 
 OBJECTIVE = "test accuracy (%)"
@@ -51,16 +50,19 @@ def index_studies(
         rows: Its trials, in any state.
         study_ids: Ids of its studies by name, for links.
     """
-    studies = pair_indexes(campaign, rows, study_ids) if shows_stage(campaign, rows, "tune") else []
-    if shows_stage(campaign, rows, "combine") or shows_stage(campaign, rows, "federate"):
-        many = collect_many_teachers(compute_tables(rows, campaign))
-        studies.append(_many_index(campaign, many, study_ids))
+    data = ReportData(campaign, rows)
+    studies = index_pairs(data.tables, study_ids) if data.has_tuning else []
+    if data.shows_stage("combine", "federate"):
+        studies.append(_index_combined(data.tables, study_ids))
     return studies
 
 
-def _many_index(campaign: Campaign, many: ManyTeachers, study_ids: Mapping[str, int]) -> IndexStudy:
+def _index_combined(tables: Tables, study_ids: Mapping[str, int]) -> IndexStudy:
+    campaign = tables.campaign
     planned = (p.name for p in campaign.partitions)
-    partitions = dict.fromkeys([*planned, *many.combined["partition"], *many.levels["partition"]])
+    partitions = dict.fromkeys(
+        [*planned, *tables.combined["partition"], *tables.federated_levels["partition"]]
+    )
     return IndexStudy(
         index_study_name(campaign.name),
         OBJECTIVE,
@@ -69,21 +71,25 @@ def _many_index(campaign: Campaign, many: ManyTeachers, study_ids: Mapping[str, 
             "way": Param("category", choices=("combine", "federate")),
         },
         {"kd:campaign": campaign.name, "kd:stage": "index"},
-        [*_combined_trials(campaign, many.combined), *_federated_trials(campaign, many.levels)],
-        _note(campaign, many, study_ids),
-        _figures(many),
+        [
+            *_combined_trials(campaign, tables.combined),
+            *_federated_trials(campaign, tables.federated_levels),
+        ],
+        _note(campaign, tables, study_ids),
+        _figures(tables),
     )
 
 
-def _figures(many: ManyTeachers) -> dict[str, str]:
+def _figures(tables: Tables) -> dict[str, str]:
     drawn = {}
-    if len(many.combined):
+    if len(tables.combined):
         drawn["table-ii"] = figure_text(
-            draw_combined(many.combined), "Table II: every way of combining"
+            draw_combined(tables.combined), "Table II: every way of combining"
         )
-    if len(many.curves):
+    if len(tables.federated_curves):
         drawn["fig-9"] = figure_text(
-            draw_federated(many.curves, many.levels), "Fig. 9: federated averaging"
+            draw_federated(tables.federated_curves, tables.federated_levels),
+            "Fig. 9: federated averaging",
         )
     return drawn
 
@@ -124,7 +130,7 @@ def _federated_trials(campaign: Campaign, levels: pd.DataFrame) -> list[IndexTri
     ]
 
 
-def _note(campaign: Campaign, many: ManyTeachers, study_ids: Mapping[str, int]) -> str:
+def _note(campaign: Campaign, tables: Tables, study_ids: Mapping[str, int]) -> str:
     lines = [
         f"# Many teachers: {campaign.name}",
         "",
@@ -133,19 +139,19 @@ def _note(campaign: Campaign, many: ManyTeachers, study_ids: Mapping[str, int]) 
         f"II of the paper), way `federate` {campaign.federate.rounds} rounds of federated "
         f"averaging (Fig. 9). {TABLE}",
         "",
-        *_best_ways(campaign, many, study_ids),
-        *_rounds_saved(many),
+        *_best_ways(campaign, tables, study_ids),
+        *_rounds_saved(tables),
         *_pair_names(campaign),
         REFRESH,
     ]
     return "\n".join(lines) + "\n"
 
 
-def _best_ways(campaign: Campaign, many: ManyTeachers, study_ids: Mapping[str, int]) -> list[str]:
-    levels = {str(line["partition"]): line for line in many.levels.to_dict("records")}
+def _best_ways(campaign: Campaign, tables: Tables, study_ids: Mapping[str, int]) -> list[str]:
+    levels = {str(line["partition"]): line for line in tables.federated_levels.to_dict("records")}
     lines = []
     for partition in (str(p.name) for p in campaign.partitions):
-        here = many.combined[many.combined["partition"] == partition]
+        here = tables.combined[tables.combined["partition"] == partition]
         ways: list[dict[Any, Any]] = here.to_dict("records")
         chosen = max(ways, key=lambda line: float(line["validation_accuracy"]), default={})
         way = (
@@ -195,8 +201,8 @@ def _linked(
     return link(text, study_ids.get(name)) if text else ""
 
 
-def _rounds_saved(many: ManyTeachers) -> list[str]:
-    known = many.reductions
+def _rounds_saved(tables: Tables) -> list[str]:
+    known = tables.reductions
     if known.empty:
         return []
     lines = [

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import describe_selection, describe_vanilla, list_headline_measures
 from kdopt.campaign.names import index_study_name, pair_label, study_name
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Param, ParamValue
-from kdopt.outcome import TrialRow
 from kdopt.report.format import (
     format_pipe_line,
     format_points,
@@ -75,18 +74,15 @@ class IndexStudy(NamedTuple):
     figures: dict[str, str]
 
 
-def pair_indexes(
-    campaign: Campaign, rows: Sequence[TrialRow], study_ids: Mapping[str, int]
-) -> list[IndexStudy]:
+def index_pairs(tables: Tables, study_ids: Mapping[str, int]) -> list[IndexStudy]:
     """One index per partition of a campaign with tuning.
 
     Args:
-        campaign: The campaign.
-        rows: Its trials, in any state.
+        tables: Of the campaign.
         study_ids: Ids of its studies by name, for links.
     """
-    best = compute_tables(rows, campaign).best_settings
-    headline = tabulate_headlines(best, campaign)
+    best, campaign = tables.best_settings, tables.campaign
+    headline = tabulate_headlines(tables.gain_summary)
     return [
         _pair_index(str(name), best[best["partition"] == name], headline, campaign, study_ids)
         for name in best["partition"].unique()

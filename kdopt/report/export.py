@@ -17,17 +17,10 @@ from kdopt.campaign.settings import Campaign
 from kdopt.errors import KdoptError
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import TrialRow
-from kdopt.report.blocks import Section
-from kdopt.report.format import format_csv, format_frame
+from kdopt.report.blocks import ReportData
+from kdopt.report.format import format_csv
 from kdopt.report.images import ImageFormat, draw_images
-from kdopt.report.page import View, make_view, render_page
-from kdopt.report.sections.best_settings import (
-    format_best_csv,
-    format_best_latex,
-    format_best_markdown,
-)
-from kdopt.report.sections.claims import format_claims_csv, format_claims_markdown
-from kdopt.report.sections.many_teachers import format_many_files
+from kdopt.report.page import list_figures, make_sections, render_page
 
 PAGE_NAME = "report.html"
 
@@ -36,11 +29,9 @@ def write_report(
     out_dir: Path,
     campaign: Campaign,
     rows: Sequence[TrialRow],
-    settings_lines: Sequence[SettingLine],
+    settings: Sequence[SettingLine],
     *,
     measurements: Mapping[str, PartitionMeasurements] | None = None,
-    more: Sequence[Section] = (),
-    texts: Mapping[str, str] | None = None,
     formats: Sequence[ImageFormat] = (),
 ) -> list[Path]:
     """Write what the campaign has data for, the page last.
@@ -58,10 +49,8 @@ def write_report(
         out_dir: Folder to write into, made if it is not there.
         campaign: What was run.
         rows: Its trials, in any state and order.
-        settings_lines: Its resolved settings with the source of each.
+        settings: Its resolved settings with the source of each.
         measurements: What was measured of its partitions.
-        more: Further sections of the page.
-        texts: Further files: names and contents.
         formats: Of ``figures/``; none writes no such folder.
 
     Returns:
@@ -71,33 +60,21 @@ def write_report(
         KdoptError: If the folder or a file cannot be written, or figures were asked for and
             cannot be made here.
     """
-    view = make_view(campaign, rows, measurements, more)
-    contents: dict[str, str | bytes] = {**_format_tables(view, campaign), **(texts or {})}
+    data = ReportData(campaign, rows, settings, measurements)
+    sections = make_sections(data)
+    contents: dict[str, str | bytes] = {}
+    for section in sections:
+        contents |= section.files
     columns = tabulate_trials(rows)
     contents["trials.csv"] = format_trials_csv(columns)
     if parquet := make_trials_parquet(columns):
         contents["trials.parquet"] = parquet
-    contents["spec.toml"] = format_campaign(campaign, settings_lines)
+    contents["spec.toml"] = format_campaign(campaign, settings)
     if formats:
-        drawn = draw_images(list(view.drawn.values()), formats)
-        contents |= {f"figures/{name}": image for name, image in drawn.items()}
-    contents[PAGE_NAME] = render_page(campaign, view, settings_lines)
+        images = draw_images(list_figures(sections), formats)
+        contents |= {f"figures/{name}": image for name, image in images.items()}
+    contents[PAGE_NAME] = render_page(data, sections)
     return [_write_file(out_dir / name, content) for name, content in contents.items()]
-
-
-def _format_tables(view: View, campaign: Campaign) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    if view.tuned:
-        texts["best_settings.csv"] = format_best_csv(view.best)
-        texts["best_settings.md"] = format_best_markdown(view.best, campaign)
-        texts["best_settings.tex"] = format_best_latex(view.best, campaign)
-    if view.compared:
-        texts["method_gains.csv"] = format_frame(view.gains)
-    if view.many:
-        texts |= format_many_files(view.many, campaign)
-    texts["claims.csv"] = format_claims_csv(view.claims)
-    texts["claims.md"] = format_claims_markdown(view.claims, campaign)
-    return texts
 
 
 def _write_file(path: Path, content: str | bytes) -> Path:

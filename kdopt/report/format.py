@@ -73,6 +73,11 @@ def format_title(name: object) -> str:
     return str(name).replace("_", " ").capitalize()
 
 
+def format_words(name: str) -> str:
+    """A formula's name as words."""
+    return name.replace("_", " ")
+
+
 def format_transfer_set(name: object) -> str:
     """How a transfer set is headed; names of other versions are shown as they are."""
     return TRANSFER_SET_TITLES.get(str(name), str(name))

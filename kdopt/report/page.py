@@ -6,198 +6,88 @@ loading anything, so it reads the same offline, from a mail or from an archive.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kdopt.analysis.paper.claims import judge_claims
-from kdopt.analysis.paper.judging import CAVEAT, RULE, Claim
-from kdopt.analysis.progress import FailedTrial, StageProgress
-from kdopt.analysis.tables import compute_tables
 from kdopt.analysis.tuning import describe_selection
-from kdopt.campaign.names import StageName
-from kdopt.campaign.record import SettingLine
-from kdopt.campaign.settings import Campaign
-from kdopt.features.measurements import PartitionMeasurements
-from kdopt.outcome import TrialRow
-from kdopt.report.blocks import Block, Grid, PageFigure, Section, Table
-from kdopt.report.format import format_frame, format_points
+from kdopt.report.blocks import PageFigure, ReportData, Section
+from kdopt.report.format import format_frame
+from kdopt.report.sections.advice import make_advice_section
 from kdopt.report.sections.best_settings import make_maps_section
-from kdopt.report.sections.headline import (
-    HeadlineNumber,
-    Tile,
-    describe_where_not,
-    list_headline_headings,
-    make_tiles,
-    make_where_grid,
-    make_where_tables,
-    tabulate_headlines,
-)
-from kdopt.report.sections.many_teachers import (
-    ManyTeachers,
-    collect_many_teachers,
-    make_many_section,
-)
+from kdopt.report.sections.claims import make_claims_section
+from kdopt.report.sections.headline import make_headline_section
+from kdopt.report.sections.many_teachers import make_many_section
 from kdopt.report.sections.methods import make_methods_section
-from kdopt.report.sections.pairs import collect_pair_data, list_pair_options, make_pairs_tables
-from kdopt.report.sections.run import list_facts, make_cost_block, make_participants_block
+from kdopt.report.sections.pairs import make_pairs_section
+from kdopt.report.sections.run import make_run_section
 
-FAILURES_SHOWN = 50
-
-
-class View(NamedTuple):
-    """Everything the template needs, apart from the settings.
-
-    Attributes that are not their own explanation: ``tuned`` says whether the campaign has or
-    will have tuning to show, ``paired`` the same of any stage with pairs of teacher and student,
-    ``compared`` whether any trial of the comparison is complete, ``many`` holds the tables of the
-    stages in which many participants take part (``None`` if the campaign has neither). ``parts``
-    are the sections between what was run and the claims, ``drawn`` all figures by element id.
-    """
-
-    lead: str
-    tuned: bool
-    paired: bool
-    compared: bool
-    best: pd.DataFrame
-    gains: pd.DataFrame
-    many: ManyTeachers | None
-    tiles: list[Tile]
-    where_not: str
-    where_grid: list[Grid]
-    where_table: list[Table]
-    headings: list[str]
-    headlines: dict[str, list[HeadlineNumber]]
-    facts: dict[str, str]
-    progress: list[StageProgress]
-    failures: list[FailedTrial]
-    failures_left_out: int
-    run_blocks: list[Block]
-    parts: list[Section]
-    claims: list[Claim]
-    rule: str
-    caveat: str
-    pairs: list[Table]
-    options: dict[str, list[tuple[str, str]]]
-    drawn: dict[str, PageFigure]
-    payload: dict[str, Any]
+SECTIONS: Sequence[Callable[[ReportData], Section | None]] = (
+    make_headline_section,
+    make_run_section,
+    make_maps_section,
+    make_methods_section,
+    make_many_section,
+    make_advice_section,
+    make_claims_section,
+    make_pairs_section,
+)
+"""What the page shows, in order. A new section is one module and one line here."""
 
 
-def make_view(
-    campaign: Campaign,
-    rows: Sequence[TrialRow],
-    measurements: Mapping[str, PartitionMeasurements] | None = None,
-    more: Sequence[Section] = (),
-) -> View:
-    """All that the page of a campaign shows.
+def make_sections(data: ReportData) -> list[Section]:
+    """All sections that a campaign has."""
+    return [section for make in SECTIONS if (section := make(data)) is not None]
+
+
+def list_figures(sections: Iterable[Section]) -> list[PageFigure]:
+    """All figures of some sections, in order."""
+    return [figure for section in sections for figure in section.list_figures()]
+
+
+def render_page(data: ReportData, sections: Sequence[Section]) -> str:
+    """The HTML page; everything that comes from a spec or a trial is escaped.
 
     Args:
-        campaign: What was run.
-        rows: Its trials, in any state and order.
-        measurements: What was measured of its partitions.
-        more: Further sections, shown before the claims.
+        data: What the sections were made from.
+        sections: Those to show, in order.
     """
-    tuned = shows_stage(campaign, rows, "tune")
-    paired = tuned or shows_stage(campaign, rows, "compare")
-    evidence = compute_tables(rows, campaign)
-    best = evidence.best_settings
-    if not tuned:
-        # Every pair would be listed as undecided, as if somebody had planned to decide it.
-        best = best.iloc[:0]
-    many: ManyTeachers | None = None
-    if shows_stage(campaign, rows, "combine") or shows_stage(campaign, rows, "federate"):
-        many = collect_many_teachers(evidence)
-    parts = [
-        make_maps_section(best, campaign, tuned=tuned),
-        make_methods_section(evidence, paired=paired),
-        make_many_section(many, campaign, evidence, paired=paired),
-        *more,
-    ]
-    participants, drawn_sizes = make_participants_block(campaign, rows, measurements or {})
-    drawn = {**drawn_sizes, **{key: d for part in parts for key, d in part.drawn.items()}}
-    cost, found, failed = evidence.costs, evidence.payoff, evidence.failures
-    pairs = collect_pair_data(evidence, best, tuned=tuned)
-    return View(
-        lead=describe_campaign(campaign, rows),
-        tuned=tuned,
-        paired=paired,
-        compared=bool((evidence.method_gains["source"] == "compare").any()),
-        best=best,
-        gains=evidence.method_gains,
-        many=many,
-        tiles=make_tiles(found, cost, best, campaign),
-        where_not=describe_where_not(found),
-        where_grid=make_where_grid(found),
-        where_table=make_where_tables(found),
-        headings=list_headline_headings(campaign),
-        headlines=tabulate_headlines(best, campaign) if tuned else {},
-        facts=list_facts(campaign, rows, cost),
-        progress=evidence.progress,
-        failures=failed[:FAILURES_SHOWN],
-        failures_left_out=max(0, len(failed) - FAILURES_SHOWN),
-        run_blocks=[participants, make_cost_block(cost)],
-        parts=parts,
-        claims=judge_claims(evidence),
-        rule=RULE,
-        caveat=CAVEAT,
-        pairs=make_pairs_tables(best),
-        options=list_pair_options(pairs["pairs"], campaign),
-        drawn=drawn,
-        payload={
-            **_collect_figures(drawn),
-            **pairs,
-            "campaign": campaign.name,
-            "vanilla": list(campaign.tune.vanilla_point),
-            "selection": describe_selection(campaign),
-        },
+    environment = Environment(
+        loader=PackageLoader("kdopt.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    # NaN is not JSON: it must fail here, not in the reader's browser.
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    page = environment.get_template("page.html.j2").render(
+        name=data.campaign.name,
+        lead=describe_campaign(data),
+        sections=sections,
+        payload=make_payload(data, sections),
+        plotly_js=Markup(read_plotly_js()),  # noqa: S704 - plotly's own source, no input of ours
+    )
+    return page.rstrip("\n") + "\n"
 
 
-def shows_stage(campaign: Campaign, rows: Sequence[TrialRow], stage: StageName) -> bool:
-    """Whether the campaign has or will have anything of a stage to show."""
-    return stage in campaign.stages or any(row.stage == stage for row in rows)
-
-
-def describe_campaign(campaign: Campaign, rows: Sequence[TrialRow]) -> str:
-    """What the campaign is about, in a sentence or two."""
-    sentences = []
-    if shows_stage(campaign, rows, "tune"):
-        sentences.append(
-            "Best distillation temperature and alpha of every teacher-student pair, "
-            f"{describe_selection(campaign)}."
-        )
-    elif shows_stage(campaign, rows, "compare"):
-        sentences.append("Distillation methods compared for every teacher-student pair.")
-    if shows_stage(campaign, rows, "combine"):
-        sentences.append("All participants of a partition distilled into one model.")
-    if shows_stage(campaign, rows, "federate"):
-        starts = {
-            "random": "random weights",
-            "consolidated": "the participants distilled into one",
-        }
-        used = [text for name, text in starts.items() if name in campaign.federate.initial_models]
-        sentences.append(f"Federated averaging from {', and from '.join(used)}.")
-    return " ".join(sentences) or "Participants trained on their own data."
-
-
-def _collect_figures(drawn: Mapping[str, PageFigure]) -> dict[str, Any]:
-    """Figures, their file names and their data; figures of one table share its text."""
-    sheets: dict[int, int] = {}
-    texts: list[str] = []
-    for item in drawn.values():
-        if id(item.data) not in sheets:
-            sheets[id(item.data)] = len(texts)
-            texts.append(format_frame(item.data, item.short))
-    return {
-        "figures": {key: item.figure for key, item in drawn.items()},
-        "files": {key: [item.name, sheets[id(item.data)]] for key, item in drawn.items()},
-        "sheets": texts,
+def make_payload(data: ReportData, sections: Sequence[Section]) -> dict[str, Any]:
+    """What the page's scripts read: figures with their numbers, and the data of the sections."""
+    figures = list_figures(sections)
+    sheets = {id(figure.data): figure for figure in figures}  # figures of one table share its text
+    places = {key: place for place, key in enumerate(sheets)}
+    payload: dict[str, Any] = {
+        "figures": {figure.id: figure.figure for figure in figures},
+        "files": {figure.id: [figure.name, places[id(figure.data)]] for figure in figures},
+        "sheets": [format_frame(figure.data, figure.short) for figure in sheets.values()],
     }
+    for section in sections:
+        payload |= section.data
+    return payload | {"campaign": data.campaign.name}
 
 
 @cache
@@ -212,28 +102,25 @@ def read_plotly_js() -> str:
     return bundle.read_text(encoding="utf-8").strip()
 
 
-def render_page(campaign: Campaign, view: View, settings_lines: Sequence[SettingLine]) -> str:
-    """The HTML page; everything that comes from a spec or a trial is escaped.
-
-    Args:
-        campaign: What was run.
-        view: What is shown of it.
-        settings_lines: Its resolved settings with the source of each, shown as they are.
-    """
-    environment = Environment(
-        loader=PackageLoader("kdopt.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # NaN is not JSON: it must fail here, not in the reader's browser.
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    page = environment.get_template("page.html.j2").render(
-        campaign=campaign,
-        view=view,
-        settings_lines=settings_lines,
-        points=format_points,
-        plotly_js=Markup(read_plotly_js()),  # noqa: S704 - plotly's own source, no input of ours
-    )
-    return page.rstrip("\n") + "\n"
+def describe_campaign(data: ReportData) -> str:
+    """What the campaign is about, in a sentence or two."""
+    sentences = []
+    if data.shows_stage("tune"):
+        sentences.append(
+            "Best distillation temperature and alpha of every teacher-student pair, "
+            f"{describe_selection(data.campaign)}."
+        )
+    elif data.shows_stage("compare"):
+        sentences.append("Distillation methods compared for every teacher-student pair.")
+    if data.shows_stage("combine"):
+        sentences.append("All participants of a partition distilled into one model.")
+    if data.shows_stage("federate"):
+        starts = {
+            "random": "random weights",
+            "consolidated": "the participants distilled into one",
+        }
+        used = [
+            text for name, text in starts.items() if name in data.campaign.federate.initial_models
+        ]
+        sentences.append(f"Federated averaging from {', and from '.join(used)}.")
+    return " ".join(sentences) or "Participants trained on their own data."

@@ -19,7 +19,7 @@ from kdopt.analysis.method_gains import ALL_METHODS
 BLUE, ORANGE, VERMILLION = "#0072B2", "#E69F00", "#D55E00"
 GREEN, PURPLE = "#009E73", "#CC79A7"
 GREY, LIGHT_GREY = "#777777", "#999999"
-GAP_AXIS, GAIN_AXIS = "Accuracy gap (pp)", "Test gain (pp)"
+GAP_AXIS, GAIN_AXIS, ACCURACY_AXIS = "Accuracy gap (pp)", "Test gain (pp)", "Test accuracy (%)"
 
 
 INK = "#1b1b1b"

@@ -45,7 +45,7 @@ def test_the_comparison_adds_its_table(tmp_path):
     alone = replace(campaign, stages=("compare",))
     rows = pretrain_rows(alone) + compare_rows(alone)
     names = [p.name for p in write_report(tmp_path / "alone", alone, rows, [])]
-    assert names == ["method_gains.csv", *ALWAYS]
+    assert names == ["method_gains.csv", "advice.txt", *ALWAYS]
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_a_fix(tmp_path):

@@ -1,15 +1,15 @@
 import pytest
 
-from kdopt.analysis.progress import tabulate_costs
 from kdopt.analysis.tables import compute_tables
 from kdopt.analysis.tuning import list_headline_measures, tabulate_payoff
 from kdopt.campaign.settings import PartitionSettings
+from kdopt.report.blocks import ReportData
 from kdopt.report.format import format_hours, format_signed
 from kdopt.report.sections.headline import (
     describe_where_not,
     list_headline_headings,
     make_tiles,
-    make_where_grid,
+    make_where_grids,
     make_where_tables,
     tabulate_headlines,
 )
@@ -33,8 +33,8 @@ def best(campaign, rows):
     return compute_tables(rows, campaign).best_settings
 
 
-def test_headlines_stand_under_the_headings_of_their_measures(campaign, best):
-    found = tabulate_headlines(best, campaign)
+def test_headlines_stand_under_the_headings_of_their_measures(campaign, rows, best):
+    found = tabulate_headlines(compute_tables(rows, campaign).gain_summary)
     assert list(found) == ["All partitions", "Uniform", "Label dirichlet"]
     index = [m.name for m in list_headline_measures(campaign)].index("test_gain")
     here = best[best["partition"] == "uniform"]
@@ -45,7 +45,7 @@ def test_headlines_stand_under_the_headings_of_their_measures(campaign, best):
 
 
 def test_tiles_say_how_often_how_much_and_at_what_cost(campaign, rows, best):
-    shown = make_tiles(tabulate_payoff(best, campaign), tabulate_costs(rows), best, campaign)
+    shown = make_tiles(ReportData(campaign, rows))
     beats = int((best["test_gain"].round(9) > best["vanilla_gain"].round(9)).sum())
     assert shown[0].value == f"{100 * beats / len(best):.0f} %"
     assert f"{beats} of {len(best)} gain more" in shown[0].detail
@@ -57,10 +57,10 @@ def test_tiles_say_how_often_how_much_and_at_what_cost(campaign, rows, best):
 
 
 def test_before_any_result_there_is_nothing_to_say(campaign):
-    best = compute_tables([], campaign).best_settings
-    found = tabulate_payoff(best, campaign)
-    assert make_tiles(found, tabulate_costs([]), best, campaign) == []
-    assert (describe_where_not(found), make_where_grid(found), make_where_tables(found)) == (
+    data = ReportData(campaign, [])
+    found = data.tables.payoff
+    assert make_tiles(data) == []
+    assert (describe_where_not(found), make_where_grids(found), make_where_tables(found)) == (
         "",
         [],
         [],
@@ -73,7 +73,7 @@ def test_groups_in_which_most_pairs_gain_nothing_are_named(campaign):
     text = describe_where_not(found)
     assert "Uniform with weaker teachers (10 of 10 pairs)" in text
     assert "stronger" not in text
-    grid = make_where_grid(found)[0]
+    grid = make_where_grids(found)[0]
     marked = {
         (title, kind[0])
         for title, cells in grid.lines

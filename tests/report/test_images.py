@@ -6,15 +6,17 @@ import pytest
 
 from kdopt.errors import KdoptError
 from kdopt.report import images as module
+from kdopt.report.blocks import ReportData
 from kdopt.report.export import write_report
 from kdopt.report.images import draw_images, inked
-from kdopt.report.page import make_view
+from kdopt.report.page import list_figures, make_sections
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows
 from tests.browser import CHROMIUM
 
 
 def drawn_of(campaign, rows):
-    return make_view(campaign, rows).drawn
+    figures = list_figures(make_sections(ReportData(campaign, rows)))
+    return {figure.id: figure for figure in figures}
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from kdopt.analysis.method_summaries import (
     summarise_transfers,
 )
 from kdopt.analysis.tables import compute_tables
+from kdopt.report.blocks import ReportData
 from kdopt.report.plotting import METHOD_STYLES
 from kdopt.report.sections.methods import (
     draw_cumulative_gains,
     draw_methods,
     draw_transfers,
-    make_method_blocks,
+    make_methods_section,
     tabulate_boxes,
 )
 from kdopt.report.sections.teachers import draw_best_teachers, draw_learning
@@ -29,6 +30,10 @@ def campaign():
 @pytest.fixture(scope="module")
 def gains(campaign):
     return compute_tables(make_rows(campaign) + compare_rows(campaign), campaign).method_gains
+
+
+def figures_of(section):
+    return {figure.id: figure for figure in section.list_figures()}
 
 
 def own_data(gains):
@@ -100,7 +105,7 @@ def test_boxes_are_ordered_and_their_table_has_every_pair(campaign, gains):
 
 def test_what_can_be_downloaded_has_a_line_per_point(campaign):
     rows = make_rows(campaign) + compare_rows(campaign)
-    _, drawn = make_method_blocks(compute_tables(rows, campaign))
+    drawn = figures_of(make_methods_section(ReportData(campaign, rows)))
     for name in ("methods-transfer", "methods-cumulative"):
         points = [t for t in drawn[name].figure["data"] if t.get("mode") == "markers"]
         assert len(drawn[name].data) == sum(len(t["x"]) for t in points)
@@ -111,7 +116,8 @@ def test_what_can_be_downloaded_has_a_line_per_point(campaign):
 def test_a_campaign_of_one_pair_or_none_is_drawn_or_missing():
     campaign = make_campaign(participants=2)
     for rows in ([], make_rows(campaign)):
-        blocks, drawn = make_method_blocks(compute_tables(rows, campaign))
+        section = make_methods_section(ReportData(campaign, rows))
+        blocks, drawn = section.blocks, figures_of(section)
         assert len(blocks) == 7
         assert all(block.missing for block in blocks[:5])
         for item in drawn.values():
@@ -123,7 +129,7 @@ def test_names_of_a_store_are_text_not_tags(campaign):
     rows = [r for r in make_rows(campaign) if r.partition == "uniform"]
     for row in rows:
         object.__setattr__(row, "partition", "<a href='x'>y</a>")
-    _, drawn = make_method_blocks(compute_tables(rows, campaign))
+    drawn = figures_of(make_methods_section(ReportData(campaign, rows)))
     layout = drawn["methods-cumulative"].figure["layout"]
     shown = [layout["yaxis"]["title"]["text"]]
     assert shown and all("<a" not in text for text in shown)

@@ -12,7 +12,8 @@ from kdopt.analysis.paper.claims import CLAIMS
 from kdopt.analysis.paper.judging import CAVEAT, RULE
 from kdopt.campaign.record import SettingLine
 from kdopt.campaign.settings import PartitionSettings
-from kdopt.report.page import make_view, read_plotly_js, render_page
+from kdopt.report.blocks import ReportData
+from kdopt.report.page import make_payload, make_sections, read_plotly_js, render_page
 from tests.analysis.synthetic import (
     compare_campaign,
     compare_rows,
@@ -42,12 +43,13 @@ class Tags(HTMLParser):
 
 
 def page_of(campaign, rows):
-    return page_with(campaign, make_view(campaign, rows))
+    data = ReportData(campaign, rows, SETTINGS)
+    return page_with(data, make_sections(data))
 
 
-def page_with(campaign, view):
+def page_with(data, sections):
     """The page without plotly's own source, which has web addresses in its text."""
-    page = render_page(campaign, view, SETTINGS)
+    page = render_page(data, sections)
     plotly = read_plotly_js()
     assert page.count(plotly) == 1
     return page.replace(plotly, "")
@@ -64,7 +66,8 @@ def all_stages():
     """A campaign with every stage, and what is shown of it."""
     campaign = many_campaign(stages=("tune", "compare", "combine", "federate"))
     rows = make_rows(campaign) + compare_rows(campaign) + many_rows(campaign)[20:]
-    return campaign, make_view(campaign, rows)
+    data = ReportData(campaign, rows, SETTINGS)
+    return data, make_sections(data)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +83,7 @@ def test_the_bundled_plotly_speaks_the_language_of_the_installed_one():
 
 
 def test_the_bundled_plotly_knows_every_kind_of_chart(all_stages):
-    figures = all_stages[1].payload["figures"].values()
+    figures = make_payload(*all_stages)["figures"].values()
     kinds = {trace["type"] for figure in figures for trace in figure["data"]}
     assert {"scatter", "bar", "box"} <= kinds
     assert all(f'moduleType:"trace",name:"{kind}"' in read_plotly_js() for kind in kinds)
@@ -261,7 +264,7 @@ def test_every_figure_and_every_filtered_table_has_its_place_once(all_stages_pag
 def test_the_colours_of_all_figures_are_those_that_colour_blind_readers_tell_apart(all_stages):
     """Okabe and Ito's (Color Universal Design, 2008), greys, and near white."""
     safe = {"#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"}
-    payload = all_stages[1].payload
+    payload = make_payload(*all_stages)
     used = set(
         re.findall(r"#[0-9A-Fa-f]{6}\b", json.dumps([payload["figures"], payload["methods"]]))
     )

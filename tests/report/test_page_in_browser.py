@@ -214,7 +214,7 @@ def test_a_sorted_and_filtered_table_is_downloaded_as_it_is_shown(visit, address
 def test_every_figure_is_downloaded_as_data_and_as_a_picture(visit, whole):
     page = visit(whole, color_scheme="dark")
     figures = page.eval_on_selector_all(".plot", "all => all.map(one => one.id)")
-    assert len(figures) == 1 + 5 * 3 + 5 + 2 + 3
+    assert len(figures) == 1 + 5 * 3 + 5 + 2 + 3 + 3
     names = set()
     for figure in figures:
         row = tools(page, figure).as_element()

@@ -4,6 +4,7 @@ import pytest
 
 from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.settings import PartitionSettings
+from kdopt.report.blocks import ReportData
 from kdopt.report.sections.pairs import collect_pair_data, list_pair_options, make_pairs_tables
 from tests.analysis.synthetic import (
     accuracy_of,
@@ -17,9 +18,8 @@ from tests.analysis.synthetic import (
 )
 
 
-def data_of(campaign, rows, tuned=True):
-    tables = compute_tables(rows, campaign)
-    found = collect_pair_data(tables, tables.best_settings, tuned=tuned)
+def data_of(campaign, rows):
+    found = collect_pair_data(ReportData(campaign, rows))
     json.dumps(found, allow_nan=False)
     return found
 
@@ -64,11 +64,9 @@ def test_classes_have_names_colours_and_every_method():
 
 def test_without_tuning_a_pair_has_its_classes_only():
     campaign = compare_campaign(participants=2, stages=("compare",))
-    rows = compare_rows(campaign)
-    empty = compute_tables([], campaign).best_settings.iloc[:0]
-    found = collect_pair_data(compute_tables(rows, campaign), empty, tuned=False)
+    found = data_of(campaign, compare_rows(campaign))
     assert {tuple(pair) for pair in found["pairs"].values()} == {("scores",)}
-    assert make_pairs_tables(empty) == []
+    assert make_pairs_tables(ReportData(campaign, []).best_settings) == []
 
 
 def test_pairs_to_choose_from_stand_in_the_order_of_the_campaign():

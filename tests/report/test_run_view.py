@@ -1,10 +1,9 @@
 from dataclasses import replace
 
-from kdopt.analysis.progress import tabulate_costs
 from kdopt.campaign.settings import DataSettings, PartitionSettings
 from kdopt.features.measurements import PartitionMeasurements
+from kdopt.report.blocks import ReportData
 from kdopt.report.sections.run import (
-    SIZES_ID,
     list_environment,
     list_facts,
     make_cost_block,
@@ -30,7 +29,7 @@ def test_data_sizes_and_seeds_are_said():
     data = DataSettings("fashion_mnist", train_size=3600, validation_fraction=0.2)
     campaign = compare_campaign(participants=3, data=data, seed=11)
     rows = make_rows(campaign)
-    facts = list_facts(campaign, rows, tabulate_costs(rows))
+    facts = list_facts(ReportData(campaign, rows))
     assert facts["Data"] == (
         "fashion_mnist: 3,600 training images, of which 20 % for validation, and all test images"
     )
@@ -38,29 +37,31 @@ def test_data_sizes_and_seeds_are_said():
     assert facts["Seed"].startswith("11;")
     assert facts["Trials complete"].startswith(f"{len(rows)}, in ")
     assert "500 unlabeled large" in facts["Public sets"]
-    assert "Public sets" not in list_facts(make_campaign(), [], tabulate_costs([]))
+    assert "Public sets" not in list_facts(ReportData(make_campaign(), []))
 
 
 def test_without_a_trial_cost_and_participants_say_what_is_missing():
     campaign = make_campaign()
-    assert "No data yet" in make_cost_block(tabulate_costs([])).missing
-    block, drawn = make_participants_block(campaign, [], {})
+    data = ReportData(campaign, [])
+    assert "No data yet" in make_cost_block(data.tables).missing
+    block = make_participants_block(data)
     assert "no participant is pre-trained" in block.missing
     assert "kdopt partitions SPEC" in block.missing
-    assert not drawn and not block.tables
+    assert block.figure is None and not block.tables
 
 
 def test_sizes_are_those_of_the_facts_in_the_order_of_the_campaign():
     campaign = make_campaign(partitions=TWO[::-1])
     measurements = {name: PartitionMeasurements(COUNTS) for name in ("uniform", "label_dirichlet")}
-    block, drawn = make_participants_block(campaign, make_rows(campaign), measurements)
-    assert block.missing == "" and block.figure == SIZES_ID
+    data = ReportData(campaign, make_rows(campaign), measurements=measurements)
+    block = make_participants_block(data)
+    assert block.missing == "" and block.figure.id == "run-sizes"
     table = block.tables[0]
     images = table.headings.index("Training images")
     assert [line[images].key for line in table.lines] == [6, 6, 9, 6, 6, 9]
     assert [line[images + 1].key for line in table.lines] == [2, 3, 1] * 2
     assert [line[0].text for line in table.lines] == ["Label dirichlet"] * 3 + ["Uniform"] * 3
-    heat = drawn[SIZES_ID].figure["data"]
+    heat = block.figure.figure["data"]
     assert [tuple(map(tuple, trace["z"])) for trace in heat] == [COUNTS, COUNTS]
     assert {trace["zmax"] for trace in heat} == {9}
-    assert drawn[SIZES_ID].data["images"].sum() == 2 * (6 + 6 + 9)
+    assert block.figure.data["images"].sum() == 2 * (6 + 6 + 9)

@@ -7,10 +7,11 @@ from kdopt.advice.training_set import SITUATIONS, TrainingCampaign
 from kdopt.advice.tree import grow_tree
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.features.measurements import PartitionMeasurements
+from kdopt.report.blocks import ReportData
 from kdopt.report.sections.advice import (
     draw_tree,
     learn_advice,
-    make_advice_sections,
+    make_advice_section,
     tabulate_rules,
 )
 from tests.advice.planted import planted
@@ -80,17 +81,17 @@ def test_every_situation_is_learnt():
 
 
 def test_the_section_shows_what_was_learnt():
-    (part,), files = make_advice_sections(CAMPAIGN, ROWS, {})
+    part = make_advice_section(ReportData(CAMPAIGN, ROWS))
     assert len(part.blocks) == 3
-    assert set(part.drawn) == {block.figure for block in part.blocks}
+    assert part.list_figures() == [block.figure for block in part.blocks]
     for block in part.blocks:
         assert not block.missing
         assert len(block.tables) == 3  # rules, and regret on both that were left out
         assert "kdopt features" in block.note
         assert re.search(r"decision tree \d+\.\d\d pp \(95 %: .*always vanilla \d", block.note)
-    assert list(files) == ["advice.txt"]
-    assert files["advice.txt"].count("To distil on") == 3
-    assert "a participant left out" in files["advice.txt"]
+    assert list(part.files) == ["advice.txt"]
+    assert part.files["advice.txt"].count("To distil on") == 3
+    assert "a participant left out" in part.files["advice.txt"]
 
 
 def test_nobody_is_sent_to_measure_what_is_measured():
@@ -105,7 +106,7 @@ def test_nobody_is_sent_to_measure_what_is_measured():
         )
         for p in CAMPAIGN.partitions
     }
-    (part,), _ = make_advice_sections(CAMPAIGN, ROWS, measurements)
+    part = make_advice_section(ReportData(CAMPAIGN, ROWS, measurements=measurements))
     assert "kdopt features" not in part.blocks[0].note
     assert "kdopt features" in part.blocks[1].note
 
@@ -114,9 +115,9 @@ def test_nobody_is_sent_to_measure_what_is_measured():
     "rows", [pretrain_rows(CAMPAIGN), ROWS[: len(ROWS) // 8]], ids=["pre-trained", "begun"]
 )
 def test_too_little_says_what_it_takes(rows):
-    (part,), files = make_advice_sections(CAMPAIGN, rows, {})
+    part = make_advice_section(ReportData(CAMPAIGN, rows))
     assert "It takes 20 of 3" in part.blocks[0].missing
-    assert not part.blocks[0].figure and not part.drawn and not files
+    assert not part.list_figures() and not part.files
 
 
 def test_without_a_comparison_only_the_students_data_are_shown():
@@ -124,13 +125,13 @@ def test_without_a_comparison_only_the_students_data_are_shown():
         participants=4,
         partitions=tuple(PartitionSettings(n) for n in ("uniform", "specialized", "label_chunks")),
     )
-    (part,), _ = make_advice_sections(campaign, make_rows(campaign), {})
+    part = make_advice_section(ReportData(campaign, make_rows(campaign)))
     assert [block.title for block in part.blocks] == [
         "To distil on the student's own labelled images"
     ]
-    assert part.blocks[0].figure == "advice-own"
+    assert part.blocks[0].figure.id == "advice-own"
 
 
 def test_a_campaign_without_pairs_has_no_such_section():
     campaign = make_campaign(stages=("combine",))
-    assert make_advice_sections(campaign, pretrain_rows(campaign), {}) == ([], {})
+    assert make_advice_section(ReportData(campaign, pretrain_rows(campaign))) is None

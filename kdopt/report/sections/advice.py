@@ -20,10 +20,7 @@ from kdopt.advice.training_set import (
     build_training_set,
 )
 from kdopt.advice.tree import AdviceTree, Leaf, Question, grow_tree
-from kdopt.campaign.settings import Campaign
 from kdopt.features.definitions import MODEL_FEATURES
-from kdopt.features.measurements import PartitionMeasurements
-from kdopt.outcome import TrialRow
 from kdopt.report.advice_text import (
     METHOD_TITLES,
     SITUATION_TITLES,
@@ -36,8 +33,18 @@ from kdopt.report.advice_text import (
     format_rules,
     label_feature,
 )
-from kdopt.report.blocks import Block, Column, PageFigure, Section, Table, make_tables
-from kdopt.report.format import format_points, format_signed
+from kdopt.report.blocks import (
+    Block,
+    Column,
+    Columns,
+    Interval,
+    PageFigure,
+    ReportData,
+    Section,
+    Table,
+    make_tables,
+)
+from kdopt.report.format import format_points, format_signed, make_slug
 from kdopt.report.plotting import GREY, get_method_style
 
 ADVICE_NOTE = (
@@ -78,34 +85,19 @@ def learn_advice(sources: Sequence[TrainingCampaign]) -> dict[Situation, LearntA
     return found
 
 
-def make_advice_sections(
-    campaign: Campaign, rows: Sequence[TrialRow], measurements: Mapping[str, PartitionMeasurements]
-) -> tuple[list[Section], dict[str, str]]:
-    """The section of the page and the texts of the report, both empty where no pair is distilled.
-
-    Args:
-        campaign: What was run.
-        rows: Its trials, in any state and order.
-        measurements: What was measured of its partitions; empty where nothing was.
-
-    Returns:
-        One section or none, and the content of further files by name.
-    """
-    found = learn_advice([TrainingCampaign(campaign, rows, measurements)])
-    if not {"tune", "compare"} & {*campaign.stages, *(row.stage for row in rows)}:
-        return [], {}
-    drawn: dict[str, PageFigure] = {}
-    blocks = []
-    for situation, learnt in found.items():
-        if situation != "own" and not len(learnt.training_set):
-            continue  # one block says what is missing
-        blocks.append(_make_situation_block(situation, learnt))
-        if learnt.tree is not None:
-            name = _make_figure_id(situation)
-            drawn[name] = PageFigure(name, draw_tree(learnt.tree), tabulate_rules(learnt.tree))
-    return [
-        Section("advice", "Advice for new pairs", ADVICE_NOTE, blocks, drawn)
-    ], format_advice_files(found)
+def make_advice_section(data: ReportData) -> Section | None:
+    """The section of the page; none where no pair is distilled."""
+    if not data.has_pairs:
+        return None
+    found = learn_advice([TrainingCampaign(data.campaign, data.rows, data.measurements)])
+    blocks = [
+        _make_situation_block(situation, learnt)
+        for situation, learnt in found.items()
+        if situation == "own" or len(learnt.training_set)  # one block says what is missing
+    ]
+    return Section(
+        "advice", "Advice for new pairs", ADVICE_NOTE, blocks, files=format_advice_files(found)
+    )
 
 
 def tabulate_rules(tree: AdviceTree) -> pd.DataFrame:
@@ -144,10 +136,6 @@ def format_advice_files(found: Mapping[Situation, LearntAdvice]) -> dict[str, st
     return {"advice.txt": "\n".join([*rules, *regret])}
 
 
-def _make_figure_id(situation: Situation) -> str:
-    return f"advice-{situation.replace('_', '-')}"
-
-
 def _make_situation_block(situation: Situation, learnt: LearntAdvice) -> Block:
     known, tree = learnt.training_set, learnt.tree
     title = f"To distil on {SITUATION_TITLES[situation]}"
@@ -155,7 +143,6 @@ def _make_situation_block(situation: Situation, learnt: LearntAdvice) -> Block:
         needs = 'the stages "tune" and "compare"' if situation == "own" else 'the stage "compare"'
         return Block(
             title,
-            "",
             missing=f"Too little to learn from: {len(known)} finished cases of "
             f"{known.n_partitions} partitions. It takes {MIN_TRAINING_PAIRS} of "
             f"{MIN_TRAINING_PARTITIONS}, from {needs} with the grid sampler.",
@@ -167,11 +154,12 @@ def _make_situation_block(situation: Situation, learnt: LearntAdvice) -> Block:
     )
     if not any(f.name in known.usable_features for f in MODEL_FEATURES):
         note += " What the models say about the images was not measured: run 'kdopt features'."
+    name, frame = f"advice-{make_slug(situation)}", tabulate_rules(tree)
     return Block(
         title,
         note,
-        _make_figure_id(situation),
-        [*_make_rule_tables(tree), *_make_regret_tables(learnt.regrets)],
+        PageFigure(name, name, draw_tree(tree), frame),
+        [*_make_rule_tables(frame), *_make_regret_tables(learnt.regrets)],
     )
 
 
@@ -191,40 +179,33 @@ def _describe_loss(table: pd.DataFrame) -> str:
     )
 
 
-def _make_rule_tables(tree: AdviceTree) -> list[Table]:
-    frame = tabulate_rules(tree)
-    headings = [
-        Column("rule", "If", str),
-        Column("advice", "then", str),
-        Column("as_good", "as good", str),
-        Column("gain", "Test gain (pp)"),
-        Column("guarded_gain", "tried, kept where validation rises"),
-        Column("searched_gain", "everything tried"),
-        Column("cases", "Cases", str),
-    ]
+def _make_rule_tables(frame: pd.DataFrame) -> list[Table]:
     methods = [m for m in frame.columns if m in METHOD_TITLES and m != DO_NOTHING.method]
-    headings += [Column(m, f"Best {METHOD_TITLES[m]} (pp)") for m in methods]
-    return make_tables("The rules, and what each method gained there", headings, frame)
+    columns: Columns = [
+        "rule",
+        Column("advice", "then", str),
+        *("as_good", "gain"),
+        Column("guarded_gain", "tried, kept where validation rises"),
+        *("searched_gain", "cases"),
+        *[Column(m, f"Best {METHOD_TITLES[m]} (pp)") for m in methods],
+    ]
+    return make_tables("The rules, and what each method gained there", columns, frame)
 
 
 def _make_regret_tables(table: pd.DataFrame) -> list[Table]:
-    headings = [
-        Column("label", "What is done", str),
+    columns: Columns = [
+        "label",
         Column("trials", "Trials per pair", str),
-        Column("gain", "Test gain (pp)"),
-        Column("regret", "Regret (pp)"),
-        Column("regret_low", "95 % from"),
-        Column("regret_high", "to"),
-        Column("behind_tree", "Behind the tree (pp)"),
-        Column("behind_tree_low", "95 % from"),
-        Column("behind_tree_high", "to"),
+        "gain",
+        Interval("regret", "regret_"),
+        Interval("behind_tree", "behind_tree_"),
         Column("guarded_gain", "Gain with guard (pp)"),
-        Column("guarded_regret", "Regret with guard (pp)"),
+        "guarded_regret",
     ]
     shown: list[Table] = []
     for left_out, part in table.groupby("left_out", sort=False):
         title = f"Regret on a {left_out} that was not learnt from"
-        shown += make_tables(title, headings, part)
+        shown += make_tables(title, columns, part)
     return shown
 
 

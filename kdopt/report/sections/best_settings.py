@@ -12,7 +12,15 @@ import plotly.graph_objects as go
 from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.campaign.names import pair_label
 from kdopt.campaign.settings import Campaign
-from kdopt.report.blocks import Block, Column, PageFigure, Section, explain_missing_stage
+from kdopt.report.blocks import (
+    COLUMNS,
+    Block,
+    Column,
+    PageFigure,
+    ReportData,
+    Section,
+    explain_missing_stage,
+)
 from kdopt.report.format import (
     escape_latex,
     escape_markdown,
@@ -25,39 +33,65 @@ from kdopt.report.format import (
 )
 from kdopt.report.plotting import BLUE, DIVERGING, GAIN_TITLE, GAP_TITLE, LIGHT_GREY, ORANGE
 
-SHORT_COLUMNS = ("temperature", "alpha", "oracle_temperature", "oracle_alpha")
+SETTING_COLUMNS = ("temperature", "alpha", "oracle_temperature", "oracle_alpha")
 
 
-def make_maps_section(best: pd.DataFrame, campaign: Campaign, *, tuned: bool) -> Section:
+def make_maps_section(data: ReportData) -> Section:
     """Three maps per partition with a result, and what is missing in the others."""
-    blocks, drawn = [], {}
+    best, campaign = data.best_settings, data.campaign
     names = list(dict.fromkeys(map(str, best["partition"])))
-    for number, name in enumerate(names):
-        table = best[best["partition"] == name]
-        known = table[table["accuracy_gap"].notna() & table["temperature"].notna()]
-        title, small = format_title(name), {}
-        for key, (caption, draw) in MAPS.items() if len(known) else ():
-            # Element ids come from positions: names in a spec are not ours to trust.
-            element = f"map-{number}-{key}"
-            small[element] = caption
-            file = f"fig3-{number + 1}-{make_slug(name)}-{key}"
-            drawn[element] = PageFigure(file, draw(table, campaign), table, SHORT_COLUMNS)
-        waiting = int((table["advice"] == "undecided").sum())
-        missing = f"{waiting} of {len(table)} pairs have no result yet." if waiting else ""
-        if not len(known):
-            missing = "No data yet: no pair of this partition has a result; run the campaign on."
-        blocks.append(Block(title, "", small=small, missing=missing))
-    if not tuned:
-        blocks = [
-            Block("Best temperature and alpha", "", missing=explain_missing_stage(campaign, "tune"))
-        ]
+    blocks = [
+        make_maps_block(number, name, best[best["partition"] == name], campaign)
+        for number, name in enumerate(names)
+    ]
+    files = {}
+    if data.has_tuning:
+        files = {
+            "best_settings.csv": format_best_csv(best),
+            "best_settings.md": format_best_markdown(best, campaign),
+            "best_settings.tex": format_best_latex(best, campaign),
+        }
+    else:
+        missing = explain_missing_stage(campaign, "tune")
+        blocks = [Block("Best temperature and alpha", missing=missing)]
     return Section(
         "maps",
         "Best settings",
         "Fig. 3 of the paper: every point is a teacher-student pair at its best cell. A click on a "
         "point shows the pair. Crosses are pairs in which no cell gains on the selection set.",
         blocks,
-        drawn,
+        files=files,
+    )
+
+
+def make_maps_block(number: int, name: str, best: pd.DataFrame, campaign: Campaign) -> Block:
+    """The maps of one partition.
+
+    Args:
+        number: Of the partition, from 0.
+        name: Its name.
+        best: The best settings of its pairs.
+        campaign: What was planned.
+    """
+    known = best["accuracy_gap"].notna() & best["temperature"].notna()
+    if not known.any():
+        missing = "No data yet: no pair of this partition has a result; run the campaign on."
+        return Block(format_title(name), missing=missing)
+    waiting = int((best["advice"] == "undecided").sum())
+    return Block(
+        format_title(name),
+        missing=f"{waiting} of {len(best)} pairs have no result yet." if waiting else "",
+        small=[
+            PageFigure(
+                f"map-{number}-{key}",  # not the name: names in a spec are not ours to trust
+                f"fig3-{number + 1}-{make_slug(name)}-{key}",
+                draw(best, campaign),
+                best,
+                SETTING_COLUMNS,
+                caption,
+            )
+            for key, (caption, draw) in MAPS.items()
+        ],
     )
 
 
@@ -194,23 +228,14 @@ def list_columns(best: pd.DataFrame) -> list[Column]:
 
     The spread over replicates is shown where some cell has more than one.
     """
-    spread = [Column("test_gain_sd", "Its sd over replicates (pp)", format_points)]
-    return [
-        Column("pair", "Pair", str),
-        Column("accuracy_gap", "Accuracy gap (pp)", format_points),
-        Column("temperature", "T", format_setting),
-        Column("alpha", "alpha", format_setting),
-        Column("validation_gain", "Validation gain (pp)", format_points),
-        Column("test_gain", "Test gain (pp)", format_points),
-        *(spread if (best["replicates"] > 1).any() else []),
-        Column("vanilla_gain", "Vanilla test gain (pp)", format_points),
-        Column("guarded_gain", "Guarded test gain (pp)", format_points),
-        Column("oracle_temperature", "Oracle T", format_setting),
-        Column("oracle_alpha", "Oracle alpha", format_setting),
-        Column("oracle_gain", "Oracle test gain (pp)", format_points),
-        Column("advice", "Advice", str),
-        Column("cells", "Cells", str),
+    spread = ["test_gain_sd"] if (best["replicates"] > 1).any() else []
+    keys = [
+        *("pair", "accuracy_gap", "temperature", "alpha", "validation_gain", "test_gain"),
+        *spread,
+        *("vanilla_gain", "guarded_gain", "oracle_temperature", "oracle_alpha", "oracle_gain"),
+        *("advice", "cells"),
     ]
+    return [COLUMNS[key] for key in keys]
 
 
 def add_labels(best: pd.DataFrame) -> pd.DataFrame:
@@ -223,7 +248,7 @@ def add_labels(best: pd.DataFrame) -> pd.DataFrame:
 
 def format_best_csv(best: pd.DataFrame) -> str:
     """All columns of the best-settings table as CSV."""
-    return format_frame(best, {"temperature", "alpha", "oracle_temperature", "oracle_alpha"})
+    return format_frame(best, SETTING_COLUMNS)
 
 
 def format_best_markdown(best: pd.DataFrame, campaign: Campaign) -> str:

@@ -1,11 +1,13 @@
-"""The paper's claims: what was measured for each, as CSV and Markdown."""
+"""The paper's claims: what was measured for each, on the page and in files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from kdopt.analysis.paper.claims import judge_claims
 from kdopt.analysis.paper.judging import CAVEAT, RULE, Claim, Contrast
 from kdopt.campaign.settings import Campaign
+from kdopt.report.blocks import Block, ReportData, Section
 from kdopt.report.format import escape_markdown, format_csv, format_pipe_line, format_points
 
 CLAIM_COLUMNS = (
@@ -23,6 +25,24 @@ CLAIM_COLUMNS = (
     "remark",
     "need",
 )
+
+
+def make_claims_section(data: ReportData) -> Section:
+    """The section on the paper's claims."""
+    claims = judge_claims(data.tables)
+    # Without pairs most claims have nothing: then what to run for them is enough.
+    values = {"claims": claims, "show_empty": data.has_pairs, "format_points": format_points}
+    return Section(
+        "claims",
+        "The paper's claims",
+        f"{RULE} {CAVEAT}",
+        [Block(template="claims.html.j2", values=values)],
+        short_title="Claims",
+        files={
+            "claims.csv": format_claims_csv(claims),
+            "claims.md": format_claims_markdown(claims, data.campaign),
+        },
+    )
 
 
 def format_claims_csv(claims: Iterable[Claim]) -> str:

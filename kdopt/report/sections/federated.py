@@ -12,18 +12,32 @@ import plotly.graph_objects as go
 from kdopt.analysis.combining import EQUAL
 from kdopt.analysis.federated import PAPER_ROUND_REDUCTION
 from kdopt.analysis.method_gains import list_partitions
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import CONSOLIDATED
-from kdopt.report.blocks import Block, Column, SortCell, Table, explain_missing_stage, make_tables
+from kdopt.report.blocks import (
+    Block,
+    Column,
+    Columns,
+    Interval,
+    PageFigure,
+    SortCell,
+    Table,
+    explain_missing_stage,
+    make_tables,
+)
 from kdopt.report.format import (
     escape_title,
+    format_frame,
     format_points,
     format_setting,
     format_title,
     format_transfer_set,
+    format_words,
     make_sort_key,
 )
 from kdopt.report.plotting import (
+    ACCURACY_AXIS,
     BLUE,
     GREEN,
     ORANGE,
@@ -33,58 +47,62 @@ from kdopt.report.plotting import (
     round_values,
     wrap_panels,
 )
-from kdopt.report.sections.table_two import ACCURACY_AXIS, format_words
 
 BOUND_WORDS = {"exact": "", "at least": "at least ", "at most": "at most "}
 
 
-def make_curves_block(curves: pd.DataFrame, levels: pd.DataFrame, campaign: Campaign) -> Block:
+def make_curves_block(tables: Tables) -> Block:
     """Fig. 9: what federated averaging was run with, its figure, and the levels (test, %)."""
-    settings = campaign.federate
-    headings = [
-        Column("partition", "Partition", format_title),
-        *_make_spread_columns("random_final", "FedAvg from random weights, last round (%)", levels),
-        *_make_spread_columns("consolidated_final", "KD, then FedAvg, last round (%)", levels),
-        *_make_spread_columns("kd_alone", "KD alone (%)", levels),
-        Column("best_participant", "Best participant alone (%)"),
-        Column("round_megabytes", "Traffic per round (MB)"),
-        Column("start_megabytes", "Traffic of KD (MB)"),
+    curves, levels, figure = tables.federated_curves, tables.federated_levels, None
+    if len(curves):
+        drawn = draw_federated(curves, levels)
+        figure = PageFigure("many-federated", "fig9-federated", drawn, curves)
+    columns: Columns = [
+        "partition",
+        *_name_spread_columns("random_final", levels),
+        *_name_spread_columns("consolidated_final", levels),
+        *_name_spread_columns("kd_alone", levels),
+        *("best_participant", "round_megabytes", "start_megabytes"),
     ]
-    untrained, equal = settings.start == "untrained", settings.weighting == EQUAL
-    shown = len(curves) > 0
-    spread = shown and curves["replicate"].nunique() > 1
     return Block(
         "Federated averaging after distillation",
-        f"Fig. 9 of the paper; communication rounds: {settings.rounds}, local epochs: "
-        f"{settings.local_epochs}, all {campaign.participants} participants in every round. "
-        + (
-            f"The consolidated model starts from the {settings.start} "
-            f"{'model' if untrained else 'student'} and is distilled on "
-            f"{format_transfer_set(settings.transfer_set).lower()}, with teachers weighted "
-            f"{'equally' if equal else f'by {format_words(settings.weighting)}'}; its own accuracy "
-            "is the level of KD alone, and round 0 of its curve. "
-            if CONSOLIDATED in settings.initial_models
-            else ""
-        )
-        + "The best participant is the best on validation."
-        + (
-            " Curves are means over replicates, bands reach from the least to the greatest."
-            if spread
-            else ""
-        ),
-        "many-federated" if shown else "",
-        make_tables("Accuracies on test, and traffic", headings, levels),
-        "" if shown else explain_missing_stage(campaign, "federate"),
+        _describe_curves(curves, tables.campaign),
+        figure,
+        make_tables("Accuracies on test, and traffic", columns, levels),
+        "" if figure else explain_missing_stage(tables.campaign, "federate"),
     )
 
 
-def _make_spread_columns(key: str, text: str, levels: pd.DataFrame) -> list[Column]:
+def _describe_curves(curves: pd.DataFrame, campaign: Campaign) -> str:
+    settings = campaign.federate
+    sentences = [
+        f"Fig. 9 of the paper; communication rounds: {settings.rounds}, local epochs: "
+        f"{settings.local_epochs}, all {campaign.participants} participants in every round."
+    ]
+    if CONSOLIDATED in settings.initial_models:
+        start = "model" if settings.start == "untrained" else "student"
+        equal = settings.weighting == EQUAL
+        sentences.append(
+            f"The consolidated model starts from the {settings.start} {start} and is distilled on "
+            f"{format_transfer_set(settings.transfer_set).lower()}, with teachers weighted "
+            f"{'equally' if equal else f'by {format_words(settings.weighting)}'}; its own accuracy "
+            "is the level of KD alone, and round 0 of its curve."
+        )
+    sentences.append("The best participant is the best on validation.")
+    if len(curves) and curves["replicate"].nunique() > 1:
+        sentences.append(
+            "Curves are means over replicates, bands reach from the least to the greatest."
+        )
+    return " ".join(sentences)
+
+
+def _name_spread_columns(key: str, levels: pd.DataFrame) -> list[Column | str]:
     """A mean over replicates and, where something was repeated, its standard deviation."""
     spread = Column(f"{key}_sd", "sd over replicates (pp)")
-    return [Column(key, text), *([spread] if levels[spread.key].notna().any() else [])]
+    return [key, *([spread] if levels[spread.key].notna().any() else [])]
 
 
-def make_rounds_block(rounds: pd.DataFrame, curves: pd.DataFrame, campaign: Campaign) -> Block:
+def make_rounds_block(tables: Tables) -> Block:
     """Rounds and traffic (MB) to every target, one line per partition, target and replicate."""
     headings = [
         "Partition",
@@ -98,7 +116,7 @@ def make_rounds_block(rounds: pd.DataFrame, curves: pd.DataFrame, campaign: Camp
         "MB after KD, and of KD",
         "Reduction of MB (%)",
     ]
-    lines = [_make_round_cells(line) for line in rounds.to_dict("records")]
+    lines = [_make_round_cells(line) for line in tables.rounds_to_target.to_dict("records")]
     return Block(
         "Rounds to a target accuracy",
         "The first round whose test accuracy reaches the target; round 0 is the initial model. "
@@ -107,27 +125,17 @@ def make_rounds_block(rounds: pd.DataFrame, curves: pd.DataFrame, campaign: Camp
         "be at least or at most so much. Traffic (1e6 bytes) is what all participants send and "
         "receive; distilling beforehand costs traffic too, and is counted.",
         tables=[Table("Rounds and traffic to every target", headings, lines)] if lines else [],
-        missing="" if lines else _explain_missing_rounds(curves, campaign),
+        missing="" if lines else _explain_missing_rounds(tables),
     )
 
 
-def make_reductions_block(
-    reductions: pd.DataFrame, curves: pd.DataFrame, campaign: Campaign
-) -> Block:
+def make_reductions_block(tables: Tables) -> Block:
     """Mean reductions (%) beside the paper's one number."""
-    headings = [
+    columns: Columns = [
         Column("label", "Targets", str),
-        Column("reduction", "Mean reduction of rounds (%)"),
-        Column("low", "95 % from"),
-        Column("high", "to"),
-        Column("partitions", "Partitions", str),
-        Column("exact", "Exact", str),
-        Column("at_least", "At least", str),
-        Column("at_most", "At most", str),
-        Column("unknown", "Unknown", str),
-        Column("megabytes_reduction", "Mean reduction of MB (%)"),
-        Column("megabytes_low", "95 % from"),
-        Column("megabytes_high", "to"),
+        Interval("reduction"),
+        *("partitions", "exact", "at_least", "at_most", "unknown"),
+        Interval("megabytes_reduction", "megabytes_"),
     ]
     return Block(
         "Rounds saved on average",
@@ -135,13 +143,19 @@ def make_reductions_block(
         "CIFAR-10 and for targets that its text lost, so there is nothing here that has to equal "
         "it: means are shown per target, per kind of target and over all. Bounds (at least, at "
         "most) enter a mean with their value; how many there are is counted beside it.",
-        tables=make_tables("Mean reductions", headings, reductions),
-        missing="" if len(reductions) else _explain_missing_rounds(curves, campaign),
+        tables=make_tables("Mean reductions", columns, tables.reductions),
+        missing="" if len(tables.reductions) else _explain_missing_rounds(tables),
     )
 
 
-def _explain_missing_rounds(curves: pd.DataFrame, campaign: Campaign) -> str:
-    if curves.empty:
+def format_rounds_csv(rounds: pd.DataFrame) -> str:
+    """All columns of :func:`kdopt.analysis.federated.count_rounds_to_target`."""
+    return format_frame(rounds, {"target", "rounds_random", "rounds_consolidated", "rounds"})
+
+
+def _explain_missing_rounds(tables: Tables) -> str:
+    campaign = tables.campaign
+    if tables.federated_curves.empty:
         return explain_missing_stage(campaign, "federate")
     settings = campaign.federate
     if len(settings.initial_models) < 2:

@@ -13,10 +13,20 @@ from kdopt.analysis.tuning import (
     OVERALL,
     describe_vanilla,
     list_headline_measures,
-    summarise_gains,
 )
 from kdopt.campaign.settings import Campaign
-from kdopt.report.blocks import Column, Grid, GridCell, Table, make_tables
+from kdopt.report.blocks import (
+    Block,
+    Column,
+    Columns,
+    Grid,
+    GridCell,
+    Interval,
+    ReportData,
+    Section,
+    Table,
+    make_tables,
+)
 from kdopt.report.format import format_hours, format_points, format_signed, format_title
 
 KIND_TITLES = {
@@ -48,17 +58,27 @@ class Tile(NamedTuple):
     detail: str
 
 
-def make_tiles(
-    found: pd.DataFrame, cost: pd.DataFrame, best: pd.DataFrame, campaign: Campaign
-) -> list[Tile]:
-    """The four numbers to know first; none before any pair has a result.
+def make_headline_section(data: ReportData) -> Section:
+    """The section with the answer, or what to run to get one."""
+    tables = data.tables
+    values = {
+        "missing": sum(stage.missing for stage in tables.progress),
+        "failed": sum(stage.failed for stage in tables.progress),
+        "tiles": make_tiles(data),
+        "where_not": describe_where_not(tables.payoff),
+        "where_grids": make_where_grids(tables.payoff),
+        "where_tables": make_where_tables(tables.payoff),
+        "has_pairs": data.has_pairs,
+        "has_tuning": data.has_tuning,
+        "headings": list_headline_headings(data.campaign),
+        "averages": tabulate_headlines(tables.gain_summary) if data.has_tuning else {},
+    }
+    return Section("short", "In short", "", [Block(template="headline.html.j2", values=values)])
 
-    Args:
-        found: From :func:`kdopt.analysis.tuning.tabulate_payoff`.
-        cost: From :func:`kdopt.analysis.progress.tabulate_costs`.
-        best: The best-settings table.
-        campaign: What was planned.
-    """
+
+def make_tiles(data: ReportData) -> list[Tile]:
+    """The four numbers to know first; none before any pair has a result."""
+    found, cost, campaign = data.tables.payoff, data.tables.costs, data.campaign
     if found.empty:
         return []
     overall = found.iloc[0]
@@ -93,7 +113,7 @@ def make_tiles(
         ),
     ]
     tune = cost[cost["stage"] == "tune"]
-    searched = int((best["trials_done"] > 0).sum())
+    searched = int((data.best_settings["trials_done"] > 0).sum())
     if len(tune) and searched:
         hours, trials = float(tune["hours"].iloc[0]), int(tune["trials"].iloc[0])
         shown.append(
@@ -126,7 +146,7 @@ def describe_where_not(found: pd.DataFrame) -> str:
     return f"Best left alone, as most pairs gain nothing by any setting: {', '.join(named)}."
 
 
-def make_where_grid(found: pd.DataFrame) -> list[Grid]:
+def make_where_grids(found: pd.DataFrame) -> list[Grid]:
     """Partitions by kinds of teachers: pairs not to distil, and the gain of following advice."""
     if found.empty:
         return []
@@ -158,28 +178,21 @@ def make_where_grid(found: pd.DataFrame) -> list[Grid]:
 
 def make_where_tables(found: pd.DataFrame) -> list[Table]:
     """The same with all numbers, to sort and to download."""
-    headings = [
-        Column("partition", "Partition", format_title),
+    columns: Columns = [
+        "partition",
         Column("teacher_kind", "Teachers", lambda kind: KIND_TITLES[str(kind)]),
-        Column("n", "Pairs", str),
-        Column("against", "Not to distil", str),
-        Column("against_share", "Share (%)"),
-        Column("guarded_gain", "Mean test gain by the advice (pp)"),
-        Column("guarded_low", "95 % from"),
-        Column("guarded_high", "to"),
-        Column("compared", "Pairs with vanilla", str),
-        Column("beats_vanilla", "Tuning gains more", str),
-        Column("tuning_effect", "Mean tuned minus vanilla (pp)"),
-        Column("effect_low", "95 % from"),
-        Column("effect_high", "to"),
+        *("n", "against", "against_share"),
+        Interval(Column("guarded_gain", "Mean test gain by the advice (pp)"), "guarded_"),
+        *("compared", "beats_vanilla"),
+        Interval("tuning_effect", "effect_"),
     ]
-    return make_tables("Where tuning pays, and where not to distil", headings, found)
+    return make_tables("Where tuning pays, and where not to distil", columns, found)
 
 
-def tabulate_headlines(best: pd.DataFrame, campaign: Campaign) -> dict[str, list[HeadlineNumber]]:
+def tabulate_headlines(summary: pd.DataFrame) -> dict[str, list[HeadlineNumber]]:
     """The summary as text, by scope (first all partitions), in the order of the measures."""
     table: dict[str, list[HeadlineNumber]] = {}
-    for line in summarise_gains(best, campaign).to_dict("records"):
+    for line in summary.to_dict("records"):
         decimals = 2 if line["unit"] == "pp" else 0
         value, low, high = (_format_number(line[key], decimals) for key in ("value", "low", "high"))
         scope = str(line["partition"])

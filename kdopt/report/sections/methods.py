@@ -8,22 +8,23 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from kdopt.analysis.method_gains import ALL_METHODS, BAND_PP, list_partitions
+from kdopt.analysis.method_gains import ALL_METHODS, list_partitions
 from kdopt.analysis.stats import compute_box, compute_ecdf
 from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import describe_selection
 from kdopt.campaign.names import pair_label
-from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import (
     Block,
     Column,
+    Columns,
+    Interval,
     PageFigure,
+    ReportData,
     Section,
-    Table,
     explain_missing_stage,
     make_tables,
 )
-from kdopt.report.format import TRANSFER_SET_TITLES, escape_title, format_title, format_transfer_set
+from kdopt.report.format import TRANSFER_SET_TITLES, escape_title, format_frame
 from kdopt.report.plotting import (
     GAIN_AXIS,
     GAIN_TITLE,
@@ -40,12 +41,7 @@ from kdopt.report.plotting import (
     round_values,
     split_by_method,
 )
-from kdopt.report.sections.teachers import (
-    draw_best_teachers,
-    draw_learning,
-    make_learning_tables,
-    make_teacher_tables,
-)
+from kdopt.report.sections.teachers import make_learning_block, make_teachers_block
 
 POINT_COLUMNS = [
     "partition",
@@ -56,241 +52,182 @@ POINT_COLUMNS = [
     "accuracy_gap",
     "test_gain",
 ]
+SEARCH_NOTES = {
+    "grid": "What the sequential search (every alpha at T = 1, then every T at the best alpha) "
+    "would have chosen is read from the complete grids, so it cost nothing to try.",
+    "sequential": "The search was sequential, so only what it used is known; the grid was not run.",
+}
 
 
-BOX_TABLE = [
-    Column("partition", "Partition", format_title),
-    Column("method", "Method", lambda method: get_method_style(str(method)).label),
-    Column("n", "Pairs", str),
-    Column("p05", "5th percentile (pp)"),
-    Column("q1", "Quartile (pp)"),
-    Column("median", "Median (pp)"),
-    Column("q3", "Quartile (pp)"),
-    Column("p95", "95th percentile (pp)"),
-    Column("mean_gain", "Mean (pp)"),
-    Column("low", "95 % from"),
-    Column("high", "to"),
-]
-
-
-def make_methods_section(evidence: Tables, *, paired: bool) -> Section:
+def make_methods_section(data: ReportData) -> Section:
     """The section on methods; where there are no pairs, what it would take to have some."""
     title = "Methods compared"
-    if not paired:
+    if not data.has_pairs:
         note = 'No pairs of teacher and student: neither "tune" nor "compare" is among the stages.'
         return Section("methods", title, note, [])
-    blocks, drawn = make_method_blocks(evidence)
-    note = (
+    tables = data.tables
+    missing = _explain_missing_methods(tables)
+    gains = tables.method_gains
+    return Section(
+        "methods",
+        title,
         "Vanilla, DML and DP-KD have fixed settings. Tuned is each pair's cell "
-        f"{describe_selection(evidence.campaign)}, on the student's own data."
+        f"{describe_selection(data.campaign)}, on the student's own data.",
+        [
+            make_transfer_block(tables),
+            make_cumulative_block(tables, missing),
+            make_teachers_block(tables, missing),
+            make_spread_block(tables, missing),
+            make_learning_block(tables, missing),
+            make_protocol_block(tables),
+            make_noise_block(tables),
+        ],
+        files={"method_gains.csv": format_frame(gains)} if is_compared(gains) else {},
     )
-    return Section("methods", title, note, blocks, drawn)
 
 
-def make_method_blocks(evidence: Tables) -> tuple[list[Block], dict[str, PageFigure]]:
-    """The sections in the order of the paper's figures, and their figures by element id."""
-    campaign, gains = evidence.campaign, evidence.method_gains
-    own = gains[gains["transfer_set"] == "student"]
-    transfer, dynamics = evidence.transfers, evidence.learning
-    counts, correlations = evidence.teacher_counts, evidence.teacher_correlations
-    compared = (gains["source"] == "compare").any()
-    drawn: dict[str, PageFigure] = {}
-    if compared:
-        drawn["methods-transfer"] = PageFigure(
-            "fig2-transfer-sets",
-            draw_transfers(gains),
-            gains.loc[gains["method"] != "tuned", POINT_COLUMNS],
-        )
-    if len(own):
-        boxes = tabulate_boxes(own, transfer)
-        drawn["methods-cumulative"] = PageFigure(
-            "fig3-cumulative-gain", draw_cumulative_gains(gains), own[POINT_COLUMNS]
-        )
-        drawn["methods-teachers"] = PageFigure(
-            "fig5-best-teachers",
-            draw_best_teachers(counts, correlations),
-            counts.merge(correlations[["partition", "method", "correlation"]], how="left"),
-        )
-        drawn["methods-partitions"] = PageFigure("fig6-methods", draw_methods(boxes), boxes)
-    if len(dynamics):
-        drawn["methods-dynamics"] = PageFigure(
-            "fig7-learning-forgetting", draw_learning(dynamics), dynamics
-        )
-
-    def figure(name: str) -> str:
-        return name if name in drawn else ""
-
-    untuned = "" if compared else explain_missing_stage(campaign, "compare")
-    both = _explain_missing_methods(own, campaign)
-    blocks = [
-        Block(
-            "Transfer sets: gain against accuracy gap",
-            "Fig. 2 of the paper: every point is a teacher-student pair under one method with "
-            "fixed settings. Panels of a row share their axes. DML needs labels: on the unlabeled "
-            "sets only its mutual terms are left, and it is not expected to work there.",
-            figure("methods-transfer"),
-            _make_transfer_tables(transfer),
-            untuned,
-        ),
-        Block(
-            "Cumulative gain of the methods",
-            "Fig. 3, columns 3 and 4, on the student's own data. The paper does not say whether "
-            "its cumulative gain is a sum or a distribution: both are drawn. The table gives the "
-            "gain of tuning over the best untuned method as a ratio, as the second version of the "
-            "paper does, with pp beside it: where the denominator is near 0, the ratio means "
-            "nothing.",
-            figure("methods-cumulative"),
-            _make_ratio_tables(evidence.tuning_ratios),
-            both,
-        ),
-        Block(
-            "Best teachers and accuracy",
-            "Fig. 5: how often a participant is the teacher that gives a student its greatest "
-            "test gain, against its own accuracy. Ties are split, so counts sum to the number of "
-            "students.",
-            figure("methods-teachers"),
-            make_teacher_tables(counts),
-            both,
-        ),
-        Block(
-            "Methods across partitions",
-            "Fig. 6, on the student's own data. Boxes: quartiles, whiskers at the 5th and 95th "
-            "percentile of pairs. Markers: mean with its 95 % bootstrap interval over pairs.",
-            figure("methods-partitions"),
-            make_tables("Spread and mean of every method", BOX_TABLE, boxes) if len(own) else [],
-            both,
-        ),
-        Block(
-            "Learning and forgetting",
-            "Fig. 7: means over pairs with 95 % bootstrap intervals, on the student's own data. "
-            f"Teachers within {BAND_PP:g} pp of the student's accuracy are neither weak nor "
-            "strong. Above the dotted line a method gains.",
-            figure("methods-dynamics"),
-            make_learning_tables(dynamics),
-            both
-            if len(dynamics) or not len(own)
-            else "Accuracies before distillation are missing.",
-        ),
-        _make_protocol_block(evidence.protocols, campaign),
-        make_noise_block(evidence),
-    ]
-    return blocks, drawn
+def is_compared(gains: pd.DataFrame) -> bool:
+    """Whether any trial of the comparison is complete."""
+    return bool((gains["source"] == "compare").any())
 
 
-def _explain_missing_methods(own: pd.DataFrame, campaign: Campaign) -> str:
+def _explain_missing_methods(tables: Tables) -> str:
     """Which of the four methods have no pair on the student's data, and what to run for them."""
+    own = _select_own(tables.method_gains)
     absent = [m for m in ALL_METHODS if not (own["method"] == m).any()]
     if not absent:
         return ""
-    names = ", ".join(get_method_style(m).label for m in absent)
+    names = ", ".join(map(format_method, absent))
     stages = dict.fromkeys("tune" if m == "tuned" else "compare" for m in absent)
-    missing = [s for s in stages if s not in campaign.stages]
+    missing = [s for s in stages if s not in tables.campaign.stages]
     if missing:
         added = " and ".join(f'"{s}"' for s in missing)
         return f"No data for {names}: add {added} to stages and run again."
     return f"No data for {names}: not in compare.methods, not in the student's set, or not run yet."
 
 
-def make_noise_block(evidence: Tables) -> Block:
-    """How much results vary between replicates of the same cell, in pp."""
-    headings = [
-        Column("stage", "Stage", str),
-        Column("partition", "Partition", format_title),
-        Column("sd", "Standard deviation (pp)"),
-        Column("cells", "Cells", str),
-        Column("trials", "Trials", str),
+def _select_own(gains: pd.DataFrame) -> pd.DataFrame:
+    return gains[gains["transfer_set"] == "student"]
+
+
+def make_transfer_block(tables: Tables) -> Block:
+    """Fig. 2: gain against accuracy gap by transfer set, and how often transfer is positive."""
+    gains, figure = tables.method_gains, None
+    if is_compared(gains):
+        points = gains.loc[gains["method"] != "tuned", POINT_COLUMNS]
+        figure = PageFigure("methods-transfer", "fig2-transfer-sets", draw_transfers(gains), points)
+    columns: Columns = [
+        "partition",
+        "transfer_set",
+        "method",
+        "n",
+        Interval("positive_rate", "rate_"),
+        Interval("mean_positive", "positive_"),
+        Interval("mean_negative", "negative_"),
+        Interval("mean_gain"),
+        "cumulative_gain",
     ]
-    missing = ""
-    if evidence.noise.empty:
-        missing = (
-            "Unknown: every cell ran once. Set replicates = 3 and run again."
-            if evidence.campaign.replicates == 1
-            else "No data: no cell has two complete replicates. (Federated runs are not counted: "
-            "their replicates differ in their initial models.)"
-        )
     return Block(
-        "Noise floor",
-        "Standard deviation of the test gain over replicates of the same cell, pooled over cells: "
-        "the noise of training alone. Differences of single pairs below it mean nothing.",
-        tables=make_tables("Noise floor", headings, evidence.noise),
-        missing=missing,
+        "Transfer sets: gain against accuracy gap",
+        "Fig. 2 of the paper: every point is a teacher-student pair under one method with "
+        "fixed settings. Panels of a row share their axes. DML needs labels: on the unlabeled "
+        "sets only its mutual terms are left, and it is not expected to work there.",
+        figure,
+        make_tables("Positive transfers and mean gains", columns, tables.transfers),
+        "" if figure else explain_missing_stage(tables.campaign, "compare"),
     )
 
 
-def _make_transfer_tables(summary: pd.DataFrame) -> list[Table]:
-    headings = [
-        Column("partition", "Partition", format_title),
-        Column("transfer_set", "Transfer set", format_transfer_set),
-        Column("method", "Method", format_method),
-        Column("n", "Pairs", str),
-        Column("positive_rate", "Positive transfers (%)"),
-        Column("rate_low", "95 % from"),
-        Column("rate_high", "to"),
-        Column("mean_positive", "Their mean gain (pp)"),
-        Column("positive_low", "95 % from"),
-        Column("positive_high", "to"),
-        Column("mean_negative", "Mean of the negative ones (pp)"),
-        Column("negative_low", "95 % from"),
-        Column("negative_high", "to"),
-        Column("mean_gain", "Mean gain (pp)"),
-        Column("low", "95 % from"),
-        Column("high", "to"),
-        Column("cumulative_gain", "Sum of gains (pp)"),
+def make_cumulative_block(tables: Tables, missing: str) -> Block:
+    """Fig. 3, columns 3 and 4: sums and distributions of gains; tuning against the best method."""
+    own, figure = _select_own(tables.method_gains), None
+    if len(own):
+        drawn = draw_cumulative_gains(tables.method_gains)
+        figure = PageFigure("methods-cumulative", "fig3-cumulative-gain", drawn, own[POINT_COLUMNS])
+    columns: Columns = [
+        "partition",
+        "tuned_gain",
+        "best_method",
+        "best_gain",
+        Interval("difference"),
+        Interval("ratio", "ratio_"),
+        "n",
     ]
-    return make_tables("Positive transfers and mean gains", headings, summary)
+    return Block(
+        "Cumulative gain of the methods",
+        "Fig. 3, columns 3 and 4, on the student's own data. The paper does not say whether "
+        "its cumulative gain is a sum or a distribution: both are drawn. The table gives the "
+        "gain of tuning over the best untuned method as a ratio, as the second version of the "
+        "paper does, with pp beside it: where the denominator is near 0, the ratio means "
+        "nothing.",
+        figure,
+        make_tables("Tuned against the best untuned method", columns, tables.tuning_ratios),
+        missing,
+    )
 
 
-def _make_ratio_tables(ratios: pd.DataFrame) -> list[Table]:
-    headings = [
-        Column("partition", "Partition", format_title),
-        Column("tuned_gain", "Tuned (pp)"),
-        Column("best_method", "Best untuned", format_method),
-        Column("best_gain", "Its gain (pp)"),
-        Column("difference", "Difference (pp)"),
-        Column("low", "95 % from"),
-        Column("high", "to"),
-        Column("ratio", "Ratio (%)"),
-        Column("ratio_low", "95 % from"),
-        Column("ratio_high", "to"),
-        Column("n", "Pairs", str),
+def make_spread_block(tables: Tables, missing: str) -> Block:
+    """Fig. 6: how the gains of each method spread over pairs."""
+    boxes = tabulate_boxes(_select_own(tables.method_gains), tables.transfers)
+    figure = None
+    if len(boxes):
+        figure = PageFigure("methods-partitions", "fig6-methods", draw_methods(boxes), boxes)
+    columns: Columns = [
+        *("partition", "method", "n", "p05", "q1", "median", "q3", "p95"),
+        Interval("mean_gain"),
     ]
-    return make_tables("Tuned against the best untuned method", headings, ratios)
+    return Block(
+        "Methods across partitions",
+        "Fig. 6, on the student's own data. Boxes: quartiles, whiskers at the 5th and 95th "
+        "percentile of pairs. Markers: mean with its 95 % bootstrap interval over pairs.",
+        figure,
+        make_tables("Spread and mean of every method", columns, boxes),
+        missing,
+    )
 
 
-def _make_protocol_block(table: pd.DataFrame, campaign: Campaign) -> Block:
-    sampler = campaign.tune.sampler
-    notes = {
-        "grid": "What the sequential search (every alpha at T = 1, then every T at the best alpha) "
-        "would have chosen is read from the complete grids, so it cost nothing to try.",
-        "sequential": "The search was sequential, so only what it used is known; the grid was not "
-        "run.",
-    }
-    note = notes.get(sampler, f"The sampler was {sampler}: only what it used is known.")
-    headings = [
-        Column("partition", "Partition", format_title),
-        Column("protocol", "Search", str),
-        Column("trials", "Trials per pair", _format_count),
-        Column("test_gain", "Mean test gain (pp)"),
-        Column("low", "95 % from"),
-        Column("high", "to"),
-        Column("same_cell", "Same cell (%)"),
-        Column("n", "Pairs", str),
+def make_protocol_block(tables: Tables) -> Block:
+    """The full grid beside the sequential search: trials used and gain reached."""
+    campaign, sampler = tables.campaign, tables.campaign.tune.sampler
+    columns: Columns = [
+        "partition",
+        "protocol",
+        Column("trials", "Trials per pair", lambda n: f"{n:.1f}".removesuffix(".0")),
+        Interval(Column("test_gain", "Mean test gain (pp)")),
+        "same_cell",
+        "n",
     ]
     missing = ""
-    if table.empty:
+    if tables.protocols.empty:
         missing = explain_missing_stage(campaign, "tune")
         if "tune" in campaign.stages:
             missing = "No data yet: no pair's search is complete, or the grid has no T = 1."
     return Block(
         "Sequential search or full grid",
-        note,
-        tables=make_tables("Trials used and gain reached", headings, table),
+        SEARCH_NOTES.get(sampler, f"The sampler was {sampler}: only what it used is known."),
+        tables=make_tables("Trials used and gain reached", columns, tables.protocols),
         missing=missing,
     )
 
 
-def _format_count(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
+def make_noise_block(tables: Tables) -> Block:
+    """How much results vary between replicates of the same cell, in pp."""
+    missing = ""
+    if tables.noise.empty:
+        missing = (
+            "Unknown: every cell ran once. Set replicates = 3 and run again."
+            if tables.campaign.replicates == 1
+            else "No data: no cell has two complete replicates. (Federated runs are not counted: "
+            "their replicates differ in their initial models.)"
+        )
+    columns: Columns = ["stage", "partition", "sd", "cells", "trials"]
+    return Block(
+        "Noise floor",
+        "Standard deviation of the test gain over replicates of the same cell, pooled over cells: "
+        "the noise of training alone. Differences of single pairs below it mean nothing.",
+        tables=make_tables("Noise floor", columns, tables.noise),
+        missing=missing,
+    )
 
 
 BOX_COLUMNS = (

@@ -14,53 +14,69 @@ import pandas as pd
 from kdopt.analysis.best_settings import Surface
 from kdopt.analysis.method_gains import ClassScores
 from kdopt.analysis.results import read_number, read_point
-from kdopt.analysis.tables import Tables
+from kdopt.analysis.tuning import describe_selection
 from kdopt.campaign.settings import Campaign
 from kdopt.outcome import Pair, TrialRow
-from kdopt.report.blocks import SortCell, Table
-from kdopt.report.format import format_points, format_title, make_sort_key, name_classes
+from kdopt.report.blocks import Block, ReportData, Section, Table, make_tables
+from kdopt.report.format import format_points, format_title, name_classes
 from kdopt.report.plotting import get_method_style
 from kdopt.report.sections.best_settings import add_labels, list_columns
 
 
+def make_pairs_section(data: ReportData) -> Section:
+    """The section on single pairs, and what the page draws of each."""
+    drawn = collect_pair_data(data)
+    values = {
+        "shown": data.has_pairs,
+        "tables": make_pairs_tables(data.best_settings),
+        "options": list_pair_options(drawn["pairs"], data.campaign),
+    }
+    note = (
+        "A click on a pair, here or in a figure, shows all about it below."
+        if data.has_pairs
+        else 'No pairs of teacher and student: neither "tune" nor "compare" is among the stages.'
+    )
+    return Section(
+        "pairs", "Pairs", note, [Block(template="pairs.html.j2", values=values)], data=drawn
+    )
+
+
 def make_pairs_tables(best: pd.DataFrame) -> list[Table]:
     """All pairs with their best settings; a click on a pair shows it."""
-    if best.empty:
-        return []
-    shown = list_columns(best)
-    lines = []
-    for pair, line in zip(list_pairs(best), add_labels(best).to_dict("records"), strict=True):
-        title = format_title(pair.partition)
-        first, *rest = [SortCell(c.show(line[c.key]), make_sort_key(line[c.key])) for c in shown]
-        lines.append([SortCell(title, title), first._replace(pair=make_pair_key(pair)), *rest])
-    headings = ["Partition", *(column.heading for column in shown)]
-    return [Table(f"Best settings of {len(best)} pairs", headings, lines)]
+    title = f"Best settings of {len(best)} pairs"
+    tables = make_tables(title, ["partition", *list_columns(best)], add_labels(best))
+    for table in tables:
+        for pair, line in zip(list_pairs(best), table.lines, strict=True):
+            line[1] = line[1]._replace(pair=make_pair_key(pair))
+    return tables
 
 
-def collect_pair_data(tables: Tables, best: pd.DataFrame, *, tuned: bool) -> dict[str, Any]:
+def collect_pair_data(data: ReportData) -> dict[str, Any]:
     """What the page draws of each pair that has anything to draw.
 
     Returns:
         ``pairs``: by :func:`make_pair_key` the surface, the history and the class accuracies;
-        ``classes``: names in class order; ``methods``: label and colour by method.
+        ``classes``: names in class order; ``methods``: label and colour by method; ``vanilla``:
+        its temperature and alpha; ``selection``: how settings were selected.
     """
+    tables, campaign, best = data.tables, data.campaign, data.best_settings
     scores = tables.class_scores
     found: dict[str, dict[str, Any]] = {}
-    if tuned:
-        groups, known = tables.results.tuned, tables.surfaces
-        for pair, line in zip(list_pairs(best), best.to_dict("records"), strict=True):
-            found[make_pair_key(pair)] = {
-                **_collect_surface(known[pair], line),
-                "history": _collect_history(groups.get(pair, [])),
-            }
+    for pair, line in zip(list_pairs(best), best.to_dict("records"), strict=True):
+        found[make_pair_key(pair)] = {
+            **_collect_surface(tables.surfaces[pair], line),
+            "history": _collect_history(tables.results.tuned.get(pair, [])),
+        }
     for pair, of_pair in scores.items():
         found.setdefault(make_pair_key(pair), {})["scores"] = _collect_scores(of_pair)
     n_classes = max((len(s.before) for s in scores.values()), default=0)
-    methods = dict.fromkeys(method for s in scores.values() for method in s.after)
+    styles = {m: get_method_style(m) for s in scores.values() for m in s.after}
     return {
         "pairs": found,
-        "classes": name_classes(tables.campaign.data, n_classes),
-        "methods": {m: [get_method_style(m).label, get_method_style(m).colour] for m in methods},
+        "classes": name_classes(campaign.data, n_classes),
+        "methods": {method: [style.label, style.colour] for method, style in styles.items()},
+        "vanilla": list(campaign.tune.vanilla_point),
+        "selection": describe_selection(campaign),
     }
 
 

@@ -4,51 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from kdopt.analysis.results import order_partitions, tabulate_participants
+from kdopt.analysis.results import order_partitions
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.settings import Campaign
 from kdopt.errors import KdoptError
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import TrialRow
-from kdopt.report.blocks import Block, Column, PageFigure, make_tables
+from kdopt.report.blocks import Block, Column, Columns, PageFigure, ReportData, Section, make_tables
 from kdopt.report.format import (
     escape_title,
     format_hours,
-    format_points,
-    format_title,
     name_classes,
 )
 from kdopt.report.plotting import BLUE, Axis, Panel, wrap_panels
-
-SIZES_ID = "run-sizes"
-
 
 MOST_NUMBERED = 12
 """Classes beyond which cells are too narrow for numbers."""
 
 
-def list_facts(campaign: Campaign, rows: Sequence[TrialRow], cost: pd.DataFrame) -> dict[str, str]:
-    """The run in a few lines: label to text."""
-    data, n = campaign.data, campaign.participants
-    train, test = (
-        "all" if size is None else f"{size:,}" for size in (data.train_size, data.test_size)
+FAILURES_SHOWN = 50
+
+
+def make_run_section(data: ReportData) -> Section:
+    """The section on the run: facts, progress, participants, cost and settings."""
+    failures = data.tables.failures
+    values = {
+        "facts": list_facts(data),
+        "progress": data.tables.progress,
+        "failures": failures[:FAILURES_SHOWN],
+        "failures_left_out": max(0, len(failures) - FAILURES_SHOWN),
+    }
+    return Section(
+        "run",
+        "What was run",
+        "",
+        [
+            Block(template="progress.html.j2", values=values),
+            make_participants_block(data),
+            make_cost_block(data.tables),
+            Block(template="settings.html.j2", values={"settings": data.settings}),
+        ],
     )
-    complete = sum(row.state == "COMPLETE" for row in rows)
+
+
+def list_facts(data: ReportData) -> dict[str, str]:
+    """The run in a few lines: label to text."""
+    campaign, images, n = data.campaign, data.campaign.data, data.campaign.participants
+    train, test = (
+        "all" if size is None else f"{size:,}" for size in (images.train_size, images.test_size)
+    )
+    complete = sum(row.state == "COMPLETE" for row in data.rows)
+    hours = float(data.tables.costs["hours"].sum())
     found = {
-        "Data": f"{data.name}: {train} training images, of which "
-        f"{100 * data.validation_fraction:g} % for validation, and {test} test images",
+        "Data": f"{images.name}: {train} training images, of which "
+        f"{100 * images.validation_fraction:g} % for validation, and {test} test images",
         "Model": campaign.model,
         "Participants": f"{n}, and {n * (n - 1)} ordered pairs of them in each of "
         f"{len(campaign.partitions)} partition{'s' * (len(campaign.partitions) > 1)}",
         "Stages": ", ".join(("pretrain", *campaign.stages)),
-        "Trials complete": f"{complete:,}, in {format_hours(float(cost['hours'].sum()))} "
-        "of training",
+        "Trials complete": f"{complete:,}, in {format_hours(hours)} of training",
         "Seed": f"{campaign.seed}; every other seed is hashed from it and from names",
         "Replicates": f"{campaign.replicates} of every cell",
     }
@@ -57,8 +77,8 @@ def list_facts(campaign: Campaign, rows: Sequence[TrialRow], cost: pd.DataFrame)
             f"{getattr(campaign.transfer, name):,} {name.removeprefix('public_').replace('_', ' ')}"
             for name in ("public_unlabeled_small", "public_unlabeled_large", "public_labeled")
         ]
-        found["Public sets"] = f"{', '.join(sizes)} images, taken out before the partitions"
-    return found | list_environment(rows)
+        found["Public sets"] = f"{', '.join(sizes)} images, held out before partitioning"
+    return found | list_environment(data.rows)
 
 
 def list_environment(rows: Sequence[TrialRow]) -> dict[str, str]:
@@ -72,70 +92,61 @@ def list_environment(rows: Sequence[TrialRow]) -> dict[str, str]:
     return {**found, "Versions": ", ".join(versions)} if versions else found
 
 
-def make_cost_block(cost: pd.DataFrame) -> Block:
+def make_cost_block(tables: Tables) -> Block:
     """Training time by stage; the time of a single trial as median and 95th percentile."""
-    headings = [
-        Column("stage", "Stage", str),
+    columns: Columns = [
+        "stage",
         Column("trials", "Complete trials", str),
-        Column("hours", "Training time (h)", lambda h: f"{h:.3f}"),
-        Column("median_seconds", "Median of a trial (s)"),
-        Column("p95_seconds", "95th percentile (s)"),
+        *("hours", "median_seconds", "p95_seconds"),
     ]
     return Block(
         "What it cost",
-        "Wall time within trials, summed over workers; waiting and claiming are not in it.",
-        tables=make_tables("Cost by stage", headings, cost),
-        missing="" if len(cost) else "No data yet: no trial is complete.",
+        "Wall time within trials, summed over workers; waiting for a trial is not in it.",
+        tables=make_tables("Cost by stage", columns, tables.costs),
+        missing="" if len(tables.costs) else "No data yet: no trial is complete.",
     )
 
 
-def make_participants_block(
-    campaign: Campaign, rows: Sequence[TrialRow], measurements: Mapping[str, PartitionMeasurements]
-) -> tuple[Block, dict[str, PageFigure]]:
+def make_participants_block(data: ReportData) -> Block:
     """Who has how many images of which class, and how well that trains."""
-    frame = tabulate_participants(rows)
-    order = order_partitions(frame["partition"], campaign)
+    frame, measured = data.tables.participants, data.measurements
+    order = order_partitions(frame["partition"], data.campaign)
     frame = frame.iloc[frame["partition"].map(order.index).argsort(kind="stable")]
-    counts = {
-        (name, participant): np.array(known.label_counts[participant])
-        for name, known in measurements.items()
-        for participant in range(len(known.label_counts))
-    }
+    counts = [
+        _find_counts(measured.get(str(partition)), int(participant))
+        for partition, participant in zip(frame["partition"], frame["participant"], strict=True)
+    ]
     frame = frame.assign(
         validation_accuracy=100 * frame["validation_accuracy"],
         test_accuracy=100 * frame["test_accuracy"],
-        images=[_count_images(counts, p, i) for p, i in _list_participants(frame)],
-        classes=[_count_classes(counts, p, i) for p, i in _list_participants(frame)],
+        images=[sum(c) if c else "" for c in counts],
+        classes=[sum(n > 0 for n in c) if c else "" for c in counts],
     )
-    sized = [
-        Column("images", "Training images", str),
-        Column("classes", "Classes among them", str),
-    ]
-    headings = [
-        Column("partition", "Partition", format_title),
-        Column("participant", "Participant", str),
-        *(sized if counts else []),
-        Column("validation_accuracy", "Validation accuracy (%)"),
-        Column("test_accuracy", "Test accuracy (%)"),
-        Column("epochs", "Epochs", str),
-        Column("best_epoch", "Best epoch", str),
-        Column("seconds", "Training time (s)", format_points),
+    columns: Columns = [
+        *("partition", "participant"),
+        *(("images", "classes") if measured else ()),
+        *("validation_accuracy", "test_accuracy", "epochs", "best_epoch", "seconds"),
     ]
     missing = [] if len(frame) else ["No data yet: no participant is pre-trained."]
-    if not counts:
+    if not measured:
         missing.append(
             "How many images of which class each participant has is not in the store: "
             "'kdopt features' puts it there, 'kdopt partitions SPEC' prints it."
         )
-    drawn = {SIZES_ID: _draw_sizes(campaign, measurements)} if counts else {}
-    block = Block(
+    return Block(
         "Participants",
         "Each is trained on its own share of the images before anything is distilled.",
-        SIZES_ID if counts else "",
-        make_tables("Participants before distillation", headings, frame),
+        _draw_sizes(data.campaign, measured) if measured else None,
+        make_tables("Participants before distillation", columns, frame),
         " ".join(missing),
     )
-    return block, drawn
+
+
+def _find_counts(measured: PartitionMeasurements | None, participant: int) -> Sequence[int]:
+    """Images of one participant by class; nothing if they were not counted."""
+    if measured is None or participant >= len(measured.label_counts):
+        return ()
+    return measured.label_counts[participant]
 
 
 def _draw_sizes(
@@ -172,25 +183,7 @@ def _draw_sizes(
     height = 90 + 14 * max(len(measurements[name].label_counts) for name in order)
     figure = wrap_panels(panels, axis, row_height=height)
     data = pd.DataFrame(lines, columns=["partition", "participant", "class", "images"])
-    return PageFigure("images-per-participant", figure, data)
-
-
-def _list_participants(frame: pd.DataFrame) -> list[tuple[str, int]]:
-    return [(str(p), int(i)) for p, i in zip(frame["partition"], frame["participant"], strict=True)]
-
-
-def _count_images(
-    counts: Mapping[tuple[str, int], Any], partition: str, participant: int
-) -> int | str:
-    found = counts.get((partition, participant))
-    return "" if found is None else int(found.sum())
-
-
-def _count_classes(
-    counts: Mapping[tuple[str, int], Any], partition: str, participant: int
-) -> int | str:
-    found = counts.get((partition, participant))
-    return "" if found is None else int((found > 0).sum())
+    return PageFigure("run-sizes", "images-per-participant", figure, data)
 
 
 def write_heat_maps(

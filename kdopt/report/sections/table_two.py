@@ -21,9 +21,11 @@ from kdopt.report.format import (
     format_points,
     format_title,
     format_transfer_set,
+    format_words,
     join_pipe_line,
 )
 from kdopt.report.plotting import (
+    ACCURACY_AXIS,
     BLUE,
     GREEN,
     GREY,
@@ -156,11 +158,6 @@ def order_names(present: pd.Series[str], known: tuple[str, ...]) -> list[str]:
     return [name for name in known if name in names] + sorted(names - set(known))
 
 
-def format_words(name: str) -> str:
-    """A formula's name as words."""
-    return name.replace("_", " ")
-
-
 def format_start(start: str) -> str:
     """How a starting point is headed, such as ``Worst student``."""
     return format_title(start) + (" model" if start == "untrained" else " student")
@@ -215,9 +212,6 @@ def _make_entries(records: list[dict[Any, Any]]) -> list[CombinedEntry]:
 def _make_grid_cell(entry: CombinedEntry) -> GridCell:
     below = "" if math.isnan(entry.paper) else f"paper {format_points(entry.paper)}"
     return GridCell(format_entry(entry, "\N{PLUS-MINUS SIGN}") or "-", below, entry.best)
-
-
-ACCURACY_AXIS = "Test accuracy (%)"
 
 
 SHORT_SETS = {

@@ -8,15 +8,15 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from kdopt.analysis.method_gains import list_partitions
-from kdopt.report.blocks import Column, Table, make_tables
-from kdopt.report.format import escape_title, format_points, format_title
+from kdopt.analysis.method_gains import BAND_PP, list_partitions
+from kdopt.analysis.tables import Tables
+from kdopt.report.blocks import Block, Columns, Interval, PageFigure, make_tables
+from kdopt.report.format import escape_title, format_points
 from kdopt.report.plotting import (
     GREY,
     Axis,
     Panel,
     arrange_panels,
-    format_method,
     get_method_style,
     list_methods,
     make_error_bars,
@@ -25,34 +25,52 @@ from kdopt.report.plotting import (
 )
 
 
-def make_teacher_tables(counts: pd.DataFrame) -> list[Table]:
-    """How often each participant is the best teacher of a student."""
-    headings = [
-        Column("partition", "Partition", format_title),
-        Column("method", "Method", format_method),
-        Column("participant", "Participant", str),
-        Column("accuracy", "Accuracy (%)"),
-        Column("times_best", "Times best teacher"),
-        Column("students", "Students", str),
-    ]
-    return make_tables("How often each participant is the best teacher", headings, counts)
+def make_teachers_block(tables: Tables, missing: str) -> Block:
+    """Fig. 5: how often each participant is the best teacher of a student.
+
+    Args:
+        tables: Of the campaign.
+        missing: Which methods are not there, and what to run for them.
+    """
+    counts, correlations, figure = tables.teacher_counts, tables.teacher_correlations, None
+    if (tables.method_gains["transfer_set"] == "student").any():
+        drawn = draw_best_teachers(counts, correlations)
+        shown = counts.merge(correlations[["partition", "method", "correlation"]], how="left")
+        figure = PageFigure("methods-teachers", "fig5-best-teachers", drawn, shown)
+    columns: Columns = ["partition", "method", "participant", "accuracy", "times_best", "students"]
+    return Block(
+        "Best teachers and accuracy",
+        "Fig. 5: how often a participant is the teacher that gives a student its greatest "
+        "test gain, against its own accuracy. Ties are split, so counts sum to the number of "
+        "students.",
+        figure,
+        make_tables("How often each participant is the best teacher", columns, counts),
+        missing,
+    )
 
 
-def make_learning_tables(dynamics: pd.DataFrame) -> list[Table]:
-    """Learning and forgetting by method and kind of teacher."""
-    measures = [
-        Column(f"{key}{end}", text)
-        for key in ("learning", "forgetting")
-        for end, text in (("", f"{key.capitalize()} (pp)"), ("_low", "95 % from"), ("_high", "to"))
+def make_learning_block(tables: Tables, missing: str) -> Block:
+    """Fig. 7: learning and forgetting by method and kind of teacher; arguments as above."""
+    learning, figure = tables.learning, None
+    if len(learning):
+        drawn = draw_learning(learning)
+        figure = PageFigure("methods-dynamics", "fig7-learning-forgetting", drawn, learning)
+    elif (tables.method_gains["transfer_set"] == "student").any():
+        missing = "Accuracies before distillation are missing."
+    columns: Columns = [
+        *("partition", "teacher_kind", "method", "n"),
+        Interval("learning", "learning_"),
+        Interval("forgetting", "forgetting_"),
     ]
-    headings = [
-        Column("partition", "Partition", format_title),
-        Column("teacher_kind", "Teachers", str),
-        Column("method", "Method", format_method),
-        Column("n", "Pairs", str),
-        *measures,
-    ]
-    return make_tables("Learning and forgetting", headings, dynamics)
+    return Block(
+        "Learning and forgetting",
+        "Fig. 7: means over pairs with 95 % bootstrap intervals, on the student's own data. "
+        f"Teachers within {BAND_PP:g} pp of the student's accuracy are neither weak nor "
+        "strong. Above the dotted line a method gains.",
+        figure,
+        make_tables("Learning and forgetting", columns, learning),
+        missing,
+    )
 
 
 def draw_best_teachers(counts: pd.DataFrame, correlations: pd.DataFrame) -> dict[str, Any]:
