@@ -13,12 +13,13 @@ from typing import Any
 
 from kdopt.features.definitions import LogitFeatures
 from kdopt.outcome import Outcome, find_pretrained
-from kdopt.store.attributes import read_campaign_attribute, update_campaign_attribute
+from kdopt.store.attributes import (
+    MEASUREMENTS_KEY,
+    read_campaign_attribute,
+    update_campaign_attribute,
+)
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record, read_study_counts, read_trials
-
-MEASUREMENTS_KEY = "kd:facts"
-"""The key has an older name: stores have it, and must stay readable."""
 
 Matrix = tuple[tuple[float | None, ...], ...]
 """(teachers, students); ``None`` where a model was not pre-trained yet, and on the diagonal."""

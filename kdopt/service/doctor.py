@@ -24,6 +24,7 @@ from kdopt.campaign.studies import StudyPlan
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome
 from kdopt.store import queries
+from kdopt.store.attributes import ERROR_KEY, OUTCOME_KEY
 from kdopt.store.database import Store
 from kdopt.store.queries import RawTrial, read_raw_trials
 
@@ -170,7 +171,7 @@ def _check_trial(trial: RawTrial) -> Iterator[str]:
     if trial.state == "COMPLETE":
         yield from _check_complete(trial)
     elif trial.state == "FAIL":
-        if not trial.attributes.get("kd:error"):
+        if not trial.attributes.get(ERROR_KEY):
             yield f"{name}: failed without a reason"
     elif trial.state == "RUNNING":
         if not trial.worker:
@@ -187,7 +188,7 @@ def _check_complete(trial: RawTrial) -> Iterator[str]:
     if trial.values != 1:
         yield f"{name}: complete with {trial.values} values"
     try:
-        outcome = Outcome.from_json(trial.attributes["kd:metrics"])
+        outcome = Outcome.from_json(trial.attributes[OUTCOME_KEY])
     except (KeyError, TypeError) as error:
         yield f"{name}: complete without a whole record ({type(error).__name__}: {error})"
         return

@@ -21,7 +21,7 @@ from kdopt.store.statements import insert_rows
 RECORD_KEY = "kd:record"
 """The :class:`kdopt.campaign.record.CampaignRecord`."""
 MEASUREMENTS_KEY = "kd:facts"
-"""What was measured of the partitions (``kdopt.features``)."""
+"""What was measured of the partitions (``kdopt.features``); an older word, which stores have."""
 
 # Of every other study.
 CAMPAIGN_KEY = "kd:campaign"

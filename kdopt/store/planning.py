@@ -20,7 +20,16 @@ from kdopt.campaign.names import campaign_study_name
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Params, ParamValue, StudyPlan
-from kdopt.store.attributes import METRIC_NAMES_KEY, RECORD_KEY, RETRIED_KEY
+from kdopt.store.attributes import (
+    CAMPAIGN_KEY,
+    METRIC_NAMES_KEY,
+    PARTITION_KEY,
+    RECORD_KEY,
+    RETRIED_KEY,
+    STAGE_KEY,
+    STUDENT_KEY,
+    TEACHER_KEY,
+)
 from kdopt.store.database import Store
 from kdopt.store.params import decode_value, list_param_rows
 
@@ -168,14 +177,14 @@ def _insert_studies(
     names: list[dict[str, Any]] = []
     for plan in plans:
         values = {
-            "campaign": plan.campaign,
-            "partition": plan.partition,
-            "stage": plan.stage,
-            "teacher": plan.teacher,
-            "student": plan.student,
+            CAMPAIGN_KEY: plan.campaign,
+            PARTITION_KEY: plan.partition,
+            STAGE_KEY: plan.stage,
+            TEACHER_KEY: plan.teacher,
+            STUDENT_KEY: plan.student,
         }
         attributes += [
-            {"study_id": ids[plan.name], "key": f"kd:{key}", "value_json": json.dumps(value)}
+            {"study_id": ids[plan.name], "key": key, "value_json": json.dumps(value)}
             for key, value in values.items()
             if value is not None
         ]

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from kdopt.errors import ArtifactError, LostArtifactError
 from kdopt.store.artifacts.location import credentials_of, masked
 
-RETRY_S = 60.0
+REMOTE_RETRY_S = 60.0
 """How long a call goes on through faults of the network. The last attempt may end later: by up to
 half a minute with gcsfs, which tries again by itself."""
 
@@ -67,8 +67,9 @@ class RemoteFiles:
             return self._retry(lambda: bytes(self._files.cat_file(self._path(name))))
         except FileNotFoundError as error:
             raise LostArtifactError(
-                f"artifact {self.place(name)}: missing ({_said(error)}); check that --artifacts is "
-                "where the campaign was planned, bring the object back, or start the campaign "
+                f"artifact {self.place(name)}: missing ({_describe(error)}); "
+                "check that --artifacts is where the campaign was planned, "
+                "bring the object back, or start the campaign "
                 "under a new name"
             ) from error
         except Exception as error:
@@ -105,11 +106,11 @@ class RemoteFiles:
         except FileNotFoundError as error:
             raise ArtifactError(
                 f"artifacts {masked(self.root)}: cannot be written: no such bucket or folder "
-                f"({_said(error)}); make it or give another --artifacts"
+                f"({_describe(error)}); make it or give another --artifacts"
             ) from error
         except Exception as error:
             raise ArtifactError(
-                f"artifacts {masked(self.root)}: cannot be written: {_said(error)}; "
+                f"artifacts {masked(self.root)}: cannot be written: {_describe(error)}; "
                 f"{self._fix(error)} and run the same command again; nothing recorded is lost"
             ) from error
 
@@ -120,7 +121,7 @@ class RemoteFiles:
         except FileNotFoundError:
             pass
         except Exception as error:
-            logger.warning("artifact %s: not removed: %s", self.place(name), _said(error))
+            logger.warning("artifact %s: not removed: %s", self.place(name), _describe(error))
 
     def _open(self, url: str) -> tuple[Any, str]:
         import fsspec  # type: ignore[import-untyped]
@@ -136,14 +137,14 @@ class RemoteFiles:
             )
         except ImportError as error:
             extra = _EXTRAS.get(self._protocol)
-            fix = f"pip install 'kdopt[{extra}]'" if extra else _said(error)
+            fix = f"pip install 'kdopt[{extra}]'" if extra else _describe(error)
             raise ArtifactError(
                 f"artifacts {masked(url)}: no driver for '{self._protocol}' is installed; {fix}"
             ) from error
         except Exception as error:
             # Drivers may connect, and read their settings, as soon as they are made.
             raise ArtifactError(
-                f"artifacts {masked(url)}: cannot be opened: {_said(error)}; "
+                f"artifacts {masked(url)}: cannot be opened: {_describe(error)}; "
                 "give a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or another URL that "
                 "fsspec can write"
             ) from error
@@ -192,8 +193,9 @@ class RemoteFiles:
             raise
 
     def _retry(self, call: Callable[[], T]) -> T:
-        """Call again and again while the network or the server is at fault, up to `RETRY_S`."""
-        deadline = time.monotonic() + RETRY_S
+        """Call again and again while the network or the server is at fault."""
+        # A deadline, not a number of tries: what the campaign can wait is a time.
+        deadline = time.monotonic() + REMOTE_RETRY_S
         pause = 0.2
         while True:
             try:
@@ -201,14 +203,16 @@ class RemoteFiles:
             except Exception as error:
                 if _is_final(error) or time.monotonic() + pause > deadline:
                     raise
-                logger.warning("artifacts %s: %s; trying again", masked(self.root), _said(error))
+                logger.warning(
+                    "artifacts %s: %s; trying again", masked(self.root), _describe(error)
+                )
             # Jitter keeps many workers from coming back in the same instant.
             time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
             pause = min(pause * 2, 5.0)
 
     def _unreadable(self, name: str, error: Exception) -> ArtifactError:
         return ArtifactError(
-            f"artifact {self.place(name)}: cannot be read: {_said(error)}; {self._fix(error)}"
+            f"artifact {self.place(name)}: cannot be read: {_describe(error)}; {self._fix(error)}"
         )
 
     def _fix(self, error: Exception) -> str:
@@ -217,8 +221,8 @@ class RemoteFiles:
         if _is_denied(error):
             return f"allow these credentials to, or use others: {credentials_of(self._protocol)}"
         if _is_final(error):
-            return "mend that or give another --artifacts"
-        return f"it did not pass within {RETRY_S:.0f} s: check the network and the endpoint"
+            return "fix that or give another --artifacts"
+        return f"it did not pass within {REMOTE_RETRY_S:.0f} s: check the network and the endpoint"
 
 
 _NO_CREDENTIALS = {
@@ -269,7 +273,7 @@ def _is_final(error: Exception) -> bool:
     )
 
 
-def _said(error: Exception) -> str:
-    """What a driver said: in one line and without secrets."""
+def _describe(error: Exception) -> str:
+    """A driver's message: in one line and without secrets."""
     text = " ".join(str(error).split()) or type(error).__name__
     return masked(text.rstrip("."))

@@ -126,19 +126,19 @@ def same_result(one: str, other: str) -> bool:
     return one == other or _result(one) == _result(other)
 
 
-def key_of(params: Params) -> Key:
+def make_params_key(params: Params) -> Key:
     """A cell as a dictionary's key."""
     return tuple(sorted(params.items()))
 
 
 def _cells(_plan: StudyPlan, mine: Sequence[Row], theirs: Sequence[Row]) -> Decision:
     """Studies whose cells are known beforehand: cell by cell."""
-    by_cell = {key_of(row.params): row for row in mine if not row.retried}
+    by_cell = {make_params_key(row.params): row for row in mine if not row.retried}
     take, same, differences, unknown = [], 0, [], 0
     for their in theirs:
         if their.retried or their.state not in ("COMPLETE", "FAIL"):
             continue
-        my = by_cell.get(key_of(their.params))
+        my = by_cell.get(make_params_key(their.params))
         if my is None:
             unknown += 1
         elif _is_further(my, their):
@@ -182,7 +182,7 @@ def _adaptive(plan: StudyPlan, mine: Sequence[Row], theirs: Sequence[Row]) -> De
         parted = my_core[common].place if common < len(their_core) else None
         return Decision(same=same, parted=parted)
     here = {step.place: step.row for step in _steps(mine)}
-    planned = {key_of(params) for params in plan.cells}
+    planned = {make_params_key(params) for params in plan.cells}
     take = []
     for place, their in their_past[len(my_core) :]:
         my = here.get(place)
@@ -197,8 +197,8 @@ def _adaptive(plan: StudyPlan, mine: Sequence[Row], theirs: Sequence[Row]) -> De
 def _fits(my: Row, their: Row, planned: set[Key]) -> bool:
     """Whether our row is the one that their cell belongs into."""
     if my.params:
-        return key_of(my.params) == key_of(their.params)
-    return my.state != "FAIL" and key_of(their.params) not in planned
+        return make_params_key(my.params) == make_params_key(their.params)
+    return my.state != "FAIL" and make_params_key(their.params) not in planned
 
 
 def _steps(rows: Sequence[Row]) -> list[_Step]:
@@ -229,10 +229,10 @@ def _common(one: Sequence[_Step], other: Sequence[_Step]) -> int:
     """How many steps two pasts have in common."""
     n = 0
     for (place, my), (their_place, their) in zip(one, other, strict=False):
-        alike = (place, my.state, key_of(my.params)) == (
+        alike = (place, my.state, make_params_key(my.params)) == (
             their_place,
             their.state,
-            key_of(their.params),
+            make_params_key(their.params),
         )
         if not alike or not (my.state == "FAIL" or same_result(my.result, their.result)):
             break

@@ -119,7 +119,7 @@ ROOT = Path(__file__).parents[3]
 
 SLOW = """
 import logging, sys, time
-from kdopt.store.merge import merge_campaign as module
+from kdopt.store.merge import merge as module
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 module.BATCH = 1
@@ -130,7 +130,7 @@ def slow(*arguments):
     time.sleep(0.05)
 module.end_rows = slow
 sites = [module.Site(open_store(u), Artifacts(a)) for u, a in zip(sys.argv[1::2], sys.argv[2::2])]
-module.merge(*sites, "tiny")
+module.merge_campaign(*sites, "tiny")
 """
 
 
