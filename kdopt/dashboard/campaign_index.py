@@ -13,15 +13,13 @@ from kdopt.campaign.names import StageName, index_study_name, study_name
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Param
 from kdopt.dashboard.pair_index import (
-    REFRESH,
-    TABLE,
-    IndexStudy,
-    IndexTrial,
-    figure_text,
-    finite,
-    hundredths,
+    REFRESH_HINT,
+    TABLE_HINT,
+    drop_unknown,
+    format_figure,
+    format_link,
     index_pairs,
-    link,
+    round_hundredths,
 )
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import ReportData
@@ -34,10 +32,11 @@ from kdopt.report.format import (
 )
 from kdopt.report.sections.federated import draw_federated
 from kdopt.report.sections.table_two import draw_combined
+from kdopt.store.index_studies import IndexStudy, IndexTrial
 
-OBJECTIVE = "test accuracy (%)"
-COUNTS = ("exact", "at_least", "at_most", "unknown")
-FINALS = {"random_final": "random", "consolidated_final": "consolidated"}
+COMBINED_OBJECTIVE = "test accuracy (%)"
+BOUND_COUNTS = ("exact", "at_least", "at_most", "unknown")
+FINAL_COLUMNS = {"random_final": "random", "consolidated_final": "consolidated"}
 
 
 def index_studies(
@@ -65,46 +64,46 @@ def _index_combined(tables: Tables, study_ids: Mapping[str, int]) -> IndexStudy:
     )
     return IndexStudy(
         index_study_name(campaign.name),
-        OBJECTIVE,
+        COMBINED_OBJECTIVE,
         {
             "partition": Param("category", choices=tuple(map(str, partitions))),
             "way": Param("category", choices=("combine", "federate")),
         },
         {"kd:campaign": campaign.name, "kd:stage": "index"},
         [
-            *_combined_trials(campaign, tables.combined),
-            *_federated_trials(campaign, tables.federated_levels),
+            *_list_combined_trials(campaign, tables.combined),
+            *_list_federated_trials(campaign, tables.federated_levels),
         ],
-        _note(campaign, tables, study_ids),
-        _figures(tables),
+        _write_campaign_note(campaign, tables, study_ids),
+        _format_figures(tables),
     )
 
 
-def _figures(tables: Tables) -> dict[str, str]:
+def _format_figures(tables: Tables) -> dict[str, str]:
     drawn = {}
     if len(tables.combined):
-        drawn["table-ii"] = figure_text(
+        drawn["table-ii"] = format_figure(
             draw_combined(tables.combined), "Table II: every way of combining"
         )
     if len(tables.federated_curves):
-        drawn["fig-9"] = figure_text(
+        drawn["fig-9"] = format_figure(
             draw_federated(tables.federated_curves, tables.federated_levels),
             "Fig. 9: federated averaging",
         )
     return drawn
 
 
-def _combined_trials(campaign: Campaign, combined: pd.DataFrame) -> list[IndexTrial]:
+def _list_combined_trials(campaign: Campaign, combined: pd.DataFrame) -> list[IndexTrial]:
     numbers = ("validation_accuracy", "gain", "paper_accuracy")
     return [
         IndexTrial(
-            hundredths(line["accuracy"]),
+            round_hundredths(line["accuracy"]),
             {"partition": str(line["partition"]), "way": "combine"},
             {
                 "transfer_set": str(line["transfer_set"]),
                 "start": str(line["start"]),
                 "weighting": str(line["weighting"]),
-                **finite({key: hundredths(line[key]) for key in numbers}),
+                **drop_unknown({key: round_hundredths(line[key]) for key in numbers}),
                 "replicates": int(line["replicates"]),
                 "study": study_name(campaign.name, str(line["partition"]), "combine"),
             },
@@ -113,10 +112,10 @@ def _combined_trials(campaign: Campaign, combined: pd.DataFrame) -> list[IndexTr
     ]
 
 
-def _federated_trials(campaign: Campaign, levels: pd.DataFrame) -> list[IndexTrial]:
+def _list_federated_trials(campaign: Campaign, levels: pd.DataFrame) -> list[IndexTrial]:
     return [
         IndexTrial(
-            hundredths(line[key]),
+            round_hundredths(line[key]),
             {"partition": str(line["partition"]), "way": "federate"},
             {
                 "start": f"{initial} weights",
@@ -125,29 +124,29 @@ def _federated_trials(campaign: Campaign, levels: pd.DataFrame) -> list[IndexTri
             },
         )
         for line in levels.to_dict("records")
-        for key, initial in FINALS.items()
+        for key, initial in FINAL_COLUMNS.items()
         if math.isfinite(line[key])
     ]
 
 
-def _note(campaign: Campaign, tables: Tables, study_ids: Mapping[str, int]) -> str:
+def _write_campaign_note(campaign: Campaign, tables: Tables, study_ids: Mapping[str, int]) -> str:
     lines = [
         f"# Many teachers: {campaign.name}",
         "",
         f"Campaign `{campaign.name}`: one trial per way from all participants of a partition to "
-        f"one model, and its {OBJECTIVE}. Way `combine` is distillation from all of them (Table "
-        f"II of the paper), way `federate` {campaign.federate.rounds} rounds of federated "
-        f"averaging (Fig. 9). {TABLE}",
+        f"one model, and its {COMBINED_OBJECTIVE}. Way `combine` is distillation from all of them "
+        f"(Table II of the paper), way `federate` {campaign.federate.rounds} rounds of federated "
+        f"averaging (Fig. 9). {TABLE_HINT}",
         "",
-        *_best_ways(campaign, tables, study_ids),
-        *_rounds_saved(tables),
-        *_pair_names(campaign),
-        REFRESH,
+        *_list_best_ways(campaign, tables, study_ids),
+        *_list_rounds_saved(tables),
+        *_list_pair_studies(campaign),
+        REFRESH_HINT,
     ]
     return "\n".join(lines) + "\n"
 
 
-def _best_ways(campaign: Campaign, tables: Tables, study_ids: Mapping[str, int]) -> list[str]:
+def _list_best_ways(campaign: Campaign, tables: Tables, study_ids: Mapping[str, int]) -> list[str]:
     levels = {str(line["partition"]): line for line in tables.federated_levels.to_dict("records")}
     lines = []
     for partition in (str(p.name) for p in campaign.partitions):
@@ -162,16 +161,17 @@ def _best_ways(campaign: Campaign, tables: Tables, study_ids: Mapping[str, int])
         )
         known = levels.get(partition, {})
         best, *finals = (
-            format_points(float(known.get(key, math.nan))) for key in ("best_participant", *FINALS)
+            format_points(float(known.get(key, math.nan)))
+            for key in ("best_participant", *FINAL_COLUMNS)
         )
         lines.append(
             join_pipe_line(
                 (
                     format_title(partition),
-                    _linked(campaign, partition, "combine", way, study_ids),
+                    _link_study(campaign, partition, "combine", way, study_ids),
                     format_points(float(chosen.get("accuracy", math.nan))),
                     best,
-                    _linked(campaign, partition, "federate", finals[0], study_ids),
+                    _link_study(campaign, partition, "federate", finals[0], study_ids),
                     finals[1],
                 )
             )
@@ -194,14 +194,14 @@ def _best_ways(campaign: Campaign, tables: Tables, study_ids: Mapping[str, int])
     ]
 
 
-def _linked(
+def _link_study(
     campaign: Campaign, partition: str, stage: StageName, text: str, study_ids: Mapping[str, int]
 ) -> str:
     name = study_name(campaign.name, partition, stage)
-    return link(text, study_ids.get(name)) if text else ""
+    return format_link(text, study_ids.get(name)) if text else ""
 
 
-def _rounds_saved(tables: Tables) -> list[str]:
+def _list_rounds_saved(tables: Tables) -> list[str]:
     known = tables.reductions
     if known.empty:
         return []
@@ -211,7 +211,7 @@ def _rounds_saved(tables: Tables) -> list[str]:
                 str(line["label"]),
                 format_points(line["reduction"]),
                 str(line["partitions"]),
-                f"{line['exact']} of {sum(line[key] for key in COUNTS)}",
+                f"{line['exact']} of {sum(line[key] for key in BOUND_COUNTS)}",
             )
         )
         for line in known.to_dict("records")
@@ -231,7 +231,7 @@ def _rounds_saved(tables: Tables) -> list[str]:
     ]
 
 
-def _pair_names(campaign: Campaign) -> list[str]:
+def _list_pair_studies(campaign: Campaign) -> list[str]:
     if "tune" not in campaign.stages:
         return []
     names = (index_study_name(campaign.name, p.name) for p in campaign.partitions)

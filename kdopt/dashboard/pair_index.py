@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -28,50 +28,21 @@ from kdopt.report.format import (
 )
 from kdopt.report.sections.best_settings import draw_alpha_map, draw_gain_map, draw_temperature_map
 from kdopt.report.sections.headline import HeadlineNumber, tabulate_headlines
+from kdopt.store.index_studies import IndexStudy, IndexTrial, IndexValue
 
-OBJECTIVE = "guarded test gain (pp)"
-GAINS = ("validation_gain", "test_gain", "vanilla_gain")
-BEST_SHOWN = 10
+PAIR_OBJECTIVE = "guarded test gain (pp)"
+GAIN_COLUMNS = ("validation_gain", "test_gain", "vanilla_gain")
+PAIRS_SHOWN = 10
 """Pairs that the note lists; the table of trials has all."""
 
-TABLE = "All trials stand in the table at the foot of *Smart Selection*, which sorts by any number."
-REFRESH = (
+TABLE_HINT = (
+    "All trials stand in the table at the foot of *Smart Selection*, which sorts by any number."
+)
+REFRESH_HINT = (
     "Written by `kdopt report --publish`, which replaces it as a whole when it is run again; "
     "workers never touch it."
 )
-FONT = {"color": "#1b1b1b"}
-
-Scalar = str | int | float
-
-
-class IndexTrial(NamedTuple):
-    """One line: the objective, what it belongs to, and what stands beside it, by column."""
-
-    value: float
-    params: dict[str, ParamValue]
-    columns: dict[str, Scalar]
-
-
-class IndexStudy(NamedTuple):
-    """A study that sums others up.
-
-    Attributes:
-        name: Its name, see :func:`kdopt.campaign.names.index_study_name`.
-        objective: What the values are, with the unit.
-        space: What the lines belong to.
-        attributes: User attributes of the study.
-        entries: Its lines, in order.
-        note: Markdown.
-        figures: Plotly figures as JSON text, by element id.
-    """
-
-    name: str
-    objective: str
-    space: dict[str, Param]
-    attributes: dict[str, Scalar]
-    entries: list[IndexTrial]
-    note: str
-    figures: dict[str, str]
+DARK_INK = {"color": "#1b1b1b"}
 
 
 def index_pairs(tables: Tables, study_ids: Mapping[str, int]) -> list[IndexStudy]:
@@ -84,12 +55,12 @@ def index_pairs(tables: Tables, study_ids: Mapping[str, int]) -> list[IndexStudy
     best, campaign = tables.best_settings, tables.campaign
     headline = tabulate_headlines(tables.gain_summary)
     return [
-        _pair_index(str(name), best[best["partition"] == name], headline, campaign, study_ids)
+        _index_partition(str(name), best[best["partition"] == name], headline, campaign, study_ids)
         for name in best["partition"].unique()
     ]
 
 
-def _pair_index(
+def _index_partition(
     partition: str,
     best: pd.DataFrame,
     headline: Mapping[str, Sequence[HeadlineNumber]],
@@ -107,40 +78,40 @@ def _pair_index(
     }
     return IndexStudy(
         index_study_name(campaign.name, partition),
-        OBJECTIVE,
-        _params(best),
+        PAIR_OBJECTIVE,
+        _make_space(best),
         {"kd:campaign": campaign.name, "kd:partition": partition, "kd:stage": "index"},
-        [_trial(line, campaign) for line in decided.to_dict("records")],
-        _note(partition, best, headline[format_title(partition)], campaign, study_ids),
-        {key: figure_text(figure, title) for key, (title, figure) in drawn.items()},
+        [_make_pair_trial(line, campaign) for line in decided.to_dict("records")],
+        _write_pair_note(partition, best, headline[format_title(partition)], campaign, study_ids),
+        {key: format_figure(figure, title) for key, (title, figure) in drawn.items()},
     )
 
 
-def _trial(line: Mapping[Any, Any], campaign: Campaign) -> IndexTrial:
+def _make_pair_trial(line: Mapping[Any, Any], campaign: Campaign) -> IndexTrial:
     teacher, student = int(line["teacher"]), int(line["student"])
     known = {
-        "accuracy_gap": hundredths(line["accuracy_gap"]),
-        "temperature": _short(line["temperature"]),
-        "alpha": _short(line["alpha"]),
-        **{key: hundredths(line[key]) for key in GAINS},
+        "accuracy_gap": round_hundredths(line["accuracy_gap"]),
+        "temperature": _round_setting(line["temperature"]),
+        "alpha": _round_setting(line["alpha"]),
+        **{key: round_hundredths(line[key]) for key in GAIN_COLUMNS},
     }
-    columns: dict[str, Scalar] = {
-        **finite(known),
+    columns: dict[str, IndexValue] = {
+        **drop_unknown(known),
         "advice": str(line["advice"]),
         "study": study_name(campaign.name, str(line["partition"]), "tune", teacher, student),
     }
     if not line["complete"]:
         columns["unfinished"] = f"{line['cells_done']} of {line['cells_planned']} cells"
     params: dict[str, ParamValue] = {"teacher": teacher, "student": student}
-    return IndexTrial(hundredths(line["guarded_gain"]), params, columns)
+    return IndexTrial(round_hundredths(line["guarded_gain"]), params, columns)
 
 
-def _params(best: pd.DataFrame) -> dict[str, Param]:
+def _make_space(best: pd.DataFrame) -> dict[str, Param]:
     last = float(best[["teacher", "student"]].to_numpy().max())
     return {role: Param("int", 0, last) for role in ("teacher", "student")}
 
 
-def _note(
+def _write_pair_note(
     partition: str,
     best: pd.DataFrame,
     headline: Sequence[HeadlineNumber],
@@ -151,12 +122,12 @@ def _note(
         f"# Best temperature and alpha: {format_title(partition)}",
         "",
         f"Campaign `{campaign.name}`, partition `{partition}`: one trial per teacher-student pair, "
-        f"its cell {describe_selection(campaign)}. The objective is the {OBJECTIVE}: what the pair "
-        f"gains on test by following the advice, 0 where it is not to distil. {TABLE} Gaps "
-        "(teacher minus student) and gains are percentage points, vanilla is "
+        f"its cell {describe_selection(campaign)}. The objective is the {PAIR_OBJECTIVE}: what the "
+        f"pair gains on test by following the advice, 0 where it is not to distil. {TABLE_HINT} "
+        "Gaps (teacher minus student) and gains are percentage points, vanilla is "
         f"{describe_vanilla(campaign)}.",
         "",
-        *_state(best),
+        *_describe_state(best),
         "",
         "## On average",
         "",
@@ -174,13 +145,13 @@ def _note(
             for measure, number in zip(list_headline_measures(campaign), headline, strict=True)
         ),
         "",
-        *_best_pairs(best, campaign, study_ids),
-        REFRESH,
+        *_list_best_pairs(best, campaign, study_ids),
+        REFRESH_HINT,
     ]
     return "\n".join(lines) + "\n"
 
 
-def _state(best: pd.DataFrame) -> list[str]:
+def _describe_state(best: pd.DataFrame) -> list[str]:
     undecided = best[best["advice"] == "undecided"]
     incomplete = int((~best["complete"].astype(bool)).sum())
     against = int((best["advice"] == "do not distil").sum())
@@ -193,9 +164,11 @@ def _state(best: pd.DataFrame) -> list[str]:
     return [text]
 
 
-def _best_pairs(best: pd.DataFrame, campaign: Campaign, study_ids: Mapping[str, int]) -> list[str]:
+def _list_best_pairs(
+    best: pd.DataFrame, campaign: Campaign, study_ids: Mapping[str, int]
+) -> list[str]:
     known = best[best["guarded_gain"] > 0]
-    top = known.sort_values("guarded_gain", ascending=False, kind="stable").head(BEST_SHOWN)
+    top = known.sort_values("guarded_gain", ascending=False, kind="stable").head(PAIRS_SHOWN)
     if top.empty:
         return []
     lines = []
@@ -209,7 +182,7 @@ def _best_pairs(best: pd.DataFrame, campaign: Campaign, study_ids: Mapping[str, 
             format_points(line["guarded_gain"]),
             format_points(line["vanilla_gain"]),
         )
-        label = link(pair_label(teacher, student), study_ids.get(name))
+        label = format_link(pair_label(teacher, student), study_ids.get(name))
         lines.append(join_pipe_line((label, *numbers)))
     shown = f"the best {len(top)} of {len(known)}" if len(known) > len(top) else "all"
     head = ("Pair", "Gap (pp)", "T", "alpha", "Test gain (pp)", "Vanilla (pp)")
@@ -223,12 +196,12 @@ def _best_pairs(best: pd.DataFrame, campaign: Campaign, study_ids: Mapping[str, 
     ]
 
 
-def link(text: str, study_id: int | None) -> str:
+def format_link(text: str, study_id: int | None) -> str:
     """Markdown for a study's page in the dashboard."""
     return text if study_id is None else f"[{text}](/dashboard/studies/{study_id})"
 
 
-def figure_text(figure: Mapping[str, Any], title: str) -> str:
+def format_figure(figure: Mapping[str, Any], title: str) -> str:
     """A figure of the report as the dashboard draws it: titled, as wide and high as its box.
 
     The box is light under every theme, so the ink is dark.
@@ -237,21 +210,21 @@ def figure_text(figure: Mapping[str, Any], title: str) -> str:
     layout["title"] = {"text": title, "x": 0.01, "y": 0.98, "yanchor": "top", "font": {"size": 15}}
     # Room for the title and for a legend of two lines.
     layout["margin"] = {**layout["margin"], "t": layout["margin"]["t"] + 40}
-    layout |= {"font": FONT, "paper_bgcolor": "#ffffff", "plot_bgcolor": "#ffffff"}
+    layout |= {"font": DARK_INK, "paper_bgcolor": "#ffffff", "plot_bgcolor": "#ffffff"}
     data = [{k: v for k, v in trace.items() if k != "customdata"} for trace in figure["data"]]
     text = {"data": data, "layout": layout}
     return json.dumps(text, allow_nan=False, separators=(",", ":"))
 
 
-def hundredths(value: float) -> float:
+def round_hundredths(value: float) -> float:
     """As many decimals as the report shows, never -0."""
     return round(float(value), 2) + 0.0
 
 
-def finite(values: Mapping[str, float]) -> dict[str, Scalar]:
+def drop_unknown(values: Mapping[str, float]) -> dict[str, IndexValue]:
     """The values that are known; one that is not has no column, as NaN cannot be sorted."""
     return {key: value for key, value in values.items() if math.isfinite(value)}
 
 
-def _short(value: float) -> float:
+def _round_setting(value: float) -> float:
     return float(f"{value:g}")

@@ -22,10 +22,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from kdopt.dashboard.signin import (
     MIN_TOKEN,
     TOKEN_VARIABLE,
-    Door,
     Reply,
+    TokenGuard,
     is_login,
-    text_reply,
+    make_text_reply,
 )
 from kdopt.errors import KdoptError
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from optuna.storages import BaseStorage
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 60
 """A client that sends nothing for so long is hung up on."""
@@ -73,16 +73,16 @@ class ReadOnly:
     ) -> None:
         self._app = app
         self._hosts = {host.lower() for host in hosts}
-        self._door = None if token is None else Door(token)
+        self._guard = None if token is None else TokenGuard(token)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer 403 to unknown hosts, 405 to writes, 401 to those without the token.
 
         Everybody else gets what the application answers.
         """
-        reply = self._refusal(environ)
+        reply = self._refuse(environ)
         if reply is not None:
-            return _send(start_response, reply, environ["REQUEST_METHOD"])
+            return _send_reply(start_response, reply, environ["REQUEST_METHOD"])
 
         def start(
             status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
@@ -95,19 +95,19 @@ class ReadOnly:
         environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")
         return self._app(environ, start)
 
-    def _refusal(self, environ: WSGIEnvironment) -> Reply | None:
-        if host_name(environ.get("HTTP_HOST", "")) not in self._hosts:
-            return text_reply(
+    def _refuse(self, environ: WSGIEnvironment) -> Reply | None:
+        if parse_host_name(environ.get("HTTP_HOST", "")) not in self._hosts:
+            return make_text_reply(
                 "403 Forbidden",
                 "This host name is not served here; whoever runs the dashboard can add it with "
                 "--allow-host.\n",
             )
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD") and not (
-            self._door and is_login(environ)
+            self._guard and is_login(environ)
         ):
             allow = ("Allow", "GET, HEAD")
-            return text_reply("405 Method Not Allowed", "This dashboard only reads.\n", allow)
-        return self._door.reply(environ) if self._door else None
+            return make_text_reply("405 Method Not Allowed", "This dashboard only reads.\n", allow)
+        return self._guard.refuse(environ) if self._guard else None
 
 
 def make_app(
@@ -134,11 +134,11 @@ def make_app(
     if not isinstance(storage, str):
         return ReadOnly(wsgi(storage), hosts, token)
     try:
-        return ReadOnly(wsgi(_open(storage)), hosts, token)
+        return ReadOnly(wsgi(_open_storage(storage)), hosts, token)
     except (SQLAlchemyError, OptunaError, ImportError, AssertionError) as error:
         # The URL may carry a password, so the message shows it without.
         raise KdoptError(
-            f"{_shown(storage)}: no Optuna store can be read there "
+            f"{_hide_password(storage)}: no Optuna store can be read there "
             f"({type(error).__name__}). Check the storage URL, or plan a campaign into it first."
         ) from error
 
@@ -168,7 +168,7 @@ def serve(
     with make_server(storage_url, host, port, token, allow_hosts) as server:
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{server.server_port}"
-        log.info("dashboard on %s", address)
+        _log.info("dashboard on %s", address)
         if on_ready is not None:
             on_ready(address)
         server.serve_forever()
@@ -207,10 +207,10 @@ def make_server(
     return server
 
 
-def host_name(header: str) -> str:
+def parse_host_name(header: str) -> str:
     """The name in a Host header, lower case, without port and brackets.
 
-    >>> host_name("[::1]:8080"), host_name("LocalHost:80")
+    >>> parse_host_name("[::1]:8080"), parse_host_name("LocalHost:80")
     ('::1', 'localhost')
     """
     if header.startswith("["):
@@ -225,10 +225,10 @@ class _Handler(WSGIRequestHandler):
         try:
             super().handle()
         except (TimeoutError, ConnectionError) as error:
-            log.debug("%s: %s", self.address_string(), error)
+            _log.debug("%s: %s", self.address_string(), error)
 
     def log_message(self, format: str, *args: object) -> None:
-        log.debug(format, *args)
+        _log.debug(format, *args)
 
     def address_string(self) -> str:
         return str(self.client_address[0])
@@ -253,21 +253,21 @@ class _Server6(_Server):
     address_family = socket.AF_INET6
 
 
-def _open(storage_url: str) -> BaseStorage:
+def _open_storage(storage_url: str) -> BaseStorage:
     from optuna.storages import RDBStorage
 
     url = make_url(storage_url)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         # SQLite would make an empty file there.
         raise KdoptError(
-            f"{_shown(storage_url)}: there is no such store. "
+            f"{_hide_password(storage_url)}: there is no such store. "
             "Check the storage URL, or plan a campaign into it first."
         )
     # Nothing is created or upgraded: the dashboard only reads.
     return RDBStorage(storage_url, skip_compatibility_check=True, skip_table_creation=True)
 
 
-def _shown(storage_url: str) -> str:
+def _hide_password(storage_url: str) -> str:
     try:
         return make_url(storage_url).render_as_string(hide_password=True)
     except SQLAlchemyError:
@@ -281,7 +281,7 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _send(start_response: StartResponse, reply: Reply, method: str) -> Iterable[bytes]:
+def _send_reply(start_response: StartResponse, reply: Reply, method: str) -> Iterable[bytes]:
     names = {name for name, _ in reply.headers}
     start_response(
         reply.status,

@@ -1,7 +1,7 @@
-"""The dashboard's door: a token, sent by API clients, or typed once by a person who browses.
+"""Who may read the dashboard: whoever has its token, in a header or typed once in the browser.
 
 A person gets a session cookie for it, which is a random text of this process: it is worth nothing
-after a restart, and the token itself never lies in a browser, an address or a log.
+after a restart, and the token itself never lies in a browser, an address or a _log.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ MIN_TOKEN = 16
 LOGIN_PATH = "/login"
 COOKIE = "kdopt_session"
 FORM_LIMIT = 4096
-POLICY = (
+SIGN_IN_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
 )
-PAGE = """<!doctype html>
+SIGN_IN_PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -60,7 +60,7 @@ class Reply(NamedTuple):
     body: bytes
 
 
-def text_reply(status: str, text: str, *headers: tuple[str, str]) -> Reply:
+def make_text_reply(status: str, text: str, *headers: tuple[str, str]) -> Reply:
     """A reply of one line."""
     return Reply(status, [("Content-Type", "text/plain; charset=utf-8"), *headers], text.encode())
 
@@ -79,7 +79,7 @@ def check_token(token: str) -> str:
     return token
 
 
-class Door:
+class TokenGuard:
     """Decides who may read.
 
     Args:
@@ -90,29 +90,29 @@ class Door:
         self._token = check_token(token).encode()
         self._session = secrets.token_urlsafe(32)
 
-    def reply(self, environ: WSGIEnvironment) -> Reply | None:
+    def refuse(self, environ: WSGIEnvironment) -> Reply | None:
         """What to answer instead of the dashboard; ``None`` for somebody who may read."""
         if is_login(environ):
             return self._sign_in(environ)
         if self._has_session(environ) or self._has_token(environ):
             return None
         if str(environ.get("PATH_INFO", "")).startswith("/api"):
-            return text_reply(
+            return make_text_reply(
                 "401 Unauthorized",
                 "Send the dashboard's token as 'Authorization: Bearer TOKEN'.\n",
                 ("WWW-Authenticate", 'Bearer realm="kdopt dashboard"'),
                 ("Cache-Control", "no-store"),
             )
-        return _page("The token is the one that this dashboard was started with.")
+        return _make_sign_in_page("The token is the one that this dashboard was started with.")
 
     def _sign_in(self, environ: WSGIEnvironment) -> Reply:
-        given = _posted_token(environ)
+        given = _read_posted_token(environ)
         if not self._is_token(given):
-            return _page("This is not the token.")
+            return _make_sign_in_page("This is not the token.")
         # The scheme that the reverse proxy was asked with; a client that lies harms itself only.
         secure = "; Secure" if environ.get("HTTP_X_FORWARDED_PROTO") == "https" else ""
         cookie = f"{COOKIE}={self._session}; Path=/; HttpOnly; SameSite=Strict{secure}"
-        return text_reply(
+        return make_text_reply(
             "303 See Other",
             "",
             ("Location", "/dashboard"),
@@ -123,13 +123,15 @@ class Door:
     def _has_session(self, environ: WSGIEnvironment) -> bool:
         for part in str(environ.get("HTTP_COOKIE", "")).split(";"):
             name, _, value = part.strip().partition("=")
-            if name == COOKIE and hmac.compare_digest(_bytes(value), _bytes(self._session)):
+            if name == COOKIE and hmac.compare_digest(
+                _encode_header(value), _encode_header(self._session)
+            ):
                 return True
         return False
 
     def _has_token(self, environ: WSGIEnvironment) -> bool:
         scheme, _, given = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
-        return scheme.lower() == "bearer" and self._is_token(_bytes(given.strip()))
+        return scheme.lower() == "bearer" and self._is_token(_encode_header(given.strip()))
 
     def _is_token(self, given: bytes) -> bool:
         return hmac.compare_digest(given, self._token)
@@ -140,7 +142,7 @@ def is_login(environ: WSGIEnvironment) -> bool:
     return environ["REQUEST_METHOD"] == "POST" and environ.get("PATH_INFO") == LOGIN_PATH
 
 
-def _posted_token(environ: WSGIEnvironment) -> bytes:
+def _read_posted_token(environ: WSGIEnvironment) -> bytes:
     length = str(environ.get("CONTENT_LENGTH", ""))
     if not length.isdecimal() or int(length) > FORM_LIMIT:
         return b""
@@ -149,17 +151,17 @@ def _posted_token(environ: WSGIEnvironment) -> bytes:
     return fields.get("token", [""])[0].encode("utf-8", "replace")
 
 
-def _page(message: str) -> Reply:
+def _make_sign_in_page(message: str) -> Reply:
     headers = [
         ("Content-Type", "text/html; charset=utf-8"),
-        ("Content-Security-Policy", POLICY),
+        ("Content-Security-Policy", SIGN_IN_POLICY),
         ("Cache-Control", "no-store"),
         ("WWW-Authenticate", 'Bearer realm="kdopt dashboard"'),
     ]
-    text = PAGE.format(action=LOGIN_PATH, message=message)
+    text = SIGN_IN_PAGE.format(action=LOGIN_PATH, message=message)
     return Reply("401 Unauthorized", headers, text.encode())
 
 
-def _bytes(header: str) -> bytes:
+def _encode_header(header: str) -> bytes:
     # WSGI hands header bytes over as Latin-1 text.
     return header.encode("latin-1", "replace")

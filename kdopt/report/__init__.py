@@ -1,0 +1,11 @@
+"""The report of a campaign: one HTML page, and its tables, figures and trials as files.
+
+- ``sections``: the parts of the page, one module each
+- ``blocks``: what sections are made from and of; the columns of all tables
+- ``page``: the list of sections, and the page made of them
+- ``export``: the files of a report
+- ``format``: numbers, names, CSV, Markdown and LaTeX
+- ``plotting``: styles, colours and panels of all figures
+- ``images``: figures as SVG, PNG and PDF
+- ``advice_text``: advice as text and JSON, for ``kdopt recommend`` and for files
+"""

@@ -88,7 +88,7 @@ class Column(NamedTuple):
     show: Callable[[Any], str] = format_points
 
 
-class Interval(NamedTuple):
+class IntervalColumn(NamedTuple):
     """A value and its 95 % interval, shown in three columns.
 
     Attributes:
@@ -100,7 +100,7 @@ class Interval(NamedTuple):
     prefix: str = ""
 
 
-Columns = list[Column | Interval | str]
+Columns = list[Column | IntervalColumn | str]
 """Of a table, in order; a key stands for its column in :data:`COLUMNS`."""
 
 COLUMNS = {
@@ -337,7 +337,7 @@ class Section(NamedTuple):
 
 
 def make_tables(
-    title: str, columns: Sequence[Column | Interval | str], frame: pd.DataFrame
+    title: str, columns: Sequence[Column | IntervalColumn | str], frame: pd.DataFrame
 ) -> list[Table]:
     """One table with one line per line of the frame; none of an empty frame.
 
@@ -356,7 +356,7 @@ def make_tables(
     return [Table(title, [c.heading for c in shown], lines)]
 
 
-def _expand_column(column: Column | Interval | str) -> list[Column]:
+def _expand_column(column: Column | IntervalColumn | str) -> list[Column]:
     if isinstance(column, str):
         return [COLUMNS[column]]
     if isinstance(column, Column):

@@ -134,13 +134,7 @@ def arrange_panels(
         horizontal_spacing=0.035 if share != "nothing" else 0.09,
     )
     figure.update_annotations(font_size=13)  # so far all are titles; they must fit on paper
-    named: set[str] = set()
-    for (row, column), panel in sorted(panels.items()):
-        for trace in panel.traces:
-            trace.showlegend = trace.showlegend is not False and trace.name not in named
-            if trace.showlegend:
-                named.add(str(trace.name))
-            figure.add_trace(trace, row=row + 1, col=column + 1)
+    _add_traces(figure, panels)
     for number, (row, column) in enumerate(places, start=1):
         if (row, column) not in panels:
             where = {"row": row + 1, "col": column + 1}
@@ -151,12 +145,7 @@ def arrange_panels(
         axis = axes[column]._replace(y={**axes[column].y, **panels[row, column].y})
         _style_axes(figure, (row, column), axis, rows[row], share, last=last)
         if panels[row, column].note:
-            suffix = "" if number == 1 else str(number)
-            figure.add_annotation(
-                text=panels[row, column].note, x=0.02, y=0.98, showarrow=False, align="left",
-                font={"size": 11}, xref=f"x{suffix} domain", yref=f"y{suffix} domain",
-                xanchor="left", yanchor="top",
-            )  # fmt: skip
+            _add_corner_note(figure, panels[row, column].note, number)
     figure.update_layout(
         template="none",
         height=row_height * len(rows) + 110,
@@ -167,6 +156,25 @@ def arrange_panels(
     )  # fmt: skip
     plain: dict[str, Any] = figure.to_plotly_json()
     return plain
+
+
+def _add_traces(figure: go.Figure, panels: Mapping[tuple[int, int], Panel]) -> None:
+    """Add all traces; each name stands in the legend once, whatever panels it is in."""
+    named: set[str] = set()
+    for (row, column), panel in sorted(panels.items()):
+        for trace in panel.traces:
+            trace.showlegend = trace.showlegend is not False and trace.name not in named
+            if trace.showlegend:
+                named.add(str(trace.name))
+            figure.add_trace(trace, row=row + 1, col=column + 1)
+
+
+def _add_corner_note(figure: go.Figure, text: str, number: int) -> None:
+    suffix = "" if number == 1 else str(number)
+    figure.add_annotation(
+        text=text, x=0.02, y=0.98, showarrow=False, align="left", font={"size": 11},
+        xref=f"x{suffix} domain", yref=f"y{suffix} domain", xanchor="left", yanchor="top",
+    )  # fmt: skip
 
 
 def _style_axes(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -40,52 +40,40 @@ _OF_TRIALS = (
 )
 
 
-class IndexTrial(Protocol):
-    """One line of the summary: a trial with a value and attributes to sort by."""
+class IndexTrial(NamedTuple):
+    """One line of the summary: a trial with a value and attributes to sort by.
 
-    @property
-    def value(self) -> float:
-        """The objective, finite."""
+    Attributes:
+        value: The objective, finite.
+        params: Its parameters: a value for each of the summary's.
+        columns: Plain numbers and texts; numbers are finite.
+    """
 
-    @property
-    def params(self) -> Params:
-        """Its parameters: a value for each of the summary's."""
-
-    @property
-    def columns(self) -> Mapping[str, IndexValue]:
-        """Plain numbers and texts; numbers are finite."""
+    value: float
+    params: Params
+    columns: Mapping[str, IndexValue]
 
 
-class IndexStudy(Protocol):
-    """What is published under one name."""
+class IndexStudy(NamedTuple):
+    """What is published under one name.
 
-    @property
-    def name(self) -> str:
-        """A name that :func:`kdopt.campaign.names.index_study_name` makes."""
+    Attributes:
+        name: A name that :func:`kdopt.campaign.names.index_study_name` makes.
+        objective: What the values of the entries are, with the unit; more is better.
+        space: What its entries differ in, one or more: the dashboard divides by their number.
+        attributes: User attributes of the study.
+        entries: Its lines, which become trials 0, 1, 2, ...
+        note: Markdown.
+        figures: Plotly figures as JSON text, by element id.
+    """
 
-    @property
-    def objective(self) -> str:
-        """What the values of the entries are, with the unit; more is better."""
-
-    @property
-    def space(self) -> Mapping[str, Param]:
-        """What its entries differ in, one or more: the dashboard divides by their number."""
-
-    @property
-    def attributes(self) -> Mapping[str, IndexValue]:
-        """User attributes of the study."""
-
-    @property
-    def entries(self) -> Sequence[IndexTrial]:
-        """Its lines, which become trials 0, 1, 2, ..."""
-
-    @property
-    def note(self) -> str:
-        """Markdown."""
-
-    @property
-    def figures(self) -> Mapping[str, str]:
-        """Plotly figures as JSON text, by element id."""
+    name: str
+    objective: str
+    space: Mapping[str, Param]
+    attributes: Mapping[str, IndexValue]
+    entries: Sequence[IndexTrial]
+    note: str
+    figures: Mapping[str, str]
 
 
 def write_index_studies(store: Store, summaries: Iterable[IndexStudy]) -> None:

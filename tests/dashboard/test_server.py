@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import optuna
 import pytest
 
-from kdopt.dashboard.server import host_name, make_app, make_server, serve
+from kdopt.dashboard.server import make_app, make_server, parse_host_name, serve
 from kdopt.errors import KdoptError
 from tests.conftest import new_store
 
@@ -107,7 +107,12 @@ def test_names_of_this_machine_are_served(port, host):
 
 
 def test_host_names_are_read_without_port_and_brackets():
-    assert [host_name(h) for h in ("a.b:1", "[::1]:2", "[::1]", "A")] == ["a.b", "::1", "::1", "a"]
+    assert [parse_host_name(h) for h in ("a.b:1", "[::1]:2", "[::1]", "A")] == [
+        "a.b",
+        "::1",
+        "::1",
+        "a",
+    ]
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "example.org", "::"])

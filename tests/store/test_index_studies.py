@@ -6,7 +6,6 @@ import dataclasses
 import subprocess
 import threading
 from dataclasses import replace
-from typing import NamedTuple
 
 import pytest
 import sqlalchemy as sa
@@ -21,37 +20,21 @@ from kdopt.service.status import read_status
 from kdopt.store import activity, leases, queries
 from kdopt.store.activity import read_recent_endings
 from kdopt.store.database import open_store
-from kdopt.store.index_studies import write_index_studies
+from kdopt.store.index_studies import IndexStudy, IndexTrial, write_index_studies
 from kdopt.store.planning import write_plan
 from tests.conftest import PYTHON, make_campaign, make_outcome, make_record, optuna_study
 
 NAME = "tiny/uniform/index"
 
 
-class Entry(NamedTuple):
-    value: float
-    params: dict
-    columns: dict
-
-
-class Summary(NamedTuple):
-    name: str
-    objective: str
-    space: dict
-    attributes: dict
-    entries: tuple
-    note: str
-    figures: dict
-
-
-SUMMARY = Summary(
+SUMMARY = IndexStudy(
     NAME,
     "gain (pp)",
     {"teacher": Param("int", 0, 9), "way": Param("category", choices=("a", "b"))},
     {"kd:stage": "index"},
     (
-        Entry(1.5, {"teacher": 0, "way": "a"}, {"gap": -2.0, "advice": "distil"}),
-        Entry(0.0, {"teacher": 3, "way": "b"}, {"gap": 7.25, "advice": "do not distil"}),
+        IndexTrial(1.5, {"teacher": 0, "way": "a"}, {"gap": -2.0, "advice": "distil"}),
+        IndexTrial(0.0, {"teacher": 3, "way": "b"}, {"gap": 7.25, "advice": "do not distil"}),
     ),
     "# Note\n\nlong: " + "ä|" * 3000,
     {"map": '{"data":[],"layout":{"title":"' + "x" * 9000 + '"}}'},
@@ -195,7 +178,7 @@ def test_publishing_again_replaces_all_and_adds_no_row(planned, store_url):
 def test_what_cannot_be_written_leaves_the_old_one_whole(planned):
     write_index_studies(planned, [SUMMARY])
     before = contents(planned, indexes=True)
-    broken = Entry(1.0, {"teacher": 0, "way": "a"}, {"gap": float("nan")})
+    broken = IndexTrial(1.0, {"teacher": 0, "way": "a"}, {"gap": float("nan")})
     with pytest.raises(ValueError, match="JSON"):
         write_index_studies(planned, [SUMMARY._replace(entries=(broken,), note="half")])
     assert contents(planned, indexes=True) == before

@@ -1,1 +1,18 @@
-"""The sections of the page, one module each."""
+"""The sections of the page: each module has the tables, figures, texts and files of one.
+
+A section says what to run where it has nothing to show. To add one, write a function from
+:class:`kdopt.report.blocks.ReportData` to :class:`kdopt.report.blocks.Section` and list it in
+:data:`kdopt.report.page.SECTIONS`.
+
+- ``headline``: the answer
+- ``run``: what was run, with progress, participants, cost and settings
+- ``best_settings``: maps of the best temperature and alpha; the table of all pairs
+- ``methods``: methods compared, the search and its noise
+- ``teachers``: which teachers help, learning and forgetting (part of ``methods``)
+- ``many_teachers``: all participants distilled into one model
+- ``table_two``: Table II of the paper as grid, figure and text (part of ``many_teachers``)
+- ``federated``: federated averaging (part of ``many_teachers``)
+- ``advice``: the decision tree for new pairs
+- ``claims``: the paper's claims, judged
+- ``pairs``: all about one pair
+"""

@@ -19,7 +19,7 @@ from kdopt.report.blocks import (
     Block,
     Column,
     Columns,
-    Interval,
+    IntervalColumn,
     PageFigure,
     SortCell,
     Table,
@@ -133,9 +133,9 @@ def make_reductions_block(tables: Tables) -> Block:
     """Mean reductions (%) beside the paper's one number."""
     columns: Columns = [
         Column("label", "Targets", str),
-        Interval("reduction"),
+        IntervalColumn("reduction"),
         *("partitions", "exact", "at_least", "at_most", "unknown"),
-        Interval("megabytes_reduction", "megabytes_"),
+        IntervalColumn("megabytes_reduction", "megabytes_"),
     ]
     return Block(
         "Rounds saved on average",

@@ -21,7 +21,7 @@ from kdopt.report.blocks import (
     Columns,
     Grid,
     GridCell,
-    Interval,
+    IntervalColumn,
     ReportData,
     Section,
     Table,
@@ -182,9 +182,9 @@ def make_where_tables(found: pd.DataFrame) -> list[Table]:
         "partition",
         Column("teacher_kind", "Teachers", lambda kind: KIND_TITLES[str(kind)]),
         *("n", "against", "against_share"),
-        Interval(Column("guarded_gain", "Mean test gain by the advice (pp)"), "guarded_"),
+        IntervalColumn(Column("guarded_gain", "Mean test gain by the advice (pp)"), "guarded_"),
         *("compared", "beats_vanilla"),
-        Interval("tuning_effect", "effect_"),
+        IntervalColumn("tuning_effect", "effect_"),
     ]
     return make_tables("Where tuning pays, and where not to distil", columns, found)
 

@@ -8,7 +8,7 @@ from kdopt.report.blocks import (
     Block,
     Column,
     Columns,
-    Interval,
+    IntervalColumn,
     PageFigure,
     ReportData,
     Section,
@@ -118,7 +118,7 @@ def make_weighting_block(tables: Tables) -> Block:
         "partitions_same_sign",
         Column("partitions", "of", str),
         "correlation",
-        Interval("mean_effect"),
+        IntervalColumn("mean_effect"),
     ]
     effects: Columns = [
         *("partition", "transfer_set", "start", "weighting"),

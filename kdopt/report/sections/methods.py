@@ -17,7 +17,7 @@ from kdopt.report.blocks import (
     Block,
     Column,
     Columns,
-    Interval,
+    IntervalColumn,
     PageFigure,
     ReportData,
     Section,
@@ -121,10 +121,10 @@ def make_transfer_block(tables: Tables) -> Block:
         "transfer_set",
         "method",
         "n",
-        Interval("positive_rate", "rate_"),
-        Interval("mean_positive", "positive_"),
-        Interval("mean_negative", "negative_"),
-        Interval("mean_gain"),
+        IntervalColumn("positive_rate", "rate_"),
+        IntervalColumn("mean_positive", "positive_"),
+        IntervalColumn("mean_negative", "negative_"),
+        IntervalColumn("mean_gain"),
         "cumulative_gain",
     ]
     return Block(
@@ -149,8 +149,8 @@ def make_cumulative_block(tables: Tables, missing: str) -> Block:
         "tuned_gain",
         "best_method",
         "best_gain",
-        Interval("difference"),
-        Interval("ratio", "ratio_"),
+        IntervalColumn("difference"),
+        IntervalColumn("ratio", "ratio_"),
         "n",
     ]
     return Block(
@@ -174,7 +174,7 @@ def make_spread_block(tables: Tables, missing: str) -> Block:
         figure = PageFigure("methods-partitions", "fig6-methods", draw_methods(boxes), boxes)
     columns: Columns = [
         *("partition", "method", "n", "p05", "q1", "median", "q3", "p95"),
-        Interval("mean_gain"),
+        IntervalColumn("mean_gain"),
     ]
     return Block(
         "Methods across partitions",
@@ -193,7 +193,7 @@ def make_protocol_block(tables: Tables) -> Block:
         "partition",
         "protocol",
         Column("trials", "Trials per pair", lambda n: f"{n:.1f}".removesuffix(".0")),
-        Interval(Column("test_gain", "Mean test gain (pp)")),
+        IntervalColumn(Column("test_gain", "Mean test gain (pp)")),
         "same_cell",
         "n",
     ]

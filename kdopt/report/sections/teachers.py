@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from kdopt.analysis.method_gains import BAND_PP, list_partitions
 from kdopt.analysis.tables import Tables
-from kdopt.report.blocks import Block, Columns, Interval, PageFigure, make_tables
+from kdopt.report.blocks import Block, Columns, IntervalColumn, PageFigure, make_tables
 from kdopt.report.format import escape_title, format_points
 from kdopt.report.plotting import (
     GREY,
@@ -59,8 +59,8 @@ def make_learning_block(tables: Tables, missing: str) -> Block:
         missing = "Accuracies before distillation are missing."
     columns: Columns = [
         *("partition", "teacher_kind", "method", "n"),
-        Interval("learning", "learning_"),
-        Interval("forgetting", "forgetting_"),
+        IntervalColumn("learning", "learning_"),
+        IntervalColumn("forgetting", "forgetting_"),
     ]
     return Block(
         "Learning and forgetting",
