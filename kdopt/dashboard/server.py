@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 60
-"""A client that sends nothing for so long is hung up on."""
+"""Clients that send nothing for so long are disconnected."""
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 HEADERS = {

@@ -1,7 +1,7 @@
-"""Who may read the dashboard: whoever has its token, in a header or typed once in the browser.
+"""Signing in to the dashboard: its token comes in a header or is typed once in the browser.
 
 A person gets a session cookie for it, which is a random text of this process: it is worth nothing
-after a restart, and the token itself never lies in a browser, an address or a _log.
+after a restart, and the token itself never lies in a browser, an address or a log.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ def write_report(
     ``trials.parquet`` (where pyarrow is installed) hold every trial, ``spec.toml`` every setting,
     ``figures/`` the page's figures in the formats asked for, and ``report.html`` is the page.
 
-    Everything is made before the first file is touched, and each file appears whole or not at
-    all, so a reader never meets half a report.
+    All contents are made before the first file is written, and each file is replaced in one step,
+    so readers never see half a report.
 
     Args:
         out_dir: Folder to write into, made if it is not there.
@@ -91,7 +91,7 @@ def _write_file(path: Path, content: str | bytes) -> Path:
         reason = error.strerror or str(error)
         raise KdoptError(
             f"{path}: the report cannot be written ({reason}). "
-            "Free the space, mend the permissions, or name another folder."
+            "Free some space, fix the permissions, or name another folder."
         ) from error
     return path
 

@@ -130,13 +130,15 @@ def format_frame(frame: pd.DataFrame, short: Collection[str] = ()) -> str:
             floats.
     """
 
-    def text(key: str, value: Any) -> str:
+    def format_value(key: str, value: Any) -> str:
         if isinstance(value, float):
             return format_setting(value) if key in short else format_points(value)
         return str(value).lower() if isinstance(value, bool) else str(value)
 
     lines = frame.astype(object).to_dict("records")
-    return format_csv(frame.columns, ([text(str(k), v) for k, v in line.items()] for line in lines))
+    return format_csv(
+        frame.columns, ([format_value(str(k), v) for k, v in line.items()] for line in lines)
+    )
 
 
 def format_csv(header: Iterable[str], lines: Iterable[Sequence[Any]]) -> str:

@@ -17,7 +17,7 @@ ImageFormat = Literal["svg", "png", "pdf"]
 WIDTHS = {"narrow": 620, "wide": 1100}
 """Pixels: figures of one panel, and those of many."""
 TIMEOUT_S = 120.0
-GREY, PALE = "#5b5b5b", "#d5d5d5"
+AXIS_GREY, PALE_GREY = "#5b5b5b", "#d5d5d5"
 
 
 def draw_images(drawn: Sequence[PageFigure], formats: Sequence[ImageFormat]) -> dict[str, bytes]:
@@ -36,47 +36,49 @@ def draw_images(drawn: Sequence[PageFigure], formats: Sequence[ImageFormat]) -> 
     from choreographer.errors import ChromeNotFoundError
 
     wanted = [(item, format_) for item in drawn for format_ in formats]
-    for name in ("kaleido", "choreographer"):  # they tell of recovered hiccups on stderr
+    for name in ("kaleido", "choreographer"):  # they log errors that they recover from
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         # In a thread of its own: a notebook's already has a loop running.
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(lambda: asyncio.run(_drawn(wanted))).result()
+            return thread.submit(lambda: asyncio.run(_draw_all(wanted))).result()
     except ChromeNotFoundError as error:
         raise KdoptError(
             "figures as files need Chrome or Chromium, and none was found: install one (Debian: "
             "apt install chromium), name it in BROWSER_PATH, or leave out --figures"
         ) from error
-    except Exception as error:  # whatever a browser does wrong, the reader can only do one thing
+    except Exception as error:  # browsers fail in many ways, and the fix is the same for all
         raise KdoptError(
-            f"figures as files: the browser failed ({type(error).__name__}: {_first(error)}); "
-            "leave out --figures, or name another browser in BROWSER_PATH"
+            f"figures as files: the browser failed ({type(error).__name__}: "
+            f"{_summarise_error(error)}); leave out --figures, "
+            "or name another browser in BROWSER_PATH"
         ) from error
 
 
-def _first(error: Exception) -> str:
+def _summarise_error(error: Exception) -> str:
     """The gist of an error whose arguments may be a page of advice."""
     return str(error.args[0]) if error.args else "no reason given"
 
 
-async def _drawn(wanted: Sequence[tuple[PageFigure, ImageFormat]]) -> dict[str, bytes]:
-    # Kaleido's own synchronous server waits for ever where there is no browser.
+async def _draw_all(wanted: Sequence[tuple[PageFigure, ImageFormat]]) -> dict[str, bytes]:
+    # Kaleido's own synchronous server hangs where there is no browser.
     import kaleido
 
     found: dict[str, bytes] = {}
     async with kaleido.Kaleido(timeout=TIMEOUT_S, mathjax=False) as browser:
         for item, format_ in wanted:
-            figure, options = inked(item.figure), size(item.figure, format_)
+            figure = set_paper_colours(item.figure)
+            options = choose_image_size(item.figure, format_)
             found[f"{item.name}.{format_}"] = await browser.calc_fig(figure, opts=options)
     return found
 
 
-def inked(figure: dict[str, Any]) -> dict[str, Any]:
+def set_paper_colours(figure: dict[str, Any]) -> dict[str, Any]:
     """A figure of the page with the colours that the page would give it on paper."""
     layout = dict(figure["layout"])
     for key, axis in figure["layout"].items():
         if key.rstrip("0123456789") in ("xaxis", "yaxis"):
-            lines = {"gridcolor": PALE, "linecolor": PALE, "zerolinecolor": GREY}
+            lines = {"gridcolor": PALE_GREY, "linecolor": PALE_GREY, "zerolinecolor": AXIS_GREY}
             layout[key] = {**axis, **lines, "zerolinewidth": 2}
     layout |= {
         "paper_bgcolor": "#ffffff",
@@ -88,7 +90,7 @@ def inked(figure: dict[str, Any]) -> dict[str, Any]:
     return {"data": shown, "layout": layout}
 
 
-def size(figure: dict[str, Any], format_: ImageFormat) -> dict[str, Any]:
+def choose_image_size(figure: dict[str, Any], format_: ImageFormat) -> dict[str, Any]:
     """Format, size in pixels, and twice the resolution where there are pixels."""
     many = "xaxis2" in figure["layout"]
     return {

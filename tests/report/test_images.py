@@ -8,7 +8,7 @@ from kdopt.errors import KdoptError
 from kdopt.report import images as module
 from kdopt.report.blocks import ReportData
 from kdopt.report.export import write_report
-from kdopt.report.images import draw_images, inked
+from kdopt.report.images import draw_images, set_paper_colours
 from kdopt.report.page import list_figures, make_sections
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows
 from tests.browser import CHROMIUM
@@ -26,7 +26,7 @@ def one():
 
 
 def test_axes_and_background_are_those_of_paper_and_hidden_traces_are_left_out(one):
-    figure = inked(one.figure)
+    figure = set_paper_colours(one.figure)
     assert [trace["name"] for trace in figure["data"]] == [
         "Vanilla (T=1, alpha=0.5)",
         "Tuned, selected on validation",

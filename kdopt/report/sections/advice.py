@@ -49,9 +49,9 @@ from kdopt.report.plotting import GREY, get_method_style
 
 ADVICE_NOTE = (
     "Fig. 8 of the paper, learnt from this campaign: what to do with a new pair, from what is "
-    "known before anything is distilled. A tree is learnt on validation gains, relative to the "
+    "known before distillation. A tree is learnt on validation gains, relative to the "
     "best of each pair, and judged on test gains of partitions that it was not learnt from. "
-    "'kdopt recommend' asks it about a pair."
+    "To ask it about a pair, use 'kdopt recommend'."
 )
 
 
@@ -173,7 +173,7 @@ def _describe_loss(table: pd.DataFrame) -> str:
         if name in found
     )
     return (
-        "Behind the best way of each pair, on partitions that were not learnt from: decision tree "
+        "Regret on partitions that were not learnt from: decision tree "
         f"{format_points(tree['regret'])} pp (95 %: {format_points(tree['regret_low'])} to "
         f"{format_points(tree['regret_high'])}), {others}."
     )

@@ -57,8 +57,8 @@ def make_maps_section(data: ReportData) -> Section:
     return Section(
         "maps",
         "Best settings",
-        "Fig. 3 of the paper: every point is a teacher-student pair at its best cell. A click on a "
-        "point shows the pair. Crosses are pairs in which no cell gains on the selection set.",
+        "Fig. 3 of the paper: every point is a teacher-student pair at its best cell. Click a "
+        "point to see the pair. Crosses are pairs in which no cell gains on the selection set.",
         blocks,
         files=files,
     )
@@ -75,7 +75,7 @@ def make_maps_block(number: int, name: str, best: pd.DataFrame, campaign: Campai
     """
     known = best["accuracy_gap"].notna() & best["temperature"].notna()
     if not known.any():
-        missing = "No data yet: no pair of this partition has a result; run the campaign on."
+        missing = "No data yet: no pair of this partition has a result; continue the campaign."
         return Block(format_title(name), missing=missing)
     waiting = int((best["advice"] == "undecided").sum())
     return Block(

@@ -140,7 +140,7 @@ def make_reductions_block(tables: Tables) -> Block:
     return Block(
         "Rounds saved on average",
         f"The paper's second version states a mean reduction of {PAPER_ROUND_REDUCTION:g} %, on "
-        "CIFAR-10 and for targets that its text lost, so there is nothing here that has to equal "
+        "CIFAR-10 and for targets that its text lost, so no number here has to equal "
         "it: means are shown per target, per kind of target and over all. Bounds (at least, at "
         "most) enter a mean with their value; how many there are is counted beside it.",
         tables=make_tables("Mean reductions", columns, tables.reductions),

@@ -128,22 +128,22 @@ def make_tiles(data: ReportData) -> list[Tile]:
 
 
 def describe_where_not(found: pd.DataFrame) -> str:
-    """Where most pairs are advised against distilling, as a sentence."""
+    """The groups in which most pairs should not be distilled, as a sentence."""
     groups = found[(found["partition"] != OVERALL) & (found["teacher_kind"] != EVERY_KIND)]
     if groups.empty:
         return ""
     bad = groups[groups["against_share"] > MOSTLY].sort_values("against_share", ascending=False)
     if bad.empty:
         return (
-            "No combination of partition and kind of teacher is best left alone as a whole: in "
-            "each, at least half of the pairs have a setting that helps."
+            "There is no group of pairs to leave alone: for each partition and kind of teacher, at "
+            "least half of the pairs have a setting that helps."
         )
     named = [
         f"{format_title(line['partition'])} with {KIND_TITLES[str(line['teacher_kind'])].lower()} "
         f"({line['against']} of {line['n']} pairs)"
         for line in bad.to_dict("records")
     ]
-    return f"Best left alone, as most pairs gain nothing by any setting: {', '.join(named)}."
+    return f"Do not distil here, as most pairs gain nothing with any setting: {', '.join(named)}."
 
 
 def make_where_grids(found: pd.DataFrame) -> list[Grid]:

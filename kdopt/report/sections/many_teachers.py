@@ -126,11 +126,11 @@ def make_weighting_block(tables: Tables) -> Block:
     ]
     return Block(
         "Weighted against equal teachers",
-        "The text of the paper lost its formula of the weights (Eq. 6). A reading of it that is "
-        "right should change accuracies where and in the direction that the paper's did. The "
-        "first table counts that, greatest correlation first; a formula with no more cells than "
-        "one sign everywhere would have, or without a clear correlation, does not agree. For an "
-        "untrained student all formulas are the same, so it is left out there. "
+        "The formula of the weights (Eq. 6) is missing from the text of the paper. The right one "
+        "should change accuracies in the same cells and directions as in the paper. The first "
+        "table counts these cells, highest correlation first. A formula does not agree if it has "
+        "no more of them than one sign everywhere would have, or no clear correlation. For an "
+        "untrained student all formulas are the same, so these cells are left out. "
         f"{_describe_noise(tables.campaign)}",
         tables=[
             *make_tables(
@@ -145,8 +145,8 @@ def make_weighting_block(tables: Tables) -> Block:
 def _describe_noise(campaign: Campaign) -> str:
     if campaign.replicates == 1:
         return (
-            "Every cell ran once here, so differences below the noise of training mean nothing, "
-            "and neither do their signs: set replicates = 3 and run again to know that noise."
+            "Every cell ran once, so differences below the noise of training mean nothing, and "
+            "neither do their signs. To measure that noise, set replicates = 3 and run again."
         )
     return "Differences below the noise floor mean nothing, and neither do their signs."
 

@@ -53,9 +53,10 @@ POINT_COLUMNS = [
     "test_gain",
 ]
 SEARCH_NOTES = {
-    "grid": "What the sequential search (every alpha at T = 1, then every T at the best alpha) "
-    "would have chosen is read from the complete grids, so it cost nothing to try.",
-    "sequential": "The search was sequential, so only what it used is known; the grid was not run.",
+    "grid": "The sequential search (every alpha at T = 1, then every T at the best alpha) is "
+    "replayed on the complete grids, so it took no trials of its own.",
+    "sequential": "The search was sequential: the grid was not run, so only its own trials are "
+    "known.",
 }
 
 
@@ -204,7 +205,7 @@ def make_protocol_block(tables: Tables) -> Block:
             missing = "No data yet: no pair's search is complete, or the grid has no T = 1."
     return Block(
         "Sequential search or full grid",
-        SEARCH_NOTES.get(sampler, f"The sampler was {sampler}: only what it used is known."),
+        SEARCH_NOTES.get(sampler, f"The sampler was {sampler}: only its own trials are known."),
         tables=make_tables("Trials used and gain reached", columns, tables.protocols),
         missing=missing,
     )

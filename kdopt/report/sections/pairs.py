@@ -32,7 +32,7 @@ def make_pairs_section(data: ReportData) -> Section:
         "options": list_pair_options(drawn["pairs"], data.campaign),
     }
     note = (
-        "A click on a pair, here or in a figure, shows all about it below."
+        "Click a pair, here or in a figure, to see all about it below."
         if data.has_pairs
         else 'No pairs of teacher and student: neither "tune" nor "compare" is among the stages.'
     )
@@ -42,7 +42,7 @@ def make_pairs_section(data: ReportData) -> Section:
 
 
 def make_pairs_tables(best: pd.DataFrame) -> list[Table]:
-    """All pairs with their best settings; a click on a pair shows it."""
+    """All pairs with their best settings; clicking a pair shows it."""
     title = f"Best settings of {len(best)} pairs"
     tables = make_tables(title, ["partition", *list_columns(best)], add_labels(best))
     for table in tables:
@@ -140,11 +140,11 @@ def _collect_history(rows: Iterable[TrialRow]) -> list[list[Any]]:
 def _collect_scores(scores: ClassScores) -> dict[str, Any]:
     """Class accuracies in percent; the page shows tenths."""
 
-    def short(values: Iterable[float | None]) -> list[float | None]:
+    def round_scores(values: Iterable[float | None]) -> list[float | None]:
         return [None if v is None else round(v, 2) for v in values]
 
-    after = {method: short(values) for method, values in scores.after.items()}
-    return {"before": short(scores.before), "after": after}
+    after = {method: round_scores(values) for method, values in scores.after.items()}
+    return {"before": round_scores(scores.before), "after": after}
 
 
 def _round_gain(value: float | None) -> float | None:

@@ -108,7 +108,7 @@ def make_cost_block(tables: Tables) -> Block:
 
 
 def make_participants_block(data: ReportData) -> Block:
-    """Who has how many images of which class, and how well that trains."""
+    """Images and classes of every participant, and its accuracy before distillation."""
     frame, measured = data.tables.participants, data.measurements
     order = order_partitions(frame["partition"], data.campaign)
     frame = frame.iloc[frame["partition"].map(order.index).argsort(kind="stable")]
@@ -130,8 +130,8 @@ def make_participants_block(data: ReportData) -> Block:
     missing = [] if len(frame) else ["No data yet: no participant is pre-trained."]
     if not measured:
         missing.append(
-            "How many images of which class each participant has is not in the store: "
-            "'kdopt features' puts it there, 'kdopt partitions SPEC' prints it."
+            "The store does not have the number of images per participant and class: run "
+            "'kdopt features' to add it, or 'kdopt partitions SPEC' to print it."
         )
     return Block(
         "Participants",

@@ -190,7 +190,7 @@ def _describe_grid(table: TableTwo) -> str:
     if len(table.weightings) > 1:
         caption += " Bold: the best weighting of a group."
     if table.with_paper:
-        caption += " Below: the paper's number, for CIFAR-10 and its own sizes."
+        caption += " Below: the paper's number, for CIFAR-10 and its format_own sizes."
     return caption
 
 
@@ -384,14 +384,14 @@ def _format_lines(
 ) -> list[tuple[str, list[str]]]:
     """Row titles and cells: of each partition our numbers, then the paper's where it has any."""
 
-    def own(entry: CombinedEntry) -> str:
+    def format_own(entry: CombinedEntry) -> str:
         text = format_entry(entry, sign)
         return mark(text) if entry.best else text
 
     lines = []
     for partition, entries in table.lines.items():
         title = format_title(partition)
-        lines.append((title, [own(entry) for entry in entries]))
+        lines.append((title, [format_own(entry) for entry in entries]))
         if any(not math.isnan(entry.paper) for entry in entries):
             lines.append((f"{title} (paper)", [format_points(entry.paper) for entry in entries]))
     return lines
