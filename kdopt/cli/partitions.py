@@ -42,7 +42,8 @@ def partitions_command(
         tables[partition.name] = counts(splits.train, dataset.train_labels, dataset.n_classes)
     _print_counts(tables, dataset.class_names)
     if html is not None:
-        write_heat_maps(html, loaded.campaign.name, tables, dataset.class_names)
+        images = {name: table.tolist() for name, table in tables.items()}
+        write_heat_maps(html, loaded.campaign.name, images, dataset.class_names)
         print(html)
 
 

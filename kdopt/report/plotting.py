@@ -209,6 +209,30 @@ def _style_axes(
     figure.update_yaxes(**y, **where)
 
 
+def make_single_figure(
+    traces: Sequence[Any], x: dict[str, Any], y: dict[str, Any], height: int
+) -> dict[str, Any]:
+    """A figure of one panel as plain JSON values.
+
+    Args:
+        traces: What it shows.
+        x: Its x-axis.
+        y: Its y-axis.
+        height: Pixels.
+    """
+    layout = go.Layout(
+        template="none",
+        xaxis=x,
+        yaxis={"automargin": True, **y},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        margin={"l": 60, "r": 10, "t": 50, "b": 50},
+        height=height,
+        hovermode="closest",
+    )
+    plain: dict[str, Any] = go.Figure(list(traces), layout).to_plotly_json()
+    return plain
+
+
 def make_markers(method: str, x: pd.Series[float], y: pd.Series[float], size: int) -> go.Scatter:
     """Points of one method, in its colour and with its marker."""
     style = get_method_style(method)

@@ -31,7 +31,15 @@ from kdopt.report.format import (
     format_title,
     make_slug,
 )
-from kdopt.report.plotting import BLUE, DIVERGING, GAIN_TITLE, GAP_TITLE, LIGHT_GREY, ORANGE
+from kdopt.report.plotting import (
+    BLUE,
+    DIVERGING,
+    GAIN_TITLE,
+    GAP_TITLE,
+    LIGHT_GREY,
+    ORANGE,
+    make_single_figure,
+)
 
 SETTING_COLUMNS = ("temperature", "alpha", "oracle_temperature", "oracle_alpha")
 
@@ -205,17 +213,8 @@ def _list_hover_texts(pairs: pd.DataFrame) -> list[str]:
 
 
 def _make_figure(traces: Sequence[go.Scatter], y_axis: dict[str, Any]) -> dict[str, Any]:
-    layout = go.Layout(
-        template="none",
-        xaxis={"title": {"text": GAP_TITLE}, "zeroline": True, "automargin": True},
-        yaxis={"zeroline": False, "automargin": True} | y_axis,
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        margin={"l": 60, "r": 10, "t": 50, "b": 50},
-        height=460,
-        hovermode="closest",
-    )
-    plain: dict[str, Any] = go.Figure(list(traces), layout).to_plotly_json()
-    return plain
+    x_axis = {"title": {"text": GAP_TITLE}, "zeroline": True, "automargin": True}
+    return make_single_figure(traces, x_axis, {"zeroline": False} | y_axis, 460)
 
 
 def _round_column(column: pd.Series[float]) -> list[float]:

@@ -38,6 +38,7 @@ from kdopt.report.plotting import (
     list_methods,
     make_error_bars,
     make_markers,
+    make_single_figure,
     round_values,
     split_by_method,
 )
@@ -332,17 +333,8 @@ def draw_methods(boxes: pd.DataFrame) -> dict[str, Any]:
         mean.hovertemplate = f"{style.label}, %{{text}}: mean %{{y}} pp<extra></extra>"
         traces.append(mean)
     ticks = {"tickvals": list(range(len(partitions))), "zeroline": False, "showgrid": False}
-    layout = go.Layout(
-        template="none",
-        xaxis={**ticks, "ticktext": [escape_title(name) for name in partitions]},
-        yaxis={"title": {"text": GAIN_TITLE}, "zeroline": True, "automargin": True},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        margin={"l": 60, "r": 10, "t": 50, "b": 50},
-        height=440,
-        hovermode="closest",
-    )
-    plain: dict[str, Any] = go.Figure(traces, layout).to_plotly_json()
-    return plain
+    x = {**ticks, "ticktext": [escape_title(name) for name in partitions]}
+    return make_single_figure(traces, x, {"title": {"text": GAIN_TITLE}, "zeroline": True}, 440)
 
 
 def _scatter_gains_of_methods(table: pd.DataFrame) -> list[Any]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
 from kdopt.analysis.results import order_partitions
 from kdopt.analysis.tables import Tables
@@ -136,7 +135,7 @@ def make_participants_block(data: ReportData) -> Block:
     return Block(
         "Participants",
         "Each is trained on its own share of the images before anything is distilled.",
-        _draw_sizes(data.campaign, measured) if measured else None,
+        _make_sizes_figure(data.campaign, measured) if measured else None,
         make_tables("Participants before distillation", columns, frame),
         " ".join(missing),
     )
@@ -149,87 +148,74 @@ def _find_counts(measured: PartitionMeasurements | None, participant: int) -> Se
     return measured.label_counts[participant]
 
 
-def _draw_sizes(
+def _make_sizes_figure(
     campaign: Campaign, measurements: Mapping[str, PartitionMeasurements]
 ) -> PageFigure:
-    """Images by participant and class, a panel per partition; colours share one scale."""
-    order = order_partitions(measurements, campaign)
-    names = name_classes(campaign.data, len(measurements[order[0]].label_counts[0]))
-    top = max(max(map(max, measurements[name].label_counts)) for name in order)
+    counts = {
+        name: measurements[name].label_counts for name in order_partitions(measurements, campaign)
+    }
+    first = next(iter(counts.values()))
+    class_names = name_classes(campaign.data, len(first[0]))
+    lines = [
+        (name, participant, label, number)
+        for name, table in counts.items()
+        for participant, row in enumerate(table)
+        for label, number in zip(class_names, row, strict=True)
+    ]
+    data = pd.DataFrame(lines, columns=["partition", "participant", "class", "images"])
+    figure = draw_sizes(counts, class_names)
+    return PageFigure("run-sizes", "images-per-participant", figure, data)
+
+
+def draw_sizes(
+    counts: Mapping[str, Sequence[Sequence[int]]], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Images by participant and class, a panel per partition; colours share one scale.
+
+    Args:
+        counts: By partition, images per (participant, class).
+        class_names: In class order.
+    """
+    top = max(max(map(max, table)) for table in counts.values())
     panels: list[Panel] = []
-    lines: list[tuple[str, int, str, int]] = []
-    for name in order:
-        counts = measurements[name].label_counts
-        who = [str(participant) for participant in range(len(counts))]
+    for name, table in counts.items():
         heat = go.Heatmap(
-            x=names, y=who, z=[list(row) for row in counts], name="images",
+            x=list(class_names), y=[str(participant) for participant in range(len(table))],
+            z=[list(row) for row in table], name="images",
             zmin=0, zmax=top, colorscale=[[0, "#F2F2F2"], [1, BLUE]], xgap=1, ygap=1,
-            showlegend=False, texttemplate="%{z}" if len(names) <= MOST_NUMBERED else None,
+            showlegend=False, texttemplate="%{z}" if len(class_names) <= MOST_NUMBERED else None,
             showscale=not panels, colorbar={"title": {"text": "Images"}, "thickness": 12},
             hovertemplate="participant %{y}, %{x}: %{z} images<extra></extra>",
         )  # fmt: skip
         panels.append(Panel([heat], title=escape_title(name)))
-        lines += [
-            (name, participant, label, number)
-            for participant, row in enumerate(counts)
-            for label, number in zip(names, row, strict=True)
-        ]
     axis = Axis(
         "Class",
         "Participant",
         {"type": "category", "showgrid": False, "tickangle": -45},
         {"type": "category", "showgrid": False, "autorange": "reversed"},
     )
-    height = 90 + 14 * max(len(measurements[name].label_counts) for name in order)
-    figure = wrap_panels(panels, axis, row_height=height)
-    data = pd.DataFrame(lines, columns=["partition", "participant", "class", "images"])
-    return PageFigure("run-sizes", "images-per-participant", figure, data)
+    return wrap_panels(panels, axis, row_height=90 + 14 * max(map(len, counts.values())))
 
 
 def write_heat_maps(
     path: Path,
     campaign: str,
-    tables: Mapping[str, NDArray[np.int64]],
+    counts: Mapping[str, Sequence[Sequence[int]]],
     class_names: Sequence[str],
 ) -> None:
     """Write one self-contained HTML file with a heat map per partition.
 
+    Args:
+        path: Of the file.
+        campaign: Its name, for the title.
+        counts: By partition, images per (participant, class).
+        class_names: In class order.
+
     Raises:
         KdoptError: The file cannot be written.
     """
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
-    figure = make_subplots(
-        rows=len(tables), cols=1, subplot_titles=list(tables), vertical_spacing=0.3 / len(tables)
-    )
-    top = max(1, *(int(counts.max()) for counts in tables.values()))
-    for row, counts in enumerate(tables.values(), start=1):
-        participants = [str(i) for i in range(len(counts))]
-        heat = go.Heatmap(
-            x=list(class_names),
-            y=participants,
-            z=counts.tolist(),
-            text=counts.tolist(),
-            texttemplate="%{text}",
-            coloraxis="coloraxis",
-            hovertemplate="participant %{y}, class %{x}: %{z} images<extra></extra>",
-        )
-        figure.add_trace(heat, row=row, col=1)
-        figure.update_xaxes(title_text="Class", type="category", row=row, col=1)
-        figure.update_yaxes(
-            title_text="Participant", type="category", autorange="reversed", row=row, col=1
-        )
-    figure.update_layout(
-        title=f"{campaign}: images per participant and class",
-        height=120 + 330 * len(tables),
-        coloraxis={
-            "colorscale": "Cividis",
-            "cmin": 0,
-            "cmax": top,
-            "colorbar": {"title": "Images"},
-        },
-    )
+    figure = go.Figure(draw_sizes(counts, class_names))
+    figure.update_layout(title=f"{campaign}: images per participant and class")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(figure.to_html(include_plotlyjs=True, full_html=True), encoding="utf-8")

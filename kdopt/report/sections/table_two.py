@@ -190,7 +190,7 @@ def _describe_grid(table: TableTwo) -> str:
     if len(table.weightings) > 1:
         caption += " Bold: the best weighting of a group."
     if table.with_paper:
-        caption += " Below: the paper's number, for CIFAR-10 and its format_own sizes."
+        caption += " Below: the paper's number, for CIFAR-10 and its own sizes."
     return caption
 
 
