@@ -31,7 +31,7 @@ from kdopt.report.sections.headline import HeadlineNumber, tabulate_headlines
 from kdopt.store.index_studies import IndexStudy, IndexTrial, IndexValue
 
 PAIR_OBJECTIVE = "guarded test gain (pp)"
-GAIN_COLUMNS = ("validation_gain", "test_gain", "vanilla_gain")
+PAIR_GAINS = ("validation_gain", "test_gain", "vanilla_gain")
 PAIRS_SHOWN = 10
 """Pairs that the note lists; the table of trials has all."""
 
@@ -93,7 +93,7 @@ def _make_pair_trial(line: Mapping[Any, Any], campaign: Campaign) -> IndexTrial:
         "accuracy_gap": round_hundredths(line["accuracy_gap"]),
         "temperature": _round_setting(line["temperature"]),
         "alpha": _round_setting(line["alpha"]),
-        **{key: round_hundredths(line[key]) for key in GAIN_COLUMNS},
+        **{key: round_hundredths(line[key]) for key in PAIR_GAINS},
     }
     columns: dict[str, IndexValue] = {
         **drop_unknown(known),
@@ -211,6 +211,7 @@ def format_figure(figure: Mapping[str, Any], title: str) -> str:
     # Room for the title and for a legend of two lines.
     layout["margin"] = {**layout["margin"], "t": layout["margin"]["t"] + 40}
     layout |= {"font": DARK_INK, "paper_bgcolor": "#ffffff", "plot_bgcolor": "#ffffff"}
+    # Only the page's own scripts read customdata, and it makes up much of a figure's text.
     data = [{k: v for k, v in trace.items() if k != "customdata"} for trace in figure["data"]]
     text = {"data": data, "layout": layout}
     return json.dumps(text, allow_nan=False, separators=(",", ":"))

@@ -121,6 +121,7 @@ class TokenGuard:
         )
 
     def _has_session(self, environ: WSGIEnvironment) -> bool:
+        # compare_digest takes as long for a near miss as for a far one, so time tells nothing.
         for part in str(environ.get("HTTP_COOKIE", "")).split(";"):
             name, _, value = part.strip().partition("=")
             if name == COOKIE and hmac.compare_digest(
@@ -144,6 +145,7 @@ def is_login(environ: WSGIEnvironment) -> bool:
 
 def _read_posted_token(environ: WSGIEnvironment) -> bytes:
     length = str(environ.get("CONTENT_LENGTH", ""))
+    # A body without a known, small length could fill the memory.
     if not length.isdecimal() or int(length) > FORM_LIMIT:
         return b""
     form = bytes(environ["wsgi.input"].read(int(length)))

@@ -73,6 +73,7 @@ def write_report(
     if formats:
         images = draw_images(list_figures(sections), formats)
         contents |= {f"figures/{name}": image for name, image in images.items()}
+    # The page comes last: a reader who finds it finds the other files too.
     contents[PAGE_NAME] = render_page(data, sections)
     return [_write_file(out_dir / name, content) for name, content in contents.items()]
 
@@ -83,6 +84,7 @@ def _write_file(path: Path, content: str | bytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            # Renaming replaces the old file in one step; a crash leaves either file, whole.
             temporary.write_bytes(data)
             temporary.replace(path)
         finally:

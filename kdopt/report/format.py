@@ -38,6 +38,7 @@ _LATEX_SPECIAL = {
 
 def format_points(value: float) -> str:
     """Percentage points or percent, 2 decimals, never ``-0.00``; empty for NaN."""
+    # Rounding -0.001 gives -0.0; adding 0.0 takes the sign away.
     return "" if math.isnan(value) else f"{round(value, 2) + 0.0:.2f}"
 
 
@@ -53,7 +54,7 @@ def format_signed(value: float) -> str:
 
 
 def format_hours(hours: float) -> str:
-    """A time as people say it."""
+    """Hours in the unit that suits them, with three digits."""
     seconds = 3600 * hours
     if seconds < 100:
         return f"{seconds:.3g} s"

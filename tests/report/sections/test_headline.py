@@ -4,7 +4,6 @@ from kdopt.analysis.tables import compute_tables
 from kdopt.analysis.tuning import list_headline_measures, tabulate_payoff
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.report.blocks import ReportData
-from kdopt.report.format import format_hours, format_signed
 from kdopt.report.sections.headline import (
     describe_where_not,
     list_headline_headings,
@@ -89,15 +88,3 @@ def test_where_everything_gains_that_is_said(campaign):
     assert "no group of pairs to leave alone" in describe_where_not(
         tabulate_payoff(compute_tables(rows, campaign).best_settings, campaign)
     )
-
-
-@pytest.mark.parametrize(
-    ("hours", "text"),
-    [(0, "0 s"), (99 / 3600, "99 s"), (0.05, "3 min"), (1.5, "90 min"), (2, "2 h"), (345, "345 h")],
-)
-def test_times_are_said_as_people_do(hours, text):
-    assert format_hours(hours) == text
-
-
-def test_signs_are_shown_and_never_of_a_rounded_zero():
-    assert [format_signed(v) for v in (1.234, -0.001, -2)] == ["+1.23", "0.00", "-2.00"]
