@@ -1,4 +1,4 @@
-"""The index study of a whole campaign with many teachers: every way to one model, side by side."""
+"""All index studies of a campaign, and the one on many teachers: all models of a partition."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ The JSON object of :func:`format_advice_json`:
 ``outside``        features beyond what was seen: value, least, greatest
 ``cases``          finished cases that the advice rests on
 ``partitions``     how many of them each partition has
-``nearest``        cases most alike
+``nearest``        the most similar cases
 ``learnt_from``    all that was learnt from: ``cases``, ``partitions``, ``campaigns``, ``left_out``
 ``simpler``        a rule that lost less than the tree: ``label``, its action, ``regret``; or null
 ``error``          with each partition left out once, pp: mean ``promise`` error, and per policy
@@ -52,7 +52,6 @@ SITUATION_TITLES: Mapping[Situation, str] = {
     "public_labeled": "public images with labels",
     "public_unlabeled": "public images without labels",
 }
-
 
 METHOD_TITLES = {
     "none": "Do not distil",
@@ -119,7 +118,7 @@ def format_action(action: Action) -> str:
 
 
 def format_band(leaf: Leaf) -> str:
-    """How far T and alpha can move at no clear loss; empty where there is nothing to move."""
+    """How far T and alpha can move without a clear loss; empty where there is no T or alpha."""
     if leaf.band is None or all(low == high for low, high in leaf.band):
         return ""
     return f"T {_format_range(leaf.band.temperature)}, alpha {_format_range(leaf.band.alpha)}"
@@ -200,7 +199,7 @@ def format_advice(advice: Advice, about: str) -> str:
         (
             "",
             f"{format_signed(leaf.guarded) or '0.00'} pp if tried and kept only where validation "
-            f"rises; {format_signed(leaf.searched) or '0.00'} pp if all {tried} ways are tried",
+            f"rises; {format_signed(leaf.searched) or '0.00'} pp if all {tried} actions are tried",
         )
     )
     lines += _label_lines("Because", [format_condition(step) for step in advice.path])
@@ -216,7 +215,7 @@ def format_advice(advice: Advice, about: str) -> str:
         f"{n.campaign}/{n.pair.partition}/{n.pair.label} ({format_signed(n.gain) or '0.00'} pp)"
         for n in advice.nearest
     )
-    lines.append(("", f"most alike: {', '.join(near)}"))
+    lines.append(("", f"most similar: {', '.join(near)}"))
     lines += _label_lines("Error", _list_errors(advice))
     lines += _label_lines("Caution", [_describe_outside(n, *v) for n, v in advice.outside.items()])
     lines += _label_lines("Left out", advice.training_set.left_out)
@@ -225,7 +224,7 @@ def format_advice(advice: Advice, about: str) -> str:
 
 
 def _list_errors(advice: Advice) -> list[str]:
-    """How this very procedure does on partitions that it was not learnt from."""
+    """What the same procedure loses on partitions that it was not learnt from."""
     found = {str(line["policy"]): line for line in advice.regrets.to_dict("records")}
     tree = found[TREE_POLICY]
     compared = ", ".join(
@@ -240,17 +239,17 @@ def _list_errors(advice: Advice) -> list[str]:
     )
     lines = [
         f"with each partition left out once: {format_points(tree['regret'])} pp behind the best of "
-        f"{len(advice.training_set.actions)} ways on test "
+        f"{len(advice.training_set.actions)} actions on test "
         f"(95 %: {_format_between(tree['regret_low'], tree['regret_high'])}; "
         f"{format_points(tree['guarded_regret'])} with the guard)",
         f"for comparison: {compared}",
-        f"promised gains were {format_points(advice.error)} pp off on average"
+        f"expected gains were {format_points(advice.error)} pp off on average"
         + (held and f"; {held}"),
     ]
     if advice.simpler:
         rule = advice.simpler
         lines.append(
-            f"less was lost by '{rule.label}' ({format_points(rule.regret)} pp), which is here: "
+            f"'{rule.label}' lost less ({format_points(rule.regret)} pp); here it means: "
             f"{format_action(rule.action)}"
         )
     return lines
@@ -268,7 +267,7 @@ def _list_rules(node: Question | Leaf, indent: str = "  ") -> list[str]:
 
 def _describe_outside(name: str, value: float, low: float, high: float) -> str:
     return (
-        f"{label_feature(name)}: {format_feature(name, value)} is beyond what was seen "
+        f"{label_feature(name)}: {format_feature(name, value)} is outside the range that was seen "
         f"({format_feature(name, low)} to {format_feature(name, high)})"
     )
 

@@ -21,7 +21,6 @@ GREEN, PURPLE = "#009E73", "#CC79A7"
 GREY, LIGHT_GREY = "#777777", "#999999"
 GAP_AXIS, GAIN_AXIS, ACCURACY_AXIS = "Accuracy gap (pp)", "Test gain (pp)", "Test accuracy (%)"
 
-
 INK = "#1b1b1b"
 """Marks in the colour of text; the page puts its own ink there when it is shown dark."""
 
@@ -29,9 +28,7 @@ INK = "#1b1b1b"
 # Losses vermillion, gains blue, nothing in between pale: the sign reads without the number.
 DIVERGING = [[0.0, VERMILLION], [0.5, "#F2F2F2"], [1.0, BLUE]]
 
-
 GAP_TITLE = "Accuracy gap: teacher - student (pp)"
-
 
 GAIN_TITLE = "Accuracy gain on test (pp)"
 

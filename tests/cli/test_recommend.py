@@ -152,7 +152,7 @@ def test_the_answer_is_complete(folder):
     for label in ("Pair", "Advice", "Expected", "Evidence", "Error", "Caution"):
         assert re.search(rf"^{label} ", text, re.MULTILINE), label
     assert "with each partition left out once:" in text
-    assert "200 pp is beyond what was seen" in text
+    assert "200 pp is outside the range that was seen" in text
 
 
 def test_public_images_have_their_own_advice(folder):

@@ -89,7 +89,7 @@ def test_an_answer_to_distil():
     assert answer(text, "Expected")[0].startswith(f"+{found.gain:.2f} pp on test; 80 %: ")
     assert "kept only where validation rises" in answer(text, "Expected")[1]
     assert answer(text, "Because")[-1].startswith("accuracy gap (teacher - student) > ")
-    assert "most alike: planted/" in answer(text, "Evidence")[1]
+    assert "most similar: planted/" in answer(text, "Evidence")[1]
     error = " ".join(answer(text, "Error"))
     for rule in ("never distil", "always vanilla", "always the globally best cell"):
         assert rule in error
@@ -108,7 +108,8 @@ def test_an_answer_not_to_distil():
 def test_caution_beyond_what_was_seen():
     text = format_advice(advise_pair(planted(), {"accuracy_gap": 75.0}), "a pair")
     assert answer(text, "Caution") == [
-        "accuracy gap (teacher - student): 75 pp is beyond what was seen (-40 pp to 40 pp)"
+        "accuracy gap (teacher - student): 75 pp is outside the range that was seen "
+        "(-40 pp to 40 pp)"
     ]
 
 

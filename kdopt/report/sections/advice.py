@@ -54,7 +54,6 @@ ADVICE_NOTE = (
     "To ask it about a pair, use 'kdopt recommend'."
 )
 
-
 RULE_COLUMNS = (
     "rule",
     "advice",
@@ -103,7 +102,7 @@ def make_advice_section(data: ReportData) -> Section | None:
 def tabulate_rules(tree: AdviceTree) -> pd.DataFrame:
     """One line per advice: the conditions, what to do, and what it gained on test, in pp.
 
-    ``guarded_gain`` is that of the best way to distil where it is tried once and kept only if
+    ``guarded_gain`` is that of the best action where it is tried once and kept only if
     validation rose, ``searched_gain`` that of trying everything; the last columns are the best
     action of each method.
     """
@@ -212,16 +211,12 @@ def _make_regret_tables(table: pd.DataFrame) -> list[Table]:
 ROW_HEIGHT = 64
 """Pixels of height per advice: three lines of text and a gap."""
 
-
 WRAP_WIDTH = 18
-
 
 LINE_COLOUR = "#888888"
 
-
 LEAF_LINE = 0.85
 """Length of the line before the deepest advice, where its answer stands; a question's is 1."""
-
 
 LEAF_BOX = 1.6
 

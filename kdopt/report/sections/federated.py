@@ -221,7 +221,6 @@ CURVE_STYLES = {
     "consolidated": LineStyle("KD, then FedAvg", BLUE, "solid", 2.5),
 }
 
-
 LEVEL_STYLES = {
     "kd_alone": LineStyle("KD alone", GREEN, "dot", 2),
     "best_participant": LineStyle("Best participant alone", VERMILLION, "dashdot", 1.5),

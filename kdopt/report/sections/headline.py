@@ -36,7 +36,6 @@ KIND_TITLES = {
     "strong": "Stronger teachers",
 }
 
-
 MOSTLY = 50.0
 """Share (%) of advice against distilling beyond which a group is named."""
 

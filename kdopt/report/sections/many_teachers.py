@@ -102,7 +102,7 @@ def make_combined_block(tables: Tables) -> Block:
         "least and greatest validation accuracy. In the figure a line joins the weightings of one "
         "start.",
         figure,
-        make_tables("Accuracy of every way of combining", columns, combined),
+        make_tables("Accuracy of every combination", columns, combined),
         "" if figure else explain_missing_stage(tables.campaign, "combine"),
         make_combined_grids(combined) if figure else (),
     )

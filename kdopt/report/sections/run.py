@@ -26,7 +26,6 @@ from kdopt.report.plotting import BLUE, Axis, Panel, wrap_panels
 MOST_NUMBERED = 12
 """Classes beyond which cells are too narrow for numbers."""
 
-
 FAILURES_SHOWN = 50
 
 

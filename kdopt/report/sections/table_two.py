@@ -41,7 +41,6 @@ from kdopt.report.plotting import (
 SET_ORDER = (*TRANSFER_SETS[1:], "student")
 """Transfer sets as in the paper: public ones first."""
 
-
 MOST_COLUMNS = 15
 """Of a table on paper."""
 
@@ -220,7 +219,6 @@ SHORT_SETS = {
     "public_unlabeled_large": "Public, large",
     "public_labeled": "Public, labeled",
 }
-
 
 WEIGHTING_STYLES = {
     "equal": Style("Equal", GREY, "circle"),
