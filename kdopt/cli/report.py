@@ -15,6 +15,7 @@ from kdopt.cli.inputs import folder_beside, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, OutOption, StoreOption
 
 if TYPE_CHECKING:
+    from kdopt.report.blocks import ReportData
     from kdopt.report.images import ImageFormat
     from kdopt.store.database import Store
 
@@ -60,43 +61,44 @@ def report_command(
 
     opened = open_store_at(store)
     name = pick_campaign(opened, campaign)
-    write_report_of(opened, name, out, [format_.value for format_ in figures or ()])
+    data = write_report_of(opened, name, out, [format_.value for format_ in figures or ()])
     if publish:
-        _publish_indexes(opened, name)
+        _publish_indexes(opened, data)
 
 
 def write_report_of(
     store: Store, campaign: str, out: Path | None, formats: Sequence[ImageFormat] = ()
-) -> None:
-    """Write a campaign's report and print the names of its files."""
+) -> ReportData:
+    """Write a campaign's report, print the names of its files, return what it was made from."""
     from kdopt.features.measurements import read_measurements
+    from kdopt.report.blocks import ReportData
     from kdopt.report.export import NO_PARQUET, write_report
     from kdopt.store.queries import read_record, read_trials
 
     record = read_record(store, campaign)
     folder = out or folder_beside(store, "reports") / campaign
-    paths = write_report(
-        folder,
+    data = ReportData(
         record.campaign,
         read_trials(store, campaign),
         record.settings,
-        measurements=read_measurements(store, campaign),
-        formats=formats,
+        read_measurements(store, campaign),
     )
+    paths = write_report(folder, data, formats)
     for path in paths:
         print(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path)
     if not any(path.name == "trials.parquet" for path in paths):
         print(NO_PARQUET, file=sys.stderr)
+    return data
 
 
-def _publish_indexes(store: Store, campaign: str) -> None:
+def _publish_indexes(store: Store, data: ReportData) -> None:
     from kdopt.dashboard.campaign_index import index_studies
     from kdopt.store.index_studies import write_index_studies
-    from kdopt.store.queries import read_record, read_study_counts, read_trials
+    from kdopt.store.queries import read_study_counts
 
-    record = read_record(store, campaign)
+    campaign = data.campaign.name
     study_ids = {state.text: state.study_id for state in read_study_counts(store, campaign)}
-    studies = index_studies(record.campaign, read_trials(store, campaign), study_ids)
+    studies = index_studies(data, study_ids)
     write_index_studies(store, studies)
     if not studies:
         print(

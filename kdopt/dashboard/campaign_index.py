@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -21,7 +21,6 @@ from kdopt.dashboard.pair_index import (
     index_pairs,
     round_hundredths,
 )
-from kdopt.outcome import TrialRow
 from kdopt.report.blocks import ReportData
 from kdopt.report.format import (
     format_pipe_line,
@@ -39,17 +38,13 @@ BOUND_COUNTS = ("exact", "at_least", "at_most", "unknown")
 FINAL_COLUMNS = {"random_final": "random", "consolidated_final": "consolidated"}
 
 
-def index_studies(
-    campaign: Campaign, rows: Sequence[TrialRow], study_ids: Mapping[str, int]
-) -> list[IndexStudy]:
+def index_studies(data: ReportData, study_ids: Mapping[str, int]) -> list[IndexStudy]:
     """All that is published of a campaign; nothing of one that only compares or pre-trains.
 
     Args:
-        campaign: The campaign.
-        rows: Its trials, in any state.
+        data: The campaign with its trials.
         study_ids: Ids of its studies by name, for links.
     """
-    data = ReportData(campaign, rows)
     studies = index_pairs(data.tables, study_ids) if data.has_tuning else []
     if data.shows_stage("combine", "federate"):
         studies.append(_index_combined(data.tables, study_ids))

@@ -12,11 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from kdopt.analysis.results import tabulate_trials
-from kdopt.campaign.record import SettingLine, format_campaign
-from kdopt.campaign.settings import Campaign
+from kdopt.campaign.record import format_campaign
 from kdopt.errors import KdoptError
-from kdopt.features.measurements import PartitionMeasurements
-from kdopt.outcome import TrialRow
 from kdopt.report.blocks import ReportData
 from kdopt.report.format import format_csv
 from kdopt.report.images import ImageFormat, draw_images
@@ -26,13 +23,7 @@ PAGE_NAME = "report.html"
 
 
 def write_report(
-    out_dir: Path,
-    campaign: Campaign,
-    rows: Sequence[TrialRow],
-    settings: Sequence[SettingLine],
-    *,
-    measurements: Mapping[str, PartitionMeasurements] | None = None,
-    formats: Sequence[ImageFormat] = (),
+    out_dir: Path, data: ReportData, formats: Sequence[ImageFormat] = ()
 ) -> list[Path]:
     """Write what the campaign has data for, the page last.
 
@@ -47,10 +38,7 @@ def write_report(
 
     Args:
         out_dir: Folder to write into, made if it is not there.
-        campaign: What was run.
-        rows: Its trials, in any state and order.
-        settings: Its resolved settings with the source of each.
-        measurements: What was measured of its partitions.
+        data: The campaign with its trials.
         formats: Of ``figures/``; none writes no such folder.
 
     Returns:
@@ -60,16 +48,15 @@ def write_report(
         KdoptError: If the folder or a file cannot be written, or figures were asked for and
             cannot be made here.
     """
-    data = ReportData(campaign, rows, settings, measurements)
     sections = make_sections(data)
     contents: dict[str, str | bytes] = {}
     for section in sections:
         contents |= section.files
-    columns = tabulate_trials(rows)
+    columns = tabulate_trials(data.rows)
     contents["trials.csv"] = format_trials_csv(columns)
     if parquet := make_trials_parquet(columns):
         contents["trials.parquet"] = parquet
-    contents["spec.toml"] = format_campaign(campaign, settings)
+    contents["spec.toml"] = format_campaign(data.campaign, data.settings)
     if formats:
         images = draw_images(list_figures(sections), formats)
         contents |= {f"figures/{name}": image for name, image in images.items()}

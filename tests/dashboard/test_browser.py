@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from kdopt.dashboard.campaign_index import index_studies
 from kdopt.dashboard.server import make_server
+from kdopt.report.blocks import ReportData
 from kdopt.store.index_studies import write_index_studies
 from tests.analysis.synthetic import make_campaign, make_rows
 from tests.conftest import new_store
@@ -51,8 +52,8 @@ def published(tmp_path_factory):
     """The URL of a store with the index studies of two campaigns, and their ids by name."""
     opened = new_store(tmp_path_factory.mktemp("published") / "kdopt.db")
     tuned, many = make_campaign(name="toy"), many_campaign(name="many")
-    write_index_studies(opened, index_studies(tuned, make_rows(tuned), {}))
-    write_index_studies(opened, index_studies(many, many_rows(many), {}))
+    write_index_studies(opened, index_studies(ReportData(tuned, make_rows(tuned)), {}))
+    write_index_studies(opened, index_studies(ReportData(many, many_rows(many)), {}))
     with opened.read() as connection:
         listed = connection.execute(sa.text("SELECT study_name, study_id FROM studies")).all()
     opened.close()

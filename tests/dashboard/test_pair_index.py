@@ -10,6 +10,7 @@ from kdopt.analysis.tuning import summarise_gains
 from kdopt.campaign.names import index_study_name, parse_study_name
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.dashboard.campaign_index import index_studies
+from kdopt.report.blocks import ReportData
 from kdopt.report.format import format_points
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows
 from tests.report.many_synthetic import ROUNDS, federate_accuracy, many_campaign, many_rows
@@ -36,7 +37,7 @@ def campaign():
 def test_every_partition_has_a_line_per_pair_that_says_what_the_report_says(campaign):
     rows = make_rows(campaign)
     best = compute_tables(rows, campaign).best_settings
-    studies = index_studies(campaign, rows, {})
+    studies = index_studies(ReportData(campaign, rows), {})
     assert [s.name for s in studies] == ["toy/uniform/index", "toy/label_dirichlet/index"]
     for study in studies:
         partition = study.attributes["kd:partition"]
@@ -58,7 +59,7 @@ def test_every_partition_has_a_line_per_pair_that_says_what_the_report_says(camp
 
 def test_a_pair_that_should_not_distil_gains_nothing_whatever_its_cell_does(campaign):
     rows = make_rows(campaign, validation=lambda *_: -1.0, test=lambda *_: 2.0)
-    for study in index_studies(campaign, rows, {}):
+    for study in index_studies(ReportData(campaign, rows), {}):
         assert {e.columns["advice"] for e in study.entries} == {"do not distil"}
         assert {e.value for e in study.entries} == {0.0}
         assert all(float(e.columns["test_gain"]) > 0 for e in study.entries)
@@ -71,7 +72,7 @@ def test_pairs_without_a_result_are_counted_and_not_listed(campaign):
         row if row.teacher != 2 else replace(row, state="WAITING", outcome=None)
         for row in make_rows(campaign)
     ]
-    study = index_studies(campaign, rows, {})[0]
+    study = index_studies(ReportData(campaign, rows), {})[0]
     assert [e.params["teacher"] for e in study.entries] == [0, 0, 1, 1]
     assert "4 of 6 pairs have a result" in study.note
     assert "not listed: 2" in study.note
@@ -81,20 +82,20 @@ def test_a_pair_that_is_not_finished_says_so(campaign):
     rows = make_rows(campaign)
     last = next(i for i, r in enumerate(rows) if (r.teacher, r.student, r.number) == (0, 1, 8))
     rows[last] = replace(rows[last], state="RUNNING", outcome=None)
-    first, *others = index_studies(campaign, rows, {})[0].entries
+    first, *others = index_studies(ReportData(campaign, rows), {})[0].entries
     assert first.columns["unfinished"] == "8 of 9 cells"
     assert not any("unfinished" in entry.columns for entry in others)
 
 
 def test_an_unknown_number_has_no_column(campaign):
     rows = [r for r in make_rows(campaign) if r.stage == "tune"]
-    for entry in index_studies(campaign, rows, {})[0].entries:
+    for entry in index_studies(ReportData(campaign, rows), {})[0].entries:
         assert "accuracy_gap" not in entry.columns
         assert all(math.isfinite(v) for v in entry.columns.values() if isinstance(v, float))
 
 
 def test_an_empty_campaign_has_an_index_that_can_be_drawn(campaign):
-    study = index_studies(campaign, [], {})[0]
+    study = index_studies(ReportData(campaign, []), {})[0]
     assert study.entries == []
     assert "0 of 6 pairs have a result" in study.note
     assert set(map(type, map(json.loads, study.figures.values()))) == {dict}
@@ -103,7 +104,7 @@ def test_an_empty_campaign_has_an_index_that_can_be_drawn(campaign):
 def test_the_note_has_the_headline_and_links_to_the_best_pairs(campaign):
     rows = make_rows(campaign)
     ids = {row.study: 100 + i for i, row in enumerate(rows)}
-    study = index_studies(campaign, rows, ids)[0]
+    study = index_studies(ReportData(campaign, rows), ids)[0]
     lines = summarise_gains(compute_tables(rows, campaign).best_settings, campaign)
     here = lines[lines["partition"] == "uniform"].set_index("measure")
     assert f"| {format_points(here['value']['guarded_gain'])} |" in study.note
@@ -111,11 +112,11 @@ def test_the_note_has_the_headline_and_links_to_the_best_pairs(campaign):
     assert f"(/dashboard/studies/{ids[str(best.columns['study'])]}) |" in study.note
     links = study.note.count("](/dashboard/studies/")
     assert links == sum(entry.value > 0 for entry in study.entries)
-    assert index_studies(campaign, rows, {})[0].note.count("](") == 0
+    assert index_studies(ReportData(campaign, rows), {})[0].note.count("](") == 0
 
 
 def test_figures_hold_every_pair_and_fit_the_dashboards_box(campaign):
-    study = index_studies(campaign, make_rows(campaign), {})[0]
+    study = index_studies(ReportData(campaign, make_rows(campaign)), {})[0]
     assert list(study.figures) == ["alpha-map", "temperature-map", "gain-map"]
     for key, text in study.figures.items():
         figure = json.loads(text)
@@ -128,17 +129,19 @@ def test_figures_hold_every_pair_and_fit_the_dashboards_box(campaign):
 def test_nothing_depends_on_the_order_of_rows(campaign):
     rows = make_rows(campaign)
     shuffled = random.Random(3).sample(rows, len(rows))
-    assert index_studies(campaign, shuffled, {}) == index_studies(campaign, rows, {})
+    assert index_studies(ReportData(campaign, shuffled), {}) == index_studies(
+        ReportData(campaign, rows), {}
+    )
 
 
 def test_a_campaign_that_only_compares_has_nothing_to_publish():
     campaign = compare_campaign(participants=3, stages=("compare",))
-    assert index_studies(campaign, compare_rows(campaign), {}) == []
+    assert index_studies(ReportData(campaign, compare_rows(campaign)), {}) == []
 
 
 def test_many_teachers_have_one_index_with_every_way_to_one_model():
     campaign = many_campaign()
-    (study,) = index_studies(campaign, many_rows(campaign), {"toy/uniform/combine": 7})
+    (study,) = index_studies(ReportData(campaign, many_rows(campaign)), {"toy/uniform/combine": 7})
     assert study.name == index_study_name("toy") == "toy/index"
     ways = [entry.params["way"] for entry in study.entries]
     assert (ways.count("combine"), ways.count("federate")) == (5 * 10, 5 * 2)
@@ -153,7 +156,7 @@ def test_many_teachers_have_one_index_with_every_way_to_one_model():
 @pytest.mark.parametrize("stages", [("combine",), ("federate",), ("tune", "combine")])
 def test_stages_that_are_not_there_leave_no_gap(stages):
     campaign = many_campaign(stages=stages)
-    *pairs, study = index_studies(campaign, many_rows(campaign), {})
+    *pairs, study = index_studies(ReportData(campaign, many_rows(campaign)), {})
     assert {e.params["way"] for e in study.entries} == set(stages) - {"tune"}
     assert list(study.figures) == [
         figure for figure, stage in (("table-ii", "combine"), ("fig-9", "federate"))
@@ -161,5 +164,5 @@ def test_stages_that_are_not_there_leave_no_gap(stages):
     ]  # fmt: skip
     assert len(pairs) == (5 if "tune" in stages else 0)
     assert ("toy/uniform/index" in study.note) == ("tune" in stages)
-    empty = index_studies(campaign, [], {})[-1]
+    empty = index_studies(ReportData(campaign, []), {})[-1]
     assert (empty.entries, empty.figures) == ([], {})

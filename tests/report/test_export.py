@@ -13,6 +13,7 @@ from kdopt.analysis.results import tabulate_trials
 from kdopt.campaign.record import SettingLine
 from kdopt.errors import KdoptError
 from kdopt.report import export
+from kdopt.report.blocks import ReportData
 from kdopt.report.export import format_trials_csv, make_trials_parquet, write_report
 from tests.analysis.synthetic import (
     compare_campaign,
@@ -31,7 +32,7 @@ ALWAYS = ["claims.csv", "claims.md", "trials.csv", "trials.parquet", "spec.toml"
 def test_a_report_is_these_files_and_nothing_else(tmp_path):
     campaign = make_campaign()
     folder = tmp_path / "new" / "report"
-    paths = write_report(folder, campaign, make_rows(campaign), SETTINGS)
+    paths = write_report(folder, ReportData(campaign, make_rows(campaign), SETTINGS))
     assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in paths)
     assert [p.name for p in paths] == [
         "best_settings.csv",
@@ -40,19 +41,19 @@ def test_a_report_is_these_files_and_nothing_else(tmp_path):
         *ALWAYS,
     ]
     first = [p.read_bytes() for p in paths]
-    write_report(folder, campaign, make_rows(campaign), SETTINGS)
+    write_report(folder, ReportData(campaign, make_rows(campaign), SETTINGS))
     assert [p.read_bytes() for p in paths] == first
 
 
 def test_the_comparison_adds_its_table(tmp_path):
     campaign = compare_campaign(participants=3)
     both = write_report(
-        tmp_path / "both", campaign, make_rows(campaign) + compare_rows(campaign), []
+        tmp_path / "both", ReportData(campaign, make_rows(campaign) + compare_rows(campaign))
     )
     assert "method_gains.csv" in [p.name for p in both]
     alone = replace(campaign, stages=("compare",))
     rows = pretrain_rows(alone) + compare_rows(alone)
-    names = [p.name for p in write_report(tmp_path / "alone", alone, rows, [])]
+    names = [p.name for p in write_report(tmp_path / "alone", ReportData(alone, rows))]
     assert names == ["method_gains.csv", "advice.txt", *ALWAYS]
 
 
@@ -60,20 +61,20 @@ def test_a_folder_that_cannot_be_written_is_named_with_a_fix(tmp_path):
     campaign = make_campaign()
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(KdoptError, match=r"file.*cannot be written \(.+\).*another folder"):
-        write_report(tmp_path / "file", campaign, [], SETTINGS)
+        write_report(tmp_path / "file", ReportData(campaign, [], SETTINGS))
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
     campaign = make_campaign()
     (tmp_path / "best_settings.csv").mkdir()
     with pytest.raises(KdoptError, match=r"best_settings\.csv"):
-        write_report(tmp_path, campaign, [], SETTINGS)
+        write_report(tmp_path, ReportData(campaign, [], SETTINGS))
     assert [p.name for p in tmp_path.iterdir()] == ["best_settings.csv"]
 
 
 def test_many_teachers_add_their_files(tmp_path):
     campaign = many_campaign()
-    paths = write_report(tmp_path, campaign, many_rows(campaign), SETTINGS)
+    paths = write_report(tmp_path, ReportData(campaign, many_rows(campaign), SETTINGS))
     assert [p.name for p in paths] == [
         "combined.csv",
         "combined.md",
@@ -87,7 +88,7 @@ def test_many_teachers_add_their_files(tmp_path):
 def test_trials_are_the_same_in_csv_and_parquet(tmp_path):
     campaign = make_campaign()
     rows = make_rows(campaign)
-    write_report(tmp_path, campaign, rows, SETTINGS)
+    write_report(tmp_path, ReportData(campaign, rows, SETTINGS))
     one = pd.read_csv(tmp_path / "trials.csv")
     other = pd.read_parquet(tmp_path / "trials.parquet")
     assert len(one) == len(other) == len(rows)
@@ -96,7 +97,7 @@ def test_trials_are_the_same_in_csv_and_parquet(tmp_path):
 
 def test_the_resolved_spec_is_toml(tmp_path):
     campaign = make_campaign()
-    write_report(tmp_path, campaign, [], SETTINGS)
+    write_report(tmp_path, ReportData(campaign, [], SETTINGS))
     found = tomllib.loads((tmp_path / "spec.toml").read_text())
     assert found == {"tune": {"t2_scale": True}}
 

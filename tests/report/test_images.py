@@ -43,7 +43,7 @@ def test_every_figure_becomes_a_file_in_every_format(tmp_path, monkeypatch):
     monkeypatch.setenv("BROWSER_PATH", str(CHROMIUM))
     campaign = compare_campaign(participants=2)
     rows = make_rows(campaign) + compare_rows(campaign)
-    paths = write_report(tmp_path, campaign, rows, [], formats=("svg", "png"))
+    paths = write_report(tmp_path, ReportData(campaign, rows), ("svg", "png"))
     found = sorted(p.name for p in (tmp_path / "figures").iterdir())
     assert found == sorted(p.name for p in paths if p.parent.name == "figures")
     names = [item.name for item in drawn_of(campaign, rows).values()]
@@ -68,7 +68,7 @@ def test_without_a_browser_nothing_is_written_and_the_message_says_so(tmp_path, 
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "nowhere"))
     campaign = make_campaign()
     with pytest.raises(KdoptError, match=r"need Chrome or Chromium.*BROWSER_PATH"):
-        write_report(tmp_path / "out", campaign, make_rows(campaign), [], formats=["svg"])
+        write_report(tmp_path / "out", ReportData(campaign, make_rows(campaign)), ["svg"])
     assert not (tmp_path / "out").exists()
 
 

@@ -11,6 +11,7 @@ import pytest
 from kdopt.analysis.paper.claims import CLAIMS
 from kdopt.campaign.record import SettingLine
 from kdopt.features.measurements import PartitionMeasurements
+from kdopt.report.blocks import ReportData
 from kdopt.report.export import write_report
 from tests.analysis.synthetic import (
     compare_campaign,
@@ -33,7 +34,7 @@ def address(tmp_path_factory):
     campaign = large_campaign()
     folder = tmp_path_factory.mktemp("report")
     settings = [SettingLine("tune.t2_scale", "true", "paper, Eq. 2")]
-    return write_report(folder, campaign, make_rows(campaign), settings)[-1].as_uri()
+    return write_report(folder, ReportData(campaign, make_rows(campaign), settings))[-1].as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -47,21 +48,23 @@ def whole(tmp_path_factory):
         p.name: PartitionMeasurements(((5, 0), (3, 9)) * 3) for p in campaign.partitions
     }
     folder = tmp_path_factory.mktemp("whole")
-    return write_report(folder, campaign, rows, [], measurements=measurements)[-1].as_uri()
+    return write_report(folder, ReportData(campaign, rows, measurements=measurements))[-1].as_uri()
 
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory):
     campaign = compare_campaign(participants=6)
     rows = make_rows(campaign) + compare_rows(campaign)
-    return write_report(tmp_path_factory.mktemp("comparison"), campaign, rows, [])[-1].as_uri()
+    return write_report(tmp_path_factory.mktemp("comparison"), ReportData(campaign, rows))[
+        -1
+    ].as_uri()
 
 
 @pytest.fixture(scope="module")
 def many_teachers(tmp_path_factory):
     campaign = many_campaign(replicates=3)
     folder = tmp_path_factory.mktemp("many")
-    return write_report(folder, campaign, many_rows(campaign), [])[-1].as_uri()
+    return write_report(folder, ReportData(campaign, many_rows(campaign)))[-1].as_uri()
 
 
 def read(page, *figures):
@@ -299,7 +302,7 @@ def test_failed_trials_are_crosses_in_the_history(visit, tmp_path):
         tune_row(campaign, (0, 1), cell, 0, outcome(1, 2)),
         tune_row(campaign, (0, 1), {**cell, "alpha": 0.9}, 1, error="NaN loss"),
     ]
-    page = visit(write_report(tmp_path, campaign, rows, [])[-1].as_uri())
+    page = visit(write_report(tmp_path, ReportData(campaign, rows))[-1].as_uri())
     read(page, "history")
     names = page.evaluate("document.getElementById('history').data.map((t) => [t.name, t.x])")
     assert names[-1] == ["Failed", [1]]
@@ -364,12 +367,12 @@ def test_what_is_printed_has_every_figure(browser, whole, tmp_path):
 @pytest.mark.parametrize("sampler", ["tpe", "sequential"])
 def test_other_samplers_and_an_empty_campaign_have_a_working_page(visit, tmp_path, sampler):
     campaign = make_campaign(tune_sampler=sampler)
-    paths = write_report(tmp_path / "full", campaign, make_rows(campaign), [])
+    paths = write_report(tmp_path / "full", ReportData(campaign, make_rows(campaign)))
     page = visit(paths[-1].as_uri())
     read(page, "surface")
     kind = {"tpe": "scatter", "sequential": "heatmap"}[sampler]
     assert page.evaluate("document.getElementById('surface').data[0].type") == kind
-    paths = write_report(tmp_path / "empty", campaign, [], [])
+    paths = write_report(tmp_path / "empty", ReportData(campaign, []))
     page = visit(paths[-1].as_uri())
     assert "no cell of this pair is complete yet" in page.inner_text("#pair-text")
     assert not page.locator("#surface-figure").is_visible()
@@ -436,7 +439,7 @@ def test_a_pair_clicked_in_the_comparison_is_chosen(visit, comparison):
 def test_a_campaign_without_tuning_shows_the_classes_of_a_pair(visit, tmp_path):
     campaign = compare_campaign(participants=3, stages=("compare",))
     rows = pretrain_rows(campaign) + compare_rows(campaign)
-    page = visit(write_report(tmp_path, campaign, rows, [])[-1].as_uri())
+    page = visit(write_report(tmp_path, ReportData(campaign, rows))[-1].as_uri())
     assert points_drawn(page, "methods-transfer") == 5 * 4 * 3 * 6
     emit(page, "methods-transfer", "uniform/t00-s01")
     read(page, "classes")

@@ -16,6 +16,7 @@ SCRIPT = """
 import json, sys, time
 from pathlib import Path
 from kdopt.campaign.settings import PartitionSettings
+from kdopt.report.blocks import ReportData
 from kdopt.report.export import write_report
 from tests.analysis.synthetic import ALPHAS, TEMPERATURES, compare_campaign, compare_rows, make_rows
 
@@ -24,7 +25,7 @@ campaign = compare_campaign(
 )
 rows = make_rows(campaign) + compare_rows(campaign)
 started = time.process_time()
-paths = write_report(Path(sys.argv[1]), campaign, rows, [])
+paths = write_report(Path(sys.argv[1]), ReportData(campaign, rows))
 # Not getrusage's peak: that begins with the peak of the process that started this one.
 status = Path("/proc/self/status").read_text()
 peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
