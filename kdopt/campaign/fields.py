@@ -21,8 +21,14 @@ from kdopt.campaign.names import CAMPAIGN_NAME
 
 
 class Settings:
-    """Base of all settings: what pydantic is to do with a table of a campaign file."""
+    """Base of all settings: what pydantic is to do with a table of a campaign file.
 
+    Attributes:
+        listed_last: Fields that ``kdopt spec`` lists after the others, in this order. The order of
+            the fields themselves is that of the records in stores, and stays.
+    """
+
+    listed_last: ClassVar[tuple[str, ...]] = ()
     __pydantic_config__: ClassVar[dict[str, object]] = {
         "strict": True,
         "extra": "forbid",
@@ -125,7 +131,7 @@ class SettingField:
 
 
 def list_fields(settings: type[Settings]) -> list[SettingField]:
-    """The fields of a settings class that a campaign file may say, in order."""
+    """The fields of a settings class that a campaign file may say, in the order to list them."""
     hints = get_type_hints(settings, include_extras=True)
     found = []
     for field in dataclasses.fields(settings):  # type: ignore[arg-type]
@@ -136,7 +142,8 @@ def list_fields(settings: type[Settings]) -> list[SettingField]:
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
         found.append(SettingField(field.name, kind, marks, default))
-    return found
+    last = settings.listed_last
+    return sorted(found, key=lambda f: last.index(f.name) + 1 if f.name in last else 0)
 
 
 def describe_attributes(settings: type) -> dict[str, str]:

@@ -211,20 +211,22 @@ class TrainSettings(Settings):
     """One training budget: pre-training, distillation, or a participant's part of a round.
 
     Attributes:
-        learning_rate: The optimizer's step size.
-        weight_decay: The optimizer's L2 penalty.
-        batch_size: Images per step, at least 2: batch norm needs two.
         epochs: Most epochs.
         patience: Epochs without a better validation accuracy before training stops. 0 trains all
             epochs, keeps the last weights and evaluates once.
+        learning_rate: The optimizer's step size.
+        weight_decay: The optimizer's L2 penalty.
+        batch_size: Images per step, at least 2: batch norm needs two.
         optimizer: ``adam``, or ``sgd`` without momentum (paper, sections III and V).
     """
 
+    listed_last = ("epochs", "patience")
+
+    epochs: Annotated[Size, PAPER_III] = 100
+    patience: Annotated[int, Interval(ge=0), PAPER_III] = 10
     learning_rate: Annotated[Positive, PROXYFL] = 1e-3
     weight_decay: Annotated[Fraction, PROXYFL] = 1e-4
     batch_size: Annotated[int, Interval(ge=2), PAPER_III] = 32
-    epochs: Annotated[Size, PAPER_III] = 100
-    patience: Annotated[int, Interval(ge=0), PAPER_III] = 10
     optimizer: Annotated[Literal["adam", "sgd"], NotInFiles()] = "adam"
 
 
@@ -260,6 +262,18 @@ class Campaign(Settings):
         tune: Stage ``tune``.
     """
 
+    listed_last = (
+        "data",
+        "transfer",
+        "compare",
+        "combine",
+        "federate",
+        "pretrain",
+        "distill",
+        "tune",
+        "partition",
+    )
+
     name: Annotated[str, NAME_RULE]
     seed: Annotated[int, Interval(ge=0, lt=2**63), KDOPT] = 0
     participants: Annotated[int, Interval(ge=2, le=1000), PAPER_III] = 10
@@ -271,21 +285,21 @@ class Campaign(Settings):
         "validation"
     )
     model: Annotated[str, Len(1), PAPER_III] = "resnet18"
+    data: DataSettings
     partitions: tuple[PartitionSettings, ...]
+    pretrain: TrainSettings = TrainSettings()
+    distill: TrainSettings
+    tune: TuneSettings = field(default_factory=TuneSettings)
     stages: Annotated[
         tuple[LaterStageName, ...],
         Len(1),
         DISTINCT,
         Source("default: section IV of the paper"),
     ] = ("tune", "compare")
-    data: DataSettings
     transfer: TransferSettings = TransferSettings()
     compare: CompareSettings = field(default_factory=CompareSettings)
     combine: CombineSettings = field(default_factory=CombineSettings)
     federate: FederateSettings = field(default_factory=FederateSettings)
-    pretrain: TrainSettings = TrainSettings()
-    distill: TrainSettings
-    tune: TuneSettings = field(default_factory=TuneSettings)
 
     def get_partition(self, name: str) -> PartitionSettings:
         """The settings of the partition of that name; ``KeyError`` if the campaign lacks it."""
@@ -310,7 +324,6 @@ class Campaign(Settings):
 class CampaignFile(Campaign):
     """A campaign as its file says it: partitions by name, their settings in tables."""
 
-    # An override keeps the position of its field: `kdopt spec` lists settings in this order.
     partitions: Annotated[tuple[PartitionName, ...], Len(1), DISTINCT, PAPER_III] = PARTITIONS  # type: ignore[assignment]
     distill: DistillSettings = DistillSettings()
     partition: PartitionTables = PartitionTables()

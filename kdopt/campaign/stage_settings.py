@@ -78,14 +78,16 @@ class TuneSettings(Settings):
             [0, 1].
         sampler: How the points of the search are chosen.
         budget: Trials per pair. ``grid`` and ``sequential`` decide it themselves.
+        vanilla_temperature: Temperature of untuned distillation, the baseline of every pair.
+        vanilla_alpha: Alpha of untuned distillation.
+        t2_scale: Multiply the teacher's term by the temperature squared.
         prior: For ``warm``: campaigns whose finished grids the search learns from. Empty: the
             prior that comes with kdopt.
         warm_trials: For ``warm``: trials per pair at points that the learnt search chooses.
         warm_then: For ``warm``: the sampler that spends the rest of the budget.
-        vanilla_temperature: Temperature of untuned distillation, the baseline of every pair.
-        vanilla_alpha: Alpha of untuned distillation.
-        t2_scale: Multiply the teacher's term by the temperature squared.
     """
+
+    listed_last = ("vanilla_temperature", "vanilla_alpha", "t2_scale")
 
     temperatures: Annotated[tuple[Temperature, ...], Len(1), DISTINCT, Source("paper, Table I")] = (
         0.1,
@@ -116,6 +118,9 @@ class TuneSettings(Settings):
             depends=True,
         ),
     ] = 20
+    vanilla_temperature: Annotated[Temperature, PROXYFL] = 1.0
+    vanilla_alpha: Annotated[Fraction, PROXYFL] = 0.5
+    t2_scale: Annotated[bool, Source("default: Hinton et al. 2015 (lost)")] = True
     prior: Annotated[
         tuple[Annotated[str, NAME_RULE], ...],
         Len(1),
@@ -134,9 +139,6 @@ class TuneSettings(Settings):
         Literal["tpe", "gp"],
         Source("default: tpe spends the rest of the budget; for warm only", depends=True),
     ] = "tpe"
-    vanilla_temperature: Annotated[Temperature, PROXYFL] = 1.0
-    vanilla_alpha: Annotated[Fraction, PROXYFL] = 0.5
-    t2_scale: Annotated[bool, Source("default: Hinton et al. 2015 (lost)")] = True
 
     @property
     def vanilla_point(self) -> tuple[float, float]:
