@@ -21,11 +21,11 @@ from kdopt.data.stratify import stratified
 from kdopt.errors import DataError
 
 SOURCES: Mapping[str, Callable[[DataSettings], Raw]] = {
-    "digits": digits.load,
-    "fashion_mnist": idx.load,
-    "cifar10": cifar10.load,
-    "cinic10": cinic10.load,
-    "folder": folder.load,
+    "digits": digits.read_digits,
+    "fashion_mnist": idx.read_fashion_mnist,
+    "cifar10": cifar10.read_cifar10,
+    "cinic10": cinic10.read_cinic10,
+    "folder": folder.read_class_folders,
 }
 NAMES = tuple(SOURCES)
 """What ``data.name`` may be."""

@@ -104,7 +104,7 @@ def escape_title(name: str) -> str:
     return html.escape(format_title(name), quote=False)
 
 
-PUBLISHED_CLASSES = {"fashion_mnist": idx.CLASS_NAMES, "cifar10": cifar10.CLASS_NAMES}
+PUBLISHED_CLASSES = {"fashion_mnist": idx.FASHION_CLASSES, "cifar10": cifar10.CIFAR10_CLASSES}
 
 
 def name_classes(data: DataSettings, n_classes: int) -> list[str]:

@@ -118,7 +118,7 @@ def claim_trial(store: Store, study_id: int, worker: str, lease_s: float) -> Lea
     return store.retry(take_trial)
 
 
-def choose_params(store: Store, lease: Lease, params: Params, space: Mapping[str, Param]) -> Lease:
+def record_params(store: Store, lease: Lease, params: Params, space: Mapping[str, Param]) -> Lease:
     """Fill an open trial with the cell that the sampler chose.
 
     Raises:

@@ -313,7 +313,7 @@ class _Worker:
         history = queries.read_trials(self.store, self.campaign, claim.study_id)
         get_posterior = partial(self._get_posterior, plan)
         params = choose_params(self.context.campaign, plan, claim.number, history, get_posterior)
-        return leases.choose_params(self.store, claim, params, plan.space)
+        return leases.record_params(self.store, claim, params, plan.space)
 
     def _get_posterior(self, plan: StudyPlan) -> Posterior:
         """The posterior of a pair before its first trial (``tune.sampler = "warm"``)."""

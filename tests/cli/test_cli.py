@@ -208,7 +208,7 @@ def test_help_and_version_are_there():
     ("change", "expected"),
     [
         (("alphas = [0.5, 0.9]", "alphas = [1.5]"), "tune.alphas[0] = 1.5"),
-        (("temperatures = [1, 4]", "temperatures = [0]"), "tune.temperatures[0] = 0.0"),
+        (("temperatures = [1, 4]", "temperatures = [0]"), "tune.temperatures[0] = 0: "),
         (('name = "digits"', 'name = "folder"\nroot = "nowhere"'), "nowhere"),
         (("participants = 2", "participants = 900"), "uniform"),
         (('model = "mlp"', 'model = "resnet19"'), "resnet18"),

@@ -7,7 +7,7 @@ from PIL import Image
 
 from kdopt.campaign.settings import DataSettings
 from kdopt.data.datasets import read_dataset
-from kdopt.data.sources.cifar10 import CLASS_NAMES
+from kdopt.data.sources.cifar10 import CIFAR10_CLASSES as CLASS_NAMES
 from kdopt.errors import DataError
 
 

@@ -222,10 +222,10 @@ def test_an_open_trial_waits_until_nothing_of_its_study_runs(store):
     leases.finish_trial(store, first, make_outcome(0.0))
     second = leases.claim_trial(store, study, "b", 60)
     assert second.params == {}
-    filled = leases.choose_params(
+    filled = leases.record_params(
         store, second, {"replicate": 0}, {"replicate": Param("int", 0, 0)}
     )
-    leases.choose_params(store, second, {"replicate": 0}, {"replicate": Param("int", 0, 0)})
+    leases.record_params(store, second, {"replicate": 0}, {"replicate": Param("int", 0, 0)})
     assert filled.params == {"replicate": 0}
     assert leases.claim_trial(store, study, "a", 60) is None
     # A lost open trial is tried again at the point that was chosen.

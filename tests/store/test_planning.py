@@ -77,7 +77,7 @@ def test_open_trials_fill_a_budget_once(store, campaign):
     leases.finish_trial(store, leases.claim_trial(store, study, "me", 60), make_outcome(0.0))
     claim = leases.claim_trial(store, study, "me", 60)
     params = plan_studies(adaptive)[1].space
-    leases.choose_params(store, claim, {"temperature": 1.5, "alpha": 0.3, "replicate": 0}, params)
+    leases.record_params(store, claim, {"temperature": 1.5, "alpha": 0.3, "replicate": 0}, params)
     assert plan(store, adaptive).new_trials == 0
     larger = tuned(adaptive, budget=7)
     assert plan(store, larger).new_trials == 2 * 2
@@ -185,7 +185,7 @@ def test_sequential_plans_no_cell_twice_when_vanilla_lies_on_its_line(store, cam
             history = queries.read_trials(store, "tiny", study)
             chosen = studies["tiny/uniform/tune/t00-s01"]
             params = choose_params(line, chosen, claim.number, history)
-            claim = leases.choose_params(store, claim, params, chosen.space)
+            claim = leases.record_params(store, claim, params, chosen.space)
         seen.append((claim.params["temperature"], claim.params["alpha"]))
         leases.finish_trial(store, claim, make_outcome(0.0))
         assert plan(store, line).new_trials == 0

@@ -18,10 +18,10 @@ from kdopt.data.sources.raw import Raw
 from kdopt.data.sources.unpickle import read_batch
 from kdopt.errors import DataError
 
-LAYOUTS = ("cifar-10-batches-py", "cifar-10-batches-bin", "")
+_LAYOUTS = ("cifar-10-batches-py", "cifar-10-batches-bin", "")
 """The pickled form first: it alone has published checksums of its files."""
 
-CLASS_NAMES = (
+CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
 
@@ -46,7 +46,7 @@ _FIXES = (
 Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
-def load(settings: DataSettings) -> Raw:
+def read_cifar10(settings: DataSettings) -> Raw:
     """CIFAR-10: 50,000 training and 10,000 test images, 3x32x32, ten classes.
 
     The binary form has no published checksums of its files: with ``checksum = "published"`` its
@@ -58,7 +58,7 @@ def load(settings: DataSettings) -> Raw:
     Raises:
         DataError: The files are missing, damaged or not CIFAR-10.
     """
-    folder = locate(settings, LAYOUTS, lambda f: _has(f, "") or _has(f, ".bin"), _FIXES, "CIFAR10")
+    folder = locate(settings, _LAYOUTS, lambda f: _has(f, "") or _has(f, ".bin"), _FIXES, "CIFAR10")
     published = settings.checksum == "published"
     read = _read_pickled if _has(folder, "") else _read_binary
     *train, test = (read(folder / name, published) for name in BATCH_MD5)
@@ -126,7 +126,7 @@ def _check_md5(path: Path) -> None:
 
 
 def _check_labels(path: Path, labels: NDArray[np.int64]) -> None:
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(CLASS_NAMES)))
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(CIFAR10_CLASSES)))
     if len(wrong):
         raise DataError(
             f"{path}: label {labels[wrong[0]]} of image {wrong[0]} is outside 0..9; the file is "
@@ -143,7 +143,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
         lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
         names = [line.strip() for line in lines if line.strip()]
     else:
-        return CLASS_NAMES
-    if len(names) != len(CLASS_NAMES):
+        return CIFAR10_CLASSES
+    if len(names) != len(CIFAR10_CLASSES):
         raise DataError(f"{folder}: the meta file names {len(names)} classes; CIFAR-10 has 10")
     return tuple(names)

@@ -12,7 +12,7 @@ from kdopt.data.sources import folder
 from kdopt.data.sources.places import locate
 from kdopt.data.sources.raw import Raw
 
-LAYOUTS = ("CINIC-10", "cinic-10", "cinic10", "")
+_LAYOUTS = ("CINIC-10", "cinic-10", "cinic10", "")
 CIFAR_PREFIX = "cifar10-"
 """File names of the images that CINIC-10 took from CIFAR-10 start so."""
 
@@ -22,7 +22,7 @@ _FIXES = (
 )
 
 
-def load(settings: DataSettings) -> Raw:
+def read_cinic10(settings: DataSettings) -> Raw:
     """The train and test splits, RGB; the valid split is not used.
 
     Args:
@@ -31,7 +31,7 @@ def load(settings: DataSettings) -> Raw:
     Raises:
         DataError: The folders are missing or empty, or a file is damaged.
     """
-    root = locate(settings, LAYOUTS, _is_complete, _FIXES)
+    root = locate(settings, _LAYOUTS, _is_complete, _FIXES)
     skip = CIFAR_PREFIX if settings.drop_cifar else None
     return folder.read(settings.name, root, settings.image_size, channels=3, skip_prefix=skip)
 

@@ -21,7 +21,7 @@ from PIL import Image
 from kdopt.data.sources.places import cache_dir
 from kdopt.errors import DataError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _DECODING = 1
 """Part of the cache key: raise it when the same files are to give other pixels."""
@@ -116,11 +116,11 @@ def _read_cache(cached: Path, n_images: int, image_size: int) -> NDArray[np.uint
     except FileNotFoundError:
         return None
     except (OSError, ValueError, EOFError) as error:
-        log.warning("decoding again, since %s cannot be read: %s", cached, error)
+        logger.warning("decoding again, since %s cannot be read: %s", cached, error)
         return None
     sides = (image_size, image_size)
     if images.dtype != np.uint8 or len(images) != n_images or images.shape[2:] != sides:
-        log.warning("decoding again, since %s is %s %s", cached, images.dtype, images.shape)
+        logger.warning("decoding again, since %s is %s %s", cached, images.dtype, images.shape)
         return None
     return images
 
@@ -138,4 +138,4 @@ def _write_cache(cached: Path, images: NDArray[np.uint8]) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        log.warning("decoded images are not kept, since %s cannot be written: %s", cached, error)
+        logger.warning("decoded images are not kept, since %s cannot be written: %s", cached, error)

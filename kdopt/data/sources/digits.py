@@ -13,7 +13,7 @@ TEST_FRACTION = 0.25
 """The set has no test split of its own; this share of every class becomes one."""
 
 
-def load(settings: DataSettings) -> Raw:
+def read_digits(settings: DataSettings) -> Raw:
     """All 1,797 digits, values 0..16 scaled to 0..255.
 
     The test split is the same for every campaign, as it is for the sets that bring their own.

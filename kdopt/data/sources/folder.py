@@ -15,7 +15,7 @@ from kdopt.errors import DataError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
-def load(settings: DataSettings) -> Raw:
+def read_class_folders(settings: DataSettings) -> Raw:
     """Images of the user, grey when all of them are, else RGB.
 
     Args:
@@ -49,7 +49,7 @@ def read(
         skip_prefix: Leave out files whose name starts so.
 
     Raises:
-        DataError: As :func:`load`.
+        DataError: As :func:`read_class_folders`.
     """
     train = _list_split(root / "train", skip_prefix)
     test = _list_split(root / "test", skip_prefix)

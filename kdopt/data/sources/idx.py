@@ -20,10 +20,10 @@ from kdopt.data.sources.places import locate
 from kdopt.data.sources.raw import Raw
 from kdopt.errors import DataError
 
-LAYOUTS = ("FashionMNIST/raw", "fashion-mnist", "")
+_LAYOUTS = ("FashionMNIST/raw", "fashion-mnist", "")
 """torchvision's folder, Debian's folder, or the files themselves."""
 
-CLASS_NAMES = (
+FASHION_CLASSES = (
     "t-shirt", "trouser", "pullover", "dress", "coat",
     "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
@@ -47,7 +47,7 @@ _FIXES = (
 )
 
 
-def load(settings: DataSettings) -> Raw:
+def read_fashion_mnist(settings: DataSettings) -> Raw:
     """Fashion-MNIST: 60,000 training and 10,000 test images, 1x28x28, ten classes.
 
     Args:
@@ -56,7 +56,7 @@ def load(settings: DataSettings) -> Raw:
     Raises:
         DataError: The files are missing, damaged or not Fashion-MNIST.
     """
-    folder = locate(settings, LAYOUTS, _is_complete, _FIXES, "FashionMNIST")
+    folder = locate(settings, _LAYOUTS, _is_complete, _FIXES, "FashionMNIST")
     verify = settings.checksum == "published"
     arrays = {
         name: read_idx(
@@ -72,7 +72,7 @@ def load(settings: DataSettings) -> Raw:
         arrays["train-labels-idx1-ubyte"].astype(np.int64),
         arrays["t10k-images-idx3-ubyte"][:, None],
         arrays["t10k-labels-idx1-ubyte"].astype(np.int64),
-        CLASS_NAMES,
+        FASHION_CLASSES,
     )
 
 

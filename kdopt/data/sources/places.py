@@ -18,7 +18,7 @@ from typing import Literal
 from kdopt.campaign.settings import DataSettings
 from kdopt.errors import DataError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 TorchvisionName = Literal["FashionMNIST", "CIFAR10"]
 
@@ -106,7 +106,7 @@ def _download(torchvision_name: TorchvisionName, place: Path) -> None:
     Workers may download at the same time: with ``os.replace`` each file is whole whenever it can
     be seen, and who comes last replaces it by the same content.
     """
-    log.warning("downloading %s to %s", torchvision_name, place)
+    logger.warning("downloading %s to %s", torchvision_name, place)
     try:
         import torchvision.datasets
 

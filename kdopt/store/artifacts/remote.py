@@ -12,11 +12,11 @@ import contextlib
 import errno
 import hashlib
 import logging
-import random
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+import tenacity
 
 from kdopt.errors import ArtifactError, LostArtifactError
 from kdopt.store.artifacts.location import credentials_of, masked
@@ -194,21 +194,25 @@ class RemoteFiles:
 
     def _retry(self, call: Callable[[], T]) -> T:
         """Call again and again while the network or the server is at fault."""
-        # A deadline, not a number of tries: what the campaign can wait is a time.
-        deadline = time.monotonic() + REMOTE_RETRY_S
-        pause = 0.2
-        while True:
-            try:
-                return call()
-            except Exception as error:
-                if _is_final(error) or time.monotonic() + pause > deadline:
-                    raise
+
+        def log_retry(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            if isinstance(error, Exception):
                 logger.warning(
                     "artifacts %s: %s; trying again", masked(self.root), _describe(error)
                 )
+
+        retrying = tenacity.Retrying(
+            # A deadline, not a number of tries: what the campaign can wait is a time.
+            stop=tenacity.stop_before_delay(REMOTE_RETRY_S),
             # Jitter keeps many workers from coming back in the same instant.
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
-            pause = min(pause * 2, 5.0)
+            wait=tenacity.wait_exponential(multiplier=0.2, max=5.0)
+            + tenacity.wait_random(0.0, 0.2),
+            retry=tenacity.retry_if_exception(_can_pass),
+            before_sleep=log_retry,
+            reraise=True,
+        )
+        return retrying(call)
 
     def _unreadable(self, name: str, error: Exception) -> ArtifactError:
         return ArtifactError(
@@ -251,6 +255,11 @@ def _is_denied(error: Exception) -> bool:
         or getattr(error, "code", None) in (401, 403)
         or str(error).startswith("Forbidden")
     )
+
+
+def _can_pass(error: BaseException) -> bool:
+    """Whether to try again; what stops the process (Ctrl-C, a signal) is never held up."""
+    return isinstance(error, Exception) and not _is_final(error)
 
 
 def _is_final(error: Exception) -> bool:

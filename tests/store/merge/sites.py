@@ -173,6 +173,6 @@ def step(site, study, salt="", ending="COMPLETE"):
     if not claim.params:
         history = queries.read_trials(site.store, "tiny", state.study_id)
         params = choose_params(record.campaign, of, claim.number, history)
-        claim = leases.choose_params(site.store, claim, params, of.space)
+        claim = leases.record_params(site.store, claim, params, of.space)
     end(site, claim, study, ending, salt)
     return claim

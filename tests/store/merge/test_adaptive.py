@@ -81,7 +81,7 @@ def test_an_open_trial_that_runs_is_filled_and_its_worker_refused(here, there):
     plans = {p.name: p for p in plan_studies(TPE)}
     params = {"temperature": 1.5, "alpha": 0.1, "replicate": 0}
     with pytest.raises(LeaseLostError):
-        leases.choose_params(here.store, held, params, plans[PAIR].space)
+        leases.record_params(here.store, held, params, plans[PAIR].space)
     step(here, PAIR)
     step(there, PAIR)
     assert table(here) == table(there)
