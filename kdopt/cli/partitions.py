@@ -30,7 +30,7 @@ def partitions_command(
 
     There is one table for each partition of the campaign.
     """
-    from kdopt.data.splits import counts, make_splits
+    from kdopt.data.splits import count_classes, make_splits
     from kdopt.report.sections.run import write_heat_maps
 
     loaded, dataset = load_spec_and_images(spec)
@@ -39,7 +39,9 @@ def partitions_command(
         splits = make_splits(
             loaded.campaign, partition.name, dataset.train_labels, dataset.n_classes
         )
-        tables[partition.name] = counts(splits.train, dataset.train_labels, dataset.n_classes)
+        tables[partition.name] = count_classes(
+            splits.train, dataset.train_labels, dataset.n_classes
+        )
     _print_counts(tables, dataset.class_names)
     if html is not None:
         images = {name: table.tolist() for name, table in tables.items()}

@@ -1,7 +1,4 @@
-"""Load a data set by name, in the size that a campaign asks for.
-
-Everything here is numpy; torch is imported only when a download is asked for.
-"""
+"""Data sets by name, in the size that a campaign asks for: numpy only, no torch."""
 
 from __future__ import annotations
 
@@ -15,25 +12,28 @@ from numpy.typing import NDArray
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import Campaign, DataSettings
-from kdopt.data.sources import cifar10, cinic10, digits, folder, idx
-from kdopt.data.sources.raw import Raw
-from kdopt.data.stratify import stratified
+from kdopt.data.sources.base import RawDataset
+from kdopt.data.sources.cifar10 import read_cifar10
+from kdopt.data.sources.digits import read_digits
+from kdopt.data.sources.fashion_mnist import read_fashion_mnist
+from kdopt.data.sources.folder import read_cinic10, read_folder
+from kdopt.data.splits import draw_stratified
 from kdopt.errors import DataError
 
-SOURCES: Mapping[str, Callable[[DataSettings], Raw]] = {
-    "digits": digits.read_digits,
-    "fashion_mnist": idx.read_fashion_mnist,
-    "cifar10": cifar10.read_cifar10,
-    "cinic10": cinic10.read_cinic10,
-    "folder": folder.read_class_folders,
+SOURCES: Mapping[str, Callable[[DataSettings], RawDataset]] = {
+    "digits": read_digits,
+    "fashion_mnist": read_fashion_mnist,
+    "cifar10": read_cifar10,
+    "cinic10": read_cinic10,
+    "folder": read_folder,
 }
-NAMES = tuple(SOURCES)
+DATASET_NAMES = tuple(SOURCES)
 """What ``data.name`` may be."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The images of a campaign, before validation is held out and the rest is shared out.
+    """The images of a campaign, before validation is held out and the rest is partitioned.
 
     Attributes:
         name: Data set name.
@@ -82,7 +82,7 @@ class Dataset:
 
 
 def read_dataset(settings: DataSettings, seed: int) -> Dataset:
-    """Find, check and read a data set, then draw its stratified share.
+    """Find, check and read a data set, then draw a stratified sample of it.
 
     Args:
         settings: Which data set, where, and how many images.
@@ -93,13 +93,13 @@ def read_dataset(settings: DataSettings, seed: int) -> Dataset:
     """
     if settings.name not in SOURCES:
         raise DataError(
-            f"data.name = {settings.name!r} is unknown; choose one of {', '.join(NAMES)}"
+            f"data.name = {settings.name!r} is unknown; choose one of {', '.join(DATASET_NAMES)}"
         )
     raw = SOURCES[settings.name](settings)
-    train = _draw("train", settings.train_size, raw.train_labels, settings.name, seed)
-    test = _draw("test", settings.test_size, raw.test_labels, settings.name, seed)
+    train = _draw_subset("train", settings.train_size, raw.train_labels, settings.name, seed)
+    test = _draw_subset("test", settings.test_size, raw.test_labels, settings.name, seed)
     train_images = raw.train_images[train]
-    mean, std = channel_statistics(train_images)
+    mean, std = measure_channels(train_images)
     return Dataset(
         settings.name,
         train_images,
@@ -132,7 +132,7 @@ def load_planned_dataset(record: CampaignRecord) -> Dataset:
     return dataset
 
 
-def channel_statistics(
+def measure_channels(
     images: NDArray[np.uint8],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of images scaled to [0, 1].
@@ -143,9 +143,9 @@ def channel_statistics(
     Returns:
         Two tuples of C floats; the deviation of a constant channel is given as 1.
     """
-    # exact sums of whole numbers: the same on every machine, whatever the order of addition
+    # Exact sums of whole numbers: the same on every machine, whatever the order of addition.
     counts = np.zeros((images.shape[1], 256), np.int64)
-    for start in range(0, len(images), 4096):  # bincount takes 8 bytes per pixel
+    for start in range(0, len(images), 4096):  # in blocks: bincount takes 8 bytes per pixel
         block = images[start : start + 4096]
         for channel in range(images.shape[1]):
             counts[channel] += np.bincount(block[:, channel].ravel(), minlength=256)
@@ -158,7 +158,7 @@ def channel_statistics(
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
-def _draw(
+def _draw_subset(
     split: str, size: int | None, labels: NDArray[np.int64], name: str, seed: int
 ) -> NDArray[np.int64] | slice:
     if size is None:
@@ -168,4 +168,4 @@ def _draw(
             f"data.{split}_size = {size}, but {name} has {len(labels)} {split} images; choose "
             f"1..{len(labels)}, or leave it out to take all"
         )
-    return stratified(labels, size, np.random.default_rng(seed_for(seed, "data", name, split)))
+    return draw_stratified(labels, size, np.random.default_rng(seed_for(seed, "data", name, split)))

@@ -1,8 +1,8 @@
-"""Share training images out among participants: the paper's five ways (section III).
+"""The paper's five partitions: which participant gets which training images (section III).
 
-Four of the five come down to a table of how many images of each class each participant gets;
-:func:`kdopt.data.dealing.deal` then draws which. Every function is pure: labels and a generator
-in, indices out. No image goes to two participants.
+Four of the five make a table of how many images of each class each participant gets;
+:func:`draw_images` then draws which. Every function is pure: labels and a generator in, indices
+out. No image goes to two participants.
 """
 
 from __future__ import annotations
@@ -13,28 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdopt.campaign.settings import PartitionSettings
-from kdopt.data.dealing import (
-    Ints,
-    Parts,
-    cut_at_random,
-    deal,
-    redraw,
-    specialized_sizes,
-    specialized_table,
-    split_by_shares,
-)
 from kdopt.errors import PartitionError
 
+Ints = NDArray[np.int64]
+Parts = tuple[Ints, ...]
+"""One sorted array of image indices per participant."""
 
-def partition(
+
+def draw_partition(
     labels: Ints, participants: int, settings: PartitionSettings, rng: np.random.Generator
 ) -> Parts:
-    """Share images out as ``settings.name`` says.
+    """Partition images as ``settings.name`` says.
 
     Args:
         labels: int64 (n,), class of each image, >= 0.
         participants: Number of participants, >= 1.
-        settings: The way and its numbers.
+        settings: The partition and its numbers.
         rng: Source of randomness.
 
     Returns:
@@ -58,15 +52,15 @@ def partition(
     return STRATEGIES[settings.name](labels, participants, settings, rng)
 
 
-def uniform(
+def draw_uniform(
     labels: Ints, participants: int, settings: PartitionSettings, rng: np.random.Generator
 ) -> Parts:
-    """Everybody gets the same number of images of each class (paper: Uniform).
+    """Every participant gets the same number of images of each class (paper: Uniform).
 
     What is left of a class that does not divide is left out, so that all are equal. Arguments,
-    result and errors as :func:`partition`.
+    result and errors as :func:`draw_partition`.
     """
-    each = _class_counts(labels) // participants
+    each = _count_classes(labels) // participants
     _require_every_class(labels, participants, settings.name)
     if each.sum() < settings.min_size:
         raise PartitionError(
@@ -74,32 +68,32 @@ def uniform(
             f"min_size = {settings.min_size}; take more training images, fewer participants or a "
             "smaller min_size"
         )
-    return deal(labels, np.tile(each, (participants, 1)), rng)
+    return draw_images(labels, np.tile(each, (participants, 1)), rng)
 
 
-def quantity_skew(
+def draw_quantity_skew(
     labels: Ints, participants: int, settings: PartitionSettings, rng: np.random.Generator
 ) -> Parts:
     """Sizes are Dirichlet, classes are mixed at random (paper: Quantity Skew). Exhaustive.
 
-    Redrawn until nobody has fewer than ``min_size``. Arguments, result and errors as
-    :func:`partition`.
+    Redrawn until every participant has at least ``min_size``. Arguments, result and errors as
+    :func:`draw_partition`.
     """
     if len(settings.concentration) != 1:
         raise PartitionError(
             f"quantity_skew: concentration = {list(settings.concentration)}; it takes one number"
         )
-    vector = _concentrations(settings, participants)
+    vector = _repeat_concentrations(settings, participants)
 
     def draw() -> Ints:
-        return split_by_shares(len(labels), rng.dirichlet(vector))
+        return split_by_fractions(len(labels), rng.dirichlet(vector))
 
-    sizes = redraw(draw, lambda drawn: drawn, settings)
+    sizes = draw_until_large_enough(draw, lambda drawn: drawn, settings)
     shuffled = rng.permutation(len(labels))
     return tuple(np.sort(part) for part in np.split(shuffled, np.cumsum(sizes)[:-1]))
 
 
-def specialized(
+def draw_specialized(
     labels: Ints, participants: int, settings: PartitionSettings, rng: np.random.Generator
 ) -> Parts:
     """Participant i has mostly class i, the rest even over the others (paper: Specialized).
@@ -108,16 +102,16 @@ def specialized(
     the same number of images, the largest that the classes allow; images that do not fit are left
     out. With as many participants as balanced classes nothing is left out: 91 % of one class and
     1 % of each of nine others tile ten classes exactly. Arguments, result and errors as
-    :func:`partition`.
+    :func:`draw_partition`.
     """
-    available = _class_counts(labels)
+    available = _count_classes(labels)
     if len(available) < 2 or not 0 < settings.dominant_fraction < 1:
         raise PartitionError(
             f"specialized: {len(available)} classes, dominant_fraction = "
             f"{settings.dominant_fraction}; it takes at least 2 classes and a fraction in (0, 1)"
         )
-    sizes = specialized_sizes(available, participants, settings.dominant_fraction)
-    table = specialized_table(sizes, participants, len(available), settings.dominant_fraction)
+    sizes = list_specialized_sizes(available, participants, settings.dominant_fraction)
+    table = make_specialized_tables(sizes, participants, len(available), settings.dominant_fraction)
     fitting = np.flatnonzero((table.sum(axis=1) <= available).all(axis=1))
     largest = int(sizes[fitting[-1]]) if len(fitting) else 0
     if largest < max(1, settings.min_size):
@@ -126,20 +120,20 @@ def specialized(
             f"participant, fewer than min_size = {settings.min_size}; take more training images, "
             "fewer participants, a smaller dominant_fraction or a smaller min_size"
         )
-    return deal(labels, table[fitting[-1]], rng)
+    return draw_images(labels, table[fitting[-1]], rng)
 
 
-def label_chunks(
+def draw_label_chunks(
     labels: Ints, participants: int, settings: PartitionSettings, rng: np.random.Generator
 ) -> Parts:
     """A random number of classes each, in random chunks (paper: Label Skew Random Chunks).
 
     Participant i holds k_i ~ U{1..classes} classes; the holders of a class split it at random
     cuts, each chunk >= ``chunk_size``; a class without a holder goes to a random participant.
-    Exhaustive. Redrawn when a class is too small for its holders or somebody has fewer than
-    ``min_size``. Arguments, result and errors as :func:`partition`.
+    Exhaustive. Redrawn when a class is too small for its holders or a participant has fewer than
+    ``min_size``. Arguments, result and errors as :func:`draw_partition`.
     """
-    available = _class_counts(labels)
+    available = _count_classes(labels)
     chunk = settings.chunk_size
     if chunk < 1 or available.min() < chunk or (available // chunk).sum() < participants:
         raise PartitionError(
@@ -165,56 +159,60 @@ def label_chunks(
             )
         return table
 
-    return deal(labels, redraw(draw, lambda table: table.sum(axis=1), settings), rng)
+    return draw_images(
+        labels, draw_until_large_enough(draw, lambda table: table.sum(axis=1), settings), rng
+    )
 
 
-def label_dirichlet(
+def draw_label_dirichlet(
     labels: Ints, participants: int, settings: PartitionSettings, rng: np.random.Generator
 ) -> Parts:
-    """Each class is shared out by its own Dirichlet draw (paper: Label Skew Dirichlet). Exhaustive.
+    """Each class is split by its own Dirichlet draw (paper: Label Skew Dirichlet). Exhaustive.
 
     The concentrations repeat over the participants ([0.1, 0.5] gives 0.1, 0.5, 0.1, ...). Nothing
-    is done to balance sizes; redrawn until nobody has fewer than ``min_size``. Arguments, result
-    and errors as :func:`partition`.
+    is done to balance sizes; redrawn until every participant has at least ``min_size``.
+    Arguments, result and errors as :func:`draw_partition`.
     """
-    available = _class_counts(labels)
-    vector = _concentrations(settings, participants)
+    available = _count_classes(labels)
+    vector = _repeat_concentrations(settings, participants)
 
     def draw() -> Ints:
         return np.stack(
-            [split_by_shares(total, rng.dirichlet(vector)) for total in available], axis=1
+            [split_by_fractions(total, rng.dirichlet(vector)) for total in available], axis=1
         )
 
-    return deal(labels, redraw(draw, lambda table: table.sum(axis=1), settings), rng)
+    return draw_images(
+        labels, draw_until_large_enough(draw, lambda table: table.sum(axis=1), settings), rng
+    )
 
 
 Strategy = Callable[[Ints, int, PartitionSettings, np.random.Generator], Parts]
 STRATEGIES: Mapping[str, Strategy] = {
-    "uniform": uniform,
-    "quantity_skew": quantity_skew,
-    "specialized": specialized,
-    "label_chunks": label_chunks,
-    "label_dirichlet": label_dirichlet,
+    "uniform": draw_uniform,
+    "quantity_skew": draw_quantity_skew,
+    "specialized": draw_specialized,
+    "label_chunks": draw_label_chunks,
+    "label_dirichlet": draw_label_dirichlet,
 }
-"""What ``partitions.name`` may be."""
+"""The partitions by name."""
 
 
-def _class_counts(labels: Ints) -> Ints:
+def _count_classes(labels: Ints) -> Ints:
     """Images per class, in class order, for classes up to the highest label."""
     return np.bincount(labels).astype(np.int64)
 
 
 def _require_every_class(labels: Ints, participants: int, name: str) -> None:
-    available = _class_counts(labels)
+    available = _count_classes(labels)
     scarce = np.flatnonzero((available > 0) & (available < participants))
     if len(scarce):
         raise PartitionError(
             f"{name}: class {scarce[0]} has {available[scarce[0]]} images for {participants} "
-            "participants and everybody needs one; take more training images or fewer participants"
+            "participants and each needs one; take more training images or fewer participants"
         )
 
 
-def _concentrations(settings: PartitionSettings, participants: int) -> NDArray[np.float64]:
+def _repeat_concentrations(settings: PartitionSettings, participants: int) -> NDArray[np.float64]:
     values = np.asarray(settings.concentration, np.float64)
     if not len(values) or not np.isfinite(values).all() or (values <= 0).any():
         raise PartitionError(
@@ -222,3 +220,97 @@ def _concentrations(settings: PartitionSettings, participants: int) -> NDArray[n
             "a number above 0"
         )
     return np.resize(values, participants)
+
+
+def split_by_fractions(total: int, shares: NDArray[np.float64]) -> Ints:
+    """Whole numbers that sum to ``total``, each within one of ``shares * total``."""
+    cuts = np.clip(np.round(np.cumsum(shares[:-1]) * total), 0, total).astype(np.int64)
+    return np.diff(cuts, prepend=0, append=total)
+
+
+def cut_at_random(total: int, n_parts: int, rng: np.random.Generator) -> Ints:
+    """``n_parts`` whole numbers >= 0 that sum to ``total``, from random cuts."""
+    cuts = np.sort(rng.integers(0, total, n_parts - 1, endpoint=True))
+    return np.diff(cuts, prepend=0, append=total)
+
+
+def list_specialized_sizes(available: Ints, participants: int, dominant: float) -> Ints:
+    """Sizes among which the largest that fits must be: consecutive, possibly none.
+
+    In real numbers the answer is a division. Rounding moves a count of
+    :func:`make_specialized_tables` by less than two, which leaves this narrow range to try.
+
+    Args:
+        available: int64 (classes,), images of each class.
+        participants: Number of participants, >= 1.
+        dominant: Share of the dominant class, in (0, 1).
+    """
+    n_classes = len(available)
+    owners = np.bincount(np.arange(participants) % n_classes, minlength=n_classes)
+    need = owners * dominant + (participants - owners) * (1 - dominant) / (n_classes - 1)
+    low = int(((available - 2 * participants) / need).min())
+    high = int(((available + 2 * participants) / need).min())
+    return np.arange(max(1, low), high + 1)
+
+
+def make_specialized_tables(
+    sizes: Ints, participants: int, n_classes: int, dominant: float
+) -> Ints:
+    """Images of each class for each participant, for each size: (sizes, participants, classes).
+
+    What does not divide evenly over the other classes goes to the classes that follow the
+    dominant one. This rule is what keeps the tiling exact for every size: as each participant
+    looks at the classes from its own, each class gets as many of these images as any other.
+    """
+    major = np.round(dominant * sizes).astype(np.int64)
+    even, extra = np.divmod(sizes - major, n_classes - 1)
+    table = np.empty((len(sizes), participants, n_classes), np.int64)
+    for participant in range(participants):
+        table[:, participant, participant % n_classes] = major
+        for step in range(1, n_classes):
+            table[:, participant, (participant + step) % n_classes] = even + (step <= extra)
+    return table
+
+
+def draw_until_large_enough(
+    draw: Callable[[], Ints | None], sizes: Callable[[Ints], Ints], settings: PartitionSettings
+) -> Ints:
+    """Draw until every participant has ``min_size`` images, at most ``max_draws`` times.
+
+    Args:
+        draw: Gives a table, or ``None`` when the draw itself failed.
+        sizes: Images per participant of a table.
+        settings: The bounds.
+
+    Raises:
+        PartitionError: No draw was good enough.
+    """
+    best = -1
+    for _ in range(settings.max_draws):
+        drawn = draw()
+        if drawn is not None:
+            smallest = int(sizes(drawn).min())
+            if smallest >= max(1, settings.min_size):
+                return drawn
+            best = max(best, smallest)
+    closest = (
+        f"in the best one the smallest has {best}"
+        if best >= 0
+        else f"every time a class was too small for its holders (chunk_size {settings.chunk_size})"
+    )
+    raise PartitionError(
+        f"{settings.name}: none of {settings.max_draws} draws gave every participant min_size = "
+        f"{settings.min_size} images or more; {closest}. Take more training images, fewer "
+        "participants, a smaller min_size or chunk_size, or a larger max_draws"
+    )
+
+
+def draw_images(labels: Ints, table: Ints, rng: np.random.Generator) -> Parts:
+    """Draw which images make up a (participants, classes) table of counts."""
+    dealt: list[list[Ints]] = [[] for _ in table]
+    for label, column in enumerate(table.T):
+        shuffled = rng.permutation(np.flatnonzero(labels == label))
+        ends = np.cumsum(column)
+        for part, start, end in zip(dealt, ends - column, ends, strict=True):
+            part.append(shuffled[start:end])
+    return tuple(np.sort(np.concatenate(part)) for part in dealt)

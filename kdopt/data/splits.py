@@ -1,4 +1,4 @@
-"""Who trains on which images: validation is held out once, the rest is shared out."""
+"""Who trains on which images: validation and public sets are held out, the rest is partitioned."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.settings import Campaign
-from kdopt.data.partition import partition as share_out
-from kdopt.data.stratify import stratified
+from kdopt.data.partition import draw_partition
 from kdopt.errors import ArtifactError, PartitionError
 
 _TRAIN_KEY = re.compile(r"^train\.(\d{2,})$")
@@ -37,7 +36,7 @@ class Splits:
 def make_splits(
     campaign: Campaign, partition: str, train_labels: NDArray[np.int64], n_classes: int
 ) -> Splits:
-    """Hold out validation and the public transfer sets, then share the rest out.
+    """Hold out validation and the public transfer sets, then partition the rest.
 
     Validation and public sets depend on the campaign seed only, so they are the same images in
     every partition and their results can be compared.
@@ -59,23 +58,23 @@ def make_splits(
             f"campaign {campaign.name} has no partition {partition!r}, but {names}"
         )
     _check_labels(train_labels, n_classes)
-    validation = _hold_out(campaign, train_labels)
+    validation = _draw_validation(campaign, train_labels)
     rest = np.setdiff1d(np.arange(len(train_labels)), validation)
-    public = _take_public(campaign, rest)
+    public = _draw_public(campaign, rest)
     rest = np.setdiff1d(rest, public)
     rng = np.random.default_rng(seed_for(campaign.seed, "partition", partition))
-    parts = share_out(train_labels[rest], campaign.participants, settings, rng)
+    parts = draw_partition(train_labels[rest], campaign.participants, settings, rng)
     return Splits(tuple(rest[part] for part in parts), validation, public)
 
 
-def to_arrays(splits: Splits) -> dict[str, NDArray[np.int64]]:
+def pack_splits(splits: Splits) -> dict[str, NDArray[np.int64]]:
     """Splits as named arrays, to save: ``train.00``, ..., ``validation``, ``public``."""
     train = {f"train.{i:02d}": indices for i, indices in enumerate(splits.train)}
     return {**train, "validation": splits.validation, "public": splits.public}
 
 
-def from_arrays(arrays: Mapping[str, NDArray[np.int64]]) -> Splits:
-    """Read what :func:`to_arrays` gave.
+def unpack_splits(arrays: Mapping[str, NDArray[np.int64]]) -> Splits:
+    """Read what :func:`pack_splits` gave.
 
     Raises:
         ArtifactError: A name is unknown or missing, or an array is not of whole numbers.
@@ -98,7 +97,7 @@ def from_arrays(arrays: Mapping[str, NDArray[np.int64]]) -> Splits:
     return Splits(train, arrays["validation"], arrays["public"])
 
 
-def counts(
+def count_classes(
     splits_train: tuple[NDArray[np.int64], ...], labels: NDArray[np.int64], n_classes: int
 ) -> NDArray[np.int64]:
     """How many images of each class each participant has: int64 (participants, n_classes)."""
@@ -106,7 +105,58 @@ def counts(
     return np.stack(rows).astype(np.int64)
 
 
-def _hold_out(campaign: Campaign, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def compute_quotas(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Split ``size`` in proportion to ``counts`` by the largest remainder.
+
+    Integers throughout, so that no rounding of floats can differ between machines. Ties go to
+    the lower class.
+
+    Args:
+        counts: int64 (classes,), what is there.
+        size: How many to take, in [0, counts.sum()].
+
+    Returns:
+        int64 (classes,), sums to ``size``, nowhere more than ``counts``.
+
+    Raises:
+        ValueError: ``size`` is out of range.
+    """
+    total = int(counts.sum())
+    if not 0 <= size <= total:
+        raise ValueError(f"size {size} is outside 0..{total}")
+    if total == 0:
+        return counts.copy()
+    take, remainder = np.divmod(counts * size, total)
+    order = np.argsort(-remainder, kind="stable")
+    take[order[: size - int(take.sum())]] += 1
+    return take
+
+
+def draw_stratified(
+    labels: NDArray[np.int64], size: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Indices of a stratified random sample without replacement.
+
+    Args:
+        labels: int64 (n,), values >= 0.
+        size: How many to draw, in [0, n].
+        rng: Source of randomness.
+
+    Returns:
+        Sorted int64 (size,).
+
+    Raises:
+        ValueError: ``size`` is out of range.
+    """
+    counts = np.bincount(labels).astype(np.int64)
+    drawn = [
+        rng.permutation(np.flatnonzero(labels == c))[:n]
+        for c, n in enumerate(compute_quotas(counts, size))
+    ]
+    return np.sort(np.concatenate([np.empty(0, np.int64), *drawn]))
+
+
+def _draw_validation(campaign: Campaign, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     fraction = campaign.data.validation_fraction
     size = round(fraction * len(labels))
     if not 0 < size < len(labels):
@@ -115,10 +165,10 @@ def _hold_out(campaign: Campaign, labels: NDArray[np.int64]) -> NDArray[np.int64
             "leave at least one for validation and one to train on"
         )
     rng = np.random.default_rng(seed_for(campaign.seed, "validation"))
-    return stratified(labels, size, rng)
+    return draw_stratified(labels, size, rng)
 
 
-def _take_public(campaign: Campaign, rest: NDArray[np.int64]) -> NDArray[np.int64]:
+def _draw_public(campaign: Campaign, rest: NDArray[np.int64]) -> NDArray[np.int64]:
     """Random images of the original set (paper, section IV), in the order they were drawn."""
     size = campaign.transfer.n_public
     if size >= len(rest):

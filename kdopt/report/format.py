@@ -17,7 +17,8 @@ from typing import Any
 import pandas as pd
 
 from kdopt.campaign.settings import DataSettings
-from kdopt.data.sources import cifar10, idx
+from kdopt.data.sources.cifar10 import CIFAR10_CLASSES
+from kdopt.data.sources.fashion_mnist import FASHION_MNIST_CLASSES
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -104,7 +105,7 @@ def escape_title(name: str) -> str:
     return html.escape(format_title(name), quote=False)
 
 
-PUBLISHED_CLASSES = {"fashion_mnist": idx.FASHION_CLASSES, "cifar10": cifar10.CIFAR10_CLASSES}
+PUBLISHED_CLASSES = {"fashion_mnist": FASHION_MNIST_CLASSES, "cifar10": CIFAR10_CLASSES}
 
 
 def name_classes(data: DataSettings, n_classes: int) -> list[str]:

@@ -11,7 +11,7 @@ from kdopt.campaign.settings import OWN_MODELS, Campaign
 from kdopt.campaign.spec import Spec
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import Dataset
-from kdopt.data.splits import make_splits, to_arrays
+from kdopt.data.splits import make_splits, pack_splits
 from kdopt.search.warm_start import freeze_prior
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
@@ -26,7 +26,7 @@ def draw_splits(campaign: Campaign, dataset: Dataset) -> dict[str, bytes]:
     """
     return {
         partition.name: safetensors.numpy.save(
-            to_arrays(
+            pack_splits(
                 make_splits(campaign, partition.name, dataset.train_labels, dataset.n_classes)
             )
         )

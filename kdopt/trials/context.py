@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stage_settings import TransferName
 from kdopt.data.datasets import Dataset
-from kdopt.data.splits import Splits, from_arrays
+from kdopt.data.splits import Splits, unpack_splits
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome, Scores
 from kdopt.train.engine import Engine, Images, seeded
@@ -119,7 +119,7 @@ class Context:
         """The index arrays of a partition, as they were planned."""
         if partition not in self._splits:
             content = self._artifacts.get(self._record.splits[partition])
-            self._splits[partition] = from_arrays(safetensors.numpy.load(content))
+            self._splits[partition] = unpack_splits(safetensors.numpy.load(content))
         return self._splits[partition]
 
     @functools.cached_property

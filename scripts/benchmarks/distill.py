@@ -26,7 +26,7 @@ from benchmarks.machine import gemm_gflops
 from benchmarks.product import Bench
 from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import read_dataset
-from kdopt.data.splits import from_arrays
+from kdopt.data.splits import unpack_splits
 from kdopt.store import queries
 from kdopt.train.engine import make_engine
 
@@ -171,7 +171,7 @@ def _job(bench: Bench, campaign: str, case: Case, folder: Path) -> dict[str, obj
     record = queries.read_record(bench.store, campaign)
     dataset = read_dataset(record.campaign.data, record.campaign.seed)
     content = bench.artifacts.get(record.splits["uniform"])
-    share = from_arrays(safetensors.numpy.load(content)).train[1]
+    share = unpack_splits(safetensors.numpy.load(content)).train[1]
     for part, pixels, labels in (
         ("train", dataset.train_images[share], dataset.train_labels[share]),
         ("test", dataset.test_images, dataset.test_labels),

@@ -12,7 +12,7 @@ import pytest
 from kdopt.campaign.settings import DataSettings
 from kdopt.data.datasets import read_dataset
 from kdopt.data.sources import cifar10
-from kdopt.data.sources.unpickle import read_batch
+from kdopt.data.sources.cifar10 import read_pickled_batch
 from kdopt.errors import DataError
 
 BATCHES = tuple(cifar10.BATCH_MD5)
@@ -96,7 +96,7 @@ def test_every_pickle_protocol_is_read(tmp_path: Path, protocol: int) -> None:
 def test_a_pickle_of_python_2_is_read(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3072)).astype(np.uint8)
     (tmp_path / "b").write_bytes(python2_pickle(pixels.tobytes(), 3, bytes([4, 0, 9])))
-    batch = read_batch(tmp_path / "b")
+    batch = read_pickled_batch(tmp_path / "b")
     assert (batch["data"] == pixels).all() and batch["labels"] == [4, 0, 9]
 
 
@@ -124,7 +124,7 @@ def test_no_other_name_can_be_asked_for(tmp_path: Path, name: str) -> None:
     module, attribute = name.split()
     (tmp_path / "b").write_bytes(f"c{module}\n{attribute}\n.".encode())
     with pytest.raises(DataError, match=f"asks for {module}.{attribute}"):
-        read_batch(tmp_path / "b")
+        read_pickled_batch(tmp_path / "b")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_no_other_name_can_be_asked_for(tmp_path: Path, name: str) -> None:
 def test_pickles_of_other_things_are_refused(tmp_path: Path, value: object, message: str) -> None:
     (tmp_path / "b").write_bytes(pickle.dumps(value))
     with pytest.raises(DataError, match=message):
-        read_batch(tmp_path / "b")
+        read_pickled_batch(tmp_path / "b")
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from PIL import Image
 
 from kdopt.campaign.settings import DataSettings
 from kdopt.data.datasets import read_dataset
-from kdopt.data.sources.cifar10 import CIFAR10_CLASSES as CLASS_NAMES
+from kdopt.data.sources.cifar10 import CIFAR10_CLASSES
 from kdopt.errors import DataError
 
 
 def write_cinic(root: Path) -> Path:
     """One image of ImageNet and one of CIFAR-10 per class and split; red says which."""
     for split, base in (("train", 0), ("valid", 100), ("test", 200)):
-        for label, name in enumerate(CLASS_NAMES):
+        for label, name in enumerate(CIFAR10_CLASSES):
             folder = root / split / name
             folder.mkdir(parents=True)
             for offset, stem in ((0, "n01234567_1"), (20, f"cifar10-{split}-7")):
@@ -29,7 +29,7 @@ def own(root: Path | None, drop_cifar: bool = False) -> DataSettings:
 
 def test_train_and_test_are_the_sets_own(tmp_path: Path) -> None:
     data = read_dataset(own(write_cinic(tmp_path)), 0)
-    assert data.class_names == CLASS_NAMES and data.shape == (3, 32, 32)
+    assert data.class_names == CIFAR10_CLASSES and data.shape == (3, 32, 32)
     assert len(data.train_labels) == len(data.test_labels) == 20
     # within a class by name: CIFAR's image (offset 20) first
     assert data.train_images[:, 0, 0, 0].tolist() == [v + c for c in range(10) for v in (20, 0)]
@@ -51,8 +51,8 @@ def test_grey_images_are_read_as_colour(tmp_path: Path) -> None:
     assert read_dataset(own(root), 0).shape == (3, 32, 32)
 
 
-def test_the_usual_places_are_searched(own_places: Path) -> None:
-    write_cinic(own_places / "data/CINIC-10")
+def test_the_usual_places_are_searched(own_folders: Path) -> None:
+    write_cinic(own_folders / "data/CINIC-10")
     assert len(read_dataset(own(None), 0).train_labels) == 20
 
 

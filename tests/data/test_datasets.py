@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from kdopt.campaign.settings import DataSettings
-from kdopt.data.datasets import NAMES, channel_statistics, read_dataset
-from kdopt.data.sources.raw import Raw
+from kdopt.data.datasets import DATASET_NAMES, measure_channels, read_dataset
+from kdopt.data.sources.base import RawDataset
 from kdopt.errors import DataError
 
 DIGITS = DataSettings("digits")
@@ -70,7 +70,7 @@ def test_the_digest_sees_every_image_and_label() -> None:
 
 def test_channel_statistics_are_those_of_the_scaled_images() -> None:
     images = np.random.default_rng(0).integers(0, 256, (5000, 3, 2, 2)).astype(np.uint8)
-    mean, std = channel_statistics(images)
+    mean, std = measure_channels(images)
     scaled = images / 255
     assert mean == pytest.approx(scaled.mean(axis=(0, 2, 3)))
     assert std == pytest.approx(scaled.std(axis=(0, 2, 3)))
@@ -78,11 +78,11 @@ def test_channel_statistics_are_those_of_the_scaled_images() -> None:
 
 def test_a_constant_channel_can_be_divided_by() -> None:
     images = np.stack([np.full((2, 2), 7), np.array([[0, 255], [0, 255]])])[None].astype(np.uint8)
-    mean, std = channel_statistics(images)
+    mean, std = measure_channels(images)
     assert mean == pytest.approx((7 / 255, 0.5)) and std == pytest.approx((1.0, 0.5))
 
 
-def raw(**changes: Any) -> Raw:
+def raw(**changes: Any) -> RawDataset:
     values: dict[str, Any] = {
         "name": "x",
         "train_images": np.zeros((2, 1, 3, 3), np.uint8),
@@ -91,7 +91,7 @@ def raw(**changes: Any) -> Raw:
         "test_labels": np.array([1], np.int64),
         "class_names": ("a", "b"),
     }
-    return Raw(**{**values, **changes})
+    return RawDataset(**{**values, **changes})
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_sources_cannot_hand_over_what_does_not_fit(changes: dict[str, Any], mes
         raw(**changes)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DATASET_NAMES)
 def test_loading_needs_no_torch(name: str, tmp_path: Path) -> None:
     code = (
         "import sys\n"

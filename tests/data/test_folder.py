@@ -9,7 +9,7 @@ from PIL import Image
 
 from kdopt.campaign.settings import DataSettings
 from kdopt.data.datasets import read_dataset
-from kdopt.data.sources import decoded
+from kdopt.data.sources import image_files
 from kdopt.errors import DataError
 
 
@@ -136,43 +136,43 @@ def test_sixteen_bit_images_are_refused(tmp_path: Path) -> None:
         read_dataset(own(tmp_path), 0)
 
 
-def cache_files(own_places: Path) -> list[Path]:
-    return sorted((own_places / "cache/decoded").iterdir())
+def cache_files(own_folders: Path) -> list[Path]:
+    return sorted((own_folders / "cache/decoded").iterdir())
 
 
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("an image was decoded")
 
-    monkeypatch.setattr(decoded, "_open", fail)
+    monkeypatch.setattr(image_files, "_open_image", fail)
 
 
 def test_images_are_decoded_once(
-    tmp_path: Path, own_places: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = read_dataset(own(write_tree(tmp_path)), 0)
-    assert [f.suffix for f in cache_files(own_places)] == [".npy"]
+    assert [f.suffix for f in cache_files(own_folders)] == [".npy"]
     no_decoding(monkeypatch)
     assert read_dataset(own(tmp_path), 0).sha256() == first.sha256()
 
 
-def test_changed_files_or_settings_are_decoded_again(tmp_path: Path, own_places: Path) -> None:
+def test_changed_files_or_settings_are_decoded_again(tmp_path: Path, own_folders: Path) -> None:
     write_tree(tmp_path)
     first = read_dataset(own(tmp_path), 0)
     write_image(tmp_path / "train/ant/a.png", 99)
     os.utime(tmp_path / "train/ant/a.png", ns=(1, 1))  # the same size in bytes, another time
     assert read_dataset(own(tmp_path), 0).train_images[0, 0, 0, 0] == 99
     assert read_dataset(own(tmp_path, image_size=4), 0).shape == (3, 4, 4)
-    assert len(cache_files(own_places)) == 3  # one for each, none in place of another
+    assert len(cache_files(own_folders)) == 3  # one for each, none in place of another
     assert first.train_images[0, 0, 0, 0] == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"no array", None])
 def test_a_damaged_cache_is_decoded_again(
-    tmp_path: Path, own_places: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, own_folders: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = read_dataset(own(write_tree(tmp_path)), 0)
-    (cached,) = cache_files(own_places)
+    (cached,) = cache_files(own_folders)
     whole = cached.read_bytes()
     if content is None:
         np.save(cached, np.zeros((5, 3, 9, 9), np.uint8))
@@ -183,9 +183,9 @@ def test_a_damaged_cache_is_decoded_again(
     assert cached.read_bytes() == whole
 
 
-def test_a_pickle_in_the_cache_is_never_loaded(tmp_path: Path, own_places: Path) -> None:
+def test_a_pickle_in_the_cache_is_never_loaded(tmp_path: Path, own_folders: Path) -> None:
     first = read_dataset(own(write_tree(tmp_path)), 0)
-    (cached,) = cache_files(own_places)
+    (cached,) = cache_files(own_folders)
     np.save(cached, np.array([{}], object), allow_pickle=True)
     assert read_dataset(own(tmp_path), 0).sha256() == first.sha256()
 
@@ -200,11 +200,11 @@ def test_a_cache_that_cannot_be_written_is_no_error(
 
 
 def test_a_failed_write_leaves_no_file_behind(
-    tmp_path: Path, own_places: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(decoded.np, "save", full)
+    monkeypatch.setattr(image_files.np, "save", full)
     read_dataset(own(write_tree(tmp_path)), 0)
-    assert cache_files(own_places) == []
+    assert cache_files(own_folders) == []

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from kdopt.campaign.settings import PartitionSettings
-from kdopt.data.dealing import specialized_table
-from kdopt.data.partition import STRATEGIES, partition
+from kdopt.data.partition import STRATEGIES, draw_partition, make_specialized_tables
 from kdopt.errors import PartitionError
 
 quick = settings(deadline=None, derandomize=True, max_examples=60)
@@ -43,7 +42,7 @@ def test_parts_are_disjoint_sorted_and_large_enough(
 ) -> None:
     labels = make_labels(counts)
     try:
-        parts = partition(labels, participants, small(name), np.random.default_rng(seed))
+        parts = draw_partition(labels, participants, small(name), np.random.default_rng(seed))
     except PartitionError:
         assume(False)
     assert len(parts) == participants
@@ -61,7 +60,7 @@ def test_parts_are_disjoint_sorted_and_large_enough(
 def test_the_paper_size_is_shared_out_with_the_default_limits(name: str, participants: int) -> None:
     labels = make_labels([4500] * 10)
     settings_ = small(name, chunk_size=100, min_size=32)
-    parts = partition(labels, participants, settings_, np.random.default_rng(1))
+    parts = draw_partition(labels, participants, settings_, np.random.default_rng(1))
     assert min(len(part) for part in parts) >= 32
 
 
@@ -69,7 +68,7 @@ def test_the_paper_size_is_shared_out_with_the_default_limits(name: str, partici
 def test_the_generator_decides_the_partition(name: str) -> None:
     labels = make_labels([60] * 5)
     first, same, other = (
-        partition(labels, 4, small(name), np.random.default_rng(seed)) for seed in (1, 1, 2)
+        draw_partition(labels, 4, small(name), np.random.default_rng(seed)) for seed in (1, 1, 2)
     )
     assert all((a == b).all() for a, b in zip(first, same, strict=True))
     assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
@@ -81,7 +80,7 @@ def test_uniform_gives_everybody_the_same_of_each_class(
     counts: list[int], participants: int
 ) -> None:
     labels = make_labels(counts)
-    parts = partition(labels, participants, small("uniform"), np.random.default_rng(0))
+    parts = draw_partition(labels, participants, small("uniform"), np.random.default_rng(0))
     expected = np.tile(np.array(counts) // participants, (participants, 1))
     assert (table_of(parts, labels) == expected).all()
 
@@ -93,7 +92,7 @@ def test_quantity_skew_follows_the_concentration() -> None:
         sizes = [
             len(part)
             for seed in range(20)
-            for part in partition(
+            for part in draw_partition(
                 labels,
                 10,
                 small("quantity_skew", concentration=(concentration,)),
@@ -112,7 +111,7 @@ def test_quantity_skew_follows_the_concentration() -> None:
 def test_specialized_tiles_ten_balanced_classes_exactly(size: int) -> None:
     labels = make_labels([size] * 10)
     settings_ = small("specialized", min_size=32)
-    parts = partition(labels, 10, settings_, np.random.default_rng(0))
+    parts = draw_partition(labels, 10, settings_, np.random.default_rng(0))
     table = table_of(parts, labels)
     assert (table.sum(axis=0) == size).all()  # nothing is left out
     assert (table.sum(axis=1) == size).all()
@@ -124,7 +123,8 @@ def test_specialized_tiles_ten_balanced_classes_exactly(size: int) -> None:
 def test_specialized_is_exactly_91_and_one_percent_of_the_paper_size() -> None:
     labels = make_labels([4500] * 10)
     table = table_of(
-        partition(labels, 10, PartitionSettings("specialized"), np.random.default_rng(0)), labels
+        draw_partition(labels, 10, PartitionSettings("specialized"), np.random.default_rng(0)),
+        labels,
     )
     assert (table == np.where(np.eye(10, dtype=bool), 4095, 45)).all()
 
@@ -140,17 +140,19 @@ def test_specialized_is_as_large_as_the_classes_allow(
 ) -> None:
     labels = make_labels(counts)
     sizes = np.arange(1, len(labels) // participants + 1)
-    tables = specialized_table(sizes, participants, len(counts), dominant)
+    tables = make_specialized_tables(sizes, participants, len(counts), dominant)
     fits = (tables.sum(axis=1) <= np.array(counts)).all(axis=1)
     assume(fits.any())
     settings_ = small("specialized", dominant_fraction=dominant, min_size=1)
-    table = table_of(partition(labels, participants, settings_, np.random.default_rng(0)), labels)
+    table = table_of(
+        draw_partition(labels, participants, settings_, np.random.default_rng(0)), labels
+    )
     assert (table == tables[np.flatnonzero(fits)[-1]]).all()
 
 
 def test_specialized_repeats_the_classes_over_more_participants() -> None:
     labels = make_labels([1000] * 10)
-    parts = partition(labels, 12, PartitionSettings("specialized"), np.random.default_rng(0))
+    parts = draw_partition(labels, 12, PartitionSettings("specialized"), np.random.default_rng(0))
     table = table_of(parts, labels)
     assert table.argmax(axis=1).tolist() == [*range(10), 0, 1]
     assert len(set(table.sum(axis=1).tolist())) == 1
@@ -169,7 +171,7 @@ def test_label_chunks_are_never_smaller_than_the_chunk_size(
     labels = make_labels(counts)
     settings_ = small("label_chunks", chunk_size=chunk)
     try:
-        parts = partition(labels, participants, settings_, np.random.default_rng(seed))
+        parts = draw_partition(labels, participants, settings_, np.random.default_rng(seed))
     except PartitionError:
         assume(False)
     table = table_of(parts, labels)
@@ -183,7 +185,7 @@ def test_label_chunks_draw_every_number_of_classes() -> None:
         int((row > 0).sum())
         for seed in range(40)
         for row in table_of(
-            partition(labels, 6, small("label_chunks"), np.random.default_rng(seed)), labels
+            draw_partition(labels, 6, small("label_chunks"), np.random.default_rng(seed)), labels
         )
     ]
     # U{1..5}, moved a little by classes without a holder: 48 expected of each among 240
@@ -195,7 +197,10 @@ def test_label_dirichlet_repeats_its_concentrations() -> None:
     settings_ = small("label_dirichlet", concentration=(0.1, 2.0), min_size=1)
     sizes = np.mean(
         [
-            [len(part) for part in partition(labels, 4, settings_, np.random.default_rng(seed))]
+            [
+                len(part)
+                for part in draw_partition(labels, 4, settings_, np.random.default_rng(seed))
+            ]
             for seed in range(40)
         ],
         axis=0,
@@ -234,7 +239,7 @@ def test_what_cannot_be_is_refused_with_a_way_out(
 ) -> None:
     labels = make_labels([50] * 4)
     with pytest.raises(PartitionError) as caught:
-        partition(labels, participants, settings_, np.random.default_rng(0))
+        draw_partition(labels, participants, settings_, np.random.default_rng(0))
     assert message in str(caught.value)
 
 
@@ -242,4 +247,4 @@ def test_the_number_of_draws_is_bounded_and_named() -> None:
     labels = make_labels([50] * 4)
     settings_ = PartitionSettings("label_dirichlet", (0.1,), min_size=45, max_draws=7)
     with pytest.raises(PartitionError, match=r"none of 7 draws .* the smallest has \d+\. Take"):
-        partition(labels, 4, settings_, np.random.default_rng(0))
+        draw_partition(labels, 4, settings_, np.random.default_rng(0))

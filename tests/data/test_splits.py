@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from kdopt.campaign.settings import (
@@ -16,7 +18,15 @@ from kdopt.campaign.settings import (
     TransferSettings,
 )
 from kdopt.campaign.stage_settings import TuneSettings
-from kdopt.data.splits import Splits, counts, from_arrays, make_splits, to_arrays
+from kdopt.data.splits import (
+    Splits,
+    compute_quotas,
+    count_classes,
+    draw_stratified,
+    make_splits,
+    pack_splits,
+    unpack_splits,
+)
 from kdopt.errors import ArtifactError, PartitionError
 
 BUDGET = TrainSettings(epochs=1, patience=0, learning_rate=1e-3, weight_decay=0.0, batch_size=32)
@@ -94,21 +104,21 @@ def test_one_partition_does_not_depend_on_the_others() -> None:
 
 def test_counts_are_images_by_participant_and_class() -> None:
     splits = make_splits(CAMPAIGN, "uniform", LABELS, 10)
-    assert counts(splits.train, LABELS, 10).tolist() == [[45] * 10] * 4
+    assert count_classes(splits.train, LABELS, 10).tolist() == [[45] * 10] * 4
     parts = (np.array([0, 1]), np.array([2], np.int64))
-    assert counts(parts, np.array([0, 0, 2]), 4).tolist() == [[2, 0, 0, 0], [0, 0, 1, 0]]
+    assert count_classes(parts, np.array([0, 0, 2]), 4).tolist() == [[2, 0, 0, 0], [0, 0, 1, 0]]
 
 
 @pytest.mark.parametrize("participants", [4, 101])
 def test_splits_survive_saving(participants: int, tmp_path: Path) -> None:
     train = tuple(np.array([i, i + 200], np.int64) for i in range(participants))
     splits = Splits(train, np.array([500], np.int64), np.array([9, 7], np.int64))
-    save_file(to_arrays(splits), tmp_path / "splits.safetensors")
-    read = from_arrays(load_file(tmp_path / "splits.safetensors"))
+    save_file(pack_splits(splits), tmp_path / "splits.safetensors")
+    read = unpack_splits(load_file(tmp_path / "splits.safetensors"))
     assert [p.tolist() for p in read.train] == [p.tolist() for p in train]
     assert read.validation.tolist() == [500]
     assert read.public.tolist() == [9, 7]
-    assert {"train.00", "train.03", "validation"} <= to_arrays(splits).keys()
+    assert {"train.00", "train.03", "validation"} <= pack_splits(splits).keys()
 
 
 COMMON = {"validation": np.arange(2), "public": np.arange(2)}
@@ -127,7 +137,7 @@ COMMON = {"validation": np.arange(2), "public": np.arange(2)}
 )
 def test_arrays_that_are_no_splits_are_refused(arrays: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(ArtifactError, match=message):
-        from_arrays({key: array for key, array in arrays.items() if array is not None})
+        unpack_splits({key: array for key, array in arrays.items() if array is not None})
 
 
 def test_a_partition_that_the_campaign_has_not_is_named() -> None:
@@ -143,3 +153,51 @@ def test_labels_beyond_the_classes_are_refused() -> None:
 def test_a_validation_set_without_images_is_refused() -> None:
     with pytest.raises(PartitionError, match=r"validation_fraction = 0\.1 of 3 training images"):
         make_splits(CAMPAIGN, "uniform", LABELS[:3], 10)
+
+
+counts_and_size = st.lists(st.integers(0, 60), min_size=1, max_size=8).flatmap(
+    lambda counts: st.tuples(st.just(counts), st.integers(0, sum(counts)))
+)
+
+
+@settings(deadline=None, derandomize=True)
+@given(counts_and_size)
+def test_quotas_are_within_one_of_the_proportion(case: tuple[list[int], int]) -> None:
+    counts, size = np.array(case[0], np.int64), case[1]
+    taken = compute_quotas(counts, size)
+    assert taken.sum() == size
+    assert (taken >= 0).all() and (taken <= counts).all()
+    if counts.sum():
+        assert (np.abs(taken - counts * size / counts.sum()) < 1).all()
+
+
+def test_quotas_give_what_is_left_to_the_largest_remainder_then_to_the_lower_class() -> None:
+    assert compute_quotas(np.array([5, 4, 1]), 5).tolist() == [3, 2, 0]  # 2.5, 2.0, 0.5: tie at 0.5
+    assert compute_quotas(np.array([6, 3, 1]), 5).tolist() == [3, 2, 0]  # 3.0, 1.5, 0.5: tie at 0.5
+    assert compute_quotas(np.array([1, 6, 3]), 4).tolist() == [1, 2, 1]  # 0.4, 2.4, 1.2
+
+
+@pytest.mark.parametrize("size", [-1, 4])
+def test_a_size_that_is_not_there_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match=rf"size {size} is outside 0\.\.3"):
+        compute_quotas(np.array([2, 1]), size)
+
+
+@settings(deadline=None, derandomize=True, max_examples=50)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=80), st.data())
+def test_a_sample_is_sorted_without_repeats_and_stratified(
+    labels: list[int], data: st.DataObject
+) -> None:
+    array = np.array(labels, np.int64)
+    size = data.draw(st.integers(0, len(labels)))
+    drawn = draw_stratified(array, size, np.random.default_rng(3))
+    assert drawn.dtype == np.int64 and (np.diff(drawn) > 0).all() and len(drawn) == size
+    expected = compute_quotas(np.bincount(array), size)
+    assert np.bincount(array[drawn], minlength=len(expected)).tolist() == expected.tolist()
+
+
+def test_the_generator_decides_which_images() -> None:
+    labels = np.repeat(np.arange(4), 50)
+    first = draw_stratified(labels, 40, np.random.default_rng(1))
+    assert (first == draw_stratified(labels, 40, np.random.default_rng(1))).all()
+    assert (first != draw_stratified(labels, 40, np.random.default_rng(2))).any()

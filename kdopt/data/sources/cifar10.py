@@ -1,5 +1,8 @@
 """CIFAR-10 in its two published forms: pickled batches and fixed-size binary records.
 
+``pickle.load`` runs whatever a file names. The batches need four things only (a byte array, its
+type, and a string), so the reader here knows these and refuses every other name.
+
 Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009;
 https://www.cs.toronto.edu/~kriz/cifar.html describes both forms.
 """
@@ -7,18 +10,19 @@ https://www.cs.toronto.edu/~kriz/cifar.html describes both forms.
 from __future__ import annotations
 
 import hashlib
+import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdopt.campaign.settings import DataSettings
-from kdopt.data.sources.places import locate
-from kdopt.data.sources.raw import Raw
-from kdopt.data.sources.unpickle import read_batch
+from kdopt.data.sources.base import RawDataset, find_data
 from kdopt.errors import DataError
 
-_LAYOUTS = ("cifar-10-batches-py", "cifar-10-batches-bin", "")
+CIFAR10_FOLDERS = ("cifar-10-batches-py", "cifar-10-batches-bin", "")
 """The pickled form first: it alone has published checksums of its files."""
 
 CIFAR10_CLASSES = (
@@ -36,17 +40,17 @@ BATCH_MD5 = {
 }
 BATCH_SIZE = 10_000
 PIXELS = 3 * 32 * 32
-RECORD = 1 + PIXELS
+RECORD_BYTES = 1 + PIXELS
 """Bytes of a binary record: the label, then the red, green and blue planes."""
 
-_FIXES = (
+_CIFAR10_FIXES = (
     "data.download = true  (fetches it through torchvision)",
     "data.root = a folder with cifar-10-batches-py or cifar-10-batches-bin",
 )
-Split = tuple[NDArray[np.uint8], NDArray[np.int64]]
+_Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
-def read_cifar10(settings: DataSettings) -> Raw:
+def read_cifar10(settings: DataSettings) -> RawDataset:
     """CIFAR-10: 50,000 training and 10,000 test images, 3x32x32, ten classes.
 
     The binary form has no published checksums of its files: with ``checksum = "published"`` its
@@ -58,11 +62,17 @@ def read_cifar10(settings: DataSettings) -> Raw:
     Raises:
         DataError: The files are missing, damaged or not CIFAR-10.
     """
-    folder = locate(settings, _LAYOUTS, lambda f: _has(f, "") or _has(f, ".bin"), _FIXES, "CIFAR10")
+    folder = find_data(
+        settings,
+        CIFAR10_FOLDERS,
+        lambda f: _has_batches(f, "") or _has_batches(f, ".bin"),
+        _CIFAR10_FIXES,
+        "CIFAR10",
+    )
     published = settings.checksum == "published"
-    read = _read_pickled if _has(folder, "") else _read_binary
+    read = _read_pickled if _has_batches(folder, "") else _read_binary
     *train, test = (read(folder / name, published) for name in BATCH_MD5)
-    return Raw(
+    return RawDataset(
         settings.name,
         np.concatenate([images for images, _ in train]),
         np.concatenate([labels for _, labels in train]),
@@ -71,14 +81,14 @@ def read_cifar10(settings: DataSettings) -> Raw:
     )
 
 
-def _has(folder: Path, suffix: str) -> bool:
+def _has_batches(folder: Path, suffix: str) -> bool:
     return all((folder / f"{name}{suffix}").is_file() for name in BATCH_MD5)
 
 
-def _read_pickled(path: Path, published: bool) -> Split:
+def _read_pickled(path: Path, published: bool) -> _Batch:
     if published:
         _check_md5(path)
-    batch = read_batch(path)
+    batch = read_pickled_batch(path)
     data, labels = batch.get("data"), batch.get("labels")
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (PIXELS,):
         found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else repr(type(data))
@@ -91,19 +101,19 @@ def _read_pickled(path: Path, published: bool) -> Split:
             "again"
         )
     _check_labels(path, np.array(labels))
-    # a copy, because some pickles give an array that cannot be written to, about which torch warns
+    # A copy: some pickles give a read-only array, about which torch warns.
     return data.reshape(-1, 3, 32, 32).copy(), np.array(labels, np.int64)
 
 
-def _read_binary(stem: Path, published: bool) -> Split:
+def _read_binary(stem: Path, published: bool) -> _Batch:
     path = stem.with_name(f"{stem.name}.bin")
     content = np.fromfile(path, np.uint8)
-    if not len(content) or len(content) % RECORD:
+    if not len(content) or len(content) % RECORD_BYTES:
         raise DataError(
-            f"{path}: {len(content)} bytes, no whole number of records of {RECORD} bytes; "
+            f"{path}: {len(content)} bytes, no whole number of records of {RECORD_BYTES} bytes; "
             "the file is truncated or of another data set, fetch it again"
         )
-    records = content.reshape(-1, RECORD)
+    records = content.reshape(-1, RECORD_BYTES)
     if published and len(records) != BATCH_SIZE:
         raise DataError(
             f"{path}: {len(records)} images, a published batch has {BATCH_SIZE}; fetch it again, "
@@ -116,7 +126,7 @@ def _read_binary(stem: Path, published: bool) -> Split:
 
 def _check_md5(path: Path) -> None:
     with path.open("rb") as stream:
-        # the checksum that was published; it guards against damage, not against forgery
+        # The published checksum guards against damage, not against forgery.
         actual = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if actual != BATCH_MD5[path.name]:
         raise DataError(
@@ -137,8 +147,8 @@ def _check_labels(path: Path, labels: NDArray[np.int64]) -> None:
 def _class_names(folder: Path) -> tuple[str, ...]:
     """The names in the meta file, which the user's own files may change, or the published ones."""
     pickled, text = folder / "batches.meta", folder / "batches.meta.txt"
-    if _has(folder, "") and pickled.is_file():
-        names = [str(name) for name in read_batch(pickled).get("label_names", [])]
+    if _has_batches(folder, "") and pickled.is_file():
+        names = [str(name) for name in read_pickled_batch(pickled).get("label_names", [])]
     elif text.is_file():
         lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
         names = [line.strip() for line in lines if line.strip()]
@@ -147,3 +157,72 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     if len(names) != len(CIFAR10_CLASSES):
         raise DataError(f"{folder}: the meta file names {len(names)} classes; CIFAR-10 has 10")
     return tuple(names)
+
+
+def read_pickled_batch(path: Path) -> dict[str, Any]:
+    """The dict of one batch file, made of lists, numbers, strings and uint8 arrays only.
+
+    Args:
+        path: A pickle of any protocol; strings of Python 2 are read as Latin-1, as torchvision
+            does.
+
+    Raises:
+        DataError: Not a pickle, truncated, asks for anything but a byte array, or is no dict.
+    """
+    try:
+        with path.open("rb") as stream:
+            value = _BatchUnpickler(stream, encoding="latin1").load()
+    except DataError:
+        raise
+    except Exception as error:  # a damaged pickle may fail in any way
+        raise DataError(
+            f"{path}: cannot be read as a pickled CIFAR batch ({type(error).__name__}: {error}); "
+            "the file is truncated or damaged, fetch it again"
+        ) from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: holds a {type(value).__name__}; a CIFAR batch is a dict")
+    return value
+
+
+def _byte_dtype(code: str, *_: object) -> np.dtype[np.uint8]:
+    """Stands in for ``numpy.dtype``: no other type, so no objects can come out of an array.
+
+    It drops the flags ``align`` and ``copy`` too, that Python 2 wrote as numbers, about which
+    numpy >= 2.4 warns.
+    """
+    if code not in ("u1", "|u1"):
+        raise pickle.UnpicklingError(f"array of type {code!r}, only bytes ('u1') are allowed")
+    return np.dtype(np.uint8)
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """Stands in for ``_codecs.encode``, with which Python 3 writes bytes in old protocols."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}, only 'latin1' is allowed")
+    return text.encode("latin1")
+
+
+# numpy's two makers of arrays, taken from what it writes itself rather than from private modules
+_RECONSTRUCT: Any = np.empty(0, np.uint8).__reduce__()[0]
+_FROM_BUFFER: Any = np.empty(0, np.uint8).__reduce_ex__(5)[0]
+
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): _byte_dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy.core.numeric", "_frombuffer"): _FROM_BUFFER,
+    ("numpy._core.numeric", "_frombuffer"): _FROM_BUFFER,
+    ("_codecs", "encode"): _latin1,
+}
+
+
+class _BatchUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise DataError(
+                f"a pickled CIFAR batch asks for {module}.{name}; only byte arrays are allowed, "
+                "and nothing was run. Do not trust where the file came from; fetch CIFAR-10 again"
+            ) from None

@@ -6,14 +6,14 @@ import numpy as np
 
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.settings import DataSettings
-from kdopt.data.sources.raw import Raw
-from kdopt.data.stratify import stratified
+from kdopt.data.sources.base import RawDataset
+from kdopt.data.splits import draw_stratified
 
 TEST_FRACTION = 0.25
 """The set has no test split of its own; this share of every class becomes one."""
 
 
-def read_digits(settings: DataSettings) -> Raw:
+def read_digits(settings: DataSettings) -> RawDataset:
     """All 1,797 digits, values 0..16 scaled to 0..255.
 
     The test split is the same for every campaign, as it is for the sets that bring their own.
@@ -30,7 +30,9 @@ def read_digits(settings: DataSettings) -> Raw:
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
     labels = bunch.target.astype(np.int64)
     rng = np.random.default_rng(seed_for("digits", "test"))
-    test = stratified(labels, round(TEST_FRACTION * len(labels)), rng)
+    test = draw_stratified(labels, round(TEST_FRACTION * len(labels)), rng)
     train = np.setdiff1d(np.arange(len(labels)), test)
     names = tuple(str(digit) for digit in bunch.target_names)
-    return Raw(settings.name, images[train], labels[train], images[test], labels[test], names)
+    return RawDataset(
+        settings.name, images[train], labels[train], images[test], labels[test], names
+    )

@@ -1,4 +1,6 @@
-"""Any data set as folders of images: ``root/train/<class>/*`` and ``root/test/<class>/*``."""
+"""Data sets that are folders of images, ``train/<class>/*`` and ``test/<class>/*``: CINIC-10, and
+your own.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +9,23 @@ from pathlib import Path
 import numpy as np
 
 from kdopt.campaign.settings import DataSettings
-from kdopt.data.sources.decoded import decode
-from kdopt.data.sources.places import expand
-from kdopt.data.sources.raw import Raw
+from kdopt.data.sources.base import RawDataset, expand_path, find_data
+from kdopt.data.sources.image_files import decode_images
 from kdopt.errors import DataError
+
+CINIC10_FOLDERS = ("CINIC-10", "cinic-10", "cinic10", "")
+CIFAR_PREFIX = "cifar10-"
+"""File names of the images that CINIC-10 took from CIFAR-10 start so."""
+
+_CINIC10_FIXES = (
+    "fetch CINIC-10.tar.gz from https://datashare.ed.ac.uk/handle/10283/3192 and unpack it",
+    "data.root = the folder with its train, valid and test",
+)
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
-def read_class_folders(settings: DataSettings) -> Raw:
+def read_folder(settings: DataSettings) -> RawDataset:
     """Images of the user, grey when all of them are, else RGB.
 
     Args:
@@ -29,16 +39,16 @@ def read_class_folders(settings: DataSettings) -> Raw:
             f"data.name = {settings.name!r} without data.root; set data.root to a folder that has "
             "train/<class>/ and test/<class>/ with image files"
         )
-    return read(settings.name, expand(settings.root), settings.image_size)
+    return read_class_folders(settings.name, expand_path(settings.root), settings.image_size)
 
 
-def read(
+def read_class_folders(
     name: str,
     root: Path,
     image_size: int,
     channels: int | None = None,
     skip_prefix: str | None = None,
-) -> Raw:
+) -> RawDataset:
     """Read ``root/train`` and ``root/test``; classes and files in the order of their names.
 
     Args:
@@ -49,7 +59,7 @@ def read(
         skip_prefix: Leave out files whose name starts so.
 
     Raises:
-        DataError: As :func:`read_class_folders`.
+        DataError: As :func:`read_folder`.
     """
     train = _list_split(root / "train", skip_prefix)
     test = _list_split(root / "test", skip_prefix)
@@ -63,13 +73,38 @@ def read(
         raise DataError(f"{root / 'train'}: {len(train)} class folder; at least 2 are needed")
     splits = [list(split.values()) for split in (train, test)]
     files = [file for split in splits for paths in split for file in paths]
-    images = decode(root, files, image_size, channels)
+    images = decode_images(root, files, image_size, channels)
     train_labels, test_labels = (
         np.repeat(np.arange(len(split), dtype=np.int64), [len(paths) for paths in split])
         for split in splits
     )
     n_train = len(train_labels)
-    return Raw(name, images[:n_train], train_labels, images[n_train:], test_labels, tuple(train))
+    return RawDataset(
+        name, images[:n_train], train_labels, images[n_train:], test_labels, tuple(train)
+    )
+
+
+def read_cinic10(settings: DataSettings) -> RawDataset:
+    """CINIC-10: CIFAR-10's classes with images of ImageNet added, 90,000 per split, RGB.
+
+    Its valid split is not used. Source: L. N. Darlow et al., CINIC-10 is not ImageNet or
+    CIFAR-10, arXiv:1810.03505.
+
+    Args:
+        settings: Uses ``root``, ``image_size`` and ``drop_cifar``.
+
+    Raises:
+        DataError: The folders are missing or empty, or a file is damaged.
+    """
+    root = find_data(settings, CINIC10_FOLDERS, _has_all_splits, _CINIC10_FIXES)
+    skip = CIFAR_PREFIX if settings.drop_cifar else None
+    return read_class_folders(
+        settings.name, root, settings.image_size, channels=3, skip_prefix=skip
+    )
+
+
+def _has_all_splits(root: Path) -> bool:
+    return all((root / split).is_dir() for split in ("train", "valid", "test"))
 
 
 def _list_split(split: Path, skip_prefix: str | None) -> dict[str, list[Path]]:

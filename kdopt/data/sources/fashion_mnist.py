@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdopt.campaign.settings import DataSettings
-from kdopt.data.sources.places import locate
-from kdopt.data.sources.raw import Raw
+from kdopt.data.sources.base import RawDataset, find_data
 from kdopt.errors import DataError
 
-_LAYOUTS = ("FashionMNIST/raw", "fashion-mnist", "")
+FASHION_MNIST_FOLDERS = ("FashionMNIST/raw", "fashion-mnist", "")
 """torchvision's folder, Debian's folder, or the files themselves."""
 
-FASHION_CLASSES = (
+FASHION_MNIST_CLASSES = (
     "t-shirt", "trouser", "pullover", "dress", "coat",
     "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
@@ -40,14 +39,14 @@ CONTENT_SHA256 = {
 }
 
 _UBYTE = 0x08
-_FIXES = (
+_FASHION_MNIST_FIXES = (
     "apt install dataset-fashion-mnist  (Debian, Ubuntu)",
     "data.download = true  (fetches it through torchvision)",
     "data.root = a folder with train-images-idx3-ubyte(.gz) and its three companions",
 )
 
 
-def read_fashion_mnist(settings: DataSettings) -> Raw:
+def read_fashion_mnist(settings: DataSettings) -> RawDataset:
     """Fashion-MNIST: 60,000 training and 10,000 test images, 1x28x28, ten classes.
 
     Args:
@@ -56,23 +55,25 @@ def read_fashion_mnist(settings: DataSettings) -> Raw:
     Raises:
         DataError: The files are missing, damaged or not Fashion-MNIST.
     """
-    folder = locate(settings, _LAYOUTS, _is_complete, _FIXES, "FashionMNIST")
+    folder = find_data(
+        settings, FASHION_MNIST_FOLDERS, _is_complete, _FASHION_MNIST_FIXES, "FashionMNIST"
+    )
     verify = settings.checksum == "published"
     arrays = {
         name: read_idx(
-            _existing(folder, name),
+            _find_file(folder, name),
             item_shape=(28, 28) if "images" in name else (),
             sha256=digest if verify else None,
         )
         for name, digest in CONTENT_SHA256.items()
     }
-    return Raw(
+    return RawDataset(
         settings.name,
         arrays["train-images-idx3-ubyte"][:, None],
         arrays["train-labels-idx1-ubyte"].astype(np.int64),
         arrays["t10k-images-idx3-ubyte"][:, None],
         arrays["t10k-labels-idx1-ubyte"].astype(np.int64),
-        FASHION_CLASSES,
+        FASHION_MNIST_CLASSES,
     )
 
 
@@ -92,7 +93,7 @@ def read_idx(
     Raises:
         DataError: Unreadable, not IDX, another type or shape, too short or long, other digest.
     """
-    content = _content(path)
+    content = _read_content(path)
     ndim = 1 + len(item_shape)
     start = 4 + 4 * ndim
     magic = bytes([0, 0, _UBYTE, ndim])
@@ -124,11 +125,11 @@ def read_idx(
             "or of another data set (MNIST uses the same file names). Fetch it again, or set "
             'data.checksum = "none" if you made the file yourself'
         )
-    # a copy, because frombuffer's array cannot be written to, about which torch warns
+    # A copy: frombuffer's array is read-only, about which torch warns.
     return np.frombuffer(content, np.uint8, offset=start).reshape(dims).copy()
 
 
-def _content(path: Path) -> bytes:
+def _read_content(path: Path) -> bytes:
     try:
         if path.suffix == ".gz":
             with gzip.open(path) as stream:
@@ -141,10 +142,10 @@ def _content(path: Path) -> bytes:
         ) from error
 
 
-def _existing(folder: Path, name: str) -> Path:
+def _find_file(folder: Path, name: str) -> Path:
     plain = folder / name
     return plain if plain.is_file() else folder / f"{name}.gz"
 
 
 def _is_complete(folder: Path) -> bool:
-    return all(_existing(folder, name).is_file() for name in CONTENT_SHA256)
+    return all(_find_file(folder, name).is_file() for name in CONTENT_SHA256)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kdopt.campaign.settings import DataSettings
 from kdopt.data.datasets import read_dataset
-from kdopt.data.sources.idx import read_idx
+from kdopt.data.sources.fashion_mnist import read_idx
 from kdopt.errors import DataError
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -59,16 +59,16 @@ def test_files_are_read_as_they_were_written(tmp_path: Path, zipped: bool, layou
 
 
 @pytest.mark.parametrize("place", ["data", "work/data", "home/.cache/kdopt/data"])
-def test_the_usual_places_are_searched(own_places: Path, place: str) -> None:
-    write_fashion(own_places / place / "FashionMNIST/raw", zipped=True)
+def test_the_usual_places_are_searched(own_folders: Path, place: str) -> None:
+    write_fashion(own_folders / place / "FashionMNIST/raw", zipped=True)
     assert len(read_dataset(own(), 0).train_labels) == 20
 
 
-def test_a_root_is_the_only_place_searched(own_places: Path, tmp_path: Path) -> None:
-    write_fashion(own_places / "data", zipped=True)
+def test_a_root_is_the_only_place_searched(own_folders: Path, tmp_path: Path) -> None:
+    write_fashion(own_folders / "data", zipped=True)
     with pytest.raises(DataError, match="no folder with all of its files") as caught:
         read_dataset(own(tmp_path), 0)
-    assert str(tmp_path) in str(caught.value) and str(own_places) not in str(caught.value)
+    assert str(tmp_path) in str(caught.value) and str(own_folders) not in str(caught.value)
 
 
 def test_missing_files_name_the_places_and_the_ways_out(tmp_path: Path) -> None:

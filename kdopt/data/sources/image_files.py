@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kdopt.data.sources.places import cache_dir
+from kdopt.data.sources.base import get_cache_folder
 from kdopt.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _DECODING = 1
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
 
 
-def decode(
+def decode_images(
     root: Path, files: Sequence[Path], image_size: int, channels: int | None
 ) -> NDArray[np.uint8]:
     """All images, in the given order, as one array.
@@ -49,11 +49,11 @@ def decode(
     Raises:
         DataError: A file is no image, damaged, or has more than 8 bits per channel.
     """
-    cached = cache_dir() / "decoded" / f"{_key(root, files, image_size, channels)}.npy"
+    cached = get_cache_folder() / "decoded" / f"{_hash_key(root, files, image_size, channels)}.npy"
     images = _read_cache(cached, len(files), image_size)
     if images is None:
         if channels is None:
-            channels = 1 if all(_mode(file) in ("1", "L") for file in files) else 3
+            channels = 1 if all(_read_mode(file) in ("1", "L") for file in files) else 3
         images = np.empty((len(files), channels, image_size, image_size), np.uint8)
         for index, file in enumerate(files):
             images[index] = _decode_one(file, image_size, channels)
@@ -61,7 +61,7 @@ def decode(
     return images
 
 
-def _key(root: Path, files: Sequence[Path], image_size: int, channels: int | None) -> str:
+def _hash_key(root: Path, files: Sequence[Path], image_size: int, channels: int | None) -> str:
     listing = []
     for file in files:
         status = file.stat()
@@ -70,11 +70,11 @@ def _key(root: Path, files: Sequence[Path], image_size: int, channels: int | Non
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
 
 
-def _open(file: Path) -> Image.Image:
+def _open_image(file: Path) -> Image.Image:
     try:
         image = Image.open(file)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(file, error) from error
+        raise _make_error(file, error) from error
     if image.mode not in _EIGHT_BIT:
         image.close()
         raise DataError(
@@ -84,26 +84,26 @@ def _open(file: Path) -> Image.Image:
     return image
 
 
-def _mode(file: Path) -> str:
-    with _open(file) as image:
+def _read_mode(file: Path) -> str:
+    with _open_image(file) as image:
         return image.mode
 
 
 def _decode_one(file: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
-    with _open(file) as image:
+    with _open_image(file) as image:
         try:
-            # through RGBA, since Pillow warns about a palette with transparency otherwise
+            # Through RGBA, as Pillow warns about a palette with transparency otherwise.
             whole = image.convert("RGBA") if "transparency" in image.info else image
             pixels = whole.convert("L" if channels == 1 else "RGB")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise _unreadable(file, error) from error
+            raise _make_error(file, error) from error
     if pixels.size != (image_size, image_size):
         pixels = pixels.resize((image_size, image_size), Image.Resampling.BILINEAR)
     array = np.asarray(pixels, np.uint8)
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
 
 
-def _unreadable(file: Path, error: Exception) -> DataError:
+def _make_error(file: Path, error: Exception) -> DataError:
     return DataError(
         f"{file}: cannot be decoded ({type(error).__name__}: {error}); replace the file or take it "
         "out of the folder"
@@ -126,7 +126,7 @@ def _read_cache(cached: Path, n_images: int, image_size: int) -> NDArray[np.uint
 
 
 def _write_cache(cached: Path, images: NDArray[np.uint8]) -> None:
-    """Under a name of our own first: other workers must never see half a file."""
+    """Write under a temporary name first: other workers must never see half a file."""
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=cached.parent, suffix=".tmp")

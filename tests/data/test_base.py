@@ -7,33 +7,33 @@ import pytest
 
 from kdopt.campaign.settings import DataSettings
 from kdopt.data.datasets import read_dataset
-from kdopt.data.sources.places import cache_dir, candidates, download_dir
+from kdopt.data.sources.base import get_cache_folder, get_download_folder, list_folders
 from kdopt.errors import DataError
-from tests.data.test_idx import write_fashion
+from tests.data.test_fashion_mnist import write_fashion
 
 
-def test_the_environment_comes_before_the_usual_places(own_places: Path) -> None:
-    assert candidates(None, ("x", "")) == [
-        own_places / "data/x",
-        own_places / "data",
+def test_the_environment_comes_before_the_usual_places(own_folders: Path) -> None:
+    assert list_folders(None, ("x", "")) == [
+        own_folders / "data/x",
+        own_folders / "data",
         Path("data/x"),
         Path("data"),
-        own_places / "home/.cache/kdopt/data/x",
-        own_places / "home/.cache/kdopt/data",
+        own_folders / "home/.cache/kdopt/data/x",
+        own_folders / "home/.cache/kdopt/data",
         Path("/usr/share/datasets/x"),
         Path("/usr/share/datasets"),
     ]
-    assert candidates("~/mine", ("x",)) == [own_places / "home/mine/x"]
+    assert list_folders("~/mine", ("x",)) == [own_folders / "home/mine/x"]
 
 
-def test_folders_follow_the_environment(own_places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache_dir() == own_places / "cache"
-    assert download_dir(None) == own_places / "data"
-    assert download_dir("here") == Path("here")
+def test_folders_follow_the_environment(own_folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert get_cache_folder() == own_folders / "cache"
+    assert get_download_folder(None) == own_folders / "data"
+    assert get_download_folder("here") == Path("here")
     monkeypatch.delenv("KDOPT_CACHE")
     monkeypatch.delenv("KDOPT_DATA")
-    assert cache_dir() == own_places / "home/.cache/kdopt"
-    assert download_dir(None) == own_places / "home/.cache/kdopt/data"
+    assert get_cache_folder() == own_folders / "home/.cache/kdopt"
+    assert get_download_folder(None) == own_folders / "home/.cache/kdopt/data"
 
 
 def wanted(root: Path) -> DataSettings:

@@ -1,0 +1,191 @@
+"""What all sources share: the data set they return, and how its files are found or downloaded.
+
+No other module of the room reads environment variables: ``KDOPT_DATA`` is a folder of data sets,
+``KDOPT_CACHE`` keeps decoded images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdopt.campaign.settings import DataSettings
+from kdopt.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+TorchvisionName = Literal["FashionMNIST", "CIFAR10"]
+
+
+@dataclass(frozen=True, eq=False)
+class RawDataset:
+    """All images of one data set, before a campaign draws its images.
+
+    Attributes:
+        name: Data set name, for messages.
+        train_images: uint8 (N, C, H, W).
+        train_labels: int64 (N,), values in [0, n_classes).
+        test_images: uint8 (M, C, H, W), same C, H and W.
+        test_labels: int64 (M,), values in [0, n_classes).
+        class_names: One name per class, in label order.
+
+    Raises:
+        DataError: Shapes, types or labels do not fit together.
+    """
+
+    name: str
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for split, images, labels in (
+            ("train", self.train_images, self.train_labels),
+            ("test", self.test_images, self.test_labels),
+        ):
+            _check_split(f"{self.name} {split}", images, labels, len(self.class_names))
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise DataError(
+                f"{self.name}: training images are {self.train_images.shape[1:]}, test images "
+                f"{self.test_images.shape[1:]}; both splits need the same channels and sides"
+            )
+
+
+def _check_split(
+    what: str, images: NDArray[np.uint8], labels: NDArray[np.int64], n_classes: int
+) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4 or labels.dtype != np.int64:
+        raise DataError(
+            f"{what}: images are {images.dtype} {images.shape}, labels {labels.dtype}; "
+            "expected uint8 (N, C, H, W) and int64 (N,)"
+        )
+    if labels.shape != (len(images),):
+        raise DataError(
+            f"{what}: {len(images)} images but labels of shape {labels.shape}; every image needs "
+            "one label, so the two files do not belong together"
+        )
+    if not len(labels):
+        raise DataError(f"{what}: no images; a split needs at least one")
+    wrong = np.flatnonzero((labels < 0) | (labels >= n_classes))
+    if len(wrong):
+        raise DataError(
+            f"{what}: label {labels[wrong[0]]} of image {wrong[0]} is outside 0..{n_classes - 1}; "
+            "the label file is damaged or belongs to another data set"
+        )
+
+
+def get_cache_folder() -> Path:
+    """The folder of what can be computed again: ``$KDOPT_CACHE`` or ``~/.cache/kdopt``."""
+    return Path(os.environ.get("KDOPT_CACHE") or "~/.cache/kdopt").expanduser()
+
+
+def get_download_folder(root: str | None) -> Path:
+    """The folder that downloads go to: ``root``, ``$KDOPT_DATA`` or ``~/.cache/kdopt/data``."""
+    return expand_path(root or os.environ.get("KDOPT_DATA") or "~/.cache/kdopt/data")
+
+
+def expand_path(path: str) -> Path:
+    """A path with ``~`` resolved.
+
+    Raises:
+        DataError: The user whose home is meant is not known here.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{path}: {error}; write the whole path") from error
+
+
+def list_folders(root: str | None, layouts: Sequence[str]) -> list[Path]:
+    """Folders to look in, best first.
+
+    Where a root is given, no other folder is searched: falling back silently would train on other
+    data than the campaign says.
+
+    Args:
+        root: ``data.root`` of the campaign, or ``None``.
+        layouts: Subfolders of each folder, ``""`` for the folder itself.
+    """
+    if root is not None:
+        folders = [expand_path(root)]
+    else:
+        own = os.environ.get("KDOPT_DATA")
+        usual = ("data", "~/.cache/kdopt/data", "/usr/share/datasets")
+        folders = [expand_path(p) for p in ((own,) if own else ()) + usual]
+    return [folder / layout for folder in folders for layout in layouts]
+
+
+def find_data(
+    settings: DataSettings,
+    layouts: Sequence[str],
+    is_complete: Callable[[Path], bool],
+    fixes: Sequence[str],
+    torchvision_name: TorchvisionName | None = None,
+) -> Path:
+    """The first folder that holds all files of a data set; downloads them where that is asked.
+
+    Args:
+        settings: Uses ``name``, ``root`` and ``download``.
+        layouts: Subfolders of each folder that may hold the files.
+        is_complete: Whether a folder holds all files.
+        fixes: What the user can do, for the message.
+        torchvision_name: torchvision's class that can fetch the files, if there is one.
+
+    Raises:
+        DataError: Not found and not to be downloaded, or the download failed.
+    """
+    folders = list_folders(settings.root, layouts)
+    found = next((f for f in folders if is_complete(f)), None)
+    if found is None and settings.download and torchvision_name is not None:
+        target = get_download_folder(settings.root)
+        _download_files(torchvision_name, target)
+        folders = [target / layout for layout in layouts]
+        found = next((f for f in folders if is_complete(f)), None)
+    if found is None:
+        looked = "\n".join(f"    {f}" for f in folders)
+        options = "\n".join(f"    {fix}" for fix in fixes)
+        raise DataError(
+            f"{settings.name}: no folder with all of its files. Looked in\n{looked}\n"
+            f"  What you can do:\n{options}"
+        )
+    return found
+
+
+def _download_files(torchvision_name: TorchvisionName, folder: Path) -> None:
+    """Download into a temporary folder, then move file by file.
+
+    Workers may download at the same time. A move is atomic, so each file is whole when it can be
+    seen; the last worker replaces it by the same content.
+    """
+    logger.warning("downloading %s to %s", torchvision_name, folder)
+    try:
+        import torchvision.datasets  # only here: it imports torch
+
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
+            # stdout carries kdopt's results only
+            with contextlib.redirect_stdout(sys.stderr):
+                getattr(torchvision.datasets, torchvision_name)(temporary, download=True)
+            for file in Path(temporary).rglob("*"):
+                if file.is_file():
+                    target = folder / file.relative_to(temporary)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    file.replace(target)
+    except Exception as error:  # a network library may raise anything; all of it means "failed"
+        raise DataError(
+            f"{torchvision_name}: the download to {folder} failed ({type(error).__name__}: "
+            f"{error}); fetch the files on a machine with network access and point data.root or "
+            "$KDOPT_DATA at them"
+        ) from error
