@@ -17,7 +17,7 @@ from kdopt.data.datasets import read_dataset
 from kdopt.store import queries
 from kdopt.store.planning import write_plan
 from kdopt.train.engine import make_engine
-from kdopt.trials.registry import RUNNERS
+from kdopt.trials.runners import RUNNERS
 from tests.conftest import NoJournal, make_record
 from tests.trials.test_context import new_context
 

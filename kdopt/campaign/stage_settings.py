@@ -60,7 +60,7 @@ WEIGHTINGS: tuple[WeightingName, ...] = (
     "share",
 )
 """How much each teacher counts; all but ``equal`` are class-wise and adaptive. Their formulas are
-in :func:`kdopt.train.teachers.class_weights`."""
+in :func:`kdopt.train.teachers.compute_class_weights`."""
 
 RANDOM: InitialModelName = "random"
 CONSOLIDATED: InitialModelName = "consolidated"

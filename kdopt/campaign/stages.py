@@ -66,7 +66,7 @@ def plan_tune(campaign: Campaign) -> list[StudyPlan]:
 
 
 def plan_points(campaign: Campaign) -> tuple[list[tuple[float, float]], int]:
-    """The (temperature, alpha) points known beforehand, and how many are chosen on the way.
+    """The (temperature, alpha) points known beforehand, and how many are chosen on the combination.
 
     ``grid``: all points. ``sequential``: every alpha at temperature 1, then the other
     temperatures at the best alpha. ``tpe``, ``random``, ``gp``: the vanilla point, then the rest
@@ -149,7 +149,7 @@ def plan_compare(campaign: Campaign) -> list[StudyPlan]:
 
 
 class Combination(NamedTuple):
-    """One way of combining: a column of Table II."""
+    """One combination of combining: a column of Table II."""
 
     start: StartName
     transfer_set: TransferName
@@ -170,10 +170,10 @@ def list_combinations(campaign: Campaign) -> list[Combination]:
 
 
 def plan_combine(campaign: Campaign) -> list[StudyPlan]:
-    """One study per partition, one trial per way and replicate."""
+    """One study per partition, one trial per combination and replicate."""
     cells = tuple(
-        {**way._asdict(), "replicate": replicate}
-        for way in list_combinations(campaign)
+        {**combination._asdict(), "replicate": replicate}
+        for combination in list_combinations(campaign)
         for replicate in range(campaign.replicates)
     )
     # All choices, whatever this campaign asks for: Optuna's categories may not change later.

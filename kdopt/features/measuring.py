@@ -36,11 +36,9 @@ from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
 from kdopt.train.engine import Engine, Images
-from kdopt.train.fit import predict
-from kdopt.train.metrics import score
+from kdopt.train.evaluation import predict_logits, score_logits
 from kdopt.train.models import make_model
-from kdopt.trials.base import Inputs
-from kdopt.trials.context import Context
+from kdopt.trials.context import Context, Inputs
 
 MAX_IMAGES = 1000
 """Images of a transfer set that models are asked about. The standard error of a share of so many
@@ -119,7 +117,7 @@ def measure_partition(
             {pair: f.teacher_entropy for pair, f in pairs.items()}, participants
         )
     return PartitionMeasurements(
-        tuple(tuple(context.label_counts(partition, i)) for i in participants),
+        tuple(tuple(context.count_labels(partition, i)) for i in participants),
         tuple(pretrained[i].checkpoint if i in pretrained else None for i in participants),
         disagreement,
         entropy,
@@ -165,11 +163,13 @@ def describe_checkpoints(
     models = [_load_checkpoint(one, campaign, dataset, engine) for one in (teacher, student)]
     validation = _take_images(dataset, splits.validation, engine)
     teacher_scores, student_scores = (
-        score(predict(model, validation, engine), validation.labels, dataset.n_classes)
+        score_logits(
+            predict_logits(model, validation, engine), validation.labels, dataset.n_classes
+        )
         for model in models
     )
     sample = sample_images(_take_images(dataset, transfer, engine))
-    logits = [predict(model, sample, engine).cpu().numpy() for model in models]
+    logits = [predict_logits(model, sample, engine).cpu().numpy() for model in models]
 
     def count_labels(positions: Positions | None) -> Positions | None:
         if positions is None:
@@ -202,7 +202,7 @@ def _compare_pairs(
     own = transfer_set == "student"
     # Each student has images of its own; a public set is the same for all, as of participant 0.
     images = {
-        owner: sample_images(context.transfer_set(partition, owner, transfer_set))
+        owner: sample_images(context.get_transfer_set(partition, owner, transfer_set))
         for owner in (pretrained if own else [0])
     }
     logits: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
@@ -210,7 +210,7 @@ def _compare_pairs(
     for participant, outcome in pretrained.items():
         model = context.load_model(outcome)
         for owner, shown in images.items():
-            logits[participant, owner] = predict(model, shown, context.engine).cpu().numpy()
+            logits[participant, owner] = predict_logits(model, shown, context.engine).cpu().numpy()
     return {
         (teacher, student): compare_logits(logits[teacher, owner], logits[student, owner])
         for teacher in pretrained
@@ -295,7 +295,7 @@ def _load_checkpoint(
             f"{'x'.join(map(str, dataset.shape))} and {dataset.n_classes} classes "
             f"({first[0].strip()[:120]}); name the right model"
         ) from error
-    return engine.place(model)
+    return engine.move(model)
 
 
 def _take_images(dataset: Dataset, positions: Positions, engine: Engine) -> Images:

@@ -1,0 +1,6 @@
+"""Training: one loop, and everything it is made of. It knows no study and no database.
+
+``fit``: the loop. ``evaluation``: logits and scores. ``engine``: device, precision, threads, images
+on the device. ``optimizers``, ``models``, ``losses``. ``teachers``: many teachers at once.
+``fedavg``: federated averaging. ``methods/``: one small file per distillation method.
+"""

@@ -53,11 +53,11 @@ class Engine:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def place(self, model: nn.Module) -> nn.Module:
+    def move(self, model: nn.Module) -> nn.Module:
         """Move a model to the device, in the memory format that convolutions run fastest in."""
         return model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def optimizer(
+    def make_optimizer(
         self,
         name: Literal["adam", "sgd"],
         model: nn.Module,
@@ -68,7 +68,7 @@ class Engine:
         make = Adam if name == "adam" else Sgd
         return make(model.parameters(), learning_rate, weight_decay)
 
-    def versions(self) -> dict[str, str]:
+    def list_versions(self) -> dict[str, str]:
         """What a result depends on besides the spec and the seed."""
         return {
             "kdopt": kdopt.__version__,
@@ -109,7 +109,7 @@ def make_engine(
     if chosen.type == "cpu":
         _keep_freed_memory()
     resolved: Precision = (
-        ("bf16" if _native_bf16(chosen) else "fp32") if precision == "auto" else precision
+        ("bf16" if _has_native_bf16(chosen) else "fp32") if precision == "auto" else precision
     )
     return Engine(chosen, resolved)
 
@@ -132,7 +132,7 @@ def _keep_freed_memory() -> None:
         mallopt(trim_threshold, KEPT_BYTES)
 
 
-def _native_bf16(device: torch.device) -> bool:
+def _has_native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":

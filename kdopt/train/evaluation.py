@@ -1,18 +1,85 @@
-"""A model as it is evaluated: the same logits bit for bit, in less time, and without gradients."""
+"""How a model is evaluated: its logits, its scores, and what it gained and lost.
+
+Accuracies are fractions in [0, 1]; gains, learning and forgetting are percentage points. For the
+logits of a small net some of its layers are fused: the same bits in less time.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdopt.outcome import Scores
+from kdopt.train.engine import Engine, Images
 
-def for_evaluation(model: nn.Module) -> nn.Module:
-    """The model, with every convolution, batch norm and pooling by 2 in a row made one layer.
 
-    Only a plain ``nn.Sequential``, such as ``cnn``, has such rows here; any other model is given
-    back as it is. Layers are shared or copied from the present weights: make it anew after a
-    change of weights, which costs next to nothing.
+@torch.no_grad()
+def predict_logits(model: nn.Module, images: Images, engine: Engine) -> Tensor:
+    """Logits of every image in evaluation mode: float32, (n, classes), on the device."""
+    shown = fuse_layers(model.eval())
+    parts = []
+    for start in range(0, len(images), engine.evaluation_batch):
+        with engine.autocast():
+            logits = shown(images.batch(slice(start, start + engine.evaluation_batch)))
+        parts.append(logits.float())
+    return torch.cat(parts)
+
+
+def score_logits(logits: Tensor, labels: Tensor, n_classes: int) -> Scores:
+    """Accuracy, accuracy per class and mean cross-entropy of one model on one set.
+
+    Args:
+        logits: (n, classes).
+        labels: (n,), class numbers below ``n_classes``.
+        n_classes: Number of classes.
+    """
+    right = logits.argmax(dim=1) == labels
+    hits = torch.bincount(labels, weights=right.double(), minlength=n_classes).tolist()
+    totals = torch.bincount(labels, minlength=n_classes).tolist()
+    per_class = tuple(h / t if t else None for h, t in zip(hits, totals, strict=True))
+    loss = functional.cross_entropy(logits.double(), labels)
+    return Scores(sum(hits) / max(1, sum(totals)), per_class, float(loss))
+
+
+def measure_gain(after: Scores, before: Scores) -> float:
+    """Accuracy after minus accuracy before, in percentage points (paper, section III)."""
+    return 100 * (after.accuracy - before.accuracy)
+
+
+class Change(NamedTuple):
+    """Learning and forgetting, both >= 0, in percentage points."""
+
+    learning: float
+    forgetting: float
+
+
+def measure_change(after: Scores, before: Scores) -> Change:
+    """Mean rise and mean fall of the per-class accuracies (paper, section III, Metrics).
+
+    Classes without images are left out. On a set with equally many images per class, accuracy
+    gain = learning - forgetting.
+    """
+    differences = [
+        100 * (a - b)
+        for a, b in zip(after.per_class, before.per_class, strict=True)
+        if a is not None and b is not None
+    ]
+    n = max(1, len(differences))
+    return Change(
+        learning=sum(max(0.0, d) for d in differences) / n,
+        forgetting=sum(max(0.0, -d) for d in differences) / n,
+    )
+
+
+def fuse_layers(model: nn.Module) -> nn.Module:
+    """The model, with every row of convolution, batch norm and pooling by 2 as one layer.
+
+    Only a plain ``nn.Sequential``, such as ``cnn``, has such rows here; any other model is returned
+    as it is. Layers are shared or copied from the present weights: fuse again after a change of
+    weights, which costs next to nothing.
 
     Args:
         model: In evaluation mode; it is left as it is.
@@ -49,7 +116,8 @@ class _PooledBeforeNorm(nn.Module):
         super().__init__()
         assert norm.running_mean is not None
         sign = torch.where(norm.weight.detach() < 0, -1.0, 1.0)
-        # In the model's own order of weights in memory, on which the convolution's way depends.
+        # clone() keeps the order of the weights in memory, on which the choice of the
+        # convolution's kernel, and so its last bits, depends.
         self._filters = conv.weight.detach().clone().mul_(sign.view(-1, 1, 1, 1))
         self._mean = norm.running_mean * sign
         self._slope = norm.weight.detach().abs()
@@ -59,13 +127,13 @@ class _PooledBeforeNorm(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(batch, channels, height, width) to half the height and width."""
         norm = self._norm
-        features = halved(self._conv._conv_forward(images, self._filters, None))
+        features = pool_by_two(self._conv._conv_forward(images, self._filters, None))
         return functional.batch_norm(
             features, self._mean, norm.running_var, self._slope, norm.bias, eps=norm.eps
         )
 
 
-def halved(images: Tensor) -> Tensor:
+def pool_by_two(images: Tensor) -> Tensor:
     """``max_pool2d(images, 2)`` without the positions of the maxima, which gradients alone need.
 
     On a CPU in half its time.

@@ -51,7 +51,7 @@ class Average:
         }
 
 
-def federated_round(
+def run_round(
     model: nn.Module, shares: Iterable[Images], train: Callable[[int, nn.Module, Images], None]
 ) -> None:
     """Take the global model one round further, in place.
@@ -70,6 +70,6 @@ def federated_round(
     model.load_state_dict(average.result())
 
 
-def state_bytes(model: nn.Module) -> int:
+def count_state_bytes(model: nn.Module) -> int:
     """What a model weighs on the wire: parameters and buffers, uncompressed."""
     return sum(v.numel() * v.element_size() for v in model.state_dict().values())

@@ -1,4 +1,4 @@
-"""The one training loop. It is given a loss and knows no method by name."""
+"""The one training loop. It gets a loss function and knows no method by name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from kdopt.campaign.settings import TrainSettings
 from kdopt.errors import KdoptError
 from kdopt.train.engine import Engine, Images
-from kdopt.train.evaluation import for_evaluation
 from kdopt.train.optimizers import Optimizer
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
@@ -62,7 +61,7 @@ def fit(
     Raises:
         DivergedError: The loss of an epoch is not finite.
     """
-    optimizer = engine.optimizer(
+    optimizer = engine.make_optimizer(
         settings.optimizer, model, settings.learning_rate, settings.weight_decay
     )
     best, best_epoch = float("-inf"), settings.epochs
@@ -96,7 +95,7 @@ def _train_epoch(
     model.train()
     total = torch.zeros((), device=engine.device)
     order = torch.randperm(len(images), generator=generator).to(engine.device)
-    for index in batches(order, batch_size):
+    for index in cut_batches(order, batch_size):
         with engine.autocast():
             logits = model(images.batch(index))
         value = loss(index, logits)
@@ -112,8 +111,8 @@ def _train_epoch(
         )
 
 
-def batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    """Cut an order of positions into batches; every image is used once.
+def cut_batches(order: Tensor, batch_size: int) -> list[Tensor]:
+    """Cut an order of positions into cut_batches; every image is used once.
 
     A last batch of one image would have no variance for batch norm, so it joins the batch before.
     """
@@ -121,15 +120,3 @@ def batches(order: Tensor, batch_size: int) -> list[Tensor]:
     if len(parts) > 1 and len(parts[-1]) == 1:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
-
-
-@torch.no_grad()
-def predict(model: nn.Module, images: Images, engine: Engine) -> Tensor:
-    """Logits of every image in evaluation mode: float32, (n, classes), on the device."""
-    shown = for_evaluation(model.eval())
-    parts = []
-    for start in range(0, len(images), engine.evaluation_batch):
-        with engine.autocast():
-            logits = shown(images.batch(slice(start, start + engine.evaluation_batch)))
-        parts.append(logits.float())
-    return torch.cat(parts)

@@ -27,18 +27,18 @@ def make_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
         KdoptError: There is no such model, or it cannot take images of that shape.
     """
     if name == "cnn":
-        model: nn.Module = _cnn(shape, n_classes)
+        model: nn.Module = _make_cnn(shape, n_classes)
     elif name == "mlp":
-        model = _mlp(shape, n_classes)
+        model = _make_mlp(shape, n_classes)
     elif name == "resnet18":
-        model = _small_stem_resnet18(shape, n_classes)
+        model = _make_resnet18(shape, n_classes)
     else:
-        model = _torchvision_model(name, shape, n_classes)
-    _check(name, model, shape, n_classes)
+        model = _make_torchvision_model(name, shape, n_classes)
+    _check_shape(name, model, shape, n_classes)
     return model
 
 
-class Both(nn.Module):
+class ModelPair(nn.Module):
     """Two models that see the same images and train at once.
 
     Args:
@@ -56,14 +56,14 @@ class Both(nn.Module):
         return torch.stack([self.student(images), self.peer(images)])
 
 
-def known_models() -> list[str]:
+def list_models() -> list[str]:
     """Every name that :func:`make_model` takes."""
     import torchvision
 
     return [*OWN_MODELS, *torchvision.models.list_models(module=torchvision.models)]
 
 
-def _block(inputs: int, outputs: int, halve: bool) -> list[nn.Module]:
+def _make_block(inputs: int, outputs: int, halve: bool) -> list[nn.Module]:
     # ReLU after pooling gives the same values and gradients bit for bit as before it (the maximum
     # of a window and the ramp commute) on a quarter of the numbers: a twentieth of a step's time.
     return [
@@ -74,13 +74,13 @@ def _block(inputs: int, outputs: int, halve: bool) -> list[nn.Module]:
     ]
 
 
-def _cnn(shape: Shape, n_classes: int) -> nn.Module:
+def _make_cnn(shape: Shape, n_classes: int) -> nn.Module:
     """Three convolutions with batch norm, each halving the image where it can be halved."""
     layers: list[nn.Module] = []
     channels, side = shape[0], min(shape[1:])
     for width in (16, 32, 64):
         halve = side >= 4
-        layers += _block(channels, width, halve)
+        layers += _make_block(channels, width, halve)
         side //= 2 if halve else 1
         channels = width
     layers += [_Mean(), nn.Identity(), nn.Linear(channels, n_classes)]
@@ -98,7 +98,7 @@ class _Mean(nn.Module):
         return images.mean((2, 3))
 
 
-def _mlp(shape: Shape, n_classes: int) -> nn.Module:
+def _make_mlp(shape: Shape, n_classes: int) -> nn.Module:
     """Two hidden layers of 128 units."""
     channels, height, width = shape
     inputs = channels * height * width
@@ -112,7 +112,7 @@ def _mlp(shape: Shape, n_classes: int) -> nn.Module:
     )
 
 
-def _small_stem_resnet18(shape: Shape, n_classes: int) -> nn.Module:
+def _make_resnet18(shape: Shape, n_classes: int) -> nn.Module:
     import torchvision
 
     model: nn.Module = torchvision.models.resnet18(weights=None, num_classes=n_classes)
@@ -122,10 +122,10 @@ def _small_stem_resnet18(shape: Shape, n_classes: int) -> nn.Module:
     return model
 
 
-def _torchvision_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
+def _make_torchvision_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
     import torchvision
 
-    known = known_models()
+    known = list_models()
     if name not in known:
         import difflib
 
@@ -149,11 +149,11 @@ def _torchvision_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
     try:
         model: nn.Module = builder(**options)
     except (ValueError, TypeError, AssertionError, RuntimeError) as error:
-        raise _unfit(name, shape, error) from error
-    return _fit_channels(model, shape[0])
+        raise _make_error(name, shape, error) from error
+    return _match_channels(model, shape[0])
 
 
-def _fit_channels(model: nn.Module, channels: int) -> nn.Module:
+def _match_channels(model: nn.Module, channels: int) -> nn.Module:
     """Replace the first convolution when it takes another number of channels."""
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -172,7 +172,7 @@ def _fit_channels(model: nn.Module, channels: int) -> nn.Module:
     return model
 
 
-def _check(name: str, model: nn.Module, shape: Shape, n_classes: int) -> None:
+def _check_shape(name: str, model: nn.Module, shape: Shape, n_classes: int) -> None:
     """Run one pair of images through, so that a misfit is one clear message at the start."""
     state = {k: v.clone() for k, v in itertools.chain(model.named_buffers())}
     training = model.training
@@ -181,17 +181,19 @@ def _check(name: str, model: nn.Module, shape: Shape, n_classes: int) -> None:
         with torch.no_grad():
             logits = model(torch.zeros(2, *shape))
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
-        raise _unfit(name, shape, error) from error
+        raise _make_error(name, shape, error) from error
     model.train(training)
     # The forward pass moved batch norm's running statistics; put them back.
     for key, buffer in model.named_buffers():
         buffer.copy_(state[key])
     found = tuple(getattr(logits, "shape", ()))
     if found != (2, n_classes):
-        raise _unfit(name, shape, ValueError(f"it returns {found}, not (2, {n_classes}) logits"))
+        raise _make_error(
+            name, shape, ValueError(f"it returns {found}, not (2, {n_classes}) logits")
+        )
 
 
-def _unfit(name: str, shape: Shape, error: Exception) -> KdoptError:
+def _make_error(name: str, shape: Shape, error: Exception) -> KdoptError:
     reason = " ".join(str(error).split())[:200]
     size = "x".join(map(str, shape))
     return KdoptError(

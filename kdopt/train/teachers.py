@@ -2,7 +2,7 @@
 
 The paper's text lost both formulas. What it says of Eq. 6: the weight of a teacher for a class
 considers its accuracy for that class "relative to the student's accuracy and the total accuracy of
-all teachers for that class". :func:`class_weights` holds the readings of that sentence.
+all teachers for that class". :func:`compute_class_weights` holds the readings of that sentence.
 
 Memory: the gradient of Eq. 7 depends on the teachers only through the weighted sum of their
 probabilities, so :class:`Mixture` adds them up one by one into one (images, classes) target and
@@ -20,7 +20,7 @@ from torch.nn import functional
 from kdopt.campaign.stage_settings import WeightingName
 
 
-def class_weights(
+def compute_class_weights(
     weighting: WeightingName,
     teachers: Sequence[Sequence[float]],
     student: Sequence[float] | None,

@@ -16,9 +16,8 @@ from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
 from kdopt.train.fit import fit
-from kdopt.train.teachers import Mixture, class_weights
-from kdopt.trials.base import Inputs
-from kdopt.trials.context import Context, Evaluation
+from kdopt.train.teachers import Mixture, compute_class_weights
+from kdopt.trials.context import Context, Evaluation, Inputs
 
 
 class Consolidated(NamedTuple):
@@ -38,22 +37,22 @@ class Consolidated(NamedTuple):
 def run_combine(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
     """Combine all participants of a partition in one way, and keep the model."""
     started = time.perf_counter()
-    way = Combination(
+    combination = Combination(
         cast("StartName", params["start"]),
         cast("TransferName", params["transfer_set"]),
         cast("WeightingName", params["weighting"]),
     )
-    made = consolidate(context, plan.partition, way, int(params["replicate"]), inputs)
-    outcome = context.outcome(
+    made = consolidate(context, plan.partition, combination, int(params["replicate"]), inputs)
+    outcome = context.make_outcome(
         made.result,
         seconds=time.perf_counter() - started,
         before=None if made.student is None else inputs[made.student],
-        checkpoint=context.keep(made.model),
+        checkpoint=context.save_model(made.model),
     )
     return replace(outcome, value=made.result.validation.accuracy, participant=made.student)
 
 
-def starting_student(start: StartName, inputs: Inputs) -> int | None:
+def choose_student(start: StartName, inputs: Inputs) -> int | None:
     """The participant of least or greatest validation accuracy; ``None`` for random weights.
 
     Among equals the first.
@@ -65,7 +64,7 @@ def starting_student(start: StartName, inputs: Inputs) -> int | None:
 
 
 def consolidate(
-    context: Context, partition: str, way: Combination, replicate: int, inputs: Inputs
+    context: Context, partition: str, combination: Combination, replicate: int, inputs: Inputs
 ) -> Consolidated:
     """Distil all other participants into one student, by vanilla distillation (Eq. 2 with Eq. 7).
 
@@ -75,15 +74,15 @@ def consolidate(
     Args:
         context: The campaign's images and models.
         partition: The partition.
-        way: Start, transfer set and weighting.
+        combination: Start, transfer set and weighting.
         replicate: Part of the seed.
         inputs: The pre-training outcome of every participant.
     """
     campaign, engine = context.campaign, context.engine
-    student = starting_student(way.start, inputs)
-    images = context.transfer_set(partition, student or 0, way.transfer_set)
-    labels = None if way.transfer_set in UNLABELED else images.labels
-    mixture = _mix(context, partition, way, inputs, labels)
+    student = choose_student(combination.start, inputs)
+    images = context.get_transfer_set(partition, student or 0, combination.transfer_set)
+    labels = None if combination.transfer_set in UNLABELED else images.labels
+    mixture = _mix_teachers(context, partition, combination, inputs, labels)
     tune = campaign.tune
     scale = tune.vanilla_temperature**2 if tune.t2_scale else 1.0
     alpha = tune.vanilla_alpha
@@ -95,7 +94,7 @@ def consolidate(
         hard = functional.cross_entropy(logits.float(), labels[index])
         return (1 - alpha) * hard + alpha * scale * soft
 
-    # As in the stages of pairs: a student sees the same batches in every way of teaching it.
+    # As in the stages of pairs: a student sees the same batches however it is taught.
     who = ("combine", "untrained") if student is None else ("distill", student)
     with seeded(seed_for(campaign.seed, partition, *who, replicate), engine.device) as generator:
         model = context.new_model() if student is None else context.load_model(inputs[student])
@@ -106,33 +105,42 @@ def consolidate(
             campaign.distill,
             engine,
             generator,
-            monitor=context.validation_accuracy,
+            monitor=context.measure_validation_accuracy,
         )
-        return Consolidated(model, context.evaluate(model, fitted), student)
+        return Consolidated(model, context.evaluate_training(model, fitted), student)
 
 
-def teachers_of(way: Combination, inputs: Inputs) -> list[int]:
-    """Who teaches: all others, and last the student's copy where there is one."""
-    student = starting_student(way.start, inputs)
+def list_teachers(combination: Combination, inputs: Inputs) -> list[int]:
+    """The teachers: all other participants, and last the student's copy where there is one."""
+    student = choose_student(combination.start, inputs)
     others = [i for i in sorted(inputs) if i != student]
-    copied = student is not None and way.transfer_set != "student"
+    copied = student is not None and combination.transfer_set != "student"
     return [*others, student] if copied and student is not None else others
 
 
-def _mix(
-    context: Context, partition: str, way: Combination, inputs: Inputs, labels: Tensor | None
+def _mix_teachers(
+    context: Context,
+    partition: str,
+    combination: Combination,
+    inputs: Inputs,
+    labels: Tensor | None,
 ) -> Mixture:
     """Add up the weighted teachers, one at a time."""
-    student, teachers = starting_student(way.start, inputs), teachers_of(way, inputs)
-    weights = class_weights(
-        way.weighting,
+    student, teachers = (
+        choose_student(combination.start, inputs),
+        list_teachers(combination, inputs),
+    )
+    weights = compute_class_weights(
+        combination.weighting,
         [_class_accuracies(inputs[t]) for t in teachers],
         None if student is None else _class_accuracies(inputs[student]),
         with_copy=student in teachers,
     ).to(context.engine.device)
     mixture = Mixture(context.campaign.tune.vanilla_temperature)
     for teacher, weight in zip(teachers, weights, strict=True):
-        logits = context.logits(inputs[teacher], partition, student or 0, way.transfer_set)
+        logits = context.get_logits(
+            inputs[teacher], partition, student or 0, combination.transfer_set
+        )
         by = None
         if context.campaign.combine.weight_terms == "image":
             by = logits.argmax(dim=1) if labels is None else labels

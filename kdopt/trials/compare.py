@@ -11,11 +11,10 @@ from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
 from kdopt.train.fit import fit
-from kdopt.train.methods.base import Material, MethodSettings
-from kdopt.train.methods.registry import method_for
-from kdopt.train.models import Both
-from kdopt.trials.base import Inputs
-from kdopt.trials.context import Context
+from kdopt.train.methods.base import MethodInputs, MethodSettings
+from kdopt.train.methods.registry import find_method
+from kdopt.train.models import ModelPair
+from kdopt.trials.context import Context, Inputs
 
 
 def run_compare(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
@@ -29,13 +28,13 @@ def run_compare(context: Context, plan: StudyPlan, params: Params, inputs: Input
     campaign, engine = context.campaign, context.engine
     teacher, student = inputs[plan.teacher], inputs[plan.student]
     transfer_set = cast("TransferName", params["transfer_set"])
-    method = method_for(cast("MethodName", params["method"]), transfer_set)
-    images = context.transfer_set(plan.partition, plan.student, transfer_set)
-    place = (plan.partition, plan.student, transfer_set)
-    material = Material(
+    method = find_method(cast("MethodName", params["method"]), transfer_set)
+    images = context.get_transfer_set(plan.partition, plan.student, transfer_set)
+    where = (plan.partition, plan.student, transfer_set)
+    method_inputs = MethodInputs(
         labels=None if transfer_set in UNLABELED else images.labels,
-        teacher=context.logits(teacher, *place),
-        initial_student=context.logits(student, *place),
+        teacher=context.get_logits(teacher, *where),
+        initial_student=context.get_logits(student, *where),
         public=transfer_set != "student",
     )
     settings = MethodSettings(
@@ -50,15 +49,15 @@ def run_compare(context: Context, plan: StudyPlan, params: Params, inputs: Input
     )
     with seeded(seed, engine.device) as generator:
         kept = context.load_model(student)
-        model = Both(kept, context.load_peer(teacher)) if method.trains_both else kept
+        model = ModelPair(kept, context.load_peer(teacher)) if method.trains_both else kept
         fitted = fit(
             model,
             images,
-            method.loss(material, settings),
+            method.loss(method_inputs, settings),
             campaign.distill,
             engine,
             generator,
-            monitor=lambda _: context.validation_accuracy(kept),
+            monitor=lambda _: context.measure_validation_accuracy(kept),
         )
-        result = context.evaluate(model, fitted, judged=kept)
-    return context.outcome(result, seconds=time.perf_counter() - started, before=student)
+        result = context.evaluate_training(model, fitted, judged=kept)
+    return context.make_outcome(result, seconds=time.perf_counter() - started, before=student)

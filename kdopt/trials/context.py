@@ -1,4 +1,4 @@
-"""What a worker keeps between trials of a campaign: images, splits, weights, teachers' logits.
+"""What a worker keeps between the trials of a campaign: images, splits, weights, teachers' logits.
 
 Everything cached here is a pure function of the campaign and of checkpoints named by their hash,
 so caching changes the time a trial takes and nothing else.
@@ -26,8 +26,8 @@ from kdopt.data.splits import Splits, unpack_splits
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome, Scores
 from kdopt.train.engine import Engine, Images, seeded
-from kdopt.train.fit import Fit, predict
-from kdopt.train.metrics import accuracy_gain, learning_and_forgetting, score
+from kdopt.train.evaluation import measure_change, measure_gain, predict_logits, score_logits
+from kdopt.train.fit import Fit
 from kdopt.train.models import make_model
 from kdopt.trials.cache import Cache
 
@@ -38,6 +38,26 @@ CACHED_SHARES = 4
 CACHED_LOGIT_BYTES = 256 * 2**20
 """Logits are kept up to this size: those of a hundred teachers on 5,000 images of 10 classes take
 20 MiB. What does not fit is computed again, so memory never grows with the number of teachers."""
+
+
+Inputs = Mapping[int, Outcome]
+"""The pre-training outcome of each participant of the study's partition."""
+
+
+class Journal(Protocol):
+    """What a long trial records while it runs. Its result must not depend on the answers."""
+
+    def saved(self) -> bytes | None:
+        """The last state that this trial saved, in this worker or in one that was lost."""
+        ...
+
+    def save(self, step: int, state: bytes) -> None:
+        """Keep a state to resume from; it replaces the one before."""
+        ...
+
+    def report(self, values: Mapping[int, float]) -> None:
+        """Show the objective at these steps; a later value of a step replaces the earlier one."""
+        ...
 
 
 class ArtifactFolder(Protocol):
@@ -89,7 +109,7 @@ class Context:
     Args:
         record: The campaign as the store keeps it.
         dataset: Its images.
-        artifacts: Where checkpoints and splits lie.
+        artifacts: Where checkpoints and splits are kept.
         engine: Device and precision.
 
     Attributes:
@@ -115,7 +135,7 @@ class Context:
         self._shares = Cache[tuple[str, int], Images](CACHED_SHARES)
         self.evaluating_s = 0.0
 
-    def splits(self, partition: str) -> Splits:
+    def get_splits(self, partition: str) -> Splits:
         """The index arrays of a partition, as they were planned."""
         if partition not in self._splits:
             content = self._artifacts.get(self._record.splits[partition])
@@ -126,26 +146,26 @@ class Context:
     def validation(self) -> Images:
         """The validation images, which all partitions share."""
         some = self.campaign.partitions[0].name
-        return self._train.take(self._index(self.splits(some).validation))
+        return self._train.take(self._index(self.get_splits(some).validation))
 
-    def share(self, partition: str, participant: int) -> Images:
+    def get_share(self, partition: str, participant: int) -> Images:
         """The training images of one participant."""
         return self._shares.get(
             (partition, participant),
-            lambda: self._train.take(self._index(self.splits(partition).train[participant])),
+            lambda: self._train.take(self._index(self.get_splits(partition).train[participant])),
         )
 
-    def transfer_set(self, partition: str, student: int, name: TransferName) -> Images:
+    def get_transfer_set(self, partition: str, student: int, name: TransferName) -> Images:
         """The images on which a student is distilled: its own, or a public set."""
         if name == "student":
-            return self.share(partition, student)
+            return self.get_share(partition, student)
         if name not in self._public:
             some = self.campaign.partitions[0].name
-            positions = self.splits(some).public[: self.campaign.transfer.size(name)]
+            positions = self.get_splits(some).public[: self.campaign.transfer.size(name)]
             self._public[name] = self._train.take(self._index(positions))
         return self._public[name]
 
-    def uses(self) -> dict[str, CacheUse]:
+    def count_cache_uses(self) -> dict[str, CacheUse]:
         """How often each cache was asked, and how often it had what was asked for."""
         caches: dict[str, Cache[Any, Any]] = {
             "images": self._shares,
@@ -154,22 +174,22 @@ class Context:
         }
         return {name: CacheUse(c.asked, c.asked - c.made) for name, c in caches.items()}
 
-    def label_counts(self, partition: str, participant: int) -> list[int]:
+    def count_labels(self, partition: str, participant: int) -> list[int]:
         """How many images of each class a participant has, in class order."""
-        labels = self.share(partition, participant).labels
+        labels = self.get_share(partition, participant).labels
         counts: list[int] = torch.bincount(labels, minlength=self._dataset.n_classes).tolist()
         return counts
 
     def new_model(self) -> nn.Module:
         """A model with random weights, from torch's global generator."""
         model = make_model(self.campaign.model, self._dataset.shape, self._dataset.n_classes)
-        return self.engine.place(model)
+        return self.engine.move(model)
 
     def load_model(self, pretrained: Outcome) -> nn.Module:
         """A participant's pre-trained model; the same object is filled again on every call."""
-        return self.filled(self._state(pretrained))
+        return self.load_state(self._state(pretrained))
 
-    def filled(self, state: Mapping[str, Tensor]) -> nn.Module:
+    def load_state(self, state: Mapping[str, Tensor]) -> nn.Module:
         """The same with any weights of this model."""
         self._workbench.load_state_dict(state)
         return self._workbench
@@ -179,32 +199,32 @@ class Context:
         self._second_workbench.load_state_dict(self._state(pretrained))
         return self._second_workbench
 
-    def logits(
+    def get_logits(
         self, model: Outcome, partition: str, student: int, transfer_set: TransferName = "student"
     ) -> Tensor:
         """A pre-trained model's logits on a transfer set, float32, (n, classes); computed once."""
         assert model.checkpoint is not None
 
         def compute() -> Tensor:
-            images = self.transfer_set(partition, student, transfer_set)
-            return predict(self.load_model(model), images, self.engine)
+            images = self.get_transfer_set(partition, student, transfer_set)
+            return predict_logits(self.load_model(model), images, self.engine)
 
         # A public set is the same for every student of every partition.
-        place = (partition, student) if transfer_set == "student" else ("", 0)
-        return self._logits.get((model.checkpoint, *place, transfer_set), compute)
+        owner = (partition, student) if transfer_set == "student" else ("", 0)
+        return self._logits.get((model.checkpoint, *owner, transfer_set), compute)
 
-    def keep(self, model: nn.Module) -> str:
+    def save_model(self, model: nn.Module) -> str:
         """Save a model's weights and return their sha256."""
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         return self._artifacts.put(safetensors.torch.save(state))
 
-    def validation_accuracy(self, model: nn.Module) -> float:
+    def measure_validation_accuracy(self, model: nn.Module) -> float:
         """What early stopping watches (paper, section III)."""
         with self._evaluating():
-            logits = predict(model, self.validation, self.engine)
+            logits = predict_logits(model, self.validation, self.engine)
             return float((logits.argmax(dim=1) == self.validation.labels).double().mean())
 
-    def evaluate(
+    def evaluate_training(
         self, model: nn.Module, fitted: Fit, judged: nn.Module | None = None
     ) -> Evaluation:
         """Score the last and the best weights of a training; the model is left with the best.
@@ -215,19 +235,19 @@ class Context:
             judged: The part of it whose scores count; the whole by default.
         """
         judged = judged or model
-        last = self.scores(judged)
+        last = self.score_model(judged)
         best = last
         if fitted.best_state is not None:
             model.load_state_dict(fitted.best_state)
-            best = self.scores(judged)
+            best = self.score_model(judged)
         return Evaluation(fitted, *best, last[0].accuracy, last[1].accuracy)
 
-    def scores(self, model: nn.Module) -> tuple[Scores, Scores]:
+    def score_model(self, model: nn.Module) -> tuple[Scores, Scores]:
         """A model on validation and on test."""
         classes = self._dataset.n_classes
         with self._evaluating():
             validation, test = (
-                score(predict(model, images, self.engine), images.labels, classes)
+                score_logits(predict_logits(model, images, self.engine), images.labels, classes)
                 for images in (self.validation, self.test)
             )
         return validation, test
@@ -240,7 +260,7 @@ class Context:
         finally:
             self.evaluating_s += time.perf_counter() - started
 
-    def outcome(
+    def make_outcome(
         self,
         result: Evaluation,
         seconds: float,
@@ -258,14 +278,14 @@ class Context:
             "seconds": seconds,
             "device": self.engine.device.type,
             "precision": self.engine.precision,
-            "versions": self.engine.versions(),
+            "versions": self.engine.list_versions(),
             "checkpoint": checkpoint,
         }
         if before is None:
             return Outcome(value=result.validation.accuracy, **common)  # type: ignore[arg-type]
-        change = learning_and_forgetting(result.test, before.test)
-        validation_gain = accuracy_gain(result.validation, before.validation)
-        test_gain = accuracy_gain(result.test, before.test)
+        change = measure_change(result.test, before.test)
+        validation_gain = measure_gain(result.validation, before.validation)
+        test_gain = measure_gain(result.test, before.test)
         return Outcome(
             value=validation_gain if self.campaign.select_on == "validation" else test_gain,
             validation_before=before.validation,

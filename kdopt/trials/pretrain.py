@@ -11,8 +11,7 @@ from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
 from kdopt.train.fit import fit
-from kdopt.trials.base import Inputs
-from kdopt.trials.context import Context
+from kdopt.trials.context import Context, Inputs
 
 
 def run_pretrain(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
@@ -20,7 +19,7 @@ def run_pretrain(context: Context, plan: StudyPlan, params: Params, inputs: Inpu
     started = time.perf_counter()
     campaign, engine = context.campaign, context.engine
     participant = int(params["participant"])
-    images = context.share(plan.partition, participant)
+    images = context.get_share(plan.partition, participant)
     seed = seed_for(campaign.seed, plan.partition, "pretrain", participant)
     with seeded(seed, engine.device) as generator:
         model = context.new_model()
@@ -31,10 +30,10 @@ def run_pretrain(context: Context, plan: StudyPlan, params: Params, inputs: Inpu
             campaign.pretrain,
             engine,
             generator,
-            monitor=context.validation_accuracy,
+            monitor=context.measure_validation_accuracy,
         )
-        result = context.evaluate(model, fitted)
-        checkpoint = context.keep(model)
-    return context.outcome(
+        result = context.evaluate_training(model, fitted)
+        checkpoint = context.save_model(model)
+    return context.make_outcome(
         result, seconds=time.perf_counter() - started, checkpoint=checkpoint, before=None
     )

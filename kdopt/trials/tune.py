@@ -10,8 +10,7 @@ from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
 from kdopt.train.fit import fit
 from kdopt.train.losses import distillation_loss
-from kdopt.trials.base import Inputs
-from kdopt.trials.context import Context
+from kdopt.trials.context import Context, Inputs
 
 
 def run_tune(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
@@ -20,8 +19,8 @@ def run_tune(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) 
     started = time.perf_counter()
     campaign, engine = context.campaign, context.engine
     temperature, alpha = float(params["temperature"]), float(params["alpha"])
-    images = context.share(plan.partition, plan.student)
-    teacher_logits = context.logits(inputs[plan.teacher], plan.partition, plan.student)
+    images = context.get_share(plan.partition, plan.student)
+    teacher_logits = context.get_logits(inputs[plan.teacher], plan.partition, plan.student)
     # The cell and the teacher stay out of the seed: all cells of a student see the same batches.
     seed = seed_for(
         campaign.seed, plan.partition, "distill", plan.student, int(params["replicate"])
@@ -42,9 +41,9 @@ def run_tune(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) 
             campaign.distill,
             engine,
             generator,
-            monitor=context.validation_accuracy,
+            monitor=context.measure_validation_accuracy,
         )
-        result = context.evaluate(model, fitted)
-    return context.outcome(
+        result = context.evaluate_training(model, fitted)
+    return context.make_outcome(
         result, seconds=time.perf_counter() - started, before=inputs[plan.student]
     )

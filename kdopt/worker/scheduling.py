@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from kdopt.campaign.studies import StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.store.queries import StudyCounts
-from kdopt.trials.registry import RUNNERS
+from kdopt.trials.runners import RUNNERS
 
 Trained = Mapping[str, Mapping[int, Outcome]]
 """Pre-training outcomes by partition and participant."""

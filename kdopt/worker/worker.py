@@ -33,7 +33,7 @@ from kdopt.store.leases import Lease
 from kdopt.store.queries import StudyCounts
 from kdopt.train.engine import Engine, make_engine
 from kdopt.trials.context import CacheUse, Context
-from kdopt.trials.registry import RUNNERS
+from kdopt.trials.runners import RUNNERS
 from kdopt.worker.heartbeat import (
     BEAT_S,
     LEASE_S,
@@ -220,7 +220,7 @@ class _Worker:
 
     def _count_uses(self) -> None:
         """Add up how the caches of this campaign's images, weights and logits were used."""
-        for name, use in self.context.uses().items():
+        for name, use in self.context.count_cache_uses().items():
             before = self.summary.caches.get(name, CacheUse(0, 0))
             self.summary.caches[name] = CacheUse(before.asked + use.asked, before.hits + use.hits)
 

@@ -17,7 +17,7 @@ from kdopt.features.measuring import measure_partition, sample_images
 from kdopt.service.planner import draw_splits
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.train.engine import make_engine
-from kdopt.train.fit import predict
+from kdopt.train.evaluation import predict_logits
 from kdopt.trials.context import Context
 from kdopt.trials.pretrain import run_pretrain
 from tests.conftest import make_campaign, make_record
@@ -46,7 +46,7 @@ def test_label_counts_are_those_of_the_shares(world):
     context, trained, dataset = world
     found = measure_partition(context, "uniform", trained)
     for participant, counts in enumerate(found.label_counts):
-        labels = dataset.train_labels[context.splits("uniform").train[participant]]
+        labels = dataset.train_labels[context.get_splits("uniform").train[participant]]
         assert list(counts) == np.bincount(labels, minlength=10).tolist()
     assert found.checkpoints == tuple(trained[i].checkpoint for i in range(3))
 
@@ -70,9 +70,10 @@ def test_every_pair_is_asked_about_every_set_that_has_images(world):
 def test_logit_features_are_those_of_the_models_on_the_students_images(world):
     context, trained, _ = world
     found = measure_partition(context, "uniform", trained)
-    images = context.share("uniform", 2)
+    images = context.get_share("uniform", 2)
     logits = [
-        predict(context.load_model(trained[i]), images, context.engine).clone() for i in (0, 2)
+        predict_logits(context.load_model(trained[i]), images, context.engine).clone()
+        for i in (0, 2)
     ]
     expected = compare_logits(*(part.numpy() for part in logits))
     assert found.get_logit_features("student", 0, 2) == pytest.approx(expected, abs=1e-5)
@@ -84,7 +85,7 @@ def test_logit_features_are_those_of_the_models_on_the_students_images(world):
 def test_of_a_large_set_evenly_spaced_images_are_asked_about(world, monkeypatch):
     context, trained, _ = world
     whole = measure_partition(context, "uniform", trained)
-    images = context.share("uniform", 0)
+    images = context.get_share("uniform", 0)
     assert sample_images(images) is images
     monkeypatch.setattr(measuring_module, "MAX_IMAGES", 40)
     few = sample_images(images)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Images, make_engine, seeded
-from kdopt.train.fedavg import Average, federated_round, state_bytes
+from kdopt.train.fedavg import Average, count_state_bytes, run_round
 from kdopt.train.fit import fit
 from kdopt.train.models import make_model
 
@@ -21,7 +21,7 @@ LOCAL = TrainSettings(
 
 def new_model(seed):
     with seeded(seed, ENGINE.device):
-        return ENGINE.place(make_model("cnn", (1, 8, 8), 3))
+        return ENGINE.move(make_model("cnn", (1, 8, 8), 3))
 
 
 def new_images(n, seed):
@@ -78,7 +78,7 @@ def test_the_average_of_one_is_that_one_bit_for_bit():
 def test_one_participant_and_one_round_are_plain_training():
     images = new_images(40, 3)
     federated, plain = new_model(5), new_model(5)
-    federated_round(federated, [images], train)
+    run_round(federated, [images], train)
     train(0, plain, images)
     for key, value in plain.state_dict().items():
         assert torch.equal(value, federated.state_dict()[key]), key
@@ -115,7 +115,7 @@ def test_everybody_starts_from_the_global_model_and_large_shares_weigh_more():
         started.append(numpy_state(local))
         train(participant, local, images)
 
-    federated_round(model, shares, watched)
+    run_round(model, shares, watched)
     for state in started:
         for key, value in state.items():
             np.testing.assert_array_equal(value, before[key])
@@ -132,7 +132,7 @@ def test_everybody_starts_from_the_global_model_and_large_shares_weigh_more():
 
 def test_running_statistics_are_averaged_too():
     model = new_model(8)
-    federated_round(model, [new_images(8, 1), new_images(8, 2)], train)
+    run_round(model, [new_images(8, 1), new_images(8, 2)], train)
     means = [b for k, b in model.named_buffers() if k.endswith("running_mean")]
     assert means and all(bool(m.abs().sum() > 0) for m in means)
 
@@ -141,4 +141,4 @@ def test_a_model_weighs_its_parameters_and_buffers():
     model = new_model(9)
     floats = sum(v.numel() for v in model.state_dict().values() if v.is_floating_point())
     counters = sum(v.numel() for v in model.state_dict().values() if not v.is_floating_point())
-    assert state_bytes(model) == 4 * floats + 8 * counters
+    assert count_state_bytes(model) == 4 * floats + 8 * counters

@@ -7,7 +7,8 @@ from torch.nn import functional
 
 from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Images, make_engine, seeded
-from kdopt.train.fit import DivergedError, batches, fit, predict
+from kdopt.train.evaluation import predict_logits
+from kdopt.train.fit import DivergedError, cut_batches, fit
 
 ENGINE = make_engine("fp32", "cpu")
 
@@ -22,7 +23,7 @@ def images():
 
 
 def new_model():
-    return ENGINE.place(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)))
+    return ENGINE.move(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)))
 
 
 def train(images, *, epochs=3, patience=0, monitor=lambda model: 0.0, seed=0, rate=1e-2):
@@ -75,7 +76,7 @@ def test_it_learns_and_the_same_seed_gives_the_same_bits(images):
     weights = [m[1].weight for m in (first, again, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
-    accuracy = (predict(first, images, ENGINE).argmax(1) == images.labels).float().mean()
+    accuracy = (predict_logits(first, images, ENGINE).argmax(1) == images.labels).float().mean()
     assert accuracy > 0.9
 
 
@@ -118,7 +119,7 @@ def test_a_loss_that_is_not_finite_ends_the_trial_at_once(images):
 
 @pytest.mark.parametrize("n", [2, 31, 32, 33, 64, 65, 100])
 def test_batches_use_every_image_once_and_never_one_alone(n):
-    parts = batches(torch.randperm(n), 32)
+    parts = cut_batches(torch.randperm(n), 32)
     assert sorted(torch.cat(parts).tolist()) == list(range(n))
     assert all(len(p) > 1 for p in parts)
 

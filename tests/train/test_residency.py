@@ -13,11 +13,12 @@ from torch.utils._pytree import tree_leaves
 
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 from kdopt.train.engine import Engine, Images
-from kdopt.train.fit import _train_epoch, predict
+from kdopt.train.evaluation import predict_logits
+from kdopt.train.fit import _train_epoch
 from kdopt.train.losses import distillation_loss
-from kdopt.train.methods.base import Material, MethodSettings
-from kdopt.train.methods.registry import method_for
-from kdopt.train.models import Both, make_model
+from kdopt.train.methods.base import MethodInputs, MethodSettings
+from kdopt.train.methods.registry import find_method
+from kdopt.train.models import ModelPair, make_model
 
 FAR = torch.device("meta")
 N, CLASSES = 70, 10
@@ -54,7 +55,7 @@ def images() -> Images:
 
 def epoch(model, loss):
     engine, watch = FarEngine(FAR, "fp32"), Crossings()
-    optimizer = engine.optimizer("adam", model, 1e-3, 1e-4)
+    optimizer = engine.make_optimizer("adam", model, 1e-3, 1e-4)
     # The one value that an epoch asks for, at its end, has no answer here.
     with watch, pytest.raises(RuntimeError, match=r"item|meta"):
         _train_epoch(model, images(), loss, 32, engine, torch.Generator(), optimizer, 1)
@@ -81,11 +82,11 @@ def test_an_epoch_moves_the_order_of_its_images_and_nothing_else():
 @pytest.mark.parametrize("transfer_set", TRANSFER_SETS)
 @pytest.mark.parametrize("name", METHODS)
 def test_so_does_every_method(name, transfer_set):
-    method = method_for(name, transfer_set)
+    method = find_method(name, transfer_set)
     logits = torch.zeros(N, CLASSES, device=FAR)
     labels = None if transfer_set.startswith("public_unlabeled") else images().labels
-    material = Material(labels, logits, logits, public=transfer_set != "student")
-    model = Both(new_model(), new_model()) if method.trains_both else new_model()
+    material = MethodInputs(labels, logits, logits, public=transfer_set != "student")
+    model = ModelPair(new_model(), new_model()) if method.trains_both else new_model()
     loss = method.loss(material, MethodSettings(4.0, 0.5, True, 0.5, None))
     assert epoch(model, loss).found == ["aten._to_copy.default"]
 
@@ -93,6 +94,6 @@ def test_so_does_every_method(name, transfer_set):
 def test_predictions_stay_where_the_images_are():
     model, shown = new_model(), images()
     with Crossings() as watch:
-        found = predict(model, shown, FarEngine(FAR, "fp32"))
+        found = predict_logits(model, shown, FarEngine(FAR, "fp32"))
     assert found.device == FAR and found.shape == (N, CLASSES)
     assert watch.found == []

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kdopt.campaign.stage_settings import WEIGHTINGS
 from kdopt.train.losses import kl_divergence
-from kdopt.train.teachers import Mixture, class_weights
+from kdopt.train.teachers import Mixture, compute_class_weights
 
 ADAPTIVE = [w for w in WEIGHTINGS if w != "equal"]
 A = [[0.8, 0.2, 0.0], [0.4, 0.6, 0.0]]  # two teachers, three classes; nobody knows the third
@@ -17,7 +17,7 @@ S = [0.5, 0.1, 0.0]
 
 
 def weights(weighting, teachers=A, student=S, **options):
-    return class_weights(weighting, teachers, student, **options)
+    return compute_class_weights(weighting, teachers, student, **options)
 
 
 def test_each_formula_on_a_case_done_by_hand():

@@ -16,7 +16,7 @@ from kdopt.train.engine import make_engine, seeded
 from kdopt.train.fit import fit
 from kdopt.train.losses import kl_divergence
 from kdopt.trials import combine
-from kdopt.trials.combine import run_combine, starting_student, teachers_of
+from kdopt.trials.combine import choose_student, list_teachers, run_combine
 from kdopt.trials.pretrain import run_pretrain
 from kdopt.trials.tune import run_tune
 from tests.conftest import make_campaign, make_outcome
@@ -96,25 +96,25 @@ def test_worst_and_best_are_by_validation_and_ties_go_to_the_first():
         scores = dataclasses.replace(inputs[i].validation, accuracy=accuracy)
         misleading = dataclasses.replace(scores, accuracy=1 - accuracy)
         inputs[i] = dataclasses.replace(inputs[i], validation=scores, test=misleading)
-    assert starting_student("best", inputs) == 1
-    assert starting_student("worst", inputs) == 0
-    assert starting_student("untrained", inputs) is None
-    assert teachers_of(Combination("best", "student", "equal"), inputs) == [0, 2, 3]
+    assert choose_student("best", inputs) == 1
+    assert choose_student("worst", inputs) == 0
+    assert choose_student("untrained", inputs) is None
+    assert list_teachers(Combination("best", "student", "equal"), inputs) == [0, 2, 3]
     # On a public set the student's own copy joins, as the last; random weights have no copy.
-    assert teachers_of(Combination("best", LARGE, "equal"), inputs) == [0, 2, 3, 1]
-    assert teachers_of(Combination("untrained", LARGE, "equal"), inputs) == [0, 1, 2, 3]
+    assert list_teachers(Combination("best", LARGE, "equal"), inputs) == [0, 2, 3, 1]
+    assert list_teachers(Combination("untrained", LARGE, "equal"), inputs) == [0, 1, 2, 3]
 
 
 def test_every_cell_runs_and_keeps_its_model(context, trained):
     losses = {}
     for planned in the_plan().cells:
         outcome = run_combine(context, the_plan(), planned, trained)
-        student = starting_student(planned["start"], trained)
+        student = choose_student(planned["start"], trained)
         assert outcome.participant == student
         assert outcome.value == outcome.validation.accuracy
         assert outcome.test_before == (None if student is None else trained[student].test)
         model = context.load_model(outcome)
-        assert context.scores(model)[0].accuracy == outcome.validation.accuracy
+        assert context.score_model(model)[0].accuracy == outcome.validation.accuracy
         losses[tuple(planned.values())[:3]] = outcome.test.loss
     columns = {key[:2] for key in losses}
     assert len({losses[*column, "equal"] for column in columns}) == 5
@@ -126,10 +126,10 @@ def test_every_cell_runs_and_keeps_its_model(context, trained):
 
 def test_equal_weights_on_the_students_data_are_the_formula_written_out(context, trained):
     """(1 - alpha) CE + alpha T^2 mean over teachers of KL, trained by the same loop."""
-    student = starting_student("best", trained)
-    images = context.share(PARTITION, student)
+    student = choose_student("best", trained)
+    images = context.get_share(PARTITION, student)
     others = [i for i in range(3) if i != student]
-    logits = [context.logits(trained[i], PARTITION, student) for i in others]
+    logits = [context.get_logits(trained[i], PARTITION, student) for i in others]
 
     def loss(index, z):
         soft = sum(kl_divergence(t[index], z, 1.0) for t in logits) / len(logits)
@@ -138,8 +138,16 @@ def test_equal_weights_on_the_students_data_are_the_formula_written_out(context,
     seed = combine.seed_for(CAMPAIGN.seed, PARTITION, "distill", student, 0)
     with seeded(seed, ENGINE.device) as generator:
         model = context.load_model(trained[student])
-        fit(model, images, loss, CAMPAIGN.distill, ENGINE, generator, context.validation_accuracy)
-    expected = context.scores(model)[1]
+        fit(
+            model,
+            images,
+            loss,
+            CAMPAIGN.distill,
+            ENGINE,
+            generator,
+            context.measure_validation_accuracy,
+        )
+    expected = context.score_model(model)[1]
     found = run(context, trained).test
     assert found.accuracy == expected.accuracy
     assert found.loss == pytest.approx(expected.loss, rel=1e-4)
@@ -156,7 +164,7 @@ def test_two_participants_combine_as_a_pair_is_distilled(dataset, tmp_path):
     context = new_context(campaign, dataset, tmp_path)
     plans = plan_studies(campaign)
     trained = {i: run_pretrain(context, plans[0], {"participant": i}, {}) for i in range(2)}
-    student = starting_student("best", trained)
+    student = choose_student("best", trained)
     pair = next(p for p in plans if p.stage == "tune" and p.student == student)
     vanilla = {"temperature": 1.0, "alpha": 0.5, "replicate": 0}
     distilled = run_tune(context, pair, vanilla, trained)
@@ -168,7 +176,7 @@ def test_two_participants_combine_as_a_pair_is_distilled(dataset, tmp_path):
 def test_labels_of_unlabeled_sets_are_never_used(dataset, folder, trained):
     context = new_context(CAMPAIGN, dataset, folder)
     before = run(context, trained, transfer_set=LARGE, weighting="better_share")
-    images = context.transfer_set(PARTITION, 0, LARGE)
+    images = context.get_transfer_set(PARTITION, 0, LARGE)
     images.labels.copy_(torch.randint(0, 10, images.labels.shape))
     assert run(context, trained, transfer_set=LARGE, weighting="better_share") == before
 

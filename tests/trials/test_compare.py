@@ -12,9 +12,9 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset
 from kdopt.train.engine import make_engine, seeded
 from kdopt.train.fit import fit
-from kdopt.train.methods.base import Material, MethodSettings
+from kdopt.train.methods.base import MethodInputs, MethodSettings
 from kdopt.train.methods.dml import DML
-from kdopt.train.models import Both
+from kdopt.train.models import ModelPair
 from kdopt.trials.compare import run_compare
 from kdopt.trials.pretrain import run_pretrain
 from kdopt.trials.tune import run_tune
@@ -98,7 +98,7 @@ def test_labels_of_unlabeled_sets_have_no_part_in_any_result(context, trained, m
         for m in CAMPAIGN.compare.methods
         for n in names
     ]
-    original = context.transfer_set
+    original = context.get_transfer_set
 
     def relabeled(*place):
         images = original(*place)
@@ -106,7 +106,7 @@ def test_labels_of_unlabeled_sets_have_no_part_in_any_result(context, trained, m
         changed.labels = (changed.labels + 1) % 10
         return changed
 
-    monkeypatch.setattr(context, "transfer_set", relabeled)
+    monkeypatch.setattr(context, "get_transfer_set", relabeled)
     after = [
         run_compare(context, plan, params(m, n), trained)
         for m in CAMPAIGN.compare.methods
@@ -116,10 +116,10 @@ def test_labels_of_unlabeled_sets_have_no_part_in_any_result(context, trained, m
 
 
 def test_dml_of_two_equal_models_with_equal_batches_stays_equal(context, trained):
-    images = context.share(PARTITION, 1)
+    images = context.get_share(PARTITION, 1)
     with seeded(0, ENGINE.device) as generator:
-        both = Both(context.load_model(trained[0]), context.load_peer(trained[0]))
-        material = Material(images.labels, torch.empty(0), torch.empty(0), public=False)
+        both = ModelPair(context.load_model(trained[0]), context.load_peer(trained[0]))
+        material = MethodInputs(images.labels, torch.empty(0), torch.empty(0), public=False)
         loss = DML.loss(material, MethodSettings(1.0, 0.5, True, 0.5, None))
         fit(both, images, loss, CAMPAIGN.distill, ENGINE, generator, lambda model: 0.0)
     student, peer = both.student.state_dict(), both.peer.state_dict()

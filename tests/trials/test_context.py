@@ -13,7 +13,7 @@ from kdopt.data.datasets import read_dataset
 from kdopt.service.planner import draw_splits
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.train.engine import make_engine
-from kdopt.train.fit import predict
+from kdopt.train.evaluation import predict_logits
 from kdopt.trials.context import Context
 from kdopt.trials.pretrain import run_pretrain
 from kdopt.trials.tune import run_tune
@@ -95,20 +95,20 @@ def test_a_saved_model_scores_what_its_outcome_says(dataset, folder, trained):
     context = new_context(CAMPAIGN, dataset, folder)
     for outcome in trained.values():
         model = context.load_model(outcome)
-        assert context.validation_accuracy(model) == outcome.validation.accuracy
-        logits = predict(model, context.test, ENGINE)
+        assert context.measure_validation_accuracy(model) == outcome.validation.accuracy
+        logits = predict_logits(model, context.test, ENGINE)
         right = (logits.argmax(1) == context.test.labels).double().mean()
         assert float(right) == pytest.approx(outcome.test.accuracy)
 
 
 def test_cached_logits_are_the_teachers_and_training_leaves_them_alone(dataset, folder, trained):
     context = new_context(CAMPAIGN, dataset, folder)
-    cached = context.logits(trained[0], PARTITION, 1)
+    cached = context.get_logits(trained[0], PARTITION, 1)
     before = cached.clone()
     distil(context, trained, 0, 1)
-    assert context.logits(trained[0], PARTITION, 1) is cached
+    assert context.get_logits(trained[0], PARTITION, 1) is cached
     assert torch.equal(cached, before)
-    direct = predict(context.load_model(trained[0]), context.share(PARTITION, 1), ENGINE)
+    direct = predict_logits(context.load_model(trained[0]), context.get_share(PARTITION, 1), ENGINE)
     assert torch.equal(cached, direct)
 
 

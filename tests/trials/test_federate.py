@@ -11,10 +11,10 @@ from kdopt.campaign.settings import PartitionSettings, TransferSettings
 from kdopt.campaign.stage_settings import CombineSettings, FederateSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset
-from kdopt.train.fedavg import state_bytes
+from kdopt.train.fedavg import count_state_bytes
 from kdopt.train.fit import DivergedError
 from kdopt.trials import federate
-from kdopt.trials.combine import run_combine, starting_student
+from kdopt.trials.combine import choose_student, run_combine
 from kdopt.trials.federate import run_federate
 from kdopt.trials.pretrain import run_pretrain
 from tests.conftest import NoJournal, make_campaign
@@ -116,7 +116,7 @@ def test_the_curve_has_the_initial_model_and_every_round(context, trained):
 def test_the_final_model_is_kept(context, trained):
     outcome = run(context, trained)
     model = context.load_model(outcome)
-    assert context.scores(model)[1] == outcome.test
+    assert context.score_model(model)[1] == outcome.test
 
 
 @pytest.mark.parametrize("initial", ["random", "consolidated"])
@@ -141,7 +141,7 @@ def test_seconds_add_up_over_lost_workers(context, trained):
     lost = Memory(killed_at=5)
     with pytest.raises(Killed):
         run_federate(context, the_plan(), params, trained, lost)
-    before = federate._resume(context, Memory(state=lost.state))[1].seconds
+    before = federate._load_saved_state(context, Memory(state=lost.state))[1].seconds
     outcome = run_federate(context, the_plan(), params, trained, Memory(state=lost.state))
     assert outcome.seconds > before > 0
 
@@ -164,7 +164,7 @@ def test_the_consolidated_start_is_what_the_combine_stage_makes(context, trained
         "replicate": 0,
     }
     combined = run_combine(context, the_plan(stage="combine"), params, trained)
-    assert outcome.participant == combined.participant == starting_student("best", trained)
+    assert outcome.participant == combined.participant == choose_student("best", trained)
     assert outcome.test_before == combined.test
     assert outcome.validation_before == combined.validation
 
@@ -175,7 +175,7 @@ def test_replicates_differ_and_random_starts_need_no_participant(context, traine
 
 
 def test_bytes_are_the_models_that_travel(context, trained):
-    weight = state_bytes(context.load_model(trained[0]))
+    weight = count_state_bytes(context.load_model(trained[0]))
     random, consolidated = (run(context, trained, i) for i in ("random", "consolidated"))
     assert random.round_bytes == consolidated.round_bytes == 2 * 3 * weight
     assert random.start_bytes == 0
@@ -191,7 +191,7 @@ def test_on_a_public_set_logits_travel_where_they_weigh_less(dataset, folder, tr
         )
         campaign = dataclasses.replace(CAMPAIGN, federate=settings)
         context = new_context(campaign, dataset, folder)
-        weight = state_bytes(context.load_model(trained[0]))
+        weight = count_state_bytes(context.load_model(trained[0]))
         logits = 200 * 10 * 4
         assert logits < weight
         outcome = run(context, trained, "consolidated")

@@ -1,0 +1,1 @@
+"""Distillation methods: ``base`` says what one is, ``registry`` finds one by name."""

@@ -1,6 +1,6 @@
 """What a distillation method is: a loss for the one training loop, made from cached logits.
 
-A method is one small file. It sees a :class:`Material` and gives a loss; it never sees a model,
+A method is one small file. It sees a :class:`MethodInputs` and gives a loss; it never sees a model,
 a data set, a device or a study.
 """
 
@@ -34,7 +34,7 @@ class MethodSettings:
 
 
 @dataclass(frozen=True)
-class Material:
+class MethodInputs:
     """What a method may use of one pair and one transfer set.
 
     Attributes:
@@ -60,5 +60,5 @@ class Method:
             (2, batch, classes): the student's, then the peer's.
     """
 
-    loss: Callable[[Material, MethodSettings], LossFn]
+    loss: Callable[[MethodInputs, MethodSettings], LossFn]
     trains_both: bool = False

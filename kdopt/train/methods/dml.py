@@ -7,10 +7,10 @@ from torch.nn import functional
 
 from kdopt.train.fit import LossFn
 from kdopt.train.losses import kl_divergence
-from kdopt.train.methods.base import Material, Method, MethodSettings
+from kdopt.train.methods.base import Method, MethodInputs, MethodSettings
 
 
-def _loss(material: Material, settings: MethodSettings) -> LossFn:
+def _make_loss(inputs: MethodInputs, settings: MethodSettings) -> LossFn:
     """``CE_1 + KL(p_2 || p_1) + CE_2 + KL(p_1 || p_2)`` at temperature 1.
 
     Each KL's target is detached, and both models step at once on the same batch, so the sum of
@@ -24,9 +24,9 @@ def _loss(material: Material, settings: MethodSettings) -> LossFn:
     def loss(index: Tensor, logits: Tensor) -> Tensor:
         student, peer = logits[0], logits[1]
         soft = kl_divergence(peer, student, 1.0) + kl_divergence(student, peer, 1.0)
-        if material.labels is None:
+        if inputs.labels is None:
             return soft
-        labels = material.labels[index]
+        labels = inputs.labels[index]
         hard = functional.cross_entropy(student.float(), labels)
         hard = hard + functional.cross_entropy(peer.float(), labels)
         return hard_weight * hard + soft_weight * soft
@@ -34,4 +34,4 @@ def _loss(material: Material, settings: MethodSettings) -> LossFn:
     return loss
 
 
-DML = Method(_loss, trains_both=True)
+DML = Method(_make_loss, trains_both=True)

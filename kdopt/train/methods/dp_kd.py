@@ -7,10 +7,10 @@ from torch import Tensor
 
 from kdopt.train.fit import LossFn
 from kdopt.train.losses import kl_divergence
-from kdopt.train.methods.base import Material, Method, MethodSettings
+from kdopt.train.methods.base import Method, MethodInputs, MethodSettings
 
 
-def teacher_mask(teacher: Tensor, initial_student: Tensor, labels: Tensor | None) -> Tensor:
+def make_teacher_mask(teacher: Tensor, initial_student: Tensor, labels: Tensor | None) -> Tensor:
     """Which images the teacher explains (paper, Eq. 4); the others keep the initial student.
 
     Supervised: the higher probability of the true class wins. Unsupervised: the higher maximal
@@ -31,22 +31,22 @@ def teacher_mask(teacher: Tensor, initial_student: Tensor, labels: Tensor | None
     return p_teacher[row, labels] > p_student[row, labels]
 
 
-def _supervised(material: Material, settings: MethodSettings) -> LossFn:
-    return _masked(material, material.labels)
+def _make_supervised_loss(inputs: MethodInputs, settings: MethodSettings) -> LossFn:
+    return _make_loss(inputs, inputs.labels)
 
 
-def _unsupervised(material: Material, settings: MethodSettings) -> LossFn:
-    return _masked(material, None)
+def _make_unsupervised_loss(inputs: MethodInputs, settings: MethodSettings) -> LossFn:
+    return _make_loss(inputs, None)
 
 
-def _masked(material: Material, labels: Tensor | None) -> LossFn:
+def _make_loss(inputs: MethodInputs, labels: Tensor | None) -> LossFn:
     """``1/n * sum(m_t * KL(t || s) + m_s * KL(s_0 || s))`` at temperature 1 (paper, Eq. 5).
 
     The masks are complementary and both models are frozen, so each image has one target for the
     whole training, chosen here once.
     """
-    mask = teacher_mask(material.teacher, material.initial_student, labels)
-    target = torch.where(mask[:, None], material.teacher, material.initial_student)
+    mask = make_teacher_mask(inputs.teacher, inputs.initial_student, labels)
+    target = torch.where(mask[:, None], inputs.teacher, inputs.initial_student)
 
     def loss(index: Tensor, logits: Tensor) -> Tensor:
         return kl_divergence(target[index], logits, 1.0)
@@ -54,5 +54,5 @@ def _masked(material: Material, labels: Tensor | None) -> LossFn:
     return loss
 
 
-DP_KD = Method(_unsupervised)
-DP_KD_SUPERVISED = Method(_supervised)
+DP_KD = Method(_make_unsupervised_loss)
+DP_KD_SUPERVISED = Method(_make_supervised_loss)

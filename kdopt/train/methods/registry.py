@@ -9,7 +9,7 @@ from kdopt.train.methods.dp_kd import DP_KD, DP_KD_SUPERVISED
 from kdopt.train.methods.vanilla import VANILLA
 
 
-def method_for(name: MethodName, transfer_set: TransferName) -> Method:
+def find_method(name: MethodName, transfer_set: TransferName) -> Method:
     """The method of that name, in the variant that goes with a transfer set.
 
     DP-KD is supervised on the public labeled set only (paper, section III).

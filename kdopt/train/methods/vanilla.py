@@ -7,10 +7,10 @@ from torch.nn import functional
 
 from kdopt.train.fit import LossFn
 from kdopt.train.losses import kl_divergence
-from kdopt.train.methods.base import Material, Method, MethodSettings
+from kdopt.train.methods.base import Method, MethodInputs, MethodSettings
 
 
-def _loss(material: Material, settings: MethodSettings) -> LossFn:
+def _make_loss(inputs: MethodInputs, settings: MethodSettings) -> LossFn:
     """``(1 - alpha) * CE + alpha * T^2 * KL``.
 
     On a public set the untouched student joins as a second teacher (self-teacher rule of section
@@ -19,20 +19,20 @@ def _loss(material: Material, settings: MethodSettings) -> LossFn:
     """
     temperature = settings.vanilla_temperature
     scale = temperature**2 if settings.t2_scale else 1.0
-    weight = settings.self_teacher_weight if material.public else 0.0
-    alpha = 1.0 if material.labels is None else settings.vanilla_alpha
+    weight = settings.self_teacher_weight if inputs.public else 0.0
+    alpha = 1.0 if inputs.labels is None else settings.vanilla_alpha
 
     def loss(index: Tensor, logits: Tensor) -> Tensor:
-        soft = kl_divergence(material.teacher[index], logits, temperature)
+        soft = kl_divergence(inputs.teacher[index], logits, temperature)
         if weight:
-            own = kl_divergence(material.initial_student[index], logits, temperature)
+            own = kl_divergence(inputs.initial_student[index], logits, temperature)
             soft = (1 - weight) * soft + weight * own
-        if material.labels is None:
+        if inputs.labels is None:
             return scale * soft
-        hard = functional.cross_entropy(logits.float(), material.labels[index])
+        hard = functional.cross_entropy(logits.float(), inputs.labels[index])
         return (1 - alpha) * hard + alpha * scale * soft
 
     return loss
 
 
-VANILLA = Method(_loss)
+VANILLA = Method(_make_loss)

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 from kdopt.train.losses import distillation_loss, kl_divergence
-from kdopt.train.methods.base import Material, MethodSettings
-from kdopt.train.methods.dp_kd import DP_KD, DP_KD_SUPERVISED, teacher_mask
-from kdopt.train.methods.registry import method_for
+from kdopt.train.methods.base import MethodInputs, MethodSettings
+from kdopt.train.methods.dp_kd import DP_KD, DP_KD_SUPERVISED, make_teacher_mask
+from kdopt.train.methods.registry import find_method
 
 SETTINGS = MethodSettings(2.0, 0.3, True, 0.5, None)
 INDEX = torch.tensor([4, 0, 7, 2])
@@ -23,7 +23,7 @@ def material():
     generator = torch.Generator().manual_seed(0)
     teacher, student = 3 * torch.randn(2, 12, 5, generator=generator)
     labels = torch.randint(0, 5, (12,), generator=generator)
-    return Material(labels, teacher, student, public=False)
+    return MethodInputs(labels, teacher, student, public=False)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def logits():
 
 
 def loss_of(name, transfer_set, material, logits, settings=SETTINGS):
-    method = method_for(name, transfer_set)
+    method = find_method(name, transfer_set)
     if method.trains_both:
         logits = torch.stack([logits, material.teacher[INDEX]])
     return method.loss(material, settings)(INDEX, logits)
@@ -80,7 +80,7 @@ def test_every_method_has_a_loss_on_every_set(name, transfer_set, material, logi
 def test_dml_gives_each_model_its_own_losss_gradient(material):
     generator = torch.Generator().manual_seed(2)
     both = torch.randn(2, 4, 5, generator=generator, requires_grad=True)
-    loss = method_for("dml", "student").loss(material, SETTINGS)
+    loss = find_method("dml", "student").loss(material, SETTINGS)
     (gradient,) = torch.autograd.grad(loss(INDEX, both), both)
     for me, peer in ((0, 1), (1, 0)):
         mine = both[me].detach().requires_grad_()
@@ -95,7 +95,7 @@ def test_dml_weight_balances_the_labels_against_the_peer(material):
 
     def value(weight):
         settings = dataclasses.replace(SETTINGS, dml_weight=weight)
-        return method_for("dml", "student").loss(material, settings)(INDEX, both)
+        return find_method("dml", "student").loss(material, settings)(INDEX, both)
 
     torch.testing.assert_close(value(0.0) + value(1.0), value(None))
     torch.testing.assert_close(value(0.25), 0.75 * value(0.0) + 0.25 * value(1.0))
@@ -103,12 +103,12 @@ def test_dml_weight_balances_the_labels_against_the_peer(material):
 
 def test_dp_kd_masks_are_complementary_and_ties_stay_with_the_student(material):
     for labels in (None, material.labels):
-        forward = teacher_mask(material.teacher, material.initial_student, labels)
-        backward = teacher_mask(material.initial_student, material.teacher, labels)
+        forward = make_teacher_mask(material.teacher, material.initial_student, labels)
+        backward = make_teacher_mask(material.initial_student, material.teacher, labels)
         assert forward.any()
         assert not forward.all()
         assert (forward ^ backward).all()  # no ties in these logits
-        same = teacher_mask(material.teacher, material.teacher, labels)
+        same = make_teacher_mask(material.teacher, material.teacher, labels)
         assert not same.any()
 
 

@@ -14,9 +14,9 @@ from torch import nn
 from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Images, make_engine, seeded
 from kdopt.train.fit import fit
-from kdopt.train.methods.base import Material, MethodSettings
-from kdopt.train.methods.registry import method_for
-from kdopt.train.models import Both
+from kdopt.train.methods.base import MethodInputs, MethodSettings
+from kdopt.train.methods.registry import find_method
+from kdopt.train.models import ModelPair
 
 ENGINE = make_engine("fp32", "cpu")
 N, SIDE, CLASSES, BATCH, RATE, DECAY = 40, 3, 4, 8, 1e-2, 1e-2
@@ -86,7 +86,7 @@ def assert_same(model, reference):
 
 
 def train(model, images, name, transfer_set, material):
-    loss = method_for(name, transfer_set).loss(material, SETTINGS)
+    loss = find_method(name, transfer_set).loss(material, SETTINGS)
     with seeded(7, ENGINE.device) as generator:
         fit(model, images, loss, BUDGET, ENGINE, generator, lambda _: 0.0)
 
@@ -104,11 +104,11 @@ def test_mutual_learning(images, labeled):
             if labeled:
                 error = error + p[me] - one_hot[index]
             references[me].step(x[index], error)
-    material = Material(
+    material = MethodInputs(
         images.labels if labeled else None, torch.empty(0), torch.empty(0), public=not labeled
     )
     transfer_set = "student" if labeled else "public_unlabeled_small"
-    train(Both(student, peer), images, "dml", transfer_set, material)
+    train(ModelPair(student, peer), images, "dml", transfer_set, material)
     assert_same(student, references[0])
     assert_same(peer, references[1])
 
@@ -129,6 +129,6 @@ def test_data_partitioning_distillation(images, supervised):
         reference.step(x[index], reference.probabilities(x[index]) - target[index])
     with torch.no_grad():
         logits = [m(images.batch(slice(None))) for m in (teacher, student)]
-    material = Material(images.labels, *logits, public=supervised)
+    material = MethodInputs(images.labels, *logits, public=supervised)
     train(student, images, "dp_kd", "public_labeled" if supervised else "student", material)
     assert_same(student, reference)

@@ -1,0 +1,57 @@
+"""What runs the trials of each stage.
+
+``kdopt.campaign.stages`` plans the studies of a stage; here ``run_STAGE(context, plan, params,
+inputs)`` computes one outcome and is a pure function of its arguments. It knows neither Optuna nor
+SQL. A stage whose trials take long gets a :class:`Journal` too, so that you can watch it and
+another worker can resume it when its worker is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kdopt.campaign.names import StageName
+from kdopt.campaign.studies import Params, StudyPlan
+from kdopt.outcome import Outcome
+from kdopt.trials.combine import run_combine
+from kdopt.trials.compare import run_compare
+from kdopt.trials.context import Context, Inputs, Journal
+from kdopt.trials.federate import run_federate
+from kdopt.trials.pretrain import run_pretrain
+from kdopt.trials.tune import run_tune
+
+RunTrial = Callable[[Context, StudyPlan, Params, Inputs], Outcome]
+RunLongTrial = Callable[[Context, StudyPlan, Params, Inputs, Journal], Outcome]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What runs a stage's trials: one of ``run`` and ``long_run`` is given.
+
+    Attributes:
+        run: From the parameters of a trial to its outcome.
+        long_run: The same with a journal, for trials that take minutes or hours. They start first,
+            so that no worker is left alone with one at the end.
+    """
+
+    run: RunTrial | None = None
+    long_run: RunLongTrial | None = None
+
+    def compute(
+        self, context: Context, plan: StudyPlan, params: Params, inputs: Inputs, journal: Journal
+    ) -> Outcome:
+        """Run one trial."""
+        if self.long_run is not None:
+            return self.long_run(context, plan, params, inputs, journal)
+        assert self.run is not None
+        return self.run(context, plan, params, inputs)
+
+
+RUNNERS: dict[StageName, Runner] = {
+    "pretrain": Runner(run_pretrain),
+    "tune": Runner(run_tune),
+    "compare": Runner(run_compare),
+    "combine": Runner(run_combine),
+    "federate": Runner(long_run=run_federate),
+}
