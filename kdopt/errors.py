@@ -7,7 +7,7 @@ traceback.
 
 
 class KdoptError(Exception):
-    """Something the user can mend: bad input, a missing file, a store that does not fit."""
+    """Something the user can fix: bad input, a missing file, a store that does not fit."""
 
 
 class SpecError(KdoptError):

@@ -2,5 +2,5 @@
 
 ``settings``, ``stage_settings``: every setting, declared once. ``fields``: what a setting says of
 itself. ``spec``: campaign files. ``record``: what the store keeps, and as a file again. ``names``:
-study names and seeds. ``studies``, ``stages``: planning. ``compatibility``: how a campaign may grow.
+study names and seeds. ``studies``, ``stages``: planning. ``compatibility``: how one may grow.
 """

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import TypeVar
 
+from kdopt.campaign.fields import MoreWork, list_fields
 from kdopt.campaign.names import StageName
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import NO_PUBLIC_SETS, Campaign
@@ -23,33 +24,23 @@ from kdopt.campaign.stage_settings import (
 )
 from kdopt.errors import StoreError
 
-TUNE_MEANING = (
-    "sampler",
-    "vanilla_temperature",
-    "vanilla_alpha",
-    "t2_scale",
-    "prior",
-    "warm_trials",
-    "warm_then",
-)
-STAGE_MEANING: tuple[tuple[str, tuple[StageName, ...], tuple[str, ...]], ...] = (
-    ("compare", ("compare",), ("self_teacher_weight", "dml_weight")),
-    ("combine", ("combine", "federate"), ("weight_terms",)),
-    (
-        "federate",
-        ("federate",),
-        ("rounds", "local_epochs", "learning_rate", "weight_decay", "batch_size"),
-    ),
-)
-"""Tables of the spec, the stages that read them, and those of their settings that decide what a
-trial computes."""
+READERS: Mapping[str, tuple[StageName, ...]] = {
+    "compare": ("compare",),
+    "combine": ("combine", "federate"),
+    "federate": ("federate",),
+}
+"""Tables of the campaign file, and the stages that read them. All pairs are compared with vanilla
+distillation, so ``[tune]`` is always read."""
+
+OF_CONSOLIDATED = ("start", "transfer_set", "weighting")
+"""Settings of ``[federate]`` that only the consolidated model needs."""
 
 T = TypeVar("T")
 S = TypeVar("S")
 
 
 def list_differences(before: CampaignRecord, now: CampaignRecord) -> list[str]:
-    """What makes the trials of two specs compute something else; empty when nothing does.
+    """What makes trials of two specs compute different results; empty when nothing does.
 
     Images and splits are compared by their content, not by the settings they were made with:
     every partition that was ever planned keeps its split.
@@ -60,17 +51,17 @@ def list_differences(before: CampaignRecord, now: CampaignRecord) -> list[str]:
         changed.append("data (the images are not the same)")
     elif not changed:
         changed += [
-            f"partition.{name} (who gets which images is not the same)"
+            f"partition.{name} (the participants' images are not the same)"
             for name in sorted(before.splits.keys() & now.splits.keys())
             if before.splits[name] != now.splits[name]
         ]
     if before.prior and now.prior and before.prior != now.prior and "tune.prior" not in changed:
-        changed.append("tune.prior (what was learnt is not the same)")
+        changed.append("tune.prior (the prior is not the same)")
     return changed
 
 
 def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
-    """Refuse a spec under which the trials already planned would compute something else.
+    """Refuse a spec that would change the results of trials already planned.
 
     Raises:
         StoreError: Names what differs.
@@ -78,9 +69,9 @@ def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
     changed = list_differences(before, now)
     if "transfer" in changed and before.campaign.transfer == NO_PUBLIC_SETS:
         raise StoreError(
-            f"campaign '{now.campaign.name}' was shared out in this store without public transfer "
-            "sets, so that none can be taken out now. Set all three sizes of [transfer] to 0 (what "
-            "is new then uses the students' data only), or give the campaign another name"
+            f"campaign '{now.campaign.name}' was partitioned in this store without public transfer "
+            "sets, so none can be held out now. Set all three sizes of [transfer] to 0 (new trials "
+            "then use the students' data only), or give the campaign another name"
         )
     if changed:
         raise StoreError(
@@ -93,8 +84,8 @@ def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
 def unite_records(before: CampaignRecord, now: CampaignRecord) -> CampaignRecord:
     """The union of two specs of the same meaning; the newer one decides the order.
 
-    A spec without a stage says nothing about its settings: those of the other one stay as they
-    are, and what it would have by default is not added.
+    A spec without a stage says nothing about the stage's settings: those of the other spec stay
+    as they are, and no defaults are added.
     """
     old, new = before.campaign, now.campaign
     names = {p.name for p in new.partitions}
@@ -102,11 +93,13 @@ def unite_records(before: CampaignRecord, now: CampaignRecord) -> CampaignRecord
         new,
         replicates=max(old.replicates, new.replicates),
         partitions=(*new.partitions, *(p for p in old.partitions if p.name not in names)),
-        stages=_union(new.stages, old.stages),
-        tune=_tune(old, new),
-        compare=_merged(old, new, ("compare",), lambda c: c.compare, ("methods", "transfer_sets")),
-        combine=_combine(old, new),
-        federate=_federate(old, new),
+        stages=_unite_lists(new.stages, old.stages),
+        tune=_unite_tune(old, new),
+        compare=_unite_settings(
+            old, new, ("compare",), lambda c: c.compare, ("methods", "transfer_sets")
+        ),
+        combine=_unite_combine(old, new),
+        federate=_unite_federate(old, new),
     )
     return replace(
         now,
@@ -116,7 +109,7 @@ def unite_records(before: CampaignRecord, now: CampaignRecord) -> CampaignRecord
     )
 
 
-def _merged(
+def _unite_settings(
     old: Campaign,
     new: Campaign,
     stages: tuple[StageName, ...],
@@ -128,39 +121,34 @@ def _merged(
     if not (had and has):
         return settings(old if had else new)
     before, now = settings(old), settings(new)
-    united = {key: _union(getattr(now, key), getattr(before, key)) for key in lists}
+    united = {key: _unite_lists(getattr(now, key), getattr(before, key)) for key in lists}
     return replace(now, **united)  # type: ignore[type-var]
 
 
-def _tune(old: Campaign, new: Campaign) -> TuneSettings:
-    merged = _merged(old, new, ("tune",), lambda c: c.tune, ("temperatures", "alphas"))
+def _unite_tune(old: Campaign, new: Campaign) -> TuneSettings:
+    merged = _unite_settings(old, new, ("tune",), lambda c: c.tune, ("temperatures", "alphas"))
     both = "tune" in old.stages and "tune" in new.stages
     return replace(merged, budget=max(old.tune.budget, new.tune.budget)) if both else merged
 
 
-def _combine(old: Campaign, new: Campaign) -> CombineSettings:
+def _unite_combine(old: Campaign, new: Campaign) -> CombineSettings:
     # Federated averaging reads how weights are applied; what is tried is combine's own.
-    shared = _merged(old, new, ("combine", "federate"), lambda c: c.combine, ())
+    shared = _unite_settings(old, new, ("combine", "federate"), lambda c: c.combine, ())
     lists = ("starts", "transfer_sets", "weightings")
-    tried = _merged(old, new, ("combine",), lambda c: c.combine, lists)
+    tried = _unite_settings(old, new, ("combine",), lambda c: c.combine, lists)
     return replace(tried, weight_terms=shared.weight_terms)
 
 
-def _federate(old: Campaign, new: Campaign) -> FederateSettings:
-    merged = _merged(old, new, ("federate",), lambda c: c.federate, ("initial_models",))
+def _unite_federate(old: Campaign, new: Campaign) -> FederateSettings:
+    merged = _unite_settings(old, new, ("federate",), lambda c: c.federate, ("initial_models",))
     if "federate" in old.stages and CONSOLIDATED not in new.federate.initial_models:
         # The newer spec says nothing about a model that it does not make.
         kept = old.federate
-        return replace(
-            merged,
-            start=kept.start,
-            transfer_set=kept.transfer_set,
-            weighting=kept.weighting,
-        )
+        return replace(merged, **{key: getattr(kept, key) for key in OF_CONSOLIDATED})
     return merged
 
 
-def _union(first: Iterable[T], second: Iterable[T]) -> tuple[T, ...]:
+def _unite_lists(first: Iterable[T], second: Iterable[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys((*first, *second)))
 
 
@@ -168,28 +156,26 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
     """What the trials of a campaign mean, one hash per setting, so that differences can be named.
 
     Two specs with the same fingerprint, images and splits give the same outcome for the same
-    cell. What only adds work is left out, and so are the settings of stages that the campaign does
-    not have (they may be chosen when it grows by them) and what decides images and splits: these
-    are compared by their content (see ``kdopt.campaign.growth``).
+    params. What only adds work is left out, and so are the settings of stages that the campaign
+    does not have (they may be chosen when it grows by them). So is what decides images and splits:
+    these are compared by their content (see :func:`list_differences`).
     """
     values = asdict(campaign)
-    parts = {
-        key: values[key]
-        for key in ("seed", "participants", "precision", "select_on", "model", "transfer")
-    }
-    parts |= {key: values[key] for key in ("pretrain", "distill")}
+    alone = ("seed", "participants", "precision", "select_on", "model", "transfer")
+    parts = {key: values[key] for key in (*alone, "pretrain", "distill")}
     # One validation set serves all partitions, also those that a grown spec adds.
     parts["data.validation_fraction"] = values["data"]["validation_fraction"]
-    parts |= {f"tune.{key}": values["tune"][key] for key in TUNE_MEANING}
-    for table, users, keys in STAGE_MEANING:
-        if set(users) & set(campaign.stages):
-            parts |= {f"{table}.{key}": values[table][key] for key in keys}
-    if "federate" in campaign.stages and CONSOLIDATED in campaign.federate.initial_models:
-        keys = ("start", "transfer_set", "weighting")
-        parts |= {f"federate.{key}": values["federate"][key] for key in keys}
-    return {key: _digest(value) for key, value in parts.items()}
+    tables = [table for table, stages in READERS.items() if set(stages) & set(campaign.stages)]
+    for table in ("tune", *tables):
+        for field in list_fields(type(getattr(campaign, table))):
+            if not any(isinstance(mark, MoreWork) for mark in field.marks):
+                parts[f"{table}.{field.name}"] = values[table][field.name]
+    if CONSOLIDATED not in campaign.federate.initial_models:
+        for key in OF_CONSOLIDATED:
+            parts.pop(f"federate.{key}", None)
+    return {key: _hash_json(value) for key, value in parts.items()}
 
 
-def _digest(value: object) -> str:
+def _hash_json(value: object) -> str:
     text = json.dumps(value, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

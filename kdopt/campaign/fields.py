@@ -41,7 +41,7 @@ class Source:
     """Where a default comes from; ``kdopt spec`` and reports show it beside the value.
 
     Attributes:
-        text: The paper, somebody's published code, or kdopt.
+        text: The paper, published code, or kdopt.
         depends: The default depends on other settings, so it is shown as "-".
     """
 
@@ -72,6 +72,10 @@ class Rule:
         return value
 
 
+class MoreWork:
+    """Marks a field that only adds trials or reports: it changes no trial's result."""
+
+
 class NotInFiles:
     """Marks a field that code sets and no campaign file may."""
 
@@ -88,6 +92,7 @@ class NotInFiles:
 PAPER_III = Source("paper, section III")
 PROXYFL = Source("default: ProxyFL's published code (the paper's value is lost)")
 KDOPT = Source("default: kdopt")
+MORE_WORK = MoreWork()
 
 DISTINCT = Rule("each value may be listed once only", lambda v: len(set(v)) == len(v))
 NAME_RULE = Rule(

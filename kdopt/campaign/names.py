@@ -113,7 +113,7 @@ def seed_for(*parts: str | int) -> int:
     """A seed in [0, 2**63) that depends on the names given and on nothing else.
 
     The campaign seed comes first, then names such as the partition, the student and the
-    replicate. A trial's seed leaves the cell out, so that all cells of a pair see the same
+    replicate. A trial's seed leaves its params out, so that all trials of a pair see the same
     batches and differ only in what is studied (common random numbers).
     """
     text = json.dumps([str(p) for p in parts])

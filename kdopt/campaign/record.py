@@ -1,4 +1,4 @@
-"""A campaign as a file that ``kdopt run`` reads: every setting, and where it comes from."""
+"""What the store keeps of a campaign, and the same as a campaign file again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class CampaignRecord:
         settings: The same for people, with the source of every value.
         data_sha256: Fingerprint of the images; a worker whose images differ refuses to run.
         splits: Per partition, the sha256 of the artifact that holds its index arrays.
-        prior: ``warm``: the sha256 of the artifact with what was learnt when it was planned.
+        prior: ``warm``: the sha256 of the artifact with what its prior was when it was planned.
     """
 
     campaign: Campaign
@@ -60,16 +60,16 @@ class CampaignRecord:
 
 
 HEAD = "# Every setting of this campaign, defaults too; after each, where it comes from."
-UNTAKEN = ("grid", "sequential")
+WITHOUT_BUDGET = ("grid", "sequential")
 """Samplers that decide their own number of trials; a budget is refused beside them."""
 WARM = ("tune.prior", "tune.warm_trials", "tune.warm_then")
 """Settings that are refused beside any sampler but ``warm``."""
 
 
 def format_campaign(campaign: Campaign, settings_lines: Sequence[SettingLine]) -> str:
-    """TOML text; a setting that is left open stands in a comment.
+    """Format a campaign as a file that ``kdopt run`` reads: every setting, and its source.
 
-    Read again it means the same campaign, also under later defaults.
+    It means the same campaign also under later defaults. A setting without a value is a comment.
 
     Args:
         campaign: The settings as they were resolved.
@@ -79,20 +79,20 @@ def format_campaign(campaign: Campaign, settings_lines: Sequence[SettingLine]) -
     for table, group in groupby(settings_lines, key=lambda line: line.key.rpartition(".")[0]):
         if table:
             lines += ["", f"[{table}]"]
-        lines += [_line(campaign, line) for line in group]
+        lines += [_format_line(campaign, line) for line in group]
     return "\n".join(lines) + "\n"
 
 
-def _line(campaign: Campaign, line: SettingLine) -> str:
+def _format_line(campaign: Campaign, line: SettingLine) -> str:
     key = line.key.rpartition(".")[2]
-    value = _value(campaign, line.key)
+    value = _find_value(campaign, line.key)
     source = " ".join(line.source.split())
     if value is None:
         return f"# {key} is not set  # {source}"
-    return f"{key} = {_toml(value)}  # {source}"
+    return f"{key} = {_format_value(value)}  # {source}"
 
 
-def _value(campaign: Campaign, key: str) -> Any:
+def _find_value(campaign: Campaign, key: str) -> Any:
     first, *rest = key.split(".")
     if first == "partitions":
         return tuple(p.name for p in campaign.partitions)
@@ -101,7 +101,7 @@ def _value(campaign: Campaign, key: str) -> Any:
         value = getattr(campaign.get_partition(name), setting)
         # One number for this partition, a list for the other that has concentrations.
         return value[0] if (name, setting) == ("quantity_skew", "concentration") else value
-    if key == "tune.budget" and campaign.tune.sampler in UNTAKEN:
+    if key == "tune.budget" and campaign.tune.sampler in WITHOUT_BUDGET:
         return None
     if key in WARM and campaign.tune.sampler != "warm":
         return None
@@ -113,12 +113,12 @@ def _value(campaign: Campaign, key: str) -> Any:
     return value
 
 
-def _toml(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         # JSON's escapes are TOML's too; only DEL is allowed in the one and not in the other.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, Iterable):
-        return f"[{', '.join(_toml(v) for v in value)}]"
+        return f"[{', '.join(_format_value(v) for v in value)}]"
     return repr(value)

@@ -2,7 +2,7 @@
 
 Each field says its type, its bounds, the source of its default and the default, here and nowhere
 else; its meaning stands in the docstring of its class. The paper states a default, or the paper's
-text lost it and somebody else's published choice stands in.
+text lost it and another published choice stands in.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from annotated_types import Interval, Len
 from kdopt.campaign.fields import (
     DISTINCT,
     KDOPT,
+    MORE_WORK,
     NAME_RULE,
     PROXYFL,
     Fraction,
@@ -89,7 +90,9 @@ class TuneSettings(Settings):
 
     listed_last = ("vanilla_temperature", "vanilla_alpha", "t2_scale")
 
-    temperatures: Annotated[tuple[Temperature, ...], Len(1), DISTINCT, Source("paper, Table I")] = (
+    temperatures: Annotated[
+        tuple[Temperature, ...], Len(1), DISTINCT, Source("paper, Table I"), MORE_WORK
+    ] = (
         0.1,
         0.5,
         1.0,
@@ -102,7 +105,9 @@ class TuneSettings(Settings):
         6.0,
         7.0,
     )
-    alphas: Annotated[tuple[Fraction, ...], Len(1), DISTINCT, Source("paper, Table I")] = (
+    alphas: Annotated[
+        tuple[Fraction, ...], Len(1), DISTINCT, Source("paper, Table I"), MORE_WORK
+    ] = (
         0.1,
         0.25,
         0.5,
@@ -117,6 +122,7 @@ class TuneSettings(Settings):
             "default: trials per pair, 20 for tpe, random and gp, 8 for warm; unused otherwise",
             depends=True,
         ),
+        MORE_WORK,
     ] = 20
     vanilla_temperature: Annotated[Temperature, PROXYFL] = 1.0
     vanilla_alpha: Annotated[Fraction, PROXYFL] = 0.5
@@ -157,11 +163,11 @@ class CompareSettings(Settings):
         dml_weight: Weight of the KL term in mutual learning. Left out: a plain sum.
     """
 
-    methods: Annotated[tuple[MethodName, ...], Len(1), DISTINCT, Source("paper, section IV")] = (
-        METHODS
-    )
+    methods: Annotated[
+        tuple[MethodName, ...], Len(1), DISTINCT, Source("paper, section IV"), MORE_WORK
+    ] = METHODS
     transfer_sets: Annotated[
-        tuple[TransferName, ...], Len(1), DISTINCT, Source("paper, section IV")
+        tuple[TransferName, ...], Len(1), DISTINCT, Source("paper, section IV"), MORE_WORK
     ] = TRANSFER_SETS
     self_teacher_weight: Annotated[
         float, Interval(ge=0, lt=1), Source("default: equal shares (lost)")
@@ -185,17 +191,18 @@ class CombineSettings(Settings):
             by the class of its label (without labels: by the class the teacher predicts).
     """
 
-    starts: Annotated[tuple[StartName, ...], Len(1), DISTINCT, Source("paper, section V-A")] = (
-        STARTS
-    )
+    starts: Annotated[
+        tuple[StartName, ...], Len(1), DISTINCT, Source("paper, section V-A"), MORE_WORK
+    ] = STARTS
     transfer_sets: Annotated[
-        tuple[TransferName, ...], Len(1), DISTINCT, Source("paper, section V-A")
+        tuple[TransferName, ...], Len(1), DISTINCT, Source("paper, section V-A"), MORE_WORK
     ] = ("public_unlabeled_large", "student")
     weightings: Annotated[
         tuple[WeightingName, ...],
         Len(1),
         DISTINCT,
         Source("paper, section V-A; the formula of better_share: kdopt (Eq. 6 is lost)"),
+        MORE_WORK,
     ] = ("equal", "better_share")
     weight_terms: Annotated[Literal["class", "image"], Source("default: kdopt (Eq. 7 is lost)")] = (
         "class"
@@ -224,7 +231,7 @@ class FederateSettings(Settings):
     """
 
     initial_models: Annotated[
-        tuple[InitialModelName, ...], Len(1), DISTINCT, Source("paper, section V-B")
+        tuple[InitialModelName, ...], Len(1), DISTINCT, Source("paper, section V-B"), MORE_WORK
     ] = INITIAL_MODELS
     rounds: Annotated[int, Interval(ge=1, le=100_000), Source("paper, section V")] = 100
     local_epochs: Annotated[Size, Source("paper, section V")] = 2
@@ -238,12 +245,14 @@ class FederateSettings(Settings):
     weighting: Annotated[
         WeightingName, Source("paper, section V-A; its formula: kdopt (Eq. 6 is lost)")
     ] = "better_share"
-    save_every: Annotated[Size, KDOPT] = 5
-    targets: Annotated[tuple[PositiveFraction, ...], DISTINCT, Source("default: kdopt (lost)")] = (
+    save_every: Annotated[Size, KDOPT, MORE_WORK] = 5
+    targets: Annotated[
+        tuple[PositiveFraction, ...], DISTINCT, Source("default: kdopt (lost)"), MORE_WORK
+    ] = (
         0.5,
         0.6,
         0.7,
     )
     relative_targets: Annotated[
-        tuple[PositiveFraction, ...], DISTINCT, Source("default: kdopt (lost)")
+        tuple[PositiveFraction, ...], DISTINCT, Source("default: kdopt (lost)"), MORE_WORK
     ] = (0.9, 0.95, 1.0)

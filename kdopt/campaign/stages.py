@@ -44,7 +44,7 @@ def plan_pretrain(campaign: Campaign) -> list[StudyPlan]:
 
 
 def plan_tune(campaign: Campaign) -> list[StudyPlan]:
-    """One study per partition and ordered pair; the vanilla cell is always among its trials,
+    """One study per partition and ordered pair; the vanilla point is always among its trials,
     or among those of stage ``compare``.
     """
     points, n_open = plan_points(campaign)
@@ -66,12 +66,12 @@ def plan_tune(campaign: Campaign) -> list[StudyPlan]:
 
 
 def plan_points(campaign: Campaign) -> tuple[list[tuple[float, float]], int]:
-    """The (temperature, alpha) points known beforehand, and how many are chosen on the combination.
+    """The (temperature, alpha) points known beforehand, and how many are chosen later.
 
     ``grid``: all points. ``sequential``: every alpha at temperature 1, then the other
     temperatures at the best alpha. ``tpe``, ``random``, ``gp``: the vanilla point, then the rest
     of the budget. ``warm``: the same, unless stage ``compare`` has vanilla on the student's data,
-    which is the very same trial: then all of the budget.
+    which is the same trial: then all of the budget is chosen later.
     """
     tune = campaign.tune
     vanilla = tune.vanilla_point
@@ -88,7 +88,7 @@ def plan_points(campaign: Campaign) -> tuple[list[tuple[float, float]], int]:
     if vanilla not in points:
         points = [vanilla, *points]
     if tune.sampler == "sequential":
-        # Vanilla may lie on the line that is searched; no cell is run twice.
+        # Vanilla may be on the line that is searched; no point is run twice.
         grid = {(t, a) for t in tune.temperatures for a in tune.alphas}
         n_open = min(n_open, len(grid - set(points)))
     return points, n_open
@@ -105,17 +105,17 @@ def compares_vanilla(campaign: Campaign) -> bool:
 
 
 def round_of_pair(campaign: Campaign, teacher: int, student: int) -> int:
-    """When a pair is tried, where earlier pairs teach later ones: from 0 on.
+    """The round of a pair, from 0 on, where later pairs learn from earlier ones.
 
-    In every round each participant is a teacher once and a student once, so that a pair finds
-    others of its student and of its teacher finished as soon as can be, and as many pairs as
-    there are participants are tried at once.
+    In every round each participant is a teacher once and a student once. So a pair soon finds
+    other finished pairs of its student and of its teacher, and as many pairs as participants can
+    run at once.
     """
     return (teacher - student) % campaign.participants - 1
 
 
 def make_search_space(campaign: Campaign) -> dict[str, Param]:
-    """The search space: every sampler's, the grid's included, so that plots share their axes."""
+    """The search space: the same for every sampler, so that plots share their axes."""
     tune = campaign.tune
     temperatures = (*tune.temperatures, tune.vanilla_temperature, SEQUENTIAL_TEMPERATURE)
     return {
@@ -129,7 +129,7 @@ def plan_compare(campaign: Campaign) -> list[StudyPlan]:
     """One study per partition and ordered pair, one trial per method, transfer set and replicate.
 
     Every method is planned on every set that has images, also where the paper expects it to fail
-    (mutual learning without labels): that it fails is one of its findings.
+    (mutual learning without labels): that is one of the paper's findings.
     """
     compare, transfer = campaign.compare, campaign.transfer
     sets = [s for s in compare.transfer_sets if s == "student" or transfer.size(s)]
@@ -149,7 +149,7 @@ def plan_compare(campaign: Campaign) -> list[StudyPlan]:
 
 
 class Combination(NamedTuple):
-    """One combination of combining: a column of Table II."""
+    """One way of combining: a column of Table II."""
 
     start: StartName
     transfer_set: TransferName

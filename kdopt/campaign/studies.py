@@ -16,7 +16,7 @@ Params = Mapping[str, ParamValue]
 
 @dataclass(frozen=True)
 class Param:
-    """One parameter of a study's cells.
+    """One parameter of a study's trials.
 
     Attributes:
         kind: ``float``, ``int`` or ``category``.
@@ -46,8 +46,8 @@ class StudyPlan:
         teacher: Teacher's participant number; ``None`` where a study has no pair.
         student: Student's participant number.
         space: The parameters, by name.
-        cells: Cells planned as they are, in order.
-        open_trials: Trials whose cell is chosen when they are claimed (adaptive samplers).
+        cells: The params of the trials that are planned as they are, in order.
+        open_trials: Trials whose params are chosen when they are leased (adaptive samplers).
         needs: Participants whose pre-training must be complete before this study can start.
         round: Studies of its partition and stage with a lesser number must be finished first.
     """
@@ -85,7 +85,7 @@ def partition_studies(
         campaign: Its stages and partitions.
         stage: The stage.
         space: The parameters of every study.
-        cells: The cells of every study.
+        cells: The params of the planned trials of every study.
         needs_all: Whether all participants must be pre-trained first.
     """
     if stage not in campaign.stages:
@@ -118,7 +118,7 @@ def pair_studies(
         campaign: Its stages, partitions and pairs.
         stage: The stage.
         space: The parameters of every study.
-        cells: The cells of every study.
+        cells: The params of the planned trials of every study.
         open_trials: The open trials of every study.
     """
     if stage not in campaign.stages:

@@ -173,8 +173,8 @@ def _draw_public(campaign: Campaign, rest: NDArray[np.int64]) -> NDArray[np.int6
     size = campaign.transfer.n_public
     if size >= len(rest):
         raise PartitionError(
-            f"transfer sets of {size} images leave none of the {len(rest)} training images to "
-            "share out; make [transfer] smaller or the data larger"
+            f"transfer sets of {size} images leave none of the {len(rest)} training images "
+            "to the participants; make [transfer] smaller or the data larger"
         )
     rng = np.random.default_rng(seed_for(campaign.seed, "public"))
     return rng.permutation(rest)[:size]

@@ -45,7 +45,7 @@ def compute_class_weights(
             (its accuracies are accidents of its random weights).
         with_copy: The last teacher is a copy of the untouched student (self-teacher rule of
             section III). It is never better than itself, so ``better_share`` counts it anyway;
-            otherwise nobody would speak for the classes that the student knows best.
+            otherwise no teacher would count for the classes that the student knows best.
     """
     accuracy = torch.tensor(teachers, dtype=torch.float64)
     if weighting == "equal":

@@ -201,7 +201,7 @@ def _count_start_bytes(context: Context, partition: str, model_bytes: int, input
 def _pack_state(model: nn.Module, progress: _Progress, plan: StudyPlan, params: Params) -> bytes:
     """A state as safetensors: the global model, and the rest as JSON.
 
-    The study's name and the cell are in it, so that no two trials ever share a state.
+    The study's name and the params are in it, so that no two trials ever share a state.
     """
     record = {**asdict(progress), "study": plan.name, "cell": dict(params)}
     text = torch.frombuffer(bytearray(json.dumps(record).encode()), dtype=torch.uint8)

@@ -21,7 +21,7 @@ def run_tune(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) 
     temperature, alpha = float(params["temperature"]), float(params["alpha"])
     images = context.get_share(plan.partition, plan.student)
     teacher_logits = context.get_logits(inputs[plan.teacher], plan.partition, plan.student)
-    # The cell and the teacher stay out of the seed: all cells of a student see the same batches.
+    # Params and teacher stay out of the seed: all trials of a student see the same batches.
     seed = seed_for(
         campaign.seed, plan.partition, "distill", plan.student, int(params["replicate"])
     )

@@ -83,7 +83,7 @@ def test_rounds_may_not_change(store):
         plan(store, change(stages=("federate",), federate=longer))
 
 
-def test_public_sets_cannot_be_taken_out_afterwards_and_the_message_says_what_to_do(store):
+def test_public_sets_cannot_be_held_out_afterwards_and_the_message_says_what_to_do(store):
     plan(store, TUNE)
     wants = change(stages=("tune", "compare"), transfer=TransferSettings(10, 10, 10))
     with pytest.raises(StoreError, match=r"Set all three sizes of \[transfer\] to 0"):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdopt.campaign.record import SettingLine, _toml, format_campaign
+from kdopt.campaign.record import SettingLine, _format_value, format_campaign
 from kdopt.campaign.spec import load_spec, parse_spec
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
@@ -51,12 +51,12 @@ def test_every_value_says_where_it_comes_from():
 
 @given(st.text())
 def test_any_text_reads_back(text):
-    assert tomllib.loads(f"x = {_toml(text)}")["x"] == text
+    assert tomllib.loads(f"x = {_format_value(text)}")["x"] == text
 
 
 @given(st.floats(allow_nan=False), st.integers(-(2**63), 2**63 - 1), st.booleans())
 def test_any_number_reads_back_exactly(real, whole, truth):
-    read = tomllib.loads(f"x = {_toml((real, whole, truth))}")["x"]
+    read = tomllib.loads(f"x = {_format_value((real, whole, truth))}")["x"]
     assert read == [real, whole, truth]
 
 

@@ -38,7 +38,7 @@ def decode_images(
     is dropped.
 
     Args:
-        root: Folder the files lie below.
+        root: Folder that holds the files.
         files: The image files.
         image_size: Side in pixels, >= 1.
         channels: 1 (grey) or 3 (RGB); ``None`` takes 1 when every image is grey, else 3.
