@@ -1,7 +1,7 @@
 """The paper's five partitions: which participant gets which training images (section III).
 
 Four of the five make a table of how many images of each class each participant gets;
-:func:`draw_images` then draws which. Every function is pure: labels and a generator in, indices
+:func:`draw_indices` then draws which. Every function is pure: labels and a generator in, indices
 out. No image goes to two participants.
 """
 
@@ -68,7 +68,7 @@ def draw_uniform(
             f"min_size = {settings.min_size}; take more training images, fewer participants or a "
             "smaller min_size"
         )
-    return draw_images(labels, np.tile(each, (participants, 1)), rng)
+    return draw_indices(labels, np.tile(each, (participants, 1)), rng)
 
 
 def draw_quantity_skew(
@@ -120,7 +120,7 @@ def draw_specialized(
             f"participant, fewer than min_size = {settings.min_size}; take more training images, "
             "fewer participants, a smaller dominant_fraction or a smaller min_size"
         )
-    return draw_images(labels, table[fitting[-1]], rng)
+    return draw_indices(labels, table[fitting[-1]], rng)
 
 
 def draw_label_chunks(
@@ -159,7 +159,7 @@ def draw_label_chunks(
             )
         return table
 
-    return draw_images(
+    return draw_indices(
         labels, draw_until_large_enough(draw, lambda table: table.sum(axis=1), settings), rng
     )
 
@@ -181,7 +181,7 @@ def draw_label_dirichlet(
             [split_by_fractions(total, rng.dirichlet(vector)) for total in available], axis=1
         )
 
-    return draw_images(
+    return draw_indices(
         labels, draw_until_large_enough(draw, lambda table: table.sum(axis=1), settings), rng
     )
 
@@ -305,7 +305,7 @@ def draw_until_large_enough(
     )
 
 
-def draw_images(labels: Ints, table: Ints, rng: np.random.Generator) -> Parts:
+def draw_indices(labels: Ints, table: Ints, rng: np.random.Generator) -> Parts:
     """Draw which images make up a (participants, classes) table of counts."""
     dealt: list[list[Ints]] = [[] for _ in table]
     for label, column in enumerate(table.T):

@@ -140,7 +140,7 @@ def test_a_partition_keeps_its_split_also_when_it_was_dropped_in_between(store, 
     }
     record = make_record(both)
     other = dataclasses.replace(record, splits={**record.splits, "specialized": "2" * 64})
-    with pytest.raises(StoreError, match=r"partition.specialized \(who gets which images"):
+    with pytest.raises(StoreError, match=r"partition.specialized \(the participants' images"):
         write_plan(store, other, plan_studies)
     assert plan(store, both).new_trials == 0
 
