@@ -105,7 +105,7 @@ def test_another_prior_is_refused_and_nothing_changes(store):
     learn(store, WARM, PRIOR)
     before = queries.read_record(store, "tiny")
     larger = change(tune=dataclasses.replace(WARM.tune, budget=9))
-    with pytest.raises(StoreError, match=r"other values of: tune\.prior \(what was learnt is not"):
+    with pytest.raises(StoreError, match=r"other values of: tune\.prior \(the prior is not"):
         learn(store, larger, OTHER)
     assert queries.read_record(store, "tiny") == before
     assert before.prior == PRIOR
