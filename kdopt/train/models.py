@@ -6,6 +6,7 @@ stem for 32x32 images (3x3, no pooling). Any classifier of torchvision goes by i
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import itertools
 from typing import Any
@@ -58,7 +59,7 @@ class ModelPair(nn.Module):
 
 def list_models() -> list[str]:
     """Every name that :func:`make_model` takes."""
-    import torchvision
+    import torchvision  # here and below only: slow to import, and cnn and mlp need none of it
 
     return [*OWN_MODELS, *torchvision.models.list_models(module=torchvision.models)]
 
@@ -127,8 +128,6 @@ def _make_torchvision_model(name: str, shape: Shape, n_classes: int) -> nn.Modul
 
     known = list_models()
     if name not in known:
-        import difflib
-
         close = difflib.get_close_matches(name, known, n=3)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
         raise KdoptError(

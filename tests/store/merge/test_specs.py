@@ -69,7 +69,9 @@ def test_other_images_or_shares_are_refused(here, there, what):
     record = make_record(GRID)
     change = {"data_sha256": "2" * 64} if what == "data" else {"splits": {"uniform": "2" * 64}}
     write_plan(there.store, dataclasses.replace(record, **change), plan_studies)
-    with pytest.raises(StoreError, match=r"data \(the images|partition.uniform \(who gets"):
+    with pytest.raises(
+        StoreError, match=r"data \(the images|partition.uniform \(the participants'"
+    ):
         merge_campaign(here, there, "tiny")
 
 
