@@ -235,12 +235,12 @@ import sys, time
 from kdopt.store import leases
 from kdopt.store.database import open_store
 store = open_store(sys.argv[1])
-original = leases._requeue
+original = leases._requeue_trial
 def slow(connection, trial_id):
     print("taken", flush=True)
     time.sleep(60)
     return original(connection, trial_id)
-leases._requeue = slow
+leases._requeue_trial = slow
 leases.requeue_lost_trials(store, lambda worker: True)
 """
 
