@@ -56,7 +56,7 @@ def test_stores_that_learn_from_different_things_are_refused(here, there):
     plan_warm(here)
     plan_warm(there, b"another")
     before = contents(here.store)
-    with pytest.raises(StoreError, match=r"other values of: tune\.prior \(what was learnt"):
+    with pytest.raises(StoreError, match=r"other values of: tune\.prior \(the prior"):
         merge_campaign(here, there, "tiny")
     assert contents(here.store) == before
 
