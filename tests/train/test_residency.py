@@ -65,7 +65,7 @@ def epoch(model, loss):
 
 
 def new_model():
-    return FarEngine(FAR, "fp32").place(make_model("cnn", (1, 28, 28), CLASSES))
+    return FarEngine(FAR, "fp32").move(make_model("cnn", (1, 28, 28), CLASSES))
 
 
 def test_an_epoch_moves_the_order_of_its_images_and_nothing_else():
