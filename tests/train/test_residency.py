@@ -27,7 +27,7 @@ N, CLASSES = 70, 10
 class FarEngine(Engine):
     """An engine whose optimizer is not fused: the fused kernels know real devices only."""
 
-    def optimizer(self, name, model, learning_rate, weight_decay):
+    def make_optimizer(self, name, model, learning_rate, weight_decay):
         return torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
 
 

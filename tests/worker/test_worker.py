@@ -116,14 +116,20 @@ def test_outcomes_are_whole_and_consistent(unbroken):
 
 
 def test_two_workers_share_the_work_and_change_nothing(tmp_path, unbroken):
-    store, _ = plan(tmp_path)
-    workers = [start_worker(tmp_path) for _ in range(2)]
-    said = [w.communicate(timeout=120)[0] for w in workers]
-    assert [w.returncode for w in workers] == [0, 0]
-    assert results(store) == unbroken
-    with store.read() as connection:
-        names = connection.execute(sa.text("SELECT DISTINCT worker FROM kdopt_lease")).scalars()
-        assert len(names.all()) == 2, said
+    said = []
+    # A worker that the machine starts late may find everything done: then once more.
+    for attempt in range(5):
+        folder = tmp_path / str(attempt)
+        store, _ = plan(folder)
+        workers = [start_worker(folder) for _ in range(2)]
+        said += [w.communicate(timeout=120)[0] for w in workers]
+        assert [w.returncode for w in workers] == [0, 0]
+        assert results(store) == unbroken
+        with store.read() as connection:
+            leases_of = sa.text("SELECT DISTINCT worker FROM kdopt_lease")
+            if len(connection.execute(leases_of).scalars().all()) == 2:
+                return
+    raise AssertionError(said)
 
 
 def test_one_command_looks_after_several_workers(tmp_path, unbroken):
