@@ -1,10 +1,10 @@
 """The ``kdopt`` command: parse, call, print. The only room that prints.
 
-- ``app``: the command line and :func:`main`; ``options``: what several commands take
+- ``app``: the list of commands, and :func:`main`; ``options``: what several commands take
 - one module per command: ``run``, ``plan``, ``init``, ``worker``, ``launch``, ``status``,
   ``report``, ``recommend``, ``features``, ``dashboard``, ``spec``, ``partitions``, ``doctor``,
   ``backup``, ``merge``, ``retry_failed``
-- ``inputs``: open the store, artifacts and campaign file that a command was given
+- ``inputs``: open the store and artifacts that a command was given; ``campaign_file``: the file
 - ``progress``: a campaign's progress while its workers run
 - ``status_view``, ``watch``: a campaign's status, once and again and again
 - ``tables``: tables that fit a terminal

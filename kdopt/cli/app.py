@@ -1,67 +1,104 @@
-"""The ``kdopt`` command line: its commands in the order of ``kdopt --help``.
+"""The ``kdopt`` command line: its commands by purpose, each imported only when it is asked for.
 
-Command modules import only typer and this room's options at the top. What a command needs is
-imported inside its function, so that ``kdopt --help`` answers at once and commands that do not
-train never load torch.
+So a command's module imports what it needs at its top, and still ``kdopt --help`` answers at once
+and ``kdopt status`` does not wait for what draws reports. Only torch, which takes seconds, is
+imported inside the functions that compute: a command may find that there is nothing to compute.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import kdopt
-from kdopt.cli.backup import backup_command
-from kdopt.cli.dashboard import dashboard_command
-from kdopt.cli.doctor import doctor_command
-from kdopt.cli.features import features_command
-from kdopt.cli.init import init_command
-from kdopt.cli.launch import launch_app
-from kdopt.cli.merge import merge_command
-from kdopt.cli.partitions import partitions_command
-from kdopt.cli.plan import plan_command
-from kdopt.cli.recommend import recommend_command
-from kdopt.cli.report import report_command
-from kdopt.cli.retry_failed import retry_failed_command
-from kdopt.cli.run import run_command
-from kdopt.cli.spec import spec_command
-from kdopt.cli.status import status_command
-from kdopt.cli.worker import worker_command
 from kdopt.errors import KdoptError
 
+COMMANDS = {
+    "Run a campaign": {
+        "run": "Plan a campaign, run it here and write its report.",
+        "spec": "Show every setting of a campaign and its source.",
+        "partitions": "Show each participant's images per class.",
+    },
+    "Look at it": {
+        "status": "Show progress, workers, the ETA and failures.",
+        "report": "Write a campaign's tables, figures and HTML page.",
+        "recommend": "Advise a method, T and alpha for a new pair.",
+        "dashboard": "Browse the store in optuna-dashboard, read-only.",
+    },
+    "Run it on many machines": {
+        "init": "Prepare a store: create its tables, or check their version.",
+        "plan": "Write a campaign's studies and trials into the store.",
+        "worker": "Run trials of a planned campaign until none is left.",
+        "launch": "Start workers here, on Slurm or on Ray.",
+        "features": "Measure pre-trained models on each other's images.",
+    },
+    "Look after the store": {
+        "retry-failed": "Queue failed trials again.",
+        "doctor": "Check that nothing was lost or done twice.",
+        "backup": "Copy an SQLite store and its artifacts.",
+        "merge": "Import another store's results of a campaign.",
+    },
+}
+"""The commands by purpose. ``kdopt.cli.NAME`` holds ``NAME_command``, with ``_`` for ``-``. Its own
+help begins with the same line, which is repeated here so that ``kdopt --help`` imports none."""
+
+SETTINGS: dict[str, Any] = {
+    "add_completion": False,
+    # Rich panels would import rich, and wrap by the terminal even in a pipe.
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+}
+
+
+class LazyCommands(Mapping[str, object]):
+    """All commands by name; looking one up imports its module."""
+
+    def __getitem__(self, name: str) -> object:
+        if not any(name in group for group in COMMANDS.values()):
+            raise KeyError(name)
+        stem = name.replace("-", "_")
+        found = getattr(import_module(f"kdopt.cli.{stem}"), f"{stem}_command")
+        if isinstance(found, typer.Typer):
+            return typer.main.get_command(found)
+        alone = typer.Typer(**SETTINGS)
+        alone.command(name)(found)
+        return typer.main.get_command(alone)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for group in COMMANDS.values() for name in group)
+
+    def __len__(self) -> int:
+        return sum(map(len, COMMANDS.values()))
+
+
+class CommandGroup(TyperGroup):
+    """``kdopt`` itself: its help needs no command's module."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = LazyCommands()  # type: ignore[assignment]  # nothing is ever added to it
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands under their purposes; the classes of both are private in Typer."""
+        width = max(map(len, self.commands))
+        for purpose, group in COMMANDS.items():
+            with formatter.section(purpose):
+                formatter.write_dl([(name.ljust(width), text) for name, text in group.items()])
+
+
 app = typer.Typer(
+    cls=CommandGroup,
     name="kdopt",
     help="Which distillation method, temperature and alpha, for every teacher-student pair.",
     no_args_is_help=True,
-    add_completion=False,
-    # Rich panels would import rich, and wrap by the terminal even in a pipe.
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+    **SETTINGS,
 )
-
-# From a campaign file to answers ...
-app.command("run")(run_command)
-app.command("status")(status_command)
-app.command("report")(report_command)
-app.command("recommend")(recommend_command)
-app.command("dashboard")(dashboard_command)
-# ... a look before it starts ...
-app.command("spec")(spec_command)
-app.command("partitions")(partitions_command)
-# ... on many machines ...
-app.command("init")(init_command)
-app.command("plan")(plan_command)
-app.command("worker")(worker_command)
-app.add_typer(launch_app, name="launch")
-# ... and upkeep.
-app.command("retry-failed")(retry_failed_command)
-app.command("features")(features_command)
-app.command("doctor")(doctor_command)
-app.command("backup")(backup_command)
-app.command("merge")(merge_command)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import typer
 
 from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, StoreOption
+from kdopt.store.backup import back_up_store
 
 
 def backup_command(
@@ -21,8 +22,6 @@ def backup_command(
 
     Workers may go on meanwhile. Run it again to bring the copy up to date.
     """
-    from kdopt.store.backup import back_up_store
-
     with closing(open_store_at(store)) as opened:
         made = back_up_store(opened, open_artifacts(opened, artifacts), folder)
     print(

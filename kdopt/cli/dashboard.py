@@ -9,6 +9,7 @@ import typer
 
 from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, StoreOption
+from kdopt.dashboard.server import serve
 
 PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")]
 HostOption = Annotated[
@@ -47,8 +48,6 @@ def dashboard_command(
     With --token, readers sign in with the token, or send 'Authorization: Bearer TOKEN'. The
     dashboard speaks plain HTTP: on a shared network, put a reverse proxy with TLS in front of it.
     """
-    from kdopt.dashboard.server import serve
-
     opened = open_store_at(store)
     opened.close()
     print("opening the store ...", file=sys.stderr)

@@ -6,15 +6,15 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, JsonOption, StoreOption
-
-if TYPE_CHECKING:
-    from kdopt.service.doctor import Checkup
+from kdopt.cli.tables import print_columns
+from kdopt.service.doctor import Checkup, check_campaign
+from kdopt.store.queries import list_campaigns, pick_campaign
 
 SHOWN_PROBLEMS = 50
 """Problems of a campaign that are shown as text; ``--json`` has all."""
@@ -51,9 +51,6 @@ def doctor_command(
 
     Exit code 1 when there are problems.
     """
-    from kdopt.service.doctor import check_campaign
-    from kdopt.store.queries import list_campaigns, pick_campaign
-
     with closing(open_store_at(store)) as opened:
         names = list_campaigns(opened) if campaign is None else [pick_campaign(opened, campaign)]
         kept = open_artifacts(opened, artifacts)
@@ -68,8 +65,6 @@ def doctor_command(
 
 def _print_checkups(found: Sequence[Checkup]) -> None:
     """Print a table of counts, then the problems."""
-    from kdopt.cli.tables import print_columns
-
     lines: list[tuple[str, ...]] = [("campaign", *COUNTED)]
     lines += [(c.campaign, *(f"{getattr(c, key):,}" for key in COUNTED)) for c in found]
     print_columns(lines, 1)

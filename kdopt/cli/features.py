@@ -12,6 +12,8 @@ from kdopt.cli.options import (
     DeviceOption,
     StoreOption,
 )
+from kdopt.features.measurements import find_unmeasured_partitions
+from kdopt.store.queries import pick_campaign, read_record
 
 
 def features_command(
@@ -26,9 +28,6 @@ def features_command(
     tell pairs apart. 'kdopt run' does this too. Run it again after more participants were
     pre-trained.
     """
-    from kdopt.features.measurements import find_unmeasured_partitions
-    from kdopt.store.queries import pick_campaign, read_record
-
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
         if not find_unmeasured_partitions(opened, name):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -22,21 +22,24 @@ from kdopt.cli.options import (
     WorkersOption,
     split_gpus,
 )
+from kdopt.cli.progress import Launch, ProgressBar, follow_workers
 from kdopt.durations import parse_duration
+from kdopt.launch import slurm
+from kdopt.launch.call import WorkerCall
+from kdopt.launch.local import LocalWorkers, assign_slots
+from kdopt.launch.ray import RayWorkers
+from kdopt.launch.slurm import JobRequest
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import Store
+from kdopt.store.queries import pick_campaign, read_study_counts
 
-if TYPE_CHECKING:
-    from kdopt.cli.progress import Launch, ProgressBar
-    from kdopt.launch.call import WorkerCall
-    from kdopt.launch.slurm import JobRequest
-    from kdopt.store.artifacts.artifacts import Artifacts
-    from kdopt.store.database import Store
-
-launch_app = typer.Typer(
+launch_command = typer.Typer(
     help="""Start workers here, on Slurm or on Ray.
 
     They work on a planned campaign. Each is a 'kdopt worker', and the store holds all state:
     launch as often and from as many machines as you like, also while other workers run.""",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
 )
 
@@ -104,7 +107,7 @@ class _Target(NamedTuple):
     call: WorkerCall
 
 
-@launch_app.command("local")
+@launch_command.command("local")
 def launch_local_command(
     campaign: CampaignOption = None,
     store: StoreOption = DEFAULT_STORE,
@@ -123,13 +126,11 @@ def launch_local_command(
     target = _open_target(store, artifacts, campaign, device, time_limit)
     if target is None:
         return
-    from kdopt.launch.local import LocalWorkers, assign_slots
-
     slots = assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
     _stay(target, LocalWorkers(slots, target.call, _log_folder(target, logs)).run)
 
 
-@launch_app.command("slurm")
+@launch_command.command("slurm")
 def launch_slurm_command(
     campaign: CampaignOption = None,
     store: StoreOption = DEFAULT_STORE,
@@ -155,8 +156,6 @@ def launch_slurm_command(
     target = _open_target(store, artifacts, campaign, device, time_limit)
     if target is None:
         return
-    from kdopt.launch.slurm import JobRequest
-
     _warn_of_sqlite(target.store)
     workers = (slots_per_gpu or 1) * gpus_per_job or cpus_per_job or 1
     call = target.call
@@ -176,7 +175,7 @@ def launch_slurm_command(
     _submit(target._replace(call=call), jobs, request, _log_folder(target, logs) / "slurm", wait)
 
 
-@launch_app.command("ray")
+@launch_command.command("ray")
 def launch_ray_command(
     campaign: CampaignOption = None,
     store: StoreOption = DEFAULT_STORE,
@@ -194,8 +193,6 @@ def launch_ray_command(
     target = _open_target(store, artifacts, campaign, device, time_limit)
     if target is None:
         return
-    from kdopt.launch.ray import RayWorkers
-
     _warn_of_sqlite(target.store)
     _stay(target, RayWorkers(target.call, workers, slots_per_gpu or 1, ray_address).run)
 
@@ -208,8 +205,6 @@ def _open_target(
     time_limit: str | None,
 ) -> _Target | None:
     """Open what is worked on; ``None``, and a line that says so, when nothing is left to do."""
-    from kdopt.store.queries import pick_campaign, read_study_counts
-
     if time_limit is not None:
         parse_duration(time_limit)  # before anything starts, rather than in every worker
     opened = open_store_at(store)
@@ -238,9 +233,6 @@ def _warn_of_sqlite(store: Store) -> None:
 
 def _submit(target: _Target, jobs: int, request: JobRequest, log_dir: Path, wait: bool) -> None:
     """Submit jobs, say how to follow and to end them, and wait for them if asked to."""
-    from kdopt.cli.progress import ProgressBar
-    from kdopt.launch import slurm
-
     call = target.call
     job = slurm.submit_jobs(call, jobs, request, log_dir)
     print(
@@ -269,8 +261,6 @@ def _submit(target: _Target, jobs: int, request: JobRequest, log_dir: Path, wait
 
 def _stay(target: _Target, run: Launch) -> None:
     """Show progress while workers work; Ctrl-C and SIGTERM have stopped them when it ends."""
-    from kdopt.cli.progress import ProgressBar, follow_workers
-
     progress = ProgressBar(target.store, target.call.campaign)
     try:
         follow_workers(progress, target.store, target.artifacts, run)

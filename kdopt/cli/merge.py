@@ -6,7 +6,7 @@ import json
 from contextlib import closing
 from dataclasses import asdict
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,8 @@ from kdopt.cli.options import (
     JsonOption,
     StoreOption,
 )
-
-if TYPE_CHECKING:
-    from kdopt.store.merge.merge import MergeSummary
+from kdopt.store.merge.merge import MergeSummary, Site, merge_campaign
+from kdopt.store.queries import pick_campaign
 
 SHOWN = 5
 """Names shown of what differs or was left out; ``--json`` has all."""
@@ -65,9 +64,6 @@ def merge_command(
     For two sites that ran the same campaign, each in its own store. OTHER is only read, workers
     may go on in both, and merging again adds nothing.
     """
-    from kdopt.store.merge.merge import Site, merge_campaign
-    from kdopt.store.queries import pick_campaign
-
     with closing(open_store_at(store)) as here, closing(open_store_at(other)) as there:
         done = merge_campaign(
             Site(here, open_artifacts(here, artifacts)),

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from kdopt.cli.inputs import load_spec_and_images
+from kdopt.cli.campaign_file import load_spec_and_images
 from kdopt.cli.options import SpecArgument
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from kdopt.cli.tables import WIDE
+from kdopt.data.splits import count_classes, make_splits
+from kdopt.report.sections.run import write_heat_maps
 
 SHADES = " ░▒▓█"
 ASCII_SHADES = " .:+#"
@@ -30,9 +34,6 @@ def partitions_command(
 
     There is one table for each partition of the campaign.
     """
-    from kdopt.data.splits import count_classes, make_splits
-    from kdopt.report.sections.run import write_heat_maps
-
     loaded, dataset = load_spec_and_images(spec)
     tables = {}
     for partition in loaded.campaign.partitions:
@@ -56,12 +57,6 @@ def _print_counts(tables: Mapping[str, NDArray[np.int64]], class_names: Sequence
         tables: Per partition, images per (participant, class).
         class_names: In class order.
     """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from kdopt.cli.tables import WIDE
-
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)

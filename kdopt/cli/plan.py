@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from kdopt.cli.inputs import plan_spec
+from kdopt.cli.campaign_file import plan_spec
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, SpecArgument, StoreOption
-
-if TYPE_CHECKING:
-    from kdopt.store.planning import Planned
+from kdopt.store.planning import Planned
 
 
 def plan_command(

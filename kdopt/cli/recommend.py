@@ -6,19 +6,32 @@ import sys
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
-from kdopt.cli.inputs import load_spec_and_images, open_store_at
+from kdopt.advice.advise import advise_pair, check_training_set_size
+from kdopt.advice.training_set import TrainingCampaign, build_training_set, find_situation
+from kdopt.campaign.names import parse_pair_name
+from kdopt.campaign.stage_settings import TransferName
+from kdopt.cli.campaign_file import load_spec_and_images
+from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, DeviceOption, JsonOption, StoreOption
 from kdopt.errors import AdviceError
-
-if TYPE_CHECKING:
-    from kdopt.advice.training_set import TrainingCampaign
-    from kdopt.campaign.stage_settings import TransferName
-    from kdopt.outcome import Pair
-    from kdopt.store.database import Store
+from kdopt.features.definitions import FEATURE_NAMES
+from kdopt.features.measurements import read_measurements
+from kdopt.features.table import tabulate_pairs
+from kdopt.outcome import Pair
+from kdopt.report.advice_text import (
+    format_advice,
+    format_advice_json,
+    format_feature,
+    label_feature,
+    parse_feature,
+)
+from kdopt.report.sections.advice import format_advice_files, learn_advice
+from kdopt.store.database import Store
+from kdopt.store.queries import list_campaigns, pick_campaign, read_record, read_trials
 
 
 class TransferSetChoice(StrEnum):
@@ -174,10 +187,6 @@ def _check_one_question(asked: dict[str, bool]) -> None:
 
 def _read_sources(store: Store, names: list[str] | None) -> list[TrainingCampaign]:
     """The campaigns to learn_advice from, as the store has them."""
-    from kdopt.advice.training_set import TrainingCampaign
-    from kdopt.features.measurements import read_measurements
-    from kdopt.store.queries import list_campaigns, pick_campaign, read_record, read_trials
-
     wanted = [pick_campaign(store, n) for n in names] if names else list_campaigns(store)
     return [
         TrainingCampaign(
@@ -188,9 +197,6 @@ def _read_sources(store: Store, names: list[str] | None) -> list[TrainingCampaig
 
 
 def _print_rules(sources: list[TrainingCampaign]) -> None:
-    from kdopt.advice.advise import check_training_set_size
-    from kdopt.report.sections.advice import format_advice_files, learn_advice
-
     found = learn_advice(sources)
     texts = format_advice_files(found)
     if not texts:
@@ -201,10 +207,6 @@ def _print_rules(sources: list[TrainingCampaign]) -> None:
 def _print_advice(
     sources: list[TrainingCampaign], transfer_set: TransferName, question: _Question, as_json: bool
 ) -> None:
-    from kdopt.advice.advise import advise_pair
-    from kdopt.advice.training_set import build_training_set, find_situation
-    from kdopt.report.advice_text import format_advice, format_advice_json
-
     learnt_from = build_training_set(sources, find_situation(transfer_set), question.without)
     found = advise_pair(learnt_from, question.known)
     if as_json:
@@ -217,11 +219,6 @@ def _ask_about_stored_pair(
     store: Store, sources: list[TrainingCampaign], text: str, transfer_set: TransferName
 ) -> _Question:
     """The features of a pair of the store, whose own trials must not be learnt from."""
-    from kdopt.campaign.names import parse_pair_name
-    from kdopt.features.definitions import FEATURE_NAMES
-    from kdopt.features.table import tabulate_pairs
-    from kdopt.outcome import Pair
-
     try:
         name = parse_pair_name(text)
     except ValueError as error:
@@ -244,8 +241,6 @@ def _ask_about_stored_pair(
 
 def _ask_about_features(gap: float | None, texts: list[str]) -> _Question:
     """Features as they were typed."""
-    from kdopt.report.advice_text import format_feature, label_feature, parse_feature
-
     known = {} if gap is None else {"accuracy_gap": gap}
     known |= dict(map(parse_feature, texts))
     about = ", ".join(f"{label_feature(n)} {format_feature(n, v)}" for n, v in known.items())

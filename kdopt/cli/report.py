@@ -7,17 +7,20 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kdopt.cli.inputs import folder_beside, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, OutOption, StoreOption
-
-if TYPE_CHECKING:
-    from kdopt.report.blocks import ReportData
-    from kdopt.report.images import ImageFormat
-    from kdopt.store.database import Store
+from kdopt.dashboard.campaign_index import index_studies
+from kdopt.features.measurements import read_measurements
+from kdopt.report.blocks import ReportData
+from kdopt.report.export import NO_PARQUET, write_report
+from kdopt.report.images import ImageFormat
+from kdopt.store.database import Store
+from kdopt.store.index_studies import write_index_studies
+from kdopt.store.queries import pick_campaign, read_record, read_study_counts, read_trials
 
 
 class FigureFormat(StrEnum):
@@ -57,8 +60,6 @@ def report_command(
 
     You get the tables as CSV, Markdown and LaTeX, and all trials as CSV and Parquet.
     """
-    from kdopt.store.queries import pick_campaign
-
     opened = open_store_at(store)
     name = pick_campaign(opened, campaign)
     data = write_report_of(opened, name, out, [format_.value for format_ in figures or ()])
@@ -70,11 +71,6 @@ def write_report_of(
     store: Store, campaign: str, out: Path | None, formats: Sequence[ImageFormat] = ()
 ) -> ReportData:
     """Write a campaign's report, print the names of its files, return what it was made from."""
-    from kdopt.features.measurements import read_measurements
-    from kdopt.report.blocks import ReportData
-    from kdopt.report.export import NO_PARQUET, write_report
-    from kdopt.store.queries import read_record, read_trials
-
     record = read_record(store, campaign)
     folder = out or folder_beside(store, "reports") / campaign
     data = ReportData(
@@ -92,10 +88,6 @@ def write_report_of(
 
 
 def _publish_indexes(store: Store, data: ReportData) -> None:
-    from kdopt.dashboard.campaign_index import index_studies
-    from kdopt.store.index_studies import write_index_studies
-    from kdopt.store.queries import read_study_counts
-
     campaign = data.campaign.name
     study_ids = {state.text: state.study_id for state in read_study_counts(store, campaign)}
     studies = index_studies(data, study_ids)

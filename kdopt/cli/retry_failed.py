@@ -9,6 +9,8 @@ import typer
 
 from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, StoreOption
+from kdopt.store.queries import pick_campaign
+from kdopt.store.retry import requeue_failed_trials
 
 
 def retry_failed_command(
@@ -22,9 +24,6 @@ def retry_failed_command(
 
     Then run them with 'kdopt run SPEC' or 'kdopt worker'.
     """
-    from kdopt.store.queries import pick_campaign
-    from kdopt.store.retry import requeue_failed_trials
-
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
         studies = requeue_failed_trials(opened, name, reason)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import typer
 
-from kdopt.cli.inputs import folder_beside, make_call, plan_spec
+from kdopt.cli.campaign_file import plan_spec
+from kdopt.cli.inputs import folder_beside, make_call
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
@@ -21,12 +21,14 @@ from kdopt.cli.options import (
     split_gpus,
 )
 from kdopt.cli.plan import print_planned
+from kdopt.cli.progress import ProgressBar, follow_workers
 from kdopt.cli.report import write_report_of
 from kdopt.errors import KdoptError
-
-if TYPE_CHECKING:
-    from kdopt.store.artifacts.artifacts import Artifacts
-    from kdopt.store.database import Store
+from kdopt.features.measurements import find_unmeasured_partitions
+from kdopt.launch.local import LocalWorkers, assign_slots
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import Store
+from kdopt.store.queries import read_record
 
 
 def run_command(
@@ -43,9 +45,6 @@ def run_command(
 
     Run it again at any time: it goes on where it was, and repeats no trial that is done.
     """
-    from kdopt.cli.progress import ProgressBar, follow_workers
-    from kdopt.launch.local import LocalWorkers, assign_slots
-
     opened, kept, loaded, planned = plan_spec(spec, store, artifacts)
     campaign = loaded.campaign.name
     print_planned(campaign, planned)
@@ -82,9 +81,6 @@ def _measure_features(
     store: Store, artifacts: Artifacts, campaign: str, device: str | None
 ) -> None:
     """Measure what the report's advice tells pairs apart by, where it is not known yet."""
-    from kdopt.features.measurements import find_unmeasured_partitions
-    from kdopt.store.queries import read_record
-
     settings = read_record(store, campaign).campaign
     if not {"tune", "compare"} & set(settings.stages) or not find_unmeasured_partitions(
         store, campaign

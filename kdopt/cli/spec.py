@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from kdopt.campaign.spec import load_spec
 from kdopt.cli.options import SpecArgument
+from kdopt.cli.tables import print_columns
 
 
 def spec_command(spec: SpecArgument) -> None:
@@ -10,7 +12,4 @@ def spec_command(spec: SpecArgument) -> None:
 
     The source is the campaign file, or where the default comes from.
     """
-    from kdopt.campaign.spec import load_spec
-    from kdopt.cli.tables import print_columns
-
     print_columns([(line.key, line.value, line.source) for line in load_spec(spec).settings], 3)

@@ -10,7 +10,12 @@ import typer
 
 from kdopt.cli.inputs import open_store_at, tolerate_narrow_encodings
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, JsonOption, StoreOption
+from kdopt.cli.status_view import print_status
+from kdopt.cli.watch import watch_campaign
 from kdopt.durations import parse_duration
+from kdopt.service.status import read_status
+from kdopt.service.status_values import format_json
+from kdopt.store.queries import pick_campaign
 
 WatchOption = Annotated[
     bool,
@@ -40,12 +45,6 @@ def status_command(
 
     --json has a documented form: see 'kdopt.service.status_values'.
     """
-    from kdopt.cli.status_view import print_status
-    from kdopt.cli.watch import watch_campaign
-    from kdopt.service.status import read_status
-    from kdopt.service.status_values import format_json
-    from kdopt.store.queries import pick_campaign
-
     every_s = parse_duration(every or "2s")
     tolerate_narrow_encodings()
     with closing(open_store_at(store)) as opened:

@@ -23,6 +23,8 @@ from kdopt.cli.options import (
     split_gpus,
 )
 from kdopt.durations import parse_duration
+from kdopt.launch.local import LocalWorkers, assign_slots
+from kdopt.store.queries import pick_campaign
 
 if TYPE_CHECKING:
     from kdopt.worker.worker import WorkerSummary
@@ -54,8 +56,6 @@ def worker_command(
 
     Start as many workers as you like, on any machine that reaches the store.
     """
-    from kdopt.store.queries import pick_campaign
-
     time_limit_s = None if time_limit is None else parse_duration(time_limit)
     opened = open_store_at(store, patient=True)
     name = pick_campaign(opened, campaign)
@@ -66,8 +66,6 @@ def worker_command(
 
         _print_summary(name, run_worker(opened, kept, name, device, time_limit_s), quiet)
         return
-    from kdopt.launch.local import LocalWorkers, assign_slots
-
     call = replace(make_call(opened, kept, name), time_limit=time_limit, quiet=quiet)
     slots = assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
     opened.close()

@@ -13,9 +13,12 @@ import socket
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from optuna.exceptions import OptunaError
+from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,11 +31,6 @@ from kdopt.dashboard.signin import (
     make_text_reply,
 )
 from kdopt.errors import KdoptError
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-
-    from optuna.storages import BaseStorage
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +125,7 @@ def make_app(
     Raises:
         KdoptError: If the URL names no store that can be read, or the token is too short.
     """
-    from optuna.exceptions import OptunaError
+    # It loads scikit-learn, two seconds in which a bad option could already have been refused.
     from optuna_dashboard import wsgi
 
     hosts = [*LOCAL_NAMES, host, *(name.strip("[]") for name in allow_hosts)]
@@ -254,8 +252,6 @@ class _Server6(_Server):
 
 
 def _open_storage(storage_url: str) -> BaseStorage:
-    from optuna.storages import RDBStorage
-
     url = make_url(storage_url)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         # SQLite would make an empty file there.

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from urllib.parse import parse_qs
+from wsgiref.types import WSGIEnvironment
 
 from kdopt.errors import KdoptError
-
-if TYPE_CHECKING:
-    from wsgiref.types import WSGIEnvironment
 
 TOKEN_VARIABLE = "KDOPT_DASHBOARD_TOKEN"  # noqa: S105 - a name
 MIN_TOKEN = 16

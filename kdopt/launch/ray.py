@@ -25,9 +25,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdopt.durations import parse_duration
 from kdopt.errors import KdoptError
 from kdopt.launch.call import WorkerCall
 from kdopt.launch.local import RESTARTS_PER_WORKER, STOP_S, raise_interrupt
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import RETRY_S, open_store
 
 LOCAL = "local"
 """Not an address of Ray's: a cluster on this machine, started for this run and ended with it."""
@@ -177,10 +180,7 @@ def run_ray_task(call: WorkerCall, folder: str) -> WorkerEnd:
         call: What the worker is told.
         folder: Where the launcher runs; relative paths of data sets start there, if it is here.
     """
-    # Imported in the task: the launcher itself needs no torch.
-    from kdopt.durations import parse_duration
-    from kdopt.store.artifacts.artifacts import Artifacts
-    from kdopt.store.database import RETRY_S, open_store
+    # In the task only: the launcher itself needs no torch.
     from kdopt.worker.worker import run_worker
 
     # What is logged and printed goes to Ray's own log of this process.

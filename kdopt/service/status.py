@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from kdopt.campaign.names import StageName, parse_study_name
+from kdopt.campaign.stages import plan_studies
 from kdopt.service.stage_progress import (
     AT_MOST_S,
     LEAST,
@@ -135,8 +136,6 @@ def _count_blocked(
     if lost:
         # The plans say what a study needs; making them takes longer than all else here, so this is
         # done, and imported, only where something is blocked.
-        from kdopt.campaign.stages import plan_studies
-
         record = queries.read_record(store, campaign)
         needs = {plan.name: set(plan.needs) for plan in plan_studies(record.campaign)}
         for state in states:

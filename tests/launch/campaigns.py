@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from kdopt.cli.inputs import plan_spec
+from kdopt.cli.campaign_file import plan_spec
 from kdopt.service.doctor import check_campaign
 from kdopt.store import activity, queries
 from kdopt.store.activity import RunningTrial

@@ -1,0 +1,62 @@
+"""The command line as a whole: what `kdopt --help` lists, and what it need not import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from kdopt import cli
+from kdopt.cli.app import COMMANDS, LazyCommands, app
+
+HELP = {name: text for group in COMMANDS.values() for name, text in group.items()}
+
+
+@pytest.mark.parametrize("name", HELP)
+def test_the_overview_shows_the_first_line_of_a_commands_help(name):
+    assert LazyCommands()[name].help.splitlines()[0] == HELP[name]
+
+
+def test_every_module_with_a_command_is_listed():
+    modules = Path(cli.__file__).parent.glob("*.py")
+    found = {m.stem for m in modules if f"{m.stem}_command" in m.read_text("utf-8")}
+    assert found == {name.replace("-", "_") for name in HELP}
+
+
+def test_help_shows_every_command_on_one_line_under_its_purpose():
+    shown = CliRunner().invoke(app, ["--help"]).output.splitlines()
+    for purpose, group in COMMANDS.items():
+        at = shown.index(f"{purpose}:")
+        lines = [line.split(maxsplit=1) for line in shown[at + 1 : at + 1 + len(group)]]
+        assert lines == [[name, text] for name, text in group.items()]
+
+
+def test_help_imports_no_command_and_none_of_the_libraries_behind():
+    script = """
+import sys
+from kdopt.cli import app
+try:
+    app(["--help"])
+except SystemExit as end:
+    assert not end.code
+heavy = {"numpy", "sqlalchemy", "pydantic", "rich", "torch", "optuna"} & sys.modules.keys()
+loaded = {m for m in sys.modules if m.startswith("kdopt.cli.")} - {"kdopt.cli.app"}
+assert not heavy | loaded, heavy | loaded
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_a_mistyped_command_is_refused_and_the_nearest_ones_are_named():
+    result = CliRunner().invoke(app, ["staus"])
+    assert result.exit_code == 2
+    assert "No such command 'staus'" in result.output
+    assert "'status'" in result.output
+
+
+def test_no_command_at_all_shows_the_help():
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 2
+    assert "Look after the store:" in result.output
