@@ -18,16 +18,22 @@ class Scores:
         accuracy: Share of images classified rightly, in [0, 1].
         per_class: The same per class, in class order; ``None`` for a class with no image.
         loss: Mean cross-entropy in nats.
+        images: Number of images; ``None`` in records of older versions.
+        right: Which images were classified rightly, one bit each in the set's order, the first in
+            the highest bit, as base64. Two models are compared image by image with it. It takes a
+            sixth of a byte per image. ``None`` where it was not kept.
     """
 
     accuracy: float
     per_class: tuple[float | None, ...]
     loss: float
+    images: int | None = None
+    right: str | None = None
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Scores:
         """Read what ``dataclasses.asdict`` wrote."""
-        return cls(record["accuracy"], tuple(record["per_class"]), record["loss"])
+        return cls(**{**record, "per_class": tuple(record["per_class"])})
 
 
 class RoundScore(NamedTuple):
@@ -48,7 +54,8 @@ class Outcome:
         value: The study's objective.
         validation: The trained model on the validation set.
         test: The trained model on the test set.
-        validation_before: The untouched student on the validation set.
+        validation_before: The untouched student on the validation set, without ``right``, which
+            its pre-training has.
         test_before: The untouched student on the test set.
         validation_gain: Accuracy gain on validation, pp.
         test_gain: Accuracy gain on test, pp.

@@ -41,8 +41,12 @@ BEST_COLUMNS = (
     "test_gain",
     "test_gain_sd",
     "replicates",
+    "control_validation_gain",
+    "control_gain",
+    "net_gain",
     "vanilla_validation_gain",
     "vanilla_gain",
+    "net_vanilla_gain",
     "guarded_vanilla_gain",
     "advice",
     "guarded_gain",
@@ -86,10 +90,15 @@ def tabulate_best_settings(results: CampaignResults) -> pd.DataFrame:
             **_describe_gap(pair, results),
             **_describe_search(pair, results),
             **_describe_choice(results.points.get(pair, []), results),
+            **_describe_control(pair, results),
         }
         for pair in results.pairs
     ]
-    return pd.DataFrame(lines, columns=list(BEST_COLUMNS))
+    table = pd.DataFrame(lines, columns=list(BEST_COLUMNS))
+    return table.assign(
+        net_gain=table["test_gain"] - table["control_gain"],
+        net_vanilla_gain=table["vanilla_gain"] - table["control_gain"],
+    )
 
 
 def rank_points(points: Iterable[PointMean], gain: GainName, tune: TuneSettings) -> list[PointMean]:
@@ -207,6 +216,11 @@ def _describe_choice(points: Sequence[PointMean], results: CampaignResults) -> d
         "oracle_alpha": oracle.alpha if oracle else math.nan,
         "oracle_gain": oracle.test_gain if oracle else math.nan,
     }
+
+
+def _describe_control(pair: Pair, results: CampaignResults) -> dict[str, float]:
+    control = results.measure_control(pair)
+    return {"control_validation_gain": control.validation, "control_gain": control.test}
 
 
 def _awaits_vanilla(vanilla: PointMean | None, campaign: Campaign) -> bool:

@@ -45,6 +45,8 @@ GAIN_COLUMNS = (
     "accuracy_gap",
     "teacher_kind",
     *GAIN_MEASURES,
+    "control_gain",
+    "net_gain",
 )
 
 ClassAccuracies = list[float | None]
@@ -71,7 +73,9 @@ def tabulate_method_gains(
 
     Accuracies are test accuracies in percent before distillation; the gap (teacher minus
     student), gains, learning and forgetting are pp and means over replicates; ``test_gain_sd`` is
-    the spread over replicates. ``lacks_labels`` marks a method that needs labels on a set that
+    the spread over replicates. ``control_gain`` is the test gain of the same student on the same
+    set without a teacher (0 without labels), ``net_gain`` what is left of the test gain beyond it:
+    the teacher's part. ``lacks_labels`` marks a method that needs labels on a set that
     has none: it ran, but cannot work as meant. ``complete`` says whether all replicates (for
     ``tuned``: all trials of the pair's search) are there. Unknown numbers are NaN. Nothing
     depends on the order of the rows.
@@ -91,10 +95,12 @@ def tabulate_method_gains(
             "lacks_labels": case.method in NEEDS_LABELS and case.transfer_set in UNLABELED,
             **_describe_gap(case.pair, results, band_pp),
             **found[case],
+            "control_gain": results.measure_control(case.pair, case.transfer_set).test,
         }
         for case in sorted(found, key=lambda case: _order_case(case, results.campaign))
     ]
-    return pd.DataFrame(lines, columns=list(GAIN_COLUMNS))
+    table = pd.DataFrame(lines, columns=list(GAIN_COLUMNS))
+    return table.assign(net_gain=table["test_gain"] - table["control_gain"])
 
 
 def classify_teacher(accuracy_gap: float, band_pp: float = BAND_PP) -> TeacherKind:

@@ -17,7 +17,7 @@ from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stages import PLANNERS, plan_points
 from kdopt.outcome import TrialRow
 
-FULLY_PLANNED: tuple[StageName, ...] = ("compare", "combine", "federate")
+FULLY_PLANNED: tuple[StageName, ...] = ("control", "compare", "combine", "federate")
 """Stages whose trials' params are all known beforehand."""
 
 COST_COLUMNS = ("stage", "trials", "hours", "median_seconds", "p95_seconds")
@@ -107,7 +107,7 @@ def measure_progress(results: CampaignResults) -> list[StageProgress]:
     if "tune" in campaign.stages or results.has_stage("tune"):
         stages.append(_count_states(results, "tune", _count_planned_tuning(results)))
     for stage in FULLY_PLANNED:
-        if stage in campaign.stages or results.has_stage(stage):
+        if stage in campaign.all_stages or results.has_stage(stage):
             planned = sum(plan.n_trials for plan in PLANNERS[stage](campaign))
             stages.append(_count_states(results, stage, planned))
     return stages

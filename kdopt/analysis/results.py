@@ -19,7 +19,7 @@ import pandas as pd
 from kdopt.analysis.stats import compute_mean, compute_sd
 from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
-from kdopt.campaign.stage_settings import TuneSettings
+from kdopt.campaign.stage_settings import UNLABELED
 from kdopt.campaign.studies import Params, ParamValue
 from kdopt.outcome import Outcome, Pair, TrialRow
 
@@ -66,6 +66,13 @@ class MethodCase(NamedTuple):
     method: str
 
 
+class Gains(NamedTuple):
+    """What one training gained, pp."""
+
+    validation: float
+    test: float
+
+
 class PointMean(NamedTuple):
     """One measured (temperature, alpha) of a pair; gains are means over replicates, in pp.
 
@@ -78,6 +85,14 @@ class PointMean(NamedTuple):
     test_gain: float
     replicates: int
     test_gain_sd: float = math.nan
+
+
+class ControlCase(NamedTuple):
+    """A student that trains on without a teacher, and the images it trains on."""
+
+    partition: str
+    student: int
+    transfer_set: str
 
 
 class PartitionRun(NamedTuple):
@@ -143,16 +158,52 @@ class CampaignResults:
         return dict(found)
 
     @cached_property
-    def candidates(self) -> dict[Pair, list[TrialRow]]:
-        """The tune trials, and for each tuned pair the vanilla ones only ``compare`` has.
+    def controlled(self) -> dict[ControlCase, list[TrialRow]]:
+        """The complete trials of stage ``control``, by replicate."""
+        found: dict[ControlCase, list[TrialRow]] = defaultdict(list)
+        rows = self.by_stage.get("control", [])
+        for row in sorted(rows, key=lambda row: int(row.params.get("replicate", 0))):
+            if _read_gains(row) is not None:
+                student, transfer_set = int(row.params["student"]), str(row.params["transfer_set"])
+                found[ControlCase(row.partition, student, transfer_set)].append(row)
+        return dict(found)
 
-        On the student's data they are the very trials that the tuned study would run at that
-        point (same seeds, same batches), so a search that spends none on it has that baseline and
-        that candidate all the same.
+    def measure_control(self, pair: Pair, transfer_set: str = "student") -> Gains:
+        """What the student of a pair gains without its teacher, the mean over replicates.
+
+        Without labels there is nothing to train on: the untouched student is the control, and
+        gains nothing. NaN where the control did not run.
+        """
+        if transfer_set in UNLABELED:
+            return Gains(0.0, 0.0)
+        rows = self.controlled.get(ControlCase(pair.partition, pair.student, transfer_set), [])
+        gains = [both for row in rows if (both := _read_gains(row)) is not None]
+        return Gains(*(compute_mean(gain[i] for gain in gains) for i in (0, 1)))
+
+    @cached_property
+    def candidates(self) -> dict[Pair, list[TrialRow]]:
+        """The tune trials of each tuned pair, and those that only other stages have.
+
+        Vanilla of ``compare`` on the student's data is the very trial that the tuned study would
+        run at that point (same seeds, same batches), and so is the control, where alpha 0 is on
+        the grid. So a search that spends no trial on them has these candidates all the same.
         """
         return {
-            pair: [*rows, *self._missing_vanilla(pair, rows)] for pair, rows in self.tuned.items()
+            pair: [*rows, *self._missing_vanilla(pair, rows), *self._missing_control(pair, rows)]
+            for pair, rows in self.tuned.items()
         }
+
+    def _missing_control(self, pair: Pair, tuned: Sequence[TrialRow]) -> list[TrialRow]:
+        tune = self.campaign.tune
+        have = {read_point(row) for row in tuned}
+        # Without the teacher's term the temperature has no part: the same trial at each.
+        points = [(t, 0.0) for t in tune.temperatures if 0.0 in tune.alphas]
+        return [
+            replace(row, stage="tune", params=_point_params(point, int(row.params["replicate"])))
+            for point in points
+            if point not in have
+            for row in self.controlled.get(ControlCase(pair.partition, pair.student, "student"), [])
+        ]
 
     def _missing_vanilla(self, pair: Pair, tuned: Sequence[TrialRow]) -> list[TrialRow]:
         tune = self.campaign.tune
@@ -172,7 +223,10 @@ class CampaignResults:
         # is not finished it must not win by their number.
         most = max((point.replicates for point in average_points(tuned)), default=0)
         missing = sorted(compared.keys() - have)[: max(0, most - len(have))]
-        return [replace(compared[r], stage="tune", params=_point_params(tune, r)) for r in missing]
+        return [
+            replace(compared[r], stage="tune", params=_point_params(tune.vanilla_point, r))
+            for r in missing
+        ]
 
     @cached_property
     def points(self) -> dict[Pair, list[PointMean]]:
@@ -329,14 +383,14 @@ def tabulate_participants(rows: Iterable[TrialRow]) -> pd.DataFrame:
     return frame.sort_values(["partition", "participant"], kind="stable", ignore_index=True)
 
 
-def _read_gains(row: TrialRow) -> tuple[float, float] | None:
+def _read_gains(row: TrialRow) -> Gains | None:
     """Validation and test gain of a complete trial that has both."""
     if row.state != "COMPLETE" or row.outcome is None:
         return None
-    both = read_number(row.outcome.validation_gain), read_number(row.outcome.test_gain)
+    both = Gains(read_number(row.outcome.validation_gain), read_number(row.outcome.test_gain))
     return both if all(map(math.isfinite, both)) else None
 
 
-def _point_params(tune: TuneSettings, replicate: int) -> Params:
-    temperature, alpha = tune.vanilla_point
+def _point_params(point: tuple[float, float], replicate: int) -> Params:
+    temperature, alpha = point
     return {"temperature": temperature, "alpha": alpha, "replicate": replicate}

@@ -94,6 +94,7 @@ def unite_records(before: CampaignRecord, now: CampaignRecord) -> CampaignRecord
         replicates=max(old.replicates, new.replicates),
         partitions=(*new.partitions, *(p for p in old.partitions if p.name not in names)),
         stages=_unite_lists(new.stages, old.stages),
+        control=old.control or new.control,
         tune=_unite_tune(old, new),
         compare=_unite_settings(
             old, new, ("compare",), lambda c: c.compare, ("methods", "transfer_sets")

@@ -12,7 +12,7 @@ import json
 import re
 from typing import Literal, NamedTuple, cast
 
-StageName = Literal["pretrain", "tune", "compare", "combine", "federate"]
+StageName = Literal["pretrain", "control", "tune", "compare", "combine", "federate"]
 
 CAMPAIGN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 """What a campaign may be called: it becomes part of study names and of folder names."""

@@ -19,6 +19,7 @@ from annotated_types import Interval, Len
 from kdopt.campaign.fields import (
     DISTINCT,
     KDOPT,
+    MORE_WORK,
     NAME_RULE,
     PAPER_III,
     PROXYFL,
@@ -29,6 +30,7 @@ from kdopt.campaign.fields import (
     Size,
     Source,
 )
+from kdopt.campaign.names import StageName
 from kdopt.campaign.stage_settings import (
     CombineSettings,
     CompareSettings,
@@ -257,6 +259,8 @@ class Campaign(Settings):
         compare: Stage ``compare``.
         combine: Stage ``combine``.
         federate: Stage ``federate``.
+        control: Where pairs are distilled, also train every student on without a teacher, for
+            the budget of ``[distill]``: what a gain is compared with (stage ``control``).
         pretrain: The budget of each participant's own training.
         distill: The budget of each distillation trial.
         tune: Stage ``tune``.
@@ -300,6 +304,7 @@ class Campaign(Settings):
     compare: CompareSettings = field(default_factory=CompareSettings)
     combine: CombineSettings = field(default_factory=CombineSettings)
     federate: FederateSettings = field(default_factory=FederateSettings)
+    control: Annotated[bool, KDOPT, MORE_WORK] = True
 
     def get_partition(self, name: str) -> PartitionSettings:
         """The settings of the partition of that name; ``KeyError`` if the campaign lacks it."""
@@ -312,6 +317,21 @@ class Campaign(Settings):
         Stores made before a setting existed lack it: its default stands for it.
         """
         return cast("Campaign", _read_plain(cls, record))
+
+    @property
+    def distils_pairs(self) -> bool:
+        """Whether any stage distils pairs of teacher and student."""
+        return bool({"tune", "compare"} & set(self.stages))
+
+    @property
+    def runs_control(self) -> bool:
+        """Whether students are trained on without a teacher, too (stage ``control``)."""
+        return self.control and self.distils_pairs
+
+    @property
+    def all_stages(self) -> tuple[StageName, ...]:
+        """Every stage that runs, in order."""
+        return ("pretrain", *(("control",) if self.runs_control else ()), *self.stages)
 
     @property
     def pairs(self) -> list[tuple[int, int]]:

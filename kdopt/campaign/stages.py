@@ -16,6 +16,7 @@ from kdopt.campaign.stage_settings import (
     METHODS,
     STARTS,
     TRANSFER_SETS,
+    UNLABELED,
     WEIGHTINGS,
     StartName,
     TransferName,
@@ -40,6 +41,41 @@ def plan_pretrain(campaign: Campaign) -> list[StudyPlan]:
             cells=tuple({"participant": i} for i in range(campaign.participants)),
         )
         for partition in campaign.partitions
+    ]
+
+
+def plan_control(campaign: Campaign) -> list[StudyPlan]:
+    """One study per partition, one trial per student, labelled transfer set and replicate.
+
+    The student trains on without a teacher: what any gain by distillation is compared with. On a
+    set without labels there is nothing to train on, so its control is the untouched student.
+    """
+    if not campaign.runs_control:
+        return []
+    cells = tuple(
+        {"student": student, "transfer_set": transfer_set, "replicate": replicate}
+        for student in range(campaign.participants)
+        for transfer_set in list_control_sets(campaign)
+        for replicate in range(campaign.replicates)
+    )
+    # All choices, whatever this campaign asks for: Optuna's categories may not change later.
+    space = {
+        "student": Param("int", 0, campaign.participants - 1),
+        "transfer_set": Param("category", choices=TRANSFER_SETS),
+        "replicate": Param("int", 0, campaign.replicates - 1),
+    }
+    plans = partition_studies(campaign, "control", space, cells, needs_all=True)
+    return [replace(plan, objective="gain (pp)") for plan in plans]
+
+
+def list_control_sets(campaign: Campaign) -> list[TransferName]:
+    """The labelled transfer sets on which pairs are distilled."""
+    compared = campaign.compare.transfer_sets if "compare" in campaign.stages else ()
+    return [
+        name
+        for name in TRANSFER_SETS
+        if name == "student"
+        or (name in compared and name not in UNLABELED and campaign.transfer.size(name))
     ]
 
 
@@ -75,13 +111,15 @@ def plan_points(campaign: Campaign) -> tuple[list[tuple[float, float]], int]:
     """
     tune = campaign.tune
     vanilla = tune.vanilla_point
+    # Alpha 0 is training without a teacher: one trial of stage control for all of a student's pairs.
+    alphas = [a for a in tune.alphas if a > 0 or not campaign.runs_control]
     if tune.sampler == "warm" and compares_vanilla(campaign):
         return [], tune.budget
     if tune.sampler == "grid":
-        points = [(t, a) for t in tune.temperatures for a in tune.alphas]
+        points = [(t, a) for t in tune.temperatures for a in alphas]
         n_open = 0
     elif tune.sampler == "sequential":
-        points = [(SEQUENTIAL_TEMPERATURE, a) for a in tune.alphas]
+        points = [(SEQUENTIAL_TEMPERATURE, a) for a in alphas]
         n_open = sum(t != SEQUENTIAL_TEMPERATURE for t in tune.temperatures)
     else:
         points, n_open = [vanilla], tune.budget - 1
@@ -89,7 +127,7 @@ def plan_points(campaign: Campaign) -> tuple[list[tuple[float, float]], int]:
         points = [vanilla, *points]
     if tune.sampler == "sequential":
         # Vanilla may be on the line that is searched; no point is run twice.
-        grid = {(t, a) for t in tune.temperatures for a in tune.alphas}
+        grid = {(t, a) for t in tune.temperatures for a in alphas}
         n_open = min(n_open, len(grid - set(points)))
     return points, n_open
 
@@ -204,6 +242,7 @@ def plan_federate(campaign: Campaign) -> list[StudyPlan]:
 
 PLANNERS: dict[StageName, Callable[[Campaign], list[StudyPlan]]] = {
     "pretrain": plan_pretrain,
+    "control": plan_control,
     "tune": plan_tune,
     "compare": plan_compare,
     "combine": plan_combine,

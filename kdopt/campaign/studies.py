@@ -88,7 +88,7 @@ def partition_studies(
         cells: The params of the planned trials of every study.
         needs_all: Whether all participants must be pre-trained first.
     """
-    if stage not in campaign.stages:
+    if stage not in campaign.all_stages:
         return []
     return [
         StudyPlan(

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -288,8 +289,8 @@ class Context:
         test_gain = measure_gain(result.test, before.test)
         return Outcome(
             value=validation_gain if self.campaign.select_on == "validation" else test_gain,
-            validation_before=before.validation,
-            test_before=before.test,
+            validation_before=replace(before.validation, right=None),
+            test_before=replace(before.test, right=None),
             validation_gain=validation_gain,
             test_gain=test_gain,
             learning=change.learning,

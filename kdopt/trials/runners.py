@@ -17,6 +17,7 @@ from kdopt.outcome import Outcome
 from kdopt.trials.combine import run_combine
 from kdopt.trials.compare import run_compare
 from kdopt.trials.context import Context, Inputs, Journal
+from kdopt.trials.control import run_control
 from kdopt.trials.federate import run_federate
 from kdopt.trials.pretrain import run_pretrain
 from kdopt.trials.tune import run_tune
@@ -50,6 +51,7 @@ class Runner:
 
 RUNNERS: dict[StageName, Runner] = {
     "pretrain": Runner(run_pretrain),
+    "control": Runner(run_control),
     "tune": Runner(run_tune),
     "compare": Runner(run_compare),
     "combine": Runner(run_combine),
