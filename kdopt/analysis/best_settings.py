@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -20,8 +20,6 @@ from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.campaign.stages import compares_vanilla
 from kdopt.outcome import Pair
-
-GuardDecision = Literal["distil", "do not distil", "undecided"]
 
 BEST_COLUMNS = (
     "partition",
@@ -47,9 +45,6 @@ BEST_COLUMNS = (
     "vanilla_validation_gain",
     "vanilla_gain",
     "net_vanilla_gain",
-    "guarded_vanilla_gain",
-    "advice",
-    "guarded_gain",
     "oracle_temperature",
     "oracle_alpha",
     "oracle_gain",
@@ -78,10 +73,9 @@ def tabulate_best_settings(results: CampaignResults) -> pd.DataFrame:
     """One line per pair, ordered as the campaign lists partitions, then by teacher and student.
 
     Accuracies are test accuracies in percent, the gap (teacher minus student) and gains are pp.
-    ``advice`` is the negative-transfer guard: ``do not distil`` when no point gains more than 0
-    on the selection set (the untouched student is the answer and ``guarded_gain`` is 0), and
-    ``undecided`` when no point is complete. Vanilla is a point like the others: the tuned
-    study's, or where that has not run it, the one of stage ``compare``. Unknown numbers are NaN.
+    ``control_gain`` is what the same student gains without a teacher, ``net_gain`` what the best
+    settings gain beyond it. Vanilla is a point like the others: the tuned study's, or where that
+    has not run it, the one of stage ``compare``. Unknown numbers are NaN.
     Nothing in the table depends on wall time, on workers or on the order of the rows.
     """
     lines = [
@@ -209,9 +203,6 @@ def _describe_choice(points: Sequence[PointMean], results: CampaignResults) -> d
         "replicates": best.replicates if best else 0,
         "vanilla_validation_gain": vanilla.validation_gain if vanilla else math.nan,
         "vanilla_gain": vanilla.test_gain if vanilla else math.nan,
-        "guarded_vanilla_gain": _guard_gain(vanilla, gain),
-        "advice": _apply_guard(best, gain),
-        "guarded_gain": _guard_gain(best, gain),
         "oracle_temperature": oracle.temperature if oracle else math.nan,
         "oracle_alpha": oracle.alpha if oracle else math.nan,
         "oracle_gain": oracle.test_gain if oracle else math.nan,
@@ -228,17 +219,3 @@ def _awaits_vanilla(vanilla: PointMean | None, campaign: Campaign) -> bool:
     if campaign.tune.sampler != "warm" or not compares_vanilla(campaign):
         return False
     return vanilla is None or vanilla.replicates < campaign.replicates
-
-
-def _apply_guard(point: PointMean | None, gain: GainName) -> GuardDecision:
-    if point is None:
-        return "undecided"
-    value: float = getattr(point, gain)
-    return "distil" if round(value, TIE_DECIMALS) > 0 else "do not distil"
-
-
-def _guard_gain(point: PointMean | None, gain: GainName) -> float:
-    """Test gain of the point, or 0 where the guard keeps the untouched student."""
-    if point is None:
-        return math.nan
-    return point.test_gain if _apply_guard(point, gain) == "distil" else 0.0

@@ -21,7 +21,7 @@ from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import UNLABELED
 from kdopt.campaign.studies import Params, ParamValue
-from kdopt.outcome import Outcome, Pair, TrialRow
+from kdopt.outcome import Outcome, Pair, TrialRow, find_pretrained
 
 GainName = Literal["validation_gain", "test_gain"]
 
@@ -168,6 +168,16 @@ class CampaignResults:
                 found[ControlCase(row.partition, student, transfer_set)].append(row)
         return dict(found)
 
+    @cached_property
+    def pretrained(self) -> dict[tuple[str, int], Outcome]:
+        """The untouched model of every (partition, participant) that has one."""
+        return find_pretrained(self.by_stage.get("pretrain", []))
+
+    def list_control_outcomes(self, pair: Pair, transfer_set: str) -> list[Outcome]:
+        """The student of a pair trained on without its teacher, by replicate."""
+        rows = self.controlled.get(ControlCase(pair.partition, pair.student, transfer_set), [])
+        return [row.outcome for row in rows if row.outcome is not None]
+
     def measure_control(self, pair: Pair, transfer_set: str = "student") -> Gains:
         """What the student of a pair gains without its teacher, the mean over replicates.
 
@@ -176,9 +186,11 @@ class CampaignResults:
         """
         if transfer_set in UNLABELED:
             return Gains(0.0, 0.0)
-        rows = self.controlled.get(ControlCase(pair.partition, pair.student, transfer_set), [])
-        gains = [both for row in rows if (both := _read_gains(row)) is not None]
-        return Gains(*(compute_mean(gain[i] for gain in gains) for i in (0, 1)))
+        outcomes = self.list_control_outcomes(pair, transfer_set)
+        return Gains(
+            compute_mean(read_number(outcome.validation_gain) for outcome in outcomes),
+            compute_mean(read_number(outcome.test_gain) for outcome in outcomes),
+        )
 
     @cached_property
     def candidates(self) -> dict[Pair, list[TrialRow]]:

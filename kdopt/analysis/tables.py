@@ -49,6 +49,7 @@ from kdopt.analysis.progress import (
 )
 from kdopt.analysis.results import CampaignResults
 from kdopt.analysis.tuning import compare_protocols, summarise_gains, tabulate_payoff
+from kdopt.analysis.verdicts import tabulate_verdicts
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import TransferName
 from kdopt.outcome import Pair, TrialRow
@@ -96,8 +97,25 @@ class Tables:
 
     @cached_property
     def best_settings(self) -> pd.DataFrame:
-        """Best temperature and alpha of every pair, planned or known to the store."""
-        return tabulate_best_settings(self.results)
+        """Best temperature and alpha of every pair, planned or known to the store.
+
+        With the verdict on the pair: ``advice``, and what following it gains on test (pp).
+        """
+        advised = self.verdicts.rename(
+            columns={
+                "action": "advice",
+                "test_gain": "advised_gain",
+                "net_gain": "advised_net_gain",
+            }
+        )
+        keys = ["partition", "teacher", "student"]
+        columns = [*keys, "advice", "advised_gain", "advised_net_gain"]
+        return tabulate_best_settings(self.results).merge(advised[columns], on=keys, how="left")
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """Whether to leave, train on or distil the student of every pair."""
+        return tabulate_verdicts(self.results)
 
     @cached_property
     def measured_settings(self) -> pd.DataFrame:

@@ -29,9 +29,12 @@ PAYOFF_COLUMNS = (
     "n",
     "against",
     "against_share",
-    "guarded_gain",
-    "guarded_low",
-    "guarded_high",
+    "advised_gain",
+    "advised_low",
+    "advised_high",
+    "advised_net_gain",
+    "advised_net_low",
+    "advised_net_high",
     "compared",
     "beats_vanilla",
     "tuning_effect",
@@ -53,16 +56,18 @@ class HeadlineMeasure(NamedTuple):
 def list_headline_measures(campaign: Campaign) -> list[HeadlineMeasure]:
     """The headline measures, labelled by the set that selected the points."""
     by = describe_selection(campaign)
-    guard = f"guard on {campaign.select_on}"
     return [
         HeadlineMeasure("vanilla_gain", f"Vanilla ({describe_vanilla(campaign)})", "pp"),
+        HeadlineMeasure("control_gain", "Control: trained on without a teacher", "pp"),
         HeadlineMeasure("test_gain", f"Tuned, {by}", "pp"),
+        HeadlineMeasure("net_gain", "Tuned minus control: because of the teacher", "pp"),
         HeadlineMeasure("tuning_effect", "Tuned minus vanilla", "pp"),
-        HeadlineMeasure("guarded_vanilla_gain", f"Vanilla, {guard}", "pp"),
-        HeadlineMeasure("guarded_gain", f"Tuned, {by}, {guard}", "pp"),
-        HeadlineMeasure("oracle_gain", "Oracle without guard, selected on test (optimistic)", "pp"),
+        HeadlineMeasure("advised_gain", "Following the verdicts", "pp"),
+        HeadlineMeasure("advised_net_gain", "Following the verdicts: because of the teacher", "pp"),
+        HeadlineMeasure("oracle_gain", "Oracle, selected on test (optimistic)", "pp"),
         HeadlineMeasure("beats_vanilla", "Pairs where tuning beats vanilla on test", "%"),
-        HeadlineMeasure("advised_against", "Pairs advised against distilling", "%"),
+        HeadlineMeasure("beats_control", "Pairs where tuning beats the control on test", "%"),
+        HeadlineMeasure("advised_against", "Pairs not to distil, by the verdicts", "%"),
         HeadlineMeasure("trials_used", "Complete tune trials", "trials"),
     ]
 
@@ -114,11 +119,11 @@ def tabulate_payoff(
 ) -> pd.DataFrame:
     """One line per partition (and one over all) and kind of teacher that has decided pairs.
 
-    ``n`` counts the pairs with a result, ``against`` those advised against distilling (percent:
-    ``against_share``); ``guarded_gain`` is the mean test gain (pp) of following the advice. Of
-    the ``compared`` pairs whose vanilla point is known too, ``beats_vanilla`` gain more by
-    tuning, and ``tuning_effect`` is the mean of tuned minus vanilla (pp), both without the guard,
-    on test. Means have 95 % intervals over pairs, NaN for fewer than two.
+    ``n`` counts the pairs with a verdict, ``against`` those not to distil (percent:
+    ``against_share``); ``advised_gain`` is the mean test gain (pp) of following the verdicts and
+    ``advised_net_gain`` the teachers' part of it. Of the ``compared`` pairs whose vanilla point is
+    known too, ``beats_vanilla`` gain more by tuning, and ``tuning_effect`` is the mean of tuned
+    minus vanilla (pp) on test. Means have 95 % intervals over pairs, NaN for fewer than two.
 
     Args:
         best: From :func:`kdopt.analysis.best_settings.tabulate_best_settings`.
@@ -133,11 +138,12 @@ def tabulate_payoff(
             pairs = table if kind == EVERY_KIND else table[kinds.loc[table.index] == kind]
             if pairs.empty:
                 continue
-            against = int((pairs["advice"] == "do not distil").sum())
+            against = int((pairs["advice"] != "distil").sum())
             effect = _compute_tuning_effect(pairs).dropna().round(TIE_DECIMALS)
             # Both means share one generator, so their order is part of the numbers.
             generator = make_generator(campaign.seed, "payoff", partition, kind)
-            guarded = estimate_mean(pairs["guarded_gain"], generator, resamples)
+            advised = estimate_mean(pairs["advised_gain"], generator, resamples)
+            net = estimate_mean(pairs["advised_net_gain"].dropna(), generator, resamples)
             tuning = estimate_mean(effect, generator, resamples)
             lines.append(
                 {
@@ -146,7 +152,8 @@ def tabulate_payoff(
                     "n": len(pairs),
                     "against": against,
                     "against_share": 100 * against / len(pairs),
-                    **guarded.name_columns("guarded_gain", "guarded_low", "guarded_high"),
+                    **advised.name_columns("advised_gain", "advised_low", "advised_high"),
+                    **net.name_columns("advised_net_gain", "advised_net_low", "advised_net_high"),
                     "compared": len(effect),
                     "beats_vanilla": int((effect > 0).sum()),
                     **tuning.name_columns("tuning_effect", "effect_low", "effect_high"),
@@ -257,8 +264,12 @@ def _measure_pairs(pairs: pd.DataFrame, measure: str) -> pd.Series[float]:
         # Rounded as ties among points are: equal gains may differ in their last bits.
         column = 100.0 * (_compute_tuning_effect(pairs).round(TIE_DECIMALS) > 0)
         column = column[pairs["vanilla_gain"].notna()]
+    elif measure == "beats_control":
+        column = 100.0 * (pairs["net_gain"].round(TIE_DECIMALS) > 0)
+        column = column[pairs["net_gain"].notna()]
     elif measure == "advised_against":
-        column = 100.0 * (pairs["advice"] == "do not distil")
+        decided = pairs[pairs["advice"] != "undecided"]
+        column = 100.0 * (decided["advice"] != "distil")
     else:
         column = pairs[measure]
     return column.dropna()

@@ -111,7 +111,7 @@ def plan_points(campaign: Campaign) -> tuple[list[tuple[float, float]], int]:
     """
     tune = campaign.tune
     vanilla = tune.vanilla_point
-    # Alpha 0 is training without a teacher: one trial of stage control for all of a student's pairs.
+    # Alpha 0 is training without a teacher, so stage control runs it once per student.
     alphas = [a for a in tune.alphas if a > 0 or not campaign.runs_control]
     if tune.sampler == "warm" and compares_vanilla(campaign):
         return [], tune.budget

@@ -30,8 +30,8 @@ from kdopt.report.sections.best_settings import draw_alpha_map, draw_gain_map, d
 from kdopt.report.sections.headline import HeadlineNumber, tabulate_headlines
 from kdopt.store.index_studies import IndexStudy, IndexTrial, IndexValue
 
-PAIR_OBJECTIVE = "guarded test gain (pp)"
-PAIR_GAINS = ("validation_gain", "test_gain", "vanilla_gain")
+PAIR_OBJECTIVE = "test gain by the verdict (pp)"
+PAIR_GAINS = ("validation_gain", "test_gain", "control_gain", "net_gain", "vanilla_gain")
 PAIRS_SHOWN = 10
 """Pairs that the note lists; the table of trials has all."""
 
@@ -103,7 +103,7 @@ def _make_pair_trial(line: Mapping[Any, Any], campaign: Campaign) -> IndexTrial:
     if not line["complete"]:
         columns["unfinished"] = f"{line['cells_done']} of {line['cells_planned']} cells"
     params: dict[str, ParamValue] = {"teacher": teacher, "student": student}
-    return IndexTrial(round_hundredths(line["guarded_gain"]), params, columns)
+    return IndexTrial(round_hundredths(line["advised_gain"]), params, columns)
 
 
 def _make_space(best: pd.DataFrame) -> dict[str, Param]:
@@ -123,7 +123,7 @@ def _write_pair_note(
         "",
         f"Campaign `{campaign.name}`, partition `{partition}`: one trial per teacher-student pair, "
         f"its cell {describe_selection(campaign)}. The objective is the {PAIR_OBJECTIVE}: what the "
-        f"pair gains on test by following the advice, 0 where it is not to distil. {TABLE_HINT} "
+        f"pair gains on test by following its verdict, 0 where the student is left. {TABLE_HINT} "
         "Gaps (teacher minus student) and gains are percentage points, vanilla is "
         f"{describe_vanilla(campaign)}.",
         "",
@@ -154,9 +154,9 @@ def _write_pair_note(
 def _describe_state(best: pd.DataFrame) -> list[str]:
     undecided = best[best["advice"] == "undecided"]
     incomplete = int((~best["complete"].astype(bool)).sum())
-    against = int((best["advice"] == "do not distil").sum())
+    against = int(best["advice"].isin(["leave as it is", "train on"]).sum())
     decided = len(best) - len(undecided)
-    text = f"{decided} of {len(best)} pairs have a result; {against} are advised not to distil."
+    text = f"{decided} of {len(best)} pairs have a result; {against} are not to distil."
     if incomplete:
         text += f" **Not final: {incomplete} pairs are incomplete.**"
     if len(undecided):
@@ -167,8 +167,8 @@ def _describe_state(best: pd.DataFrame) -> list[str]:
 def _list_best_pairs(
     best: pd.DataFrame, campaign: Campaign, study_ids: Mapping[str, int]
 ) -> list[str]:
-    known = best[best["guarded_gain"] > 0]
-    top = known.sort_values("guarded_gain", ascending=False, kind="stable").head(PAIRS_SHOWN)
+    known = best[best["advised_gain"] > 0]
+    top = known.sort_values("advised_gain", ascending=False, kind="stable").head(PAIRS_SHOWN)
     if top.empty:
         return []
     lines = []
@@ -179,7 +179,7 @@ def _list_best_pairs(
             format_points(line["accuracy_gap"]),
             format_setting(line["temperature"]),
             format_setting(line["alpha"]),
-            format_points(line["guarded_gain"]),
+            format_points(line["advised_gain"]),
             format_points(line["vanilla_gain"]),
         )
         label = format_link(pair_label(teacher, student), study_ids.get(name))

@@ -66,7 +66,7 @@ def make_maps_section(data: ReportData) -> Section:
         "maps",
         "Best settings",
         "Fig. 3 of the paper: every point is a teacher-student pair at its best cell. Click a "
-        "point to see the pair. Crosses are pairs in which no cell gains on the selection set.",
+        "point to see the pair. Crosses are pairs not to distil: see the verdicts.",
         blocks,
         files=files,
     )
@@ -153,10 +153,10 @@ def _draw_setting_map(best: pd.DataFrame, key: str, axis: dict[str, Any]) -> dic
     # Both groups share one symmetric scale, so that equal colours are equal gains.
     best = _select_known(best, key)
     limit = max([1.0, *best["test_gain"].abs()])
-    groups = (("distil", "Distil", "circle"), ("do not distil", "Do not distil (guard)", "x"))
+    groups = (("distil", "Distil", "circle"), ("other", "Not to distil", "x"))
     traces = []
     for advice, name, symbol in groups:
-        chosen = best[best["advice"] == advice]
+        chosen = best[(best["advice"] == "distil") == (advice == "distil")]
         marker = {
             "symbol": symbol,
             "size": 10,
@@ -203,6 +203,7 @@ def _list_hover_texts(pairs: pd.DataFrame) -> list[str]:
         f"{line['advice']}<br>"
         f"test gain {format_points(line['test_gain'])} pp "
         f"(validation {format_points(line['validation_gain'])} pp)<br>"
+        f"control {format_points(line['control_gain']) or 'not run'}, "
         f"vanilla {format_points(line['vanilla_gain']) or 'not run'}, "
         f"oracle {format_points(line['oracle_gain'])} pp "
         f"at T={format_setting(line['oracle_temperature'])}, "
@@ -231,8 +232,9 @@ def list_columns(best: pd.DataFrame) -> list[Column]:
     keys = [
         *("pair", "accuracy_gap", "temperature", "alpha", "validation_gain", "test_gain"),
         *spread,
-        *("vanilla_gain", "guarded_gain", "oracle_temperature", "oracle_alpha", "oracle_gain"),
-        *("advice", "cells"),
+        *("control_gain", "net_gain", "vanilla_gain"),
+        *("oracle_temperature", "oracle_alpha", "oracle_gain"),
+        *("advice", "advised_gain", "cells"),
     ]
     return [COLUMNS[key] for key in keys]
 

@@ -76,7 +76,7 @@ def make_headline_section(data: ReportData) -> Section:
 
 
 def make_tiles(data: ReportData) -> list[Tile]:
-    """The four numbers to know first; none before any pair has a result."""
+    """The numbers to know first; none before any pair has a result."""
     found, cost, campaign = data.tables.payoff, data.tables.costs, data.campaign
     if found.empty:
         return []
@@ -100,15 +100,22 @@ def make_tiles(data: ReportData) -> list[Tile]:
         ]
     shown += [
         Tile(
-            f"{format_signed(overall['guarded_gain'])} pp",
-            "test gain of following the advice",
-            _describe_interval(overall["guarded_low"], overall["guarded_high"], n),
+            f"{format_signed(overall['advised_gain'])} pp",
+            "test gain of following the verdicts",
+            _describe_interval(overall["advised_low"], overall["advised_high"], n),
         ),
         Tile(
-            f"{overall['against_share']:.0f} %",
-            "of pairs: better not to distil",
-            f"in {overall['against']} of {n} nothing beats the untouched student on "
-            f"{campaign.select_on}",
+            f"{format_signed(overall['advised_net_gain']) or '?'} pp",
+            "of it because of the teacher",
+            _describe_interval(overall["advised_net_low"], overall["advised_net_high"], n)
+            if data.tables.results.controlled
+            else "not known: the control did not run",
+        ),
+        Tile(
+            f"{n - overall['against']} of {n}",
+            "pairs are worth distilling",
+            f"in the other {overall['against']} distilling is not measurably better, on "
+            "validation, than leaving the student as it is or training it on",
         ),
     ]
     tune = cost[cost["stage"] == "tune"]
@@ -134,15 +141,18 @@ def describe_where_not(found: pd.DataFrame) -> str:
     bad = groups[groups["against_share"] > MOSTLY].sort_values("against_share", ascending=False)
     if bad.empty:
         return (
-            "There is no group of pairs to leave alone: for each partition and kind of teacher, at "
-            "least half of the pairs have a setting that helps."
+            "There is no group of pairs to leave alone: for each partition and kind of teacher, "
+            "distilling is measurably better in at least half of the pairs."
         )
     named = [
         f"{format_title(line['partition'])} with {KIND_TITLES[str(line['teacher_kind'])].lower()} "
         f"({line['against']} of {line['n']} pairs)"
         for line in bad.to_dict("records")
     ]
-    return f"Do not distil here, as most pairs gain nothing with any setting: {', '.join(named)}."
+    return (
+        "Do not distil here, as in most pairs no teacher is measurably better than none: "
+        f"{', '.join(named)}."
+    )
 
 
 def make_where_grids(found: pd.DataFrame) -> list[Grid]:
@@ -160,16 +170,16 @@ def make_where_grids(found: pd.DataFrame) -> list[Grid]:
                 cells.append(GridCell("-"))
                 continue
             text = f"{line['against']} of {line['n']}"
-            gain = format_signed(line["guarded_gain"])
-            if not math.isnan(line["guarded_low"]):
-                low, high = map(format_points, (line["guarded_low"], line["guarded_high"]))
+            gain = format_signed(line["advised_gain"])
+            if not math.isnan(line["advised_low"]):
+                low, high = map(format_points, (line["advised_low"], line["advised_high"]))
                 gain += f" [{low}, {high}]"
             cells.append(GridCell(text, f"{gain} pp", line["against_share"] > MOSTLY))
         title = OVERALL.capitalize() if partition == OVERALL else format_title(partition)
         lines.append((title, cells))
     caption = (
-        "Pairs advised not to distil (bold: most of them); below, the mean test gain of following "
-        f"the advice with its 95 % interval. Weaker and stronger: by more than {BAND_PP:g} pp of "
+        "Pairs not to distil (bold: most of them); below, the mean test gain of following "
+        f"the verdicts with its 95 % interval. Weaker and stronger: by more than {BAND_PP:g} pp of "
         "accuracy than the student."
     )
     return [Grid("Partition", [[(KIND_TITLES[k], 1) for k in kinds]], lines, caption)]
@@ -181,7 +191,8 @@ def make_where_tables(found: pd.DataFrame) -> list[Table]:
         "partition",
         Column("teacher_kind", "Teachers", lambda kind: KIND_TITLES[str(kind)]),
         *("n", "against", "against_share"),
-        IntervalColumn(Column("guarded_gain", "Mean test gain by the advice (pp)"), "guarded_"),
+        IntervalColumn(Column("advised_gain", "Mean test gain by the verdicts (pp)"), "advised_"),
+        IntervalColumn(Column("advised_net_gain", "Because of the teacher (pp)"), "advised_net_"),
         *("compared", "beats_vanilla"),
         IntervalColumn("tuning_effect", "effect_"),
     ]

@@ -65,7 +65,7 @@ def list_facts(data: ReportData) -> dict[str, str]:
         "Model": campaign.model,
         "Participants": f"{n}, and {n * (n - 1)} ordered pairs of them in each of "
         f"{len(campaign.partitions)} partition{'s' * (len(campaign.partitions) > 1)}",
-        "Stages": ", ".join(("pretrain", *campaign.stages)),
+        "Stages": ", ".join(campaign.all_stages),
         "Trials complete": f"{complete:,}, in {format_hours(hours)} of training",
         "Seed": f"{campaign.seed}; every other seed is hashed from it and from names",
         "Replicates": f"{campaign.replicates} of every cell",

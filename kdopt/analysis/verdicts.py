@@ -1,0 +1,215 @@
+"""The verdict on every pair: leave the student as it is, train it on without a teacher, or distil.
+
+The simplest action wins that nothing less simple beats measurably on validation. Candidates are
+compared image by image, and the test knows how many were tried: among 55 noisy settings some beat
+the untouched student by luck. The test set has no part in a verdict; it only reports.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kdopt.analysis.paired_test import rate_lead
+from kdopt.analysis.results import CampaignResults, read_number, read_point
+from kdopt.analysis.stats import TIE_DECIMALS, compute_mean
+from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
+from kdopt.outcome import Outcome, Pair, Scores
+
+Action = Literal["leave as it is", "train on", "distil", "undecided"]
+ACTIONS: tuple[Action, ...] = ("leave as it is", "train on", "distil", "undecided")
+
+LEVEL = 0.05
+"""Of a pair in which nothing helps, how often chance alone may make the verdict another than to
+leave the student as it is."""
+
+VERDICT_COLUMNS = (
+    "partition",
+    "teacher",
+    "student",
+    "action",
+    "method",
+    "transfer_set",
+    "temperature",
+    "alpha",
+    "validation_gain",
+    "test_gain",
+    "control_gain",
+    "net_gain",
+    "tried",
+    "chance_over_leaving",
+    "chance_over_training",
+)
+
+
+class Candidate(NamedTuple):
+    """One thing that was tried with a pair's student.
+
+    Attributes:
+        action: What it is.
+        method: ``vanilla``, ``dml``, ``dp_kd`` or ``tuned``; empty without a teacher.
+        transfer_set: The images it was trained on.
+        temperature: NaN for a method without one.
+        alpha: The same.
+        outcomes: Its replicates.
+        simplicity: Among equal gains the least wins.
+    """
+
+    action: Action
+    method: str
+    transfer_set: str
+    temperature: float
+    alpha: float
+    outcomes: Sequence[Outcome]
+    simplicity: tuple[float, ...]
+
+    @property
+    def validation_gain(self) -> float:
+        """Mean over replicates, pp."""
+        return compute_mean(read_number(o.validation_gain) for o in self.outcomes)
+
+    @property
+    def test_gain(self) -> float:
+        """Mean over replicates, pp."""
+        return compute_mean(read_number(o.test_gain) for o in self.outcomes)
+
+
+def tabulate_verdicts(results: CampaignResults) -> pd.DataFrame:
+    """One line per pair, in the order of :attr:`CampaignResults.pairs`.
+
+    ``method`` to ``alpha`` say how to distil, or on which images to train on. ``validation_gain``
+    and ``test_gain`` are those of following the verdict (0 for a student left as it is),
+    ``control_gain`` is the test gain of training on without a teacher on the same images, and
+    ``net_gain`` the teacher's part of the test gain (0 where no teacher is used); all in pp, means
+    over replicates. ``tried`` counts the candidates. ``chance_over_leaving`` is how often the best
+    of them would lead the untouched student as far by chance if none was any better, and
+    ``chance_over_training`` how often the best distilled student would lead the one trained on
+    (:func:`kdopt.analysis.paired_test.rate_lead`). A pair is ``undecided`` while it has no
+    result, or no record of the single validation images, as trials of older versions have none.
+    """
+    lines = [{**pair._asdict(), **_decide(pair, results)} for pair in results.pairs]
+    return pd.DataFrame(lines, columns=list(VERDICT_COLUMNS))
+
+
+def _decide(pair: Pair, results: CampaignResults) -> dict[str, object]:
+    untouched = results.pretrained.get((pair.partition, pair.student))
+    trained = _keep_most_repeated(_list_controls(pair, results))
+    distilled = _keep_most_repeated(_list_distilled(pair, results))
+    tried = len(trained) + len(distilled)
+    if untouched is None or not distilled:
+        return {"action": "undecided", "tried": tried}
+    records = [untouched, *(o for c in (*trained, *distilled) for o in c.outcomes)]
+    if any(outcome.validation.right is None for outcome in records):
+        return {"action": "undecided", "tried": tried}
+    over_leaving = rate_lead(_read_right([untouched]), _stack_right([*trained, *distilled]))
+    chances = {"tried": tried, "chance_over_leaving": over_leaving}
+    chosen = _find_best(distilled)
+    if trained:
+        control = _find_best(trained)
+        chance = rate_lead(_read_right(control.outcomes), _stack_right(distilled))
+        chances["chance_over_training"] = chance
+        if chance >= LEVEL and control.validation_gain > 0:
+            chosen = control
+    if over_leaving >= LEVEL:
+        return {"action": "leave as it is", **chances, **_report_leaving(pair, results)}
+    net = results.measure_control(pair, chosen.transfer_set).test
+    return {
+        "action": chosen.action,
+        "method": chosen.method,
+        "transfer_set": chosen.transfer_set,
+        "temperature": chosen.temperature,
+        "alpha": chosen.alpha,
+        "validation_gain": chosen.validation_gain,
+        "test_gain": chosen.test_gain,
+        "control_gain": net,
+        "net_gain": chosen.test_gain - net if chosen.action == "distil" else 0.0,
+        **chances,
+    }
+
+
+def _report_leaving(pair: Pair, results: CampaignResults) -> dict[str, object]:
+    control = results.measure_control(pair).test
+    return {
+        "method": "", "transfer_set": "", "temperature": math.nan, "alpha": math.nan,
+        "validation_gain": 0.0, "test_gain": 0.0, "control_gain": control, "net_gain": 0.0,
+    }  # fmt: skip
+
+
+def _list_controls(pair: Pair, results: CampaignResults) -> list[Candidate]:
+    return [
+        Candidate("train on", "", name, math.nan, math.nan, outcomes, (TRANSFER_SETS.index(name),))
+        for name in TRANSFER_SETS
+        if (outcomes := results.list_control_outcomes(pair, name))
+    ]
+
+
+def _list_distilled(pair: Pair, results: CampaignResults) -> list[Candidate]:
+    """Every method that ran, on every transfer set, and every point of the search."""
+    tune = results.campaign.tune
+    points: dict[tuple[float, float], list[Outcome]] = defaultdict(list)
+    for row in results.candidates.get(pair, []):
+        point = read_point(row)
+        # Alpha 0 is the control: no teacher has a part in it.
+        if point is not None and point[1] > 0 and row.state == "COMPLETE" and row.outcome:
+            points[point].append(row.outcome)
+    found = [_make_point(point, outcomes, tune.vanilla_point) for point, outcomes in points.items()]
+    for case, rows in results.compared.items():
+        is_point = case[1:] == ("student", "vanilla") and tune.vanilla_point in points
+        if case.pair != pair or is_point:
+            continue
+        point = tune.vanilla_point if case.method == "vanilla" else (math.nan, math.nan)
+        order = (METHODS.index(case.method), TRANSFER_SETS.index(case.transfer_set))
+        outcomes = [row.outcome for row in rows if row.outcome]
+        found.append(Candidate("distil", case.method, case.transfer_set, *point, outcomes, order))
+    return [c for c in found if math.isfinite(c.validation_gain)]
+
+
+def _make_point(
+    point: tuple[float, float], outcomes: Sequence[Outcome], vanilla: tuple[float, float]
+) -> Candidate:
+    if point == vanilla:
+        return Candidate("distil", "vanilla", "student", *point, outcomes, (0, 0))
+    # As everywhere among equal points: the nearest to vanilla.
+    distance = abs(math.log(point[0] / vanilla[0])), abs(point[1] - vanilla[1])
+    order = (len(METHODS), *(round(d, TIE_DECIMALS) for d in distance), *point)
+    return Candidate("distil", "tuned", "student", *point, outcomes, order)
+
+
+def _keep_most_repeated(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """In a campaign that is not finished a single lucky trial must not beat a mean of many."""
+    most = max((len(c.outcomes) for c in candidates), default=0)
+    return [c for c in candidates if len(c.outcomes) == most]
+
+
+def _find_best(candidates: Sequence[Candidate]) -> Candidate:
+    return min(candidates, key=lambda c: (-round(c.validation_gain, TIE_DECIMALS), c.simplicity))
+
+
+def _stack_right(candidates: Iterable[Candidate]) -> npt.NDArray[np.float32]:
+    return np.stack([_read_right(c.outcomes) for c in candidates], axis=1)
+
+
+def _read_right(outcomes: Sequence[Outcome]) -> npt.NDArray[np.float32]:
+    """By validation image, in how many replicates it was classified rightly: shares in [0, 1]."""
+    bits = [unpack_right(outcome.validation) for outcome in outcomes]
+    mean: npt.NDArray[np.float32] = np.mean(bits, axis=0, dtype=np.float32)
+    return mean
+
+
+def unpack_right(scores: Scores) -> npt.NDArray[np.uint8]:
+    """Which images of a set were classified rightly: (images,), 1 or 0.
+
+    Raises:
+        ValueError: The scores have no record of it.
+    """
+    if scores.right is None or scores.images is None:
+        raise ValueError("these scores have no record of single images")
+    packed = np.frombuffer(base64.b64decode(scores.right), dtype=np.uint8)
+    return np.unpackbits(packed, count=scores.images)
