@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -59,6 +60,7 @@ def make_campaign(**changes: object) -> Campaign:
         "partitions": (PartitionSettings("uniform"),),
         "stages": ("tune",),
         "transfer": NO_PUBLIC_SETS,
+        "control": False,  # its own tests have it
         "pretrain": TrainSettings(
             epochs=2, patience=0, learning_rate=1e-3, weight_decay=1e-4, batch_size=32
         ),
@@ -79,6 +81,11 @@ def make_outcome(value: float) -> Outcome:
     """An outcome with the given objective."""
     scores = Scores(0.5, (0.5, 0.5), 0.7)
     return Outcome(value, scores, scores, 1, 1, 0.5, 0.5, 0.01, "cpu", "fp32")
+
+
+def drop_record(scores: Scores) -> Scores:
+    """Scores as an outcome keeps those of the untouched student: without single images."""
+    return dataclasses.replace(scores, right=None)
 
 
 class NoJournal:

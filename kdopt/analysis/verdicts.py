@@ -138,7 +138,9 @@ def _report_leaving(pair: Pair, results: CampaignResults) -> dict[str, object]:
     control = results.measure_control(pair).test
     return {
         "method": "", "transfer_set": "", "temperature": math.nan, "alpha": math.nan,
-        "validation_gain": 0.0, "test_gain": 0.0, "control_gain": control, "net_gain": 0.0,
+        "validation_gain": 0.0, "test_gain": 0.0, "control_gain": control,
+        # A mean over pairs must not take the pairs left alone from campaigns without a control.
+        "net_gain": math.nan if math.isnan(control) else 0.0,
     }  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def test_two_halves_of_a_campaign_become_the_whole(sites):
     assert (merged["differing"], merged["parted"], merged["other_weights"]) == ([], [], 0)
     assert results(here) == mine | theirs
     found = doctor(here)
-    assert (found["planned"], found["complete"]) == (3 + 6 * 4 + 1, len(mine | theirs))
+    assert (found["planned"], found["complete"]) == (3 + 3 + 6 * 4 + 1, len(mine | theirs))
 
     again = kdopt(here, "merge", "../there/" + STORE)
     assert again.returncode == 0, again.stderr

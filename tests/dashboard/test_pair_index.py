@@ -46,7 +46,7 @@ def test_every_partition_has_a_line_per_pair_that_says_what_the_report_says(camp
         for entry, line in zip(study.entries, table.to_dict("records"), strict=True):
             assert entry.params == {"teacher": line["teacher"], "student": line["student"]}
             assert set(entry.columns) == COLUMNS
-            assert entry.value == round(line["guarded_gain"], 2)
+            assert entry.value == round(line["advised_gain"], 2)
             assert entry.columns["temperature"] == line["temperature"]
             assert entry.columns["alpha"] == line["alpha"]
             assert entry.columns["advice"] == line["advice"]
@@ -60,10 +60,10 @@ def test_every_partition_has_a_line_per_pair_that_says_what_the_report_says(camp
 def test_a_pair_that_should_not_distil_gains_nothing_whatever_its_cell_does(campaign):
     rows = make_rows(campaign, validation=lambda *_: -1.0, test=lambda *_: 2.0)
     for study in index_studies(ReportData(campaign, rows), {}):
-        assert {e.columns["advice"] for e in study.entries} == {"do not distil"}
+        assert {e.columns["advice"] for e in study.entries} == {"leave as it is"}
         assert {e.value for e in study.entries} == {0.0}
         assert all(float(e.columns["test_gain"]) > 0 for e in study.entries)
-        assert "6 are advised not to distil" in study.note
+        assert "6 are not to distil" in study.note
         assert "Pairs that gain" not in study.note
 
 
@@ -107,7 +107,7 @@ def test_the_note_has_the_headline_and_links_to_the_best_pairs(campaign):
     study = index_studies(ReportData(campaign, rows), ids)[0]
     lines = summarise_gains(compute_tables(rows, campaign).best_settings, campaign)
     here = lines[lines["partition"] == "uniform"].set_index("measure")
-    assert f"| {format_points(here['value']['guarded_gain'])} |" in study.note
+    assert f"| {format_points(here['value']['advised_gain'])} |" in study.note
     best = max(study.entries, key=lambda entry: entry.value)
     assert f"(/dashboard/studies/{ids[str(best.columns['study'])]}) |" in study.note
     links = study.note.count("](/dashboard/studies/")

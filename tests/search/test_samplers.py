@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from kdopt.campaign.stage_settings import CompareSettings
-from kdopt.campaign.stages import plan_points, plan_studies
+from kdopt.campaign.stages import plan_points, plan_tune
 from kdopt.outcome import TrialRow
 from kdopt.search.prior import PairResults, average_outcomes
 from kdopt.search.samplers import choose_params, get_search_corners
@@ -34,7 +34,7 @@ def surface(params):
 
 def run_study(campaign, gain=surface, get_posterior=None):
     """Run a tune study to its end without a store."""
-    plan = plan_studies(campaign)[1]
+    plan = plan_tune(campaign)[0]
     cells = list(plan.cells) + [None] * plan.open_trials
     history = []
     for number, planned in enumerate(cells):
@@ -77,7 +77,7 @@ def test_sequential_of_the_paper_is_15_points():
     )
     for sampler, expected in (("sequential", 15), ("grid", 55)):
         campaign = dataclasses.replace(paper, tune=dataclasses.replace(tune, sampler=sampler))
-        assert plan_studies(campaign)[1].n_trials == expected
+        assert plan_tune(campaign)[0].n_trials == expected
 
 
 def test_sequential_goes_on_from_vanilla_when_every_alpha_failed_and_breaks_ties_towards_it():
@@ -201,7 +201,7 @@ def test_warm_never_repeats_a_point_that_failed(posterior):
 def test_what_waits_to_be_retried_is_not_chosen_again(posterior, sampler):
     """`kdopt retry-failed` queues the cell in a row of its own; the failed one is gone."""
     campaign = campaign_with(sampler, replicates=2)
-    plan = plan_studies(campaign)[1]
+    plan = plan_tune(campaign)[0]
 
     def choose(history, number):
         return choose_params(campaign, plan, number, history, lambda: posterior)
@@ -241,7 +241,7 @@ def test_a_choice_that_was_taken_makes_room_for_a_random_one(monkeypatch):
 
 def test_a_retried_trial_says_nothing_before_it_is_done(posterior):
     campaign = warm_campaign()
-    plan = plan_studies(campaign)[1]
+    plan = plan_tune(campaign)[0]
     vanilla = TrialRow(
         plan.name, "uniform", "tune", 0, 1, 0, "COMPLETE", dict(plan.cells[0]), make_outcome(1.0)
     )

@@ -267,7 +267,7 @@ def finished(tmp_path_factory):
     """The campaign as one worker does it."""
     store, artifacts = taught(tmp_path_factory.mktemp("one"))
     summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
-    assert (summary.complete, summary.failed, summary.blocked) == (3 + 6 * 4, 0, [])
+    assert (summary.complete, summary.failed, summary.blocked) == (3 + 3 + 6 * 4, 0, [])
     yield store, artifacts
     store.close()
 

@@ -88,7 +88,7 @@ def test_setting_maps_show_every_pair_once_apart_by_advice(best, campaign):
     for draw, key in ((draw_alpha_map, "alpha"), (draw_temperature_map, "temperature")):
         distil, do_not = draw(best, campaign)["data"]
         assert len(distil["x"]) == (best["advice"] == "distil").sum() > 0
-        assert len(do_not["x"]) == (best["advice"] == "do not distil").sum() > 0
+        assert len(do_not["x"]) == (best["advice"] == "leave as it is").sum() > 0
         assert sorted([*distil["y"], *do_not["y"]]) == sorted(best[key])
         assert distil["marker"]["cmin"] == do_not["marker"]["cmin"] == -distil["marker"]["cmax"]
 

@@ -59,7 +59,7 @@ def test_latex_is_escaped_and_has_one_line_per_pair(campaign):
     assert latex.count(r" \\") == 1 + 1 + 6
     assert [rule for rule in (r"\toprule", r"\midrule", r"\bottomrule") if rule in latex]
     body = latex.split(r"\endfoot")[1]
-    assert {line.count("&") for line in body.splitlines() if "&" in line} == {10}
+    assert {line.count("&") for line in body.splitlines() if "&" in line} == {12}
 
 
 def test_markdown_has_as_many_cells_in_every_line(campaign):

@@ -88,4 +88,4 @@ def test_numbers_sort_as_numbers_and_empty_cells_have_an_empty_key():
     first = table.lines[0]
     assert first[1].pair == "uniform/t00-s01" and isinstance(first[2].key, float)
     worded = [heading for heading, words in table.columns if words]
-    assert worded == ["Partition", "Pair", "Advice", "Cells"]
+    assert worded == ["Partition", "Pair", "Verdict", "Cells"]
