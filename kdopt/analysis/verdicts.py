@@ -71,6 +71,11 @@ class Candidate(NamedTuple):
     simplicity: tuple[float, ...]
 
     @property
+    def rank(self) -> tuple[float, ...]:
+        """Sorts candidates, the best on validation first; among equals the simplest."""
+        return (-round(self.validation_gain, TIE_DECIMALS), *self.simplicity)
+
+    @property
     def validation_gain(self) -> float:
         """Mean over replicates, pp."""
         return compute_mean(read_number(o.validation_gain) for o in self.outcomes)
@@ -98,10 +103,33 @@ def tabulate_verdicts(results: CampaignResults) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(VERDICT_COLUMNS))
 
 
+class Candidates(NamedTuple):
+    """What was tried with a pair's student, the best on validation first.
+
+    Attributes:
+        trained: Without a teacher.
+        distilled: With the pair's teacher.
+    """
+
+    trained: list[Candidate]
+    distilled: list[Candidate]
+
+
+def list_candidates(pair: Pair, results: CampaignResults) -> Candidates:
+    """What was tried with a pair's student.
+
+    Only what has the most replicates competes: in a campaign that is not finished a single lucky
+    trial must not beat a mean of many.
+    """
+    return Candidates(
+        _keep_most_repeated(_list_controls(pair, results)),
+        _keep_most_repeated(_list_distilled(pair, results)),
+    )
+
+
 def _decide(pair: Pair, results: CampaignResults) -> dict[str, object]:
     untouched = results.pretrained.get((pair.partition, pair.student))
-    trained = _keep_most_repeated(_list_controls(pair, results))
-    distilled = _keep_most_repeated(_list_distilled(pair, results))
+    trained, distilled = list_candidates(pair, results)
     tried = len(trained) + len(distilled)
     if untouched is None or not distilled:
         return {"action": "undecided", "tried": tried}
@@ -110,9 +138,9 @@ def _decide(pair: Pair, results: CampaignResults) -> dict[str, object]:
         return {"action": "undecided", "tried": tried}
     over_leaving = rate_lead(_read_right([untouched]), _stack_right([*trained, *distilled]))
     chances = {"tried": tried, "chance_over_leaving": over_leaving}
-    chosen = _find_best(distilled)
+    chosen = distilled[0]
     if trained:
-        control = _find_best(trained)
+        control = trained[0]
         chance = rate_lead(_read_right(control.outcomes), _stack_right(distilled))
         chances["chance_over_training"] = chance
         if chance >= LEVEL and control.validation_gain > 0:
@@ -185,13 +213,8 @@ def _make_point(
 
 
 def _keep_most_repeated(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """In a campaign that is not finished a single lucky trial must not beat a mean of many."""
     most = max((len(c.outcomes) for c in candidates), default=0)
-    return [c for c in candidates if len(c.outcomes) == most]
-
-
-def _find_best(candidates: Sequence[Candidate]) -> Candidate:
-    return min(candidates, key=lambda c: (-round(c.validation_gain, TIE_DECIMALS), c.simplicity))
+    return sorted((c for c in candidates if len(c.outcomes) == most), key=lambda c: c.rank)
 
 
 def _stack_right(candidates: Iterable[Candidate]) -> npt.NDArray[np.float32]:

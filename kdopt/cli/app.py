@@ -28,6 +28,7 @@ COMMANDS = {
     "Look at it": {
         "status": "Show progress, workers, the ETA and failures.",
         "report": "Write a campaign's tables, figures and HTML page.",
+        "best": "Say what is best for each measured pair.",
         "recommend": "Advise a method, T and alpha for a new pair.",
         "dashboard": "Browse the store in optuna-dashboard, read-only.",
     },

@@ -19,6 +19,7 @@ from kdopt.campaign.settings import Campaign
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import TrialRow
 from kdopt.report.format import (
+    format_chance,
     format_points,
     format_setting,
     format_title,
@@ -107,6 +108,7 @@ COLUMNS = {
     column.key: column
     for column in (
         Column("accuracy", "Accuracy (%)"),
+        Column("action", "Verdict", str),
         Column("accuracy_gap", "Accuracy gap (pp)"),
         Column("accuracy_sd", "Its sd over replicates (pp)"),
         Column("advice", "Verdict", str),
@@ -124,6 +126,8 @@ COLUMNS = {
         Column("best_participant", "Best participant alone (%)"),
         Column("cases", "Cases", str),
         Column("cells", "Cells", str),
+        Column("chance_over_leaving", "By chance, over leaving it", format_chance),
+        Column("chance_over_training", "By chance, over training on", format_chance),
         Column("classes", "Classes among them", str),
         Column("compared", "Pairs with vanilla", str),
         Column("consolidated_final", "KD, then FedAvg, last round (%)"),
@@ -196,6 +200,7 @@ COLUMNS = {
         Column("times_best", "Times best teacher"),
         Column("transfer_set", "Transfer set", format_transfer_set),
         Column("trials", "Trials", str),
+        Column("tried", "Tried", str),
         Column("tuned_gain", "Tuned (pp)"),
         Column("tuning_effect", "Mean tuned minus vanilla (pp)"),
         Column("unknown", "Unknown", str),

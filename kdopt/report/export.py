@@ -28,7 +28,8 @@ def write_report(
     """Write what the campaign has data for, the page last.
 
     The tables are ``best_settings.csv/.md/.tex`` (unless the campaign has no tuning),
-    ``method_gains.csv`` (if there are results of a comparison), ``combined.csv/.md/.tex``,
+    ``verdicts.csv`` (if there are pairs), ``method_gains.csv`` (if there are results of a
+    comparison), ``combined.csv/.md/.tex``,
     ``federated_curves.csv``, ``rounds_to_target.csv`` and ``claims.csv/.md``; ``trials.csv`` and
     ``trials.parquet`` (where pyarrow is installed) hold every trial, ``spec.toml`` every setting,
     ``figures/`` the page's figures in the formats asked for, and ``report.html`` is the page.

@@ -48,6 +48,13 @@ def format_setting(value: float) -> str:
     return "" if math.isnan(value) else f"{value:g}"
 
 
+def format_chance(value: float) -> str:
+    """A probability in [0, 1] with what three digits tell; empty for NaN."""
+    if math.isnan(value):
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def format_signed(value: float) -> str:
     """Percentage points with their sign, such as ``+1.20``; empty for NaN."""
     text = format_points(value)

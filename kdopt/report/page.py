@@ -25,9 +25,11 @@ from kdopt.report.sections.many_teachers import make_many_section
 from kdopt.report.sections.methods import make_methods_section
 from kdopt.report.sections.pairs import make_pairs_section
 from kdopt.report.sections.run import make_run_section
+from kdopt.report.sections.verdicts import make_verdicts_section
 
 SECTIONS: Sequence[Callable[[ReportData], Section | None]] = (
     make_headline_section,
+    make_verdicts_section,
     make_run_section,
     make_maps_section,
     make_methods_section,

@@ -1,0 +1,75 @@
+"""``kdopt best``: what was measured of the pairs of a campaign, and what follows from it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from kdopt.analysis.tables import compute_tables
+from kdopt.campaign.names import parse_pair_name
+from kdopt.cli.inputs import open_store_at
+from kdopt.cli.options import DEFAULT_STORE, CampaignOption, JsonOption, StoreOption
+from kdopt.cli.tables import print_columns
+from kdopt.errors import AdviceError
+from kdopt.outcome import Pair
+from kdopt.report.verdict_text import format_verdict, format_verdicts, format_verdicts_json
+from kdopt.store.queries import pick_campaign, read_record, read_trials
+
+PairArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PAIR]", help="One pair, as PARTITION/tNN-sNN [default: all of the campaign]."
+    ),
+]
+
+
+def best_command(
+    pair: PairArgument = None,
+    store: StoreOption = DEFAULT_STORE,
+    campaign: CampaignOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is best for each measured pair.
+
+    Leave the student as it is, train it on without a teacher, or distil: with which method, T and
+    alpha, what that gains on test, and how much of it is the teacher's. For a pair that was not
+    measured there is 'kdopt recommend'.
+    """
+    wanted = None if pair is None else _read_pair(pair)
+    with closing(open_store_at(store)) as opened:
+        name = pick_campaign(opened, wanted[0] if wanted and wanted[0] else campaign)
+        record, rows = read_record(opened, name), read_trials(opened, name)
+    tables = compute_tables(rows, record.campaign)
+    table = tables.verdicts
+    if wanted is not None:
+        keys = ["partition", "teacher", "student"]
+        table = table[(table[keys] == list(wanted[1])).all(axis=1)]
+        if table.empty:
+            raise AdviceError(
+                f"{pair}: campaign '{name}' has no such pair; 'kdopt best --campaign {name}' "
+                "lists all"
+            )
+    if as_json:
+        print(format_verdicts_json(table))
+        return
+    if wanted is None:
+        text, lines = format_verdicts(table, name)
+    else:
+        text, lines = format_verdict(table.to_dict("records")[0], tables.results)
+    print(text)
+    print_columns(lines, n_left=2)
+
+
+def _read_pair(text: str) -> tuple[str | None, Pair]:
+    """The campaign, if the text names it, and the pair."""
+    named = text.count("/") > 1
+    try:
+        name = parse_pair_name(text if named else f"campaign/{text}")
+    except ValueError as error:
+        raise AdviceError(
+            f"'{text}' names no pair; write PARTITION/tNN-sNN, such as uniform/t00-s01"
+        ) from error
+    assert name.teacher is not None and name.student is not None
+    return name.campaign if named else None, Pair(name.partition, name.teacher, name.student)

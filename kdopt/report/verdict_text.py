@@ -1,0 +1,165 @@
+"""Verdicts as texts for the terminal and the page, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from kdopt.analysis.results import CampaignResults
+from kdopt.analysis.verdicts import ACTIONS, LEVEL, Candidate, list_candidates
+from kdopt.outcome import Pair
+from kdopt.report.format import (
+    format_chance,
+    format_points,
+    format_setting,
+    format_signed,
+    format_transfer_set,
+)
+from kdopt.report.plotting import format_method
+
+Line = Mapping[Hashable, Any]
+"""One line of the table of verdicts."""
+
+CANDIDATES_SHOWN = 5
+
+
+def describe_verdict(line: Line) -> str:
+    """What to do with a pair's student, such as ``distil: Tuned, T=6, alpha=0.9``."""
+    action = str(line["action"])
+    where = "" if line["transfer_set"] in ("", "student") else _name_images(line["transfer_set"])
+    if action != "distil":
+        return f"{action}{where}"
+    return f"{action}: {_describe_method(line)}{where}"
+
+
+def explain_verdict(line: Line, results: CampaignResults) -> str:
+    """Why a pair's verdict is what it is, in a sentence or two."""
+    trained, distilled = list_candidates(_get_pair(line), results)
+    if line["action"] == "undecided":
+        if not distilled:
+            return "No trial that distils this pair is complete."
+        return (
+            "These trials have no record of the single validation images, as those of older "
+            "versions of kdopt, so nothing can be said about chance. Run the campaign again under "
+            "another name."
+        )
+    over_leaving = format_chance(line["chance_over_leaving"])
+    over_training = format_chance(line["chance_over_training"])
+    best = min([*trained, *distilled], key=lambda candidate: candidate.rank)
+    if line["action"] == "leave as it is":
+        return (
+            f"No measurable difference: the best of {line['tried']} that were tried gains "
+            f"{format_points(best.validation_gain)} pp on validation, and chance alone gives the "
+            f"best of so many that much with probability {over_leaving} "
+            f"({LEVEL:g} or more decides for the untouched student)."
+        )
+    if line["action"] == "train on":
+        return (
+            f"The best of {line['tried']} that were tried gains "
+            f"{format_points(best.validation_gain)} pp on validation, with probability "
+            f"{over_leaving} by chance, so to leave the student is not best. Training on without "
+            f"a teacher gains {format_points(line['validation_gain'])} pp, and no teacher adds "
+            "anything measurable to that: chance alone gives the best distilled student its lead "
+            f"with probability {over_training}."
+        )
+    text = (
+        f"It gains {format_points(line['validation_gain'])} pp on validation; chance alone gives "
+        f"the best of {line['tried']} such a lead over the untouched student with probability "
+        f"{over_leaving}"
+    )
+    if not trained:
+        return f"{text}. The control did not run, so what the teacher adds is not known."
+    return f"{text}, and over training on without a teacher with probability {over_training}."
+
+
+def format_verdicts(table: pd.DataFrame, name: str) -> tuple[str, list[list[str]]]:
+    """A sentence on all pairs, and a line of texts per pair under a line of headings."""
+    counts = table["action"].value_counts()
+    said = [f"{counts[action]} {action}" for action in ACTIONS if counts.get(action)]
+    head = f"{name}: {len(table)} pairs: {', '.join(said)}"
+    lines = [["pair", "verdict", "test gain", "control", "net gain"]]
+    lines += [
+        [
+            f"{line['partition']}/{_get_pair(line).label}",
+            describe_verdict(line),
+            *(format_points(line[key]) for key in ("test_gain", "control_gain", "net_gain")),
+        ]
+        for line in table.to_dict("records")
+    ]
+    return head, lines
+
+
+def format_verdict(line: Line, results: CampaignResults) -> tuple[str, list[list[str]]]:
+    """All about one pair: its verdict with reasons, and the best of what was tried."""
+    pair = _get_pair(line)
+    trained, distilled = list_candidates(pair, results)
+    control = results.measure_control(pair)
+    texts = [
+        f"{results.campaign.name}/{pair.partition}/{pair.label}: {describe_verdict(line)}",
+        explain_verdict(line, results),
+    ]
+    if line["action"] in ("distil", "train on"):
+        texts.append(
+            f"On test: {format_signed(line['test_gain'])} pp; without a teacher "
+            f"{format_signed(line['control_gain']) or 'not known'}; because of the teacher "
+            f"{format_signed(line['net_gain']) or 'not known'}."
+        )
+    elif not math.isnan(control.test):
+        texts.append(f"On test, training on without a teacher: {format_signed(control.test)} pp.")
+    shown = [*trained, *distilled[:CANDIDATES_SHOWN]]
+    table = [["tried", "images", "T", "alpha", "validation gain", "test gain"]]
+    table += [
+        [
+            _name_candidate(c),
+            format_transfer_set(c.transfer_set),
+            format_setting(c.temperature),
+            format_setting(c.alpha),
+            format_points(c.validation_gain),
+            format_points(c.test_gain),
+        ]
+        for c in shown
+    ]
+    if len(distilled) > CANDIDATES_SHOWN:
+        texts.append(
+            f"Without a teacher, and the best {CANDIDATES_SHOWN} of {len(distilled)} on validation:"
+        )
+    return "\n".join(texts), table
+
+
+def format_verdicts_json(table: pd.DataFrame) -> str:
+    """The table as a JSON list; unknown numbers are null."""
+    lines: Sequence[Line] = table.to_dict("records")
+    return json.dumps(
+        [
+            {
+                str(key): None if isinstance(value, float) and math.isnan(value) else value
+                for key, value in line.items()
+            }
+            for line in lines
+        ],
+        indent=2,
+        allow_nan=False,
+    )
+
+
+def _describe_method(line: Line) -> str:
+    method = format_method(line["method"])
+    if math.isnan(line["temperature"]):
+        return method
+    return f"{method}, T={line['temperature']:g}, alpha={line['alpha']:g}"
+
+
+def _name_candidate(candidate: Candidate) -> str:
+    return format_method(candidate.method) if candidate.method else "no teacher"
+
+
+def _name_images(transfer_set: object) -> str:
+    return f", on {format_transfer_set(transfer_set).lower()}"
+
+
+def _get_pair(line: Line) -> Pair:
+    return Pair(str(line["partition"]), int(line["teacher"]), int(line["student"]))
