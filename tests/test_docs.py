@@ -152,7 +152,7 @@ def test_cheap_commands_of_the_readme_run(command, tmp_path, monkeypatch):
     monkeypatch.setenv("KDOPT_STORE", str(tmp_path / "kdopt.db"))
     result = CliRunner().invoke(app, [command, "mine.toml"])
     assert result.exit_code == 0, result.output
-    wanted = {"spec": "participants", "partitions": "label_dirichlet", "plan": "1,328 trials"}
+    wanted = {"spec": "participants", "partitions": "label_dirichlet", "plan": "1,336 trials"}
     assert wanted[command] in result.output
 
 
