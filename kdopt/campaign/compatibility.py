@@ -95,6 +95,7 @@ def unite_records(before: CampaignRecord, now: CampaignRecord) -> CampaignRecord
         partitions=(*new.partitions, *(p for p in old.partitions if p.name not in names)),
         stages=_unite_lists(new.stages, old.stages),
         control=old.control or new.control,
+        draws=max(old.draws, new.draws),
         tune=_unite_tune(old, new),
         compare=_unite_settings(
             old, new, ("compare",), lambda c: c.compare, ("methods", "transfer_sets")
@@ -166,6 +167,7 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
     parts = {key: values[key] for key in (*alone, "pretrain", "distill")}
     # One validation set serves all partitions, also those that a grown spec adds.
     parts["data.validation_fraction"] = values["data"]["validation_fraction"]
+    parts["data.validation"] = values["data"]["validation"]
     tables = [table for table, stages in READERS.items() if set(stages) & set(campaign.stages)]
     for table in ("tune", *tables):
         for field in list_fields(type(getattr(campaign, table))):

@@ -95,7 +95,7 @@ def _format_line(campaign: Campaign, line: SettingLine) -> str:
 def _find_value(campaign: Campaign, key: str) -> Any:
     first, *rest = key.split(".")
     if first == "partitions":
-        return tuple(p.name for p in campaign.partitions)
+        return tuple(dict.fromkeys(p.kind for p in campaign.partitions))
     if first == "partition":
         name, setting = rest
         value = getattr(campaign.get_partition(name), setting)

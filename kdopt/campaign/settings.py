@@ -63,6 +63,10 @@ class DataSettings(Settings):
         train_size: Images drawn (stratified) from the training split. Left out: all.
         test_size: Images drawn (stratified) from the test split. Left out: all.
         validation_fraction: Fraction of the training images held out for selection.
+        validation: ``global``: one class-balanced set, held out before partitioning, on which all
+            participants are judged. ``local``: that fraction of each participant's own share, on
+            which models are judged that train or are distilled there. Models of nobody (combined
+            from random weights, or federated) are judged on all of these together.
         checksum: ``published`` compares files with the published checksums where there are any;
             ``none`` checks shapes only, for files you made yourself.
         drop_cifar: ``cinic10`` only: leave out the images that come from CIFAR-10.
@@ -83,6 +87,9 @@ class DataSettings(Settings):
     drop_cifar: Annotated[bool, KDOPT] = False
     image_size: Annotated[int, Interval(ge=4, le=1024), KDOPT] = 32
     download: Annotated[bool, KDOPT] = False
+    validation: Annotated[
+        Literal["global", "local"], Source("default: kdopt (the paper: one validation set)")
+    ] = "global"
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,11 @@ class PartitionSettings(Settings):
     """One partition as it is kept: its name, and the settings of its table of the file.
 
     What only other partitions use keeps its default. ``quantity_skew`` has one concentration.
+
+    Attributes:
+        name: Part of the names of its studies, and so of all its seeds: ``uniform``, and
+            ``uniform-2`` for its second draw.
+        family: Which of the five ways of partitioning; empty where that is the name.
     """
 
     name: str
@@ -173,6 +185,12 @@ class PartitionSettings(Settings):
     chunk_size: int = 100
     min_size: int = 32
     max_draws: int = 1000
+    family: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Which of the five ways of partitioning; its draws share it."""
+        return self.family or self.name
 
 
 @dataclass(frozen=True)
@@ -249,6 +267,9 @@ class Campaign(Settings):
         seed: All other seeds are hashed from it and from names.
         participants: Number of participants.
         replicates: How often each trial is repeated, with other seeds.
+        draws: How often everything is repeated: partition, pre-training and trials. Replicates
+            share the partition and the pre-trained models, so they show the noise of one pair's
+            trials; draws show how far a conclusion depends on the participants.
         precision: ``auto`` is bf16 where the device computes in it natively, else fp32.
         select_on: The set on which the best trial of a pair is chosen.
         model: ``cnn``, ``mlp``, ``resnet18``, or a model name of torchvision.
@@ -305,10 +326,17 @@ class Campaign(Settings):
     combine: CombineSettings = field(default_factory=CombineSettings)
     federate: FederateSettings = field(default_factory=FederateSettings)
     control: Annotated[bool, KDOPT, MORE_WORK] = True
+    draws: Annotated[
+        int, Interval(ge=1, le=100), Source("default: 1 (the paper reports no repeats)"), MORE_WORK
+    ] = 1
 
     def get_partition(self, name: str) -> PartitionSettings:
         """The settings of the partition of that name; ``KeyError`` if the campaign lacks it."""
         return {p.name: p for p in self.partitions}[name]
+
+    def get_family(self, partition: str) -> str:
+        """Which of the five ways a partition is drawn by; its name if the campaign lacks it."""
+        return next((p.kind for p in self.partitions if p.name == partition), partition)
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Campaign:

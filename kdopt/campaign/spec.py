@@ -144,7 +144,12 @@ def _resolve(file: CampaignFile, raw: Mapping[str, Any]) -> Campaign:
     return Campaign(
         **{
             **values,
-            "partitions": tuple(_resolve_partition(file, raw, name) for name in file.partitions),
+            "partitions": tuple(
+                replace(settings, name=f"{name}-{draw}", family=name) if draw > 1 else settings
+                for name in file.partitions
+                for settings in [_resolve_partition(file, raw, name)]
+                for draw in range(1, file.draws + 1)
+            ),
             "distill": TrainSettings(**vars(file.distill)),
             "tune": tune,
             "transfer": file.transfer if _uses_public_sets(file) else NO_PUBLIC_SETS,

@@ -23,7 +23,7 @@ Parts = tuple[Ints, ...]
 def draw_partition(
     labels: Ints, participants: int, settings: PartitionSettings, rng: np.random.Generator
 ) -> Parts:
-    """Partition images as ``settings.name`` says.
+    """Partition images as ``settings.kind`` says.
 
     Args:
         labels: int64 (n,), class of each image, >= 0.
@@ -38,9 +38,9 @@ def draw_partition(
     Raises:
         PartitionError: Unknown name, or no such partition of these labels was found.
     """
-    if settings.name not in STRATEGIES:
+    if settings.kind not in STRATEGIES:
         raise PartitionError(
-            f"partition {settings.name!r} is unknown; choose one of {', '.join(STRATEGIES)}"
+            f"partition {settings.kind!r} is unknown; choose one of {', '.join(STRATEGIES)}"
         )
     least = max(1, settings.min_size)
     if participants < 1 or participants * least > len(labels):
@@ -49,7 +49,7 @@ def draw_partition(
             f"least {least} each; take more training images, fewer participants (at least 1) or a "
             "smaller min_size"
         )
-    return STRATEGIES[settings.name](labels, participants, settings, rng)
+    return STRATEGIES[settings.kind](labels, participants, settings, rng)
 
 
 def draw_uniform(

@@ -23,14 +23,17 @@ class Splits:
 
     Attributes:
         train: One sorted int64 array per participant.
-        validation: Sorted int64, common to all participants.
+        validation: Sorted int64: the set that all participants share, or all of theirs together.
         public: int64 in random order, common to all partitions; a public transfer set is the
             first so many of it.
+        local_validation: One sorted int64 array per participant, of its own images; empty where
+            all share one set.
     """
 
     train: tuple[NDArray[np.int64], ...]
     validation: NDArray[np.int64]
     public: NDArray[np.int64]
+    local_validation: tuple[NDArray[np.int64], ...] = ()
 
 
 def make_splits(
@@ -38,8 +41,9 @@ def make_splits(
 ) -> Splits:
     """Hold out validation and the public transfer sets, then partition the rest.
 
-    Validation and public sets depend on the campaign seed only, so they are the same images in
-    every partition and their results can be compared.
+    The common validation set and the public sets depend on the campaign seed only, so they are
+    the same images in every partition and their results can be compared. A participant's own
+    validation images are taken from its share after partitioning.
 
     Args:
         campaign: Its seed, ``data.validation_fraction``, participants and partitions.
@@ -58,19 +62,32 @@ def make_splits(
             f"campaign {campaign.name} has no partition {partition!r}, but {names}"
         )
     _check_labels(train_labels, n_classes)
-    validation = _draw_validation(campaign, train_labels)
+    local = campaign.data.validation == "local"
+    validation = np.empty(0, np.int64) if local else _draw_validation(campaign, train_labels)
     rest = np.setdiff1d(np.arange(len(train_labels)), validation)
     public = _draw_public(campaign, rest)
     rest = np.setdiff1d(rest, public)
     rng = np.random.default_rng(seed_for(campaign.seed, "partition", partition))
     parts = draw_partition(train_labels[rest], campaign.participants, settings, rng)
-    return Splits(tuple(rest[part] for part in parts), validation, public)
+    shares = tuple(rest[part] for part in parts)
+    if not local:
+        return Splits(shares, validation, public)
+    own = tuple(
+        _draw_local_validation(campaign, partition, who, share, train_labels)
+        for who, share in enumerate(shares)
+    )
+    train = tuple(np.setdiff1d(share, held) for share, held in zip(shares, own, strict=True))
+    return Splits(train, np.sort(np.concatenate(own)), public, own)
 
 
 def pack_splits(splits: Splits) -> dict[str, NDArray[np.int64]]:
-    """Splits as named arrays, to save: ``train.00``, ..., ``validation``, ``public``."""
+    """Splits as named arrays, to save: ``train.00``, ..., ``validation``, ``public``.
+
+    Where participants have validation sets of their own, ``validation.00``, ... too.
+    """
     train = {f"train.{i:02d}": indices for i, indices in enumerate(splits.train)}
-    return {**train, "validation": splits.validation, "public": splits.public}
+    own = {f"validation.{i:02d}": held for i, held in enumerate(splits.local_validation)}
+    return {**train, **own, "validation": splits.validation, "public": splits.public}
 
 
 def unpack_splits(arrays: Mapping[str, NDArray[np.int64]]) -> Splits:
@@ -82,6 +99,9 @@ def unpack_splits(arrays: Mapping[str, NDArray[np.int64]]) -> Splits:
     numbers = sorted(int(m[1]) for key in arrays if (m := _TRAIN_KEY.match(key)))
     expected = {f"train.{i:02d}" for i in range(max(1, len(numbers)))}
     expected |= {"validation", "public"}
+    local = sorted(key for key in arrays if key.startswith("validation."))
+    if local:
+        expected |= {f"validation.{i:02d}" for i in range(max(1, len(numbers)))}
     if odd := sorted(expected ^ arrays.keys()):
         raise ArtifactError(
             f"splits: array {odd[0]!r} is {'missing' if odd[0] in expected else 'unknown'}; "
@@ -94,7 +114,8 @@ def unpack_splits(arrays: Mapping[str, NDArray[np.int64]]) -> Splits:
                 "splits again"
             )
     train = tuple(arrays[f"train.{i:02d}"] for i in numbers)
-    return Splits(train, arrays["validation"], arrays["public"])
+    own = tuple(arrays[f"validation.{i:02d}"] for i in numbers) if local else ()
+    return Splits(train, arrays["validation"], arrays["public"], own)
 
 
 def count_classes(
@@ -166,6 +187,25 @@ def _draw_validation(campaign: Campaign, labels: NDArray[np.int64]) -> NDArray[n
         )
     rng = np.random.default_rng(seed_for(campaign.seed, "validation"))
     return draw_stratified(labels, size, rng)
+
+
+def _draw_local_validation(
+    campaign: Campaign,
+    partition: str,
+    participant: int,
+    share: NDArray[np.int64],
+    labels: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Part of a participant's share, stratified by its own classes."""
+    fraction = campaign.data.validation_fraction
+    size = max(1, round(fraction * len(share)))
+    if size >= len(share):
+        raise PartitionError(
+            f"{partition}: participant {participant} has {len(share)} images, and a validation set "
+            f"of {fraction} of them leaves it none to train on; make [partition.*] min_size larger"
+        )
+    seed = seed_for(campaign.seed, "validation", partition, participant)
+    return share[draw_stratified(labels[share], size, np.random.default_rng(seed))]
 
 
 def _draw_public(campaign: Campaign, rest: NDArray[np.int64]) -> NDArray[np.int64]:

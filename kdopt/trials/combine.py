@@ -15,7 +15,6 @@ from kdopt.campaign.stages import Combination
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
-from kdopt.train.fit import fit
 from kdopt.train.teachers import Mixture, compute_class_weights
 from kdopt.trials.context import Context, Evaluation, Inputs
 
@@ -98,16 +97,9 @@ def consolidate(
     who = ("combine", "untrained") if student is None else ("distill", student)
     with seeded(seed_for(campaign.seed, partition, *who, replicate), engine.device) as generator:
         model = context.new_model() if student is None else context.load_model(inputs[student])
-        fitted = fit(
-            model,
-            images,
-            loss,
-            campaign.distill,
-            engine,
-            generator,
-            monitor=context.measure_validation_accuracy,
-        )
-        return Consolidated(model, context.evaluate_training(model, fitted), student)
+        validation = context.get_validation(partition, student)
+        result = context.train_model(model, images, loss, campaign.distill, generator, validation)
+        return Consolidated(model, result, student)
 
 
 def list_teachers(combination: Combination, inputs: Inputs) -> list[int]:

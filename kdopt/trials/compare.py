@@ -10,7 +10,6 @@ from kdopt.campaign.stage_settings import UNLABELED, MethodName, TransferName
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
-from kdopt.train.fit import fit
 from kdopt.train.methods.base import MethodInputs, MethodSettings
 from kdopt.train.methods.registry import find_method
 from kdopt.train.models import ModelPair
@@ -50,14 +49,13 @@ def run_compare(context: Context, plan: StudyPlan, params: Params, inputs: Input
     with seeded(seed, engine.device) as generator:
         kept = context.load_model(student)
         model = ModelPair(kept, context.load_peer(teacher)) if method.trains_both else kept
-        fitted = fit(
+        result = context.train_model(
             model,
             images,
             method.loss(method_inputs, settings),
             campaign.distill,
-            engine,
             generator,
-            monitor=lambda _: context.measure_validation_accuracy(kept),
+            context.get_validation(plan.partition, plan.student),
+            judged=kept,
         )
-        result = context.evaluate_training(model, fitted, judged=kept)
     return context.make_outcome(result, seconds=time.perf_counter() - started, before=student)

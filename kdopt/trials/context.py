@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.settings import TrainSettings
 from kdopt.campaign.stage_settings import TransferName
 from kdopt.data.datasets import Dataset
 from kdopt.data.splits import Splits, unpack_splits
@@ -28,7 +29,7 @@ from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome, Scores
 from kdopt.train.engine import Engine, Images, seeded
 from kdopt.train.evaluation import measure_change, measure_gain, predict_logits, score_logits
-from kdopt.train.fit import Fit
+from kdopt.train.fit import Fit, LossFn, fit
 from kdopt.train.models import make_model
 from kdopt.trials.cache import Cache
 
@@ -134,6 +135,7 @@ class Context:
             CACHED_LOGIT_BYTES, weigh=lambda t: t.numel() * t.element_size()
         )
         self._shares = Cache[tuple[str, int], Images](CACHED_SHARES)
+        self._validation = Cache[tuple[str, int | None], Images](CACHED_SHARES)
         self.evaluating_s = 0.0
 
     def get_splits(self, partition: str) -> Splits:
@@ -143,11 +145,26 @@ class Context:
             self._splits[partition] = unpack_splits(safetensors.numpy.load(content))
         return self._splits[partition]
 
-    @functools.cached_property
-    def validation(self) -> Images:
-        """The validation images, which all partitions share."""
-        some = self.campaign.partitions[0].name
-        return self._train.take(self._index(self.get_splits(some).validation))
+    def get_validation(self, partition: str, participant: int | None = None) -> Images:
+        """The validation images on which a participant's model is judged.
+
+        Args:
+            partition: The partition.
+            participant: Whose model; ``None`` for one of nobody, such as the global model.
+        """
+        if self.campaign.data.validation == "global":
+            # One object for all: what is cached of it is cached once.
+            partition, participant = self.campaign.partitions[0].name, None
+
+        def select() -> Images:
+            splits = self.get_splits(partition)
+            if participant is None:
+                positions = splits.validation
+            else:
+                positions = splits.local_validation[participant]
+            return self._train.take(self._index(positions))
+
+        return self._validation.get((partition, participant), select)
 
     def get_share(self, partition: str, participant: int) -> Images:
         """The training images of one participant."""
@@ -219,39 +236,59 @@ class Context:
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         return self._artifacts.put(safetensors.torch.save(state))
 
-    def measure_validation_accuracy(self, model: nn.Module) -> float:
+    def measure_validation_accuracy(self, model: nn.Module, validation: Images) -> float:
         """What early stopping watches (paper, section III)."""
         with self._evaluating():
-            logits = predict_logits(model, self.validation, self.engine)
-            return float((logits.argmax(dim=1) == self.validation.labels).double().mean())
+            logits = predict_logits(model, validation, self.engine)
+            return float((logits.argmax(dim=1) == validation.labels).double().mean())
 
-    def evaluate_training(
-        self, model: nn.Module, fitted: Fit, judged: nn.Module | None = None
+    def train_model(
+        self,
+        model: nn.Module,
+        images: Images,
+        loss: LossFn,
+        settings: TrainSettings,
+        generator: torch.Generator,
+        validation: Images,
+        judged: nn.Module | None = None,
     ) -> Evaluation:
-        """Score the last and the best weights of a training; the model is left with the best.
+        """Train a model and score its last and its best weights; it is left with the best.
 
         Args:
-            model: What was trained.
-            fitted: How its training went.
+            model: What is trained.
+            images: The training set.
+            loss: What is minimised.
+            settings: The budget.
+            generator: From :func:`kdopt.train.engine.seeded`.
+            validation: From :meth:`get_validation`.
             judged: The part of it whose scores count; the whole by default.
         """
         judged = judged or model
-        last = self.score_model(judged)
+        fitted = fit(
+            model,
+            images,
+            loss,
+            settings,
+            self.engine,
+            generator,
+            monitor=lambda _: self.measure_validation_accuracy(judged, validation),
+        )
+        last = self.score_model(judged, validation)
         best = last
         if fitted.best_state is not None:
             model.load_state_dict(fitted.best_state)
-            best = self.score_model(judged)
+            best = self.score_model(judged, validation)
         return Evaluation(fitted, *best, last[0].accuracy, last[1].accuracy)
 
-    def score_model(self, model: nn.Module) -> tuple[Scores, Scores]:
+    def score_model(self, model: nn.Module, validation: Images) -> tuple[Scores, Scores]:
         """A model on validation and on test."""
         classes = self._dataset.n_classes
         with self._evaluating():
-            validation, test = (
+            on_validation, on_test = (
                 score_logits(predict_logits(model, images, self.engine), images.labels, classes)
-                for images in (self.validation, self.test)
+                for images in (validation, self.test)
             )
-        return validation, test
+        return on_validation, on_test
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

@@ -16,7 +16,6 @@ from kdopt.campaign.stage_settings import TransferName
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
-from kdopt.train.fit import fit
 from kdopt.trials.context import Context, Inputs
 
 
@@ -29,16 +28,14 @@ def run_control(context: Context, plan: StudyPlan, params: Params, inputs: Input
     seed = seed_for(campaign.seed, plan.partition, "distill", student, int(params["replicate"]))
     with seeded(seed, engine.device) as generator:
         model = context.load_model(inputs[student])
-        fitted = fit(
+        result = context.train_model(
             model,
             images,
             lambda index, logits: functional.cross_entropy(logits.float(), images.labels[index]),
             campaign.distill,
-            engine,
             generator,
-            monitor=context.measure_validation_accuracy,
+            context.get_validation(plan.partition, student),
         )
-        result = context.evaluate_training(model, fitted)
     return context.make_outcome(
         result, seconds=time.perf_counter() - started, before=inputs[student]
     )

@@ -55,7 +55,7 @@ def run_federate(
         run_round(
             model, _iterate_shares(context, plan.partition), _make_local_training(context, where)
         )
-        validation, test = context.score_model(model)
+        validation, test = context.score_model(model, context.get_validation(plan.partition))
         progress.rounds.append(RoundScore(validation.accuracy, test.accuracy))
         journal.report({number: validation.accuracy})
         if number % settings.save_every == 0 and number < settings.rounds:
@@ -125,7 +125,7 @@ def _make_initial_model(
             context, partition, _read_combination(context.campaign), replicate, inputs
         )
         model, participant = made.model, made.student
-    validation, test = context.score_model(model)
+    validation, test = context.score_model(model, context.get_validation(partition))
     first = RoundScore(validation.accuracy, test.accuracy)
     return model, _Progress(validation, test, participant, [first])
 
@@ -169,7 +169,7 @@ def _make_local_training(
                     local,
                     engine,
                     generator,
-                    monitor=context.measure_validation_accuracy,
+                    monitor=_monitor_nothing,
                 )
             except DivergedError as error:
                 raise DivergedError(
@@ -177,6 +177,10 @@ def _make_local_training(
                 ) from error
 
     return train
+
+
+def _monitor_nothing(_model: nn.Module) -> float:
+    raise AssertionError("local training has no patience, so nothing is monitored")
 
 
 def _count_start_bytes(context: Context, partition: str, model_bytes: int, inputs: Inputs) -> int:

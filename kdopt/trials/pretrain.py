@@ -10,7 +10,6 @@ from kdopt.campaign.names import seed_for
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
-from kdopt.train.fit import fit
 from kdopt.trials.context import Context, Inputs
 
 
@@ -23,16 +22,14 @@ def run_pretrain(context: Context, plan: StudyPlan, params: Params, inputs: Inpu
     seed = seed_for(campaign.seed, plan.partition, "pretrain", participant)
     with seeded(seed, engine.device) as generator:
         model = context.new_model()
-        fitted = fit(
+        result = context.train_model(
             model,
             images,
             lambda index, logits: functional.cross_entropy(logits.float(), images.labels[index]),
             campaign.pretrain,
-            engine,
             generator,
-            monitor=context.measure_validation_accuracy,
+            context.get_validation(plan.partition, participant),
         )
-        result = context.evaluate_training(model, fitted)
         checkpoint = context.save_model(model)
     return context.make_outcome(
         result, seconds=time.perf_counter() - started, checkpoint=checkpoint, before=None

@@ -8,7 +8,6 @@ from kdopt.campaign.names import seed_for
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
-from kdopt.train.fit import fit
 from kdopt.train.losses import distillation_loss
 from kdopt.trials.context import Context, Inputs
 
@@ -27,7 +26,7 @@ def run_tune(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) 
     )
     with seeded(seed, engine.device) as generator:
         model = context.load_model(inputs[plan.student])
-        fitted = fit(
+        result = context.train_model(
             model,
             images,
             lambda index, logits: distillation_loss(
@@ -39,11 +38,9 @@ def run_tune(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) 
                 campaign.tune.t2_scale,
             ),
             campaign.distill,
-            engine,
             generator,
-            monitor=context.measure_validation_accuracy,
+            context.get_validation(plan.partition, plan.student),
         )
-        result = context.evaluate_training(model, fitted)
     return context.make_outcome(
         result, seconds=time.perf_counter() - started, before=inputs[plan.student]
     )

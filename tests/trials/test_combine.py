@@ -116,7 +116,8 @@ def test_every_cell_runs_and_keeps_its_model(context, trained):
             None if student is None else drop_record(trained[student].test)
         )
         model = context.load_model(outcome)
-        assert context.score_model(model)[0].accuracy == outcome.validation.accuracy
+        validation = context.get_validation(PARTITION)
+        assert context.score_model(model, validation)[0].accuracy == outcome.validation.accuracy
         losses[tuple(planned.values())[:3]] = outcome.test.loss
     columns = {key[:2] for key in losses}
     assert len({losses[*column, "equal"] for column in columns}) == 5
@@ -138,6 +139,7 @@ def test_equal_weights_on_the_students_data_are_the_formula_written_out(context,
         return 0.5 * functional.cross_entropy(z, images.labels[index]) + 0.5 * soft
 
     seed = combine.seed_for(CAMPAIGN.seed, PARTITION, "distill", student, 0)
+    validation = context.get_validation(PARTITION)
     with seeded(seed, ENGINE.device) as generator:
         model = context.load_model(trained[student])
         fit(
@@ -147,9 +149,9 @@ def test_equal_weights_on_the_students_data_are_the_formula_written_out(context,
             CAMPAIGN.distill,
             ENGINE,
             generator,
-            context.measure_validation_accuracy,
+            lambda m: context.measure_validation_accuracy(m, validation),
         )
-    expected = context.score_model(model)[1]
+    expected = context.score_model(model, validation)[1]
     found = run(context, trained).test
     assert found.accuracy == expected.accuracy
     assert found.loss == pytest.approx(expected.loss, rel=1e-4)

@@ -93,9 +93,10 @@ def test_pretraining_is_the_same_again_and_differs_between_participants(dataset,
 
 def test_a_saved_model_scores_what_its_outcome_says(dataset, folder, trained):
     context = new_context(CAMPAIGN, dataset, folder)
+    validation = context.get_validation(PARTITION)
     for outcome in trained.values():
         model = context.load_model(outcome)
-        assert context.measure_validation_accuracy(model) == outcome.validation.accuracy
+        assert context.measure_validation_accuracy(model, validation) == outcome.validation.accuracy
         logits = predict_logits(model, context.test, ENGINE)
         right = (logits.argmax(1) == context.test.labels).double().mean()
         assert float(right) == pytest.approx(outcome.test.accuracy)

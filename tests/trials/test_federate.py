@@ -116,7 +116,7 @@ def test_the_curve_has_the_initial_model_and_every_round(context, trained):
 def test_the_final_model_is_kept(context, trained):
     outcome = run(context, trained)
     model = context.load_model(outcome)
-    assert context.score_model(model)[1] == outcome.test
+    assert context.score_model(model, context.get_validation(PARTITION))[1] == outcome.test
 
 
 @pytest.mark.parametrize("initial", ["random", "consolidated"])
