@@ -15,7 +15,13 @@ from kdopt.data.splits import make_splits, pack_splits, unpack_splits
 from kdopt.errors import SpecError
 from tests.conftest import make_record
 
-SPEC = 'name = "mine"\npartitions = ["uniform", "label_dirichlet"]\nstages = ["tune"]\n[data]\nname = "digits"\n'
+SPEC = """
+name = "mine"
+partitions = ["uniform", "label_dirichlet"]
+stages = ["tune"]
+[data]
+name = "digits"
+"""
 LABELS = np.random.default_rng(0).integers(0, 10, 4000)
 
 
