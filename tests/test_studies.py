@@ -18,7 +18,7 @@ from kdopt.store import queries
 from kdopt.store.planning import write_plan
 from kdopt.train.engine import make_engine
 from kdopt.trials.runners import RUNNERS
-from tests.conftest import NoJournal, make_record
+from tests.conftest import NoJournal, drop_record, make_record
 from tests.trials.test_context import new_context
 
 CLASSES = tuple(
@@ -66,9 +66,17 @@ def planned(store, name):
 
 def test_the_papers_campaign_is_planned_whole(store):
     studies, trials = planned(store, "paper")
-    assert studies == {"pretrain": 5, "tune": 450, "compare": 450, "combine": 5, "federate": 5}
+    assert studies == {
+        "pretrain": 5,
+        "control": 5,
+        "tune": 450,
+        "compare": 450,
+        "combine": 5,
+        "federate": 5,
+    }
     assert trials == {
         "pretrain": 50,
+        "control": 100,
         "tune": 24_750,
         "compare": 5_400,
         "combine": 50,
@@ -78,8 +86,8 @@ def test_the_papers_campaign_is_planned_whole(store):
 
 def test_the_cinic_campaign_is_planned_whole(store):
     studies, trials = planned(store, "cinic10")
-    assert studies == {"pretrain": 1, "tune": 90, "compare": 90}
-    assert trials == {"pretrain": 10, "tune": 4_950, "compare": 1_080}
+    assert studies == {"pretrain": 1, "control": 1, "tune": 90, "compare": 90}
+    assert trials == {"pretrain": 10, "control": 20, "tune": 4_950, "compare": 1_080}
 
 
 @pytest.mark.parametrize(("name", "write"), [("paper", write_cifar10), ("cinic10", write_cinic10)])
@@ -111,10 +119,16 @@ def test_the_first_pair_of_each_runs_to_the_end(name, write, tmp_path, monkeypat
     plans = [p for p in plan_studies(campaign) if p.partition == campaign.partitions[0].name]
     pretrain = RUNNERS["pretrain"].run
     trained = {i: pretrain(context, plans[0], {"participant": i}, {}) for i in range(2)}
-    for stage, n_cells in (("tune", 1), ("compare", 12), ("combine", 2), ("federate", 1)):
+    for stage, n_cells in (
+        ("control", 4),
+        ("tune", 1),
+        ("compare", 12),
+        ("combine", 2),
+        ("federate", 1),
+    ):
         for plan in [p for p in plans if p.stage == stage][:1]:
             for params in plan.cells[:n_cells]:
                 outcome = RUNNERS[stage].compute(context, plan, params, trained, NoJournal())
                 assert len(outcome.test.per_class) == 10
                 if plan.student is not None:
-                    assert outcome.test_before == trained[plan.student].test
+                    assert outcome.test_before == drop_record(trained[plan.student].test)

@@ -63,10 +63,10 @@ class Rule:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         """The schema of the field with this check after it."""
-        check = {"type": "no-info", "function": self._check}
+        check = {"type": "no-info", "function": self._check_rule}
         return {"type": "function-after", "function": check, "schema": handler(source)}
 
-    def _check(self, value: Any) -> Any:
+    def _check_rule(self, value: Any) -> Any:
         if not self.holds(value):
             raise ValueError(self.text)
         return value

@@ -109,7 +109,7 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
     if problems := problems or _list_missing_sets(file) + _list_own_prior(file):
         raise SpecError(source, problems)
     unused = [f"partition.{name}" for name in PARTITIONS if name not in file.partitions]
-    return Spec(_resolve(file, raw), tuple(_list_lines(file, raw, unused)))
+    return Spec(_resolve_defaults(file, raw), tuple(_list_lines(file, raw, unused)))
 
 
 def list_settings() -> Iterator[SettingEntry]:
@@ -129,13 +129,13 @@ def _list_entries(settings: type[Settings], prefix: str) -> Iterator[SettingEntr
         yield SettingEntry(
             key,
             describe_kind(field.kind, field.marks),
-            "-" if hidden else _show(field.default),
+            "-" if hidden else _format_setting(field.default),
             "" if required else field.source.text,
             descriptions[field.name],
         )
 
 
-def _resolve(file: CampaignFile, raw: Mapping[str, Any]) -> Campaign:
+def _resolve_defaults(file: CampaignFile, raw: Mapping[str, Any]) -> Campaign:
     """Fill in the defaults that depend on other settings, and leave out what nothing uses."""
     tune = file.tune
     if tune.sampler == "warm" and "budget" not in raw["tune"]:
@@ -237,19 +237,19 @@ def _list_lines(
             if key not in skip:
                 yield from _list_lines(value, raw.get(field.name, {}), skip, f"{key}.")
         elif field.name in raw:
-            yield SettingLine(key, _show(value), "spec")
+            yield SettingLine(key, _format_setting(value), "spec")
         else:
-            shown = "-" if field.source.depends else _show(value)
+            shown = "-" if field.source.depends else _format_setting(value)
             yield SettingLine(key, shown, field.source.text)
 
 
-def _show(value: object) -> str:
+def _format_setting(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return ", ".join(_show(v) for v in value)
+        return ", ".join(_format_setting(v) for v in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -315,4 +315,4 @@ def _suggest_fix(field: SettingField | None) -> str:
         return "change it to such a value"
     if field.table is not None or field.default is None or field.source.depends:
         return "change it, or leave it out"
-    return f"change it, or leave it out for the default ({_show(field.default)})"
+    return f"change it, or leave it out for the default ({_format_setting(field.default)})"

@@ -98,7 +98,10 @@ def fuse_layers(model: nn.Module) -> nn.Module:
     while layers:
         match layers:
             case [nn.Conv2d() as conv, nn.BatchNorm2d() as norm, nn.MaxPool2d() as pool, *rest] if (
-                conv.bias is None and norm.affine and norm.track_running_stats and _halves(pool)
+                conv.bias is None
+                and norm.affine
+                and norm.track_running_stats
+                and _halves_sides(pool)
             ):
                 made.append(_PooledBeforeNorm(conv, norm))
                 layers = rest
@@ -153,6 +156,6 @@ def pool_by_two(images: Tensor) -> Tensor:
     return torch.maximum(columns[:, :, 0:height:2], columns[:, :, 1:height:2])
 
 
-def _halves(pool: nn.MaxPool2d) -> bool:
+def _halves_sides(pool: nn.MaxPool2d) -> bool:
     settings = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
     return settings == (2, 2, 0, 1) and not pool.ceil_mode and not pool.return_indices

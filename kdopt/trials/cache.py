@@ -10,7 +10,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-def _one(_value: object) -> int:
+def _weigh_one(_value: object) -> int:
     return 1
 
 
@@ -26,7 +26,7 @@ class Cache(Generic[K, V]):
         made: How often it had to be made for that; the rest were hits.
     """
 
-    def __init__(self, size: int, weigh: Callable[[V], int] = _one) -> None:
+    def __init__(self, size: int, weigh: Callable[[V], int] = _weigh_one) -> None:
         self._size, self._weigh = size, weigh
         self._kept: OrderedDict[K, V] = OrderedDict()
         self._weight = 0

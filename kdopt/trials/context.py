@@ -126,8 +126,8 @@ class Context:
         self._record = record
         self._dataset = dataset
         self._artifacts = artifacts
-        self._train = self._images(dataset.train_images, dataset.train_labels)
-        self.test = self._images(dataset.test_images, dataset.test_labels)
+        self._train = self._move_images(dataset.train_images, dataset.train_labels)
+        self.test = self._move_images(dataset.test_images, dataset.test_labels)
         self._splits: dict[str, Splits] = {}
         self._public: dict[TransferName, Images] = {}
         self._weights = Cache[str, dict[str, Tensor]](CACHED_MODELS)
@@ -162,7 +162,7 @@ class Context:
                 positions = splits.validation
             else:
                 positions = splits.local_validation[participant]
-            return self._train.take(self._index(positions))
+            return self._train.take(self._move_positions(positions))
 
         return self._validation.get((partition, participant), select)
 
@@ -170,7 +170,9 @@ class Context:
         """The training images of one participant."""
         return self._shares.get(
             (partition, participant),
-            lambda: self._train.take(self._index(self.get_splits(partition).train[participant])),
+            lambda: self._train.take(
+                self._move_positions(self.get_splits(partition).train[participant])
+            ),
         )
 
     def get_transfer_set(self, partition: str, student: int, name: TransferName) -> Images:
@@ -180,7 +182,7 @@ class Context:
         if name not in self._public:
             some = self.campaign.partitions[0].name
             positions = self.get_splits(some).public[: self.campaign.transfer.size(name)]
-            self._public[name] = self._train.take(self._index(positions))
+            self._public[name] = self._train.take(self._move_positions(positions))
         return self._public[name]
 
     def count_cache_uses(self) -> dict[str, CacheUse]:
@@ -205,7 +207,7 @@ class Context:
 
     def load_model(self, pretrained: Outcome) -> nn.Module:
         """A participant's pre-trained model; the same object is filled again on every call."""
-        return self.load_state(self._state(pretrained))
+        return self.load_state(self._read_state(pretrained))
 
     def load_state(self, state: Mapping[str, Tensor]) -> nn.Module:
         """The same with any weights of this model."""
@@ -214,7 +216,7 @@ class Context:
 
     def load_peer(self, pretrained: Outcome) -> nn.Module:
         """The same in a second object, for methods that train both models."""
-        self._second_workbench.load_state_dict(self._state(pretrained))
+        self._second_workbench.load_state_dict(self._read_state(pretrained))
         return self._second_workbench
 
     def get_logits(
@@ -238,7 +240,7 @@ class Context:
 
     def measure_validation_accuracy(self, model: nn.Module, validation: Images) -> float:
         """What early stopping watches (paper, section III)."""
-        with self._evaluating():
+        with self._count_seconds():
             logits = predict_logits(model, validation, self.engine)
             return float((logits.argmax(dim=1) == validation.labels).double().mean())
 
@@ -283,7 +285,7 @@ class Context:
     def score_model(self, model: nn.Module, validation: Images) -> tuple[Scores, Scores]:
         """A model on validation and on test."""
         classes = self._dataset.n_classes
-        with self._evaluating():
+        with self._count_seconds():
             on_validation, on_test = (
                 score_logits(predict_logits(model, images, self.engine), images.labels, classes)
                 for images in (validation, self.test)
@@ -291,7 +293,7 @@ class Context:
         return on_validation, on_test
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def _count_seconds(self) -> Iterator[None]:
         started = time.perf_counter()
         try:
             yield
@@ -337,19 +339,19 @@ class Context:
 
     @functools.cached_property
     def _workbench(self) -> nn.Module:
-        return self._blank()
+        return self._make_blank_model()
 
     @functools.cached_property
     def _second_workbench(self) -> nn.Module:
-        return self._blank()
+        return self._make_blank_model()
 
-    def _blank(self) -> nn.Module:
+    def _make_blank_model(self) -> nn.Module:
         # Made when it is first needed, which may be within a seeded block: drawing its weights
         # must not move the random numbers (of dropout, say) that the trial itself draws.
         with seeded(0, self.engine.device):
             return self.new_model()
 
-    def _state(self, pretrained: Outcome) -> dict[str, Tensor]:
+    def _read_state(self, pretrained: Outcome) -> dict[str, Tensor]:
         sha256 = pretrained.checkpoint
         assert sha256 is not None
 
@@ -366,7 +368,7 @@ class Context:
 
         return self._weights.get(sha256, read)
 
-    def _images(self, pixels: np.ndarray, labels: np.ndarray) -> Images:
+    def _move_images(self, pixels: np.ndarray, labels: np.ndarray) -> Images:
         device = self.engine.device
         return Images(
             torch.from_numpy(pixels).to(device),
@@ -375,5 +377,5 @@ class Context:
             self._dataset.std,
         )
 
-    def _index(self, positions: np.ndarray) -> Tensor:
+    def _move_positions(self, positions: np.ndarray) -> Tensor:
         return torch.from_numpy(positions).to(self.engine.device)

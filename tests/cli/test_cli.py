@@ -26,6 +26,7 @@ participants = 2
 model = "mlp"
 partitions = ["uniform"]
 stages = ["tune"]
+control = false
 [data]
 name = "digits"
 validation_fraction = 0.2

@@ -249,6 +249,7 @@ model = "mlp"
 partitions = ["uniform", "quantity_skew"]
 precision = "fp32"
 stages = ["tune", "compare"]
+control = false
 [data]
 name = "digits"
 validation_fraction = 0.2

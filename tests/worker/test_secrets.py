@@ -19,6 +19,7 @@ participants = 2
 model = "mlp"
 partitions = ["uniform"]
 stages = ["tune", "federate"]
+control = false
 [data]
 name = "digits"
 validation_fraction = 0.2

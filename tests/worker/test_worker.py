@@ -35,6 +35,7 @@ model = "mlp"
 partitions = ["uniform"]
 precision = "fp32"
 stages = ["tune"]
+control = false
 [data]
 name = "digits"
 validation_fraction = 0.2

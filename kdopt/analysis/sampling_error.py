@@ -1,0 +1,99 @@
+"""How much of a mean gain may be the luck of which test images there are.
+
+An interval over participants says how far a conclusion depends on who took part. This is another
+error: the same models on other test images of the same kind. All pairs are judged on the same test
+images, so averaging over pairs does not average it away.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kdopt.analysis.results import CampaignResults, read_point
+from kdopt.analysis.verdicts import unpack_right
+from kdopt.outcome import Outcome, Pair
+
+NORMAL_95 = 1.96
+"""Half the width of a 95 % interval in standard errors, for means over hundreds of images."""
+
+Rates = npt.NDArray[np.float64]
+ListOutcomes = Callable[[Pair], Sequence[Outcome]]
+
+
+class SamplingErrors:
+    """Errors of mean gains from the draw of the test images, for one campaign.
+
+    Args:
+        results: The campaign's trials.
+        best: Its best settings, with the selected point of every pair.
+    """
+
+    def __init__(self, results: CampaignResults, best: pd.DataFrame) -> None:
+        self._results = results
+        lines = zip(*(best[key] for key in ("partition", "teacher", "student")), strict=True)
+        pairs = [Pair(str(p), int(t), int(s)) for p, t, s in lines]
+        self._points = dict(
+            zip(pairs, zip(best["temperature"], best["alpha"], strict=True), strict=True)
+        )
+        vanilla = results.campaign.tune.vanilla_point
+        untouched, tuned, control = self._list_untouched, self._list_tuned, self._list_control
+        self._contrasts: dict[str, tuple[ListOutcomes, ListOutcomes]] = {
+            "vanilla_gain": (lambda pair: self._list_point(pair, vanilla), untouched),
+            "control_gain": (control, untouched),
+            "test_gain": (tuned, untouched),
+            "net_gain": (tuned, control),
+            "tuning_effect": (tuned, lambda pair: self._list_point(pair, vanilla)),
+        }
+
+    def measure_error(self, measure: str, pairs: Iterable[Pair]) -> float:
+        """Half the width (pp) of the 95 % interval of a mean gain over other test images.
+
+        Args:
+            measure: A headline measure; NaN for those that are no mean of accuracies.
+            pairs: Those of the mean; NaN if any has no record of single test images.
+        """
+        if measure not in self._contrasts:
+            return math.nan
+        after, before = self._contrasts[measure]
+        differences = []
+        for pair in pairs:
+            rates = [_average_rights(listing(pair)) for listing in (after, before)]
+            if rates[0] is None or rates[1] is None:
+                return math.nan
+            differences.append(rates[0] - rates[1])
+        if not differences:
+            return math.nan
+        by_image: Rates = np.mean(differences, axis=0)
+        error = float(np.std(by_image, ddof=1)) / math.sqrt(len(by_image))
+        return 100 * NORMAL_95 * error
+
+    def _list_untouched(self, pair: Pair) -> Sequence[Outcome]:
+        found = self._results.pretrained.get((pair.partition, pair.student))
+        return [] if found is None else [found]
+
+    def _list_control(self, pair: Pair) -> Sequence[Outcome]:
+        return self._results.list_control_outcomes(pair, "student")
+
+    def _list_tuned(self, pair: Pair) -> Sequence[Outcome]:
+        return self._list_point(pair, self._points.get(pair))
+
+    def _list_point(self, pair: Pair, point: tuple[float, float] | None) -> Sequence[Outcome]:
+        rows = self._results.candidates.get(pair, [])
+        return [
+            row.outcome
+            for row in rows
+            if row.state == "COMPLETE" and row.outcome is not None and read_point(row) == point
+        ]
+
+
+def _average_rights(outcomes: Sequence[Outcome]) -> Rates | None:
+    """By test image, in which share of the replicates it was right; ``None`` if unknown."""
+    if not outcomes or any(outcome.test.right is None for outcome in outcomes):
+        return None
+    mean: Rates = np.mean([unpack_right(outcome.test) for outcome in outcomes], axis=0)
+    return mean
