@@ -82,23 +82,13 @@ def make_tiles(data: ReportData) -> list[Tile]:
         return []
     overall = found.iloc[0]
     n, compared = int(overall["n"]), int(overall["compared"])
-    shown = []
-    if compared:
-        share = 100 * overall["beats_vanilla"] / compared
-        shown += [
-            Tile(
-                f"{share:.0f} %",
-                "of pairs gain by tuning",
-                f"{overall['beats_vanilla']} of {compared} gain more on test than vanilla "
-                f"({describe_vanilla(campaign)})",
-            ),
-            Tile(
-                f"{format_signed(overall['tuning_effect'])} pp",
-                "tuned minus vanilla",
-                _describe_interval(overall["effect_low"], overall["effect_high"], compared),
-            ),
-        ]
-    shown += [
+    shown = [
+        Tile(
+            f"{n - overall['against']} of {n}",
+            "pairs are worth distilling",
+            f"in the other {overall['against']} distilling is not measurably better, on "
+            "validation, than leaving the student as it is or training it on",
+        ),
         Tile(
             f"{format_signed(overall['advised_gain'])} pp",
             "test gain of following the verdicts",
@@ -111,13 +101,16 @@ def make_tiles(data: ReportData) -> list[Tile]:
             if data.tables.results.controlled
             else "not known: the control did not run",
         ),
-        Tile(
-            f"{n - overall['against']} of {n}",
-            "pairs are worth distilling",
-            f"in the other {overall['against']} distilling is not measurably better, on "
-            "validation, than leaving the student as it is or training it on",
-        ),
     ]
+    if compared:
+        shown.append(
+            Tile(
+                f"{format_signed(overall['tuning_effect'])} pp",
+                "tuned minus vanilla",
+                _describe_interval(overall["effect_low"], overall["effect_high"], compared)
+                + f"; vanilla is {describe_vanilla(campaign)}",
+            )
+        )
     tune = cost[cost["stage"] == "tune"]
     searched = int((data.best_settings["trials_done"] > 0).sum())
     if len(tune) and searched:
