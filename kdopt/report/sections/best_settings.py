@@ -36,6 +36,8 @@ from kdopt.report.plotting import (
     DIVERGING,
     GAIN_TITLE,
     GAP_TITLE,
+    GREEN,
+    GREY,
     LIGHT_GREY,
     ORANGE,
     make_single_figure,
@@ -129,16 +131,22 @@ def draw_temperature_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, An
 
 
 def draw_gain_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
-    """Test gain against accuracy gap: vanilla, tuned and, off until asked for, the oracle."""
+    """Test gain against accuracy gap: vanilla, tuned and its net gain over the control.
+
+    The control and the oracle are off until asked for.
+    """
     tuned = f"Tuned, {describe_selection(campaign)}"
     traces = [
         _scatter_gains(
             best, "vanilla_gain", f"Vanilla ({describe_vanilla(campaign)})", ORANGE, "circle"
         ),
         _scatter_gains(best, "test_gain", tuned, BLUE, "diamond"),
+        _scatter_gains(best, "net_gain", "Tuned, net of the control", GREEN, "diamond-open"),
+        _scatter_gains(best, "control_gain", "Control: no teacher", GREY, "square-open"),
         _scatter_gains(best, "oracle_gain", "Oracle (selected on test)", LIGHT_GREY, "circle-open"),
     ]
-    traces[-1].visible = "legendonly"
+    for trace in traces[-2:]:
+        trace.visible = "legendonly"
     return _make_figure(traces, {"title": {"text": GAIN_TITLE}, "zeroline": True})
 
 

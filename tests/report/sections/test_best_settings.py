@@ -101,12 +101,14 @@ def test_the_temperature_axis_is_logarithmic_with_the_grid_as_ticks(best, campai
     assert axis["range"][0] < math.log10(0.1) and axis["range"][1] > math.log10(7)
 
 
-def test_gain_map_shows_three_choices_and_hides_the_oracle_at_first(best, campaign):
-    vanilla, tuned, oracle = draw_gain_map(best, campaign)["data"]
+def test_gain_map_hides_the_oracle_and_the_control_at_first(best, campaign):
+    best = best.assign(control_gain=0.5, net_gain=best["test_gain"] - 0.5)
+    vanilla, tuned, net, control, oracle = draw_gain_map(best, campaign)["data"]
     assert vanilla["y"] == pytest.approx(best["vanilla_gain"].tolist(), abs=1e-4)
     assert tuned["y"] == pytest.approx(best["test_gain"].tolist(), abs=1e-4)
     assert oracle["y"] == pytest.approx(best["oracle_gain"].tolist(), abs=1e-4)
-    assert oracle["visible"] == "legendonly"
+    assert oracle["visible"] == control["visible"] == "legendonly"
+    assert list(net["y"]) == pytest.approx([y - 0.5 for y in tuned["y"]])
     assert all(o >= t for o, t in zip(oracle["y"], tuned["y"], strict=True))
 
 
