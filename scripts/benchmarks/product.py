@@ -41,10 +41,11 @@ class Bench:
 
     Args:
         folder: Where store, artifacts and logs go.
+        device: What the workers compute on.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        self.folder, self.device = folder, device
         self.store: Store = open_store(str(folder / "kdopt.db"), create=True)
         self.artifacts = Artifacts(folder / "artifacts")
 
@@ -63,7 +64,7 @@ class Bench:
         done = {k for k, _ in self._outcomes(campaign)}
         started = time.perf_counter()
         LocalWorkers(
-            assign_slots(workers, device="cpu"),
+            assign_slots(workers, device=self.device),
             WorkerCall(
                 self.store.url.render_as_string(hide_password=False),
                 str(self.folder / "artifacts"),
