@@ -4,6 +4,7 @@
     python scripts/bench.py distill    trials an hour beside a textbook loop and torchdistill
     python scripts/bench.py campaign   where a campaign's time goes, with one worker and with two
     python scripts/bench.py precision  bfloat16 beside float32, seed by seed
+    python scripts/bench.py gpu        one GPU: its tests, steps, trials by slots, a lean loop
     python scripts/bench.py store      plan, lease, record, status, doctor, dashboard; disk space
     python scripts/bench.py claims     leases and results a second, by workers at once
     python scripts/bench.py merge      importing what another store has
@@ -42,6 +43,12 @@ def main() -> None:
     distill.add_argument("--case", action="append", choices=["600", "5000", "resnet18"])
     distill.add_argument("--turns", type=int, default=3)
     distill.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
+    gpu = commands.add_parser("gpu")
+    gpu.add_argument("--device", default="cuda")
+    gpu.add_argument("--small", action="store_true", help="seconds, to see whether it runs")
+    gpu.add_argument("--model", nargs="+", default=["cnn", "resnet18"])
+    gpu.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4, 8])
+    gpu.add_argument("--no-tests", action="store_true")
     campaign = commands.add_parser("campaign")
     campaign.add_argument("--turns", type=int, default=3)
     campaign.add_argument("--participants", type=int, default=3)
@@ -65,6 +72,10 @@ def _run(given: argparse.Namespace) -> None:
             from benchmarks.distill import CASES, bench_distill
 
             bench_distill(given.case or list(CASES), given.turns, given.precision)
+        case "gpu":
+            from benchmarks.gpu import bench_gpu
+
+            bench_gpu(given.device, given.small, given.model, given.slots, not given.no_tests)
         case "campaign":
             from benchmarks.campaign import bench_campaign
 

@@ -271,6 +271,8 @@ class Campaign(Settings):
             share the partition and the pre-trained models, so they show the noise of one pair's
             trials; draws show how far a conclusion depends on the participants.
         precision: ``auto`` is bf16 where the device computes in it natively, else fp32.
+        deterministic: On CUDA: the same trial gives the same bits again on the same kind of GPU.
+            On a CPU it always does.
         select_on: The set on which the best trial of a pair is chosen.
         model: ``cnn``, ``mlp``, ``resnet18``, or a model name of torchvision.
         partitions: The partitions of the training images.
@@ -329,6 +331,7 @@ class Campaign(Settings):
     draws: Annotated[
         int, Interval(ge=1, le=100), Source("default: 1 (the paper reports no repeats)"), MORE_WORK
     ] = 1
+    deterministic: Annotated[bool, KDOPT] = True
 
     def get_partition(self, name: str) -> PartitionSettings:
         """The settings of the partition of that name; ``KeyError`` if the campaign lacks it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -32,10 +33,13 @@ class Engine:
     Attributes:
         device: Where models, images and logits live.
         precision: ``bf16`` runs the models under autocast; losses are float32 either way.
+        deterministic: On CUDA: the same trial gives the same bits again on the same kind of GPU
+            with the same versions. On a CPU it always does.
     """
 
     device: torch.device
     precision: Precision
+    deterministic: bool = True
 
     @property
     def evaluation_batch(self) -> int:
@@ -70,17 +74,28 @@ class Engine:
 
     def list_versions(self) -> dict[str, str]:
         """What a result depends on besides the spec and the seed."""
-        return {
+        found = {
             "kdopt": kdopt.__version__,
             "torch": torch.__version__,
             "numpy": version("numpy"),
             "optuna": version("optuna"),
             "python": platform.python_version(),
         }
+        if self.device.type == "cuda":
+            found |= {
+                "cuda": str(torch.version.cuda),
+                "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
+                "gpu": torch.cuda.get_device_name(self.device),
+                "deterministic": "yes" if self.deterministic else "no",
+            }
+        return found
 
 
 def make_engine(
-    precision: Literal["auto", "fp32", "bf16"], device: str | None = None, threads: int = 1
+    precision: Literal["auto", "fp32", "bf16"],
+    device: str | None = None,
+    threads: int = 1,
+    deterministic: bool = True,
 ) -> Engine:
     """Choose the device and resolve ``auto``.
 
@@ -92,11 +107,15 @@ def make_engine(
         device: ``cpu``, ``cuda``, ``cuda:1``, ...; ``None`` takes CUDA when there is any.
         threads: CPU threads of this process. One per worker, one worker per core, gets the most
             out of a machine at batch size 32, and keeps results independent of the core count.
+        deterministic: On CUDA, use operations only that give the same bits again, where torch has
+            them; torch warns of every other one that a model uses.
 
     Raises:
         KdoptError: The device is not there.
     """
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda"):
+        _make_cuda_deterministic(deterministic)
     try:
         chosen = torch.device(name)
         torch.zeros(1, device=chosen)
@@ -111,7 +130,18 @@ def make_engine(
     resolved: Precision = (
         ("bf16" if _has_native_bf16(chosen) else "fp32") if precision == "auto" else precision
     )
-    return Engine(chosen, resolved)
+    return Engine(chosen, resolved, deterministic)
+
+
+def _make_cuda_deterministic(wanted: bool) -> None:
+    if wanted:
+        # cuBLAS reads it when it is first used, so it is set before anything is on the device.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.deterministic = wanted
+    torch.use_deterministic_algorithms(wanted, warn_only=True)
+    # It would fill all new memory with NaN, a tenth of a step's time, against reads of memory that
+    # nothing wrote; kdopt has none.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _keep_freed_memory() -> None:

@@ -38,9 +38,11 @@ def score_logits(logits: Tensor, labels: Tensor, n_classes: int) -> Scores:
         labels: (n,), class numbers below ``n_classes``.
         n_classes: Number of classes.
     """
-    right = logits.argmax(dim=1) == labels
-    hits = torch.bincount(labels, weights=right.double(), minlength=n_classes).tolist()
-    totals = torch.bincount(labels, minlength=n_classes).tolist()
+    wrong = logits.argmax(dim=1) != labels
+    # Counted as whole numbers: a GPU adds weights in any order.
+    counts = torch.bincount(labels + n_classes * wrong, minlength=2 * n_classes).tolist()
+    hits = counts[:n_classes]
+    totals = [h + m for h, m in zip(hits, counts[n_classes:], strict=True)]
     per_class = tuple(h / t if t else None for h, t in zip(hits, totals, strict=True))
     loss = functional.cross_entropy(logits.double(), labels)
     accuracy = sum(hits) / max(1, sum(totals))

@@ -11,11 +11,8 @@ from torch import Tensor, nn
 from kdopt.campaign.settings import TrainSettings
 from kdopt.errors import KdoptError
 from kdopt.train.engine import Engine, Images
-from kdopt.train.optimizers import Optimizer
-
-LossFn = Callable[[Tensor, Tensor], Tensor]
-"""``loss(index, logits)``: positions of the batch in the training set, (batch,), and the model's
-logits, (batch, classes), to a scalar. Labels and teachers' logits are looked up by position."""
+from kdopt.train.graphs import make_recorder
+from kdopt.train.steps import LossFn, StepKeeper, TrainingStep
 
 
 class DivergedError(KdoptError):
@@ -46,6 +43,7 @@ def fit(
     engine: Engine,
     generator: torch.Generator,
     monitor: Callable[[nn.Module], float],
+    steps: StepKeeper | None = None,
 ) -> Fit:
     """Train a model in place.
 
@@ -57,18 +55,17 @@ def fit(
         engine: Device and precision.
         generator: CPU generator that shuffles the images of every epoch.
         monitor: Value to be maximised, asked after every epoch (validation accuracy).
+        steps: Keeps what the next training can use again; ``None`` keeps nothing.
 
     Raises:
         DivergedError: The loss of an epoch is not finite.
     """
-    optimizer = engine.make_optimizer(
-        settings.optimizer, model, settings.learning_rate, settings.weight_decay
-    )
+    step = (steps or StepKeeper(make_recorder)).prepare(model, images, loss, settings, engine)
     best, best_epoch = float("-inf"), settings.epochs
     best_state: dict[str, Tensor] | None = None
     epoch = 0
     for epoch in range(1, settings.epochs + 1):
-        _train_epoch(model, images, loss, settings.batch_size, engine, generator, optimizer, epoch)
+        _train_epoch(step, settings.batch_size, generator, epoch)
         if not settings.patience:
             continue
         value = monitor(model)
@@ -83,26 +80,13 @@ def fit(
 
 
 def _train_epoch(
-    model: nn.Module,
-    images: Images,
-    loss: LossFn,
-    batch_size: int,
-    engine: Engine,
-    generator: torch.Generator,
-    optimizer: Optimizer,
-    epoch: int,
+    step: TrainingStep, batch_size: int, generator: torch.Generator, epoch: int
 ) -> None:
-    model.train()
-    total = torch.zeros((), device=engine.device)
-    order = torch.randperm(len(images), generator=generator).to(engine.device)
+    step.model.train()
+    total = step.total.zero_()
+    order = torch.randperm(len(step.images), generator=generator).to(total.device)
     for index in cut_batches(order, batch_size):
-        with engine.autocast():
-            logits = model(images.batch(index))
-        value = loss(index, logits)
-        optimizer.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total += value.detach()
+        step.run(index)
     # Asked once per epoch: reading a value from a GPU makes the CPU wait for it.
     if not bool(torch.isfinite(total)):
         raise DivergedError(
@@ -112,7 +96,7 @@ def _train_epoch(
 
 
 def cut_batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    """Cut an order of positions into cut_batches; every image is used once.
+    """Cut an order of positions into batches; every image is used once.
 
     A last batch of one image would have no variance for batch norm, so it joins the batch before.
     """

@@ -6,11 +6,14 @@ labels; convert when comparing.)
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 
-def kl_divergence(teacher_logits: Tensor, student_logits: Tensor, temperature: float) -> Tensor:
+def kl_divergence(
+    teacher_logits: Tensor, student_logits: Tensor, temperature: float | Tensor
+) -> Tensor:
     """KL(teacher || student) of the temperature softmaxes, averaged over the batch, in nats.
 
     With ``p = softmax(z_teacher / T)`` and ``q = softmax(z_student / T)`` (paper, Eq. 1):
@@ -52,3 +55,50 @@ def distillation_loss(
     soft = kl_divergence(teacher_logits, student_logits, temperature)
     scale = temperature**2 if t2_scale else 1.0
     return (1 - alpha) * hard + alpha * scale * soft
+
+
+class DistillationLoss:
+    """:func:`distillation_loss` of one pair, whose temperature and alpha change between trainings.
+
+    On CUDA they lie in the device's memory, where a recorded step finds them at every replay; on a
+    CPU they are plain numbers.
+
+    Args:
+        teacher_logits: (n, classes), of all images of the transfer set.
+        labels: (n,), class numbers.
+        t2_scale: Multiply the teacher's term by T squared.
+        on_device: Keep temperature and alpha in the device's memory; ``None`` does so on CUDA.
+    """
+
+    def __init__(
+        self,
+        teacher_logits: Tensor,
+        labels: Tensor,
+        t2_scale: bool = True,
+        on_device: bool | None = None,
+    ) -> None:
+        self._teacher_logits, self._labels, self._t2_scale = teacher_logits, labels, t2_scale
+        on_device = teacher_logits.is_cuda if on_device is None else on_device
+        self._numbers: Tensor | None = None
+        self._temperature: float | Tensor
+        self._hard_weight: float | Tensor
+        self._soft_weight: float | Tensor
+        if on_device:
+            self._numbers = torch.empty(3, device=teacher_logits.device)
+            self._temperature, self._hard_weight, self._soft_weight = self._numbers.unbind()
+
+    def set_cell(self, temperature: float, alpha: float) -> DistillationLoss:
+        """Use another temperature, > 0, and alpha, in [0, 1]; the loss itself."""
+        scale = temperature**2 if self._t2_scale else 1.0
+        numbers = (temperature, 1 - alpha, alpha * scale)
+        if self._numbers is None:
+            self._temperature, self._hard_weight, self._soft_weight = numbers
+        else:
+            self._numbers.copy_(torch.tensor(numbers))
+        return self
+
+    def __call__(self, index: Tensor, logits: Tensor) -> Tensor:
+        """The loss of a batch: positions, (batch,), and the student's logits, (batch, classes)."""
+        hard = functional.cross_entropy(logits.float(), self._labels[index])
+        soft = kl_divergence(self._teacher_logits[index], logits, self._temperature)
+        return self._hard_weight * hard + self._soft_weight * soft

@@ -15,7 +15,7 @@ from torch import nn
 
 
 class Optimizer(Protocol):
-    """What changes parameters by their gradients; ``torch.optim``'s optimizers fit too."""
+    """What changes parameters by their gradients."""
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -23,6 +23,10 @@ class Optimizer(Protocol):
 
     def step(self) -> object:
         """Change every parameter that has a gradient."""
+        ...
+
+    def reset(self) -> None:
+        """Start anew, in the same memory."""
         ...
 
 
@@ -38,6 +42,10 @@ class _Fused:
         """Forget all gradients."""
         for parameter in self.parameters:
             parameter.grad = None
+
+    def reset(self) -> None:
+        """Start anew, in the same memory: a recorded step reads and writes it."""
+        self.zero_grad()
 
 
 class Adam(_Fused):
@@ -60,6 +68,12 @@ class Adam(_Fused):
         device = self.parameters[0].device if self.parameters else None
         self._counts = torch.zeros(len(self.parameters), device=device)
         self._steps = list(self._counts.unbind())
+
+    def reset(self) -> None:
+        """Forget gradients, moments and counts, in the same memory."""
+        super().reset()
+        if self.parameters:
+            torch._foreach_zero_([*self._first, *self._second, self._counts])
 
     @torch.no_grad()
     def step(self) -> None:

@@ -29,8 +29,11 @@ from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome, Scores
 from kdopt.train.engine import Engine, Images, seeded
 from kdopt.train.evaluation import measure_change, measure_gain, predict_logits, score_logits
-from kdopt.train.fit import Fit, LossFn, fit
+from kdopt.train.fit import Fit, fit
+from kdopt.train.graphs import make_recorder
+from kdopt.train.losses import DistillationLoss
 from kdopt.train.models import make_model
+from kdopt.train.steps import LossFn, StepKeeper
 from kdopt.trials.cache import Cache
 
 logger = logging.getLogger(__name__)
@@ -116,6 +119,7 @@ class Context:
 
     Attributes:
         evaluating_s: Seconds that scoring models on validation and test has taken so far.
+        steps: What trainings of the same model, images and loss share.
     """
 
     def __init__(
@@ -136,6 +140,8 @@ class Context:
         )
         self._shares = Cache[tuple[str, int], Images](CACHED_SHARES)
         self._validation = Cache[tuple[str, int | None], Images](CACHED_SHARES)
+        self._losses = Cache[tuple[str, str, int], DistillationLoss](1)
+        self.steps = StepKeeper(make_recorder)
         self.evaluating_s = 0.0
 
     def get_splits(self, partition: str) -> Splits:
@@ -233,6 +239,20 @@ class Context:
         owner = (partition, student) if transfer_set == "student" else ("", 0)
         return self._logits.get((model.checkpoint, *owner, transfer_set), compute)
 
+    def get_distillation_loss(
+        self, teacher: Outcome, partition: str, student: int
+    ) -> DistillationLoss:
+        """The loss of a pair on the student's own images; all trials of the pair get the same."""
+        assert teacher.checkpoint is not None
+        return self._losses.get(
+            (teacher.checkpoint, partition, student),
+            lambda: DistillationLoss(
+                self.get_logits(teacher, partition, student),
+                self.get_share(partition, student).labels,
+                self.campaign.tune.t2_scale,
+            ),
+        )
+
     def save_model(self, model: nn.Module) -> str:
         """Save a model's weights and return their sha256."""
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
@@ -274,6 +294,7 @@ class Context:
             self.engine,
             generator,
             monitor=lambda _: self.measure_validation_accuracy(judged, validation),
+            steps=self.steps,
         )
         last = self.score_model(judged, validation)
         best = last

@@ -170,6 +170,7 @@ def _make_local_training(
                     engine,
                     generator,
                     monitor=_monitor_nothing,
+                    steps=context.steps,
                 )
             except DivergedError as error:
                 raise DivergedError(

@@ -8,7 +8,6 @@ from kdopt.campaign.names import seed_for
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
-from kdopt.train.losses import distillation_loss
 from kdopt.trials.context import Context, Inputs
 
 
@@ -17,9 +16,8 @@ def run_tune(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) 
     assert plan.teacher is not None and plan.student is not None
     started = time.perf_counter()
     campaign, engine = context.campaign, context.engine
-    temperature, alpha = float(params["temperature"]), float(params["alpha"])
     images = context.get_share(plan.partition, plan.student)
-    teacher_logits = context.get_logits(inputs[plan.teacher], plan.partition, plan.student)
+    loss = context.get_distillation_loss(inputs[plan.teacher], plan.partition, plan.student)
     # Params and teacher stay out of the seed: all trials of a student see the same batches.
     seed = seed_for(
         campaign.seed, plan.partition, "distill", plan.student, int(params["replicate"])
@@ -29,14 +27,7 @@ def run_tune(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) 
         result = context.train_model(
             model,
             images,
-            lambda index, logits: distillation_loss(
-                logits,
-                teacher_logits[index],
-                images.labels[index],
-                temperature,
-                alpha,
-                campaign.tune.t2_scale,
-            ),
+            loss.set_cell(float(params["temperature"]), float(params["alpha"])),
             campaign.distill,
             generator,
             context.get_validation(plan.partition, plan.student),

@@ -120,7 +120,8 @@ def run_worker(
     Raises:
         KdoptError: See :func:`run_trials`; or the device is not there.
     """
-    engine = make_engine(queries.read_record(store, campaign).campaign.precision, device)
+    settings = queries.read_record(store, campaign).campaign
+    engine = make_engine(settings.precision, device, deterministic=settings.deterministic)
     return run_trials(store, artifacts, campaign, engine, time_limit_s=time_limit_s)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from kdopt.campaign.settings import TrainSettings
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 from kdopt.train.engine import Engine, Images
 from kdopt.train.evaluation import predict_logits
@@ -19,6 +20,7 @@ from kdopt.train.losses import distillation_loss
 from kdopt.train.methods.base import MethodInputs, MethodSettings
 from kdopt.train.methods.registry import find_method
 from kdopt.train.models import ModelPair, make_model
+from kdopt.train.steps import TrainingStep
 
 FAR = torch.device("meta")
 N, CLASSES = 70, 10
@@ -55,11 +57,11 @@ def images() -> Images:
 
 def epoch(model, loss):
     engine, watch = FarEngine(FAR, "fp32"), Crossings()
-    optimizer = engine.make_optimizer("adam", model, 1e-3, 1e-4)
+    step = TrainingStep(model, images(), loss, TrainSettings(), engine)
     # The one value that an epoch asks for, at its end, has no answer here.
     with watch, pytest.raises(RuntimeError, match=r"item|meta"):
-        _train_epoch(model, images(), loss, 32, engine, torch.Generator(), optimizer, 1)
-    steps = list(optimizer.state.values())
+        _train_epoch(step, 32, torch.Generator(), 1)
+    steps = list(step.optimizer.state.values())
     assert steps and all(int(s["step"]) == 3 for s in steps), "the epoch was not finished"
     return watch
 

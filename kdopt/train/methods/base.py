@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from kdopt.train.fit import LossFn
+from kdopt.train.steps import LossFn
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from kdopt.train.fit import LossFn
 from kdopt.train.losses import kl_divergence
 from kdopt.train.methods.base import Method, MethodInputs, MethodSettings
+from kdopt.train.steps import LossFn
 
 
 def _make_loss(inputs: MethodInputs, settings: MethodSettings) -> LossFn:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kdopt.train.fit import LossFn
 from kdopt.train.losses import kl_divergence
 from kdopt.train.methods.base import Method, MethodInputs, MethodSettings
+from kdopt.train.steps import LossFn
 
 
 def make_teacher_mask(teacher: Tensor, initial_student: Tensor, labels: Tensor | None) -> Tensor:
