@@ -37,6 +37,7 @@ def features_command(
         from kdopt.features.measuring import measure_campaign
         from kdopt.train.engine import make_engine
 
-        engine = make_engine(read_record(opened, name).campaign.precision, device)
+        settings = read_record(opened, name).campaign
+        engine = make_engine(settings.precision, device, deterministic=settings.deterministic)
         done = measure_campaign(opened, open_artifacts(opened, artifacts), name, engine)
     print(f"{name}: measured {', '.join(done)}")

@@ -268,6 +268,6 @@ def _ask_about_checkpoints(
         Checkpoint(asked.student, None, asked.student_participant),
         transfer_set,
         asked.partition,
-        make_engine(loaded.campaign.precision, device),
+        make_engine(loaded.campaign.precision, device, deterministic=loaded.campaign.deterministic),
     )
     return _Question(f"{asked.teacher.name} and {asked.student.name}", known)

@@ -91,7 +91,8 @@ def _measure_features(
     from kdopt.train.engine import make_engine
 
     try:
-        measure_campaign(store, artifacts, campaign, make_engine(settings.precision, device))
+        engine = make_engine(settings.precision, device, deterministic=settings.deterministic)
+        measure_campaign(store, artifacts, campaign, engine)
     except KdoptError as error:
         # The trials are done, and the report can be written without.
         print(f"kdopt features: {error}", file=sys.stderr)

@@ -41,15 +41,18 @@ class Engine:
     precision: Precision
     deterministic: bool = True
 
-    @property
-    def evaluation_batch(self) -> int:
+    def choose_evaluation_batch(self, pixels: int) -> int:
         """Images per forward pass where no gradient is needed.
 
         On a CPU few enough for their activations to stay in its caches (64 to 250 are alike, 500
-        take 1.6 times as long); on CUDA enough to fill the device. An image's logits depend on it
-        in their last bits at most, where a last batch of few images takes another matrix kernel.
+        take 1.6 times as long); on CUDA enough to fill the device, and few enough for its memory.
+        An image's logits depend on it in their last bits at most, where a last batch of few images
+        takes another matrix kernel.
+
+        Args:
+            pixels: Numbers in an image, over all channels.
         """
-        return 128 if self.device.type == "cpu" else 1000
+        return 128 if self.device.type == "cpu" else max(1000, min(5000, 2**24 // pixels))
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The context in which models run."""
@@ -211,6 +214,11 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def numbers_each(self) -> int:
+        """Numbers in an image: channels times height times width."""
+        return self._rows.shape[1]
 
     @property
     def pixels(self) -> Tensor:

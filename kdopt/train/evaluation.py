@@ -23,9 +23,10 @@ def predict_logits(model: nn.Module, images: Images, engine: Engine) -> Tensor:
     """Logits of every image in evaluation mode: float32, (n, classes), on the device."""
     shown = fuse_layers(model.eval())
     parts = []
-    for start in range(0, len(images), engine.evaluation_batch):
+    size = engine.choose_evaluation_batch(images.numbers_each)
+    for start in range(0, len(images), size):
         with engine.autocast():
-            logits = shown(images.batch(slice(start, start + engine.evaluation_batch)))
+            logits = shown(images.batch(slice(start, start + size)))
         parts.append(logits.float())
     return torch.cat(parts)
 
@@ -38,9 +39,9 @@ def score_logits(logits: Tensor, labels: Tensor, n_classes: int) -> Scores:
         labels: (n,), class numbers below ``n_classes``.
         n_classes: Number of classes.
     """
-    wrong = logits.argmax(dim=1) != labels
+    right = logits.argmax(dim=1) == labels
     # Counted as whole numbers: a GPU adds weights in any order.
-    counts = torch.bincount(labels + n_classes * wrong, minlength=2 * n_classes).tolist()
+    counts = torch.bincount(labels + n_classes * ~right, minlength=2 * n_classes).tolist()
     hits = counts[:n_classes]
     totals = [h + m for h, m in zip(hits, counts[n_classes:], strict=True)]
     per_class = tuple(h / t if t else None for h, t in zip(hits, totals, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -21,8 +22,7 @@ class GraphRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        # Recording needs a stream of its own; what was made on another one may not be ready there.
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream = _get_stream(device)
         self._pool = torch.cuda.graph_pool_handle()
 
     def rehearse(self, operations: Callable[[], None]) -> None:
@@ -46,6 +46,12 @@ class GraphRecorder:
         ):
             operations()
         return graph.replay
+
+
+@functools.cache
+def _get_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of all recordings: cuBLAS keeps 32 MiB or more for each that it has seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def make_recorder(device: torch.device) -> Recorder | None:

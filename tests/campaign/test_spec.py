@@ -188,6 +188,7 @@ def test_the_fingerprint_holds_what_decides_results_and_nothing_else():
         partitions=campaign.partitions[:2],
         data=dataclasses.replace(campaign.data, root="/elsewhere", download=True),
         tune=dataclasses.replace(campaign.tune, temperatures=(1.0,), budget=99),
+        deterministic=False,
     )
     first, second = fingerprint(campaign), fingerprint(same)
     assert all(first[key] == second[key] for key in first.keys() & second.keys())

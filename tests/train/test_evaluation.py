@@ -34,7 +34,7 @@ def some_images(n: int, channels: int, side: int) -> Images:
 def plainly(model: nn.Module, images: Images) -> torch.Tensor:
     """Logits as the layers themselves give them."""
     model.eval()
-    size = ENGINE.evaluation_batch
+    size = ENGINE.choose_evaluation_batch(1)
     return torch.cat(
         [model(images.batch(slice(start, start + size))) for start in range(0, len(images), size)]
     )
@@ -103,7 +103,9 @@ def test_only_rows_that_are_known_are_made_one_layer():
 
 @pytest.mark.parametrize("name", ["cnn", "mlp"])
 def test_logits_do_not_depend_on_the_size_of_a_batch_but_for_rounding(name):
-    shown = some_images(ENGINE.evaluation_batch + 1, 1, 28)  # the last batch is of one image
+    shown = some_images(
+        ENGINE.choose_evaluation_batch(1) + 1, 1, 28
+    )  # the last batch is of one image
     with seeded(0, ENGINE.device):
         model = ENGINE.move(make_model(name, (1, 28, 28), 10)).eval()
     with torch.no_grad():

@@ -15,7 +15,7 @@ from kdopt.train.evaluation import predict_logits
 def test_an_evaluation_asks_the_system_for_no_memory_that_the_one_before_had():
     engine = make_engine("fp32", "cpu")
     model = engine.move(nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.Flatten()))
-    n = 5 * engine.evaluation_batch
+    n = 5 * engine.choose_evaluation_batch(1)
     images = Images(
         torch.zeros(n, 1, 32, 32, dtype=torch.uint8),
         torch.zeros(n, dtype=torch.int64),
