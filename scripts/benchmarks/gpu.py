@@ -225,6 +225,7 @@ participants = 2
 model = "{case.model}"
 partitions = ["uniform"]
 stages = ["tune"]
+control = false
 replicates = {{replicates}}
 [data]
 name = "{DATA[case.model]}"
