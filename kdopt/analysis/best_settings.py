@@ -48,6 +48,7 @@ BEST_COLUMNS = (
     "oracle_temperature",
     "oracle_alpha",
     "oracle_gain",
+    "effective_kd_weight",
 )
 
 
@@ -75,7 +76,8 @@ def tabulate_best_settings(results: CampaignResults) -> pd.DataFrame:
     Accuracies are test accuracies in percent, the gap (teacher minus student) and gains are pp.
     ``control_gain`` is what the same student gains without a teacher, ``net_gain`` what the best
     settings gain beyond it. Vanilla is a point like the others: the tuned study's, or where that
-    has not run it, the one of stage ``compare``. Unknown numbers are NaN.
+    has not run it, the one of stage ``compare``. ``effective_kd_weight`` is that of the best
+    settings (:func:`compute_kd_weight`). Unknown numbers are NaN.
     Nothing in the table depends on wall time, on workers or on the order of the rows.
     """
     lines = [
@@ -92,7 +94,22 @@ def tabulate_best_settings(results: CampaignResults) -> pd.DataFrame:
     return table.assign(
         net_gain=table["test_gain"] - table["control_gain"],
         net_vanilla_gain=table["vanilla_gain"] - table["control_gain"],
+        effective_kd_weight=[
+            compute_kd_weight(temperature, alpha, results.campaign.tune.t2_scale)
+            for temperature, alpha in zip(table["temperature"], table["alpha"], strict=True)
+        ],
     )
+
+
+def compute_kd_weight(temperature: float, alpha: float, t2_scale: bool) -> float:
+    """The factor before the teacher's term of the loss, divided by that before the labels' term.
+
+    ``alpha * T^2 / (1 - alpha)``, or ``alpha / (1 - alpha)`` without ``t2_scale``; infinite where
+    alpha 1 leaves the labels out, NaN where a setting is NaN. At one temperature, losses of equal
+    weight differ in a positive factor only, with ``t2_scale`` or without.
+    """
+    factor = alpha * (temperature**2 if t2_scale else 1.0)
+    return math.inf if alpha == 1 else factor / (1 - alpha)
 
 
 def rank_points(points: Iterable[PointMean], gain: GainName, tune: TuneSettings) -> list[PointMean]:

@@ -21,6 +21,7 @@ from kdopt.outcome import TrialRow
 from kdopt.report.format import (
     format_chance,
     format_points,
+    format_ratio,
     format_setting,
     format_title,
     format_transfer_set,
@@ -136,6 +137,7 @@ COLUMNS = {
         Column("cumulative_gain", "Sum of gains (pp)"),
         Column("difference", "Difference (pp)"),
         Column("effect", "Weighted minus unweighted (pp)"),
+        Column("effective_kd_weight", "KD weight over label weight", format_ratio),
         Column("epochs", "Epochs", str),
         Column("exact", "Exact", str),
         Column("forgetting", "Forgetting (pp)"),

@@ -11,6 +11,7 @@ import html
 import io
 import math
 import re
+import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -46,6 +47,11 @@ def format_points(value: float) -> str:
 def format_setting(value: float) -> str:
     """A temperature, an alpha or a count, as short as it is exact; empty for NaN."""
     return "" if math.isnan(value) else f"{value:g}"
+
+
+def format_ratio(value: float) -> str:
+    """A number that spans powers of ten, with three digits; empty for NaN."""
+    return "" if math.isnan(value) else f"{value:.3g}"
 
 
 def format_chance(value: float) -> str:
@@ -100,7 +106,9 @@ def make_slug(text: object) -> str:
 def make_sort_key(value: Any) -> float | str:
     """What a cell sorts by. An empty key sorts last, whichever way the column is sorted."""
     if isinstance(value, float):
-        return "" if math.isnan(value) else round(value, 9)
+        # Scripts read "inf" as a word; the greatest number sorts as infinity does.
+        limited = min(max(value, -sys.float_info.max), sys.float_info.max)
+        return "" if math.isnan(value) else round(limited, 9)
     return value if isinstance(value, int) else str(value)
 
 

@@ -4,7 +4,12 @@ import random
 
 import pytest
 
-from kdopt.analysis.best_settings import find_best_point, find_vanilla_point, rank_points
+from kdopt.analysis.best_settings import (
+    compute_kd_weight,
+    find_best_point,
+    find_vanilla_point,
+    rank_points,
+)
 from kdopt.analysis.results import PointMean
 from kdopt.analysis.tables import compute_tables
 from kdopt.outcome import Pair
@@ -257,3 +262,29 @@ def test_vanilla_of_tuning_itself_comes_first():
         pair_of(compute_tables([*rows, compared], campaign).best_settings, 0, 1)["vanilla_gain"]
         == 0.75
     )
+
+
+@pytest.mark.parametrize("t2_scale", [True, False])
+def test_losses_of_equal_weight_at_one_temperature_differ_in_a_factor_only(t2_scale):
+    torch = pytest.importorskip("torch")
+    from kdopt.train.losses import distillation_loss
+
+    student, teacher = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    temperature, alpha = 4.0, 0.3
+    weight = compute_kd_weight(temperature, alpha, t2_scale)
+    other = weight / (1 + weight)  # the alpha that gives this weight without T squared
+    assert compute_kd_weight(temperature, other, False) == pytest.approx(weight)
+    loss = distillation_loss(student, teacher, labels, temperature, alpha, t2_scale)
+    same = distillation_loss(student, teacher, labels, temperature, other, False)
+    assert float(loss / (1 - alpha)) == pytest.approx(float(same / (1 - other)), rel=1e-5)
+
+
+def test_the_weight_of_the_teacher_runs_from_nothing_to_infinity():
+    assert [compute_kd_weight(2.0, alpha, True) for alpha in (0.0, 0.5, 1.0)] == [0, 4, math.inf]
+    assert math.isnan(compute_kd_weight(math.nan, math.nan, True))
+    best = compute_tables(make_rows(make_campaign()), make_campaign()).best_settings
+    for line in best.to_dict("records"):
+        assert line["effective_kd_weight"] == compute_kd_weight(
+            line["temperature"], line["alpha"], True
+        )

@@ -5,8 +5,10 @@ from kdopt.report.format import (
     escape_latex,
     format_hours,
     format_points,
+    format_ratio,
     format_setting,
     format_signed,
+    make_sort_key,
     name_classes,
 )
 
@@ -25,6 +27,17 @@ def test_settings_are_short():
         "1.23457",
         "",
     ]
+
+
+def test_ratios_have_three_digits():
+    ratios = (0.001111, 441.0, float("inf"), float("nan"))
+    assert [format_ratio(v) for v in ratios] == ["0.00111", "441", "inf", ""]
+
+
+def test_infinity_sorts_as_the_greatest_number():
+    keys = [make_sort_key(v) for v in (float("-inf"), -1.0, 1e12, float("inf"))]
+    assert keys == sorted(keys) and "inf" not in map(str, keys)
+    assert make_sort_key(float("nan")) == ""
 
 
 def test_latex_escapes_every_special_character():

@@ -27,6 +27,7 @@ from kdopt.report.format import (
     format_frame,
     format_pipe_line,
     format_points,
+    format_ratio,
     format_setting,
     format_title,
     make_slug,
@@ -43,7 +44,15 @@ from kdopt.report.plotting import (
     make_single_figure,
 )
 
-SETTING_COLUMNS = ("temperature", "alpha", "oracle_temperature", "oracle_alpha")
+SETTING_COLUMNS = (
+    "temperature",
+    "alpha",
+    "oracle_temperature",
+    "oracle_alpha",
+    "effective_kd_weight",
+)
+NUMBER_FORMATS = (format_points, format_ratio, format_setting)
+"""Of the columns that end in line."""
 
 
 def make_maps_section(data: ReportData) -> Section:
@@ -238,7 +247,8 @@ def list_columns(best: pd.DataFrame) -> list[Column]:
     """
     spread = ["test_gain_sd"] if (best["replicates"] > 1).any() else []
     keys = [
-        *("pair", "accuracy_gap", "temperature", "alpha", "validation_gain", "test_gain"),
+        *("pair", "accuracy_gap", "temperature", "alpha", "effective_kd_weight"),
+        *("validation_gain", "test_gain"),
         *spread,
         *("control_gain", "net_gain", "vanilla_gain"),
         *("oracle_temperature", "oracle_alpha", "oracle_gain"),
@@ -265,9 +275,7 @@ def format_best_markdown(best: pd.DataFrame, campaign: Campaign) -> str:
     shown = [Column("partition", "Partition", str), *list_columns(best)]
     lines = [
         format_pipe_line(column.heading for column in shown),
-        format_pipe_line(
-            "---:" if column.show in (format_points, format_setting) else "---" for column in shown
-        ),
+        format_pipe_line("---:" if column.show in NUMBER_FORMATS else "---" for column in shown),
         *(format_pipe_line(cells) for cells in _format_cells(best, shown)),
     ]
     return "\n".join([escape_markdown(describe_best_settings(best, campaign)), "", *lines]) + "\n"
@@ -275,14 +283,12 @@ def format_best_markdown(best: pd.DataFrame, campaign: Campaign) -> str:
 
 def format_best_latex(best: pd.DataFrame, campaign: Campaign) -> str:
     """The best-settings table as a LaTeX longtable with booktabs rules, ready to paste."""
-    hidden = {"oracle_temperature", "oracle_alpha", "cells"}
+    hidden = {"effective_kd_weight", "oracle_temperature", "oracle_alpha", "cells"}
     shown = [
         Column("partition", "Partition", str),
         *(column for column in list_columns(best) if column.key not in hidden),
     ]
-    align = "".join(
-        "r" if column.show in (format_points, format_setting) else "l" for column in shown
-    )
+    align = "".join("r" if column.show in NUMBER_FORMATS else "l" for column in shown)
     math_names = {"T": "$T$", "alpha": r"$\alpha$"}
     head = " & ".join(math_names.get(c.heading, escape_latex(c.heading)) for c in shown) + r" \\"
     return "\n".join(
