@@ -1,32 +1,28 @@
-"""Advice for a pair that nothing was distilled for yet, with calibrated intervals.
+"""Advice for a pair that nothing was distilled for yet.
 
-A tree's prediction for a pair is the mean gain of the leaf where the pair ends. How far off such
-predictions are is measured: every partition is left out once, and what the tree of the others
-predicts for its pairs is compared with what they gained. These errors, relative to how much gains
-differ within a leaf, bound the next one: conformal prediction with normalised residuals (Lei et
-al., 2018), with whole partitions left out because the pairs of one are alike. How often such bounds
-really hold is measured by leaving out one partition more.
+The rule that loses least leads: the decision tree, or a simpler one where the tree does not lose
+measurably less on pairs that it was not learnt from (:mod:`kdopt.advice.regret`). What is expected
+is what its action gained on the finished pairs that it rests on. How far such promises were off,
+and an interval that holds as often as it says, stand beside it (:mod:`kdopt.advice.calibration`).
+
+For a pair of a partition that is among the finished ones, participants are left out to judge; for
+any other pair whole partitions, as its kind of skew is unknown.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from kdopt.advice.policies import (
-    FIXED_POLICIES,
-    TREE_POLICY,
-    compare_policies,
-    list_policies,
-    make_folds,
-)
-from kdopt.advice.training_set import Action, TrainingSet
-from kdopt.advice.tree import AdviceTree, Answer, Leaf, grow_tree
+from kdopt.advice.calibration import LEVEL, Calibration, calibrate
+from kdopt.advice.policies import RULES, TREE_POLICY, Policy, list_policies
+from kdopt.advice.regret import LeftOut, compare_policies, make_promise
+from kdopt.advice.training_set import DO_NOTHING, TRAIN_ON, Action, TrainingSet
+from kdopt.advice.tree import Answer, Leaf, grow_tree
 from kdopt.errors import AdviceError
 from kdopt.outcome import Pair
 
@@ -36,28 +32,48 @@ MIN_TRAINING_PAIRS = 20
 MIN_TRAINING_PARTITIONS = 3
 """With two, advice for a third would be judged by trees that know a single one."""
 
-INTERVAL_LEVELS = (0.80, 0.95)
 N_SIMILAR_PAIRS = 3
 
-SPREAD_FLOOR_PP = 0.5
-"""Added to the spread of a leaf's gains: pairs that agree by luck must not make a leaf certain."""
 
-
-class Interval(NamedTuple):
-    """An interval that holds a gain with some probability.
+class Forecast(NamedTuple):
+    """A gain that is promised, and what such promises were worth.
 
     Attributes:
-        level: The probability, in (0, 1).
-        low: Lower bound, pp; NaN when there are too few pairs to say.
-        high: Upper bound, pp.
-        held: How often such intervals held the gains of partitions left out, in [0, 1]; NaN when
-            there are too few to know.
+        value: The promise, pp: nothing is taken off it.
+        low: Lower end of the interval around it, pp; NaN where too few groups can be left out.
+        high: Upper end, pp.
+        level: The share of gains that the interval is made to hold.
+        held: The share that such intervals held of groups left out; NaN if not known.
+        bias: How much too high such promises were there on average, pp.
+        error: How far off they were on average, pp.
     """
 
-    level: float
+    value: float
     low: float
     high: float
+    level: float
     held: float
+    bias: float
+    error: float
+
+
+NO_GAIN = Forecast(0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0)
+"""Of what cannot gain or lose anything."""
+
+
+class Expected(NamedTuple):
+    """What to expect of an action.
+
+    Attributes:
+        action: Which.
+        gain: Test gain, pp.
+        net: The same over training on without a teacher; 0 without a teacher, and its numbers
+            are NaN where no control ran.
+    """
+
+    action: Action
+    gain: Forecast
+    net: Forecast
 
 
 class SimilarPair(NamedTuple):
@@ -67,7 +83,7 @@ class SimilarPair(NamedTuple):
         campaign: Its campaign.
         pair: The pair.
         transfer_set: The images that were distilled on.
-        gain: Test gain there of the best way to distil that is advised here, pp.
+        gain: Test gain there of the action that is advised, or else of the best way to distil, pp.
     """
 
     campaign: str
@@ -76,82 +92,54 @@ class SimilarPair(NamedTuple):
     gain: float
 
 
-class BetterRule(NamedTuple):
-    """A fixed policy that lost less than the tree where neither knew the partition.
+class RuleChoice(NamedTuple):
+    """What a rule says for the pair.
 
     Attributes:
-        label: Which.
-        action: What it advises for every pair.
-        regret: Its mean regret with each partition left out, pp.
+        name: The rule's, one of :data:`kdopt.advice.policies.RULES`.
+        label: How people read it.
+        action: What it advises.
+        tried: What it would try and keep only where validation rises.
+        members: The finished pairs that this rests on, as positions in the training set.
     """
 
+    name: str
     label: str
     action: Action
-    regret: float
+    tried: Action
+    members: tuple[int, ...]
 
 
 class Advice(NamedTuple):
     """What to do with a pair, why, and what to expect of it.
 
     Attributes:
-        leaf: What is advised (``leaf.action``) and the pairs that it rests on.
+        lead: The rule that is followed, and what it says.
+        rules: All rules, the simplest first.
+        expected: Of following the advice.
+        anyway: Of the tree's best way to distil, where the advice is not to.
+        leaf: Where the pair ends in the tree.
         path: The answers that led there.
-        gain: Expected test gain of distilling as advised, or, where the advice is to leave the
-            student as it is, of distilling all the same (``leaf.distil``), pp.
-        intervals: Of that gain, one per level.
-        error: Mean absolute error of such predictions in partitions left out, pp.
-        regrets: The policies that were compared with each partition left out; the tree is the one
-            that advised (see :func:`kdopt.advice.policies.compare_policies`).
-        simpler: A fixed policy that would have done better than the tree, if there is one.
+        left_out: What was left out to judge the rules.
+        regrets: How they did (see :func:`kdopt.advice.regret.compare_policies`).
         names: The features of the pair that the tree could use.
         outside: Features beyond what was seen: (value, least seen, greatest seen).
         nearest: The most similar finished pairs.
-        training_set: What the tree was learnt from.
+        training_set: What was learnt from.
     """
 
+    lead: RuleChoice
+    rules: list[RuleChoice]
+    expected: Expected
+    anyway: Expected | None
     leaf: Leaf
     path: list[Answer]
-    gain: float
-    intervals: list[Interval]
-    error: float
+    left_out: LeftOut
     regrets: pd.DataFrame
-    simpler: BetterRule | None
     names: tuple[str, ...]
     outside: Mapping[str, tuple[float, float, float]]
     nearest: list[SimilarPair]
     training_set: TrainingSet
-
-
-class Prediction(NamedTuple):
-    """The gain that a leaf predicts of distilling (also where it advises not to), pp.
-
-    Attributes:
-        gain: Expected test gain.
-        scale: How much gains differ within the leaf, > 0.
-    """
-
-    gain: float
-    scale: float
-
-
-class HeldOutPredictions(NamedTuple):
-    """Predictions of trees for pairs of partitions they did not know, pp, each (pairs,).
-
-    Attributes:
-        predicted: Expected test gains.
-        scale: How much gains differ within the leaf, > 0.
-        actual: The test gains.
-    """
-
-    predicted: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    actual: NDArray[np.float64]
-
-    @property
-    def errors(self) -> NDArray[np.float64]:
-        """Actual minus predicted gains, relative to the leaf's spread, (pairs,)."""
-        relative: NDArray[np.float64] = (self.actual - self.predicted) / self.scale
-        return relative
 
 
 def has_enough_pairs(training_set: TrainingSet) -> bool:
@@ -180,13 +168,16 @@ def check_training_set_size(training_set: TrainingSet) -> None:
         )
 
 
-def advise_pair(training_set: TrainingSet, features: Mapping[str, float]) -> Advice:
+def advise_pair(
+    training_set: TrainingSet, features: Mapping[str, float], partition: str | None = None
+) -> Advice:
     """Advise on a pair.
 
     Args:
         training_set: Finished pairs of the situation, without the pair itself.
         features: What is known of it, by name (see :mod:`kdopt.features.definitions`); NaN or
             absent where it is not known.
+        partition: Its partition, if that has a name.
 
     Raises:
         AdviceError: Finished pairs or features are too few for advice that can be judged.
@@ -200,109 +191,67 @@ def advise_pair(training_set: TrainingSet, features: Mapping[str, float]) -> Adv
             f"nothing to go by: of this pair {given} is known, but of the finished ones "
             f"{', '.join(usable) or 'nothing that tells them apart'}"
         )
-    tree = grow_tree(training_set, names)
-    leaf, path = tree.find_leaf(features)
-    prediction = predict_gain(tree, leaf)
-    past = predict_held_out(training_set, names)
-    intervals = []
-    measured = measure_coverage(training_set, names, INTERVAL_LEVELS)
-    for level, held in zip(INTERVAL_LEVELS, measured, strict=True):
-        bounds = compute_error_bounds(past.errors, level)
-        low, high = (prediction.gain + prediction.scale * error for error in bounds)
-        intervals.append(Interval(level, low, high, held))
-    regrets = compare_policies(training_set, "partition", names)
+    known = set(training_set.pairs["partition"])
+    left_out: LeftOut = "participant" if partition in known else "partition"
+    policies = {p.name: p for p in list_policies(training_set, names) if p.name in RULES}
+    leaf, path = grow_tree(training_set, names).find_leaf(features)
+    rules = [_apply_rule(policies[name], training_set, leaf) for name in RULES if name in policies]
+    regrets = compare_policies(training_set, left_out, names)
+    lead = next(r for r in rules if r.name == str(regrets.loc[regrets["leads"], "policy"].iloc[0]))
+    anyway = None
+    if lead.action in (DO_NOTHING, TRAIN_ON):
+        tree = policies[TREE_POLICY]
+        anyway = _expect(training_set, leaf.distil, leaf.members, tree, left_out, tried=True)
     return Advice(
+        lead,
+        rules,
+        _expect(training_set, lead.action, lead.members, policies[lead.name], left_out),
+        anyway,
         leaf,
         path,
-        prediction.gain,
-        intervals,
-        float(np.abs(past.actual - past.predicted).mean()),
+        left_out,
         regrets,
-        _find_better_rule(training_set, names, regrets),
         names,
         _find_features_outside(training_set, names, features),
-        _find_similar_pairs(training_set, names, features, leaf),
+        _find_similar_pairs(
+            training_set, names, features, anyway.action if anyway else lead.action
+        ),
         training_set,
     )
 
 
-def predict_gain(tree: AdviceTree, leaf: Leaf) -> Prediction:
-    """The mean test gain of a leaf's pairs under its best way to distil, and their spread."""
-    best = tree.training_set.actions.index(leaf.distil)
-    gains = tree.training_set.test[list(leaf.members), best]
-    spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
-    return Prediction(float(gains.mean()), spread + SPREAD_FLOOR_PP)
+def _apply_rule(rule: Policy, training_set: TrainingSet, leaf: Leaf) -> RuleChoice:
+    if rule.name == TREE_POLICY:
+        return RuleChoice(rule.name, rule.label, leaf.action, leaf.distil, leaf.members)
+    # It says the same for every pair, so any will do to ask it.
+    choices = rule.choose(training_set, training_set.select_pairs(np.arange(1)))
+    advised, tried = (training_set.actions[int(i[0])] for i in choices[:2])
+    return RuleChoice(rule.name, rule.label, advised, tried, tuple(range(len(training_set))))
 
 
-def predict_held_out(training_set: TrainingSet, names: Sequence[str]) -> HeldOutPredictions:
-    """Every pair as predicted without its partition; empty if there is a single partition."""
-    parts = [
-        _predict_unknown(known, new, names) for known, new in _leave_partitions_out(training_set)
-    ]
-    if not parts:
-        return HeldOutPredictions(*np.zeros((3, 0)))
-    return HeldOutPredictions(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+def _expect(
+    training_set: TrainingSet,
+    action: Action,
+    members: Sequence[int],
+    policy: Policy,
+    left_out: LeftOut,
+    tried: bool = False,
+) -> Expected:
+    if action == DO_NOTHING:
+        return Expected(action, NO_GAIN, NO_GAIN)
+    rests_on = np.isin(np.arange(len(training_set)), members)[None]
+    promise = make_promise(training_set, np.array([training_set.actions.index(action)]), rests_on)
+    found = calibrate(training_set, policy.choose, left_out, tried)
+    spread = float(promise.spread[0])
+    gain = _make_forecast(float(promise.gain[0]), spread, found.gain)
+    if action == TRAIN_ON:
+        return Expected(action, gain, NO_GAIN)
+    return Expected(action, gain, _make_forecast(float(promise.net[0]), spread, found.net))
 
 
-def compute_error_bounds(errors: NDArray[np.float64], level: float) -> tuple[float, float]:
-    """Two of the errors that the next one lies between with at least this probability.
-
-    That holds for errors in random order; NaN when there are too few of them.
-    """
-    n = len(errors)
-    # Rounded before floor: 100 * (1 - 0.8) / 2 is a little less than 10.
-    rank = math.floor(round((n + 1) * (1 - level) / 2, 9))
-    if rank < 1:
-        return math.nan, math.nan
-    ordered = np.sort(errors)
-    return float(ordered[rank - 1]), float(ordered[n - rank])
-
-
-def measure_coverage(
-    training_set: TrainingSet, names: Sequence[str], levels: Sequence[float]
-) -> list[float]:
-    """How often intervals made from the other partitions held the actual gain, in [0, 1].
-
-    One number per level; NaN where no interval could be made.
-    """
-    hits: dict[float, list[bool]] = {level: [] for level in levels}
-    for known, new in _leave_partitions_out(training_set):
-        past = predict_held_out(known, names).errors
-        errors = _predict_unknown(known, new, names).errors
-        for level in levels:
-            low, high = compute_error_bounds(past, level)
-            if math.isfinite(low):
-                hits[level] += ((low <= errors) & (errors <= high)).tolist()
-    return [sum(found) / len(found) if found else math.nan for found in hits.values()]
-
-
-def _leave_partitions_out(training_set: TrainingSet) -> Iterator[tuple[TrainingSet, TrainingSet]]:
-    for known, new in make_folds(training_set, "partition"):
-        yield training_set.select_pairs(known), training_set.select_pairs(new)
-
-
-def _predict_unknown(
-    known: TrainingSet, new: TrainingSet, names: Sequence[str]
-) -> HeldOutPredictions:
-    tree = grow_tree(known, names)
-    indices = {action: i for i, action in enumerate(known.actions)}
-    lines = []
-    for features, gains in zip(new.get_features(names), new.test, strict=True):
-        leaf, _ = tree.find_leaf(dict(zip(names, features, strict=True)))
-        lines.append((*predict_gain(tree, leaf), gains[indices[leaf.distil]]))
-    return HeldOutPredictions(*np.array(lines, dtype=np.float64).reshape(-1, 3).T)
-
-
-def _find_better_rule(
-    training_set: TrainingSet, names: Sequence[str], table: pd.DataFrame
-) -> BetterRule | None:
-    regrets = {str(n): float(r) for n, r in zip(table["policy"], table["regret"], strict=True)}
-    fixed = [p for p in list_policies(training_set, names) if p.name in FIXED_POLICIES]
-    best = min(fixed, key=lambda p: regrets[p.name])
-    if regrets[best.name] >= regrets[TREE_POLICY]:
-        return None
-    index = int(best.choose(training_set, training_set).advised[0])
-    return BetterRule(best.label, training_set.actions[index], regrets[best.name])
+def _make_forecast(value: float, spread: float, found: Calibration) -> Forecast:
+    reach = spread * found.reach
+    return Forecast(value, value - reach, value + reach, LEVEL, found.held, found.bias, found.error)
 
 
 def _find_features_outside(
@@ -318,20 +267,20 @@ def _find_features_outside(
 
 
 def _find_similar_pairs(
-    training_set: TrainingSet, names: Sequence[str], features: Mapping[str, float], leaf: Leaf
+    training_set: TrainingSet, names: Sequence[str], features: Mapping[str, float], action: Action
 ) -> list[SimilarPair]:
     seen = training_set.get_features(names)
     here = np.array([features[name] for name in names])
     # In standard deviations, so that no feature counts for more because of its unit.
     distances = np.square((seen - here) / seen.std(axis=0)).sum(axis=1)
-    action = training_set.actions.index(leaf.distil)
+    index = training_set.actions.index(action)
     lines = training_set.pairs.to_dict("records")
     return [
         SimilarPair(
             str(lines[i]["campaign"]),
             Pair(str(lines[i]["partition"]), int(lines[i]["teacher"]), int(lines[i]["student"])),
             str(lines[i]["transfer_set"]),
-            float(training_set.test[i, action]),
+            float(training_set.test[i, index]),
         )
         for i in np.argsort(distances, kind="stable")[:N_SIMILAR_PAIRS]
     ]

@@ -1,29 +1,28 @@
 """The training set: features of finished pairs, and what every candidate action gained there.
 
 Which actions exist depends on the images to distil on, so there is one table per *situation*: the
-student's own labelled data (do nothing, any measured cell of T and alpha, DML, DP-KD), a labelled
-public set, or an unlabelled one (do nothing, vanilla, DML, DP-KD).
+student's own labelled data (do nothing, train on without a teacher, any measured cell of T and
+alpha, DML, DP-KD), a labelled public set, or an unlabelled one (do nothing, vanilla, DML, DP-KD).
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kdopt.analysis.results import average_points, group_by_pair
+from kdopt.analysis.results import CampaignResults, average_points
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import METHODS
 from kdopt.features.definitions import FEATURE_NAMES
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.features.table import PAIR_COLUMNS, tabulate_pairs
-from kdopt.outcome import Pair, TrialRow
+from kdopt.outcome import Outcome, Pair, TrialRow
 
 Situation = Literal["own", "public_labeled", "public_unlabeled"]
 SITUATIONS: Mapping[Situation, tuple[str, ...]] = {
@@ -43,7 +42,8 @@ class Action(NamedTuple):
     """Something that can be done with a pair.
 
     Attributes:
-        method: ``none`` (leave the student as it is), ``vanilla``, ``tuned``, ``dml``, ``dp_kd``.
+        method: ``none`` (leave the student as it is), ``control`` (train it on without a teacher),
+            ``vanilla``, ``tuned``, ``dml``, ``dp_kd``.
         temperature: Of ``vanilla`` and ``tuned`` on a grid; ``None`` for the others.
         alpha: Likewise.
     """
@@ -54,6 +54,7 @@ class Action(NamedTuple):
 
 
 DO_NOTHING = Action("none")
+TRAIN_ON = Action("control")
 
 Gains = tuple[float, float]
 """Validation and test gain, pp."""
@@ -85,6 +86,8 @@ class TrainingSet:
         validation: Gains on validation, pp, (pairs, actions); 0 for doing nothing.
         test: The same on test.
         left_out: What the store has but this table has not, and why; one sentence each.
+        judged_on: ``test``, or ``validation`` where no test gains are known and ``test`` holds
+            those on validation once more.
     """
 
     situation: Situation
@@ -93,6 +96,7 @@ class TrainingSet:
     validation: NDArray[np.float64]
     test: NDArray[np.float64]
     left_out: tuple[str, ...] = ()
+    judged_on: Literal["test", "validation"] = "test"
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -101,6 +105,24 @@ class TrainingSet:
     def n_partitions(self) -> int:
         """Number of partitions that the pairs come from."""
         return int(self.pairs["partition"].nunique())
+
+    @property
+    def distilling(self) -> NDArray[np.intp]:
+        """The indices of the actions that use the teacher, in order."""
+        return np.flatnonzero([a not in (DO_NOTHING, TRAIN_ON) for a in self.actions])
+
+    @property
+    def control(self) -> NDArray[np.float64]:
+        """Test gains of training on without a teacher, pp, (pairs,); NaN where no control ran.
+
+        Without labels there is nothing to train on, and the untouched student is the control.
+        """
+        if self.situation == "public_unlabeled":
+            return np.zeros(len(self))
+        if TRAIN_ON not in self.actions:
+            return np.full(len(self), np.nan)
+        gains: NDArray[np.float64] = self.test[:, self.actions.index(TRAIN_ON)]
+        return gains
 
     @property
     def usable_features(self) -> list[str]:
@@ -118,13 +140,11 @@ class TrainingSet:
     def select_pairs(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> TrainingSet:
         """Some of the pairs, by position or by a mask."""
         chosen = np.arange(len(self))[chosen]
-        return TrainingSet(
-            self.situation,
-            self.actions,
-            self.pairs.iloc[chosen].reset_index(drop=True),
-            self.validation[chosen],
-            self.test[chosen],
-            self.left_out,
+        return replace(
+            self,
+            pairs=self.pairs.iloc[chosen].reset_index(drop=True),
+            validation=self.validation[chosen],
+            test=self.test[chosen],
         )
 
 
@@ -179,7 +199,13 @@ def build_training_set(
 
 def describe_action(action: Action) -> str:
     """An action as people read it."""
-    names = {"none": "do not distil", "dml": "DML", "dp_kd": "DP-KD", "vanilla": "vanilla"}
+    names = {
+        "none": "leave as it is",
+        "control": "train on without a teacher",
+        "dml": "DML",
+        "dp_kd": "DP-KD",
+        "vanilla": "vanilla",
+    }
     if action.temperature is None:
         return names[action.method]
     return f"{action.method} at T={action.temperature:g}, alpha={action.alpha:g}"
@@ -217,49 +243,51 @@ def _tabulate_campaign(
 
 
 def _collect_gains(
-    results: TrainingCampaign, situation: Situation
+    source: TrainingCampaign, situation: Situation
 ) -> dict[tuple[Pair, str], dict[Action, Gains]]:
-    """The gains of every action that was tried, by pair and transfer set."""
-    campaign = results.campaign
-    vanilla = campaign.tune.vanilla_point
+    """The gains of every action that was tried, by pair and transfer set that was distilled on."""
+    results = CampaignResults(source.rows, source.campaign)
+    replicates, vanilla = source.campaign.replicates, source.campaign.tune.vanilla_point
     found: dict[tuple[Pair, str], dict[Action, Gains]] = {}
     if situation == "own":
-        for pair, rows in group_by_pair(results.rows).items():
-            found[pair, "student"] = {
-                Action(
+        for pair, rows in results.tuned.items():
+            points = [c for c in average_points(rows) if c.replicates >= replicates]
+            # Without the teacher's term the temperature has no part: any of them will do.
+            actions = [
+                TRAIN_ON
+                if not c.alpha
+                else Action(
                     "vanilla" if (c.temperature, c.alpha) == vanilla else "tuned",
                     c.temperature,
                     c.alpha,
-                ): (c.validation_gain, c.test_gain)
-                for c in average_points(rows)
-                if c.replicates >= campaign.replicates
-            }
-    compared = _collect_compared(results.rows, situation)
-    for (pair, transfer_set, method), replicates in compared.items():
-        action = Action(method, *vanilla) if method == "vanilla" else Action(method)
-        if len(replicates) >= campaign.replicates:
-            of_pair = found.setdefault((pair, transfer_set), {})
+                )
+                for c in points
+            ]
+            gains = [(c.validation_gain, c.test_gain) for c in points]
+            found[pair, "student"] = dict(zip(actions, gains, strict=True))
+    for case, rows in results.compared.items():
+        if case.transfer_set not in SITUATIONS[situation] or case.method not in METHODS:
+            continue
+        action = Action(case.method, *vanilla) if case.method == "vanilla" else Action(case.method)
+        measured = _list_gains(row.outcome for row in rows)
+        if len(measured) >= replicates:
+            of_pair = found.setdefault((case.pair, case.transfer_set), {})
             # Where both stages ran vanilla, the tuned study's cell is the same computation.
-            of_pair.setdefault(action, _average_gains(replicates))
-    return found
+            of_pair.setdefault(action, _average_gains(measured))
+    for (pair, transfer_set), of_pair in found.items():
+        measured = _list_gains(results.list_control_outcomes(pair, transfer_set))
+        if len(measured) >= replicates:
+            of_pair[TRAIN_ON] = _average_gains(measured)
+    return {key: of_pair for key, of_pair in found.items() if of_pair.keys() - {TRAIN_ON}}
 
 
-def _collect_compared(
-    rows: Sequence[TrialRow], situation: Situation
-) -> dict[tuple[Pair, str, str], list[Gains]]:
-    """The gains of the stage ``compare`` by pair, transfer set and method."""
-    groups: dict[tuple[Pair, str, str], list[Gains]] = defaultdict(list)
-    for row in rows:
-        if row.stage != "compare" or row.pair is None or row.outcome is None:
-            continue
-        method, transfer_set = str(row.params.get("method")), str(row.params.get("transfer_set"))
-        if transfer_set not in SITUATIONS[situation] or method not in METHODS:
-            continue
-        validation, test = row.outcome.validation_gain, row.outcome.test_gain
-        # A record without gains is damaged, and not a zero.
-        if validation is not None and test is not None:
-            groups[row.pair, transfer_set, method].append((validation, test))
-    return groups
+def _list_gains(outcomes: Iterable[Outcome | None]) -> list[Gains]:
+    """The gains of each outcome that has both; a record without gains is damaged, and not a 0."""
+    return [
+        (o.validation_gain, o.test_gain)
+        for o in outcomes
+        if o is not None and o.validation_gain is not None and o.test_gain is not None
+    ]
 
 
 def _average_gains(gains: Sequence[Gains]) -> Gains:
@@ -270,7 +298,7 @@ def _average_gains(gains: Sequence[Gains]) -> Gains:
 
 def _rank_simplicity(action: Action) -> tuple[object, ...]:
     """Simplest first: trees and policies advise the first of equal actions."""
-    methods = ("none", "vanilla", "tuned", "dml", "dp_kd")
+    methods = ("none", "control", "vanilla", "tuned", "dml", "dp_kd")
     return methods.index(action.method), action.temperature or 0.0, action.alpha or 0.0
 
 

@@ -63,7 +63,7 @@ class Leaf:
 
     Attributes:
         action: What is advised.
-        distil: The same, or the best way to distil all the same where doing nothing is advised.
+        distil: The same, or the best way to distil all the same where no teacher is advised.
         band: For an action with T and alpha: how far these can move without a clear loss.
         gain: Mean test gain of the action over the leaf's pairs, pp.
         guarded: The same of ``distil`` where it is tried once and the untouched student kept
@@ -133,13 +133,14 @@ class AdviceTree:
 
     def choose_advised(self, pairs: TrainingSet) -> Indices:
         """The index of the advised action for each of some pairs, (pairs,)."""
-        return self._find_indices([leaf.action for leaf in self._find_leaves(pairs)])
+        return self._find_indices([leaf.action for leaf in self.find_leaves(pairs)])
 
     def choose_tried(self, pairs: TrainingSet) -> Indices:
         """The same of the best way to distil, for those who try it and keep it if it helps."""
-        return self._find_indices([leaf.distil for leaf in self._find_leaves(pairs)])
+        return self._find_indices([leaf.distil for leaf in self.find_leaves(pairs)])
 
-    def _find_leaves(self, pairs: TrainingSet) -> list[Leaf]:
+    def find_leaves(self, pairs: TrainingSet) -> list[Leaf]:
+        """Where each of some pairs ends."""
         lines = [dict(zip(self.names, x, strict=True)) for x in pairs.get_features(self.names)]
         return [self.find_leaf(line)[0] for line in lines]
 
@@ -336,11 +337,12 @@ def _make_leaf(
     test = training_set.test[members]
     # argmax takes the first of equals, which is the simplest: actions are sorted so.
     best = int(means.argmax()) if action is None else actions.index(action)
-    distil = best if actions[best] != DO_NOTHING else 1 + int(means[1:].argmax())
-    rose = np.round(training_set.validation[members, distil], TIE_DECIMALS) > 0
-    guarded = float(np.where(rose, test[:, distil], 0.0).mean())
-    # Test's veto: even with the guard, distilling gained nothing here.
-    if guarded <= 0:
+    ways = training_set.distilling
+    distil = best if best in ways else int(ways[means[ways].argmax()])
+    rose = np.round(training_set.validation[members], TIE_DECIMALS) > 0
+    guarded = np.where(rose, test, 0.0).mean(axis=0)
+    # Test's veto: even with the guard, the best gained nothing here.
+    if guarded[best] <= 0:
         best = actions.index(DO_NOTHING)
     by_method = {}
     for method in dict.fromkeys(a.method for a in actions):
@@ -353,7 +355,7 @@ def _make_leaf(
         distil=actions[distil],
         band=find_band(actions, growth.gains[members], best) if has_point else None,
         gain=float(test[:, best].mean()),
-        guarded=guarded,
+        guarded=float(guarded[distil]),
         gains=by_method,
         searched=float(test[np.arange(len(members)), own].mean()),
         members=tuple(int(i) for i in members),

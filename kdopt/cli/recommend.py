@@ -22,13 +22,8 @@ from kdopt.features.definitions import FEATURE_NAMES
 from kdopt.features.measurements import read_measurements
 from kdopt.features.table import tabulate_pairs
 from kdopt.outcome import Pair
-from kdopt.report.advice_text import (
-    format_advice,
-    format_advice_json,
-    format_feature,
-    label_feature,
-    parse_feature,
-)
+from kdopt.report.advice_answer import format_advice, format_advice_json
+from kdopt.report.advice_text import format_feature, label_feature, parse_feature
 from kdopt.report.sections.advice import format_advice_files, learn_advice
 from kdopt.store.database import Store
 from kdopt.store.queries import list_campaigns, pick_campaign, read_record, read_trials
@@ -113,6 +108,11 @@ class _Question(NamedTuple):
     about: str
     known: dict[str, float]
     without: tuple[str, Pair] | None = None
+
+    @property
+    def partition(self) -> str | None:
+        """Its partition, if it is a pair of the store."""
+        return self.without[1].partition if self.without else None
 
 
 class _Checkpoints(NamedTuple):
@@ -208,7 +208,7 @@ def _print_advice(
     sources: list[TrainingCampaign], transfer_set: TransferName, question: _Question, as_json: bool
 ) -> None:
     learnt_from = build_training_set(sources, find_situation(transfer_set), question.without)
-    found = advise_pair(learnt_from, question.known)
+    found = advise_pair(learnt_from, question.known, question.partition)
     if as_json:
         print(format_advice_json(found, question.about, question.known))
     else:

@@ -120,7 +120,7 @@ COLUMNS = {
         Column("at_least", "At least", str),
         Column("at_most", "At most", str),
         Column("beats_vanilla", "Tuning gains more", str),
-        Column("behind_tree", "Behind the tree (pp)"),
+        Column("behind_lead", "Behind the leading rule (pp)"),
         Column("best_epoch", "Best epoch", str),
         Column("best_gain", "Its gain (pp)"),
         Column("best_method", "Best untuned", format_method),

@@ -10,7 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from kdopt.advice.advise import MIN_TRAINING_PAIRS, MIN_TRAINING_PARTITIONS, has_enough_pairs
-from kdopt.advice.policies import FIXED_POLICIES, TREE_POLICY, compare_policies
+from kdopt.advice.policies import RULES
+from kdopt.advice.regret import compare_policies
 from kdopt.advice.training_set import (
     DO_NOTHING,
     SITUATIONS,
@@ -51,7 +52,8 @@ ADVICE_NOTE = (
     "Fig. 8 of the paper, learnt from this campaign: what to do with a new pair, from what is "
     "known before distillation. A tree is learnt on validation gains, relative to the "
     "best of each pair, and judged on test gains of partitions that it was not learnt from. "
-    "To ask it about a pair, use 'kdopt recommend'."
+    "Simpler rules stand beside it, and lead where the tree does not lose measurably less. "
+    "To ask about a pair, use 'kdopt recommend'."
 )
 
 RULE_COLUMNS = (
@@ -163,18 +165,19 @@ def _make_situation_block(situation: Situation, learnt: LearntAdvice) -> Block:
 
 
 def _describe_loss(table: pd.DataFrame) -> str:
-    """What the tree and the rules without questions lost on partitions they did not know."""
+    """Which rule leads, and what all of them lost on partitions they did not know."""
     found = table[table["left_out"] == "partition"].set_index("policy").to_dict("index")
-    tree = found[TREE_POLICY]
+    (lead,) = [line for line in found.values() if line["leads"]]
     others = ", ".join(
-        f"{found[name]['label']} {format_points(found[name]['regret'])}"
-        for name in FIXED_POLICIES
-        if name in found
+        f"{line['label']} {format_points(line['regret'])}"
+        for name, line in found.items()
+        if name in RULES and not line["leads"]
     )
     return (
-        "Regret on partitions that were not learnt from: decision tree "
-        f"{format_points(tree['regret'])} pp (95 %: {format_points(tree['regret_low'])} to "
-        f"{format_points(tree['regret_high'])}), {others}."
+        f"For a partition that is not known, 'kdopt recommend' follows: {lead['label']}. It lost "
+        f"{format_points(lead['regret'])} pp (95 %: {format_points(lead['regret_low'])} to "
+        f"{format_points(lead['regret_high'])}) on partitions that were not learnt from, and no "
+        f"less simple rule lost measurably less: {others}."
     )
 
 
@@ -195,9 +198,10 @@ def _make_regret_tables(table: pd.DataFrame) -> list[Table]:
     columns: Columns = [
         "label",
         Column("trials", "Trials per pair", str),
-        "gain",
         IntervalColumn("regret", "regret_"),
-        IntervalColumn("behind_tree", "behind_tree_"),
+        IntervalColumn("behind_lead", "behind_lead_"),
+        *("gain", "net_gain"),
+        Column("bias", "Promised minus real gain (pp)"),
         Column("guarded_gain", "Gain with guard (pp)"),
         "guarded_regret",
     ]
