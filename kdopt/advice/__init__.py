@@ -2,6 +2,8 @@
 
 - ``training_set``: features of finished pairs, and what every action gained on each
 - ``tree``: a decision tree from a pair's features to an action
-- ``policies``: what the tree loses on pairs that it does not know, beside simpler policies
-- ``advise``: the advice for one pair, with calibrated intervals
+- ``policies``: the tree and simpler rules
+- ``regret``: what each of them loses on pairs that it does not know, and which leads
+- ``calibration``: how far off what they promise is, and intervals that hold
+- ``advise``: the advice for one pair
 """

@@ -177,7 +177,7 @@ def advise_pair(
         training_set: Finished pairs of the situation, without the pair itself.
         features: What is known of it, by name (see :mod:`kdopt.features.definitions`); NaN or
             absent where it is not known.
-        partition: Its partition, if that has a name.
+        partition: Its partition's family, if that is known.
 
     Raises:
         AdviceError: Finished pairs or features are too few for advice that can be judged.
@@ -191,7 +191,7 @@ def advise_pair(
             f"nothing to go by: of this pair {given} is known, but of the finished ones "
             f"{', '.join(usable) or 'nothing that tells them apart'}"
         )
-    known = set(training_set.pairs["partition"])
+    known = set(training_set.pairs["family"])
     left_out: LeftOut = "participant" if partition in known else "partition"
     policies = {p.name: p for p in list_policies(training_set, names) if p.name in RULES}
     leaf, path = grow_tree(training_set, names).find_leaf(features)
@@ -242,16 +242,15 @@ def _expect(
     rests_on = np.isin(np.arange(len(training_set)), members)[None]
     promise = make_promise(training_set, np.array([training_set.actions.index(action)]), rests_on)
     found = calibrate(training_set, policy.choose, left_out, tried)
-    spread = float(promise.spread[0])
-    gain = _make_forecast(float(promise.gain[0]), spread, found.gain)
+    gain = _make_forecast(float(promise.gain[0]), found.gain)
     if action == TRAIN_ON:
         return Expected(action, gain, NO_GAIN)
-    return Expected(action, gain, _make_forecast(float(promise.net[0]), spread, found.net))
+    return Expected(action, gain, _make_forecast(float(promise.net[0]), found.net))
 
 
-def _make_forecast(value: float, spread: float, found: Calibration) -> Forecast:
-    reach = spread * found.reach
-    return Forecast(value, value - reach, value + reach, LEVEL, found.held, found.bias, found.error)
+def _make_forecast(value: float, found: Calibration) -> Forecast:
+    low, high = value - found.reach, value + found.reach
+    return Forecast(value, low, high, LEVEL, found.held, found.bias, found.error)
 
 
 def _find_features_outside(

@@ -36,8 +36,7 @@ class Calibration(NamedTuple):
     Attributes:
         bias: Mean of promised minus real gains, pp: above 0 where too much was promised.
         error: Mean absolute difference of the two, pp.
-        reach: Half an interval's width, relative to the spread of the gains that a promise rests
-            on; NaN with too few groups.
+        reach: Half an interval's width, pp; NaN with too few groups.
         held: The share of gains that intervals made without their group held, in [0, 1]; NaN
             with too few groups.
         n: Pairs that were promised something.
@@ -74,42 +73,32 @@ def calibrate(
     for number, (_, new) in enumerate(folds):
         groups[new] = number
     outer = _measure_errors(training_set, cross_validate(training_set, choose, folds), tried)
-    # By group that is left out besides the pair's own: relative errors, NaN where unknown.
+    # By group that is left out besides the pair's own; NaN where that is not known.
     inner = np.full((2, len(folds), len(training_set)), np.nan)
     for number, (known, _) in enumerate(folds):
         rest = training_set.select_pairs(known)
         judged = cross_validate(rest, choose, list(make_folds(rest, left_out)))
-        inner[:, number, known] = _measure_errors(rest, judged, tried).relative
-    return CalibratedGains(
-        *(_calibrate(groups, outer.plain[i], outer.relative[i], inner[i]) for i in range(2))
-    )
+        inner[:, number, known] = _measure_errors(rest, judged, tried)
+    return CalibratedGains(*(_calibrate(groups, outer[i], inner[i]) for i in range(2)))
 
 
-class _Errors(NamedTuple):
-    """Promised minus real gains, and net gains: in pp and relative, each (2, pairs)."""
-
-    plain: Floats
-    relative: Floats
-
-
-def _measure_errors(training_set: TrainingSet, judged: Judged, tried: bool) -> _Errors:
+def _measure_errors(training_set: TrainingSet, judged: Judged, tried: bool) -> Floats:
+    """Promised minus real gains, and net gains, pp, (2, pairs); NaN where nothing is promised."""
     actions = judged.tried if tried else judged.advised
     promised = judged.promised_tried if tried else judged.promised
     lines = np.arange(len(training_set))
     real = training_set.test[lines, actions]
     distils = np.isin(actions, training_set.distilling)
     of_teacher = np.where(distils, real - training_set.control, 0.0)
-    plain = np.stack([promised.gain - real, promised.net - of_teacher])
-    plain[:, actions == training_set.actions.index(DO_NOTHING)] = np.nan
+    errors: Floats = np.stack([promised.gain - real, promised.net - of_teacher])
+    errors[:, actions == training_set.actions.index(DO_NOTHING)] = np.nan
     # Without a teacher the net gain is 0 by definition, which no one needs to promise.
-    plain[1, ~distils] = np.nan
-    return _Errors(plain, plain / promised.spread)
+    errors[1, ~distils] = np.nan
+    return errors
 
 
-def _calibrate(
-    groups: NDArray[np.intp], plain: Floats, outer: Floats, inner: Floats
-) -> Calibration:
-    known = np.isfinite(plain)
+def _calibrate(groups: NDArray[np.intp], outer: Floats, inner: Floats) -> Calibration:
+    known = np.isfinite(outer)
     if not known.any():
         return Calibration(math.nan, math.nan, math.nan, math.nan, 0)
     reach = _find_reach(groups, outer, inner)
@@ -123,7 +112,7 @@ def _calibrate(
         within = _find_reach(groups, rest, others)
         if math.isfinite(within):
             hits += (np.abs(outer[known & (groups == group)]) <= within).tolist()
-    errors = plain[known]
+    errors = outer[known]
     held = float(np.mean(hits)) if hits else math.nan
     return Calibration(
         float(errors.mean()), float(np.abs(errors).mean()), reach, held, int(known.sum())
@@ -135,7 +124,7 @@ def _find_reach(groups: NDArray[np.intp], outer: Floats, inner: Floats) -> float
 
     Args:
         groups: The group of each pair, (pairs,).
-        outer: Relative errors without the pair's group, (pairs,).
+        outer: Errors without the pair's group, (pairs,).
         inner: The same with one group more left out, (groups, pairs).
     """
     known = np.isfinite(outer)

@@ -29,8 +29,8 @@ LeftOut = Literal["partition", "participant"]
 Fold = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 """Masks of the pairs to learn from and of those to judge on, each (pairs,)."""
 
-SPREAD_FLOOR_PP = 0.5
-"""Added to the spread of gains: pairs that agree by luck must not make a promise certain."""
+LEAD_LEVEL = 0.01
+"""How often a less simple rule may lead by chance where it is no better than the simplest."""
 
 REGRET_MEASURES = (
     "gain",
@@ -59,12 +59,10 @@ class Promise(NamedTuple):
     Attributes:
         gain: Test gains, pp, (pairs,).
         net: The same over training on without a teacher; NaN where no control ran.
-        spread: How much the gains differ among the pairs that each rests on, pp, > 0.
     """
 
     gain: NDArray[np.float64]
     net: NDArray[np.float64]
-    spread: NDArray[np.float64]
 
 
 class Judged(NamedTuple):
@@ -105,7 +103,8 @@ def compare_policies(
     policies = list_policies(training_set, training_set.usable_features if names is None else names)
     judged = {p.name: cross_validate(training_set, p.choose, folds) for p in policies}
     regret = {n: best - select_gains(training_set, c.advised) for n, c in judged.items()}
-    lead = _find_lead(training_set, regret, left_out)
+    weights = _draw_students(training_set, left_out)
+    lead = _find_lead(regret, weights)
     lines: list[dict[str, object]] = []
     for policy in policies:
         choices = judged[policy.name]
@@ -135,7 +134,7 @@ def compare_policies(
         }
         for name, values in zip(REGRET_MEASURES, measured, strict=True):
             for end, number in zip(
-                ("", "_low", "_high"), _estimate_mean(values, training_set, left_out), strict=True
+                ("", "_low", "_high"), _estimate_mean(values, weights), strict=True
             ):
                 line[f"{name}{end}"] = number
         lines.append(line)
@@ -149,7 +148,7 @@ def cross_validate(training_set: TrainingSet, choose: Chooser, folds: Sequence[F
     """
     n = len(training_set)
     advised, tried = np.zeros((2, n), dtype=np.intp)
-    promised, promised_tried = Promise(*np.full((3, n), np.nan)), Promise(*np.full((3, n), np.nan))
+    promised, promised_tried = Promise(*np.full((2, n), np.nan)), Promise(*np.full((2, n), np.nan))
     for known, new in folds:
         learnt_from = training_set.select_pairs(known)
         choices = choose(learnt_from, training_set.select_pairs(new))
@@ -172,12 +171,11 @@ def make_promise(known: TrainingSet, actions: Indices, rests_on: NDArray[np.bool
     net = known.test - known.control[:, None]
     some = [a for a in range(len(known.actions)) if a not in known.distilling]
     net[:, some] = np.where(np.isnan(net[:, some]), np.nan, 0.0)
-    lines = []
-    for action, rows in zip(actions, rests_on, strict=True):
-        gains = known.test[rows, action]
-        spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
-        lines.append((gains.mean(), net[rows, action].mean(), spread + SPREAD_FLOOR_PP))
-    return Promise(*np.array(lines, dtype=np.float64).reshape(-1, 3).T)
+    lines = [
+        (known.test[rows, action].mean(), net[rows, action].mean())
+        for action, rows in zip(actions, rests_on, strict=True)
+    ]
+    return Promise(*np.array(lines, dtype=np.float64).reshape(-1, 2).T)
 
 
 def select_net_gains(training_set: TrainingSet, chosen: Indices) -> NDArray[np.float64]:
@@ -202,12 +200,12 @@ def select_gains(
 def make_folds(training_set: TrainingSet, left_out: LeftOut) -> Iterator[Fold]:
     """All ways to leave one partition, or one participant, out; none when nothing would be left.
 
-    A partition is left out of all campaigns at once, so that its kind of skew is unknown. So is a
-    participant (a number) of all partitions: the pairs that it is the student of are judged, and
-    those that it is the teacher of are not learnt from either.
+    A partition is left out of all campaigns and draws at once, so that its kind of skew is
+    unknown. So is a participant (a number) of all partitions: the pairs that it is the student of
+    are judged, and those that it is the teacher of are not learnt from either.
     """
     pairs = training_set.pairs
-    partition = pairs["partition"].to_numpy()
+    partition = pairs["family"].to_numpy()
     teacher, student = pairs["teacher"].to_numpy(), pairs["student"].to_numpy()
     # dict.fromkeys and not set: folds come in the order of the pairs.
     if left_out == "partition":
@@ -219,34 +217,46 @@ def make_folds(training_set: TrainingSet, left_out: LeftOut) -> Iterator[Fold]:
     yield from (fold for fold in folds if fold[0].any())
 
 
-def _find_lead(
-    training_set: TrainingSet, regret: Mapping[str, NDArray[np.float64]], left_out: LeftOut
-) -> str:
+Weights = NDArray[np.float64]
+"""How often each pair is in each bootstrap sample, (samples, pairs)."""
+
+
+def _draw_students(training_set: TrainingSet, left_out: LeftOut) -> Weights:
+    """Samples of students with replacement, each with all of its pairs."""
+    students = training_set.pairs.groupby(["campaign", "partition", "student"])
+    group = students.ngroup().to_numpy()
+    n = int(group.max()) + 1
+    rng = np.random.default_rng(seed_for("regret", training_set.situation, left_out))
+    drawn: Weights = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)[:, group].astype(float)
+    return drawn
+
+
+def _draw_means(values: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
+    """The mean of each sample over what is known."""
+    known = np.isfinite(values)
+    total = weights[:, known].sum(axis=1)
+    means: NDArray[np.float64] = (weights[:, known] @ values[known])[total > 0] / total[total > 0]
+    return means
+
+
+def _estimate_mean(values: NDArray[np.float64], weights: Weights) -> tuple[float, float, float]:
+    """The mean over pairs of what is known, with its bounds."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return math.nan, math.nan, math.nan
+    low, high = np.quantile(_draw_means(values, weights), [0.025, 0.975])
+    return float(known.mean()), float(low), float(high)
+
+
+def _find_lead(regret: Mapping[str, NDArray[np.float64]], weights: Weights) -> str:
     """The simplest rule that does not lose measurably more than the one that loses least."""
     rules = [name for name in RULES if name in regret]
     least = min(rules, key=lambda name: round(float(regret[name].mean()), TIE_DECIMALS))
+    # One of several rules loses least by luck alone: each comparison gets its part of the level.
+    level = LEAD_LEVEL / max(1, len(rules) - 1)
 
     def is_as_good(name: str) -> bool:
-        _, low, _ = _estimate_mean(regret[name] - regret[least], training_set, left_out)
-        return low <= 0
+        means = _draw_means(regret[name] - regret[least], weights)
+        return bool((1 + np.count_nonzero(means <= 0)) / (1 + len(means)) >= level)
 
     return next(name for name in rules if name == least or is_as_good(name))
-
-
-def _estimate_mean(
-    values: NDArray[np.float64], training_set: TrainingSet, left_out: LeftOut
-) -> tuple[float, float, float]:
-    """The mean over pairs of what is known, with its bootstrap bounds over students."""
-    known = np.isfinite(values)
-    if not known.any():
-        return math.nan, math.nan, math.nan
-    columns = training_set.pairs.loc[known, ["campaign", "partition", "student"]]
-    keys = columns.astype(str).agg("/".join, axis=1)
-    _, group = np.unique(keys.to_numpy(dtype=str), return_inverse=True)
-    n = int(group.max()) + 1
-    rng = np.random.default_rng(seed_for("regret", training_set.situation, left_out))
-    # How often each student, and so each of its pairs, is in each sample.
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)[:, group].astype(np.float64)
-    means = weights @ values[known] / weights.sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(values[known].mean()), float(low), float(high)

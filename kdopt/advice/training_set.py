@@ -82,7 +82,8 @@ class TrainingSet:
         situation: Which.
         actions: What was tried on every pair; the first is :data:`DO_NOTHING`.
         pairs: One row per pair (and transfer set): campaign, partition, teacher, student,
-            transfer_set, then the features (see :mod:`kdopt.features.definitions`).
+            transfer_set, the family of the partition (its draws share it), then the features (see
+            :mod:`kdopt.features.definitions`).
         validation: Gains on validation, pp, (pairs, actions); 0 for doing nothing.
         test: The same on test.
         left_out: What the store has but this table has not, and why; one sentence each.
@@ -103,8 +104,8 @@ class TrainingSet:
 
     @property
     def n_partitions(self) -> int:
-        """Number of partitions that the pairs come from."""
-        return int(self.pairs["partition"].nunique())
+        """Number of partitions that the pairs come from; all draws of one count once."""
+        return int(self.pairs["family"].nunique())
 
     @property
     def distilling(self) -> NDArray[np.intp]:
@@ -235,7 +236,8 @@ def _tabulate_campaign(
             of_pair = gains.get((pair, transfer_set))
             if not of_pair or (campaign.name, pair) == without:
                 continue
-            lines.append({str(k): v for k, v in line.items()} | {"transfer_set": transfer_set})
+            placed = {"transfer_set": transfer_set, "family": campaign.get_family(pair.partition)}
+            lines.append({str(k): v for k, v in line.items()} | placed)
             found.append({DO_NOTHING: (0.0, 0.0), **of_pair})
             tried |= of_pair.keys()
     actions = (DO_NOTHING, *sorted(tried, key=_rank_simplicity))
@@ -303,4 +305,5 @@ def _rank_simplicity(action: Action) -> tuple[object, ...]:
 
 
 def _make_frame(lines: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    return pd.DataFrame(list(lines), columns=[*PAIR_COLUMNS, "transfer_set", *FEATURE_NAMES])
+    columns = [*PAIR_COLUMNS, "transfer_set", "family", *FEATURE_NAMES]
+    return pd.DataFrame(list(lines), columns=columns)

@@ -103,16 +103,19 @@ RulesOption = Annotated[
 
 
 class _Question(NamedTuple):
-    """What advice is asked for: the pair's name for people, its features, what to leave out."""
+    """What advice is asked for.
+
+    Attributes:
+        about: The pair's name for people.
+        known: Its features.
+        without: The pair itself, which must not be learnt from.
+        family: Which way its partition was drawn.
+    """
 
     about: str
     known: dict[str, float]
     without: tuple[str, Pair] | None = None
-
-    @property
-    def partition(self) -> str | None:
-        """Its partition, if it is a pair of the store."""
-        return self.without[1].partition if self.without else None
+    family: str | None = None
 
 
 class _Checkpoints(NamedTuple):
@@ -208,7 +211,7 @@ def _print_advice(
     sources: list[TrainingCampaign], transfer_set: TransferName, question: _Question, as_json: bool
 ) -> None:
     learnt_from = build_training_set(sources, find_situation(transfer_set), question.without)
-    found = advise_pair(learnt_from, question.known, question.partition)
+    found = advise_pair(learnt_from, question.known, question.family)
     if as_json:
         print(format_advice_json(found, question.about, question.known))
     else:
@@ -236,7 +239,8 @@ def _ask_about_stored_pair(
         )
     known = {feature: float(lines[feature].iloc[0]) for feature in FEATURE_NAMES}
     about = f"{name.campaign}/{pair.partition}/{pair.label}"
-    return _Question(about, known, (name.campaign, pair))
+    family = source.campaign.get_family(pair.partition)
+    return _Question(about, known, (name.campaign, pair), family)
 
 
 def _ask_about_features(gap: float | None, texts: list[str]) -> _Question:

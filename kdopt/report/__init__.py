@@ -7,5 +7,5 @@
 - ``format``: numbers, names, CSV, Markdown and LaTeX
 - ``plotting``: styles, colours and panels of all figures
 - ``images``: figures as SVG, PNG and PDF
-- ``advice_text``: advice as text and JSON, for ``kdopt recommend`` and for files
+- ``advice_text``, ``advice_answer``: rules as text, and the answer for one pair as text and JSON
 """

@@ -56,7 +56,7 @@ def planted(
                 features["accuracy_gap"] = accuracy[t] - accuracy[s]
                 gains = {DO_NOTHING: 0.0, **rule(features)}
                 pair = dict(zip(PAIR_COLUMNS, (campaign, partition, t, s), strict=True))
-                lines.append({**pair, "transfer_set": "student", **features})
+                lines.append({**pair, "transfer_set": "student", "family": partition, **features})
                 exact = np.array([gains[a] for a in actions])
                 shown = [exact + noise * rng.normal(size=len(actions)) for _ in range(2)]
                 for values, one in ((validation, shown[0]), (test, shown[1])):

@@ -7,15 +7,25 @@ import pytest
 from kdopt.advice.training_set import (
     DO_NOTHING,
     SITUATIONS,
+    TRAIN_ON,
     Action,
     TrainingCampaign,
     build_training_set,
     describe_action,
     find_situation,
 )
+from kdopt.campaign.names import study_name
+from kdopt.campaign.settings import PartitionSettings
 from kdopt.campaign.stage_settings import TRANSFER_SETS
-from kdopt.outcome import Pair
-from tests.analysis.synthetic import FIVE, compare_campaign, compare_rows, make_campaign, make_rows
+from kdopt.outcome import Pair, TrialRow
+from tests.analysis.synthetic import (
+    FIVE,
+    compare_campaign,
+    compare_rows,
+    make_campaign,
+    make_rows,
+    outcome,
+)
 
 CAMPAIGN = compare_campaign()
 ROWS = [*make_rows(CAMPAIGN), *compare_rows(CAMPAIGN)]
@@ -58,6 +68,57 @@ def test_gains_are_those_of_the_trials():
         column = found.actions.index(action)
         assert found.validation[line, column] == row.outcome.validation_gain
         assert found.test[line, column] == row.outcome.test_gain
+
+
+def control_rows(transfer_set="student"):
+    """Every student trained on, which gains as many pp on test as its number says."""
+    return [
+        TrialRow(
+            study_name("toy", partition, "control"),
+            *(partition, "control", None, None, student, "COMPLETE"),
+            {"student": student, "transfer_set": transfer_set, "replicate": 0},
+            outcome(0.5, float(student)),
+        )
+        for partition in FIVE
+        for student in range(CAMPAIGN.participants)
+    ]
+
+
+def test_training_on_is_an_action_where_the_control_ran():
+    found = build_training_set([WHOLE._replace(rows=[*ROWS, *control_rows()])], "own")
+    assert found.actions[:2] == (DO_NOTHING, TRAIN_ON)
+    assert (found.test[:, 1] == found.pairs["student"]).all()
+    assert (found.control == found.pairs["student"]).all()
+    assert TRAIN_ON not in [found.actions[i] for i in found.distilling]
+    assert len(found.distilling) == len(found.actions) - 2
+    # The control on the student's own images is none of another set.
+    public = build_training_set([WHOLE._replace(rows=[*ROWS, *control_rows()])], "public_labeled")
+    assert TRAIN_ON not in public.actions and np.isnan(public.control).all()
+
+
+def test_without_labels_the_untouched_student_is_the_control():
+    assert (build_training_set([WHOLE], "public_unlabeled").control == 0).all()
+
+
+def test_a_student_that_only_trained_on_is_no_case():
+    only = WHOLE._replace(rows=[*control_rows(), *[r for r in ROWS if r.stage == "pretrain"]])
+    assert len(build_training_set([only], "own")) == 0
+
+
+def test_alpha_0_of_a_grid_is_the_control():
+    campaign = compare_campaign(stages=("tune",))
+    tune = replace(campaign.tune, alphas=(0.0, 0.5), temperatures=(1.0, 2.0))
+    campaign = replace(campaign, tune=tune)
+    found = build_training_set([TrainingCampaign(campaign, make_rows(campaign), {})], "own")
+    assert [a.method for a in found.actions] == ["none", "control", "vanilla", "tuned"]
+
+
+def test_draws_of_a_partition_are_of_one_family():
+    partitions = (PartitionSettings("uniform"), PartitionSettings("uniform-2", family="uniform"))
+    campaign = make_campaign(partitions=partitions)
+    found = build_training_set([TrainingCampaign(campaign, make_rows(campaign), {})], "own")
+    assert set(found.pairs["partition"]) == {"uniform", "uniform-2"}
+    assert found.n_partitions == 1
 
 
 def test_public_sets_have_their_own_actions():
@@ -143,7 +204,8 @@ def test_known_features_tell_pairs_apart_and_are_there_for_all():
 @pytest.mark.parametrize(
     ("action", "text"),
     [
-        (DO_NOTHING, "do not distil"),
+        (DO_NOTHING, "leave as it is"),
+        (TRAIN_ON, "train on without a teacher"),
         (Action("dml"), "DML"),
         (Action("tuned", 2.5, 0.25), "tuned at T=2.5, alpha=0.25"),
         (Action("vanilla", 1.0, 0.5), "vanilla at T=1, alpha=0.5"),

@@ -149,9 +149,9 @@ def test_the_three_ways_to_ask_about_one_pair_agree(folder):
 
 def test_the_answer_is_complete(folder):
     text = answered(kdopt(folder, "recommend", "--gap", 200))
-    for label in ("Pair", "Advice", "Expected", "Evidence", "Error", "Caution"):
+    for label in ("Pair", "Advice", "Because", "Expected", "Rules", "Tree", "Evidence", "Caution"):
         assert re.search(rf"^{label} ", text, re.MULTILINE), label
-    assert "with each partition left out once:" in text
+    assert "on partitions that were not learnt from it lost" in text
     assert "200 pp is outside the range that was seen" in text
 
 

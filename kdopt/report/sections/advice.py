@@ -208,7 +208,8 @@ def _make_regret_tables(table: pd.DataFrame) -> list[Table]:
     shown: list[Table] = []
     for left_out, part in table.groupby("left_out", sort=False):
         title = f"Regret on a {left_out} that was not learnt from"
-        shown += make_tables(title, columns, part)
+        marked = part["label"].where(~part["leads"].astype(bool), part["label"] + " (leads)")
+        shown += make_tables(title, columns, part.assign(label=marked))
     return shown
 
 

@@ -2,16 +2,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdopt.advice.policies import (
+from kdopt.advice.policies import RULES, list_policies
+from kdopt.advice.regret import (
     REGRET_COLUMNS,
     compare_policies,
     cross_validate,
-    list_policies,
     make_folds,
+    make_promise,
     select_gains,
+    select_net_gains,
 )
-from kdopt.advice.training_set import DO_NOTHING
-from tests.advice.planted import ACTIONS, DML, VANILLA, planted
+from kdopt.advice.training_set import DO_NOTHING, TRAIN_ON
+from tests.advice.planted import ACTIONS, DML, HIGH, LOW, VANILLA, planted
 
 
 def table(training_set, left_out="partition"):
@@ -38,7 +40,7 @@ def test_a_planted_rule_is_followed_where_it_was_not_learnt():
         assert found.loc["search", "regret"] == 0
         for rule in ("none", "vanilla", "method", "cell", "action"):
             assert found.loc[rule, "regret"] > 1
-            assert found.loc[rule, "behind_tree_low"] > 0
+            assert found.loc[rule, "behind_lead_low"] > 0
 
 
 def test_policies_that_advise_the_same_for_all_by_hand():
@@ -59,9 +61,8 @@ def test_under_the_guard_distilling_is_tried_where_nothing_would_be_done_without
     tree = next(
         p for p in list_policies(training_set, training_set.usable_features) if p.name == "tree"
     )
-    advised, tried = cross_validate(
-        training_set, tree.choose, list(make_folds(training_set, "partition"))
-    )
+    folds = list(make_folds(training_set, "partition"))
+    advised, tried, *_ = cross_validate(training_set, tree.choose, folds)
     none = training_set.actions.index(DO_NOTHING)
     assert (advised == none).any() and not (tried == none).any()
     assert (advised[advised != none] == tried[advised != none]).all()
@@ -80,7 +81,7 @@ def test_trials_are_counted():
 def test_bounds_hold_the_mean_and_repeat():
     training_set = planted(noise=4.0)
     found = compare_policies(training_set)
-    for name in ("gain", "regret", "behind_tree", "guarded_regret"):
+    for name in ("gain", "regret", "behind_lead", "guarded_regret"):
         assert (found[f"{name}_low"] <= found[name] + 1e-9).all()
         assert (found[name] <= found[f"{name}_high"] + 1e-9).all()
     pd.testing.assert_frame_equal(found, compare_policies(training_set))
@@ -155,3 +156,86 @@ def test_with_one_partition_nothing_can_be_left_out():
     training_set = planted(partitions=("uniform",))
     found = compare_policies(training_set, "partition")
     assert found.empty and list(found.columns) == list(REGRET_COLUMNS)
+
+
+NOISE = {VANILLA: 0.0, LOW: 0.0, HIGH: 0.0, DML: 0.0, TRAIN_ON: 0.0}
+WITH_CONTROL = (DO_NOTHING, TRAIN_ON, *ACTIONS[1:])
+
+
+@pytest.mark.parametrize("left_out", ["partition", "participant"])
+def test_where_nothing_helps_no_rule_leads_that_distils(left_out):
+    """By design one in a hundred does."""
+    leads = []
+    for seed in range(20):
+        noisy = planted(lambda _: NOISE, noise=3.0, actions=WITH_CONTROL, seed=seed, participants=4)
+        found = table(noisy, left_out)
+        leads += list(found.index[found["leads"]])
+    assert leads.count("none") >= 19
+
+
+def test_where_more_training_is_all_that_helps_training_on_leads():
+    same = dict.fromkeys(NOISE, 3.0)
+    for seed in range(5):
+        found = table(planted(lambda _: same, noise=2.0, actions=WITH_CONTROL, seed=seed))
+        assert list(found.index[found["leads"]]) == ["control"]
+        assert found.loc["control", "net_gain"] == 0
+        assert found.loc["control", "gain"] == pytest.approx(3, abs=0.5)
+
+
+def test_the_tree_leads_where_it_measurably_loses_less():
+    found = table(planted(noise=2.0))
+    assert list(found.index[found["leads"]]) == ["tree"]
+    assert found.loc["tree", "behind_lead"] == 0
+
+
+def test_one_rule_leads_and_no_simpler_one_is_as_good():
+    found = table(planted(noise=6.0))
+    (lead,) = found.index[found["leads"]]
+    least = found.loc[[r for r in RULES if r in found.index], "regret"].min()
+    assert found.loc[lead, "regret"] >= least
+    for simpler in RULES[: RULES.index(lead)]:
+        if simpler in found.index:
+            assert found.loc[simpler, "regret"] > least
+
+
+def test_net_gains_are_over_training_on():
+    training_set = planted(noise=2.0, rule=lambda f: {**NOISE, TRAIN_ON: 2.0}, actions=WITH_CONTROL)
+    vanilla = np.full(len(training_set), WITH_CONTROL.index(VANILLA))
+    trained = training_set.test[:, WITH_CONTROL.index(TRAIN_ON)]
+    net = select_net_gains(training_set, vanilla)
+    assert net == pytest.approx(select_gains(training_set, vanilla) - trained)
+    for without in (DO_NOTHING, TRAIN_ON):
+        index = np.full(len(training_set), WITH_CONTROL.index(without))
+        assert (select_net_gains(training_set, index) == 0).all()
+    unknown = planted()
+    assert np.isnan(select_net_gains(unknown, np.full(len(unknown), ACTIONS.index(VANILLA)))).all()
+
+
+def test_the_bias_is_what_was_promised_minus_what_came():
+    """The odd partition alone gains 10 pp less: it was promised as much as the others, they less.
+
+    Of five partitions each of the four others is promised the mean of a set with the odd one.
+    """
+    training_set = planted(lambda _: dict.fromkeys(NOISE, 5.0), actions=WITH_CONTROL)
+    training_set.test[(training_set.pairs["partition"] == "uniform").to_numpy(), 1:] -= 10
+    found = table(training_set)
+    each = [10.0, *[-10 / 4] * 4]
+    assert found.loc["vanilla", "bias"] == pytest.approx(np.mean(each))
+    assert np.isnan(found.loc["none", "bias"]) and np.isnan(found.loc["oracle", "bias"])
+
+
+def test_a_promise_is_the_mean_of_what_it_rests_on():
+    known = planted(noise=2.0)
+    rests_on = np.zeros((1, len(known)), dtype=bool)
+    rests_on[0, 3:9] = True
+    found = make_promise(known, np.array([ACTIONS.index(HIGH)]), rests_on)
+    gains = known.test[3:9, ACTIONS.index(HIGH)]
+    assert found.gain[0] == pytest.approx(gains.mean())
+    assert np.isnan(found.net[0])
+
+
+def test_draws_of_a_partition_are_left_out_together():
+    training_set = planted()
+    training_set.pairs.loc[training_set.pairs["partition"] == "specialized", "family"] = "uniform"
+    folds = list(make_folds(training_set, "partition"))
+    assert len(folds) == 4 and folds[0][1].sum() == 60
