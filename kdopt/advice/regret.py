@@ -85,7 +85,8 @@ def compare_policies(
     ``bias`` is the promised minus the real gain, over the pairs that the policy does something
     with. ``behind_lead`` is the policy's regret minus that of the rule that leads. Bounds are 95 %
     bootstrap intervals over students (all pairs of one are drawn together, since they share a
-    model and images).
+    model and images). Where gains on test are not known, neither are those of the guard and of
+    searches.
 
     Args:
         training_set: Finished pairs of one situation.
@@ -101,6 +102,9 @@ def compare_policies(
         return pd.DataFrame(columns=list(REGRET_COLUMNS))
     best = training_set.test.max(axis=1)
     policies = list_policies(training_set, training_set.usable_features if names is None else names)
+    # On the images that judge, looking costs nothing and is never wrong: that would say too much.
+    may_look = training_set.judged_on == "test"
+    policies = [p for p in policies if may_look or p.name not in SEARCH_POLICIES]
     judged = {p.name: cross_validate(training_set, p.choose, folds) for p in policies}
     regret = {n: best - select_gains(training_set, c.advised) for n, c in judged.items()}
     weights = _draw_students(training_set, left_out)
@@ -113,6 +117,7 @@ def compare_policies(
         knows = policy.name not in SEARCH_POLICIES
         # The oracle is the best on test by definition, whatever validation says.
         guarded = select_gains(training_set, choices.tried, guard=policy.name != "oracle")
+        guarded = guarded if may_look else np.full(len(guarded), np.nan)
         # In the order of REGRET_MEASURES.
         measured = (
             gain,

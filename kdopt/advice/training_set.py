@@ -240,7 +240,7 @@ def _tabulate_campaign(
             lines.append({str(k): v for k, v in line.items()} | placed)
             found.append({DO_NOTHING: (0.0, 0.0), **of_pair})
             tried |= of_pair.keys()
-    actions = (DO_NOTHING, *sorted(tried, key=_rank_simplicity))
+    actions = (DO_NOTHING, *sorted(tried, key=rank_simplicity))
     return _CampaignTable(campaign.name, actions, lines, found)
 
 
@@ -298,7 +298,7 @@ def _average_gains(gains: Sequence[Gains]) -> Gains:
     return validation, test
 
 
-def _rank_simplicity(action: Action) -> tuple[object, ...]:
+def rank_simplicity(action: Action) -> tuple[object, ...]:
     """Simplest first: trees and policies advise the first of equal actions."""
     methods = ("none", "control", "vanilla", "tuned", "dml", "dp_kd")
     return methods.index(action.method), action.temperature or 0.0, action.alpha or 0.0

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 
-from kdopt.advice.advise import advise_pair, check_training_set_size
-from kdopt.advice.training_set import TrainingCampaign, build_training_set, find_situation
+from kdopt.advice.advise import advise_pair
+from kdopt.advice.training_set import TrainingCampaign, find_situation
 from kdopt.campaign.names import parse_pair_name
 from kdopt.campaign.stage_settings import TransferName
+from kdopt.cli.advice_sources import (
+    describe_measured,
+    find_lessons,
+    open_store_if_any,
+    read_sources,
+)
 from kdopt.cli.campaign_file import load_spec_and_images
-from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, DeviceOption, JsonOption, StoreOption
 from kdopt.errors import AdviceError
 from kdopt.features.definitions import FEATURE_NAMES
-from kdopt.features.measurements import read_measurements
 from kdopt.features.table import tabulate_pairs
 from kdopt.outcome import Pair
-from kdopt.report.advice_answer import format_advice, format_advice_json
+from kdopt.report.advice_answer import ADVICE_SCHEMA, format_advice, format_advice_json
 from kdopt.report.advice_text import format_feature, label_feature, parse_feature
-from kdopt.report.sections.advice import format_advice_files, learn_advice
+from kdopt.report.sections.advice import format_advice_files, learn_advice, learn_lessons
 from kdopt.store.database import Store
-from kdopt.store.queries import list_campaigns, pick_campaign, read_record, read_trials
 
 
 class TransferSetChoice(StrEnum):
@@ -110,12 +113,14 @@ class _Question(NamedTuple):
         known: Its features.
         without: The pair itself, which must not be learnt from.
         family: Which way its partition was drawn.
+        measured: The verdict on the pair, if it was tried.
     """
 
     about: str
     known: dict[str, float]
     without: tuple[str, Pair] | None = None
     family: str | None = None
+    measured: str | None = None
 
 
 class _Checkpoints(NamedTuple):
@@ -161,12 +166,15 @@ def recommend_command(
             "--rules": rules,
         }
     )
-    with closing(open_store_at(store)) as opened:
-        sources = _read_sources(opened, campaign)
+    opened = open_store_if_any(store)
+    try:
+        if opened is None and (campaign or pair is not None):
+            raise AdviceError(f"there is no store at {store}; name it with --store")
+        sources = read_sources(opened, campaign) if opened else []
         if rules:
-            _print_rules(sources)
+            _print_rules(sources, named=bool(campaign))
             return
-        if pair is not None:
+        if pair is not None and opened:
             question = _ask_about_stored_pair(opened, sources, pair, transfer_set.value)
         elif gap is not None or feature:
             question = _ask_about_features(gap, feature or [])
@@ -179,7 +187,22 @@ def recommend_command(
                 transfer_set.value,
                 device,
             )
-    _print_advice(sources, transfer_set.value, question, as_json)
+    finally:
+        if opened:
+            opened.close()
+    _print_advice(sources, transfer_set.value, question, _Print(bool(campaign), as_json))
+
+
+class _Print(NamedTuple):
+    """How to answer.
+
+    Attributes:
+        named: The campaigns to learn from were named.
+        as_json: For programs.
+    """
+
+    named: bool
+    as_json: bool
 
 
 def _check_one_question(asked: dict[str, bool]) -> None:
@@ -188,34 +211,38 @@ def _check_one_question(asked: dict[str, bool]) -> None:
         raise AdviceError(f"{given} was given; say what to advise on by one of {'; '.join(asked)}")
 
 
-def _read_sources(store: Store, names: list[str] | None) -> list[TrainingCampaign]:
-    """The campaigns to learn_advice from, as the store has them."""
-    wanted = [pick_campaign(store, n) for n in names] if names else list_campaigns(store)
-    return [
-        TrainingCampaign(
-            read_record(store, n).campaign, read_trials(store, n), read_measurements(store, n)
-        )
-        for n in dict.fromkeys(wanted)
-    ]
-
-
-def _print_rules(sources: list[TrainingCampaign]) -> None:
-    found = learn_advice(sources)
-    texts = format_advice_files(found)
+def _print_rules(sources: list[TrainingCampaign], named: bool) -> None:
+    texts = format_advice_files(learn_advice(sources))
     if not texts:
-        check_training_set_size(found["own"].training_set)
+        lessons = find_lessons(sources, "own", named=named)
+        print(f"{lessons.note}\n")
+        texts = format_advice_files({"own": learn_lessons(lessons.training_set)})
     print("\n".join(texts.values()), end="")
 
 
 def _print_advice(
-    sources: list[TrainingCampaign], transfer_set: TransferName, question: _Question, as_json: bool
+    sources: list[TrainingCampaign], transfer_set: TransferName, question: _Question, how: _Print
 ) -> None:
-    learnt_from = build_training_set(sources, find_situation(transfer_set), question.without)
-    found = advise_pair(learnt_from, question.known, question.family)
-    if as_json:
-        print(format_advice_json(found, question.about, question.known))
+    situation, measured = find_situation(transfer_set), question.measured
+    try:
+        lessons = find_lessons(sources, situation, question.without, how.named)
+        # The lessons that come with kdopt are of other images: no kind of partition is known.
+        family = None if lessons.note else question.family
+        found = advise_pair(lessons.training_set, question.known, family)
+    except AdviceError as error:
+        if measured is None:
+            raise
+        # What was measured needs no advice.
+        if how.as_json:
+            record = {"schema": ADVICE_SCHEMA, "about": question.about, "measured": measured}
+            print(json.dumps(record | {"refused": str(error)}, indent=2))
+        else:
+            print(f"Measured  {question.about}: {measured}\nAdvice    none: {error}")
+        return
+    if how.as_json:
+        print(format_advice_json(found, question.about, question.known, measured, lessons.note))
     else:
-        print(format_advice(found, question.about), end="")
+        print(format_advice(found, question.about, measured, lessons.note), end="")
 
 
 def _ask_about_stored_pair(
@@ -228,7 +255,7 @@ def _ask_about_stored_pair(
         raise AdviceError(f"--pair: {error}") from error
     assert name.teacher is not None and name.student is not None
     here = next((s for s in sources if s.campaign.name == name.campaign), None)
-    source = here or _read_sources(store, [name.campaign])[0]
+    source = here or read_sources(store, [name.campaign])[0]
     table = tabulate_pairs(source.rows, source.campaign, source.measurements, transfer_set)
     pair = Pair(name.partition, name.teacher, name.student)
     lines = table[(table[["partition", "teacher", "student"]] == list(pair)).all(axis=1)]
@@ -240,7 +267,8 @@ def _ask_about_stored_pair(
     known = {feature: float(lines[feature].iloc[0]) for feature in FEATURE_NAMES}
     about = f"{name.campaign}/{pair.partition}/{pair.label}"
     family = source.campaign.get_family(pair.partition)
-    return _Question(about, known, (name.campaign, pair), family)
+    measured = describe_measured(source, pair)
+    return _Question(about, known, (name.campaign, pair), family, measured)
 
 
 def _ask_about_features(gap: float | None, texts: list[str]) -> _Question:

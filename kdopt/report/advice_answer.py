@@ -6,6 +6,7 @@ The JSON object of :func:`format_advice_json`:
 ``schema``         2; raised when a field is renamed, removed or changes its meaning
 ``about``          what was asked about
 ``measured``       the verdict on the pair in words, if the store has its trials; else null
+``note``           what is unusual about what was learnt from, or empty
 ``situation``      ``own``, ``public_labeled`` or ``public_unlabeled``
 ``judged_on``      ``test``; ``validation`` where gains on test are not known
 ``rule``           the rule that is followed: ``name`` and ``label``
@@ -70,15 +71,21 @@ LEFT_OUT_WORDS = {
 }
 
 
-def format_advice(advice: Advice, about: str) -> str:
+def format_advice(advice: Advice, about: str, measured: str | None = None, note: str = "") -> str:
     """The whole answer; ends with a newline.
 
     Args:
         advice: The answer.
         about: What it was asked about.
+        measured: The verdict on the pair, if it was measured.
+        note: What is unusual about what was learnt from.
     """
     training_set = advice.training_set
-    lines = [
+    lines = [("Measured", f"{about}: {measured}")] if measured else []
+    if measured:
+        lines.append(("", "what follows is learnt from other pairs"))
+    lines += _label_lines("Note", [note] if note else [])
+    lines += [
         ("Pair", f"{about}; on {SITUATION_TITLES[training_set.situation]}"),
         ("Advice", format_action(advice.lead.action)),
     ]
@@ -114,12 +121,12 @@ def _explain_lead(advice: Advice) -> list[str]:
     )
     if lead["regret"] <= least["regret"]:
         return [said, "no rule lost less"]
+    difference = format_between(-least["behind_lead_high"], -least["behind_lead_low"])
     return [
         said,
-        f"'{least['label']}' lost {format_points(least['regret'])} pp, which is not measurably "
-        f"less (difference {format_points(-least['behind_lead'])}, 95 %: "
-        f"{format_between(-least['behind_lead_high'], -least['behind_lead_low'])}), and the "
-        "simpler rule leads",
+        f"'{least['label']}' lost {format_points(least['regret'])} pp: the difference of "
+        f"{format_points(-least['behind_lead'])} (95 %: {difference}) is not measurable for the "
+        f"best of {len(advice.rules)} rules, so the simpler one leads",
     ]
 
 
@@ -195,8 +202,11 @@ def _describe_leaf(advice: Advice) -> list[str]:
     asked = "; ".join(map(format_condition, advice.path)) or "no question"
     where = ", ".join(f"{n} {name}" for name, n in leaf.partitions.items())
     tried = len(advice.training_set.actions) - 1
+    said = f"{asked}: {format_action(leaf.action)}; {len(leaf.members)} cases like it ({where})"
+    if advice.training_set.judged_on == "validation":
+        return [said]
     return [
-        f"{asked}: {format_action(leaf.action)}; {len(leaf.members)} cases like it ({where})",
+        said,
         f"there: {format_signed(leaf.guarded) or '0.00'} pp if {format_action(leaf.distil)} is "
         f"tried and kept only where validation rises; {format_signed(leaf.searched) or '0.00'} pp "
         f"if all {tried} actions are tried",
@@ -215,7 +225,11 @@ def _label_lines(label: str, texts: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def format_advice_json(
-    advice: Advice, about: str, features: Mapping[str, float], measured: str | None = None
+    advice: Advice,
+    about: str,
+    features: Mapping[str, float],
+    measured: str | None = None,
+    note: str = "",
 ) -> str:
     """The advice as indented JSON, without a newline at the end.
 
@@ -224,13 +238,16 @@ def format_advice_json(
         about: What it was asked about.
         features: What was known of it.
         measured: The verdict on the pair, if it was measured.
+        note: What is unusual about what was learnt from.
     """
     training_set = advice.training_set
     found = {str(line["policy"]): line for line in advice.regrets.to_dict("records")}
+    on_test = training_set.judged_on == "test"
     record = {
         "schema": ADVICE_SCHEMA,
         "about": about,
         "measured": measured,
+        "note": note,
         "situation": training_set.situation,
         "judged_on": training_set.judged_on,
         "rule": {"name": advice.lead.name, "label": advice.lead.label},
@@ -248,10 +265,10 @@ def format_advice_json(
             "because": [step._asdict() for step in advice.path],
             "cases": len(advice.leaf.members),
             "partitions": dict(advice.leaf.partitions),
-            "guarded_gain": advice.leaf.guarded,
-            "searched_gain": advice.leaf.searched,
+            "guarded_gain": advice.leaf.guarded if on_test else None,
+            "searched_gain": advice.leaf.searched if on_test else None,
         },
-        "searches": {name: found[name]["regret"] for name in SEARCH_POLICIES},
+        "searches": {name: found[name]["regret"] for name in SEARCH_POLICIES if name in found},
         "features": {name: features[name] for name in advice.names},
         "outside": {name: list(values) for name, values in advice.outside.items()},
         "nearest": [

@@ -169,9 +169,25 @@ def test_public_images_have_their_own_advice(folder):
     )
     assert json.loads(text)["situation"] == "public_unlabeled"
     refused(
-        kdopt(folder, "recommend", "--pair", PAIR, "--transfer-set", "public_labeled"),
+        kdopt(folder, "recommend", "--gap", 1, "--transfer-set", "public_labeled"),
         "too little to learn from: 0 finished cases",
     )
+
+
+def test_a_pair_that_was_measured_has_its_verdict_first(folder):
+    text = answered(kdopt(folder, "recommend", "--pair", PAIR))
+    first, second, third = text.splitlines()[:3]
+    assert re.match(rf"Measured  {PAIR}: (leave as it is|train on|distil)", first)
+    assert f"('kdopt best {PAIR}' says why)" in first
+    assert second.strip() == "what follows is learnt from other pairs"
+    assert third.startswith(f"Pair      {PAIR}; on ")
+    # Where nothing can be learnt for it, what was measured stands all the same.
+    asked = ("recommend", "--pair", PAIR, "--transfer-set", "public_labeled")
+    first, second = answered(kdopt(folder, *asked)).splitlines()
+    assert first.startswith(f"Measured  {PAIR}: ")
+    assert second.startswith("Advice    none: too little to learn from")
+    record = json.loads(answered(kdopt(folder, *asked, "--json")))
+    assert record["measured"] and "too little" in record["refused"]
 
 
 def test_rules(folder):
@@ -199,15 +215,27 @@ def test_what_cannot_be_answered_is_refused_with_the_reason(folder):
     )
 
 
-def test_a_store_with_too_little_is_told_what_it_takes(tmp_path):
+def test_a_store_with_too_little_has_the_lessons_that_come_with_kdopt(tmp_path):
     (tmp_path / "one.toml").write_text(SPEC.format(name="one", partitions=["uniform"]))
-    answered(kdopt(tmp_path, "plan", "one.toml"))
-    for question in (["--gap", 5], ["--rules"]):
-        refused(
-            kdopt(tmp_path, "recommend", *question),
-            "too little to learn from: 0 finished cases of 0 partitions",
-            "takes 20 of 3 partitions",
-        )
+    for finished in ("no store", "a plan"):
+        text = answered(kdopt(tmp_path, "recommend", "--gap", 5))
+        assert text.startswith(
+            "Note      too little of your own to learn from (0 finished cases of 0 partitions)"
+        ), finished
+        assert "150 pairs of 5 partitions of Fashion-MNIST in miniature" in text
+        assert "validation gain " in text and "test gain" not in text
+        rules = answered(kdopt(tmp_path, "recommend", "--rules"))
+        assert "150 pairs, 5 partitions, fashion-advice (comes with kdopt)" in rules
+        if finished == "no store":
+            refused(kdopt(tmp_path, "recommend", "--gap", 5, "--campaign", "one"), "no store")
+            refused(kdopt(tmp_path, "recommend", "--pair", PAIR), "no store at storage/kdopt.db")
+            answered(kdopt(tmp_path, "plan", "one.toml"))
+    refused(
+        kdopt(tmp_path, "recommend", "--gap", 5, "--campaign", "one"),
+        "too little to learn from: 0 finished cases of 0 partitions",
+        "takes 20 of 3 partitions",
+    )
+    refused(kdopt(tmp_path, "recommend", "--gap", 5, "--store", "elsewhere.db"), "elsewhere.db")
 
 
 def test_only_checkpoints_take_torch(folder):

@@ -77,13 +77,16 @@ class LearntAdvice(NamedTuple):
 
 def learn_advice(sources: Sequence[TrainingCampaign]) -> dict[Situation, LearntAdvice]:
     """The trees of all situations, and how they do on what they do not know."""
-    found: dict[Situation, LearntAdvice] = {}
-    for situation in SITUATIONS:
-        known = build_training_set(sources, situation)
-        tree = grow_tree(known, known.usable_features) if has_enough_pairs(known) else None
-        tables = [compare_policies(known, left_out) for left_out in ("partition", "participant")]
-        found[situation] = LearntAdvice(known, tree, pd.concat(tables, ignore_index=True))
-    return found
+    return {
+        situation: learn_lessons(build_training_set(sources, situation)) for situation in SITUATIONS
+    }
+
+
+def learn_lessons(known: TrainingSet) -> LearntAdvice:
+    """The tree of one situation, where there is enough, and what all rules lose."""
+    tree = grow_tree(known, known.usable_features) if has_enough_pairs(known) else None
+    tables = [compare_policies(known, left_out) for left_out in ("partition", "participant")]
+    return LearntAdvice(known, tree, pd.concat(tables, ignore_index=True))
 
 
 def make_advice_section(data: ReportData) -> Section | None:
