@@ -89,8 +89,8 @@ def find_lessons(
         f"too little of your own to learn from ({len(found)} finished cases of "
         f"{found.n_partitions} partitions). What follows rests on the lessons that come with "
         f"kdopt: {len(shipped)} pairs of {shipped.n_partitions} partitions of Fashion-MNIST in "
-        "miniature (studies/fashion-advice.toml), T and alpha only, without a control, judged on validation "
-        "images. Your images and models may be unlike them.",
+        "miniature (studies/fashion-advice.toml), T and alpha only, without a control, judged on "
+        "validation images. Your images and models may be unlike them.",
     )
 
 
