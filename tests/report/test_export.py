@@ -35,6 +35,7 @@ def test_a_report_is_these_files_and_nothing_else(tmp_path):
     paths = write_report(folder, ReportData(campaign, make_rows(campaign), SETTINGS))
     assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in paths)
     assert [p.name for p in paths] == [
+        "verdicts.csv",
         "best_settings.csv",
         "best_settings.md",
         "best_settings.tex",
@@ -54,7 +55,7 @@ def test_the_comparison_adds_its_table(tmp_path):
     alone = replace(campaign, stages=("compare",))
     rows = pretrain_rows(alone) + compare_rows(alone)
     names = [p.name for p in write_report(tmp_path / "alone", ReportData(alone, rows))]
-    assert names == ["method_gains.csv", "advice.txt", *ALWAYS]
+    assert names == ["verdicts.csv", "method_gains.csv", "advice.txt", *ALWAYS]
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_a_fix(tmp_path):

@@ -333,11 +333,11 @@ def test_every_figure_has_its_numbers_and_figures_of_one_table_share_them():
 def test_sections_stand_in_one_order_and_bring_their_files():
     campaign = compare_campaign(participants=3)
     sections = make_sections(ReportData(campaign, make_rows(campaign)))
-    order = ["short", "run", "maps", "methods", "many", "advice", "claims", "pairs"]
+    order = ["short", "verdicts", "run", "maps", "methods", "many", "advice", "claims", "pairs"]
     assert [section.id for section in sections] == order
     assert len(SECTIONS) == len(order)
     files = [name for section in sections for name in section.files]
     assert files == [
-        *("best_settings.csv", "best_settings.md", "best_settings.tex"),
+        *("verdicts.csv", "best_settings.csv", "best_settings.md", "best_settings.tex"),
         *("advice.txt", "claims.csv", "claims.md"),
     ]
