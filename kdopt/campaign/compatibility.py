@@ -163,7 +163,10 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
     these are compared by their content (see :func:`list_differences`).
     """
     values = asdict(campaign)
-    alone = ("seed", "participants", "precision", "select_on", "model", "transfer")
+    alone = (
+        *("seed", "participants", "precision", "select_on", "model", "transfer"),
+        "initial_weights",
+    )
     parts = {key: values[key] for key in (*alone, "pretrain", "distill")}
     # One validation set serves all partitions, also those that a grown spec adds.
     parts["data.validation_fraction"] = values["data"]["validation_fraction"]

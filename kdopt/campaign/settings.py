@@ -140,9 +140,13 @@ class LabelChunksTable(PartitionTable):
 
     Attributes:
         chunk_size: Fewest images of a class in a chunk.
+        classes: Classes of each participant. Left out: a random number of each.
+        cuts: How the holders of a class share it: at ``random`` cuts, or ``even``.
     """
 
     chunk_size: Annotated[Size, PAPER_III] = 100
+    classes: Annotated[Size | None, Source("default: a random number (paper, section III)")] = None
+    cuts: Annotated[Literal["random", "even"], Source("default: kdopt (lost)")] = "random"
 
 
 @dataclass(frozen=True)
@@ -186,6 +190,8 @@ class PartitionSettings(Settings):
     min_size: int = 32
     max_draws: int = 1000
     family: str = ""
+    classes: int | None = None
+    cuts: str = "random"
 
     @property
     def kind(self) -> str:
@@ -237,6 +243,8 @@ class TrainSettings(Settings):
         learning_rate: The optimizer's step size.
         weight_decay: The optimizer's L2 penalty.
         batch_size: Images per step, at least 2: batch norm needs two.
+        monitor: What early stopping watches, and by which the kept epoch is chosen: the accuracy
+            on validation, or the cross-entropy, which fewer images can tell apart.
         optimizer: ``adam``, or ``sgd`` without momentum (paper, sections III and V).
     """
 
@@ -248,6 +256,9 @@ class TrainSettings(Settings):
     weight_decay: Annotated[Fraction, PROXYFL] = 1e-4
     batch_size: Annotated[int, Interval(ge=2), PAPER_III] = 32
     optimizer: Annotated[Literal["adam", "sgd"], NotInFiles()] = "adam"
+    monitor: Annotated[
+        Literal["accuracy", "loss"], Source("paper, section III: validation accuracy")
+    ] = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -274,6 +285,8 @@ class Campaign(Settings):
         deterministic: On CUDA: the same trial gives the same bits again on the same kind of GPU.
             On a CPU it always does.
         select_on: The set on which the best trial of a pair is chosen.
+        initial_weights: Whether participants start pre-training from random weights of their
+            ``own``, or all from the same (``shared``), as in federated averaging.
         model: ``cnn``, ``mlp``, ``resnet18``, or a model name of torchvision.
         partitions: The partitions of the training images.
         stages: What is done after pre-training.
@@ -328,6 +341,9 @@ class Campaign(Settings):
     combine: CombineSettings = field(default_factory=CombineSettings)
     federate: FederateSettings = field(default_factory=FederateSettings)
     control: Annotated[bool, KDOPT, MORE_WORK] = True
+    initial_weights: Annotated[Literal["own", "shared"], Source("default: each its own (lost)")] = (
+        "own"
+    )
     draws: Annotated[
         int, Interval(ge=1, le=100), Source("default: 1 (the paper reports no repeats)"), MORE_WORK
     ] = 1

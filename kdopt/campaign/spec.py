@@ -31,8 +31,9 @@ from kdopt.campaign.settings import (
     CampaignFile,
     PartitionSettings,
     TrainSettings,
+    TransferSettings,
 )
-from kdopt.campaign.stage_settings import Sampler
+from kdopt.campaign.stage_settings import Sampler, TransferName
 from kdopt.errors import SpecError
 
 _FILE = TypeAdapter(CampaignFile)
@@ -109,7 +110,10 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
     if problems := problems or _list_missing_sets(file) + _list_own_prior(file):
         raise SpecError(source, problems)
     unused = [f"partition.{name}" for name in PARTITIONS if name not in file.partitions]
-    return Spec(_resolve_defaults(file, raw), tuple(_list_lines(file, raw, unused)))
+    campaign = _resolve_defaults(file, raw)
+    # As they are in force: what no stage uses is not held out, whatever its default.
+    shown = replace(file, transfer=campaign.transfer)
+    return Spec(campaign, tuple(_list_lines(shown, raw, unused)))
 
 
 def list_settings() -> Iterator[SettingEntry]:
@@ -152,7 +156,7 @@ def _resolve_defaults(file: CampaignFile, raw: Mapping[str, Any]) -> Campaign:
             ),
             "distill": TrainSettings(**vars(file.distill)),
             "tune": tune,
-            "transfer": file.transfer if _uses_public_sets(file) else NO_PUBLIC_SETS,
+            "transfer": _resolve_transfer(file, raw),
         }
     )
 
@@ -218,12 +222,21 @@ def _list_own_prior(file: CampaignFile) -> list[str]:
     ]
 
 
-def _uses_public_sets(file: CampaignFile) -> bool:
-    """Whether public images must be held out; where nothing uses them they would be missed."""
-    used = [*file.combine.transfer_sets] if "combine" in file.stages else []
+def _resolve_transfer(file: CampaignFile, raw: Mapping[str, Any]) -> TransferSettings:
+    """The public sets to hold out: none where no stage uses one, or their images would be missed.
+
+    A file with stage ``compare`` that names sizes has its way, also where it compares on the
+    student's data only: so a campaign of an older version, which held them out, can go on.
+    """
+    used: list[TransferName] = []
+    if "compare" in file.stages:
+        used += file.compare.transfer_sets
+    if "combine" in file.stages:
+        used += file.combine.transfer_sets
     if "federate" in file.stages and "consolidated" in file.federate.initial_models:
         used.append(file.federate.transfer_set)
-    return "compare" in file.stages or any(name != "student" for name in used)
+    asked = "compare" in file.stages and "transfer" in raw
+    return file.transfer if asked or set(used) - {"student"} else NO_PUBLIC_SETS
 
 
 def _list_lines(

@@ -33,7 +33,9 @@ TransferName = Literal[
     "student", "public_unlabeled_small", "public_unlabeled_large", "public_labeled"
 ]
 StartName = Literal["worst", "best", "untrained"]
-WeightingName = Literal["equal", "better_share", "excess_share", "student_share", "share"]
+WeightingName = Literal[
+    "equal", "better_share", "excess_share", "student_share", "share", "normalized_share"
+]
 InitialModelName = Literal["random", "consolidated"]
 
 METHODS: tuple[MethodName, ...] = ("vanilla", "dml", "dp_kd")
@@ -59,6 +61,7 @@ WEIGHTINGS: tuple[WeightingName, ...] = (
     "excess_share",
     "student_share",
     "share",
+    "normalized_share",  # last: a category's number in a store is its place here
 )
 """How much each teacher counts; all but ``equal`` are class-wise and adaptive. Their formulas are
 in :func:`kdopt.train.teachers.compute_class_weights`."""
@@ -161,6 +164,10 @@ class CompareSettings(Settings):
         transfer_sets: The transfer sets on which each method is tried.
         self_teacher_weight: Weight of the untouched student as a second teacher on public sets.
         dml_weight: Weight of the KL term in mutual learning. Left out: a plain sum.
+        dml_temperature: Temperature of mutual learning.
+        dp_kd_temperature: Temperature of data-partitioning distillation.
+        dp_kd_label_weight: Weight of a cross-entropy term on the labels beside the KL of
+            data-partitioning distillation, where there are labels.
     """
 
     methods: Annotated[
@@ -175,6 +182,9 @@ class CompareSettings(Settings):
     dml_weight: Annotated[
         Fraction | None, Source("default: plain sum, Zhang et al. 2018 (lost)")
     ] = None
+    dml_temperature: Annotated[Temperature, Source("default: 1, Zhang et al. 2018 (lost)")] = 1.0
+    dp_kd_temperature: Annotated[Temperature, Source("default: kdopt (lost)")] = 1.0
+    dp_kd_label_weight: Annotated[Fraction, Source("default: 0, as Eq. 5 has no such term")] = 0.0
 
 
 @dataclass(frozen=True)
@@ -189,6 +199,9 @@ class CombineSettings(Settings):
         weight_terms: What a class-wise weight multiplies: ``class`` weights the terms of the sum
             over classes within the KL divergence; ``image`` weights an image's whole divergence
             by the class of its label (without labels: by the class the teacher predicts).
+        epochs: Most epochs of a combined model, that of stage ``federate`` too. Left out: those
+            of ``[distill]``.
+        patience: The same of early stopping; 0 trains all epochs.
     """
 
     starts: Annotated[
@@ -207,6 +220,12 @@ class CombineSettings(Settings):
     weight_terms: Annotated[Literal["class", "image"], Source("default: kdopt (Eq. 7 is lost)")] = (
         "class"
     )
+    epochs: Annotated[
+        Size | None, Source("default: as [distill] (paper, section V-A: 30 epochs)")
+    ] = None
+    patience: Annotated[
+        Annotated[int, Interval(ge=0)] | None, Source("default: as [distill] (lost)")
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ reads and checks campaign files.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from kdopt.campaign.spec import Spec, load_spec
 from kdopt.cli.inputs import open_artifacts
 from kdopt.data.datasets import Dataset, load_dataset
+from kdopt.service.outlook import ShareSizes, measure_shares
 from kdopt.service.planner import check_model, draw_splits, plan_campaign
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
@@ -25,13 +27,30 @@ def load_spec_and_images(path: Path) -> tuple[Spec, Dataset]:
     return loaded, dataset
 
 
-def plan_spec(
-    path: Path, store: str, artifacts: str | None
-) -> tuple[Store, Artifacts, Spec, Planned]:
+class PlannedSpec(NamedTuple):
+    """A campaign file that was planned into a store.
+
+    Attributes:
+        store: The store, open.
+        artifacts: Its artifacts.
+        spec: The file.
+        planned: What planning found and added.
+        shares: How many images the participants of each partition have.
+    """
+
+    store: Store
+    artifacts: Artifacts
+    spec: Spec
+    planned: Planned
+    shares: list[ShareSizes]
+
+
+def plan_spec(path: Path, store: str, artifacts: str | None) -> PlannedSpec:
     """Plan a campaign file into a store that is made where there is none."""
     # What is wrong with the file or the images comes out before a store is made.
     loaded, dataset = load_spec_and_images(path)
     splits = draw_splits(loaded.campaign, dataset)
     opened = open_store(store, create=True)
     kept = open_artifacts(opened, artifacts)
-    return opened, kept, loaded, plan_campaign(loaded, dataset, splits, opened, kept)
+    planned = plan_campaign(loaded, dataset, splits, opened, kept)
+    return PlannedSpec(opened, kept, loaded, planned, measure_shares(splits, dataset))

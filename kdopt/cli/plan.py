@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from kdopt.cli.campaign_file import plan_spec
+import math
+import sys
+
+from kdopt.cli.campaign_file import PlannedSpec, plan_spec
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, SpecArgument, StoreOption
-from kdopt.store.planning import Planned
+from kdopt.durations import duration
+from kdopt.service.outlook import (
+    LEAST_PER_CLASS,
+    ShareSizes,
+    count_planned_trials,
+    estimate_training_seconds,
+)
+from kdopt.store.queries import read_trials
 
 
 def plan_command(
@@ -12,15 +22,51 @@ def plan_command(
 ) -> None:
     """Write a campaign's studies and trials into the store.
 
-    No trial runs. Planning again adds only what the file has new.
+    No trial runs. Planning again adds only what the file has new. It says how many images each
+    participant has, and how long the rest takes where trials are done already.
     """
-    _, _, loaded, planned = plan_spec(spec, store, artifacts)
-    print_planned(loaded.campaign.name, planned)
+    print_planned(plan_spec(spec, store, artifacts))
 
 
-def print_planned(campaign: str, planned: Planned) -> None:
-    """Say what planning a campaign found and added."""
+def print_planned(done: PlannedSpec) -> None:
+    """Say what planning a campaign found and added, and what is to come."""
+    campaign, planned = done.spec.campaign, done.planned
+    stages = ", ".join(f"{stage} {n:,}" for stage, n in count_planned_trials(campaign).items())
+    shares = "; ".join(map(_describe_shares, done.shares))
     print(
-        f"{campaign}: {planned.studies:,} studies, {planned.trials:,} trials planned "
-        f"({planned.new_studies:,} studies and {planned.new_trials:,} trials new)"
+        f"{campaign.name}: {planned.studies:,} studies, {planned.trials:,} trials planned "
+        f"({planned.new_studies:,} studies and {planned.new_trials:,} trials new)\n"
+        f"trials: {stages}\n"
+        f"images per participant: {shares}\n"
+        f"time: {_describe_time(done)}"
+    )
+    for share in done.shares:
+        if share.too_small:
+            print(_warn_of_small_shares(share), file=sys.stderr)
+
+
+def _describe_shares(share: ShareSizes) -> str:
+    least, most = min(share.sizes), max(share.sizes)
+    return f"{share.partition} {least:,}" + (f" to {most:,}" if most > least else "")
+
+
+def _describe_time(done: PlannedSpec) -> str:
+    if done.planned.new_trials == done.planned.trials:
+        return "not known before the first trials are done; 'kdopt status' says it then"
+    seconds = estimate_training_seconds(read_trials(done.store, done.spec.campaign.name))
+    if seconds == 0:
+        return "nothing is left to train"
+    if math.isnan(seconds):
+        return "not known: of some stages no trial is done yet"
+    return f"about {duration(seconds)} of training left, in all workers together"
+
+
+def _warn_of_small_shares(share: ShareSizes) -> str:
+    smallest = min(share.too_small, key=share.sizes.__getitem__)
+    return (
+        f"kdopt: warning: {share.partition}: participant {smallest} trains on "
+        f"{share.sizes[smallest]} images of {share.classes} classes, and "
+        f"{len(share.too_small)} of {len(share.sizes)} participants on fewer than "
+        f"{LEAST_PER_CLASS} per class; what such models do is mostly luck. Take more training "
+        "images, fewer participants or smaller public sets"
     )

@@ -45,9 +45,9 @@ def run_command(
 
     Run it again at any time: it goes on where it was, and repeats no trial that is done.
     """
-    opened, kept, loaded, planned = plan_spec(spec, store, artifacts)
-    campaign = loaded.campaign.name
-    print_planned(campaign, planned)
+    planned = plan_spec(spec, store, artifacts)
+    opened, kept, campaign = planned.store, planned.artifacts, planned.spec.campaign.name
+    print_planned(planned)
     group = LocalWorkers(
         assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus)),
         make_call(opened, kept, campaign),

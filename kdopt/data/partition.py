@@ -128,10 +128,11 @@ def draw_label_chunks(
 ) -> Parts:
     """A random number of classes each, in random chunks (paper: Label Skew Random Chunks).
 
-    Participant i holds k_i ~ U{1..classes} classes; the holders of a class split it at random
-    cuts, each chunk >= ``chunk_size``; a class without a holder goes to a random participant.
-    Exhaustive. Redrawn when a class is too small for its holders or a participant has fewer than
-    ``min_size``. Arguments, result and errors as :func:`draw_partition`.
+    Participant i holds k_i ~ U{1..classes} classes, or ``classes`` of them where that is set. The
+    holders of a class split it at random cuts, or evenly, each chunk >= ``chunk_size``; a class
+    without a holder goes to a random participant. Exhaustive. Redrawn when a class is too small
+    for its holders or a participant has fewer than ``min_size``. Arguments, result and errors as
+    :func:`draw_partition`.
     """
     available = _count_classes(labels)
     chunk = settings.chunk_size
@@ -142,10 +143,16 @@ def draw_label_chunks(
             "images, fewer participants or a smaller chunk_size (at least 1)"
         )
 
+    if settings.classes is not None and settings.classes > len(available):
+        raise PartitionError(
+            f"label_chunks: classes = {settings.classes}, and the images have {len(available)}; "
+            "give at most so many, or leave it out for a random number"
+        )
+
     def draw() -> Ints | None:
         holds = np.zeros((participants, len(available)), np.bool_)
         for row in holds:
-            n_classes = rng.integers(1, len(available), endpoint=True)
+            n_classes = settings.classes or rng.integers(1, len(available), endpoint=True)
             row[rng.choice(len(available), n_classes, replace=False)] = True
         for orphan in np.flatnonzero(~holds.any(axis=0)):
             holds[rng.integers(participants), orphan] = True
@@ -154,9 +161,8 @@ def draw_label_chunks(
         table = np.zeros(holds.shape, np.int64)
         for label, total in enumerate(available):
             holders = np.flatnonzero(holds[:, label])
-            table[holders, label] = chunk + cut_at_random(
-                total - chunk * len(holders), len(holders), rng
-            )
+            cut = cut_at_random if settings.cuts == "random" else cut_evenly
+            table[holders, label] = chunk + cut(total - chunk * len(holders), len(holders), rng)
         return table
 
     return draw_indices(
@@ -232,6 +238,13 @@ def cut_at_random(total: int, n_parts: int, rng: np.random.Generator) -> Ints:
     """``n_parts`` whole numbers >= 0 that sum to ``total``, from random cuts."""
     cuts = np.sort(rng.integers(0, total, n_parts - 1, endpoint=True))
     return np.diff(cuts, prepend=0, append=total)
+
+
+def cut_evenly(total: int, n_parts: int, rng: np.random.Generator) -> Ints:
+    """``n_parts`` whole numbers that differ by 1 at most, the greater ones at random."""
+    parts = np.full(n_parts, total // n_parts, dtype=np.int64)
+    parts[rng.permutation(n_parts)[: total % n_parts]] += 1
+    return parts
 
 
 def list_specialized_sizes(available: Ints, participants: int, dominant: float) -> Ints:

@@ -32,9 +32,16 @@ def compute_class_weights(
 
     - ``equal``: ``1 / teachers``.
     - ``better_share``: ``a[k, c] / sum_j a[j, c]`` where ``a[k, c] > s[c]``, else 0.
+    - ``normalized_share``: ``better_share`` divided by its sum over teachers, so that the weights
+      of a class sum to 1 as those of ``equal`` do.
     - ``excess_share``: ``max(0, a[k, c] - s[c]) / sum_j a[j, c]``.
     - ``student_share``: ``a[k, c] / (s[c] + sum_j a[j, c])``.
     - ``share``: ``a[k, c] / sum_j a[j, c]``.
+
+    The weights of a class sum to 1 under ``equal``, ``share`` and ``normalized_share``, to less
+    under the others: there the teachers' term counts less against the labels' the better the
+    student knows the class. ``excess_share`` gives the student's own copy, which is never better
+    than itself, weight 0.
 
     A class that no teacher knows (all accuracies 0) gets weight 0 from all, but under ``equal``.
 
@@ -44,8 +51,9 @@ def compute_class_weights(
         student: The student's; ``None`` for one without training, which counts as 0 everywhere
             (its accuracies are accidents of its random weights).
         with_copy: The last teacher is a copy of the untouched student (self-teacher rule of
-            section III). It is never better than itself, so ``better_share`` counts it anyway;
-            otherwise no teacher would count for the classes that the student knows best.
+            section III). It is never better than itself, so ``better_share`` and
+            ``normalized_share`` count it anyway; otherwise no teacher would count for the classes
+            that the student knows best.
     """
     accuracy = torch.tensor(teachers, dtype=torch.float64)
     if weighting == "equal":
@@ -55,10 +63,12 @@ def compute_class_weights(
         own = torch.tensor(student, dtype=torch.float64)
     total = accuracy.sum(dim=0)
     counted = accuracy
-    if weighting == "better_share":
+    if weighting in ("better_share", "normalized_share"):
         better = accuracy > own
         better[len(better) - with_copy :] = True
         counted = torch.where(better, accuracy, 0.0)
+        if weighting == "normalized_share":
+            total = counted.sum(dim=0)
     elif weighting == "excess_share":
         counted = (accuracy - own).clamp(min=0)
     elif weighting == "student_share":

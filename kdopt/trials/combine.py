@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdopt.campaign.names import seed_for
+from kdopt.campaign.settings import Campaign, TrainSettings
 from kdopt.campaign.stage_settings import UNLABELED, StartName, TransferName, WeightingName
 from kdopt.campaign.stages import Combination
 from kdopt.campaign.studies import Params, StudyPlan
@@ -49,6 +50,16 @@ def run_combine(context: Context, plan: StudyPlan, params: Params, inputs: Input
         checkpoint=context.save_model(made.model),
     )
     return replace(outcome, value=made.result.validation.accuracy, participant=made.student)
+
+
+def make_combine_budget(campaign: Campaign) -> TrainSettings:
+    """The budget of ``[distill]`` with what ``[combine]`` says otherwise."""
+    epochs, patience = campaign.combine.epochs, campaign.combine.patience
+    return replace(
+        campaign.distill,
+        epochs=campaign.distill.epochs if epochs is None else epochs,
+        patience=campaign.distill.patience if patience is None else patience,
+    )
 
 
 def choose_student(start: StartName, inputs: Inputs) -> int | None:
@@ -98,7 +109,8 @@ def consolidate(
     with seeded(seed_for(campaign.seed, partition, *who, replicate), engine.device) as generator:
         model = context.new_model() if student is None else context.load_model(inputs[student])
         validation = context.get_validation(partition, student)
-        result = context.train_model(model, images, loss, campaign.distill, generator, validation)
+        budget = make_combine_budget(campaign)
+        result = context.train_model(model, images, loss, budget, generator, validation)
         return Consolidated(model, result, student)
 
 

@@ -42,6 +42,9 @@ def run_compare(context: Context, plan: StudyPlan, params: Params, inputs: Input
         campaign.tune.t2_scale,
         campaign.compare.self_teacher_weight,
         campaign.compare.dml_weight,
+        campaign.compare.dml_temperature,
+        campaign.compare.dp_kd_temperature,
+        campaign.compare.dp_kd_label_weight,
     )
     seed = seed_for(
         campaign.seed, plan.partition, "distill", plan.student, int(params["replicate"])

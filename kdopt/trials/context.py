@@ -12,14 +12,16 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import safetensors.numpy
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from kdopt.campaign.names import seed_for
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import TrainSettings
 from kdopt.campaign.stage_settings import TransferName
@@ -211,6 +213,11 @@ class Context:
         model = make_model(self.campaign.model, self._dataset.shape, self._dataset.n_classes)
         return self.engine.move(model)
 
+    def new_model_of_all(self) -> nn.Module:
+        """A model with the random weights that all participants start from."""
+        with seeded(seed_for(self.campaign.seed, "pretrain", "initial"), self.engine.device):
+            return self.new_model()
+
     def load_model(self, pretrained: Outcome) -> nn.Module:
         """A participant's pre-trained model; the same object is filled again on every call."""
         return self.load_state(self._read_state(pretrained))
@@ -258,10 +265,14 @@ class Context:
         state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
         return self._artifacts.put(safetensors.torch.save(state))
 
-    def measure_validation_accuracy(self, model: nn.Module, validation: Images) -> float:
-        """What early stopping watches (paper, section III)."""
+    def measure_validation(
+        self, model: nn.Module, validation: Images, measure: Literal["accuracy", "loss"]
+    ) -> float:
+        """What early stopping maximises: the accuracy (paper, section III), or minus the loss."""
         with self._count_seconds():
             logits = predict_logits(model, validation, self.engine)
+            if measure == "loss":
+                return -float(functional.cross_entropy(logits.double(), validation.labels))
             return float((logits.argmax(dim=1) == validation.labels).double().mean())
 
     def train_model(
@@ -293,7 +304,7 @@ class Context:
             settings,
             self.engine,
             generator,
-            monitor=lambda _: self.measure_validation_accuracy(judged, validation),
+            monitor=lambda _: self.measure_validation(judged, validation, settings.monitor),
             steps=self.steps,
         )
         last = self.score_model(judged, validation)

@@ -192,6 +192,18 @@ def test_label_chunks_draw_every_number_of_classes() -> None:
     assert all(25 <= held.count(number) <= 75 for number in range(1, 6))
 
 
+def test_label_chunks_of_a_fixed_number_of_classes_and_even_cuts() -> None:
+    labels = np.repeat(np.arange(10), 600)
+    settings_ = small("label_chunks", classes=2, cuts="even")
+    parts = draw_partition(labels, 10, settings_, np.random.default_rng(0))
+    counts = np.stack([np.bincount(labels[part], minlength=10) for part in parts])
+    # A class without a holder goes to somebody who then has one more.
+    assert ((counts > 0).sum(axis=1) >= 2).all()
+    for of_class in counts.T:
+        held = of_class[of_class > 0]
+        assert held.max() - held.min() <= 1
+
+
 def test_label_dirichlet_repeats_its_concentrations() -> None:
     labels = make_labels([400] * 10)
     settings_ = small("label_dirichlet", concentration=(0.1, 2.0), min_size=1)
@@ -227,6 +239,7 @@ def test_label_dirichlet_repeats_its_concentrations() -> None:
         (PartitionSettings("label_chunks", chunk_size=51), 2, "chunks of at least 51"),
         (PartitionSettings("label_chunks", chunk_size=50, min_size=2), 5, "5 participants; take"),
         (PartitionSettings("label_chunks", chunk_size=0, min_size=2), 5, "(at least 1)"),
+        (PartitionSettings("label_chunks", chunk_size=1, min_size=1, classes=9), 5, "classes = 9"),
         (
             PartitionSettings("label_chunks", chunk_size=50, min_size=2, max_draws=1),
             4,

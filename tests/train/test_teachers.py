@@ -27,6 +27,7 @@ def test_each_formula_on_a_case_done_by_hand():
         "excess_share": [[0.3 / 1.2, 0.1 / 0.8, 0], [0, 0.5 / 0.8, 0]],
         "student_share": [[0.8 / 1.7, 0.2 / 0.9, 0], [0.4 / 1.7, 0.6 / 0.9, 0]],
         "share": [[0.8 / 1.2, 0.25, 0], [0.4 / 1.2, 0.75, 0]],
+        "normalized_share": [[1.0, 0.25, 0], [0.0, 0.75, 0]],
     }
     for name, lines in expected.items():
         torch.testing.assert_close(weights(name), torch.tensor(lines, dtype=torch.float64))
@@ -51,6 +52,14 @@ def test_what_holds_of_all_formulas(teachers, student):
     # Against a student who knows nothing, all adaptive formulas are plain shares.
     for name in ADAPTIVE:
         torch.testing.assert_close(weights(name, teachers, None), shares)
+
+
+def test_normalised_weights_of_a_class_sum_to_one_where_anybody_counts():
+    for student, options in ((S, {}), (None, {}), (S, {"with_copy": True})):
+        teachers = [*A, S] if options else A
+        found = weights("normalized_share", teachers, student, **options)
+        counted = weights("better_share", teachers, student, **options).sum(0) > 0
+        torch.testing.assert_close(found.sum(0), counted.double())
 
 
 def test_a_copy_of_the_student_counts_although_it_is_not_better():

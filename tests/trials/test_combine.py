@@ -149,7 +149,7 @@ def test_equal_weights_on_the_students_data_are_the_formula_written_out(context,
             CAMPAIGN.distill,
             ENGINE,
             generator,
-            lambda m: context.measure_validation_accuracy(m, validation),
+            lambda m: context.measure_validation(m, validation, "accuracy"),
         )
     expected = context.score_model(model, validation)[1]
     found = run(context, trained).test

@@ -96,7 +96,10 @@ def test_a_saved_model_scores_what_its_outcome_says(dataset, folder, trained):
     validation = context.get_validation(PARTITION)
     for outcome in trained.values():
         model = context.load_model(outcome)
-        assert context.measure_validation_accuracy(model, validation) == outcome.validation.accuracy
+        accuracy = context.measure_validation(model, validation, "accuracy")
+        assert accuracy == outcome.validation.accuracy
+        loss = context.measure_validation(model, validation, "loss")
+        assert loss == pytest.approx(-outcome.validation.loss)
         logits = predict_logits(model, context.test, ENGINE)
         right = (logits.argmax(1) == context.test.labels).double().mean()
         assert float(right) == pytest.approx(outcome.test.accuracy)

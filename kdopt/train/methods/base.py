@@ -24,6 +24,9 @@ class MethodSettings:
         t2_scale: Multiply the teacher's term by temperature squared.
         self_teacher_weight: Share of the untouched student as a second teacher on public sets.
         dml_weight: Weight of mutual learning's KL terms; ``None`` for a plain sum.
+        dml_temperature: > 0.
+        dp_kd_temperature: > 0.
+        dp_kd_label_weight: Weight of the labels' term of DP-KD, in [0, 1].
     """
 
     vanilla_temperature: float
@@ -31,6 +34,9 @@ class MethodSettings:
     t2_scale: bool
     self_teacher_weight: float
     dml_weight: float | None
+    dml_temperature: float = 1.0
+    dp_kd_temperature: float = 1.0
+    dp_kd_label_weight: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from kdopt.train.steps import LossFn
 
 
 def _make_loss(inputs: MethodInputs, settings: MethodSettings) -> LossFn:
-    """``CE_1 + KL(p_2 || p_1) + CE_2 + KL(p_1 || p_2)`` at temperature 1.
+    """``CE_1 + T^2 KL(p_2 || p_1) + CE_2 + T^2 KL(p_1 || p_2)``, T = 1 unless set otherwise.
 
     Each KL's target is detached, and both models step at once on the same batch, so the sum of
     the two losses gives each model its own loss's gradient. ``dml_weight = w`` weighs
@@ -20,10 +20,13 @@ def _make_loss(inputs: MethodInputs, settings: MethodSettings) -> LossFn:
     """
     weight = settings.dml_weight
     hard_weight, soft_weight = (1.0, 1.0) if weight is None else (1 - weight, weight)
+    temperature = settings.dml_temperature
+    scale = temperature**2 if settings.t2_scale else 1.0
 
     def loss(index: Tensor, logits: Tensor) -> Tensor:
         student, peer = logits[0], logits[1]
-        soft = kl_divergence(peer, student, 1.0) + kl_divergence(student, peer, 1.0)
+        soft = kl_divergence(peer, student, temperature)
+        soft = scale * (soft + kl_divergence(student, peer, temperature))
         if inputs.labels is None:
             return soft
         labels = inputs.labels[index]

@@ -1,0 +1,79 @@
+"""What a planned campaign will do, before anything is trained: trials, images and time."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import safetensors.numpy
+
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stages import plan_studies
+from kdopt.data.datasets import Dataset
+from kdopt.data.splits import unpack_splits
+from kdopt.outcome import TrialRow
+
+LEAST_PER_CLASS = 10
+"""Images per class below which a model, and what is concluded of it, is mostly luck."""
+
+
+class ShareSizes(NamedTuple):
+    """How many images the participants of one partition train on.
+
+    Attributes:
+        partition: Its name.
+        sizes: By participant.
+        classes: Classes of the data set.
+    """
+
+    partition: str
+    sizes: tuple[int, ...]
+    classes: int
+
+    @property
+    def too_small(self) -> list[int]:
+        """Participants with fewer than :data:`LEAST_PER_CLASS` images per class of the data."""
+        least = LEAST_PER_CLASS * self.classes
+        return [who for who, size in enumerate(self.sizes) if size < least]
+
+
+def measure_shares(splits: Mapping[str, bytes], dataset: Dataset) -> list[ShareSizes]:
+    """The sizes of all shares.
+
+    Args:
+        splits: By partition, from :func:`kdopt.service.planner.draw_splits`.
+        dataset: The images.
+    """
+    return [
+        ShareSizes(
+            name,
+            tuple(map(len, unpack_splits(safetensors.numpy.load(content)).train)),
+            dataset.n_classes,
+        )
+        for name, content in splits.items()
+    ]
+
+
+def count_planned_trials(campaign: Campaign) -> dict[str, int]:
+    """Trials by stage, in order."""
+    counts: Counter[str] = Counter()
+    for plan in plan_studies(campaign):
+        counts[plan.stage] += plan.n_trials
+    return dict(counts)
+
+
+def estimate_training_seconds(rows: Iterable[TrialRow]) -> float:
+    """Seconds of training that are left, summed over workers; NaN where a stage has no example."""
+    done: dict[str, list[float]] = defaultdict(list)
+    left: Counter[str] = Counter()
+    for row in rows:
+        if row.state == "COMPLETE" and row.outcome is not None:
+            done[row.stage].append(row.outcome.seconds)
+        elif row.state in ("WAITING", "RUNNING"):
+            left[row.stage] += 1
+    return math.fsum(
+        n * (math.fsum(done[stage]) / len(done[stage]) if done[stage] else math.nan)
+        for stage, n in left.items()
+    )
