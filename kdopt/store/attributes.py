@@ -6,8 +6,8 @@ Values are JSON. Stores live for years, so a key never changes, whatever the cod
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from kdopt.campaign.names import campaign_study_name
 from kdopt.errors import StoreError
 from kdopt.store.database import Store
-from kdopt.store.statements import insert_rows
+from kdopt.store.statements import execute_many
 
 # Of the campaign's own study, which has no trials.
 RECORD_KEY = "kd:record"
@@ -47,18 +47,62 @@ OTHER_WEIGHTS_KEY = "kd:other_weights"
 """Of a merged trial that rests on other pre-trained weights than those of its store."""
 
 
+AttributeTable = Literal[
+    "study_user_attributes", "study_system_attributes", "trial_user_attributes"
+]
+
+
+def write_attributes(
+    connection: Connection,
+    table: AttributeTable,
+    values: Mapping[int, Mapping[str, object]],
+    encode: Callable[[object], str] = json.dumps,
+) -> None:
+    """Write attributes by study or trial, in place of those that have the same keys.
+
+    Args:
+        connection: A transaction that writes.
+        table: Of what they are attributes.
+        values: By the id of the study or trial, its values by key.
+        encode: Makes JSON of a value.
+    """
+    owner = f"{table.partition('_')[0]}_id"
+    execute_many(
+        connection,
+        f"INSERT INTO {table} ({owner}, key, value_json) VALUES (:owner, :key, :value) "
+        f"ON CONFLICT ({owner}, key) DO UPDATE SET value_json = excluded.value_json",
+        [
+            {"owner": owner_id, "key": key, "value": encode(value)}
+            for owner_id, attributes in values.items()
+            for key, value in attributes.items()
+        ],
+    )
+
+
+def write_trial_attributes(
+    connection: Connection, trial_id: int, values: Mapping[str, object]
+) -> None:
+    """Write user attributes of one trial."""
+    write_attributes(connection, "trial_user_attributes", {trial_id: values})
+
+
 def read_campaign_attribute(store: Store, campaign: str, key: str) -> Any:
-    """The value of a campaign's key; ``None`` where nobody wrote any."""
+    """The value of a campaign's key, as JSON has it; ``None`` where nobody wrote any."""
+    return store.run_read(lambda connection: select_campaign_attribute(connection, campaign, key))
 
-    def read() -> Any:
-        with store.read() as connection:
-            return _select_campaign_attribute(connection, campaign, key)
 
-    return store.retry(read)
+def select_campaign_attribute(connection: Connection, campaign: str, key: str) -> Any:
+    """The value as this transaction sees it."""
+    sql = sa.text(
+        "SELECT a.value_json FROM study_user_attributes a "
+        "JOIN studies s ON s.study_id = a.study_id WHERE s.study_name = :name AND a.key = :key"
+    )
+    found = connection.execute(sql, {"name": campaign_study_name(campaign), "key": key}).scalar()
+    return None if found is None else json.loads(found)
 
 
 def update_campaign_attribute(
-    store: Store, campaign: str, key: str, change: Callable[[Any], Any]
+    store: Store, campaign: str, key: str, change: Callable[[Any], object]
 ) -> None:
     """Replace the value of a campaign's key by what ``change`` makes of it (``None`` at first).
 
@@ -66,36 +110,18 @@ def update_campaign_attribute(
         StoreError: There is no such campaign.
     """
 
-    def write() -> None:
-        with store.write() as connection:
-            lock = "FOR UPDATE" if store.dialect == "postgresql" else ""
-            # Hold the row of the study, so that two writers cannot lose each other's changes.
-            study_id = connection.execute(
-                sa.text(f"SELECT study_id FROM studies WHERE study_name = :name {lock}"),
-                {"name": campaign_study_name(campaign)},
-            ).scalar()
-            if study_id is None:
-                raise StoreError(f"store {store.label}: no campaign '{campaign}'")
-            value = json.dumps(change(_select_campaign_attribute(connection, campaign, key)))
-            connection.execute(
-                sa.text("DELETE FROM study_user_attributes WHERE study_id = :study AND key = :key"),
-                {"study": study_id, "key": key},
-            )
-            row = {"study_id": study_id, "key": key, "value_json": value}
-            insert_rows(connection, "study_user_attributes", [row])
+    def write(connection: Connection) -> None:
+        # Hold the row of the study, so that two writers cannot lose each other's changes.
+        study_id = connection.execute(
+            sa.text(f"SELECT study_id FROM studies WHERE study_name = :name {store.row_lock}"),
+            {"name": campaign_study_name(campaign)},
+        ).scalar()
+        if study_id is None:
+            raise StoreError(f"store {store.label}: no campaign '{campaign}'")
+        value = change(select_campaign_attribute(connection, campaign, key))
+        write_attributes(connection, "study_user_attributes", {study_id: {key: value}})
 
-    store.retry(write)
-
-
-def write_trial_attributes(
-    connection: Connection, trial_id: int, values: Mapping[str, Any]
-) -> None:
-    """Add user attributes to a trial that does not have them yet."""
-    rows = [
-        {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        for key, value in values.items()
-    ]
-    insert_rows(connection, "trial_user_attributes", rows)
+    store.run_write(write)
 
 
 class SavedState(NamedTuple):
@@ -125,22 +151,13 @@ def read_saved_state(connection: Connection, trial_id: int) -> SavedState | None
 
 def write_saved_state(connection: Connection, trial_id: int, state: SavedState) -> None:
     """Replace a trial's state."""
-    drop_saved_state(connection, trial_id)
     write_trial_attributes(connection, trial_id, {STATE_KEY: state._asdict()})
 
 
-def drop_saved_state(connection: Connection, trial_id: int) -> None:
-    """Forget a trial's state; its artifact is the caller's to remove."""
-    connection.execute(
-        sa.text("DELETE FROM trial_user_attributes WHERE trial_id = :trial AND key = :key"),
-        {"trial": trial_id, "key": STATE_KEY},
+def drop_saved_states(connection: Connection, trials: Sequence[int]) -> None:
+    """Forget the states of trials; their artifacts are the caller's to remove."""
+    execute_many(
+        connection,
+        f"DELETE FROM trial_user_attributes WHERE trial_id = :trial AND key = '{STATE_KEY}'",
+        [{"trial": trial_id} for trial_id in trials],
     )
-
-
-def _select_campaign_attribute(connection: Connection, campaign: str, key: str) -> Any:
-    sql = sa.text(
-        "SELECT a.value_json FROM study_user_attributes a "
-        "JOIN studies s ON s.study_id = a.study_id WHERE s.study_name = :name AND a.key = :key"
-    )
-    found = connection.execute(sql, {"name": campaign_study_name(campaign), "key": key}).scalar()
-    return None if found is None else json.loads(found)

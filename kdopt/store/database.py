@@ -9,11 +9,8 @@ the version of its schema is checked before anything else.
 from __future__ import annotations
 
 import contextlib
-import logging
-import random
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +19,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine
 
 from kdopt.errors import StoreError
+from kdopt.store.faults import retry_call
 from kdopt.store.location import check_sqlite_file, label_of, parse_location
 
 OPTUNA_SCHEMA = "v3.2.0.a"
@@ -43,8 +41,9 @@ POSTGRES_PATIENCE = {
 """A link that went dead without a word is given up after about a minute (libpq's settings, seconds
 and milliseconds), and the call is made again; by itself TCP would wait for a quarter of an hour."""
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
+Rows = Sequence[Any]
+"""Rows of a SELECT; what their columns hold is known to the statement only."""
 
 METADATA = sa.MetaData()
 META = sa.Table(
@@ -115,10 +114,32 @@ class Store:
             return f"((julianday('now') - julianday({column})) * 86400.0)"
         return f"extract(epoch from {self.utc} - {column})"
 
+    @property
+    def row_lock(self) -> str:
+        """SQL that ends a SELECT whose rows nobody else is to change until the transaction ends.
+
+        SQLite has none and needs none: a transaction that writes is alone.
+        """
+        return "FOR UPDATE" if self.dialect == "postgresql" else ""
+
+    def lock_planning(self, connection: Connection) -> None:
+        """Let nobody else add studies or trials until the transaction ends.
+
+        A trial's number is the count of its study's rows: two that count at once would both find
+        the same number.
+        """
+        if self.dialect == "postgresql":
+            connection.execute(sa.text("LOCK TABLE studies IN SHARE ROW EXCLUSIVE MODE"))
+
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for SELECTs: one consistent snapshot."""
-        with self.engine.connect() as connection, connection.begin():
+        """A connection for SELECTs, which all see the same moment."""
+        connection = self.engine.connect()
+        if self.dialect == "postgresql":
+            # By default each statement there sees what was committed before that statement: a
+            # trial could be missing from one and have parameters in the next.
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection, connection.begin():
             yield connection
 
     @contextlib.contextmanager
@@ -132,6 +153,28 @@ class Store:
         with connection, connection.begin():
             yield connection
 
+    def run_read(self, call: Callable[[Connection], T]) -> T:
+        """What ``call`` makes of one moment; see :meth:`retry`."""
+
+        def attempt() -> T:
+            with self.read() as connection:
+                return call(connection)
+
+        return self.retry(attempt)
+
+    def run_write(self, call: Callable[[Connection], T]) -> T:
+        """Run ``call`` in one transaction; it may be called again, see :meth:`retry`."""
+
+        def attempt() -> T:
+            with self.write() as connection:
+                return call(connection)
+
+        return self.retry(attempt)
+
+    def select_rows(self, sql: str, values: Mapping[str, object] | None = None) -> Rows:
+        """The rows of one SELECT; see :meth:`retry`."""
+        return self.run_read(lambda connection: connection.execute(sa.text(sql), values).all())
+
     def retry(self, call: Callable[[], T]) -> T:
         """Run a database call, again and again while the database is busy or restarting.
 
@@ -139,18 +182,7 @@ class Store:
             StoreError: The fault will not pass by waiting (disk full, no permission, damaged
                 file), or did not pass within :attr:`patience_s`.
         """
-        deadline = time.monotonic() + self.patience_s
-        pause = 0.05
-        while True:
-            try:
-                return call()
-            except sa.exc.DBAPIError as error:
-                if not _passes(error) or time.monotonic() >= deadline:
-                    raise StoreError(_explain(self.url, error)) from error
-                logger.warning("store %s: %s; trying again", self.label, error.orig)
-            # Jitter keeps many workers from coming back in the same instant.
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
-            pause = min(pause * 2, 5.0)
+        return retry_call(self.url, self.patience_s, call)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -173,22 +205,14 @@ def open_store(location: str, create: bool = False, patience_s: float = 0.0) -> 
     url = parse_location(location)
     if url.get_backend_name() == "sqlite":
         check_sqlite_file(url, create)
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            return _open(url, create)
-        except sa.exc.DBAPIError as error:
-            if not _passes(error) or time.monotonic() > deadline:
-                raise StoreError(_explain(url, error)) from error
-            logger.warning("store %s: %s; trying again", label_of(url), error.orig)
-        time.sleep(random.uniform(0.5, 1.5))  # noqa: S311
+    return retry_call(url, patience_s, lambda: _connect(url, create))
 
 
-def _open(url: URL, create: bool) -> Store:
+def _connect(url: URL, create: bool) -> Store:
     try:
-        store = Store(url, _engine(url))
+        store = Store(url, _make_engine(url))
         if create:
-            _create(store)
+            _make_tables(store)
         _check_versions(store)
     except (ModuleNotFoundError, sa.exc.NoSuchModuleError) as error:
         raise StoreError(
@@ -198,33 +222,33 @@ def _open(url: URL, create: bool) -> Store:
     return store
 
 
-def _create(store: Store) -> None:
+def _make_tables(store: Store) -> None:
     """Make what a store lacks; several processes may do so at once.
 
     The schema row is written last, in the transaction that makes our tables, so a creation that
     was cut off is completed by the next.
     """
-    if _is_whole(store):
+    if _read_version(store, "kdopt_meta", "value") is not None:
         return
     if store.dialect == "sqlite":
-        with _exclusive(Path(f"{store.url.database}.lock")):
-            _create_locked(store)
+        with _hold_file(Path(f"{store.url.database}.lock")):
+            _make_tables_locked(store)
         return
     with store.engine.begin() as connection:
         # Any number will do, as long as nobody else locks it. Freed with the transaction; a
         # session's lock would live on in the connection pool.
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(7205759403)"))
-        _create_locked(store)
+        _make_tables_locked(store)
 
 
-def _create_locked(store: Store) -> None:
+def _make_tables_locked(store: Store) -> None:
     tables = set(sa.inspect(store.engine).get_table_names())
     if tables and not tables & {"alembic_version", "studies", "kdopt_meta"}:
         raise StoreError(
             f"store {store.label}: this database holds other tables ({sorted(tables)[0]}, ...); "
             "give another --store"
         )
-    if _is_whole(store):
+    if _read_version(store, "kdopt_meta", "value") is not None:
         return  # another process made it while this one waited
     from optuna.storages import RDBStorage
 
@@ -238,15 +262,8 @@ def _create_locked(store: Store) -> None:
         connection.execute(sa.insert(META).values(key="schema", value=KDOPT_SCHEMA))
 
 
-def _is_whole(store: Store) -> bool:
-    if not sa.inspect(store.engine).has_table("kdopt_meta"):
-        return False
-    with store.read() as connection:
-        return connection.execute(sa.text("SELECT 1 FROM kdopt_meta")).first() is not None
-
-
 @contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
+def _hold_file(path: Path) -> Iterator[None]:
     """Hold a lock file; it is freed by the system if the process dies, and left in place."""
     try:
         import fcntl
@@ -265,7 +282,7 @@ def _exclusive(path: Path) -> Iterator[None]:
         yield
 
 
-def _engine(url: URL) -> Engine:
+def _make_engine(url: URL) -> Engine:
     if url.get_backend_name() == "postgresql":
         if url.drivername == "postgresql":
             url = url.set(drivername="postgresql+psycopg")
@@ -273,13 +290,13 @@ def _engine(url: URL) -> Engine:
             url, pool_pre_ping=True, pool_size=2, connect_args=dict(POSTGRES_PATIENCE)
         )
     engine = sa.create_engine(url, connect_args={"timeout": 60})
-    event.listen(engine, "connect", _sqlite_connect)
-    event.listen(engine, "begin", _sqlite_begin)
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _sqlite_connect(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves, see _sqlite_begin
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
     cursor = connection.cursor()
     # WAL: readers never wait for the writer. NORMAL: about six times the trials per second of
     # FULL; a power cut can lose the last commits but never damages the file.
@@ -288,77 +305,41 @@ def _sqlite_connect(connection: sqlite3.Connection, _record: Any) -> None:
     cursor.close()
 
 
-def _sqlite_begin(connection: Connection) -> None:
+def _begin_sqlite(connection: Connection) -> None:
     write = connection.get_execution_options().get("kdopt_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def _check_versions(store: Store) -> None:
+    optuna = _read_version(store, "alembic_version", "version_num")
+    ours = _read_version(store, "kdopt_meta", "value")
+    if optuna is None:
+        fault = (
+            "this database is not a kdopt store; run 'kdopt plan SPEC' with an empty or new --store"
+        )
+    elif optuna != OPTUNA_SCHEMA:
+        fault = (
+            f"Optuna schema {optuna}, this kdopt needs {OPTUNA_SCHEMA}; upgrade the store with "
+            "'optuna storage upgrade' or use the kdopt version that made it"
+        )
+    elif ours is None:
+        fault = (
+            "this is an Optuna database without kdopt's tables; "
+            "run 'kdopt plan SPEC' on it once, or give another --store"
+        )
+    elif ours != KDOPT_SCHEMA:
+        fault = (
+            f"kdopt schema {ours}, this kdopt reads {KDOPT_SCHEMA}; "
+            "use the kdopt version that made it, or a new --store"
+        )
+    else:
+        return
+    raise StoreError(f"store {store.label}: {fault}")
+
+
+def _read_version(store: Store, table: str, column: str) -> str | None:
+    """The version that a table holds; ``None`` without a table or a row."""
     with store.read() as connection:
-        optuna_schema = _scalar(connection, "SELECT version_num FROM alembic_version")
-        if optuna_schema is None:
-            raise StoreError(
-                f"store {store.label}: this database is not a kdopt store; "
-                "run 'kdopt plan SPEC' with an empty or new --store"
-            )
-        if optuna_schema != OPTUNA_SCHEMA:
-            raise StoreError(
-                f"store {store.label}: Optuna schema {optuna_schema}, this kdopt needs "
-                f"{OPTUNA_SCHEMA}; upgrade the store with 'optuna storage upgrade' "
-                "or use the kdopt version that made it"
-            )
-        ours = _scalar(connection, "SELECT value FROM kdopt_meta WHERE key = 'schema'")
-        if ours is None:
-            raise StoreError(
-                f"store {store.label}: this is an Optuna database without kdopt's tables; "
-                "run 'kdopt plan SPEC' on it once, or give another --store"
-            )
-        if ours != KDOPT_SCHEMA:
-            raise StoreError(
-                f"store {store.label}: kdopt schema {ours}, this kdopt reads {KDOPT_SCHEMA}; "
-                "use the kdopt version that made it, or a new --store"
-            )
-
-
-def _scalar(connection: Connection, sql: str) -> str | None:
-    table = sql.split(" FROM ")[1].split(maxsplit=1)[0]
-    if not sa.inspect(connection).has_table(table):
-        return None
-    value = connection.execute(sa.text(sql)).scalar()
-    return None if value is None else str(value)
-
-
-_FINAL = (
-    "disk is full",
-    "readonly database",
-    "read-only",
-    "unable to open database",
-    "not a database",
-    "malformed",
-    "permission denied",
-    "authentication failed",
-    "no such table",
-    "does not exist",
-    "disk i/o error",
-)
-
-
-def _passes(error: sa.exc.DBAPIError) -> bool:
-    """Whether waiting can help: locks and lost connections do pass, the rest does not."""
-    if not isinstance(
-        error, sa.exc.OperationalError | sa.exc.InterfaceError | sa.exc.InternalError
-    ):
-        return bool(error.connection_invalidated)
-    return not any(text in str(error.orig).lower() for text in _FINAL)
-
-
-def _explain(url: URL, error: sa.exc.DBAPIError) -> str:
-    reason = " ".join(str(error.orig).split())
-    fix = "check that the database runs and that this user may write it"
-    if any(full in reason.lower() for full in ("disk is full", "disk i/o error", "no space left")):
-        fix = "free space and run the same command again; nothing recorded is lost"
-    elif "readonly" in reason or "unable to open" in reason:
-        fix = "change the permissions or give another --store"
-    elif "not a database" in reason or "malformed" in reason:
-        fix = "this file is not a (whole) SQLite database; give another --store or restore a backup"
-    return f"store {label_of(url)}: {reason}; {fix}"
+        if not sa.inspect(connection).has_table(table):
+            return None
+        return connection.execute(sa.text(f"SELECT {column} FROM {table}")).scalar()

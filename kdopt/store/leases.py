@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypedDict
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -32,7 +32,7 @@ from kdopt.store.attributes import (
     ERROR_KEY,
     OUTCOME_KEY,
     SavedState,
-    drop_saved_state,
+    drop_saved_states,
     read_saved_state,
     write_saved_state,
     write_trial_attributes,
@@ -41,14 +41,15 @@ from kdopt.store.database import Store
 from kdopt.store.params import list_param_rows, read_params
 from kdopt.store.statements import insert_rows
 
-T = TypeVar("T")
-
 MAX_ATTEMPTS = 3
 """Workers a trial may take down with it, none of them any further, before it is failed instead of
 tried again."""
 
 ERROR_LIMIT = 2000
 """Characters of a failure's reason that are kept."""
+
+# The attempt too: a worker that lost a trial and took it again is another holder than before.
+_HELD = "WHERE trial_id = :trial AND worker = :worker AND attempt = :attempt"
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class Lease:
 def claim_trial(store: Store, study_id: int, worker: str, lease_s: float) -> Lease | None:
     """Take the study's next waiting trial, or ``None`` when there is none to take."""
     skip = "FOR UPDATE SKIP LOCKED" if store.dialect == "postgresql" else ""
+    # The state is asked for twice: between the SELECT and the UPDATE another may have taken it.
     take = sa.text(
         f"""
         UPDATE trials SET state = 'RUNNING', datetime_start = {store.utc}
@@ -87,35 +89,34 @@ def claim_trial(store: Store, study_id: int, worker: str, lease_s: float) -> Lea
         RETURNING trial_id, number
         """
     )
+    # A lease outlives its run, as the count of attempts is in it.
     grant = sa.text(
         f"""
         INSERT INTO kdopt_lease (trial_id, worker, attempt, expires)
-        VALUES (:trial, :worker, 1, {store.now} + :lease)
+        VALUES (:trial, :worker, 1, {store.now} + :lease_s)
         ON CONFLICT (trial_id) DO UPDATE SET
             worker = excluded.worker, attempt = kdopt_lease.attempt + 1, expires = excluded.expires
         RETURNING attempt
         """
     )
 
-    def take_trial() -> Lease | None:
-        with store.write() as connection:
-            if store.dialect == "postgresql":
-                # Serialises claims within one study, so that two workers cannot both find that
-                # "nothing is running" and take two open trials.
-                connection.execute(
-                    sa.text("SELECT 1 FROM studies WHERE study_id = :study FOR UPDATE"),
-                    {"study": study_id},
-                )
-            row = connection.execute(take, {"study": study_id}).first()
-            if row is None:
-                return None
-            tries = connection.execute(
-                grant, {"trial": row.trial_id, "worker": worker, "lease": lease_s}
-            ).scalar_one()
-            params = _read_params(connection, row.trial_id)
-            return Lease(row.trial_id, study_id, row.number, worker, tries, params)
+    def take_trial(connection: Connection) -> Lease | None:
+        # Serialises claims within one study, so that two workers cannot both find that "nothing
+        # is running" and take two open trials.
+        connection.execute(
+            sa.text(f"SELECT 1 FROM studies WHERE study_id = :study {store.row_lock}"),
+            {"study": study_id},
+        )
+        row = connection.execute(take, {"study": study_id}).first()
+        if row is None:
+            return None
+        attempt = connection.execute(
+            grant, {"trial": row.trial_id, "worker": worker, "lease_s": lease_s}
+        ).scalar_one()
+        params = _read_params(connection, row.trial_id)
+        return Lease(row.trial_id, study_id, row.number, worker, attempt, params)
 
-    return store.retry(take_trial)
+    return store.run_write(take_trial)
 
 
 def record_params(store: Store, lease: Lease, params: Params, space: Mapping[str, Param]) -> Lease:
@@ -130,21 +131,18 @@ def record_params(store: Store, lease: Lease, params: Params, space: Mapping[str
         if not _read_params(connection, lease.trial_id):  # else: repeated after an unclear commit
             insert_rows(connection, "trial_params", list_param_rows(lease.trial_id, params, space))
 
-    _in_transaction(store, write)
+    store.run_write(write)
     return replace(lease, params=dict(params))
 
 
 def renew_lease(store: Store, lease: Lease, lease_s: float) -> bool:
     """Prolong the lease; ``False`` when it is no longer this worker's."""
-    sql = sa.text(
-        f"UPDATE kdopt_lease SET expires = {store.now} + :lease "
-        "WHERE trial_id = :trial AND worker = :worker AND attempt = :attempt"
-    )
+    sql = sa.text(f"UPDATE kdopt_lease SET expires = {store.now} + :lease_s {_HELD}")
 
     def write(connection: Connection) -> bool:
-        return connection.execute(sql, {**_name_holder(lease), "lease": lease_s}).rowcount == 1
+        return connection.execute(sql, {**_name_holder(lease), "lease_s": lease_s}).rowcount == 1
 
-    return _in_transaction(store, write)
+    return store.run_write(write)
 
 
 def save_state(store: Store, lease: Lease, step: int, sha256: str) -> None:
@@ -159,17 +157,12 @@ def save_state(store: Store, lease: Lease, step: int, sha256: str) -> None:
         _check_lease(connection, lease)
         write_saved_state(connection, lease.trial_id, state)
 
-    _in_transaction(store, write)
+    store.run_write(write)
 
 
 def read_state(store: Store, lease: Lease) -> SavedState | None:
     """The last state that any run of this trial saved."""
-
-    def read() -> SavedState | None:
-        with store.read() as connection:
-            return read_saved_state(connection, lease.trial_id)
-
-    return store.retry(read)
+    return store.run_read(lambda connection: read_saved_state(connection, lease.trial_id))
 
 
 def report_values(store: Store, lease: Lease, values: Mapping[int, float]) -> None:
@@ -192,7 +185,7 @@ def report_values(store: Store, lease: Lease, values: Mapping[int, float]) -> No
         _check_lease(connection, lease)
         connection.execute(sql, lines)
 
-    _in_transaction(store, write)
+    store.run_write(write)
 
 
 def finish_trial(store: Store, lease: Lease, outcome: Outcome) -> None:
@@ -223,7 +216,7 @@ def finish_trial(store: Store, lease: Lease, outcome: Outcome) -> None:
             connection, lease.trial_id, attributes | {OUTCOME_KEY: outcome.to_json()}
         )
 
-    _in_transaction(store, write)
+    store.run_write(write)
 
 
 def fail_trial(store: Store, lease: Lease, reason: str) -> None:
@@ -237,29 +230,24 @@ def fail_trial(store: Store, lease: Lease, reason: str) -> None:
         if _close_trial(store, connection, lease, "FAIL"):
             write_trial_attributes(connection, lease.trial_id, {ERROR_KEY: reason[:ERROR_LIMIT]})
 
-    _in_transaction(store, write)
+    store.run_write(write)
 
 
 def release_trial(store: Store, lease: Lease) -> None:
     """Give a trial back unfinished, at once; it does not count as an attempt."""
 
     def write(connection: Connection) -> None:
-        freed = connection.execute(
-            sa.text(
-                "UPDATE kdopt_lease SET worker = '', attempt = attempt - 1 "
-                "WHERE trial_id = :trial AND worker = :worker AND attempt = :attempt"
-            ),
-            _name_holder(lease),
-        ).rowcount
-        if freed:
-            state = read_saved_state(connection, lease.trial_id)
-            if state is not None and state.attempt == lease.attempt:
-                write_saved_state(
-                    connection, lease.trial_id, state._replace(attempt=state.attempt - 1)
-                )
-            _requeue_trial(connection, lease.trial_id)
+        free = sa.text(f"UPDATE kdopt_lease SET worker = '', attempt = attempt - 1 {_HELD}")
+        if not connection.execute(free, _name_holder(lease)).rowcount:
+            return
+        state = read_saved_state(connection, lease.trial_id)
+        if state is not None and state.attempt == lease.attempt:
+            # Or the next run, which has the same number, would seem to have got this far itself.
+            before = state._replace(attempt=state.attempt - 1)
+            write_saved_state(connection, lease.trial_id, before)
+        _requeue_trial(connection, lease.trial_id)
 
-    _in_transaction(store, write)
+    store.run_write(write)
 
 
 def _keep_state(_sha256: str) -> None:
@@ -284,43 +272,48 @@ def requeue_lost_trials(
     Returns:
         Number of trials taken from lost workers.
     """
-    stale = sa.text(
+    stale = store.select_rows(
         f"""
         SELECT l.trial_id, l.worker, l.attempt, l.expires < {store.now} AS late
         FROM kdopt_lease l JOIN trials t ON t.trial_id = l.trial_id
         WHERE t.state = 'RUNNING'
         """
     )
-
-    def find_lost() -> list[tuple[int, str, int]]:
-        with store.read() as connection:
-            rows = connection.execute(stale).all()
-        return [(t, w, a) for t, w, a, late in rows if late or is_dead(w)]
-
     taken = 0
-    for trial_id, worker, attempt in store.retry(find_lost):
-        done, left = _take_from_worker(
-            store, trial_id, worker, attempt, max_attempts, is_dead(worker)
-        )
+    for trial_id, worker, attempt, late in stale:
+        dead = is_dead(worker)
+        if not late and not dead:
+            continue
+        holder: _Holder = {"trial": trial_id, "worker": worker, "attempt": attempt}
+        done, left = _take_from_worker(store, holder, max_attempts, dead)
         taken += done
         if left is not None:
             discard_state(left.sha256)
     return taken
 
 
+class _Holder(TypedDict):
+    """The values that :data:`_HELD` is bound to."""
+
+    trial: int
+    worker: str
+    attempt: int
+
+
+def _name_holder(lease: Lease) -> _Holder:
+    return {"trial": lease.trial_id, "worker": lease.worker, "attempt": lease.attempt}
+
+
 def _take_from_worker(
-    store: Store, trial_id: int, worker: str, attempt: int, max_attempts: int, dead: bool
+    store: Store, holder: _Holder, max_attempts: int, dead: bool
 ) -> tuple[bool, SavedState | None]:
     """Whether the trial was taken, and the state it leaves behind if that was its end."""
     late = "" if dead else f"AND expires < {store.now}"
-    sql = sa.text(
-        "UPDATE kdopt_lease SET worker = '' "
-        f"WHERE trial_id = :trial AND worker = :worker AND attempt = :attempt {late}"
-    )
+    take = sa.text(f"UPDATE kdopt_lease SET worker = '' {_HELD} {late}")
+    trial_id, attempt = holder["trial"], holder["attempt"]
 
     def write(connection: Connection) -> tuple[bool, SavedState | None]:
-        holder = {"trial": trial_id, "worker": worker, "attempt": attempt}
-        if connection.execute(sql, holder).rowcount != 1:
+        if connection.execute(take, holder).rowcount != 1:
             return False, None  # its worker came back, or another reaper was quicker
         state = read_saved_state(connection, trial_id)
         if attempt - (state.attempt if state else 0) < max_attempts:
@@ -329,32 +322,24 @@ def _take_from_worker(
         if failed:
             reason = f"its worker was lost {attempt} times (killed, out of memory, or cut off)"
             write_trial_attributes(connection, trial_id, {ERROR_KEY: reason})
-            drop_saved_state(connection, trial_id)
+            drop_saved_states(connection, [trial_id])
         return failed, state if failed else None
 
-    return _in_transaction(store, write)
-
-
-def _name_holder(lease: Lease) -> dict[str, Any]:
-    return {"trial": lease.trial_id, "worker": lease.worker, "attempt": lease.attempt}
+    return store.run_write(write)
 
 
 def _check_lease(connection: Connection, lease: Lease) -> None:
-    mine = connection.execute(
-        sa.text(
-            "UPDATE kdopt_lease SET worker = worker "
-            "WHERE trial_id = :trial AND worker = :worker AND attempt = :attempt"
-        ),
-        _name_holder(lease),
-    ).rowcount
-    if mine != 1:
+    # An UPDATE that changes nothing: it locks the lease, so that no reaper can take it between
+    # this check and the end of the transaction.
+    check = sa.text(f"UPDATE kdopt_lease SET worker = worker {_HELD}")
+    if connection.execute(check, _name_holder(lease)).rowcount != 1:
         raise LeaseLostError(f"trial {lease.trial_id}: the lease of worker {lease.worker} is gone")
 
 
 def _close_trial(store: Store, connection: Connection, lease: Lease, state: str) -> bool:
     """Close a trial that this worker holds; ``False`` when an earlier try did so already."""
     _check_lease(connection, lease)
-    drop_saved_state(connection, lease.trial_id)
+    drop_saved_states(connection, [lease.trial_id])
     return _set_state(store, connection, lease.trial_id, state)
 
 
@@ -384,11 +369,3 @@ def _requeue_trial(connection: Connection, trial_id: int) -> bool:
 
 def _read_params(connection: Connection, trial_id: int) -> Params:
     return read_params(connection, "t.trial_id = :trial", {"trial": trial_id})[trial_id]
-
-
-def _in_transaction(store: Store, write: Callable[[Connection], T]) -> T:
-    def attempt() -> T:
-        with store.write() as connection:
-            return write(connection)
-
-    return store.retry(attempt)

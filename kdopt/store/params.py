@@ -11,7 +11,6 @@ import functools
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy.engine import Connection
 
@@ -21,20 +20,17 @@ from kdopt.store.statements import bind_lists
 
 def write_distribution(param: Param) -> str:
     """The JSON of Optuna's distribution for a parameter."""
+    attributes: dict[str, object]
+    # The keys in Optuna's order: studies of one campaign may be written by both.
     if param.kind == "category":
-        return json.dumps(
-            {"name": "CategoricalDistribution", "attributes": {"choices": list(param.choices)}}
-        )
-    if param.kind == "int":
-        attributes: dict[str, Any] = {
-            "log": False,
-            "step": 1,
-            "low": int(param.low),
-            "high": int(param.high),
-        }
-        return json.dumps({"name": "IntDistribution", "attributes": attributes})
-    attributes = {"step": None, "low": param.low, "high": param.high, "log": param.log}
-    return json.dumps({"name": "FloatDistribution", "attributes": attributes})
+        kind, attributes = "CategoricalDistribution", {"choices": list(param.choices)}
+    elif param.kind == "int":
+        kind = "IntDistribution"
+        attributes = {"log": False, "step": 1, "low": int(param.low), "high": int(param.high)}
+    else:
+        kind = "FloatDistribution"
+        attributes = {"step": None, "low": param.low, "high": param.high, "log": param.log}
+    return json.dumps({"name": kind, "attributes": attributes})
 
 
 def encode_value(param: Param, value: ParamValue) -> float:
@@ -52,7 +48,7 @@ def decode_value(stored: float, distribution: str) -> ParamValue:
 
 def list_param_rows(
     trial_id: int, params: Params, space: Mapping[str, Param]
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """The ``trial_params`` rows of one trial's parameters, in the order of ``space``."""
     return [
         {
@@ -66,7 +62,7 @@ def list_param_rows(
 
 
 def read_params(
-    connection: Connection, where: str, values: Mapping[str, Any], *lists: str
+    connection: Connection, where: str, values: Mapping[str, object], *lists: str
 ) -> dict[int, dict[str, ParamValue]]:
     """The parameters of every trial that a condition chooses, by trial id.
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 
-def insert_rows(connection: Connection, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def insert_rows(connection: Connection, table: str, rows: Sequence[Mapping[str, object]]) -> None:
     """Insert rows that all have the columns of the first; none is fine."""
     if rows:
-        columns = ", ".join(rows[0])
-        values = ", ".join(f":{column}" for column in rows[0])
-        execute_many(connection, f"INSERT INTO {table} ({columns}) VALUES ({values})", rows)
+        # Not as text: SQLAlchemy then sends Postgres many rows per statement. The columns have no
+        # type on purpose: a text goes to the server as it is, which knows Optuna's enum types.
+        connection.execute(sa.table(table, *map(sa.column, rows[0])).insert(), rows)
 
 
-def execute_many(connection: Connection, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def execute_many(connection: Connection, sql: str, rows: Sequence[Mapping[str, object]]) -> None:
     """Execute a statement once per row of values; none is fine."""
     if rows:
         connection.execute(sa.text(sql), rows)
