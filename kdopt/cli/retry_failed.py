@@ -9,8 +9,8 @@ import typer
 
 from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, StoreOption
+from kdopt.store.planning import requeue_failed_trials
 from kdopt.store.queries import pick_campaign
-from kdopt.store.retry import requeue_failed_trials
 
 
 def retry_failed_command(

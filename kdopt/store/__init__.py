@@ -1,11 +1,11 @@
 """The store: Optuna's tables in SQLite or Postgres, kdopt's leases beside them, and artifacts.
 
-- ``location``, ``database``: where a store is; opening it, transactions, retries
-- ``planning``: writes a campaign's studies and waiting trials
+- ``location``, ``database``, ``faults``: where a store is; opening it, transactions, retries
+- ``planning``: writes a campaign's studies and waiting trials; queues failed ones again
 - ``leases``: who may run a trial, and how it gets exactly one result
 - ``queries``, ``activity``: read campaigns and trials; read what runs, ended lately or failed
 - ``attributes``, ``params``, ``statements``: attribute keys, parameter rows, and SQL that all share
-- ``retry``, ``backup``: queue failed trials again; copy a store
+- ``backup``: copies a store
 - ``index_studies``: studies for the dashboard that sum up a campaign
 - ``artifacts``: files named by their content; ``merge``: import another store's results
 """

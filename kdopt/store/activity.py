@@ -7,16 +7,24 @@ that is asked for.
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from kdopt.campaign.names import StageName
 from kdopt.campaign.studies import Params
-from kdopt.store.attributes import ERROR_KEY, STAGE_KEY
+from kdopt.store.attributes import STAGE_KEY
 from kdopt.store.database import Store
 from kdopt.store.params import read_params
-from kdopt.store.queries import LIVE, OF_CAMPAIGN, of_campaign, reason_of
+from kdopt.store.queries import (
+    LIVE,
+    OF_CAMPAIGN,
+    TRIALS,
+    WITH_ERROR,
+    of_campaign,
+    reason_of,
+)
 
 
 class RunningTrial(NamedTuple):
@@ -70,58 +78,46 @@ class FailureReason(NamedTuple):
 
 def read_running_trials(store: Store, campaign: str) -> list[RunningTrial]:
     """The trials that workers hold now."""
+    where, values = f"t.state = 'RUNNING' AND {OF_CAMPAIGN}", of_campaign(campaign)
     sql = sa.text(
         f"""
-        SELECT t.trial_id, s.study_name, t.number, l.worker, l.attempt,
-               l.expires - {store.now} AS left_s, {store.age("t.datetime_start")} AS age_s,
+        SELECT t.trial_id, s.study_name, t.number, coalesce(l.worker, '?') AS worker,
+               coalesce(l.attempt, 0) AS attempt, coalesce(l.expires - {store.now}, 0) AS left_s,
+               coalesce({store.age("t.datetime_start")}, 0) AS age_s,
                (SELECT max(v.step) FROM trial_intermediate_values v
                 WHERE v.trial_id = t.trial_id) AS step
-        FROM trials t JOIN studies s ON s.study_id = t.study_id
-        LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
-        WHERE t.state = 'RUNNING' AND {OF_CAMPAIGN} ORDER BY t.trial_id
+        FROM {TRIALS} LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
+        WHERE {where} ORDER BY t.trial_id
         """
     )
 
-    def read() -> list[RunningTrial]:
-        with store.read() as connection:
-            rows = connection.execute(sql, of_campaign(campaign)).all()
-            params = read_params(
-                connection, f"t.state = 'RUNNING' AND {OF_CAMPAIGN}", of_campaign(campaign)
-            )
+    def read(connection: Connection) -> list[RunningTrial]:
+        params = read_params(connection, where, values)
         return [
             RunningTrial(
                 r.study_name,
                 r.number,
-                r.worker or "?",
-                r.attempt or 0,
-                float(r.left_s or 0),
+                r.worker or "?",  # empty: its lease was taken back
+                r.attempt,
+                float(r.left_s),
                 r.step,
                 params[r.trial_id],
-                max(0.0, float(r.age_s or 0)),
+                max(0.0, float(r.age_s)),
             )
-            for r in rows
+            for r in connection.execute(sql, values)
         ]
 
-    return store.retry(read)
+    return store.run_read(read)
 
 
 def read_failures(store: Store, campaign: str) -> list[Failure]:
     """The failed trials and their reasons, in order of planning."""
-    sql = sa.text(
-        f"""
-        SELECT s.study_name, t.number, e.value_json AS error
-        FROM trials t JOIN studies s ON s.study_id = t.study_id
-        LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = '{ERROR_KEY}'
-        WHERE t.state = 'FAIL' AND {OF_CAMPAIGN} AND {LIVE} ORDER BY t.trial_id
-        """
+    rows = store.select_rows(
+        f"SELECT s.study_name, t.number, e.value_json AS error FROM {TRIALS} {WITH_ERROR} "
+        f"WHERE t.state = 'FAIL' AND {OF_CAMPAIGN} AND {LIVE} ORDER BY t.trial_id",
+        of_campaign(campaign),
     )
-
-    def read() -> list[Failure]:
-        with store.read() as connection:
-            rows = connection.execute(sql, of_campaign(campaign)).all()
-        return [Failure(r.study_name, r.number, reason_of(r.error)) for r in rows]
-
-    return store.retry(read)
+    return [Failure(r.study_name, r.number, reason_of(r.error)) for r in rows]
 
 
 def read_recent_endings(
@@ -136,13 +132,13 @@ def read_recent_endings(
         least: ... and of each stage the last so many,
         at_most_s: unless they ended longer ago than this.
     """
-    sql = sa.text(
+    rows = store.select_rows(
         f"""
         WITH ended AS (
             SELECT a.value_json AS stage, t.datetime_start, t.datetime_complete,
                    row_number() OVER (
                        PARTITION BY a.value_json ORDER BY t.datetime_complete DESC) AS nth
-            FROM trials t JOIN studies s ON s.study_id = t.study_id
+            FROM {TRIALS}
             JOIN study_user_attributes a ON a.study_id = s.study_id AND a.key = '{STAGE_KEY}'
             WHERE t.state IN ('COMPLETE', 'FAIL') AND {OF_CAMPAIGN}
               AND t.datetime_complete >= {store.utc_before(":at_most")})
@@ -150,43 +146,31 @@ def read_recent_endings(
                {store.age("datetime_complete")} AS ended
         FROM ended WHERE nth <= :least OR datetime_complete >= {store.utc_before(":within")}
         ORDER BY stage, nth
-        """
+        """,
+        {"within": within_s, "at_most": at_most_s, "least": least, **of_campaign(campaign)},
     )
-    values = {"within": within_s, "at_most": at_most_s, "least": least, **of_campaign(campaign)}
-
-    def read() -> list[EndedTrial]:
-        with store.read() as connection:
-            rows = connection.execute(sql, values).all()
-        return [_make_ended(row) for row in rows]
-
-    return store.retry(read)
+    found = []
+    for stage, began, ended in rows:
+        # Clocks of machines differ, so a trial that another machine's database ended and a merge
+        # brought here may seem to end in the future.
+        ended_s = max(0.0, float(ended))
+        # A row that was written by other means may lack its start.
+        began_s = ended_s if began is None else max(ended_s, float(began))
+        found.append(EndedTrial(cast("StageName", json.loads(stage)), began_s, ended_s))
+    return found
 
 
 def read_failure_reasons(store: Store, campaign: str) -> list[FailureReason]:
     """The reasons of failed trials, the most frequent first."""
-    sql = sa.text(
+    rows = store.select_rows(
         f"""
         SELECT g.error, g.n, s.study_name, t.number FROM (
             SELECT e.value_json AS error, count(*) AS n, min(t.trial_id) AS first
-            FROM trials t JOIN studies s ON s.study_id = t.study_id
-            LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = '{ERROR_KEY}'
+            FROM {TRIALS} {WITH_ERROR}
             WHERE t.state = 'FAIL' AND {OF_CAMPAIGN} AND {LIVE} GROUP BY e.value_json) g
         JOIN trials t ON t.trial_id = g.first JOIN studies s ON s.study_id = t.study_id
         ORDER BY g.n DESC, g.first
-        """
+        """,
+        of_campaign(campaign),
     )
-
-    def read() -> list[FailureReason]:
-        with store.read() as connection:
-            rows = connection.execute(sql, of_campaign(campaign)).all()
-        return [FailureReason(reason_of(r.error), r.n, r.study_name, r.number) for r in rows]
-
-    return store.retry(read)
-
-
-def _make_ended(row: Any) -> EndedTrial:
-    stage = cast("StageName", json.loads(row.stage))
-    ended = max(0.0, float(row.ended))
-    # A row that was written by other means may lack its start.
-    began = ended if row.began is None else max(ended, float(row.began))
-    return EndedTrial(stage, began, ended)
+    return [FailureReason(reason_of(error), n, study, number) for error, n, study, number in rows]

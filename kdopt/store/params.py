@@ -21,7 +21,7 @@ from kdopt.store.statements import bind_lists
 def write_distribution(param: Param) -> str:
     """The JSON of Optuna's distribution for a parameter."""
     attributes: dict[str, object]
-    # The keys in Optuna's order: studies of one campaign may be written by both.
+    # As every store has these texts; Optuna itself compares them parsed.
     if param.kind == "category":
         kind, attributes = "CategoricalDistribution", {"choices": list(param.choices)}
     elif param.kind == "int":

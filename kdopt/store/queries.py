@@ -10,24 +10,52 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from kdopt.campaign.names import INDEX_SUFFIX, StudyName, parse_study_name
 from kdopt.campaign.record import CampaignRecord
-from kdopt.campaign.studies import ParamValue
+from kdopt.campaign.studies import Params, ParamValue
 from kdopt.errors import StoreError
 from kdopt.outcome import Outcome, TrialRow
 from kdopt.store.attributes import (
     ERROR_KEY,
+    OTHER_WEIGHTS_KEY,
     OUTCOME_KEY,
     RECORD_KEY,
     RETRIED_KEY,
+    RETRY_OF_KEY,
+    STATE_KEY,
     read_campaign_attribute,
 )
 from kdopt.store.database import Store
 from kdopt.store.params import read_params
+from kdopt.store.statements import bind_lists
+
+TRIALS = "trials t JOIN studies s ON s.study_id = t.study_id"
+"""SQL for all trials ``t`` with their studies ``s``."""
+
+# Exact, where LIKE would take '_' for any character (and, in SQLite, 'A' for 'a').
+# Studies that sum up others are no work and are left out here, for every query.
+OF_CAMPAIGN = (
+    "substr(s.study_name, 1, :length) = :prefix "
+    f"AND substr(s.study_name, length(s.study_name) - {len(INDEX_SUFFIX) - 1}) <> '{INDEX_SUFFIX}'"
+)
+
+# A failed trial that is tried again lives on in the row that tries it (kdopt.store.planning).
+LIVE = (
+    "(t.state <> 'FAIL' OR NOT EXISTS (SELECT 1 FROM trial_user_attributes x "
+    f"WHERE x.trial_id = t.trial_id AND x.key = '{RETRIED_KEY}'))"
+)
+
+WITH_ERROR = (
+    f"LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = '{ERROR_KEY}'"
+)
+"""SQL that adds the reason of a failed trial as ``e.value_json``."""
 
 
 class StudyCounts(NamedTuple):
@@ -83,16 +111,43 @@ class RawTrial(NamedTuple):
         return (self.attributes.get(OUTCOME_KEY) or {}).get("checkpoint")
 
 
+@dataclass(frozen=True)
+class Row:
+    """One trial of a study, as planning and merging need it.
+
+    Attributes:
+        trial_id: Its id.
+        number: Its number within the study.
+        state: ``WAITING``, ``RUNNING``, ``COMPLETE`` or ``FAIL``.
+        params: Its parameters; empty for an open trial that was not claimed yet.
+        retry_of: The failed trial whose cell it tries again.
+        retried: Whether another row tries this failed cell again.
+        mixed: Whether it was merged although it rests on other weights than its store's.
+        saved: sha256 of the state that it saved last.
+        result: The JSON of its outcome, if it is complete and was asked for.
+    """
+
+    trial_id: int
+    number: int
+    state: str
+    params: Params
+    retry_of: int | None = None
+    retried: bool = False
+    mixed: bool = False
+    saved: str | None = None
+    result: str = ""
+
+
+def make_params_key(params: Params) -> tuple[tuple[str, ParamValue], ...]:
+    """A trial's parameters as a dictionary's key, whatever the order they are stored in."""
+    return tuple(sorted(params.items()))
+
+
 def list_campaigns(store: Store) -> list[str]:
     """Names of the campaigns in the store, sorted."""
-    sql = sa.text("SELECT study_name FROM studies WHERE study_name LIKE '%/campaign'")
-
-    def read() -> list[str]:
-        with store.read() as connection:
-            names = connection.execute(sql).scalars().all()
-        return sorted(n.removesuffix("/campaign") for n in names if n.count("/") == 1)
-
-    return store.retry(read)
+    rows = store.select_rows("SELECT study_name FROM studies WHERE study_name LIKE '%/campaign'")
+    # Studies of other programs may lie in the same database: 'a/b/campaign' is none of ours.
+    return sorted(n.removesuffix("/campaign") for (n,) in rows if n.count("/") == 1)
 
 
 def pick_campaign(store: Store, name: str | None) -> str:
@@ -128,65 +183,54 @@ def read_record(store: Store, campaign: str) -> CampaignRecord:
 
 def read_study_counts(store: Store, campaign: str) -> list[StudyCounts]:
     """Every study of a campaign and how far it is, in order of planning."""
-    sql = sa.text(
-        "SELECT s.study_id, s.study_name, t.state, count(*) AS n FROM studies s "
-        f"JOIN trials t ON t.study_id = s.study_id WHERE {OF_CAMPAIGN} AND {LIVE} "
-        "GROUP BY s.study_id, s.study_name, t.state ORDER BY s.study_id"
+    rows = store.select_rows(
+        f"SELECT s.study_id, s.study_name, t.state, count(*) FROM {TRIALS} "
+        f"WHERE {OF_CAMPAIGN} AND {LIVE} "
+        "GROUP BY s.study_id, s.study_name, t.state ORDER BY s.study_id",
+        of_campaign(campaign),
     )
-
-    def read() -> list[StudyCounts]:
-        counts: dict[tuple[int, str], dict[str, int]] = defaultdict(dict)
-        with store.read() as connection:
-            for study_id, name, state, n in connection.execute(sql, of_campaign(campaign)):
-                counts[study_id, name][str(state)] = n
-        return [
-            StudyCounts(
-                study_id,
-                parse_study_name(name),
-                name,
-                *(by_state.get(s, 0) for s in ("WAITING", "RUNNING", "COMPLETE", "FAIL")),
-            )
-            for (study_id, name), by_state in counts.items()
-        ]
-
-    return store.retry(read)
+    counts: dict[tuple[int, str], dict[str, int]] = defaultdict(dict)
+    for study_id, name, state, n in rows:
+        counts[study_id, name][state] = n
+    states = ("WAITING", "RUNNING", "COMPLETE", "FAIL")
+    return [
+        StudyCounts(study_id, parse_study_name(name), name, *(n.get(s, 0) for s in states))
+        for (study_id, name), n in counts.items()
+    ]
 
 
 def read_trials(store: Store, campaign: str, study_id: int | None = None) -> list[TrialRow]:
     """All trials of a campaign, or of one of its studies, in order of planning."""
-    one = "" if study_id is None else "AND s.study_id = :study"
+    where, values = OF_CAMPAIGN, of_campaign(campaign)
+    if study_id is not None:
+        where, values = f"{where} AND s.study_id = :study", {**values, "study": study_id}
     sql = sa.text(
         f"""
-        SELECT t.trial_id, s.study_id, s.study_name, t.number, t.state,
+        SELECT t.trial_id, s.study_name, t.number, t.state,
                m.value_json AS metrics, e.value_json AS error
-        FROM trials t JOIN studies s ON s.study_id = t.study_id
+        FROM {TRIALS} {WITH_ERROR}
         LEFT JOIN trial_user_attributes m ON m.trial_id = t.trial_id AND m.key = '{OUTCOME_KEY}'
-        LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = '{ERROR_KEY}'
-        WHERE {OF_CAMPAIGN} AND {LIVE} {one} ORDER BY t.trial_id
+        WHERE {where} AND {LIVE} ORDER BY t.trial_id
         """
     )
-    values = (
-        of_campaign(campaign) if study_id is None else {**of_campaign(campaign), "study": study_id}
-    )
 
-    def read() -> list[TrialRow]:
-        with store.read() as connection:
-            trials = connection.execute(sql, values).all()
-            params = read_params(connection, f"{OF_CAMPAIGN} {one}", values)
+    def read(connection: Connection) -> list[TrialRow]:
+        trials = connection.execute(sql, values).all()
+        params = read_params(connection, where, values)
         return [_make_row(t, params[t.trial_id]) for t in trials]
 
-    return store.retry(read)
+    return store.run_read(read)
 
 
 def read_raw_trials(store: Store, campaign: str) -> list[RawTrial]:
     """All rows of a campaign, retried ones included, in order of their ids."""
+    values = of_campaign(campaign)
     trials_sql = sa.text(
         f"""
         SELECT t.trial_id, s.study_name, t.number, t.state, l.worker,
                coalesce(l.expires - {store.now}, 0) AS left_s,
                (SELECT count(*) FROM trial_values v WHERE v.trial_id = t.trial_id) AS n_values
-        FROM trials t JOIN studies s ON s.study_id = t.study_id
-        LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
+        FROM {TRIALS} LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
         WHERE {OF_CAMPAIGN} ORDER BY t.trial_id
         """
     )
@@ -198,46 +242,67 @@ def read_raw_trials(store: Store, campaign: str) -> list[RawTrial]:
         """
     )
 
-    def read() -> list[RawTrial]:
+    def read(connection: Connection) -> list[RawTrial]:
+        params = read_params(connection, OF_CAMPAIGN, values)
         attributes: dict[int, dict[str, Any]] = defaultdict(dict)
-        with store.read() as connection:
-            rows = connection.execute(trials_sql, of_campaign(campaign)).all()
-            params = read_params(connection, OF_CAMPAIGN, of_campaign(campaign))
-            for trial_id, key, text in connection.execute(attributes_sql, of_campaign(campaign)):
-                attributes[trial_id][key] = json.loads(text)
+        for trial_id, key, text in connection.execute(attributes_sql, values):
+            attributes[trial_id][key] = json.loads(text)
         return [
-            RawTrial(
-                r.trial_id,
-                r.study_name,
-                r.number,
-                str(r.state),
-                params[r.trial_id],
-                r.n_values,
-                attributes[r.trial_id],
-                r.worker,
-                float(r.left_s),
-            )
-            for r in rows
+            RawTrial(i, study, number, state, params[i], n, attributes[i], worker, float(left_s))
+            for i, study, number, state, worker, left_s, n in connection.execute(trials_sql, values)
         ]
 
-    return store.retry(read)
+    return store.run_read(read)
 
 
-# A failed trial that is tried again lives on in the row that tries it (kdopt.store.retry).
-LIVE = (
-    "(t.state <> 'FAIL' OR NOT EXISTS (SELECT 1 FROM trial_user_attributes x "
-    f"WHERE x.trial_id = t.trial_id AND x.key = '{RETRIED_KEY}'))"
-)
+def read_rows(
+    connection: Connection, where: str, values: Mapping[str, object], *lists: str
+) -> dict[int, list[Row]]:
+    """The rows of every study that a condition chooses, by study, in order of their ids.
 
-# Exact, where LIKE would take '_' for any character (and, in SQLite, 'A' for 'a').
-# Studies that sum up others are no work and are left out here, for every query.
-OF_CAMPAIGN = (
-    "substr(s.study_name, 1, :length) = :prefix "
-    f"AND substr(s.study_name, length(s.study_name) - {len(INDEX_SUFFIX) - 1}) <> '{INDEX_SUFFIX}'"
-)
+    Arguments as :func:`kdopt.store.params.read_params`. Results are left out, being large.
+    """
+    params = read_params(connection, where, values, *lists)
+    marks: dict[int, dict[str, Any]] = defaultdict(dict)
+    keys = (RETRY_OF_KEY, RETRIED_KEY, OTHER_WEIGHTS_KEY, STATE_KEY)
+    marked = bind_lists(
+        "SELECT x.trial_id, x.key, x.value_json FROM trial_user_attributes x "
+        "JOIN trials t ON t.trial_id = x.trial_id JOIN studies s ON s.study_id = t.study_id "
+        f"WHERE x.key IN :keys AND {where}",
+        "keys",
+        *lists,
+    )
+    for trial_id, key, text in connection.execute(marked, {**values, "keys": keys}):
+        marks[trial_id][key] = json.loads(text)
+    listed = bind_lists(
+        f"SELECT t.trial_id, t.study_id, t.number, t.state FROM {TRIALS} "
+        f"WHERE {where} ORDER BY t.trial_id",
+        *lists,
+    )
+    found: dict[int, list[Row]] = defaultdict(list)
+    for trial_id, study_id, number, state in connection.execute(listed, values):
+        mark = marks[trial_id]
+        row = Row(
+            trial_id,
+            number,
+            state,
+            params[trial_id],
+            retry_of=mark.get(RETRY_OF_KEY),
+            retried=RETRIED_KEY in mark,
+            mixed=OTHER_WEIGHTS_KEY in mark,
+            saved=mark.get(STATE_KEY, {}).get("sha256"),
+        )
+        found[study_id].append(row)
+    return found
 
 
-def of_campaign(campaign: str) -> dict[str, Any]:
+def read_study_ids(connection: Connection, campaign: str) -> dict[str, int]:
+    """The studies of a campaign that hold work, by name; also its own, without trials."""
+    sql = sa.text(f"SELECT s.study_name, s.study_id FROM studies s WHERE {OF_CAMPAIGN}")
+    return {row.study_name: row.study_id for row in connection.execute(sql, of_campaign(campaign))}
+
+
+def of_campaign(campaign: str) -> dict[str, object]:
     """The values that :data:`OF_CAMPAIGN` is bound to."""
     prefix = f"{campaign}/"
     return {"prefix": prefix, "length": len(prefix)}

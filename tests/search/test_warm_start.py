@@ -382,8 +382,8 @@ def test_a_backup_and_a_merge_take_the_prior_along(tmp_path, finished):
     done = merge_campaign(site, copy, "tiny")
     assert (done.results, done.parted) == (27, [])
     for other in (copy, site):
-        assert check_campaign(other.store, other.shelf, "tiny", deep=True).problems == ()
+        assert check_campaign(other.store, other.artifacts, "tiny", deep=True).problems == ()
         assert queries.read_record(other.store, "tiny") == queries.read_record(store, "tiny")
         assert results(other.store) == results(store)
-        assert all(dict(was) == dict(now) for was, now in replayed(other.store, other.shelf))
+        assert all(dict(was) == dict(now) for was, now in replayed(other.store, other.artifacts))
         other.store.close()

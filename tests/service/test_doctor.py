@@ -14,8 +14,7 @@ from kdopt.cli import app
 from kdopt.service.doctor import check_campaign
 from kdopt.store import leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
-from kdopt.store.planning import write_plan
-from kdopt.store.retry import requeue_failed_trials
+from kdopt.store.planning import requeue_failed_trials, write_plan
 from tests.conftest import make_outcome, make_record
 
 STUDY = "tiny/uniform/tune/t00-s01"

@@ -12,8 +12,7 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.service.status import SILENT_S, group_failures, read_status
 from kdopt.store import leases, queries
 from kdopt.store.activity import FailureReason
-from kdopt.store.planning import write_plan
-from kdopt.store.retry import requeue_failed_trials
+from kdopt.store.planning import requeue_failed_trials, write_plan
 from kdopt.worker.heartbeat import LEASE_S
 from kdopt.worker.worker_id import name_worker
 from tests.conftest import make_campaign, make_outcome, make_record

@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from kdopt.campaign.stages import plan_studies
 from kdopt.store import activity, leases, queries
 from kdopt.store.activity import read_failure_reasons, read_recent_endings
-from kdopt.store.planning import write_plan
-from kdopt.store.retry import requeue_failed_trials
+from kdopt.store.planning import requeue_failed_trials, write_plan
 from tests.conftest import make_campaign, make_outcome, make_record
 
 

@@ -32,8 +32,7 @@ from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store import activity, leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
-from kdopt.store.planning import write_plan
-from kdopt.store.retry import requeue_failed_trials
+from kdopt.store.planning import requeue_failed_trials, write_plan
 from tests.conftest import make_campaign, make_record
 from tests.disk import mounted
 from tests.link import Link

@@ -9,7 +9,6 @@ gave. The other store is only read; a reader's rights are enough.
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,17 +29,14 @@ from kdopt.store.database import Store
 from kdopt.store.merge.rows import (
     EndedRow,
     Ending,
+    add_results,
     end_rows,
-    hold,
+    lock_studies,
     read_endings,
-    read_rows,
-    read_study_ids,
-    snapshot,
-    with_results,
 )
-from kdopt.store.merge.rules import Decision, Row, decide
-from kdopt.store.planning import write_plan
-from kdopt.store.retry import add_copy
+from kdopt.store.merge.rules import Decision, decide
+from kdopt.store.planning import add_copy, write_plan
+from kdopt.store.queries import OF_CAMPAIGN, Row, of_campaign, read_rows, read_study_ids
 
 BATCH = 2000
 """Trials of the other store that are merged in one transaction, give or take a study: more would
@@ -53,7 +49,7 @@ class Site(NamedTuple):
     """A store and its artifacts."""
 
     store: Store
-    shelf: Artifacts
+    artifacts: Artifacts
 
 
 class Differing(NamedTuple):
@@ -138,7 +134,7 @@ def merge_campaign(target: Site, other: Site, campaign: str, mix: bool = False) 
         ArtifactError: An artifact that a result needs is missing or altered, or cannot be written.
             What was merged before stays; merging again goes on.
     """
-    if _place(target.store.url) == _place(other.store.url):
+    if _locate_database(target.store.url) == _locate_database(other.store.url):
         raise StoreError(
             f"store {other.store.label}: this is the store itself; name another one to merge from"
         )
@@ -166,13 +162,14 @@ class _Merge:
         self.target, self.other, self.mix = target, other, mix
         self.done = MergeSummary(campaign)
         self.same_weights: set[tuple[str, int]] = set()
-        self.theirs = other.store.retry(self._read_theirs)
         self.ours: Mapping[str, int] = {}
+        self.theirs: Mapping[str, _Study] = {}
 
     def run(self) -> MergeSummary:
-        # Their record after their rows: a campaign only grows, so it asks for all of them.
-        record = self._plan(queries.read_record(self.other.store, self.done.campaign))
-        self.ours = self.target.store.retry(self._read_our_ids)
+        # Their rows before their record: a campaign only grows, so the record asks for all of them.
+        self.theirs = self.other.store.run_read(self._read_theirs)
+        record = self._plan_both(queries.read_record(self.other.store, self.done.campaign))
+        self.ours = self.target.store.run_read(lambda c: read_study_ids(c, self.done.campaign))
         plans = [plan for plan in plan_studies(record.campaign) if plan.name in self.theirs]
         first = [plan for plan in plans if plan.stage == "pretrain"]
         self._merge_all(first)
@@ -180,22 +177,17 @@ class _Merge:
         self._merge_all([plan for plan in plans if plan.stage != "pretrain"])
         return self.done
 
-    def _read_theirs(self) -> dict[str, _Study]:
+    def _read_theirs(self, connection: Connection) -> dict[str, _Study]:
         """Their studies with ended trials, as of one moment."""
-        with snapshot(self.other.store) as connection:
-            ids = read_study_ids(connection, self.done.campaign)
-            found = read_rows(connection, list(ids.values()))
+        ids = read_study_ids(connection, self.done.campaign)
+        rows = read_rows(connection, OF_CAMPAIGN, of_campaign(self.done.campaign))
         return {
-            name: _Study(study_id, found[study_id])
+            name: _Study(study_id, rows[study_id])
             for name, study_id in ids.items()
-            if any(row.state in ("COMPLETE", "FAIL") for row in found[study_id])
+            if any(row.state in ("COMPLETE", "FAIL") for row in rows.get(study_id, []))
         }
 
-    def _read_our_ids(self) -> dict[str, int]:
-        with self.target.store.read() as connection:
-            return read_study_ids(connection, self.done.campaign)
-
-    def _plan(self, theirs: CampaignRecord) -> CampaignRecord:
+    def _plan_both(self, theirs: CampaignRecord) -> CampaignRecord:
         """Grow our campaign by what only theirs asks for."""
         store, name = self.target.store, self.done.campaign
         ours = queries.read_record(store, name) if name in queries.list_campaigns(store) else None
@@ -214,153 +206,120 @@ class _Merge:
         known = {} if ours is None else ours.artifacts
         for sha256, purpose in sorted(union.artifacts.items(), key=lambda item: item[1]):
             if sha256 not in known:
-                self._copy(sha256, purpose)
+                self._copy_artifact(sha256, purpose)
         planned = write_plan(store, union, plan_studies)
         self.done.new_studies, self.done.new_trials = planned.new_studies, planned.new_trials
         return queries.read_record(store, name)
 
     def _compare_weights(self, pretraining: Sequence[StudyPlan]) -> None:
         """Note the participants whose pre-trained weights are the same in both stores."""
-        ids = {plan.name: self.ours[plan.name] for plan in pretraining}
-
-        def read() -> dict[int, list[Row]]:
-            with snapshot(self.target.store) as connection:
-                return with_results(connection, read_rows(connection, list(ids.values())))
-
-        mine, theirs = self.target.store.retry(read), self._their_rows(pretraining)
+        mine = self.target.store.run_read(lambda c: self._read_our_rows(c, pretraining))
+        theirs = self._read_their_rows(pretraining)
         for plan in pretraining:
-            here, there = _checkpoints(mine[ids[plan.name]]), _checkpoints(theirs[plan.name])
+            here, there = (_list_checkpoints(rows[plan.name]) for rows in (mine, theirs))
             self.same_weights |= {(plan.partition, i) for i, _ in here.items() & there.items()}
 
+    def _read_our_rows(
+        self, connection: Connection, plans: Sequence[StudyPlan]
+    ) -> dict[str, list[Row]]:
+        ids = {plan.name: self.ours[plan.name] for plan in plans}
+        values = {"studies": list(ids.values())}
+        rows = read_rows(connection, "t.study_id IN :studies", values, "studies")
+        complete = add_results(connection, rows)
+        return {name: complete.get(study_id, []) for name, study_id in ids.items()}
+
+    def _read_their_rows(self, plans: Sequence[StudyPlan]) -> dict[str, list[Row]]:
+        """Their rows as they were found, with results now: these never change any more."""
+        found = dict(self.theirs[plan.name] for plan in plans)
+        complete = self.other.store.run_read(lambda connection: add_results(connection, found))
+        return {plan.name: complete[self.theirs[plan.name].study_id] for plan in plans}
+
     def _merge_all(self, plans: Sequence[StudyPlan]) -> None:
-        for batch in self._batches(plans):
-            theirs = self._their_rows(batch)
-            judged = self._merge(batch, theirs)
-            for study in judged:
+        for batch in self._split_into_batches(plans):
+            for study in self._merge_batch(batch):
                 self.done.count(study.plan, study.decision)
+                for take in study.decision.take:
+                    if take.mine.saved is not None:
+                        # What was saved to go on with a trial that is ended now.
+                        self.target.artifacts.discard(take.mine.saved)
             logger.info("%s: %d studies merged", self.done.campaign, len(batch))
 
-    def _batches(self, plans: Sequence[StudyPlan]) -> Iterator[list[StudyPlan]]:
+    def _split_into_batches(self, plans: Sequence[StudyPlan]) -> Iterator[list[StudyPlan]]:
         batch: list[StudyPlan] = []
-        n = 0
         for plan in plans:
             batch.append(plan)
-            n += len(self.theirs[plan.name].rows)
-            if n >= BATCH:
+            if sum(len(self.theirs[p.name].rows) for p in batch) >= BATCH:
                 yield batch
-                batch, n = [], 0
+                batch = []
         if batch:
             yield batch
 
-    def _their_rows(self, plans: Sequence[StudyPlan]) -> dict[str, list[Row]]:
-        found = dict(self.theirs[plan.name] for plan in plans)
-
-        def read() -> dict[int, list[Row]]:
-            with self.other.store.read() as connection:
-                return with_results(connection, found)
-
-        complete = self.other.store.retry(read)
-        return {plan.name: complete[self.theirs[plan.name].study_id] for plan in plans}
-
-    def _merge(
-        self, plans: Sequence[StudyPlan], theirs: Mapping[str, Sequence[Row]]
-    ) -> list[_Judged]:
+    def _merge_batch(self, plans: Sequence[StudyPlan]) -> list[_Judged]:
         """Merge a batch of studies: prepare what will be taken, then write it in one transaction.
 
         Workers go on meanwhile. Should the transaction find that something else is to be taken
         (a trial was queued again), that is prepared too, and tried once more.
         """
+        theirs = self._read_their_rows(plans)
         prepared: dict[int, Ending] = {}
 
-        def look() -> list[_Judged]:
-            with snapshot(self.target.store) as connection:
-                return self._judge(connection, plans, theirs)
+        def write(connection: Connection) -> tuple[list[_Judged], list[int]]:
+            """What was judged, and the trials still to prepare; writes nothing if there are any."""
+            lock_studies(self.target.store, connection, [self.ours[plan.name] for plan in plans])
+            judged = self._judge_studies(connection, plans, theirs)
+            takes = [take.theirs.trial_id for study in judged for take in study.decision.take]
+            missing = [trial_id for trial_id in takes if trial_id not in prepared]
+            if takes and not missing:
+                ended = [e for s in judged for e in _make_ended_rows(connection, s, prepared)]
+                end_rows(connection, ended)
+            return judged, missing
 
-        while True:
-            judged = self.target.store.retry(look)
-            takes = [(s.plan, take) for s in judged for take in s.decision.take]
-            if not takes:
-                return judged
-            for plan, take in takes:
-                self._copy_checkpoint(plan, take.theirs)
-            missing = [t.theirs.trial_id for _, t in takes if t.theirs.trial_id not in prepared]
-            prepared |= self.other.store.retry(functools.partial(self._endings, missing))
-            written = self.target.store.retry(
-                functools.partial(self._write, plans, theirs, prepared)
-            )
-            if written is not None:
-                self._forget_states(written)
-                return written
+        judged, missing = self.target.store.run_write(write)
+        while missing:
+            self._copy_checkpoints(judged)
+            prepared |= self._read_endings(missing)
+            judged, missing = self.target.store.run_write(write)
+        return judged
 
-    def _judge(
+    def _judge_studies(
         self,
         connection: Connection,
         plans: Sequence[StudyPlan],
         theirs: Mapping[str, Sequence[Row]],
     ) -> list[_Judged]:
-        ids = [self.ours[plan.name] for plan in plans]
-        mine = with_results(connection, read_rows(connection, ids))
-        return [
-            _Judged(
-                plan,
-                study_id,
-                len(mine[study_id]),
-                decide(
-                    plan,
-                    mine[study_id],
-                    theirs[plan.name],
-                    same_weights=all((plan.partition, i) in self.same_weights for i in plan.needs),
-                    mix=self.mix,
-                ),
-            )
-            for plan, study_id in zip(plans, ids, strict=True)
-        ]
-
-    def _endings(self, trials: Sequence[int]) -> dict[int, Ending]:
-        with self.other.store.read() as connection:
-            return read_endings(connection, trials)
-
-    def _write(
-        self,
-        plans: Sequence[StudyPlan],
-        theirs: Mapping[str, Sequence[Row]],
-        prepared: Mapping[int, Ending],
-    ) -> list[_Judged] | None:
-        """Write a batch; ``None``, and nothing written, if not all it would take is prepared."""
-        with self.target.store.write() as connection:
-            hold(self.target.store, connection, [self.ours[plan.name] for plan in plans])
-            judged = self._judge(connection, plans, theirs)
-            takes = [take for study in judged for take in study.decision.take]
-            if any(take.theirs.trial_id not in prepared for take in takes):
-                return None
-            end_rows(connection, [e for s in judged for e in _ended(connection, s, prepared)])
+        mine = self._read_our_rows(connection, plans)
+        judged = []
+        for plan in plans:
+            same = all((plan.partition, i) in self.same_weights for i in plan.needs)
+            decision = decide(plan, mine[plan.name], theirs[plan.name], same, self.mix)
+            n_rows = len(mine[plan.name])
+            judged.append(_Judged(plan, self.ours[plan.name], n_rows, decision))
         return judged
 
-    def _copy_checkpoint(self, plan: StudyPlan, theirs: Row) -> None:
-        sha256 = _checkpoint(theirs)
-        if sha256 is not None:
-            self._copy(sha256, f"{plan.name} #{theirs.number}")
+    def _read_endings(self, trials: Sequence[int]) -> dict[int, Ending]:
+        return self.other.store.run_read(lambda connection: read_endings(connection, trials))
 
-    def _copy(self, sha256: str, purpose: str) -> None:
+    def _copy_checkpoints(self, judged: Sequence[_Judged]) -> None:
+        # Before the rows that name them: a row must never name an artifact that is not here.
+        for study in judged:
+            for take in study.decision.take:
+                sha256 = _find_checkpoint(take.theirs)
+                if sha256 is not None:
+                    self._copy_artifact(sha256, f"{study.plan.name} #{take.theirs.number}")
+
+    def _copy_artifact(self, sha256: str, purpose: str) -> None:
         try:
-            content = self.other.shelf.get(sha256)
+            content = self.other.artifacts.get(sha256)
         except ArtifactError as error:
             raise ArtifactError(
                 f"store {self.other.store.label}: {purpose}: {error} (are its artifacts where "
                 "--other-artifacts says?)"
             ) from error
-        self.done.artifacts += not self.target.shelf.has(sha256)
-        self.target.shelf.put(content)
-
-    def _forget_states(self, judged: Sequence[_Judged]) -> None:
-        """Remove what was saved to go on with trials that are ended now."""
-        for study in judged:
-            for take in study.decision.take:
-                if take.mine.saved is not None:
-                    self.target.shelf.discard(take.mine.saved)
+        self.done.artifacts += not self.target.artifacts.has(sha256)
+        self.target.artifacts.put(content)
 
 
-def _ended(
+def _make_ended_rows(
     connection: Connection, study: _Judged, prepared: Mapping[int, Ending]
 ) -> Iterator[EndedRow]:
     """The rows to write; a result for a failed row gets a row of its own."""
@@ -376,21 +335,21 @@ def _ended(
         yield EndedRow(row, theirs.state, ending, params, study.plan.space, mixed)
 
 
-def _checkpoints(pretrained: Sequence[Row]) -> dict[int, str | None]:
+def _list_checkpoints(pretrained: Sequence[Row]) -> dict[int, str | None]:
     """By participant, the weights that pre-training gave."""
     return {
-        int(row.params["participant"]): _checkpoint(row)
+        int(row.params["participant"]): _find_checkpoint(row)
         for row in pretrained
         if row.state == "COMPLETE"
     }
 
 
-def _checkpoint(row: Row) -> str | None:
+def _find_checkpoint(row: Row) -> str | None:
     found = json.loads(row.result).get("checkpoint") if row.result else None
     return None if found is None else str(found)
 
 
-def _place(url: URL) -> tuple[object, ...]:
+def _locate_database(url: URL) -> tuple[object, ...]:
     """Where a database is, whoever asks for it and however."""
     if url.get_backend_name() == "sqlite":
         return ("sqlite", Path(str(url.database)).resolve())

@@ -1,14 +1,12 @@
-"""The SQL of merging: rows of studies as the rules want them, and trials ended as elsewhere."""
+"""The SQL of merging: what rows recorded, and trials ended as elsewhere."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -20,28 +18,22 @@ from kdopt.store.attributes import (
     RETRIED_KEY,
     RETRY_OF_KEY,
     STATE_KEY,
+    drop_saved_states,
+    write_attributes,
 )
 from kdopt.store.database import Store
-from kdopt.store.merge.rules import Row
-from kdopt.store.params import list_param_rows, read_params
-from kdopt.store.queries import OF_CAMPAIGN, of_campaign
+from kdopt.store.params import list_param_rows
+from kdopt.store.queries import Row
 from kdopt.store.statements import bind_lists, execute_many, insert_rows
 
 _OF_THE_ROW = (RETRY_OF_KEY, RETRIED_KEY, STATE_KEY)
 """Attributes that belong to a row of one store and mean nothing in another."""
 
-
-_TRIALS = bind_lists(
-    "SELECT trial_id, study_id, number, state FROM trials "
-    "WHERE study_id IN :studies ORDER BY trial_id",
-    "studies",
-)
-_ATTRIBUTES = bind_lists(
-    "SELECT a.trial_id, a.key, a.value_json FROM trial_user_attributes a "
+_RESULTS = bind_lists(
+    "SELECT a.trial_id, a.value_json FROM trial_user_attributes a "
     "JOIN trials t ON t.trial_id = a.trial_id "
-    "WHERE t.study_id IN :studies AND a.key IN :keys",
+    f"WHERE t.study_id IN :studies AND a.key = '{OUTCOME_KEY}'",
     "studies",
-    "keys",
 )
 _TIMES = bind_lists(
     "SELECT trial_id, datetime_start, datetime_complete FROM trials WHERE trial_id IN :trials",
@@ -52,7 +44,7 @@ _VALUES = bind_lists(
     "WHERE trial_id IN :trials ORDER BY trial_value_id",
     "trials",
 )
-_ALL_ATTRIBUTES = bind_lists(
+_ATTRIBUTES = bind_lists(
     "SELECT trial_id, key, value_json FROM trial_user_attributes "
     "WHERE trial_id IN :trials ORDER BY trial_user_attribute_id",
     "trials",
@@ -62,6 +54,7 @@ _STEPS = bind_lists(
     "FROM trial_intermediate_values WHERE trial_id IN :trials ORDER BY step",
     "trials",
 )
+# In order of their ids: two that lock the same rows in two orders would wait for each other.
 _LOCK_STUDIES = bind_lists(
     "SELECT study_id FROM studies WHERE study_id IN :studies ORDER BY study_id FOR UPDATE",
     "studies",
@@ -86,9 +79,9 @@ class Ending(NamedTuple):
 
     started: datetime | None
     completed: datetime | None
-    values: list[dict[str, Any]]
+    values: list[dict[str, object]]
     attributes: dict[str, str]
-    steps: list[dict[str, Any]]
+    steps: list[dict[str, object]]
 
 
 class EndedRow(NamedTuple):
@@ -111,61 +104,16 @@ class EndedRow(NamedTuple):
     mixed: bool
 
 
-@contextlib.contextmanager
-def snapshot(store: Store) -> Iterator[Connection]:
-    """Several SELECTs that see one moment, on Postgres too."""
-    connection = store.engine.connect()
-    if store.dialect == "postgresql":
-        connection = connection.execution_options(isolation_level="REPEATABLE READ")
-    with connection, connection.begin():
-        yield connection
-
-
-def read_study_ids(connection: Connection, campaign: str) -> dict[str, int]:
-    """The studies of a campaign that hold work, by name."""
-    sql = sa.text(f"SELECT s.study_name, s.study_id FROM studies s WHERE {OF_CAMPAIGN}")
-    return {row.study_name: row.study_id for row in connection.execute(sql, of_campaign(campaign))}
-
-
-def read_rows(connection: Connection, studies: Sequence[int]) -> dict[int, list[Row]]:
-    """All rows of studies by study, in order of their ids, without their results."""
-    of = {"studies": list(studies)}
-    params = read_params(connection, "t.study_id IN :studies", of, "studies")
-    marks: dict[int, dict[str, Any]] = defaultdict(dict)
-    for trial, key, text in connection.execute(
-        _ATTRIBUTES, {**of, "keys": [*_OF_THE_ROW, OTHER_WEIGHTS_KEY]}
-    ).all():
-        marks[trial][key] = json.loads(text)
-    found: dict[int, list[Row]] = {study: [] for study in studies}
-    for trial, study, number, state in connection.execute(_TRIALS, of).all():
-        mark = marks.get(trial, {})
-        found[study].append(
-            Row(
-                trial,
-                number,
-                str(state),
-                params[trial],
-                retry_of=mark.get(RETRY_OF_KEY),
-                retried=RETRIED_KEY in mark,
-                mixed=OTHER_WEIGHTS_KEY in mark,
-                saved=mark.get(STATE_KEY, {}).get("sha256"),
-            )
-        )
-    return found
-
-
-def with_results(
-    connection: Connection, found: Mapping[int, Sequence[Row]]
-) -> dict[int, list[Row]]:
-    """The same rows, complete ones with what they recorded."""
-    lines = connection.execute(_ATTRIBUTES, {"studies": list(found), "keys": [OUTCOME_KEY]}).all()
-    texts = {trial: text for trial, _, text in lines}
+def add_results(connection: Connection, found: Mapping[int, Sequence[Row]]) -> dict[int, list[Row]]:
+    """The same rows by study, complete ones with what they recorded."""
+    results = connection.execute(_RESULTS, {"studies": list(found)})
+    texts = {row.trial_id: row.value_json for row in results}
     return {
         study: [
             replace(row, result=texts[row.trial_id]) if row.state == "COMPLETE" else row
-            for row in listed
+            for row in rows
         ]
-        for study, listed in found.items()
+        for study, rows in found.items()
     }
 
 
@@ -176,27 +124,25 @@ def read_endings(connection: Connection, trials: Sequence[int]) -> dict[int, End
         trial: Ending(started, completed, [], {}, [])
         for trial, started, completed in connection.execute(_TIMES, of)
     }
-    for trial, objective, value, kind in connection.execute(_VALUES, of).all():
-        found[trial].values.append({"objective": objective, "value": value, "value_type": kind})
-    for trial, key, text in connection.execute(_ALL_ATTRIBUTES, of):
+    for row in connection.execute(_VALUES, of):
+        found[row.trial_id].values.append(row._asdict())
+    for trial, key, text in connection.execute(_ATTRIBUTES, of):
         if key not in _OF_THE_ROW:
             found[trial].attributes[key] = text
-    for trial, step, value, kind in connection.execute(_STEPS, of).all():
-        found[trial].steps.append(
-            {"step": step, "intermediate_value": value, "intermediate_value_type": kind}
-        )
+    for row in connection.execute(_STEPS, of):
+        found[row.trial_id].steps.append(row._asdict())
     return found
 
 
-def hold(store: Store, connection: Connection, studies: Sequence[int]) -> None:
+def lock_studies(store: Store, connection: Connection, studies: Sequence[int]) -> None:
     """Keep everybody from claiming, ending or adding trials of these studies until the end.
 
     On SQLite a transaction that writes is alone anyway. On Postgres what is locked, and in which
     order, is what planners and retries lock (the table), then claims (the study), then workers and
     reapers (the leases of what runs).
     """
+    store.lock_planning(connection)
     if store.dialect == "postgresql":
-        connection.execute(sa.text("LOCK TABLE studies IN SHARE ROW EXCLUSIVE MODE"))
         for lock in (_LOCK_STUDIES, _LOCK_LEASES):
             connection.execute(lock, {"studies": list(studies)})
 
@@ -205,30 +151,17 @@ def end_rows(connection: Connection, ended: Sequence[EndedRow]) -> None:
     """Write endings; the leases of trials that run are taken from their workers.
 
     Raises:
-        RuntimeError: A row is not to be ended any more, which :func:`hold` rules out.
+        RuntimeError: A row is not to be ended any more, which :func:`lock_studies` rules out.
     """
-    rows = [e.row for e in ended]
-    running = [{"trial": row.trial_id} for row in rows if row.state == "RUNNING"]
+    running = [{"trial": e.row.trial_id} for e in ended if e.row.state == "RUNNING"]
     execute_many(connection, "UPDATE kdopt_lease SET worker = '' WHERE trial_id = :trial", running)
+    # Steps that our run reported, before those of the run that is taken over.
     execute_many(
         connection, "DELETE FROM trial_intermediate_values WHERE trial_id = :trial", running
     )
-    saved = [{"trial": row.trial_id, "key": STATE_KEY} for row in rows if row.saved]
-    execute_many(
-        connection,
-        "DELETE FROM trial_user_attributes WHERE trial_id = :trial AND key = :key",
-        saved,
-    )
+    drop_saved_states(connection, [e.row.trial_id for e in ended if e.row.saved])
     for state in ("COMPLETE", "FAIL"):
         _set_state(connection, state, [e for e in ended if e.state == state])
-    _insert_endings(
-        connection, "trial_values", [(e, value) for e in ended for value in e.ending.values]
-    )
-    _insert_endings(
-        connection,
-        "trial_intermediate_values",
-        [(e, step) for e in ended for step in e.ending.steps],
-    )
     given = [
         line
         for e in ended
@@ -236,12 +169,20 @@ def end_rows(connection: Connection, ended: Sequence[EndedRow]) -> None:
         for line in list_param_rows(e.row.trial_id, e.params, e.space)
     ]
     insert_rows(connection, "trial_params", given)
-    _write_attributes(connection, ended)
+    values = [{**v, "trial_id": e.row.trial_id} for e in ended for v in e.ending.values]
+    insert_rows(connection, "trial_values", values)
+    steps = [{**s, "trial_id": e.row.trial_id} for e in ended for s in e.ending.steps]
+    insert_rows(connection, "trial_intermediate_values", steps)
+    mixed = {OTHER_WEIGHTS_KEY: json.dumps(True)}
+    texts = {e.row.trial_id: e.ending.attributes | (mixed if e.mixed else {}) for e in ended}
+    # They are JSON already, and stay as the other store wrote them.
+    write_attributes(connection, "trial_user_attributes", texts, encode=str)
 
 
 def _set_state(connection: Connection, state: str, ended: Sequence[EndedRow]) -> None:
     if not ended:
         return
+    # Typed, or SQLite would get the times in another form than Optuna's.
     sql = sa.text(
         f"UPDATE trials SET state = '{state}', datetime_start = :started, "
         "datetime_complete = :completed "
@@ -256,25 +197,3 @@ def _set_state(connection: Connection, state: str, ended: Sequence[EndedRow]) ->
     changed = connection.execute(sql, lines).rowcount
     if changed != len(lines):
         raise RuntimeError(f"{len(lines) - changed} trials ended while they were held")
-
-
-def _write_attributes(connection: Connection, ended: Sequence[EndedRow]) -> None:
-    mixed = {OTHER_WEIGHTS_KEY: json.dumps(True)}
-    lines = [
-        {"trial": e.row.trial_id, "key": key, "value": value}
-        for e in ended
-        for key, value in (e.ending.attributes | (mixed if e.mixed else {})).items()
-    ]
-    execute_many(
-        connection,
-        "INSERT INTO trial_user_attributes (trial_id, key, value_json) "
-        "VALUES (:trial, :key, :value) "
-        "ON CONFLICT (trial_id, key) DO UPDATE SET value_json = excluded.value_json",
-        lines,
-    )
-
-
-def _insert_endings(
-    connection: Connection, table: str, lines: Sequence[tuple[EndedRow, dict[str, Any]]]
-) -> None:
-    insert_rows(connection, table, [{"trial_id": e.row.trial_id, **x} for e, x in lines])

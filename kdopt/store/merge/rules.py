@@ -21,44 +21,17 @@ Seen from either side this gives the same results, and once more changes nothing
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from kdopt.campaign.studies import Params, ParamValue, StudyPlan
+from kdopt.campaign.studies import StudyPlan
+from kdopt.store.queries import Row, make_params_key
 
 WHERE_IT_RAN = ("seconds", "device", "precision", "versions")
 """Fields of an outcome that say how it was computed, not what came out."""
-
-Key = tuple[tuple[str, ParamValue], ...]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One trial of a study, as merging needs it.
-
-    Attributes:
-        trial_id: Its id.
-        number: Its number within the study.
-        state: ``WAITING``, ``RUNNING``, ``COMPLETE`` or ``FAIL``.
-        params: Its parameters; empty for an open trial that was not claimed yet.
-        retry_of: The failed trial whose cell it tries again.
-        retried: Whether another row tries this failed cell again.
-        mixed: Whether it was taken over although it rests on other weights than its store's.
-        saved: sha256 of the state that it saved last.
-        result: The JSON of its outcome, if it is complete.
-    """
-
-    trial_id: int
-    number: int
-    state: str
-    params: Params
-    retry_of: int | None = None
-    retried: bool = False
-    mixed: bool = False
-    saved: str | None = None
-    result: str = ""
 
 
 class Take(NamedTuple):
@@ -109,7 +82,7 @@ def decide(
         same_weights: Whether both stores pre-trained the participants that it needs alike.
         mix: Also take what rests on other weights.
     """
-    found = (_adaptive if plan.open_trials else _cells)(plan, mine, theirs)
+    found = (_merge_adaptive if plan.open_trials else _merge_cells)(plan, mine, theirs)
     take = [t._replace(mixed=t.theirs.mixed or not same_weights) for t in found.take]
     if mix:
         return replace(found, take=tuple(take))
@@ -123,15 +96,10 @@ def decide(
 
 def same_result(one: str, other: str) -> bool:
     """Whether two outcomes (their JSON) say the same, wherever and however fast they came about."""
-    return one == other or _result(one) == _result(other)
+    return one == other or _parse_result(one) == _parse_result(other)
 
 
-def make_params_key(params: Params) -> Key:
-    """A cell as a dictionary's key."""
-    return tuple(sorted(params.items()))
-
-
-def _cells(_plan: StudyPlan, mine: Sequence[Row], theirs: Sequence[Row]) -> Decision:
+def _merge_cells(_plan: StudyPlan, mine: Sequence[Row], theirs: Sequence[Row]) -> Decision:
     """Studies whose cells are known beforehand: cell by cell."""
     by_cell = {make_params_key(row.params): row for row in mine if not row.retried}
     take, same, differences, unknown = [], 0, [], 0
@@ -147,7 +115,7 @@ def _cells(_plan: StudyPlan, mine: Sequence[Row], theirs: Sequence[Row]) -> Deci
             if same_result(my.result, their.result):
                 same += 1
             else:
-                differences.append(_difference(my, their))
+                differences.append(_measure_difference(my, their))
     return Decision(tuple(take), same, tuple(differences), unknown=unknown)
 
 
@@ -161,61 +129,59 @@ def _is_further(my: Row, their: Row) -> bool:
 class _Step(NamedTuple):
     """One ended trial of an adaptive study's past.
 
-    ``place`` is the number of the trial that was given the cell first: the seed of the sampler and
-    what it knew belong to that number, whichever row tries the cell again.
+    ``number`` is that of the trial that was given the cell first: the seed of the sampler and what
+    it knew belong to that number, whichever row tries the cell again.
     """
 
-    place: int
+    number: int
     row: Row
 
 
-def _adaptive(plan: StudyPlan, mine: Sequence[Row], theirs: Sequence[Row]) -> Decision:
-    """Studies with open trials: one past or the other, as a whole.
-
-    Failures at the end of a past decided nothing yet, so the other past may go on from before them.
-    """
-    my_past, their_past = _past(mine), _past(theirs)
+def _merge_adaptive(plan: StudyPlan, mine: Sequence[Row], theirs: Sequence[Row]) -> Decision:
+    """Studies with open trials: one past or the other, as a whole."""
+    my_past, their_past = _list_past(mine), _list_past(theirs)
+    # Failures at the end of a past decided nothing yet: the other may go on from before them.
     my_core, their_core = _without_last_failures(my_past), _without_last_failures(their_past)
-    common = _common(my_past, their_past)
+    common = _count_common(my_past, their_past)
     same = sum(step.row.state == "COMPLETE" for step in my_past[:common])
     if common < len(my_core):
-        parted = my_core[common].place if common < len(their_core) else None
+        parted = my_core[common].number if common < len(their_core) else None
         return Decision(same=same, parted=parted)
-    here = {step.place: step.row for step in _steps(mine)}
+    here = {step.number: step.row for step in _list_steps(mine)}
     planned = {make_params_key(params) for params in plan.cells}
     take = []
-    for place, their in their_past[len(my_core) :]:
-        my = here.get(place)
-        if my is None or not _fits(my, their, planned):
-            return Decision(same=same, parted=place)
+    for number, their in their_past[len(my_core) :]:
+        my = here.get(number)
+        if my is None or not _fits_cell(my, their, planned):
+            return Decision(same=same, parted=number)
         known = my.state == "FAIL" or my.retry_of is not None
         if their.state == "COMPLETE" or not known:
             take.append(Take(my, their, mixed=False))
     return Decision(tuple(take), same)
 
 
-def _fits(my: Row, their: Row, planned: set[Key]) -> bool:
+def _fits_cell(my: Row, their: Row, planned: Container[object]) -> bool:
     """Whether our row is the one that their cell belongs into."""
     if my.params:
         return make_params_key(my.params) == make_params_key(their.params)
     return my.state != "FAIL" and make_params_key(their.params) not in planned
 
 
-def _steps(rows: Sequence[Row]) -> list[_Step]:
-    """Rows that count, in order of their places."""
+def _list_steps(rows: Sequence[Row]) -> list[_Step]:
+    """Rows that count, in order of the numbers of their first tries."""
     by_id = {row.trial_id: row for row in rows}
 
-    def place(row: Row) -> int:
+    def find_number(row: Row) -> int:
         first = by_id.get(row.retry_of) if row.retry_of is not None else None
-        # A trial that failed before it had a cell gave its place to nobody.
-        return place(first) if first is not None and first.params else row.number
+        # A trial that failed before it had a cell gave its number to nobody.
+        return find_number(first) if first is not None and first.params else row.number
 
-    steps = [_Step(place(row), row) for row in rows if not row.retried]
-    return sorted(steps, key=lambda step: step.place)
+    steps = [_Step(find_number(row), row) for row in rows if not row.retried]
+    return sorted(steps, key=lambda step: step.number)
 
 
-def _past(rows: Sequence[Row]) -> list[_Step]:
-    return [s for s in _steps(rows) if s.row.state in ("COMPLETE", "FAIL") and s.row.params]
+def _list_past(rows: Sequence[Row]) -> list[_Step]:
+    return [s for s in _list_steps(rows) if s.row.state in ("COMPLETE", "FAIL") and s.row.params]
 
 
 def _without_last_failures(past: list[_Step]) -> list[_Step]:
@@ -225,25 +191,22 @@ def _without_last_failures(past: list[_Step]) -> list[_Step]:
     return past[:end]
 
 
-def _common(one: Sequence[_Step], other: Sequence[_Step]) -> int:
-    """How many steps two pasts have in common."""
-    n = 0
-    for (place, my), (their_place, their) in zip(one, other, strict=False):
-        alike = (place, my.state, make_params_key(my.params)) == (
-            their_place,
-            their.state,
-            make_params_key(their.params),
-        )
-        if not alike or not (my.state == "FAIL" or same_result(my.result, their.result)):
-            break
-        n += 1
-    return n
+def _count_common(one: Sequence[_Step], other: Sequence[_Step]) -> int:
+    """How many steps two pasts have in common from the beginning."""
+    return sum(1 for _ in itertools.takewhile(_is_same_step, zip(one, other, strict=False)))
 
 
-def _result(text: str) -> dict[str, Any]:
+def _is_same_step(pair: tuple[_Step, _Step]) -> bool:
+    (number, my), (their_number, their) = pair
+    if (number, my.state) != (their_number, their.state) or dict(my.params) != dict(their.params):
+        return False
+    return my.state == "FAIL" or same_result(my.result, their.result)
+
+
+def _parse_result(text: str) -> dict[str, object]:
     return {k: v for k, v in json.loads(text).items() if k not in WHERE_IT_RAN}
 
 
-def _difference(my: Row, their: Row) -> Difference:
+def _measure_difference(my: Row, their: Row) -> Difference:
     ours, other = (json.loads(row.result)["test"]["accuracy"] for row in (my, their))
     return Difference(my.number, 100 * abs(ours - other))

@@ -60,7 +60,9 @@ def url_of(site):
 
 def plan(site, campaign):
     record = make_record(campaign)
-    splits = {p.name: site.shelf.put(b"splits of " + p.name.encode()) for p in campaign.partitions}
+    splits = {
+        p.name: site.artifacts.put(b"splits of " + p.name.encode()) for p in campaign.partitions
+    }
     return write_plan(site.store, dataclasses.replace(record, splits=splits), plan_studies)
 
 
@@ -81,7 +83,7 @@ def truth(site, study, params, salt=""):
         make_outcome(chance.uniform(-5, 5)), test=scores, seconds=random.uniform(1, 9)
     )
     if "tune" not in study:
-        outcome = dataclasses.replace(outcome, checkpoint=site.shelf.put(name.digest()))
+        outcome = dataclasses.replace(outcome, checkpoint=site.artifacts.put(name.digest()))
     if "federate" in study:
         rounds = tuple(RoundScore(chance.random(), chance.random()) for _ in range(4))
         outcome = dataclasses.replace(outcome, rounds=rounds)
@@ -148,7 +150,7 @@ def states(site):
 
 
 def sound(site, deep=True):
-    found = check_campaign(site.store, site.shelf, "tiny", deep)
+    found = check_campaign(site.store, site.artifacts, "tiny", deep)
     assert found.problems == ()
     return found
 

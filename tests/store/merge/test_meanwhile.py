@@ -44,12 +44,12 @@ def test_a_running_trial_is_taken_from_its_worker_by_a_result(here, there):
     held = work(here, lambda *_: "RUNNING")
     fed = next(c for (study, _), c in held.items() if "federate" in study)
     leases.report_values(here.store, fed, {0: 0.1, 9: 0.1})
-    state = here.shelf.put(b"half way")
+    state = here.artifacts.put(b"half way")
     leases.save_state(here.store, fed, 9, state)
     done = merged_twice(here, there)
     assert (done.results, done.from_workers) == (9, 9)
     assert table(here) == table(there)
-    assert not here.shelf.has(state)
+    assert not here.artifacts.has(state)
     for (study, _), claim in held.items():
         assert not leases.renew_lease(here.store, claim, 60)
         with pytest.raises(LeaseLostError):
@@ -84,11 +84,11 @@ def test_a_state_that_a_lost_worker_left_goes_with_the_trial(here, there):
         s for s in queries.read_study_counts(here.store, "tiny") if s.name.stage == "federate"
     )
     claim = leases.claim_trial(here.store, study.study_id, "lost", 60)
-    state = here.shelf.put(b"half way")
+    state = here.artifacts.put(b"half way")
     leases.save_state(here.store, claim, 1, state)
     leases.requeue_lost_trials(here.store, lambda worker: True)
     merged_twice(here, there)
-    assert not here.shelf.has(state)
+    assert not here.artifacts.has(state)
     attributes = contents(here.store)["trial_user_attributes"]
     assert "kd:state" not in {a["key"] for a in attributes}
     sound(here)
@@ -100,7 +100,7 @@ def test_an_artifact_that_is_missing_or_altered_stops_it_before_any_row_refers_t
     work(there, everything)
     place = next(r for r in queries.read_trials(there.store, "tiny") if "federate" in r.study)
     sha256 = place.outcome.checkpoint
-    path = there.shelf.path(sha256)
+    path = there.artifacts.path(sha256)
     content = path.read_bytes()
     for damage in (path.unlink, lambda: path.write_bytes(b"other")):
         damage()
@@ -138,7 +138,7 @@ def test_killed_at_any_moment_it_is_simply_done_again(here, there):
     for site in (here, there):
         plan(site, dataclasses.replace(GRID, participants=3))
     work(there, lambda _, params: "FAIL" if params.get("alpha") == 0.9 else "COMPLETE")
-    arguments = [x for site in (here, there) for x in (url_of(site), str(site.shelf.root))]
+    arguments = [x for site in (here, there) for x in (url_of(site), str(site.artifacts.root))]
     chance = random.Random(0)
     kills = 0
     while True:
@@ -172,7 +172,7 @@ def test_workers_go_on_in_both_stores_meanwhile(here, across):
 
     def keep_working(site, seed):
         chance = random.Random(seed)
-        own = Site(open_store(url_of(site)), site.shelf)
+        own = Site(open_store(url_of(site)), site.artifacts)
         try:
             while ready := [s for s in queries.read_study_counts(own.store, "tiny") if s.waiting]:
                 study = chance.choice(ready)
@@ -199,7 +199,7 @@ def test_workers_go_on_in_both_stores_meanwhile(here, across):
     taken = 0
     while any(thread.is_alive() for thread in threads):
         taken += merge_campaign(here, across, "tiny").results
-        assert check_campaign(here.store, here.shelf, "tiny").duplicates == 0
+        assert check_campaign(here.store, here.artifacts, "tiny").duplicates == 0
     for thread in threads:
         thread.join()
     assert errors == []

@@ -9,7 +9,8 @@ import json
 import pytest
 
 from kdopt.campaign.stages import plan_studies
-from kdopt.store.merge.rules import Row, decide, same_result
+from kdopt.store.merge.rules import decide, same_result
+from kdopt.store.queries import Row
 from tests.conftest import make_campaign, make_outcome
 
 GRID = make_campaign()

@@ -77,7 +77,7 @@ def test_other_images_or_shares_are_refused(here, there, what):
 
 def test_a_store_is_not_merged_into_itself(here):
     plan(here, GRID)
-    same = Site(open_store(url_of(here)), here.shelf)
+    same = Site(open_store(url_of(here)), here.artifacts)
     with pytest.raises(StoreError, match="this is the store itself"):
         merge_campaign(here, same, "tiny")
     same.store.close()

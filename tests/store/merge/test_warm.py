@@ -32,8 +32,8 @@ def plan_warm(site, prior=b"prior"):
     campaign = make_campaign(tune=WARM)
     record = dataclasses.replace(
         make_record(campaign),
-        splits={"uniform": site.shelf.put(b"splits of uniform")},
-        prior=site.shelf.put(prior),
+        splits={"uniform": site.artifacts.put(b"splits of uniform")},
+        prior=site.artifacts.put(prior),
     )
     write_plan(site.store, record, plan_studies)
     work(site, only("pretrain"))
@@ -45,7 +45,7 @@ def test_what_a_campaign_learns_from_comes_along(here, there):
     for _ in range(3):
         step(there, PAIR)
     merged_twice(here, there)
-    assert here.shelf.get(prior) == b"prior"
+    assert here.artifacts.get(prior) == b"prior"
     assert queries.read_record(here.store, "tiny") == queries.read_record(there.store, "tiny")
     assert table(here) == table(there)
     # Splits, two models and the prior.
@@ -63,7 +63,7 @@ def test_stores_that_learn_from_different_things_are_refused(here, there):
 
 def test_a_prior_that_is_missing_stops_the_merge_before_anything_is_planned(here, there):
     prior = plan_warm(there)
-    there.shelf.discard(prior)
+    there.artifacts.discard(prior)
     with pytest.raises(ArtifactError, match=r"tune\.prior"):
         merge_campaign(here, there, "tiny")
     assert queries.list_campaigns(here.store) == []
