@@ -48,5 +48,9 @@ class AdviceError(KdoptError):
     """The store has too little to advise from, or the question leaves too little to go by."""
 
 
+class ComparisonError(KdoptError):
+    """Campaigns that cannot be shown side by side."""
+
+
 class LeaseLostError(KdoptError):
     """This worker no longer owns the trial: its lease lapsed and another worker may have it."""

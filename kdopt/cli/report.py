@@ -1,21 +1,24 @@
-"""``kdopt report``: write a campaign's tables, figures and page."""
+"""``kdopt report``: tables, figures and page of a campaign, or of several side by side."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 from kdopt.cli.inputs import folder_beside, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, OutOption, StoreOption
 from kdopt.dashboard.campaign_index import index_studies
+from kdopt.errors import ComparisonError
 from kdopt.features.measurements import read_measurements
 from kdopt.report.blocks import ReportData
+from kdopt.report.comparison import make_compared_campaign, write_comparison
 from kdopt.report.export import NO_PARQUET, write_report
 from kdopt.report.images import ImageFormat
 from kdopt.store.database import Store
@@ -49,7 +52,19 @@ FiguresOption = Annotated[
 ]
 
 
+CampaignsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CAMPAIGN]...",
+        help="The campaign; several are shown side by side. CAMPAIGN@STORE is one of another "
+        "store, a path or an SQLAlchemy URL.",
+        show_default=False,
+    ),
+]
+
+
 def report_command(
+    campaigns: CampaignsArgument = None,
     campaign: CampaignOption = None,
     store: StoreOption = DEFAULT_STORE,
     out: OutOption = None,
@@ -58,13 +73,89 @@ def report_command(
 ) -> None:
     """Write a campaign's tables, figures and HTML page.
 
-    You get the tables as CSV, Markdown and LaTeX, and all trials as CSV and Parquet.
+    You get the tables as CSV, Markdown and LaTeX, and all trials as CSV and Parquet. Several
+    campaigns get one page: their maps in one figure, how far they agree, and what differs.
     """
-    opened = open_store_at(store)
-    name = pick_campaign(opened, campaign)
-    data = write_report_of(opened, name, out, [format_.value for format_ in figures or ()])
+    _check_arguments(campaigns or [], campaign, publish)
+    formats: list[ImageFormat] = [format_.value for format_ in figures or ()]
+    if campaigns and len(campaigns) > 1:
+        _write_comparison_of(_open_campaigns(campaigns, store), out, formats)
+        return
+    named, location = _split_name(campaigns[0], store) if campaigns else (campaign, store)
+    opened = open_store_at(location)
+    data = write_report_of(opened, pick_campaign(opened, named), out, formats)
     if publish:
         _publish_indexes(opened, data)
+
+
+class _StoredCampaign(NamedTuple):
+    store: Store
+    name: str
+
+
+def _check_arguments(campaigns: Sequence[str], campaign: str | None, publish: bool) -> None:
+    if campaigns and campaign is not None:
+        raise ComparisonError(
+            f"--campaign {campaign} beside {', '.join(campaigns)}: campaigns are named either as "
+            "arguments or with --campaign; leave out --campaign"
+        )
+    if publish and len(campaigns) > 1:
+        raise ComparisonError(
+            f"--publish beside {', '.join(campaigns)}: index studies are those of one campaign; "
+            "publish each campaign alone"
+        )
+
+
+def _split_name(text: str, store: str) -> tuple[str, str]:
+    """The campaign and the store of ``CAMPAIGN`` or ``CAMPAIGN@STORE``."""
+    # No name of a campaign has an @, but the URL of a store may have another.
+    name, _, location = text.partition("@")
+    return name, location or store
+
+
+def _open_campaigns(campaigns: Sequence[str], store: str) -> list[_StoredCampaign]:
+    """Open what was named, each store once, and refuse a campaign that was named twice."""
+    stores: dict[str, Store] = {}
+    found: list[_StoredCampaign] = []
+    for text in campaigns:
+        name, location = _split_name(text, store)
+        if location not in stores:
+            stores[location] = open_store_at(location)
+        opened = stores[location]
+        one = _StoredCampaign(opened, pick_campaign(opened, name))
+        if any(one.name == other.name and _is_same(opened, other.store) for other in found):
+            raise ComparisonError(
+                f"campaign '{one.name}' of store {opened.label} is named twice, and a campaign "
+                "agrees with itself; name each once, or one of another store as "
+                f"{one.name}@STORE"
+            )
+        found.append(one)
+    return found
+
+
+def _is_same(one: Store, other: Store) -> bool:
+    """Whether two stores are one, in whatever way their paths are written."""
+    if one.dialect == other.dialect == "sqlite":
+        paths = [Path(str(store.url.database)).resolve() for store in (one, other)]
+        return paths[0] == paths[1]
+    return one.url == other.url
+
+
+def _write_comparison_of(
+    campaigns: Sequence[_StoredCampaign], out: Path | None, formats: Sequence[ImageFormat]
+) -> None:
+    names = Counter(one.name for one in campaigns)
+    compared = [
+        make_compared_campaign(
+            one.name if names[one.name] == 1 else f"{one.name}@{one.store.label}",
+            read_record(one.store, one.name),
+            read_trials(one.store, one.name),
+        )
+        for one in campaigns
+    ]
+    together = "-and-".join(one.name for one in campaigns)
+    folder = out or folder_beside(campaigns[0].store, "reports") / together
+    _print_paths(write_comparison(folder, compared, formats))
 
 
 def write_report_of(
@@ -80,11 +171,15 @@ def write_report_of(
         read_measurements(store, campaign),
     )
     paths = write_report(folder, data, formats)
-    for path in paths:
-        print(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path)
+    _print_paths(paths)
     if not any(path.name == "trials.parquet" for path in paths):
         print(NO_PARQUET, file=sys.stderr)
     return data
+
+
+def _print_paths(paths: Iterable[Path]) -> None:
+    for path in paths:
+        print(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _publish_indexes(store: Store, data: ReportData) -> None:

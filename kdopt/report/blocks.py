@@ -297,6 +297,8 @@ class Block(NamedTuple):
         title: Its heading.
         note: What is shown, and how to read it.
         figure: Shown across the page.
+        parts: Names of parts of the figure, of which a reader can choose one; each trace says as
+            its ``meta`` which part it belongs to.
         tables: The numbers, sortable.
         missing: What is not there and what to run for it; empty when nothing is missing.
         grids: Tables laid out as in the paper, shown above the figure.
@@ -312,6 +314,7 @@ class Block(NamedTuple):
     missing: str = ""
     grids: Sequence[Grid] = ()
     small: Sequence[PageFigure] = ()
+    parts: Sequence[str] = ()
     template: str = ""
     values: Mapping[str, Any] = {}
 

@@ -63,6 +63,15 @@ def write_report(
         contents |= {f"figures/{name}": image for name, image in images.items()}
     # The page comes last: a reader who finds it finds the other files too.
     contents[PAGE_NAME] = render_page(data, sections)
+    return write_files(out_dir, contents)
+
+
+def write_files(out_dir: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
+    """Write files by name, in order; each replaces an older one in one step.
+
+    Raises:
+        KdoptError: If the folder or a file cannot be written.
+    """
     return [_write_file(out_dir / name, content) for name, content in contents.items()]
 
 

@@ -6,7 +6,7 @@ loading anything, so it reads the same offline, from a mail or from an archive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -58,6 +58,21 @@ def render_page(data: ReportData, sections: Sequence[Section]) -> str:
         data: What the sections were made from.
         sections: Those to show, in order.
     """
+    name = data.campaign.name
+    return render_sections(name, describe_campaign(data), sections, make_payload(name, sections))
+
+
+def render_sections(
+    name: str, lead: str, sections: Sequence[Section], payload: Mapping[str, Any]
+) -> str:
+    """An HTML page of any sections.
+
+    Args:
+        name: Its heading.
+        lead: What it is about, in a sentence or two.
+        sections: Those to show, in order.
+        payload: What the page's scripts read, see :func:`make_payload`.
+    """
     environment = Environment(
         loader=PackageLoader("kdopt.report"),
         autoescape=True,
@@ -68,16 +83,16 @@ def render_page(data: ReportData, sections: Sequence[Section]) -> str:
     # NaN is not JSON: it must fail here, not in the reader's browser.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     page = environment.get_template("page.html.j2").render(
-        name=data.campaign.name,
-        lead=describe_campaign(data),
+        name=name,
+        lead=lead,
         sections=sections,
-        payload=make_payload(data, sections),
+        payload=payload,
         plotly_js=Markup(read_plotly_js()),  # noqa: S704 - plotly's own source, no input of ours
     )
     return page.rstrip("\n") + "\n"
 
 
-def make_payload(data: ReportData, sections: Sequence[Section]) -> dict[str, Any]:
+def make_payload(name: str, sections: Sequence[Section]) -> dict[str, Any]:
     """What the page's scripts read: figures with their numbers, and the data of the sections."""
     figures = list_figures(sections)
     sheets = {id(figure.data): figure for figure in figures}  # figures of one table share its text
@@ -89,7 +104,7 @@ def make_payload(data: ReportData, sections: Sequence[Section]) -> dict[str, Any
     }
     for section in sections:
         payload |= section.data
-    return payload | {"campaign": data.campaign.name}
+    return payload | {"campaign": name}
 
 
 @cache

@@ -93,7 +93,7 @@ def test_the_bundled_plotly_speaks_the_language_of_the_installed_one():
 
 
 def test_the_bundled_plotly_knows_every_kind_of_chart(all_stages):
-    figures = make_payload(*all_stages)["figures"].values()
+    figures = make_payload(all_stages[0].campaign.name, all_stages[1])["figures"].values()
     kinds = {trace["type"] for figure in figures for trace in figure["data"]}
     assert {"scatter", "bar", "box"} <= kinds
     assert all(f'moduleType:"trace",name:"{kind}"' in read_plotly_js() for kind in kinds)
@@ -274,7 +274,7 @@ def test_every_figure_and_every_filtered_table_has_its_place_once(all_stages_pag
 def test_the_colours_of_all_figures_are_those_that_colour_blind_readers_tell_apart(all_stages):
     """Okabe and Ito's (Color Universal Design, 2008), greys, and near white."""
     safe = {"#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7"}
-    payload = make_payload(*all_stages)
+    payload = make_payload(all_stages[0].campaign.name, all_stages[1])
     used = set(
         re.findall(r"#[0-9A-Fa-f]{6}\b", json.dumps([payload["figures"], payload["methods"]]))
     )

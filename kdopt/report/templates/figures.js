@@ -6,11 +6,25 @@ const options = {
 };
 const LIGHT = { ink: "#1b1b1b", line: "#d5d5d5", soft: "#5b5b5b" };
 
+// By element id, the part of a figure that a reader chose; without one all of it is shown.
+const parts = {};
+
+function tracesOf(id, traces) {
+  if (!parts[id]) return traces;
+  const named = new Set();
+  return traces.filter((trace) => trace.meta === parts[id]).map((trace) => {
+    // The trace that stood in the legend may be one of those left out.
+    const showlegend = Boolean(trace.legendgroup) && !named.has(trace.legendgroup);
+    named.add(trace.legendgroup);
+    return { ...trace, showlegend };
+  });
+}
+
 // By element id, a function that gives {name, data, layout, csv}, or null when there is nothing.
 const sources = {};
 for (const [id, figure] of Object.entries(data.figures)) {
   const [name, sheet] = data.files[id];
-  sources[id] = () => ({ ...figure, name, csv: data.sheets[sheet] });
+  sources[id] = () => ({ ...figure, data: tracesOf(id, figure.data), name, csv: data.sheets[sheet] });
 }
 const drawn = new Set();
 
@@ -89,6 +103,12 @@ function startFigures() {
       button("PNG", "Download this figure", () => saveImage(element.id, "png")),
     ));
     seen.observe(element);
+  }
+  for (const select of document.querySelectorAll("select[data-figure]")) {
+    select.addEventListener("change", () => {
+      parts[select.dataset.figure] = select.value;
+      draw(select.dataset.figure, false);
+    });
   }
 }
 

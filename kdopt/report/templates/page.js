@@ -29,18 +29,8 @@ addEventListener("afterprint", () => {
   redraw(false);
 });
 
-for (const link of document.querySelectorAll("[data-pair]")) {
-  link.addEventListener("click", () => choose(link.dataset.pair));
-}
-picker.addEventListener("change", showPair);
-document.getElementById("previous").addEventListener("click", () => step(-1));
-document.getElementById("next").addEventListener("click", () => step(1));
-for (const radio of document.querySelectorAll("input[name=set]")) {
-  radio.addEventListener("change", () => draw("surface", false));
-}
-
 nameTheme();
 startTables();
-if (picker.options.length) showPair();
+startPairs();
 startFigures();
 document.body.dataset.drawn = "yes";

@@ -164,3 +164,16 @@ sources.history = () => {
     csv: csvText([["trial", "temperature", "alpha", "validation_gain", "test_gain"], ...history]),
   };
 };
+
+function startPairs() {
+  for (const link of document.querySelectorAll("[data-pair]")) {
+    link.addEventListener("click", () => choose(link.dataset.pair));
+  }
+  picker.addEventListener("change", showPair);
+  document.getElementById("previous").addEventListener("click", () => step(-1));
+  document.getElementById("next").addEventListener("click", () => step(1));
+  for (const radio of document.querySelectorAll("input[name=set]")) {
+    radio.addEventListener("change", () => draw("surface", false));
+  }
+  if (picker.options.length) showPair();
+}

@@ -1,0 +1,389 @@
+"""Campaigns side by side: headline measures, joined maps, agreement, and what differs."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from kdopt.analysis.agreement import (
+    CORRELATED,
+    HEADLINES,
+    ComparedCampaign,
+    ComparisonTables,
+)
+from kdopt.analysis.tuning import OVERALL
+from kdopt.analysis.verdicts import ACTIONS
+from kdopt.report.blocks import (
+    Block,
+    Column,
+    Columns,
+    Grid,
+    GridCell,
+    PageFigure,
+    Section,
+    make_tables,
+)
+from kdopt.report.format import (
+    format_frame,
+    format_points,
+    format_ratio,
+    format_setting,
+    format_title,
+)
+from kdopt.report.plotting import (
+    BLUE,
+    GAIN_TITLE,
+    GAP_TITLE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    VERMILLION,
+    Axis,
+    Panel,
+    arrange_panels,
+)
+from kdopt.report.sections.best_settings import SETTING_COLUMNS, add_labels
+
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION)
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
+HEADLINE_TITLES = {
+    "vanilla_gain": "Vanilla",
+    "test_gain": "Tuned",
+    "control_gain": "Control: no teacher",
+    "net_gain": "Net gain: tuned minus control",
+    "advised_gain": "Following the verdicts",
+    "advised_net_gain": "Of it because of the teacher",
+}
+MAPS = {
+    "alpha": "Best alpha (weight of the teacher)",
+    "temperature": "Best temperature T",
+    "effective_kd_weight": "KD weight over label weight",
+    "test_gain": GAIN_TITLE,
+}
+LOGARITHMIC = ("temperature", "effective_kd_weight")
+OTHER_IMAGES = (
+    "Their participants have other images in {names}: there a number stands for another "
+    "participant, so pairs agree only in what the partition gives to that number."
+)
+
+
+def make_comparison_sections(tables: ComparisonTables) -> list[Section]:
+    """All sections of a comparison, in order."""
+    return [
+        make_summary_section(tables),
+        make_joined_maps_section(tables),
+        make_agreement_section(tables),
+        make_differences_section(tables),
+    ]
+
+
+def make_summary_section(tables: ComparisonTables) -> Section:
+    """Each two campaigns in a few sentences, and the headline measures of all."""
+    measures = Block(
+        "Means",
+        "Each number is that of the campaign's own report: a mean over its pairs, on test. Below "
+        "it is the 95 % interval, where there is one, and the number of pairs.",
+        grids=[make_headline_grid(tables)],
+    )
+    return Section(
+        "short",
+        "In short",
+        "",
+        [*make_couple_blocks(tables), measures],
+        files={"headlines.csv": format_frame(tables.headlines)},
+    )
+
+
+def make_couple_blocks(tables: ComparisonTables) -> list[Block]:
+    """What each two campaigns that share pairs have in common."""
+    agreement = tables.agreement
+    blocks = []
+    for (first, second), lines in agreement.groupby(["first", "second"], sort=False):
+        parts = lines[lines["partition"] != OVERALL]
+        other = parts[~parts["same_images"].astype(bool)]["partition"]
+        blocks.append(
+            Block(
+                f"{first} and {second}",
+                describe_couple(lines.iloc[0]),
+                missing=OTHER_IMAGES.format(names=", ".join(map(str, other))) if len(other) else "",
+            )
+        )
+    return blocks
+
+
+def describe_couple(line: pd.Series[Any]) -> str:
+    """The agreement of two campaigns in sentences.
+
+    Args:
+        line: Of :func:`kdopt.analysis.agreement.tabulate_agreement`.
+    """
+    sentences = []
+    if line["n"]:
+        same = [
+            f"{name} is the same in {line[f'same_{key}']:.0f} % (by chance in "
+            f"{line[f'same_{key}_by_chance']:.0f} %)"
+            for key, name in (("temperature", "the best T"), ("alpha", "the best alpha"))
+        ]
+        sentences.append(f"Of {line['n']} shared pairs {' and '.join(same)}.")
+        ranked = [
+            f"{name} {format_points(line[f'{key}_correlation']) or 'not known'}"
+            for key, name in (
+                ("temperature", "best T"),
+                ("alpha", "best alpha"),
+                ("test_gain", "test gain"),
+                ("net_gain", "net gain"),
+            )
+        ]
+        sentences.append(f"Rank correlations within partitions: {', '.join(ranked)}.")
+    if line["verdicts"]:
+        sentences.append(
+            f"The verdict is the same on {line['same_verdict']} of {line['verdicts']}."
+        )
+    return " ".join(sentences) or "No data yet: no shared pair has a result in both."
+
+
+def make_headline_grid(tables: ComparisonTables) -> Grid:
+    """Measures by partition and campaign."""
+    table, labels = tables.headlines, [campaign.label for campaign in tables.campaigns]
+    known = {
+        (str(x["partition"]), str(x["campaign"]), str(x["measure"])): x
+        for x in table.to_dict("records")
+    }
+    scopes = list(dict.fromkeys(map(str, table["partition"])))
+    lines = [
+        (
+            HEADLINE_TITLES[measure],
+            [
+                _make_headline_cell(known.get((*place, measure)))
+                for place in product(scopes, labels)
+            ],
+        )
+        for measure in HEADLINES
+    ]
+    titles = ["All its partitions" if scope == OVERALL else format_title(scope) for scope in scopes]
+    headings = [
+        [(title, len(labels)) for title in titles],
+        [(label, 1) for label in labels] * len(scopes),
+    ]
+    return Grid("Mean test gain (pp)", headings, lines)
+
+
+def _make_headline_cell(line: Any) -> GridCell:
+    if line is None or math.isnan(line["value"]):
+        return GridCell("-")
+    interval = ""
+    if not math.isnan(line["low"]):
+        interval = f"{format_points(line['low'])} to {format_points(line['high'])}, "
+    return GridCell(format_points(line["value"]), f"{interval}n = {line['n']}")
+
+
+def make_joined_maps_section(tables: ComparisonTables) -> Section:
+    """The optimal-setting maps of all campaigns in one figure."""
+    best = tables.best_settings
+    known = best[best["accuracy_gap"].notna() & best["temperature"].notna()]
+    text = format_frame(best, SETTING_COLUMNS)
+    note = (
+        "Fig. 3 of the paper for all campaigns at once: every point is a teacher-student pair at "
+        "its best setting. Click a name below a heading to hide its campaign."
+    )
+    if known.empty:
+        block = Block(missing="No data yet: no pair has a best setting.")
+    else:
+        partitions = list(dict.fromkeys(map(str, known["partition"])))
+        columns: Columns = [
+            Column("campaign", "Campaign", str),
+            *("partition", "pair", "accuracy_gap", "temperature", "alpha", "effective_kd_weight"),
+            *("test_gain", "control_gain", "net_gain", "advice"),
+        ]
+        block = Block(
+            note="Without T squared in the loss the same T and alpha weigh the teacher otherwise: "
+            "compare the KD weight, which is alpha * T^2 / (1 - alpha) with T squared and "
+            "alpha / (1 - alpha) without.",
+            figure=PageFigure(
+                "joined-maps",
+                "joined-maps",
+                draw_joined_maps(known, tables.campaigns),
+                known,
+                SETTING_COLUMNS,
+            ),
+            parts=partitions if len(partitions) > 1 else (),
+            tables=make_tables(f"Best settings of {len(known)} pairs", columns, add_labels(known)),
+        )
+    return Section("maps", "Best settings", note, [block], files={"best_settings.csv": text})
+
+
+def draw_joined_maps(known: pd.DataFrame, campaigns: Sequence[ComparedCampaign]) -> dict[str, Any]:
+    """Best alpha, T, KD weight and gain against the gap; a colour and a symbol per campaign.
+
+    Args:
+        known: Best settings with a column ``campaign``, of pairs with a result.
+        campaigns: In order.
+    """
+    tunes = [campaign.tables.campaign.tune for campaign in campaigns]
+    ticks = {
+        "temperature": sorted({t for tune in tunes for t in tune.temperatures}),
+        "alpha": sorted({a for tune in tunes for a in tune.alphas}),
+    }
+    labels = [campaign.label for campaign in campaigns]
+    panels = {}
+    for number, (key, title) in enumerate(MAPS.items()):
+        axis: dict[str, Any] = {"type": "log", "dtick": 1} if key in LOGARITHMIC else {}
+        if key in ticks:
+            axis |= {"tickvals": ticks[key], "ticktext": [format_setting(v) for v in ticks[key]]}
+        panels[divmod(number, 2)] = Panel(_list_traces(known, labels, key), title=title, y=axis)
+    axes = [Axis(GAP_TITLE, "", {"zeroline": True}, {"zeroline": False})] * 2
+    return arrange_panels(["", ""], ["", ""], panels, axes, share="nothing", row_height=330)
+
+
+def _list_traces(known: pd.DataFrame, labels: Sequence[str], key: str) -> list[go.Scatter]:
+    values = known[key].to_numpy(dtype=np.float64)
+    # A logarithmic axis has no place for a teacher without weight, nor for labels without any.
+    shown = known[np.isfinite(values) & ((values > 0) | (key not in LOGARITHMIC))]
+    traces = []
+    # Later ones are smaller: campaigns on the same images have points at the same place.
+    for number, label in enumerate(labels):
+        own = shown[shown["campaign"] == label]
+        for partition, pairs in own.groupby("partition", sort=False):
+            traces.append(
+                go.Scatter(
+                    mode="markers",
+                    name=html.escape(label, quote=False),
+                    legendgroup=html.escape(label, quote=False),
+                    meta=str(partition),
+                    x=[round(float(v), 4) for v in pairs["accuracy_gap"]],
+                    y=[round(float(v), 4) for v in pairs[key]],
+                    marker={
+                        "symbol": SYMBOLS[number % len(SYMBOLS)],
+                        "color": COLOURS[number % len(COLOURS)],
+                        "size": max(6, 14 - 3 * number),
+                        "line": {"width": 1, "color": "#f2f2f2"},
+                    },
+                    hovertext=_list_hover_texts(pairs),
+                    hoverinfo="text",
+                )
+            )
+    return traces
+
+
+def _list_hover_texts(pairs: pd.DataFrame) -> list[str]:
+    return [
+        html.escape(f"{line['campaign']}: {line['partition']}/{line['pair']}", quote=False)
+        + f"<br>gap {format_points(line['accuracy_gap'])} pp<br>"
+        f"T={format_setting(line['temperature'])}, alpha={format_setting(line['alpha'])}, "
+        f"KD weight {format_ratio(line['effective_kd_weight'])}<br>"
+        f"test gain {format_points(line['test_gain'])} pp, "
+        f"control {format_points(line['control_gain']) or 'not run'}<br>{line['advice']}"
+        for line in add_labels(pairs).to_dict("records")
+    ]
+
+
+def make_agreement_section(tables: ComparisonTables) -> Section:
+    """Agreement of best settings, gains and verdicts, in numbers."""
+    columns: Columns = [
+        Column("first", "Campaign", str),
+        Column("second", "and", str),
+        "partition",
+        Column("same_images", "Same images", lambda same: "yes" if same else "no"),
+        Column("n", "Pairs in both", str),
+        Column("same_temperature", "Same T (%)"),
+        Column("same_temperature_by_chance", "by chance"),
+        Column("same_alpha", "Same alpha (%)"),
+        Column("same_alpha_by_chance", "by chance"),
+        Column("same_point", "Both the same (%)"),
+        Column("same_point_by_chance", "by chance"),
+        *(Column(f"{key}_correlation", f"Rank correlation of {RANKED[key]}") for key in CORRELATED),
+        Column("verdicts", "Verdicts in both", str),
+        Column("same_verdict", "the same", str),
+    ]
+    note = (
+        "Over the pairs that two campaigns share: the same partition, teacher and student numbers. "
+        "By chance is what would be the same if the best settings of one campaign were dealt out "
+        "anew among the pairs of each partition. Correlations are Spearman's within a partition; "
+        "over all partitions, their mean. They have no intervals: pairs share students and "
+        "teachers, and campaigns may share images."
+    )
+    blocks = [
+        Block(
+            "Best settings and gains",
+            tables=make_tables("Agreement by partition", columns, tables.agreement),
+        ),
+        Block(
+            "Verdicts",
+            "Shared pairs by their verdict in one campaign and in the other; bold where it is the "
+            "same.",
+            grids=make_verdict_grids(tables),
+            missing=""
+            if len(tables.verdict_pairs)
+            else "No data yet: no shared pair has verdicts.",
+        ),
+    ]
+    files = {"agreement.csv": format_frame(tables.agreement)}
+    return Section("agreement", "Agreement", note, blocks, files=files)
+
+
+RANKED = {
+    "temperature": "best T",
+    "alpha": "best alpha",
+    "effective_kd_weight": "KD weight",
+    "test_gain": "test gain",
+    "net_gain": "net gain",
+}
+
+
+def make_verdict_grids(tables: ComparisonTables) -> list[Grid]:
+    """A grid per two campaigns: how often each verdict of one meets each of the other."""
+    table = tables.verdict_pairs
+    actions = [action for action in ACTIONS if action != "undecided"]
+    grids = []
+    for first, second in combinations((c.label for c in tables.campaigns), 2):
+        of_both = table[(table["first"] == first) & (table["second"] == second)]
+        if of_both.empty:
+            continue
+        counts = of_both.set_index(["first_verdict", "second_verdict"])["n"]
+        lines = [
+            (
+                f"{first}: {row}",
+                [
+                    GridCell(str(counts.get((row, column), 0)), marked=row == column)
+                    for column in actions
+                ],
+            )
+            for row in actions
+        ]
+        grids.append(Grid("Verdict", [[(f"{second}: {action}", 1) for action in actions]], lines))
+    return grids
+
+
+def make_differences_section(tables: ComparisonTables) -> Section:
+    """The settings, versions and images that are not the same."""
+    found = tables.differences
+    columns: Columns = [
+        Column("key", "Setting", str),
+        *(Column(campaign.label, campaign.label, str) for campaign in tables.campaigns),
+    ]
+    block = Block(
+        tables=make_tables(f"{len(found)} settings differ", columns, found),
+        missing=""
+        if len(found)
+        else "Nothing differs: settings, versions and images are the same.",
+    )
+    return Section(
+        "differences",
+        "What differs",
+        "Settings as they were resolved, where the trials ran, and fingerprints of the images and "
+        "of each partition's shares. An empty cell: the campaign has no such setting.",
+        [block],
+        files={"settings_differences.csv": format_frame(found)},
+    )
+
+
+def describe_comparison(campaigns: Sequence[ComparedCampaign]) -> str:
+    """What a comparison is about, in a sentence."""
+    return f"{len(campaigns)} campaigns side by side, in the pairs that they share."
