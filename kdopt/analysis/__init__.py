@@ -2,6 +2,8 @@
 
 results
     The trial rows of a campaign, indexed once.
+trial_table
+    Every trial with all that it recorded, as one tidy table.
 stats
     Means with intervals, spreads, rank correlations: pure functions.
 tables
@@ -10,6 +12,12 @@ progress
     What is done, failed and missing, what it cost, and how far replicates differ.
 best_settings
     The best temperature and alpha of every pair, and its whole surface.
+paired_test
+    Whether the best of many models is really better, image by image.
+verdicts
+    Leave a pair's student as it is, train it on, or distil.
+sampling_error
+    How much of a mean may be the luck of which test images there are.
 tuning
     What tuning gains, where it pays, and the full grid beside the sequential search.
 method_gains

@@ -6,13 +6,12 @@ on the order in which workers finished.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
@@ -25,26 +24,6 @@ from kdopt.outcome import Outcome, Pair, TrialRow, find_pretrained
 
 GainName = Literal["validation_gain", "test_gain"]
 
-TRIAL_COLUMNS = ("study", "partition", "stage", "teacher", "student", "number", "state")
-SCORES = ("validation", "test", "validation_before", "test_before")
-SCORE_PARTS = ("accuracy", "per_class", "loss")
-OUTCOME_COLUMNS = (
-    "value",
-    "validation_gain",
-    "test_gain",
-    "learning",
-    "forgetting",
-    "epochs",
-    "best_epoch",
-    "last_validation_accuracy",
-    "last_test_accuracy",
-    "seconds",
-    "device",
-    "precision",
-    "checkpoint",
-    "round_bytes",
-    "start_bytes",
-)
 PARTICIPANT_COLUMNS = (
     "partition",
     "participant",
@@ -66,7 +45,7 @@ class MethodCase(NamedTuple):
     method: str
 
 
-class Gains(NamedTuple):
+class GainPair(NamedTuple):
     """What one training gained, pp."""
 
     validation: float
@@ -178,16 +157,16 @@ class CampaignResults:
         rows = self.controlled.get(ControlCase(pair.partition, pair.student, transfer_set), [])
         return [row.outcome for row in rows if row.outcome is not None]
 
-    def measure_control(self, pair: Pair, transfer_set: str = "student") -> Gains:
+    def measure_control(self, pair: Pair, transfer_set: str = "student") -> GainPair:
         """What the student of a pair gains without its teacher, the mean over replicates.
 
         Without labels there is nothing to train on: the untouched student is the control, and
         gains nothing. NaN where the control did not run.
         """
         if transfer_set in UNLABELED:
-            return Gains(0.0, 0.0)
+            return GainPair(0.0, 0.0)
         outcomes = self.list_control_outcomes(pair, transfer_set)
-        return Gains(
+        return GainPair(
             compute_mean(read_number(outcome.validation_gain) for outcome in outcomes),
             compute_mean(read_number(outcome.test_gain) for outcome in outcomes),
         )
@@ -341,43 +320,6 @@ def order_partitions(names: Iterable[str], campaign: Campaign) -> list[str]:
     return [*planned, *sorted(met - set(planned))]
 
 
-def tabulate_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
-    """Every trial in every state with all that it recorded: one list per column.
-
-    The tidy table of a campaign, sorted by study name and trial number: what a trial is about,
-    its parameters by name, its outcome, and the reason of a failed one. What does not apply is
-    ``None``. Gains, learning and forgetting are pp, accuracies are shares in [0, 1]; a score has
-    three columns such as ``test_before_accuracy``, ``test_before_loss`` and
-    ``test_before_per_class`` (a list in class order). ``started_from`` is the participant that a
-    stage chose itself, the two ``rounds_...`` columns are lists with an entry per round, and
-    ``versions`` is JSON.
-    """
-    ordered = sorted(rows, key=lambda row: (row.study, row.number))
-    outcomes = [row.outcome for row in ordered]
-    columns: dict[str, list[Any]] = {
-        key: [getattr(row, key) for row in ordered] for key in TRIAL_COLUMNS
-    }
-    for key in sorted({key for row in ordered for key in row.params}):
-        columns[key] = [row.params.get(key) for row in ordered]
-    for key in OUTCOME_COLUMNS:
-        columns[key] = [getattr(o, key) if o else None for o in outcomes]
-    columns["started_from"] = [o.participant if o else None for o in outcomes]
-    for key in SCORES:
-        scores = [getattr(o, key) if o else None for o in outcomes]
-        for part in SCORE_PARTS:
-            columns[f"{key}_{part}"] = [getattr(s, part) if s else None for s in scores]
-    for key in ("validation_accuracy", "test_accuracy"):
-        columns[f"rounds_{key}"] = [
-            tuple(getattr(score, key) for score in o.rounds) if o and o.rounds else None
-            for o in outcomes
-        ]
-    columns["versions"] = [
-        json.dumps(dict(o.versions), sort_keys=True) if o and o.versions else None for o in outcomes
-    ]
-    columns["error"] = [row.error for row in ordered]
-    return columns
-
-
 def tabulate_participants(rows: Iterable[TrialRow]) -> pd.DataFrame:
     """One line per pre-trained participant; accuracies are shares in [0, 1]."""
     lines = [
@@ -395,11 +337,11 @@ def tabulate_participants(rows: Iterable[TrialRow]) -> pd.DataFrame:
     return frame.sort_values(["partition", "participant"], kind="stable", ignore_index=True)
 
 
-def _read_gains(row: TrialRow) -> Gains | None:
+def _read_gains(row: TrialRow) -> GainPair | None:
     """Validation and test gain of a complete trial that has both."""
     if row.state != "COMPLETE" or row.outcome is None:
         return None
-    both = Gains(read_number(row.outcome.validation_gain), read_number(row.outcome.test_gain))
+    both = GainPair(read_number(row.outcome.validation_gain), read_number(row.outcome.test_gain))
     return both if all(map(math.isfinite, both)) else None
 
 

@@ -21,7 +21,7 @@ from kdopt.outcome import Outcome, Pair
 NORMAL_95 = 1.96
 """Half the width of a 95 % interval in standard errors, for means over hundreds of images."""
 
-Rates = npt.NDArray[np.float64]
+ByImage = npt.NDArray[np.float64]
 ListOutcomes = Callable[[Pair], Sequence[Outcome]]
 
 
@@ -68,7 +68,7 @@ class SamplingErrors:
             differences.append(rates[0] - rates[1])
         if not differences:
             return math.nan
-        by_image: Rates = np.mean(differences, axis=0)
+        by_image: ByImage = np.mean(differences, axis=0)
         error = float(np.std(by_image, ddof=1)) / math.sqrt(len(by_image))
         return 100 * NORMAL_95 * error
 
@@ -91,9 +91,9 @@ class SamplingErrors:
         ]
 
 
-def _average_rights(outcomes: Sequence[Outcome]) -> Rates | None:
+def _average_rights(outcomes: Sequence[Outcome]) -> ByImage | None:
     """By test image, in which share of the replicates it was right; ``None`` if unknown."""
     if not outcomes or any(outcome.test.right is None for outcome in outcomes):
         return None
-    mean: Rates = np.mean([unpack_right(outcome.test) for outcome in outcomes], axis=0)
+    mean: ByImage = np.mean([unpack_right(outcome.test) for outcome in outcomes], axis=0)
     return mean

@@ -23,10 +23,10 @@ from kdopt.analysis.stats import TIE_DECIMALS, compute_mean
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 from kdopt.outcome import Outcome, Pair, Scores
 
-Action = Literal["leave as it is", "train on", "distil", "undecided"]
-ACTIONS: tuple[Action, ...] = ("leave as it is", "train on", "distil", "undecided")
+Verdict = Literal["leave as it is", "train on", "distil", "undecided"]
+VERDICTS: tuple[Verdict, ...] = ("leave as it is", "train on", "distil", "undecided")
 
-LEVEL = 0.05
+ERROR_RATE = 0.05
 """Of a pair in which nothing helps, how often chance alone may make the verdict another than to
 leave the student as it is."""
 
@@ -62,7 +62,7 @@ class Candidate(NamedTuple):
         simplicity: Among equal gains the least wins.
     """
 
-    action: Action
+    action: Verdict
     method: str
     transfer_set: str
     temperature: float
@@ -143,9 +143,9 @@ def _decide(pair: Pair, results: CampaignResults) -> dict[str, object]:
         control = trained[0]
         chance = rate_lead(_read_right(control.outcomes), _stack_right(distilled))
         chances["chance_over_training"] = chance
-        if chance >= LEVEL and control.validation_gain > 0:
+        if chance >= ERROR_RATE and control.validation_gain > 0:
             chosen = control
-    if over_leaving >= LEVEL:
+    if over_leaving >= ERROR_RATE:
         return {"action": "leave as it is", **chances, **_report_leaving(pair, results)}
     net = results.measure_control(pair, chosen.transfer_set).test
     return {

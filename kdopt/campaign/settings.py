@@ -58,8 +58,7 @@ class DataSettings(Settings):
     Attributes:
         name: The data set.
         root: Folder of the files. Left out: the usual folders are searched. Where the files are
-            does not change what a campaign means (see
-            :func:`kdopt.campaign.compatibility.fingerprint`).
+            does not change what a campaign means.
         train_size: Images drawn (stratified) from the training split. Left out: all.
         test_size: Images drawn (stratified) from the test split. Left out: all.
         validation_fraction: Fraction of the training images held out for selection.
@@ -105,11 +104,6 @@ class PartitionTable(Settings):
         int, Interval(ge=2), Source("default: the pre-training batch size", depends=True)
     ] = 32
     max_draws: Annotated[Size, KDOPT] = 1000
-
-
-@dataclass(frozen=True)
-class UniformTable(PartitionTable):
-    """``[partition.uniform]``."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +158,7 @@ class LabelDirichletTable(PartitionTable):
 class PartitionTables(Settings):
     """``[partition.NAME]``: settings of the partitions, where they differ from the defaults."""
 
-    uniform: UniformTable = UniformTable()
+    uniform: PartitionTable = PartitionTable()
     quantity_skew: QuantitySkewTable = QuantitySkewTable()
     specialized: SpecializedTable = SpecializedTable()
     label_chunks: LabelChunksTable = LabelChunksTable()

@@ -38,7 +38,8 @@ from kdopt.store.queries import read_record
 from kdopt.train.engine import Engine, Images
 from kdopt.train.evaluation import predict_logits, score_logits
 from kdopt.train.models import make_model
-from kdopt.trials.context import Context, Inputs
+from kdopt.trials.context import Context
+from kdopt.trials.interfaces import Inputs
 
 MAX_IMAGES = 1000
 """Images of a transfer set that models are asked about. The standard error of a share of so many

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdopt.analysis.results import tabulate_trials
+from kdopt.analysis.trial_table import tabulate_trials
 from kdopt.campaign.record import format_campaign
 from kdopt.errors import KdoptError
 from kdopt.report.blocks import ReportData
@@ -99,7 +99,7 @@ NO_PARQUET = "trials.parquet is not written: it needs pyarrow (pip install 'kdop
 
 
 def format_trials_csv(columns: Mapping[str, list[Any]]) -> str:
-    """:func:`kdopt.analysis.results.tabulate_trials` as CSV.
+    """:func:`kdopt.analysis.trial_table.tabulate_trials` as CSV.
 
     Floats are written so that they read back exactly; lists are JSON.
     """

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from kdopt.analysis.results import CampaignResults
-from kdopt.analysis.verdicts import ACTIONS, LEVEL, Candidate, list_candidates
+from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS, Candidate, list_candidates
 from kdopt.outcome import Pair
 from kdopt.report.format import (
     format_chance,
@@ -55,7 +55,7 @@ def explain_verdict(line: Line, results: CampaignResults) -> str:
             f"No measurable difference: the best of {line['tried']} that were tried gains "
             f"{format_points(best.validation_gain)} pp on validation, and chance alone gives the "
             f"best of so many that much with probability {over_leaving} "
-            f"({LEVEL:g} or more decides for the untouched student)."
+            f"({ERROR_RATE:g} or more decides for the untouched student)."
         )
     if line["action"] == "train on":
         return (
@@ -79,7 +79,7 @@ def explain_verdict(line: Line, results: CampaignResults) -> str:
 def format_verdicts(table: pd.DataFrame, name: str) -> tuple[str, list[list[str]]]:
     """A sentence on all pairs, and a line of texts per pair under a line of headings."""
     counts = table["action"].value_counts()
-    said = [f"{counts[action]} {action}" for action in ACTIONS if counts.get(action)]
+    said = [f"{counts[action]} {action}" for action in VERDICTS if counts.get(action)]
     head = f"{name}: {len(table)} pairs: {', '.join(said)}"
     lines = [["pair", "verdict", "test gain", "control", "net gain"]]
     lines += [

@@ -1,5 +1,5 @@
 """What runs: the outcome of one trial, computed with torch and without a database.
 
-``context``: what a worker keeps between trials. ``cache``: the cache it uses. ``pretrain``,
-``tune``, ``compare``, ``combine``, ``federate``: one module per stage. ``runners``: all of them.
+``interfaces``: what trials need of the world around them. ``context``: what a worker keeps between
+trials. ``cache``: the cache it uses. ``pretrain``, ``control``, ``tune``, ``compare``, ``combine``, ``federate``: one module per stage. ``runners``: all of them.
 """

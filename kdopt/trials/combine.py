@@ -17,7 +17,8 @@ from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
 from kdopt.train.teachers import Mixture, compute_class_weights
-from kdopt.trials.context import Context, Evaluation, Inputs
+from kdopt.trials.context import Context, Evaluation
+from kdopt.trials.interfaces import Inputs
 
 
 class Consolidated(NamedTuple):

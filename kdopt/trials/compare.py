@@ -13,7 +13,8 @@ from kdopt.train.engine import seeded
 from kdopt.train.methods.base import MethodInputs, MethodSettings
 from kdopt.train.methods.registry import find_method
 from kdopt.train.models import ModelPair
-from kdopt.trials.context import Context, Inputs
+from kdopt.trials.context import Context
+from kdopt.trials.interfaces import Inputs
 
 
 def run_compare(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import safetensors.numpy
@@ -37,6 +37,7 @@ from kdopt.train.losses import DistillationLoss
 from kdopt.train.models import make_model
 from kdopt.train.steps import LossFn, StepKeeper
 from kdopt.trials.cache import Cache
+from kdopt.trials.interfaces import ArtifactFolder, Scored
 
 logger = logging.getLogger(__name__)
 
@@ -45,52 +46,6 @@ CACHED_SHARES = 4
 CACHED_LOGIT_BYTES = 256 * 2**20
 """Logits are kept up to this size: those of a hundred teachers on 5,000 images of 10 classes take
 20 MiB. What does not fit is computed again, so memory never grows with the number of teachers."""
-
-
-Inputs = Mapping[int, Outcome]
-"""The pre-training outcome of each participant of the study's partition."""
-
-
-class Journal(Protocol):
-    """What a long trial records while it runs. Its result must not depend on the answers."""
-
-    def saved(self) -> bytes | None:
-        """The last state that this trial saved, in this worker or in one that was lost."""
-        ...
-
-    def save(self, step: int, state: bytes) -> None:
-        """Keep a state to resume from; it replaces the one before."""
-        ...
-
-    def report(self, values: Mapping[int, float]) -> None:
-        """Show the objective at these steps; a later value of a step replaces the earlier one."""
-        ...
-
-
-class ArtifactFolder(Protocol):
-    """Content by hash, as ``kdopt.store.artifacts.artifacts`` gives it."""
-
-    def get(self, sha256: str) -> bytes:
-        """Read content; raise ``ArtifactError`` when it is missing or altered."""
-        ...
-
-    def put(self, content: bytes) -> str:
-        """Write content and return its sha256."""
-        ...
-
-
-class Scored(Protocol):
-    """A model that was scored, as an outcome is."""
-
-    @property
-    def validation(self) -> Scores:
-        """On validation."""
-        ...
-
-    @property
-    def test(self) -> Scores:
-        """On test."""
-        ...
 
 
 class CacheUse(NamedTuple):

@@ -23,7 +23,8 @@ from kdopt.train.engine import Images, seeded
 from kdopt.train.fedavg import count_state_bytes, run_round
 from kdopt.train.fit import DivergedError, Fit, fit
 from kdopt.trials.combine import consolidate
-from kdopt.trials.context import Context, Evaluation, Inputs, Journal
+from kdopt.trials.context import Context, Evaluation
+from kdopt.trials.interfaces import Inputs, Journal
 
 LOGIT_BYTES = 4
 """A logit on the wire: float32."""

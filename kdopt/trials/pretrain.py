@@ -10,7 +10,8 @@ from kdopt.campaign.names import seed_for
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
-from kdopt.trials.context import Context, Inputs
+from kdopt.trials.context import Context
+from kdopt.trials.interfaces import Inputs
 
 
 def run_pretrain(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:

@@ -16,9 +16,10 @@ from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.trials.combine import run_combine
 from kdopt.trials.compare import run_compare
-from kdopt.trials.context import Context, Inputs, Journal
+from kdopt.trials.context import Context
 from kdopt.trials.control import run_control
 from kdopt.trials.federate import run_federate
+from kdopt.trials.interfaces import Inputs, Journal
 from kdopt.trials.pretrain import run_pretrain
 from kdopt.trials.tune import run_tune
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from kdopt.analysis.results import tabulate_trials
+from kdopt.analysis.trial_table import tabulate_trials
 from kdopt.campaign.record import SettingLine
 from kdopt.errors import KdoptError
 from kdopt.report import export

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from kdopt.analysis.verdicts import ACTIONS, LEVEL
+from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS
 from kdopt.campaign.names import pair_label
 from kdopt.report.blocks import (
     Block,
@@ -23,7 +23,7 @@ NOTE = (
     "The simplest that nothing less simple beats measurably on validation: leave the student as it "
     "is, train it on without a teacher, or distil. Models are compared image by image, and the "
     "chances count how many were tried: of a pair in which nothing helps, another verdict than "
-    f"to leave it comes out in {100 * LEVEL:g} % of cases. The gains are those on test, which had "
+    f"to leave it comes out in {100 * ERROR_RATE:g} % of cases. Gains are those on test, which had "
     "no part in the verdict; the net gain is what is left beyond training on without a teacher."
 )
 
@@ -58,7 +58,7 @@ def make_verdicts_section(data: ReportData) -> Section | None:
 
 def make_counts_grid(table: pd.DataFrame) -> Grid:
     """Pairs by partition and verdict, with the mean test gain and net gain of each group."""
-    actions = [action for action in ACTIONS if action != "undecided"]
+    actions = [action for action in VERDICTS if action != "undecided"]
     lines = []
     for partition, pairs in table.groupby("partition", sort=False):
         cells = []

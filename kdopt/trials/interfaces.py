@@ -1,0 +1,53 @@
+"""What trials need of the world around them, so that they know neither a database nor a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from kdopt.outcome import Outcome, Scores
+
+Inputs = Mapping[int, Outcome]
+"""The pre-training outcome of each participant of the study's partition."""
+
+
+class Journal(Protocol):
+    """What a long trial records while it runs. Its result must not depend on the answers."""
+
+    def saved(self) -> bytes | None:
+        """The last state that this trial saved, in this worker or in one that was lost."""
+        ...
+
+    def save(self, step: int, state: bytes) -> None:
+        """Keep a state to resume from; it replaces the one before."""
+        ...
+
+    def report(self, values: Mapping[int, float]) -> None:
+        """Show the objective at these steps; a later value of a step replaces the earlier one."""
+        ...
+
+
+class ArtifactFolder(Protocol):
+    """Content by hash, as ``kdopt.store.artifacts.artifacts`` gives it."""
+
+    def get(self, sha256: str) -> bytes:
+        """Read content; raise ``ArtifactError`` when it is missing or altered."""
+        ...
+
+    def put(self, content: bytes) -> str:
+        """Write content and return its sha256."""
+        ...
+
+
+class Scored(Protocol):
+    """A model that was scored, as an outcome is."""
+
+    @property
+    def validation(self) -> Scores:
+        """On validation."""
+        ...
+
+    @property
+    def test(self) -> Scores:
+        """On test."""
+        ...
