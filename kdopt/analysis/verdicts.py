@@ -23,8 +23,8 @@ from kdopt.analysis.stats import TIE_DECIMALS, compute_mean
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 from kdopt.outcome import Outcome, Pair, Scores
 
-Verdict = Literal["leave as it is", "train on", "distil", "undecided"]
-VERDICTS: tuple[Verdict, ...] = ("leave as it is", "train on", "distil", "undecided")
+PairVerdict = Literal["leave as it is", "train on", "distil", "undecided"]
+VERDICTS: tuple[PairVerdict, ...] = ("leave as it is", "train on", "distil", "undecided")
 
 ERROR_RATE = 0.05
 """Of a pair in which nothing helps, how often chance alone may make the verdict another than to
@@ -62,7 +62,7 @@ class Candidate(NamedTuple):
         simplicity: Among equal gains the least wins.
     """
 
-    action: Verdict
+    action: PairVerdict
     method: str
     transfer_set: str
     temperature: float
