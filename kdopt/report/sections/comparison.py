@@ -19,7 +19,7 @@ from kdopt.analysis.agreement import (
     ComparisonTables,
 )
 from kdopt.analysis.tuning import OVERALL
-from kdopt.analysis.verdicts import ACTIONS
+from kdopt.analysis.verdicts import VERDICTS
 from kdopt.report.blocks import (
     Block,
     Column,
@@ -340,7 +340,7 @@ RANKED = {
 def make_verdict_grids(tables: ComparisonTables) -> list[Grid]:
     """A grid per two campaigns: how often each verdict of one meets each of the other."""
     table = tables.verdict_pairs
-    actions = [action for action in ACTIONS if action != "undecided"]
+    actions = [action for action in VERDICTS if action != "undecided"]
     grids = []
     for first, second in combinations((c.label for c in tables.campaigns), 2):
         of_both = table[(table["first"] == first) & (table["second"] == second)]
