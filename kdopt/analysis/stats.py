@@ -1,52 +1,97 @@
 """Statistics as pure functions: means, spreads, intervals, rank correlations, distributions.
 
-Every mean that is shown with an interval comes from :func:`estimate_mean`, so that the kind of
-interval is decided in one place.
+Every interval that is shown comes from here, so that its kind is decided in one place.
+
+Pairs share students and teachers, so the independent units are the participants.
+:func:`estimate` leaves out one participant at a time with all of its pairs, within its partition,
+and takes what the result moves by as its error (a jackknife). A pair belongs to two participants,
+so this counts twice what is the pair's own. That surplus is estimated from what remains of the
+pairs after one effect per participant, and taken off, but never below the error of independent
+pairs. The quantile is Student's t with Satterthwaite's degrees of freedom.
+``scripts/coverage_of_intervals.py`` shows how often such intervals hold the truth.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-
-from kdopt.campaign.names import seed_for
+from scipy.special import betainc, betaincinv, stdtr, stdtrit
 
 Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+Statistic = Callable[[Floats], Floats]
+"""From weights (replicates, lines) to one value per replicate."""
 
 TIE_DECIMALS = 9
 """Gains are differences of floats: equal gains may differ in their last bits, and the mean of
 replicates surely does. Round before you compare, or such noise decides instead of the tie rule."""
 
-RESAMPLES = 2000
-"""Bootstrap samples of every interval."""
+LEAST_UNITS = 5
+"""Fewer independent units have no interval: it would promise more than they can tell."""
 
-PERCENTILES = (0.025, 0.975)
-"""Ends of a 95 % interval."""
+TAIL = 0.025
+"""How often the truth may lie beyond either end of a 95 % interval."""
+
+GREATEST_CORRELATION = 0.99
+"""Fisher's z of a perfect correlation is infinite; a few pairs reach one by chance."""
+
+
+ENDS = ("teacher", "student")
+TINY = 1e-9
 
 
 class Estimate(NamedTuple):
-    """A mean with its 95 % interval.
+    """A number with its 95 % interval.
 
     Attributes:
-        mean: NaN without values.
-        low: Lower end of the interval; NaN for fewer than two values.
-        high: Upper end; NaN for fewer than two values.
+        mean: The number; NaN without values.
+        low: Lower end of the interval; NaN for fewer than :data:`LEAST_UNITS` independent units.
+        high: Upper end; NaN for fewer than that.
         n: Number of values.
+        error: Standard error on the scale; of a share, the number of independent values that it
+            is worth.
+        freedom: Degrees of freedom of the error.
+        scale: ``plain``, ``fisher`` (a correlation) or ``share`` (percent, binomial).
     """
 
     mean: float
     low: float
     high: float
     n: int
+    error: float = math.nan
+    freedom: float = math.nan
+    scale: Literal["plain", "fisher", "share"] = "plain"
 
     def name_columns(self, mean: str, low: str, high: str) -> dict[str, float]:
         """The three numbers under the columns of a table."""
         return {mean: self.mean, low: self.low, high: self.high}
+
+    def test_above(self, bound: float) -> float:
+        """How likely so great a number is if the truth is the bound; NaN without an interval.
+
+        A one-sided p value: a small one says that the truth lies above the bound.
+        """
+        mean = self.mean
+        if math.isnan(self.low):
+            return math.nan
+        if self.scale == "share":
+            hits, share = mean / 100 * self.error, min(max(bound / 100, 0.0), 1.0)
+            return float(betainc(hits, self.error - hits + 1, share)) if hits else 1.0
+        if self.scale == "fisher":
+            mean, bound = map(float, transform_fisher(np.array([mean, bound])))
+        if self.error == 0:
+            return float(mean <= bound)
+        return float(stdtr(self.freedom, (bound - mean) / self.error))
+
+    def test_below(self, bound: float) -> float:
+        """The same for so small a number: a small p value says that the truth lies below."""
+        whole = 100 if self.scale == "share" else 0
+        return self._replace(mean=whole - self.mean).test_above(whole - bound)
 
 
 class Ecdf(NamedTuple):
@@ -71,42 +116,251 @@ class Box(NamedTuple):
     high: float
 
 
-def make_generator(seed: int, *names: str) -> np.random.Generator:
-    """A random generator of its own for every seed and name of a number.
+class _Stratum(NamedTuple):
+    """The participants of one partition, and the couples that they form.
 
-    The names are part of the seed, so no interval depends on which others are computed or in
-    which order. A changed name changes the interval.
+    A couple stands for all lines of the same two participants, whichever of them taught; where
+    students are the units, for all lines of one student.
+
+    Attributes:
+        lines: (lines,), true for those of this partition.
+        participants: (participants, lines), true where a participant took part.
+        couples: (couples, lines), true for a couple's lines.
     """
-    return np.random.default_rng(seed_for(seed, *names))
+
+    lines: Booleans
+    participants: Booleans
+    couples: Booleans
+
+    @property
+    def units(self) -> int:
+        """Participants, or couples where these are fewer."""
+        return min(len(self.participants), len(self.couples))
+
+    @property
+    def hangs_on_one(self) -> bool:
+        """Whether a participant took part in every line, so that nothing is left without it."""
+        return bool(self.participants[:, self.lines].all(axis=1).any())
+
+
+def estimate(statistic: Statistic, table: pd.DataFrame, least_units: int = LEAST_UNITS) -> Estimate:
+    """A number made from the lines of a table, with the error that its participants give it.
+
+    Args:
+        statistic: From weights to the number. All lines weigh 1 at first; where a participant is
+            left out, its lines weigh 0 and the rest of its partition more, so that the partition
+            keeps its weight.
+        table: Who taught whom: columns ``partition``, ``teacher`` and ``student``. Without a
+            ``teacher``, students are the units.
+        least_units: Fewer participants, or fewer couples of them, have no interval.
+    """
+    n = len(table)
+    strata = _split_strata(table) if n else []
+    if sum(s.units for s in strata) < max(least_units, 2):
+        value = float(statistic(np.ones((1, n)))[0]) if n else math.nan
+        return Estimate(value, math.nan, math.nan, n)
+    value, error, freedom = (float(found[0]) for found in _jackknife(statistic, strata))
+    reach = error * float(stdtrit(freedom, 1 - TAIL)) if error else 0.0
+    return Estimate(value, value - reach, value + reach, n, error, freedom)
+
+
+def jackknife(statistic: Statistic, table: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
+    """Values, standard errors and degrees of freedom of many data sets at once.
+
+    Args:
+        statistic: As in :func:`estimate`, with a column per data set.
+        table: Who taught whom, the same in all of them.
+    """
+    return _jackknife(statistic, _split_strata(table))
 
 
 def estimate_mean(
-    values: Iterable[float], generator: np.random.Generator, resamples: int = RESAMPLES
+    table: pd.DataFrame, values: pd.Series[float], least_units: int = LEAST_UNITS
 ) -> Estimate:
-    """The mean of values with its 95 % percentile bootstrap interval.
+    """The mean of one value per line, see :func:`estimate`; unknown values are left out."""
+    known = values.notna().to_numpy()
+    numbers = values.to_numpy()[known].astype(np.float64)
+    return estimate(lambda weights: average(weights, numbers), table[known], least_units)
+
+
+def estimate_independent(values: Iterable[float]) -> Estimate:
+    """The mean of values that are units themselves, such as partitions, runs or classes."""
+    known = [value for value in values if not math.isnan(value)]
+    mean, n = compute_mean(known), len(known)
+    if n < LEAST_UNITS:
+        return Estimate(mean, math.nan, math.nan, n)
+    error = compute_sd(known) / math.sqrt(n)
+    reach = error * float(stdtrit(n - 1, 1 - TAIL))
+    return Estimate(mean, mean - reach, mean + reach, n, error, n - 1)
+
+
+def estimate_share(
+    table: pd.DataFrame, holds: pd.Series[bool], least_units: int = LEAST_UNITS
+) -> Estimate:
+    """The share (percent) of lines for which something holds, with its exact binomial interval.
+
+    Pairs that go together count for fewer: as many as independent ones would need to be for the
+    same error (Korn and Graubard 1998). Where all lines agree there is no error to go by, and
+    the participants are counted.
+    """
+    found = estimate_mean(table, holds.astype(float), least_units)
+    share, n = found.mean, found.n
+    if math.isnan(found.low):
+        return Estimate(100 * share, math.nan, math.nan, n, scale="share")
+    if found.error:
+        wider, narrow = stdtrit([found.freedom, max(n - 1, 1)], 1 - TAIL)
+        count = min(n, share * (1 - share) / (found.error * float(wider / narrow)) ** 2)
+    else:
+        count = min(n, sum(s.units for s in _split_strata(table)))
+    hits = share * count
+    low = float(betaincinv(hits, count - hits + 1, TAIL)) if share > 0 else 0.0
+    high = float(betaincinv(hits + 1, count - hits, 1 - TAIL)) if share < 1 else 1.0
+    return Estimate(100 * share, 100 * low, 100 * high, n, count, found.freedom, "share")
+
+
+def estimate_correlation(
+    table: pd.DataFrame,
+    first: pd.Series[float],
+    second: pd.Series[float],
+    least_units: int = LEAST_UNITS,
+) -> Estimate:
+    """Spearman's rank correlation within partitions, their mean; the interval is on Fisher's z.
+
+    Over all partitions together, a correlation may only say that the partitions differ. Those in
+    which either number is constant have none.
+    """
+    both = table.assign(first=first, second=second).dropna(subset=["first", "second"])
+    numbers = ["first", "second"]
+    varied = both.groupby("partition")[numbers].transform("nunique").min(axis=1) > 1
+    both = both[varied.astype(bool)]
+    ranks = both.groupby("partition")[numbers].rank().to_numpy(dtype=np.float64)
+    places = pd.factorize(both["partition"])[0]
+    found = estimate(
+        lambda weights: correlate_within(weights, ranks[:, :1], ranks[:, 1:], places)[:, 0],
+        both,
+        least_units,
+    )
+    mean, low, high = (float(np.tanh(end)) for end in found[:3])
+    return found._replace(mean=mean, low=low, high=high, scale="fisher")
+
+
+def correlate_within(
+    weights: Floats, first: Floats, second: Floats, partitions: npt.NDArray[np.intp]
+) -> Floats:
+    """Fisher's z of the mean over partitions of the correlation within each.
 
     Args:
-        values: One number per unit, none of them NaN. Units are taken as independent.
-        generator: From :func:`make_generator`. Several estimates may share one; their order
-            then matters, because each takes up where the one before stopped.
-        resamples: Bootstrap samples, >= 1.
+        weights: (replicates, lines).
+        first: (lines, data sets); ranks within partitions, for Spearman's correlation.
+        second: The same of the other number.
+        partitions: (lines,), numbered from 0.
+
+    Returns:
+        (replicates, data sets).
     """
-    known: Floats = np.asarray(list(values), dtype=np.float64)
-    mean = math.fsum(known) / len(known) if len(known) else math.nan
-    if len(known) < 2:
-        return Estimate(mean, math.nan, math.nan, len(known))
-    # All indices in one call: the draws, and so the interval, depend on its shape.
-    drawn = generator.integers(0, len(known), size=(resamples, len(known)))
-    return Estimate(mean, *compute_interval(known[drawn].mean(axis=1)), len(known))
+    groups = [partitions == number for number in range(partitions.max(initial=-1) + 1)]
+    found = [_correlate_weighted(weights[:, own], first[own], second[own]) for own in groups]
+    return transform_fisher(np.mean(found, axis=0))
 
 
-def compute_interval(samples: Floats) -> tuple[float, float]:
-    """The middle 95 % of the samples that are known; NaN for fewer than two."""
-    known = samples[~np.isnan(samples)]
-    if len(known) < 2:
-        return math.nan, math.nan
-    low, high = np.quantile(known, PERCENTILES)
-    return float(low), float(high)
+def average(weights: Floats, values: Floats) -> Floats:
+    """Means of values (lines, ...) under each line of weights (replicates, lines)."""
+    means: Floats = (weights / weights.sum(axis=1, keepdims=True)) @ values
+    return means
+
+
+def _split_strata(table: pd.DataFrame) -> list[_Stratum]:
+    """One per partition; those that hang on one participant are joined, if need be with all."""
+    places = pd.factorize(table["partition"])[0]
+    names = np.concatenate([table[key if key in table else "student"] for key in ENDS])
+    people = pd.factorize(names)[0].reshape(2, -1)
+    ends = np.sort(places * (people.max() + 1) + people, axis=0)
+    strata = [_make_stratum(places == place, ends) for place in range(places.max() + 1)]
+    if hanging := [s for s in strata if s.hangs_on_one]:
+        joined = _make_stratum(np.any([s.lines for s in hanging], axis=0), ends)
+        if joined.hangs_on_one:
+            joined, strata = _make_stratum(np.ones(len(table), dtype=bool), ends), []
+        strata = [s for s in strata if not s.hangs_on_one] + [joined]
+    return [s for s in strata if not s.hangs_on_one]
+
+
+def _make_stratum(lines: Booleans, ends: npt.NDArray[np.intp]) -> _Stratum:
+    participants = np.array([(ends == one).any(axis=0) for one in np.unique(ends[:, lines])])
+    couples = np.unique(ends[:, lines], axis=1).T
+    return _Stratum(
+        lines, participants, np.array([(couple == ends.T).all(axis=1) for couple in couples])
+    )
+
+
+def _jackknife(statistic: Statistic, strata: Sequence[_Stratum]) -> tuple[Floats, Floats, Floats]:
+    value = statistic(np.ones((1, len(strata[0].lines)))).reshape(1, -1)
+    parts = [_measure_variances(statistic, value, stratum) for stratum in strata]
+    of_people, square_of_people, of_couples, square_of_couples = np.sum(parts, axis=0)
+    # Effects of participants cannot make the error smaller than that of independent couples.
+    smaller = of_people < of_couples
+    variance = np.where(smaller, of_couples, of_people)
+    square = np.where(smaller, square_of_couples, square_of_people)
+    freedom = np.divide(variance**2, square, out=np.ones_like(square), where=square > 0)
+    return value[0], np.sqrt(variance), np.maximum(freedom, 1.0)
+
+
+def _measure_variances(statistic: Statistic, value: Floats, stratum: _Stratum) -> Floats:
+    """What one partition adds to the squared error of each value.
+
+    Returns:
+        (4, values): the variance by participants, its square over its degrees of freedom, and
+        the same of couples.
+    """
+    lines, participants, couples = stratum
+    n_people, n_couples = len(participants), len(couples)
+    # Shares of the partition that remain without a participant, without a couple.
+    left = 1 - np.concatenate([participants, couples]).sum(axis=1, keepdims=True) / lines.sum()
+    kept = ~np.concatenate([participants, couples]) / left
+    moved = statistic(np.where(lines, kept, 1.0)).reshape(len(left), -1) - value
+    per_person, per_couple = moved[:n_people], moved[n_people:] * left[n_people:]
+    scale = (n_people - 1) / n_people
+    twice = scale * _sum_squares(per_person - per_person.mean(axis=0))
+
+    # What couples of error 1 and no effect of participants would give instead of n_couples.
+    belongs = (participants @ couples.T).astype(float)
+    centred = np.eye(n_couples) - (1 - left[n_people:])
+    counted = scale * _sum_squares(belongs @ centred / left[:n_people]).sum()
+    effects, _, rank, _ = np.linalg.lstsq(belongs.T, per_couple)
+    spare = max(n_couples - int(rank), 1)
+    surplus = (counted - n_couples) * _sum_squares(per_couple - belongs.T @ effects) / spare
+
+    alone = _sum_squares(per_couple) * n_couples / (n_couples - 1)
+    return np.array(
+        [
+            twice - surplus,
+            twice**2 / (stratum.units - 1) + surplus**2 / spare,
+            alone,
+            alone**2 / (n_couples - 1),
+        ]
+    )
+
+
+def _correlate_weighted(weights: Floats, x: Floats, y: Floats) -> Floats:
+    """Pearson's correlation under each line of weights; 0 where a number is constant."""
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    mean_x, mean_y = average(weights, x), average(weights, y)
+    square_x, square_y = average(weights, x**2) - mean_x**2, average(weights, y**2) - mean_y**2
+    scale = np.sqrt(np.maximum(square_x, 0.0) * np.maximum(square_y, 0.0))
+    product = average(weights, x * y) - mean_x * mean_y
+    found: Floats = np.divide(product, scale, out=np.zeros_like(scale), where=scale > TINY)
+    return found
+
+
+def transform_fisher(correlations: Floats) -> Floats:
+    """Fisher's z, on which the error of a correlation hardly depends on it."""
+    limited: Floats = np.arctanh(np.clip(correlations, -GREATEST_CORRELATION, GREATEST_CORRELATION))
+    return limited
+
+
+def _sum_squares(values: Floats) -> Floats:
+    """By column."""
+    squares: Floats = np.square(values).sum(axis=0)
+    return squares
 
 
 def compute_mean(values: Iterable[float]) -> float:
@@ -134,23 +388,10 @@ def compute_sd(values: Sequence[float]) -> float:
     return math.sqrt(sum_squared_deviations(values) / (len(values) - 1))
 
 
-def correlate_ranks(x: Floats, y: Floats) -> Floats:
-    """Spearman's rank correlation of each line, ties at their mean rank.
-
-    Args:
-        x: (lines, observations).
-        y: The same shape.
-
-    Returns:
-        (lines,), NaN where ``x`` or ``y`` is constant.
-    """
-    ranks = [pd.DataFrame(values).rank(axis=1).to_numpy(dtype=np.float64) for values in (x, y)]
-    a, b = (r - r.mean(axis=1, keepdims=True) for r in ranks)
-    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    products = (a * b).sum(axis=1)
-    found: Floats = np.full(len(a), np.nan)
-    found[scale > 0] = products[scale > 0] / scale[scale > 0]
-    return found
+def correlate_ranks(first: pd.Series[float], second: pd.Series[float]) -> float:
+    """Spearman's rank correlation, ties at their mean rank; NaN where either is constant."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(first.rank().corr(second.rank()))
 
 
 def compute_ecdf(values: pd.Series[float]) -> Ecdf:
