@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from kdopt.advice.policies import RULES, SEARCH_POLICIES, Chooser, list_policies
 from kdopt.advice.training_set import DO_NOTHING, TrainingSet
 from kdopt.advice.tree import Indices
-from kdopt.analysis.stats import RESAMPLES, TIE_DECIMALS
+from kdopt.analysis.stats import TIE_DECIMALS
 from kdopt.campaign.names import seed_for
 
 LeftOut = Literal["partition", "participant"]
@@ -222,6 +222,7 @@ def make_folds(training_set: TrainingSet, left_out: LeftOut) -> Iterator[Fold]:
     yield from (fold for fold in folds if fold[0].any())
 
 
+RESAMPLES = 2000
 Weights = NDArray[np.float64]
 """How often each pair is in each bootstrap sample, (samples, pairs)."""
 

@@ -26,8 +26,7 @@ from kdopt.analysis.stats import (
     compute_mean,
     compute_sd,
     correlate_ranks,
-    estimate_mean,
-    make_generator,
+    estimate_independent,
 )
 from kdopt.campaign.stage_settings import STARTS, TRANSFER_SETS, WEIGHTINGS, StartName, TransferName
 
@@ -183,7 +182,7 @@ def rate_formulas(effects: pd.DataFrame) -> pd.DataFrame:
     - ``partitions``, ``partitions_same_sign``: the same for the mean over each partition's cells.
     - ``correlation``: Spearman's rank correlation with the paper's effects; NaN under three
       cells, and those come last.
-    - ``mean_effect``, ``low``, ``high``: pp, with a 95 % interval over the cells.
+    - ``mean_effect``, ``low``, ``high``: of the partitions' means, pp, with a 95 % interval.
 
     Args:
         effects: From :func:`average_effects`.
@@ -199,7 +198,6 @@ def rate_formulas(effects: pd.DataFrame) -> pd.DataFrame:
             ],
             columns=["effect", "paper_effect"],
         )
-        estimate = estimate_mean(known["effect"], make_generator(0, "agreement", str(weighting)))
         lines.append(
             (
                 weighting,
@@ -209,7 +207,7 @@ def rate_formulas(effects: pd.DataFrame) -> pd.DataFrame:
                 len(per_partition),
                 _count_same_sign(per_partition),
                 _correlate_with_paper(known),
-                *estimate[:3],
+                *estimate_independent(per_partition["effect"])[:3],
             )
         )
     table = pd.DataFrame(lines, columns=list(AGREEMENT_COLUMNS))
@@ -248,8 +246,4 @@ def _count_same_sign(table: pd.DataFrame) -> int:
 def _correlate_with_paper(table: pd.DataFrame) -> float:
     if len(table) < LEAST_CELLS:
         return math.nan
-    ours, theirs = (
-        table[key].round(TIE_DECIMALS).to_numpy(dtype=np.float64)[None]
-        for key in ("effect", "paper_effect")
-    )
-    return float(correlate_ranks(ours, theirs)[0])
+    return correlate_ranks(*(table[key].round(TIE_DECIMALS) for key in ("effect", "paper_effect")))

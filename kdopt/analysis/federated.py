@@ -13,8 +13,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from kdopt.analysis.results import CampaignResults, order_partitions, read_number
-from kdopt.analysis.stats import compute_mean, compute_sd, estimate_mean, make_generator
-from kdopt.campaign.settings import Campaign
+from kdopt.analysis.stats import compute_mean, compute_sd, estimate_independent
 from kdopt.campaign.stage_settings import CONSOLIDATED, INITIAL_MODELS, RANDOM
 from kdopt.outcome import Outcome
 
@@ -207,7 +206,7 @@ def count_rounds_to_target(results: CampaignResults) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(TARGET_COLUMNS))
 
 
-def summarise_reductions(table: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
+def summarise_reductions(table: pd.DataFrame) -> pd.DataFrame:
     """Mean reductions (percent): per kind and target, over all relative targets, and over all.
 
     First the mean within a partition over replicates and targets, then over partitions; ``low``
@@ -219,7 +218,6 @@ def summarise_reductions(table: pd.DataFrame, campaign: Campaign) -> pd.DataFram
 
     Args:
         table: From :func:`count_rounds_to_target`.
-        campaign: Its seed seeds the intervals.
     """
     if table.empty:
         return pd.DataFrame(columns=list(REDUCTION_COLUMNS))
@@ -232,14 +230,13 @@ def summarise_reductions(table: pd.DataFrame, campaign: Campaign) -> pd.DataFram
         groups.append(("relative", math.nan, "all relative targets", relative))
     groups.append(("all", math.nan, "all targets", table))
     lines = [
-        (kind, target, label, *_average_reductions(group, campaign, (kind, str(target))))
-        for kind, target, label, group in groups
+        (kind, target, label, *_average_reductions(group)) for kind, target, label, group in groups
     ]
     return pd.DataFrame(lines, columns=list(REDUCTION_COLUMNS))
 
 
 def _average_reductions(
-    table: pd.DataFrame, campaign: Campaign, name: tuple[str, str]
+    table: pd.DataFrame,
 ) -> tuple[float, float, float, int, int, int, int, int, float, float, float]:
     """The columns of :func:`summarise_reductions` from ``reduction`` on."""
     rounds, megabytes = (
@@ -250,14 +247,11 @@ def _average_reductions(
         ]
         for key in ("reduction", "megabytes_reduction")
     )
-    # Both means share one generator, so their order is part of the numbers.
-    generator = make_generator(campaign.seed, "rounds", *name)
-    fewer_rounds = estimate_mean(rounds, generator)
-    fewer_bytes = estimate_mean(megabytes, generator)
+    fewer_rounds, fewer_bytes = estimate_independent(rounds), estimate_independent(megabytes)
     exact, at_least, at_most, unknown = (
         int((table["bound"] == bound).sum()) for bound in REDUCTION_BOUNDS
     )
-    return (*fewer_rounds, exact, at_least, at_most, unknown, *fewer_bytes[:3])
+    return (*fewer_rounds[:4], exact, at_least, at_most, unknown, *fewer_bytes[:3])
 
 
 def _measure_savings(comparison: StartComparison, accuracy: float) -> dict[str, float | str]:

@@ -7,7 +7,7 @@ Paper, section IV. Every table here is made from the method gains
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,16 +15,16 @@ import pandas as pd
 
 from kdopt.analysis.method_gains import TEACHER_KINDS, TUNED, list_partitions, pivot_methods
 from kdopt.analysis.stats import (
-    RESAMPLES,
     TIE_DECIMALS,
+    Booleans,
     Floats,
+    average,
     average_column,
-    compute_interval,
     correlate_ranks,
+    estimate,
     estimate_mean,
-    make_generator,
+    estimate_share,
 )
-from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import METHODS
 
 TRANSFER_COLUMNS = (
@@ -79,46 +79,37 @@ LEAST_DENOMINATOR_PP = 1e-6
 NON_IID = "mean of the non-IID partitions"
 
 
-class _SampledMeans(NamedTuple):
-    """Tuned mean and means of the others, of the data (line 0) and of each resample, pp."""
+class _Block(NamedTuple):
+    """One partition's part in a table of gains.
 
-    tuned: Floats
-    best: Floats
+    Attributes:
+        lines: (lines,), true for its pairs.
+        gains: (its pairs, methods), pp; tuned first.
+    """
 
-    @property
-    def difference(self) -> Floats:
-        return self.tuned - self.best
-
-    @property
-    def ratio(self) -> Floats:
-        size = np.abs(self.best)
-        known = size > LEAST_DENOMINATOR_PP
-        found = np.full(len(size), np.nan)
-        found[known] = 100 * self.difference[known] / size[known]
-        return found
+    lines: Booleans
+    gains: Floats
 
 
-def summarise_transfers(gains: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
+def summarise_transfers(gains: pd.DataFrame) -> pd.DataFrame:
     """One line per (partition, transfer set, method) with data, in the order of ``gains``.
 
     A transfer is positive when the accuracy gain is above 0. ``positive_rate`` is the share in
     percent of pairs that gain on test; ``mean_positive`` and ``mean_negative`` are the mean test
     gains (pp) of the pairs above and below 0, NaN where there is none. Each has its 95 % interval
-    over pairs beside it (that of ``mean_gain`` is ``low``, ``high``), NaN for fewer than two
-    pairs. ``cumulative_gain`` is the sum over pairs, pp: Fig. 3 shows a "cumulative accuracy
+    beside it (that of ``mean_gain`` is ``low``, ``high``), see :mod:`kdopt.analysis.stats`.
+    ``cumulative_gain`` is the sum over pairs, pp: Fig. 3 shows a "cumulative accuracy
     gain", and the paper does not say whether that is a sum or a distribution.
     """
     lines: list[dict[str, object]] = []
     keys = ["partition", "transfer_set", "method"]
     for key, table in gains.groupby(keys, sort=False):
         # Rounded as ties among points are: float noise around 0 is no transfer.
-        values = table["test_gain"].round(TIE_DECIMALS).to_numpy(dtype=np.float64)
-        # The four share one generator, so their order is part of the numbers.
-        generator = make_generator(campaign.seed, "transfer", *map(str, key))
-        mean = estimate_mean(values, generator)
-        rate = estimate_mean(100.0 * (values > 0), generator)
-        positive = estimate_mean(values[values > 0], generator)
-        negative = estimate_mean(values[values < 0], generator)
+        values = table["test_gain"].round(TIE_DECIMALS)
+        mean, positive, negative = (
+            estimate_mean(table, some) for some in (values, values[values > 0], values[values < 0])
+        )
+        rate = estimate_share(table, values > 0)
         lines.append(
             {
                 **dict(zip(keys, key, strict=True)),
@@ -127,7 +118,6 @@ def summarise_transfers(gains: pd.DataFrame, campaign: Campaign) -> pd.DataFrame
                 **positive.name_columns("mean_positive", "positive_low", "positive_high"),
                 **negative.name_columns("mean_negative", "negative_low", "negative_high"),
                 **mean.name_columns("mean_gain", "low", "high"),
-                "positive_rate": 100 * float((values > 0).mean()),
                 "cumulative_gain": math.fsum(values),
             }
         )
@@ -138,13 +128,12 @@ def summarise_transfers(gains: pd.DataFrame, campaign: Campaign) -> pd.DataFrame
     return table.loc[order.sort_values(keys[:2], kind="stable").index].reset_index(drop=True)
 
 
-def summarise_learning(
-    gains: pd.DataFrame, campaign: Campaign, transfer_set: str = "student"
-) -> pd.DataFrame:
+def summarise_learning(gains: pd.DataFrame, transfer_set: str = "student") -> pd.DataFrame:
     """Mean learning and forgetting (pp, test), one line per partition, kind and method.
 
     The paper's Fig. 7 shows weak and strong teachers; those within the band are a kind of their
-    own here, so that no pair is dropped silently. Intervals are 95 % over pairs.
+    own here, so that no pair is dropped silently. Intervals are those of
+    :mod:`kdopt.analysis.stats`.
     """
     known = gains[(gains["transfer_set"] == transfer_set)].dropna(subset=["learning", "forgetting"])
     lines: list[dict[str, object]] = []
@@ -159,9 +148,8 @@ def summarise_learning(
                     "n": len(table),
                 }
                 for key in ("learning", "forgetting"):
-                    generator = make_generator(campaign.seed, key, partition, kind, str(method))
-                    estimate = estimate_mean(table[key], generator)
-                    line |= estimate.name_columns(key, f"{key}_low", f"{key}_high")
+                    found = estimate_mean(table, table[key])
+                    line |= found.name_columns(key, f"{key}_low", f"{key}_high")
                 lines.append(line)
     return pd.DataFrame(lines, columns=list(LEARNING_COLUMNS))
 
@@ -227,16 +215,13 @@ def correlate_accuracies(counts: pd.DataFrame) -> pd.DataFrame:
             known = table.dropna(subset=["accuracy"]).round(TIE_DECIMALS)
             value = math.nan
             if len(known) > 1:
-                numbers = [
-                    known[[key]].to_numpy(dtype=float).T for key in ("times_best", "accuracy")
-                ]
-                value = float(correlate_ranks(*numbers)[0])
+                value = correlate_ranks(known["times_best"], known["accuracy"])
             students = int(table["students"].max())
             lines.append((partition, method, value, len(known), students))
     return pd.DataFrame(lines, columns=list(TEACHER_CORRELATION_COLUMNS))
 
 
-def compute_tuning_ratios(gains: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
+def compute_tuning_ratios(gains: pd.DataFrame) -> pd.DataFrame:
     """By how much tuning beats the best untuned method: the ratio of the abstract, and pp.
 
     One line per partition that has tuned and untuned pairs, then the mean over non-IID ones. The
@@ -246,62 +231,70 @@ def compute_tuning_ratios(gains: pd.DataFrame, campaign: Campaign) -> pd.DataFra
     student's data. The denominator may be near 0 or negative, so the ratio is never shown without
     the pp.
 
-    ``difference`` is in pp and ``ratio`` in percent, each with its 95 % bootstrap interval; pairs
-    are resampled with all their methods, and the best method is chosen anew in every resample.
+    ``difference`` is in pp and ``ratio`` in percent, each with its 95 % interval; the best method
+    is chosen anew whenever a participant is left out.
     """
     table = pivot_methods(gains[gains["transfer_set"] == "student"])
-    lines: list[tuple[object, ...]] = []
-    skewed: list[_SampledMeans] = []
-    n_skewed = 0
+    chosen: dict[str, tuple[pd.DataFrame, list[str]]] = {}
     for name in list_partitions(gains):
         here = table[table["partition"] == name]
         run = [m for m in METHODS if here[m].notna().any()]
         block = here.dropna(subset=[TUNED, *run])
-        if not run or block.empty:
-            continue
-        sampled = _resample_means(block, run, campaign, name)
-        best = max(run, key=lambda m: average_column(block, m))
-        lines.append(_make_ratio_line(name, [sampled], best, len(block)))
-        # The paper averages over the non-IID partitions only.
-        if name != "uniform":
-            skewed.append(sampled)
-            n_skewed += len(block)
-    if skewed:
-        lines.append(_make_ratio_line(NON_IID, skewed, "", n_skewed))
+        if run and len(block):
+            chosen[name] = (block, [TUNED, *run])
+    lines = [_compare_tuning(name, {name: chosen[name]}) for name in chosen]
+    # The paper averages over the non-IID partitions only.
+    if skewed := {name: block for name, block in chosen.items() if name != "uniform"}:
+        lines.append(_compare_tuning(NON_IID, skewed))
     return pd.DataFrame(lines, columns=list(RATIO_COLUMNS))
 
 
-def _resample_means(
-    block: pd.DataFrame, run: Sequence[str], campaign: Campaign, name: str
-) -> _SampledMeans:
-    generator = make_generator(campaign.seed, "ratios", name)
-    drawn = generator.integers(0, len(block), size=(RESAMPLES, len(block)))
-    if len(block) < 2:
-        drawn = drawn[:0]  # one pair has no spread to show
-    means = {
-        method: np.concatenate([[values.mean()], values[drawn].mean(axis=1)])
-        for method in (TUNED, *run)
-        for values in [block[method].to_numpy(dtype=np.float64)]
+def _compare_tuning(
+    name: str, chosen: Mapping[str, tuple[pd.DataFrame, Sequence[str]]]
+) -> dict[str, object]:
+    """One line: means over the partitions of what tuning gives in each."""
+    table = pd.concat([pairs for pairs, _ in chosen.values()])
+    blocks = [
+        _Block((table["partition"] == partition).to_numpy(), pairs[methods].to_numpy(dtype=float))
+        for partition, (pairs, methods) in chosen.items()
+    ]
+    equal = np.ones((1, len(table)))
+    tuned, best = np.mean([_average_block(equal, block) for block in blocks], axis=0)
+    difference = estimate(lambda w: _average_over(blocks, w, _compute_lead), table)
+    ratio = estimate(lambda w: _average_over(blocks, w, _compute_ratio), table)
+    return {
+        "partition": name,
+        "tuned_gain": float(tuned[0]),
+        "best_method": _find_best_untuned(*chosen[name]) if name in chosen else "",
+        "best_gain": float(best[0]),
+        **difference.name_columns("difference", "low", "high"),
+        **ratio.name_columns("ratio", "ratio_low", "ratio_high"),
+        "n": len(table),
     }
-    return _SampledMeans(means[TUNED], np.max([means[method] for method in run], axis=0))
 
 
-def _make_ratio_line(
-    name: str, sampled: list[_SampledMeans], best: str, n: int
-) -> tuple[object, ...]:
-    length = min(len(s.tuned) for s in sampled)
-    numbers = {
-        key: np.mean([getattr(s, key)[:length] for s in sampled], axis=0)
-        for key in ("tuned", "best", "difference", "ratio")
-    }
-    return (
-        name,
-        float(numbers["tuned"][0]),
-        best,
-        float(numbers["best"][0]),
-        float(numbers["difference"][0]),
-        *compute_interval(numbers["difference"][1:]),
-        float(numbers["ratio"][0]),
-        *compute_interval(numbers["ratio"][1:]),
-        n,
-    )
+def _find_best_untuned(pairs: pd.DataFrame, methods: Sequence[str]) -> str:
+    return max(methods[1:], key=lambda method: average_column(pairs, method))
+
+
+def _average_block(weights: Floats, block: _Block) -> tuple[Floats, Floats]:
+    """Mean gain of tuned, and of the best of the others, under each line of weights."""
+    means = average(weights[:, block.lines], block.gains)
+    return means[:, 0], means[:, 1:].max(axis=1)
+
+
+def _average_over(
+    blocks: Sequence[_Block], weights: Floats, compare: Callable[[Floats, Floats], Floats]
+) -> Floats:
+    found: Floats = np.mean([compare(*_average_block(weights, b)) for b in blocks], axis=0)
+    return found
+
+
+def _compute_lead(tuned: Floats, best: Floats) -> Floats:
+    return tuned - best
+
+
+def _compute_ratio(tuned: Floats, best: Floats) -> Floats:
+    size = np.abs(best)
+    unknown = np.full(len(size), np.nan)
+    return np.divide(100 * (tuned - best), size, out=unknown, where=size > LEAST_DENOMINATOR_PP)

@@ -317,6 +317,8 @@ def _measure_variances(statistic: Statistic, value: Floats, stratum: _Stratum) -
     left = 1 - np.concatenate([participants, couples]).sum(axis=1, keepdims=True) / lines.sum()
     kept = ~np.concatenate([participants, couples]) / left
     moved = statistic(np.where(lines, kept, 1.0)).reshape(len(left), -1) - value
+    if not np.isfinite(moved).all():
+        return np.full((4, moved.shape[1]), np.nan)
     per_person, per_couple = moved[:n_people], moved[n_people:] * left[n_people:]
     scale = (n_people - 1) / n_people
     twice = scale * _sum_squares(per_person - per_person.mean(axis=0))

@@ -136,7 +136,7 @@ class Tables:
     @cached_property
     def payoff(self) -> pd.DataFrame:
         """Where tuning pays, by partition and kind of teacher."""
-        return tabulate_payoff(self.best_settings, self.campaign)
+        return tabulate_payoff(self.best_settings)
 
     @cached_property
     def protocols(self) -> pd.DataFrame:
@@ -156,12 +156,12 @@ class Tables:
     @cached_property
     def transfers(self) -> pd.DataFrame:
         """How often and how much each method transfers."""
-        return summarise_transfers(self.method_gains, self.campaign)
+        return summarise_transfers(self.method_gains)
 
     @cached_property
     def learning(self) -> pd.DataFrame:
         """Learning and forgetting by method and kind of teacher, on the student's own data."""
-        return summarise_learning(self.method_gains, self.campaign)
+        return summarise_learning(self.method_gains)
 
     @cached_property
     def best_teachers(self) -> pd.DataFrame:
@@ -181,7 +181,7 @@ class Tables:
     @cached_property
     def tuning_ratios(self) -> pd.DataFrame:
         """By how much tuning beats the best untuned method."""
-        return compute_tuning_ratios(self.method_gains, self.campaign)
+        return compute_tuning_ratios(self.method_gains)
 
     @cached_property
     def combined(self) -> pd.DataFrame:
@@ -226,7 +226,7 @@ class Tables:
     @cached_property
     def reductions(self) -> pd.DataFrame:
         """Mean reductions of rounds and traffic."""
-        return summarise_reductions(self.rounds_to_target, self.campaign)
+        return summarise_reductions(self.rounds_to_target)
 
     def pivot_methods(self, transfer_set: TransferName, measure: str = "test_gain") -> pd.DataFrame:
         """One line per pair on one transfer set, one column per method."""

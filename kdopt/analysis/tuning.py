@@ -15,7 +15,7 @@ import pandas as pd
 from kdopt.analysis.best_settings import find_best_point
 from kdopt.analysis.method_gains import TEACHER_KINDS, classify_teacher, list_partitions
 from kdopt.analysis.results import CampaignResults, GainName, PointMean, average_points
-from kdopt.analysis.stats import RESAMPLES, TIE_DECIMALS, estimate_mean, make_generator
+from kdopt.analysis.stats import TIE_DECIMALS, Estimate, estimate_mean, estimate_share
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.campaign.stages import SEQUENTIAL_TEMPERATURE
@@ -84,21 +84,17 @@ def describe_vanilla(campaign: Campaign) -> str:
     return f"T={campaign.tune.vanilla_temperature:g}, alpha={campaign.tune.vanilla_alpha:g}"
 
 
-def summarise_gains(
-    best: pd.DataFrame, campaign: Campaign, resamples: int = RESAMPLES
-) -> pd.DataFrame:
+def summarise_gains(best: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
     """One line per partition (and one set of lines over all) and measure.
 
     All measures of a scope are means over the same ``n`` pairs, those in which both the selected
     and the vanilla point are known, so that they can be compared. ``low`` and ``high`` bound the
-    95 % interval over pairs (NaN for fewer than two pairs); it takes pairs as independent,
-    although pairs share teachers and students, so it is rather too narrow. The measure
-    ``trials_used`` counts the complete tune trials of all pairs and has no interval.
+    95 % interval, see :mod:`kdopt.analysis.stats`. The measure ``trials_used`` counts the complete
+    tune trials of all pairs and has no interval.
 
     Args:
         best: From :func:`kdopt.analysis.best_settings.tabulate_best_settings`.
-        campaign: The campaign of the table; its seed seeds the intervals.
-        resamples: Bootstrap samples, >= 1.
+        campaign: The campaign of the table.
     """
     lines: list[tuple[object, ...]] = []
     for scope, table in _split_by_scope(best):
@@ -108,27 +104,21 @@ def summarise_gains(
                 used = float(table["trials_done"].sum())
                 lines.append((scope, *measure, used, math.nan, math.nan, len(table)))
                 continue
-            generator = make_generator(campaign.seed, "summary", scope, measure.name)
-            values = _measure_pairs(pairs, measure.name)
-            lines.append((scope, *measure, *estimate_mean(values, generator, resamples)))
+            lines.append((scope, *measure, *_estimate_measure(pairs, measure.name)[:4]))
     return pd.DataFrame(lines, columns=list(SUMMARY_COLUMNS))
 
 
-def tabulate_payoff(
-    best: pd.DataFrame, campaign: Campaign, resamples: int = RESAMPLES
-) -> pd.DataFrame:
+def tabulate_payoff(best: pd.DataFrame) -> pd.DataFrame:
     """One line per partition (and one over all) and kind of teacher that has decided pairs.
 
     ``n`` counts the pairs with a verdict, ``against`` those not to distil (percent:
     ``against_share``); ``advised_gain`` is the mean test gain (pp) of following the verdicts and
     ``advised_net_gain`` the teachers' part of it. Of the ``compared`` pairs whose vanilla point is
     known too, ``beats_vanilla`` gain more by tuning, and ``tuning_effect`` is the mean of tuned
-    minus vanilla (pp) on test. Means have 95 % intervals over pairs, NaN for fewer than two.
+    minus vanilla (pp) on test. Means have 95 % intervals, see :mod:`kdopt.analysis.stats`.
 
     Args:
         best: From :func:`kdopt.analysis.best_settings.tabulate_best_settings`.
-        campaign: The campaign of the table; its seed seeds the intervals.
-        resamples: Bootstrap samples, >= 1.
     """
     decided = best[best["advice"] != "undecided"]
     kinds = decided["accuracy_gap"].map(classify_teacher)
@@ -139,12 +129,11 @@ def tabulate_payoff(
             if pairs.empty:
                 continue
             against = int((pairs["advice"] != "distil").sum())
-            effect = _compute_tuning_effect(pairs).dropna().round(TIE_DECIMALS)
-            # Both means share one generator, so their order is part of the numbers.
-            generator = make_generator(campaign.seed, "payoff", partition, kind)
-            advised = estimate_mean(pairs["advised_gain"], generator, resamples)
-            net = estimate_mean(pairs["advised_net_gain"].dropna(), generator, resamples)
-            tuning = estimate_mean(effect, generator, resamples)
+            effect = _compute_tuning_effect(pairs)
+            advised, net, tuning = (
+                estimate_mean(pairs, values)
+                for values in (pairs["advised_gain"], pairs["advised_net_gain"], effect)
+            )
             lines.append(
                 {
                     "partition": partition,
@@ -154,8 +143,8 @@ def tabulate_payoff(
                     "against_share": 100 * against / len(pairs),
                     **advised.name_columns("advised_gain", "advised_low", "advised_high"),
                     **net.name_columns("advised_net_gain", "advised_net_low", "advised_net_high"),
-                    "compared": len(effect),
-                    "beats_vanilla": int((effect > 0).sum()),
+                    "compared": tuning.n,
+                    "beats_vanilla": int((effect.round(TIE_DECIMALS) > 0).sum()),
                     **tuning.name_columns("tuning_effect", "effect_low", "effect_high"),
                 }
             )
@@ -233,8 +222,7 @@ def compare_protocols(results: CampaignResults, best: pd.DataFrame) -> pd.DataFr
                 (GRID_MINUS_SEQUENTIAL, trials - fewer, gain - other, math.nan),
             ]
         for protocol, spent, gains, same in searches:
-            generator = make_generator(campaign.seed, "protocols", scope, protocol)
-            mean, low, high, n = estimate_mean(gains, generator)
+            mean, low, high, n = estimate_mean(table, gains)[:4]
             lines.append((scope, protocol, float(spent.mean()), mean, low, high, same, n))
     return pd.DataFrame(lines, columns=list(PROTOCOL_COLUMNS))
 
@@ -256,23 +244,19 @@ def _compute_tuning_effect(pairs: pd.DataFrame) -> pd.Series[float]:
     return effect
 
 
-def _measure_pairs(pairs: pd.DataFrame, measure: str) -> pd.Series[float]:
-    """A headline measure of every pair that has it."""
+def _estimate_measure(pairs: pd.DataFrame, measure: str) -> Estimate:
+    """A headline measure over the pairs that have it."""
     if measure == "tuning_effect":
-        column = _compute_tuning_effect(pairs)
-    elif measure == "beats_vanilla":
-        # Rounded as ties among points are: equal gains may differ in their last bits.
-        column = 100.0 * (_compute_tuning_effect(pairs).round(TIE_DECIMALS) > 0)
-        column = column[pairs["vanilla_gain"].notna()]
-    elif measure == "beats_control":
-        column = 100.0 * (pairs["net_gain"].round(TIE_DECIMALS) > 0)
-        column = column[pairs["net_gain"].notna()]
-    elif measure == "advised_against":
+        return estimate_mean(pairs, _compute_tuning_effect(pairs))
+    if measure == "advised_against":
         decided = pairs[pairs["advice"] != "undecided"]
-        column = 100.0 * (decided["advice"] != "distil")
-    else:
-        column = pairs[measure]
-    return column.dropna()
+        return estimate_share(decided, decided["advice"] != "distil")
+    if measure in ("beats_vanilla", "beats_control"):
+        rival = pairs["vanilla_gain" if measure == "beats_vanilla" else "control_gain"]
+        # Rounded as ties among points are: equal gains may differ in their last bits.
+        ahead = (pairs["test_gain"] - rival).dropna().round(TIE_DECIMALS)
+        return estimate_share(pairs.loc[ahead.index], ahead > 0)
+    return estimate_mean(pairs, pairs[measure])
 
 
 def _tabulate_grids(results: CampaignResults) -> pd.DataFrame:
@@ -293,7 +277,7 @@ def _tabulate_grids(results: CampaignResults) -> pd.DataFrame:
             continue
         lines.append(
             {
-                "partition": pair.partition,
+                **pair._asdict(),
                 "trials": len(grid) * campaign.replicates,
                 "gain": best.test_gain,
                 "sequential_trials": search.points * campaign.replicates,
@@ -301,8 +285,9 @@ def _tabulate_grids(results: CampaignResults) -> pd.DataFrame:
                 "same": best == search.chosen,
             }
         )
-    columns = ["partition", "trials", "gain", "sequential_trials", "sequential_gain", "same"]
-    table = pd.DataFrame(lines, columns=columns)
+    if not lines:
+        return pd.DataFrame()
+    table = pd.DataFrame(lines)
     order = {p.name: i for i, p in enumerate(campaign.partitions)}
     ranks = table["partition"].map(lambda name: order.get(name, len(order)))
     return table.loc[ranks.sort_values(kind="stable").index]
@@ -311,6 +296,4 @@ def _tabulate_grids(results: CampaignResults) -> pd.DataFrame:
 def _tabulate_searches(best: pd.DataFrame) -> pd.DataFrame:
     """Trials and gain of every pair whose search is complete."""
     done = best[best["complete"] & best["test_gain"].notna()]
-    return pd.DataFrame(
-        {"partition": done["partition"], "trials": done["trials_done"], "gain": done["test_gain"]}
-    )
+    return done.assign(trials=done["trials_done"], gain=done["test_gain"])

@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 
 from kdopt.analysis.best_settings import find_best_point, rank_points
 from kdopt.analysis.results import GainName, PointMean, average_points, group_by_pair
-from kdopt.analysis.stats import RESAMPLES
-from kdopt.campaign.names import seed_for
+from kdopt.analysis.stats import average, estimate
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stages import round_of_pair
 from kdopt.outcome import Pair, TrialRow
@@ -82,8 +81,8 @@ def replay_searches(
 ) -> pd.DataFrame:
     """One row per search, what it did not know, and number of trials.
 
-    ``fraction`` is percent of the grid's improvement over vanilla, with the 95 % bootstrap interval
-    over pairs; ``gain`` is the mean test gain in pp. Empty when the store has too few full grids,
+    ``fraction`` is percent of the grid's improvement over vanilla, with its 95 % interval;
+    ``gain`` is the mean test gain in pp. Empty when the store has too few full grids,
     or when vanilla is not one of their points.
 
     Args:
@@ -97,18 +96,15 @@ def replay_searches(
     # One pair more than a prior takes: each pair is left out once.
     if len(grids) <= MIN_PRIOR_PAIRS or vanilla not in list_grid_points(campaign):
         return pd.DataFrame(columns=list(REPLAY_COLUMNS))
+    pairs = pd.DataFrame([grid.pair for grid in grids])
     baseline = np.array([grid.compute_kept_gain([vanilla], campaign) for grid in grids])
     ceiling = np.array([grid.compute_kept_gain(grid.cells, campaign) for grid in grids])
 
     def make_row(
         unknown: str, search: str, trials: int, gains: NDArray[np.float64]
     ) -> tuple[object, ...]:
-        # The seed is of the row's name, so that a row does not depend on which others there are.
-        seed = seed_for(campaign.seed, "few trials", unknown, search, trials)
-        better, possible = gains - baseline, ceiling - baseline
-        low, high = _bootstrap_fraction(better, possible, np.random.default_rng(seed))
-        fraction = _compute_fraction(better, possible)
-        return (unknown, search, trials, fraction, low, high, float(gains.mean()), len(grids))
+        found = _estimate_fraction(pairs, gains - baseline, ceiling - baseline)
+        return (unknown, search, trials, *found, float(gains.mean()), len(grids))
 
     lines = [
         make_row(NOTHING_TAUGHT, "vanilla", 1, baseline),
@@ -273,18 +269,10 @@ def _group_by_partition(grids: Sequence[FullGrid]) -> list[list[FullGrid]]:
     return [[g for g in grids if g.pair.partition == name] for name in names]
 
 
-def _compute_fraction(better: NDArray[np.float64], possible: NDArray[np.float64]) -> float:
-    return 100 * float(better.mean() / possible.mean()) if possible.mean() > 0 else math.nan
-
-
-def _bootstrap_fraction(
-    better: NDArray[np.float64], possible: NDArray[np.float64], generator: np.random.Generator
-) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the fraction; both means are of the same pairs."""
-    drawn = generator.integers(0, len(better), size=(RESAMPLES, len(better)))
-    above, below = better[drawn].mean(axis=1), possible[drawn].mean(axis=1)
-    ratios = 100 * above[below > 0] / below[below > 0]
-    if not len(ratios):
-        return math.nan, math.nan
-    low, high = np.quantile(ratios, [0.025, 0.975])
-    return float(low), float(high)
+def _estimate_fraction(
+    pairs: pd.DataFrame, better: NDArray[np.float64], possible: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """Percent of the possible that is reached, with its interval."""
+    if possible.mean() <= 0:
+        return math.nan, math.nan, math.nan
+    return estimate(lambda w: 100 * average(w, better) / average(w, possible), pairs)[:3]

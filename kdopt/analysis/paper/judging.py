@@ -1,6 +1,6 @@
 """Claims taken apart into measured contrasts, and the one rule that turns these into verdicts.
 
-Labels of contrasts seed their intervals and stand in exported tables: do not change them.
+Labels of contrasts stand in exported tables: do not change them without need.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ import pandas as pd
 
 from kdopt.analysis.combining import EQUAL
 from kdopt.analysis.stats import (
-    RESAMPLES,
+    LEAST_UNITS,
     TIE_DECIMALS,
+    Estimate,
+    Floats,
+    average,
     average_column,
-    compute_interval,
-    correlate_ranks,
+    estimate,
+    estimate_correlation,
+    estimate_independent,
     estimate_mean,
-    make_generator,
 )
 from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
@@ -32,30 +35,32 @@ from kdopt.campaign.stage_settings import (
     TransferName,
 )
 
-Verdict = Literal["supported", "not supported", "inconclusive", "no data"]
+Verdict = Literal["supported", "contradicted", "undecided", "no data"]
 SMALL_SET: TransferName = "public_unlabeled_small"
 LARGE_SET: TransferName = "public_unlabeled_large"
 
 COMPARABLE_PP = 1.0
 """Mean gains closer than this (pp) count as comparable; the paper gives no margin."""
 
-LEAST_N = 5
-"""Fewer observations decide nothing: their resamples hardly differ."""
+LEVEL = 0.05
+"""How often chance alone may support a claim, and how often it may contradict one."""
 
 RULE = (
     "Each claim is taken apart into contrasts, and each contrast has a range that the claim "
-    "implies. A contrast is supported when its whole 95 % bootstrap interval lies inside that "
-    "range, not supported when the whole interval lies outside, and inconclusive otherwise, also "
-    f"with fewer than {LEAST_N} observations. "
-    "A claim is supported only if all its contrasts are, not supported if any one is not, and "
-    "inconclusive otherwise; a contrast without data supports nothing."
+    "implies. A contrast is supported when its number lies inside that range, and contradicted "
+    "when it lies outside, by more than chance alone would give in "
+    f"{100 * LEVEL:g} % of campaigns (one-sided t-tests). For a contradiction that holds over all "
+    "contrasts of the claim together (Holm's correction): of many contrasts at the border, one "
+    "lies outside by chance. A claim is supported if all its contrasts are, contradicted if any "
+    "one is, and undecided otherwise, also where a contrast has no data or rests on fewer than "
+    f"{LEAST_UNITS} independent units."
 )
 CAVEAT = (
-    "Intervals resample pairs (for best teachers: students; for section V: cells, runs or classes, "
-    "as the label says) as if they were independent. These share models, images and seeds, so the "
-    "intervals are rather too narrow, and they are not "
-    "corrected for the number of contrasts or for choosing the hardest rival: a claim of many "
-    "contrasts is easily refuted by chance."
+    "Independent units are the participants of each partition (for best teachers the students; in "
+    "section V partitions, cells or classes, as the label says), not the pairs that share them. "
+    "A method is held against the hardest of its rivals, chosen again whenever a participant is "
+    "left out; for a contradiction the number of rivals counts too. Between claims nothing is "
+    "corrected, and all speak of this campaign's models and images only."
 )
 
 
@@ -65,12 +70,15 @@ class Contrast(NamedTuple):
     Attributes:
         label: What was measured.
         value: The estimate; NaN without data.
-        low: Lower end of the 95 % interval; NaN for fewer than two observations.
+        low: Lower end of the 95 % interval; NaN for too few independent units.
         high: Upper end.
         n: Observations (pairs, unless the label says otherwise).
         unit: ``pp``, ``%``, or empty for correlations and settings.
         lower: Lower end of the range that the claim implies.
         upper: Upper end of that range.
+        inside: How likely a number so far inside is if the truth lies outside; NaN if unknown.
+        outside: How likely a number so far outside is if the truth lies inside.
+        verdict: By :data:`RULE`, from :func:`judge_contrasts`.
     """
 
     label: str
@@ -81,19 +89,9 @@ class Contrast(NamedTuple):
     unit: str = "pp"
     lower: float = 0.0
     upper: float = math.inf
-
-    @property
-    def verdict(self) -> Verdict:
-        """The rule for one contrast; an interval that only touches the border decides nothing."""
-        if self.n == 0:
-            return "no data"
-        if self.n < LEAST_N:
-            return "inconclusive"
-        if self.low > self.lower and self.high < self.upper:
-            return "supported"
-        if self.high < self.lower or self.low > self.upper:
-            return "not supported"
-        return "inconclusive"
+    inside: float = math.nan
+    outside: float = math.nan
+    verdict: Verdict = "undecided"
 
     @property
     def claimed(self) -> str:
@@ -125,14 +123,55 @@ class Claim(NamedTuple):
     need: str
 
 
+def judge_contrasts(contrasts: Iterable[Contrast]) -> tuple[Contrast, ...]:
+    """The contrasts of one claim, each with its verdict."""
+    judged = list(contrasts)
+    tested = sorted(
+        (i for i, c in enumerate(judged) if not math.isnan(c.outside)),
+        key=lambda i: judged[i].outside,
+    )
+    contradicted = set()
+    for rank, number in enumerate(tested):
+        # Holm 1979: the first that is not far enough outside ends it for all that follow.
+        if judged[number].outside * (len(tested) - rank) >= LEVEL:
+            break
+        contradicted.add(number)
+    for number, contrast in enumerate(judged):
+        verdict: Verdict = "undecided"
+        if contrast.n == 0:
+            verdict = "no data"
+        elif contrast.inside < LEVEL:
+            verdict = "supported"
+        elif number in contradicted:
+            verdict = "contradicted"
+        judged[number] = contrast._replace(verdict=verdict)
+    return tuple(judged)
+
+
 def combine_verdicts(contrasts: Sequence[Contrast]) -> Verdict:
     """The rule for a claim."""
     verdicts = {contrast.verdict for contrast in contrasts}
     if verdicts <= {"no data"}:
         return "no data"
-    if "not supported" in verdicts:
-        return "not supported"
-    return "supported" if verdicts == {"supported"} else "inconclusive"
+    if "contradicted" in verdicts:
+        return "contradicted"
+    return "supported" if verdicts == {"supported"} else "undecided"
+
+
+def make_contrast(
+    label: str,
+    found: Estimate,
+    lower: float = 0.0,
+    upper: float = math.inf,
+    unit: str = "pp",
+    tried: int = 1,
+) -> Contrast:
+    """A contrast from its estimate; ``tried`` counts the rivals that the hardest is one of."""
+    inside = max(found.test_above(lower), found.test_below(upper))
+    outside = min(1.0, tried * min(found.test_below(lower), found.test_above(upper)))
+    if math.isnan(found.low):
+        inside = outside = math.nan
+    return Contrast(label, *found[:4], unit, lower, upper, inside, outside)
 
 
 def make_empty_contrast(
@@ -144,38 +183,44 @@ def make_empty_contrast(
 
 def contrast_means(
     label: str,
-    values: Iterable[float],
-    campaign: Campaign,
+    table: pd.DataFrame,
+    values: pd.Series[float],
     lower: float = 0.0,
     upper: float = math.inf,
     unit: str = "pp",
 ) -> Contrast:
-    """The mean of one number per pair, with its interval; NaN values are left out."""
+    """The mean of one number per line of a table that says who taught whom."""
     # Rounded as ties are: float noise around 0 would decide contrasts of equal values.
-    known = np.array([v for v in values if not math.isnan(v)], dtype=np.float64).round(TIE_DECIMALS)
-    estimate = estimate_mean(known, make_generator(campaign.seed, "claims", label))
-    return Contrast(label, *estimate, unit, lower, upper)
+    found = estimate_mean(table, values.astype(float).round(TIE_DECIMALS))
+    return make_contrast(label, found, lower, upper, unit)
+
+
+def contrast_independent(
+    label: str,
+    values: Iterable[float],
+    lower: float = 0.0,
+    upper: float = math.inf,
+    unit: str = "pp",
+) -> Contrast:
+    """The mean of numbers that are units themselves, such as partitions or classes."""
+    found = estimate_independent(round(value, TIE_DECIMALS) for value in values)
+    return make_contrast(label, found, lower, upper, unit)
 
 
 def contrast_ranks(
     label: str,
+    table: pd.DataFrame,
     first: pd.Series[float],
     second: pd.Series[float],
-    campaign: Campaign,
     lower: float = 0.0,
     upper: float = math.inf,
 ) -> Contrast:
-    """Spearman's rank correlation of two numbers per pair, pairs resampled together."""
-    both = pd.DataFrame({"first": first, "second": second}).dropna().round(TIE_DECIMALS)
-    x, y = (both[key].to_numpy(dtype=np.float64) for key in ("first", "second"))
-    value = float(correlate_ranks(x[None], y[None])[0]) if len(x) > 1 else math.nan
-    if math.isnan(value):
+    """Spearman's rank correlation within partitions of two numbers per line of a table."""
+    found = estimate_correlation(table, first.round(TIE_DECIMALS), second.round(TIE_DECIMALS))
+    if math.isnan(found.mean):
         # Too few pairs, or all of them equal: there is no correlation to judge.
         return make_empty_contrast(label, lower, upper, unit="")
-    generator = make_generator(campaign.seed, "claims", label)
-    drawn = generator.integers(0, len(x), size=(RESAMPLES, len(x)))
-    low, high = compute_interval(correlate_ranks(x[drawn], y[drawn]))
-    return Contrast(label, value, low, high, len(x), "", lower, upper)
+    return make_contrast(label, found, lower, upper, unit="")
 
 
 def contrast_with_rivals(
@@ -183,7 +228,6 @@ def contrast_with_rivals(
     method: str,
     others: Sequence[str],
     where: str,
-    campaign: Campaign,
     *,
     sign: int = 1,
     measure: str = "",
@@ -196,11 +240,10 @@ def contrast_with_rivals(
     Rivals never run are named as contrasts without data: nobody beats what was not tried.
 
     Args:
-        table: From :func:`~kdopt.analysis.method_gains.pivot_methods`, only the pairs meant.
+        table: A line per pair, a column per method; only the pairs meant.
         method: The method that the claim is about.
         others: Its rivals.
         where: The pairs meant, for the label.
-        campaign: Its seed seeds the interval.
         sign: Whether the claim calls the method the greatest or the smallest.
         measure: What is compared, for the label; nothing for test gain.
         unit: Its unit.
@@ -223,8 +266,14 @@ def contrast_with_rivals(
     label = f"{where}: {measure}{' ' if measure else ''}{first} - {second}"
     if len(run) > 1:
         label += f" ({'greatest' if sign == 1 else 'least'} of the others)"
-    ahead = sign * (block[method] - block[rival])
-    return [contrast_means(label, ahead, campaign, unit=unit), *absent]
+    ahead = np.column_stack([sign * (block[method] - block[other]) for other in run])
+    ahead = ahead.astype(np.float64).round(TIE_DECIMALS)
+
+    def lead(weights: Floats) -> Floats:
+        least: Floats = average(weights, ahead).min(axis=1)
+        return least
+
+    return [make_contrast(label, estimate(lead, block), unit=unit, tried=len(run)), *absent]
 
 
 def build_claim(
@@ -254,11 +303,12 @@ def build_claim(
         partitions: Partitions it is about.
         transfer_sets: Transfer sets it is about.
     """
-    absent = any(contrast.n == 0 for contrast in contrasts)
+    judged = judge_contrasts(contrasts)
+    absent = any(contrast.n == 0 for contrast in judged)
     pairwise: list[tuple[StageName, bool]] = [("tune", tuned), ("compare", compared)]
     needed = [*(name for name, wanted in pairwise if wanted), *stages]
     need = _describe_need(campaign, needed, partitions, transfer_sets) if absent else ""
-    return Claim(f"C{number}", paper, tuple(contrasts), combine_verdicts(contrasts), remark, need)
+    return Claim(f"C{number}", paper, judged, combine_verdicts(judged), remark, need)
 
 
 def _describe_need(
