@@ -28,6 +28,8 @@ BEST_COLUMNS = (
     "teacher_accuracy",
     "student_accuracy",
     "accuracy_gap",
+    "validation_gap",
+    "teacher_kind",
     "cells_done",
     "cells_failed",
     "cells_planned",
@@ -73,7 +75,8 @@ class Surface(NamedTuple):
 def tabulate_best_settings(results: CampaignResults) -> pd.DataFrame:
     """One line per pair, ordered as the campaign lists partitions, then by teacher and student.
 
-    Accuracies are test accuracies in percent, the gap (teacher minus student) and gains are pp.
+    Accuracies are test accuracies in percent, gaps and gains are pp, see
+    :meth:`~kdopt.analysis.results.CampaignResults.describe_gap`.
     ``control_gain`` is what the same student gains without a teacher, ``net_gain`` what the best
     settings gain beyond it. Vanilla is a point like the others: the tuned study's, or where that
     has not run it, the one of stage ``compare``. ``effective_kd_weight`` is that of the best
@@ -83,7 +86,7 @@ def tabulate_best_settings(results: CampaignResults) -> pd.DataFrame:
     lines = [
         {
             **pair._asdict(),
-            **_describe_gap(pair, results),
+            **results.describe_gap(pair),
             **_describe_search(pair, results),
             **_describe_choice(results.points.get(pair, []), results),
             **_describe_control(pair, results),
@@ -176,18 +179,6 @@ def _make_surface(points: Sequence[PointMean], campaign: Campaign) -> Surface:
     return Surface(
         list(points), temperatures, alphas, matrix("validation_gain"), matrix("test_gain")
     )
-
-
-def _describe_gap(pair: Pair, results: CampaignResults) -> dict[str, float]:
-    teacher, student = (
-        results.accuracies.get((pair.partition, who), math.nan)
-        for who in (pair.teacher, pair.student)
-    )
-    return {
-        "teacher_accuracy": 100 * teacher,
-        "student_accuracy": 100 * student,
-        "accuracy_gap": 100 * (teacher - student),
-    }
 
 
 def _describe_search(pair: Pair, results: CampaignResults) -> dict[str, Any]:

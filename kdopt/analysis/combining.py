@@ -28,6 +28,7 @@ from kdopt.analysis.stats import (
     correlate_ranks,
     estimate_independent,
 )
+from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import STARTS, TRANSFER_SETS, WEIGHTINGS, StartName, TransferName
 
 EQUAL = "equal"
@@ -116,7 +117,7 @@ def tabulate_combined(results: CampaignResults) -> pd.DataFrame:
     lines = []
     for combination, runs in _group_runs(results).items():
         accuracies = [100 * run.outcome.test.accuracy for run in runs]
-        paper = TABLE_II.get(combination[:3])
+        paper = find_paper_cell(combination, results.campaign)
         participant = runs[0].outcome.participant
         lines.append(
             {
@@ -150,7 +151,7 @@ def measure_replicate_effects(results: CampaignResults) -> pd.DataFrame:
         unweighted = groups.get(combination._replace(weighting=EQUAL), [])
         # Paired by replicate: both trials see the same batches, so most of the noise cancels.
         equal = {run.replicate: run for run in unweighted}
-        paper = TABLE_II.get(combination[:3])
+        paper = find_paper_cell(combination, results.campaign)
         for run in runs:
             if combination.weighting != EQUAL and run.replicate in equal:
                 rival = equal[run.replicate].outcome.test.accuracy
@@ -158,6 +159,14 @@ def measure_replicate_effects(results: CampaignResults) -> pd.DataFrame:
                 theirs = math.nan if paper is None else paper.weighted - paper.unweighted
                 lines.append((*combination, run.replicate, effect, theirs))
     return pd.DataFrame(lines, columns=list(REPLICATE_EFFECT_COLUMNS))
+
+
+def find_paper_cell(
+    combination: PartitionCombination, campaign: Campaign
+) -> PaperAccuracies | None:
+    """The cell of Table II that a combination repeats, if it does."""
+    family = campaign.get_family(combination.partition)
+    return TABLE_II.get((family, combination.transfer_set, combination.start))
 
 
 def average_effects(replicate_effects: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -23,11 +23,16 @@ from kdopt.outcome import Outcome, Pair, TrialRow
 
 TUNED = "tuned"
 ALL_METHODS: tuple[str, ...] = (*METHODS, TUNED)
-BAND_PP = 5.0
-"""Teachers within this accuracy gap (pp) of their student are neither strong nor weak."""
+WEAK, STRONGER, MUCH_WEAKER, SIMILAR, STRONG = TEACHER_GROUPS = (
+    "weak",
+    "stronger",
+    "much weaker",
+    "similar",
+    "strong",
+)
+"""Groups of teachers, by the sign of the gap (the first two) and by the campaign's margin. In the
+paper weak is any teacher below its student and strong one notably above."""
 
-TEACHER_KINDS = ("weak", "similar", "strong")
-TeacherKind = Literal["strong", "weak", "similar", "unknown"]
 GAIN_MEASURES = ("validation_gain", "test_gain", "learning", "forgetting")
 GAIN_COLUMNS = (
     "partition",
@@ -43,6 +48,7 @@ GAIN_COLUMNS = (
     "teacher_accuracy",
     "student_accuracy",
     "accuracy_gap",
+    "validation_gap",
     "teacher_kind",
     *GAIN_MEASURES,
     "control_gain",
@@ -66,13 +72,12 @@ class ClassScores(NamedTuple):
     after: dict[str, ClassAccuracies]
 
 
-def tabulate_method_gains(
-    results: CampaignResults, best: pd.DataFrame, band_pp: float = BAND_PP
-) -> pd.DataFrame:
+def tabulate_method_gains(results: CampaignResults, best: pd.DataFrame) -> pd.DataFrame:
     """One line per (partition, teacher, student, transfer set, method) that has a result.
 
-    Accuracies are test accuracies in percent before distillation; the gap (teacher minus
-    student), gains, learning and forgetting are pp and means over replicates; ``test_gain_sd`` is
+    Accuracies are test accuracies in percent before distillation; gaps, see
+    :meth:`~kdopt.analysis.results.CampaignResults.describe_gap`, gains, learning and forgetting
+    are pp and means over replicates; ``test_gain_sd`` is
     the spread over replicates. ``control_gain`` is the test gain of the same student on the same
     set without a teacher (0 without labels), ``net_gain`` what is left of the test gain beyond it:
     the teacher's part. ``lacks_labels`` marks a method that needs labels on a set that
@@ -83,7 +88,6 @@ def tabulate_method_gains(
     Args:
         results: Trials of a campaign.
         best: From :func:`kdopt.analysis.best_settings.tabulate_best_settings`.
-        band_pp: Largest absolute accuracy gap of a ``similar`` teacher, pp, >= 0.
     """
     # Where both stages ran vanilla, the comparison's trials are shown.
     found = {**_measure_tuning(results, best), **_measure_comparison(results)}
@@ -93,7 +97,7 @@ def tabulate_method_gains(
             "transfer_set": case.transfer_set,
             "method": case.method,
             "lacks_labels": case.method in NEEDS_LABELS and case.transfer_set in UNLABELED,
-            **_describe_gap(case.pair, results, band_pp),
+            **results.describe_gap(case.pair),
             **found[case],
             "control_gain": results.measure_control(case.pair, case.transfer_set).test,
         }
@@ -101,15 +105,6 @@ def tabulate_method_gains(
     ]
     table = pd.DataFrame(lines, columns=list(GAIN_COLUMNS))
     return table.assign(net_gain=table["test_gain"] - table["control_gain"])
-
-
-def classify_teacher(accuracy_gap: float, band_pp: float = BAND_PP) -> TeacherKind:
-    """Strong above the band, weak below it (paper, section IV, gives no threshold)."""
-    if math.isnan(accuracy_gap):
-        return "unknown"
-    if accuracy_gap > band_pp:
-        return "strong"
-    return "weak" if accuracy_gap < -band_pp else "similar"
 
 
 def pivot_methods(gains: pd.DataFrame, value: str = "test_gain") -> pd.DataFrame:
@@ -120,8 +115,17 @@ def pivot_methods(gains: pd.DataFrame, value: str = "test_gain") -> pd.DataFrame
     keys = ["partition", "teacher", "student", "transfer_set"]
     table = gains.pivot(index=keys, columns="method", values=value)
     table = table.reindex(columns=list(ALL_METHODS)).astype(float)
-    about = gains.drop_duplicates(keys).set_index(keys)[["accuracy_gap", "teacher_kind"]]
+    about = gains.drop_duplicates(keys).set_index(keys)[["validation_gap", "teacher_kind"]]
     return table.join(about).reset_index()
+
+
+def select_teachers(table: pd.DataFrame, group: str) -> pd.DataFrame:
+    """The lines of a table whose teachers belong to one of :data:`TEACHER_GROUPS`."""
+    if group == WEAK:
+        return table[table["validation_gap"] < 0]
+    if group == STRONGER:
+        return table[table["validation_gap"] > 0]
+    return table[table["teacher_kind"] == group]
 
 
 def list_partitions(table: pd.DataFrame) -> list[str]:
@@ -237,19 +241,6 @@ def _average_classes(scores: Sequence[Sequence[float | None]]) -> ClassAccuracie
         known = [value for value in values if value is not None]
         means.append(100 * math.fsum(known) / len(known) if known else None)
     return means
-
-
-def _describe_gap(pair: Pair, results: CampaignResults, band_pp: float) -> dict[str, float | str]:
-    teacher, student = (
-        100 * results.accuracies.get((pair.partition, who), math.nan)
-        for who in (pair.teacher, pair.student)
-    )
-    return {
-        "teacher_accuracy": teacher,
-        "student_accuracy": student,
-        "accuracy_gap": teacher - student,
-        "teacher_kind": classify_teacher(teacher - student, band_pp),
-    }
 
 
 def _order_case(case: MethodCase, campaign: Campaign) -> tuple[Any, ...]:

@@ -13,7 +13,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from kdopt.analysis.method_gains import TEACHER_KINDS, TUNED, list_partitions, pivot_methods
+from kdopt.analysis.method_gains import (
+    TEACHER_GROUPS,
+    TUNED,
+    list_partitions,
+    pivot_methods,
+    select_teachers,
+)
 from kdopt.analysis.stats import (
     TIE_DECIMALS,
     Booleans,
@@ -131,15 +137,15 @@ def summarise_transfers(gains: pd.DataFrame) -> pd.DataFrame:
 def summarise_learning(gains: pd.DataFrame, transfer_set: str = "student") -> pd.DataFrame:
     """Mean learning and forgetting (pp, test), one line per partition, kind and method.
 
-    The paper's Fig. 7 shows weak and strong teachers; those within the band are a kind of their
-    own here, so that no pair is dropped silently. Intervals are those of
+    The paper's Fig. 7 shows weak and strong teachers; see
+    :data:`~kdopt.analysis.method_gains.TEACHER_GROUPS`, which overlap. Intervals are those of
     :mod:`kdopt.analysis.stats`.
     """
     known = gains[(gains["transfer_set"] == transfer_set)].dropna(subset=["learning", "forgetting"])
     lines: list[dict[str, object]] = []
     for partition in list_partitions(known):
-        for kind in TEACHER_KINDS:
-            chosen = known[(known["partition"] == partition) & (known["teacher_kind"] == kind)]
+        for kind in TEACHER_GROUPS:
+            chosen = select_teachers(known[known["partition"] == partition], kind)
             for method, table in chosen.groupby("method", sort=False):
                 line: dict[str, object] = {
                     "partition": partition,
@@ -296,5 +302,6 @@ def _compute_lead(tuned: Floats, best: Floats) -> Floats:
 
 def _compute_ratio(tuned: Floats, best: Floats) -> Floats:
     size = np.abs(best)
-    unknown = np.full(len(size), np.nan)
-    return np.divide(100 * (tuned - best), size, out=unknown, where=size > LEAST_DENOMINATOR_PP)
+    found: Floats = np.full(len(size), np.nan)
+    np.divide(100 * (tuned - best), size, out=found, where=size > LEAST_DENOMINATOR_PP)
+    return found

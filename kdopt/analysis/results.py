@@ -244,6 +244,39 @@ class CampaignResults:
         return {(str(partition), int(who)): float(accuracy) for partition, who, accuracy in values}
 
     @cached_property
+    def _gap_accuracies(self) -> Mapping[tuple[str, int], float]:
+        """Those by which teachers count as weak or strong.
+
+        Not the test accuracies: the student's enters its gains too, with the same noise.
+        """
+        if self.campaign.data.validation == "local":
+            return self.accuracies  # the others are of different images
+        columns = ("partition", "participant", "validation_accuracy")
+        values = zip(*(self.participants[key] for key in columns), strict=True)
+        return {(str(partition), int(who)): float(accuracy) for partition, who, accuracy in values}
+
+    def describe_gap(self, pair: Pair) -> dict[str, float | str]:
+        """How teacher and student of a pair compare before distillation.
+
+        Test accuracies in percent and their difference ``accuracy_gap`` (teacher minus student,
+        pp); ``validation_gap`` on validation (where every participant has validation images of
+        its own: on test). ``teacher_kind`` says by the latter whether the teacher is ``strong``
+        (above the student by more than the campaign's margin), ``much weaker`` or ``similar``.
+        """
+        ends = [(pair.partition, who) for who in (pair.teacher, pair.student)]
+        teacher, student = (100 * self.accuracies.get(end, math.nan) for end in ends)
+        above, below = (100 * self._gap_accuracies.get(end, math.nan) for end in ends)
+        gap, margin = above - below, self.campaign.compare.strong_margin
+        kind = "strong" if gap > margin else "much weaker" if gap < -margin else "similar"
+        return {
+            "teacher_accuracy": teacher,
+            "student_accuracy": student,
+            "accuracy_gap": teacher - student,
+            "validation_gap": gap,
+            "teacher_kind": "unknown" if math.isnan(gap) else kind,
+        }
+
+    @cached_property
     def combine_runs(self) -> list[PartitionRun]:
         """The complete trials of stage ``combine``, see :func:`list_partition_runs`."""
         return list_partition_runs(self.by_stage.get("combine", []))

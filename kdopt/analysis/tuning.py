@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from kdopt.analysis.best_settings import find_best_point
-from kdopt.analysis.method_gains import TEACHER_KINDS, classify_teacher, list_partitions
+from kdopt.analysis.method_gains import TEACHER_GROUPS, list_partitions, select_teachers
 from kdopt.analysis.results import CampaignResults, GainName, PointMean, average_points
 from kdopt.analysis.stats import TIE_DECIMALS, Estimate, estimate_mean, estimate_share
 from kdopt.campaign.settings import Campaign
@@ -109,7 +109,9 @@ def summarise_gains(best: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
 
 
 def tabulate_payoff(best: pd.DataFrame) -> pd.DataFrame:
-    """One line per partition (and one over all) and kind of teacher that has decided pairs.
+    """One line per partition (and one over all) and group of teachers that has decided pairs.
+
+    Groups overlap: by the sign of the gap, and by the campaign's margin.
 
     ``n`` counts the pairs with a verdict, ``against`` those not to distil (percent:
     ``against_share``); ``advised_gain`` is the mean test gain (pp) of following the verdicts and
@@ -121,11 +123,10 @@ def tabulate_payoff(best: pd.DataFrame) -> pd.DataFrame:
         best: From :func:`kdopt.analysis.best_settings.tabulate_best_settings`.
     """
     decided = best[best["advice"] != "undecided"]
-    kinds = decided["accuracy_gap"].map(classify_teacher)
     lines = []
     for partition, table in _split_by_scope(decided):
-        for kind in (EVERY_KIND, *TEACHER_KINDS):
-            pairs = table if kind == EVERY_KIND else table[kinds.loc[table.index] == kind]
+        for kind in (EVERY_KIND, *TEACHER_GROUPS):
+            pairs = table if kind == EVERY_KIND else select_teachers(table, kind)
             if pairs.empty:
                 continue
             against = int((pairs["advice"] != "distil").sum())

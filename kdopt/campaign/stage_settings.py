@@ -168,6 +168,8 @@ class CompareSettings(Settings):
         dp_kd_temperature: Temperature of data-partitioning distillation.
         dp_kd_label_weight: Weight of a cross-entropy term on the labels beside the KL of
             data-partitioning distillation, where there are labels.
+        strong_margin: A teacher counts as strong if its accuracy is more than this above its
+            student's, in percentage points. As weak counts any below its student.
     """
 
     methods: Annotated[
@@ -185,6 +187,12 @@ class CompareSettings(Settings):
     dml_temperature: Annotated[Temperature, Source("default: 1, Zhang et al. 2018 (lost)")] = 1.0
     dp_kd_temperature: Annotated[Temperature, Source("default: kdopt (lost)")] = 1.0
     dp_kd_label_weight: Annotated[Fraction, Source("default: 0, as Eq. 5 has no such term")] = 0.0
+    strong_margin: Annotated[
+        float,
+        Interval(ge=0, le=100),
+        Source("default: kdopt (paper, section IV: notably higher; threshold lost)"),
+        MORE_WORK,
+    ] = 5.0
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kdopt.analysis.combining import EQUAL
+from kdopt.analysis.method_gains import ALL_METHODS
 from kdopt.analysis.stats import (
     LEAST_UNITS,
     TIE_DECIMALS,
@@ -25,6 +26,7 @@ from kdopt.analysis.stats import (
     estimate_independent,
     estimate_mean,
 )
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import (
@@ -276,6 +278,25 @@ def contrast_with_rivals(
     return [make_contrast(label, estimate(lead, block), unit=unit, tried=len(run)), *absent]
 
 
+def list_families(campaign: Campaign) -> list[str]:
+    """The campaign's ways of partitioning; draws of one belong together."""
+    return list(dict.fromkeys(partition.kind for partition in campaign.partitions))
+
+
+def select_families(table: pd.DataFrame, campaign: Campaign, *families: str) -> pd.DataFrame:
+    """The lines of some ways of partitioning, all draws of them."""
+    kinds = [campaign.get_family(str(name)) for name in table["partition"]]
+    return table[[kind in families for kind in kinds]]
+
+
+def select_net_gains(tables: Tables, transfer_set: TransferName) -> tuple[pd.DataFrame, str]:
+    """Net gains by method and what to call them; gains where no control ran."""
+    table = tables.pivot_methods(transfer_set, "net_gain")
+    if table.empty or table[list(ALL_METHODS)].notna().any(axis=None):
+        return table, "net gain"
+    return tables.pivot_methods(transfer_set), "test gain (no control ran)"
+
+
 def build_claim(
     campaign: Campaign,
     number: int,
@@ -319,7 +340,7 @@ def _describe_need(
 ) -> str:
     """What to add to the spec; what was planned but has no result yet only has to be run."""
     add = [f'"{stage}" to stages' for stage in stages if stage not in campaign.stages]
-    listed = {p.name for p in campaign.partitions}
+    listed = set(list_families(campaign))
     add += [f'"{name}" to partitions' for name in partitions if name not in listed]
     settings = [line for stage in stages for line in _list_settings(campaign, stage, transfer_sets)]
     if any(key.endswith("transfer_sets") for key, _, _ in settings):

@@ -14,7 +14,8 @@ from kdopt.analysis.paper.judging import (
     Claim,
     Contrast,
     build_claim,
-    contrast_means,
+    contrast_independent,
+    select_families,
 )
 from kdopt.analysis.stats import compute_mean
 from kdopt.analysis.tables import Tables
@@ -37,8 +38,9 @@ def judge_start_and_weights(tables: Tables) -> Claim:
     """C13: differences of test accuracy between cells of Table II, each a mean over replicates.
 
     Starts are compared on public sets only, where the start is all that differs; on the student's
-    data worst and best differ in their data too. For the effect of the weights, cells and
-    replicates are observations.
+    data worst and best differ in their data too. Cells of a partition share its models, so
+    differences between starts and sets are averaged within partitions, which are the units; the
+    effect of the weights in one partition has its cells as units.
     """
     weighting = find_adaptive_weighting(tables)
     name = weighting or "adaptive weights"
@@ -48,35 +50,32 @@ def judge_start_and_weights(tables: Tables) -> Claim:
     own = starts.index.get_level_values("transfer_set") == "student"
     public = starts[~own]
     sets = _pivot_accuracies(cells[cells["start"] == "best"], "transfer_set", TRANSFER_SETS)
-    where = f"cells of {EQUAL} and {name}"
     contrasts = [
-        contrast_means(label, values, tables.campaign, lower, upper)
-        for label, values, (lower, upper) in (
-            (f"public sets: best - worst start, {where}", public["best"] - public["worst"], ABOVE),
-            (
-                f"public sets: best - untrained start, {where}",
-                public["best"] - public["untrained"],
-                ABOVE,
-            ),
-            *(
+        *(
+            contrast_independent(f"{label}, mean per partition", _average_partitions(values), lower)
+            for label, values, lower in (
+                ("public sets: best - worst start", public["best"] - public["worst"], 0.0),
+                ("public sets: best - untrained start", public["best"] - public["untrained"], 0.0),
                 (
-                    f"{partition}: {name} - {EQUAL}, cells of Table II by replicate",
-                    _select_effects(tables, partition, weighting),
-                    bounds,
-                )
-                for partition, bounds in WEIGHTING_RANGES.items()
-            ),
-            (
-                f"best start: its own data - {LARGE_SET}, {where}",
-                sets["student"] - sets[LARGE_SET],
-                (-COMPARABLE_PP, COMPARABLE_PP),
-            ),
-            (
-                f"student's data: best - worst, {where}",
-                starts.loc[own, "best"] - starts.loc[own, "worst"],
-                ABOVE,
-            ),
-        )
+                    f"best start: its own data - {LARGE_SET}, no worse",
+                    sets["student"] - sets[LARGE_SET],
+                    -COMPARABLE_PP,
+                ),
+                (
+                    "student's data: best - worst",
+                    starts.loc[own, "best"] - starts.loc[own, "worst"],
+                    0.0,
+                ),
+            )
+        ),
+        *(
+            contrast_independent(
+                f"{family}: {name} - {EQUAL}, over cells of Table II",
+                _select_effects(tables, family, weighting),
+                *bounds,
+            )
+            for family, bounds in WEIGHTING_RANGES.items()
+        ),
     ]
     return build_claim(
         tables.campaign,
@@ -86,7 +85,17 @@ def judge_start_and_weights(tables: Tables) -> Claim:
         "student's data serve as well as a public set, and far better than the worst student's "
         "data.",
         contrasts,
-        remark=_describe_formulas(tables, weighting),
+        remark=" ".join(
+            filter(
+                None,
+                (
+                    f"No worse means by less than {COMPARABLE_PP:g} pp.",
+                    _describe_formulas(tables, weighting),
+                ),
+            )
+        )
+        if len(cells)
+        else "",
         compared=False,
         stages=("combine",),
         partitions=tuple(WEIGHTING_RANGES),
@@ -95,20 +104,18 @@ def judge_start_and_weights(tables: Tables) -> Claim:
 
 
 def judge_consolidated_start(tables: Tables) -> Claim:
-    """C14: mean reduction of rounds per run, and KD alone against FedAvg class by class."""
+    """C14: mean reduction of rounds per partition, and KD alone against FedAvg class by class."""
     targets = tables.rounds_to_target[tables.rounds_to_target["kind"] == "relative"]
-    per_run = [
-        compute_mean(group["reduction"])
-        for _, group in targets.groupby(["partition", "replicate"], sort=False)
+    per_partition = [
+        compute_mean(group["reduction"]) for _, group in targets.groupby("partition", sort=False)
     ]
     contrasts = [
-        contrast_means(
-            "rounds saved on the way to the relative targets, mean per partition and replicate",
-            per_run,
-            tables.campaign,
+        contrast_independent(
+            "rounds saved on the way to the relative targets, mean per partition",
+            per_partition,
             unit="%",
         ),
-        *(_contrast_classes(tables, partition) for partition in ALONE_IS_NOT_ENOUGH),
+        *(_contrast_classes(tables, family) for family in ALONE_IS_NOT_ENOUGH),
     ]
     return build_claim(
         tables.campaign,
@@ -143,10 +150,13 @@ def _pivot_accuracies(cells: pd.DataFrame, key: str, names: tuple[str, ...]) -> 
     return table.reindex(columns=list(names)).astype(float)
 
 
-def _select_effects(tables: Tables, partition: str, weighting: str | None) -> pd.Series[float]:
-    table = tables.replicate_effects.dropna(subset=["paper_effect"])
-    here = (table["partition"] == partition) & (table["weighting"] == weighting)
-    return table.loc[here, "effect"].astype(float)
+def _average_partitions(values: pd.Series[float]) -> list[float]:
+    return list(values.groupby(level="partition", sort=False).mean())
+
+
+def _select_effects(tables: Tables, family: str, weighting: str | None) -> pd.Series[float]:
+    table = select_families(tables.weighting_effects, tables.campaign, family)
+    return table.loc[table["weighting"] == weighting].dropna(subset=["paper_effect"])["effect"]
 
 
 def _describe_formulas(tables: Tables, weighting: str | None) -> str:
@@ -166,11 +176,11 @@ def _describe_formulas(tables: Tables, weighting: str | None) -> str:
     )
 
 
-def _contrast_classes(tables: Tables, partition: str) -> Contrast:
-    table = tables.class_levels[tables.class_levels["partition"] == partition]
-    ahead = (table["random_final"] - table["kd_alone"]).astype(float)
-    label = f"{partition}: FedAvg from random weights - KD alone, over classes"
-    return contrast_means(label, ahead, tables.campaign)
+def _contrast_classes(tables: Tables, family: str) -> Contrast:
+    table = select_families(tables.class_levels, tables.campaign, family)
+    by_class = (table["random_final"] - table["kd_alone"]).astype(float).groupby(table["class"])
+    label = f"{family}: FedAvg from random weights - KD alone, over classes"
+    return contrast_independent(label, by_class.mean())
 
 
 def _describe_reductions(tables: Tables) -> str:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from kdopt.analysis.paper.claims import judge_claims
 from kdopt.analysis.paper.judging import CAVEAT, RULE, Claim, Contrast
 from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import Block, ReportData, Section
-from kdopt.report.format import escape_markdown, format_csv, format_pipe_line, format_points
+from kdopt.report.format import (
+    escape_markdown,
+    format_chance,
+    format_csv,
+    format_pipe_line,
+    format_points,
+)
 
 CLAIM_COLUMNS = (
     "claim",
@@ -21,6 +28,8 @@ CLAIM_COLUMNS = (
     "unit",
     "n",
     "claimed_range",
+    "chance_inside",
+    "chance_outside",
     "contrast_verdict",
     "remark",
     "need",
@@ -31,7 +40,12 @@ def make_claims_section(data: ReportData) -> Section:
     """The section on the paper's claims."""
     claims = judge_claims(data.tables)
     # Without pairs most claims have nothing: then what to run for them is enough.
-    values = {"claims": claims, "show_empty": data.has_pairs, "format_points": format_points}
+    values = {
+        "claims": claims,
+        "show_empty": data.has_pairs,
+        "format_points": format_points,
+        "describe_chance": describe_chance,
+    }
     return Section(
         "claims",
         "The paper's claims",
@@ -49,7 +63,7 @@ def format_claims_csv(claims: Iterable[Claim]) -> str:
     """One line per contrast; a claim without any has one line with empty numbers."""
     lines: list[list[str]] = []
     for claim in claims:
-        numbers = [_list_numbers(contrast) for contrast in claim.contrasts] or [[""] * 8]
+        numbers = [_list_numbers(contrast) for contrast in claim.contrasts] or [[""] * 10]
         lines += [
             [claim.id, claim.paper, claim.verdict, *n, claim.remark, claim.need] for n in numbers
         ]
@@ -83,14 +97,22 @@ def format_contrast(contrast: Contrast) -> str:
         return f"{contrast.label}: no data"
     interval = (
         f" [{format_points(contrast.low)}, {format_points(contrast.high)}]"
-        if contrast.n > 1
+        if not math.isnan(contrast.low)
         else ""
     )
     unit = f" {contrast.unit}" if contrast.unit else ""
     return (
         f"{contrast.label}: {format_points(contrast.value)}{interval}{unit}, n = {contrast.n}, "
-        f"claimed {contrast.claimed}: {contrast.verdict}"
+        f"claimed {contrast.claimed}: {contrast.verdict}{describe_chance(contrast)}"
     )
+
+
+def describe_chance(contrast: Contrast) -> str:
+    """How likely chance alone gives what decided a contrast; nothing for an undecided one."""
+    chances = {"supported": contrast.inside, "contradicted": contrast.outside}
+    if contrast.verdict not in chances:
+        return ""
+    return f" (chance {format_chance(chances[contrast.verdict])})"
 
 
 def _explain_need(claim: Claim) -> str:
@@ -106,5 +128,7 @@ def _list_numbers(contrast: Contrast) -> list[str]:
         contrast.unit,
         str(contrast.n),
         contrast.claimed,
+        format_chance(contrast.inside),
+        format_chance(contrast.outside),
         contrast.verdict,
     ]

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.method_gains import BAND_PP, TEACHER_KINDS
+from kdopt.analysis.method_gains import STRONGER, TEACHER_GROUPS, WEAK
+from kdopt.analysis.stats import LEAST_UNITS
 from kdopt.analysis.tuning import (
     EVERY_KIND,
     OVERALL,
@@ -31,9 +32,11 @@ from kdopt.report.format import format_hours, format_points, format_signed, form
 
 KIND_TITLES = {
     EVERY_KIND: "All teachers",
-    "weak": "Weaker teachers",
+    "weak": "Weak teachers",
+    "stronger": "Stronger teachers",
+    "much weaker": "Much weaker teachers",
     "similar": "Similar teachers",
-    "strong": "Stronger teachers",
+    "strong": "Strong teachers",
 }
 
 MOSTLY = 50.0
@@ -65,7 +68,7 @@ def make_headline_section(data: ReportData) -> Section:
         "failed": sum(stage.failed for stage in tables.progress),
         "tiles": make_tiles(data),
         "where_not": describe_where_not(tables.payoff),
-        "where_grids": make_where_grids(tables.payoff),
+        "where_grids": make_where_grids(tables.payoff, data.campaign.compare.strong_margin),
         "where_tables": make_where_tables(tables.payoff),
         "has_pairs": data.has_pairs,
         "has_tuning": data.has_tuning,
@@ -128,7 +131,9 @@ def make_tiles(data: ReportData) -> list[Tile]:
 
 def describe_where_not(found: pd.DataFrame) -> str:
     """The groups in which most pairs should not be distilled, as a sentence."""
-    groups = found[(found["partition"] != OVERALL) & (found["teacher_kind"] != EVERY_KIND)]
+    # By the sign of the gap: the other groups overlap with these.
+    by_sign = found["teacher_kind"].isin([WEAK, STRONGER])
+    groups = found[(found["partition"] != OVERALL) & by_sign]
     if groups.empty:
         return ""
     bad = groups[groups["against_share"] > MOSTLY].sort_values("against_share", ascending=False)
@@ -148,12 +153,12 @@ def describe_where_not(found: pd.DataFrame) -> str:
     )
 
 
-def make_where_grids(found: pd.DataFrame) -> list[Grid]:
-    """Partitions by kinds of teachers: pairs not to distil, and the gain of following advice."""
+def make_where_grids(found: pd.DataFrame, strong_margin: float) -> list[Grid]:
+    """Partitions by groups of teachers: pairs not to distil, and the gain of following advice."""
     if found.empty:
         return []
     known = {(str(x["partition"]), str(x["teacher_kind"])): x for x in found.to_dict("records")}
-    kinds = [k for k in (*TEACHER_KINDS, EVERY_KIND) if any(kind == k for _, kind in known)]
+    kinds = [k for k in (*TEACHER_GROUPS, EVERY_KIND) if any(kind == k for _, kind in known)]
     lines = []
     for partition in found["partition"].unique():
         cells = []
@@ -172,8 +177,9 @@ def make_where_grids(found: pd.DataFrame) -> list[Grid]:
         lines.append((title, cells))
     caption = (
         "Pairs not to distil (bold: most of them); below, the mean test gain of following "
-        f"the verdicts with its 95 % interval. Weaker and stronger: by more than {BAND_PP:g} pp of "
-        "accuracy than the student."
+        "the verdicts with its 95 % interval. Weak and stronger: any accuracy below or above the "
+        "student's; much weaker and strong (the paper's word for notably higher): by more than "
+        f"{strong_margin:g} pp, compare.strong_margin; similar: neither."
     )
     return [Grid("Partition", [[(KIND_TITLES[k], 1) for k in kinds]], lines, caption)]
 
@@ -211,7 +217,7 @@ def list_headline_headings(campaign: Campaign) -> list[str]:
 
 def _describe_interval(low: float, high: float, n: int) -> str:
     if math.isnan(low):
-        return "one pair, so no interval"
+        return f"no interval: fewer than {LEAST_UNITS} independent participants"
     return f"95 % interval {format_points(low)} to {format_points(high)}, over {n} pairs"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from kdopt.analysis.method_gains import BAND_PP, list_partitions
+from kdopt.analysis.method_gains import TEACHER_GROUPS, list_partitions
 from kdopt.analysis.tables import Tables
 from kdopt.report.blocks import Block, Columns, IntervalColumn, PageFigure, make_tables
 from kdopt.report.format import escape_title, format_points
@@ -64,9 +64,10 @@ def make_learning_block(tables: Tables, missing: str) -> Block:
     ]
     return Block(
         "Learning and forgetting",
-        "Fig. 7: means over pairs with 95 % bootstrap intervals, on the student's own data. "
-        f"Teachers within {BAND_PP:g} pp of the student's accuracy are neither weak nor "
-        "strong. Above the dotted line a method gains.",
+        "Fig. 7: means over pairs with 95 % intervals, on the student's own data. Weak teachers "
+        "are all those below their student in accuracy on validation, strong ones more than "
+        f"{tables.campaign.compare.strong_margin:g} pp above; stronger, much weaker and similar "
+        "ones stand beside them. Above the dotted line a method gains.",
         figure,
         make_tables("Learning and forgetting", columns, learning),
         missing,
@@ -102,7 +103,7 @@ def draw_best_teachers(counts: pd.DataFrame, correlations: pd.DataFrame) -> dict
 def draw_learning(dynamics: pd.DataFrame) -> dict[str, Any]:
     """Fig. 7: mean learning against mean forgetting, kinds of teachers x partitions."""
     partitions = list_partitions(dynamics)
-    kinds = [k for k in ("weak", "similar", "strong") if (dynamics["teacher_kind"] == k).any()]
+    kinds = [k for k in TEACHER_GROUPS if (dynamics["teacher_kind"] == k).any()]
     # The line of gain 0 must not widen the axes beyond the data.
     ends = dynamics[["learning_high", "forgetting_high", "learning", "forgetting"]].max().min()
     panels = {}
