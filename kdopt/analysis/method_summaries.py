@@ -113,7 +113,8 @@ def summarise_transfers(gains: pd.DataFrame) -> pd.DataFrame:
         # Rounded as ties among points are: float noise around 0 is no transfer.
         values = table["test_gain"].round(TIE_DECIMALS)
         mean, positive, negative = (
-            estimate_mean(table, some) for some in (values, values[values > 0], values[values < 0])
+            estimate_mean(table, values.where(chosen))
+            for chosen in (values.notna(), values > 0, values < 0)
         )
         rate = estimate_share(table, values > 0)
         lines.append(

@@ -275,4 +275,4 @@ def _estimate_fraction(
     """Percent of the possible that is reached, with its interval."""
     if possible.mean() <= 0:
         return math.nan, math.nan, math.nan
-    return estimate(lambda w: 100 * average(w, better) / average(w, possible), pairs)[:3]
+    return estimate(lambda w: 100 * (average(w, better) / average(w, possible)), pairs)[:3]

@@ -1,6 +1,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 from pandas.testing import assert_frame_equal
 
@@ -165,14 +166,28 @@ def test_reductions_are_means_over_partitions_not_over_lines():
     campaign = many_campaign(partitions=two, federate_targets=(0.5,), federate_relative_targets=())
     rows = pair(campaign) + pair(campaign, replicate=1)
     rows += pair(campaign, SLOW, SLOW, partition="specialized")
-    one, every = summarise_reductions(
-        compute_tables(rows, campaign).rounds_to_target, campaign
-    ).to_dict("records")
+    one, every = summarise_reductions(compute_tables(rows, campaign).rounds_to_target).to_dict(
+        "records"
+    )
     assert one["reduction"] == every["reduction"] == pytest.approx((75 + 0) / 2)
     assert (one["kind"], one["target"], every["kind"]) == ("absolute", 0.5, "all")
     assert math.isnan(every["target"])
     assert (one["partitions"], one["exact"]) == (2, 3)
-    assert 0 <= one["low"] <= one["reduction"] <= one["high"] <= 75
+    assert math.isnan(one["low"])  # so have two
+
+
+def test_five_partitions_have_an_interval():
+    campaign = many_campaign(federate_targets=(0.5,), federate_relative_targets=())
+    slow = {"uniform", "specialized"}
+    rows = []
+    for part in campaign.partitions:
+        curves = (SLOW, SLOW) if part.name in slow else ()
+        rows += pair(campaign, *curves, partition=part.name)
+    one = summarise_reductions(compute_tables(rows, campaign).rounds_to_target).iloc[0]
+    assert one["reduction"] == pytest.approx(3 * 75 / 5)
+    # 2.776 is Student's quantile for 4 degrees of freedom.
+    error = np.std([75, 75, 75, 0, 0], ddof=1) / np.sqrt(5)
+    assert one["high"] - one["reduction"] == pytest.approx(2.776 * error, rel=1e-3)
 
 
 def test_reductions_count_bounds_and_leave_out_the_unknown():
@@ -182,7 +197,7 @@ def test_reductions_count_bounds_and_leave_out_the_unknown():
         federate_relative_targets=(0.5, 1.0),
     )
     table = compute_tables(pair(campaign), campaign).rounds_to_target
-    found = summarise_reductions(table, campaign)
+    found = summarise_reductions(table)
     assert found["kind"].tolist() == ["absolute"] * 4 + ["relative"] * 3 + ["all"]
     assert found["label"].is_unique
     every = found.iloc[-1]

@@ -9,7 +9,7 @@ from kdopt.analysis.method_gains import (
     ALL_METHODS,
     TUNED,
     average_class_scores,
-    classify_teacher,
+    select_teachers,
     pivot_methods,
     tabulate_method_gains,
 )
@@ -99,25 +99,50 @@ def test_the_comparisons_own_vanilla_comes_first(campaign, rows):
     assert set(gains.loc[gains["method"] == "vanilla", "source"]) == {"compare"}
 
 
-@pytest.mark.parametrize(
-    ("gap", "kind"),
-    [
-        (5.1, "strong"),
-        (5.0, "similar"),
-        (-5.0, "similar"),
-        (-5.1, "weak"),
-        (math.nan, "unknown"),
-    ],
-)
-def test_kinds_of_teachers(gap, kind):
-    assert classify_teacher(gap) == kind
+def by_gap(campaign, margin):
+    compare = replace(campaign.compare, strong_margin=margin)
+    table = compute_tables(pretrain_rows(campaign), replace(campaign, compare=compare))
+    return table.best_settings.drop_duplicates("accuracy_gap").set_index("accuracy_gap").round(9)
 
 
-def test_the_band_can_be_set(campaign, rows):
-    results = CampaignResults(rows, campaign)
-    best = tabulate_best_settings(results)
-    assert set(tabulate_method_gains(results, best, 0)["teacher_kind"]) == {"weak", "strong"}
-    assert set(tabulate_method_gains(results, best, 50)["teacher_kind"]) == {"similar"}
+def test_strong_is_above_the_margin_and_the_margin_is_a_setting(campaign):
+    # Participants are 3 pp apart.
+    kinds = by_gap(campaign, 3.0)["teacher_kind"]
+    assert {round(gap): kind for gap, kind in kinds.items()} == {
+        gap: "strong" if gap > 3 else "much weaker" if gap < -3 else "similar"
+        for gap in (-9, -6, -3, 3, 6, 9)
+    }
+    assert set(by_gap(campaign, 0.0)["teacher_kind"]) == {"much weaker", "strong"}
+    assert set(by_gap(campaign, 50.0)["teacher_kind"]) == {"similar"}
+
+
+def test_weak_is_every_teacher_below_its_student_as_in_the_paper(campaign, rows):
+    gains = compute_tables(rows, campaign).method_gains
+    weak, stronger = (select_teachers(gains, group) for group in ("weak", "stronger"))
+    assert (weak["accuracy_gap"] < 0).all() and (stronger["accuracy_gap"] > 0).all()
+    assert len(weak) + len(stronger) == len(gains)
+    assert len(select_teachers(gains, "similar")) > 0
+
+
+def test_teachers_are_classified_on_validation_and_not_on_test():
+    campaign = compare_campaign(participants=2)
+    flipped = [
+        replace(
+            row,
+            outcome=replace(
+                row.outcome,
+                validation=replace(
+                    row.outcome.validation, accuracy=1 - row.outcome.validation.accuracy
+                ),
+            ),
+        )
+        for row in pretrain_rows(campaign)
+    ]
+    best = compute_tables(flipped, campaign).best_settings
+    assert best["validation_gap"].to_numpy() == pytest.approx(-best["accuracy_gap"].to_numpy())
+    own = replace(campaign, data=replace(campaign.data, validation="local"))
+    best = compute_tables(flipped, own).best_settings
+    assert best["validation_gap"].to_numpy() == pytest.approx(best["accuracy_gap"].to_numpy())
 
 
 def test_order_of_rows_changes_nothing(campaign, rows):

@@ -286,7 +286,7 @@ def list_families(campaign: Campaign) -> list[str]:
 def select_families(table: pd.DataFrame, campaign: Campaign, *families: str) -> pd.DataFrame:
     """The lines of some ways of partitioning, all draws of them."""
     kinds = [campaign.get_family(str(name)) for name in table["partition"]]
-    return table[[kind in families for kind in kinds]]
+    return table[np.array([kind in families for kind in kinds], dtype=bool)]
 
 
 def select_net_gains(tables: Tables, transfer_set: TransferName) -> tuple[pd.DataFrame, str]:

@@ -53,7 +53,7 @@ def test_the_claims_file_has_every_contrast_and_every_claim(campaign, rows):
     assert {line["claim"] for line in lines} == {f"C{i}" for i in range(1, len(CLAIMS) + 1)}
     assert len(lines) == sum(max(1, len(claim.contrasts)) for claim in found)
     for line in lines:
-        if line["n"] not in ("", "0"):
+        if line["low"]:
             assert float(line["low"]) <= float(line["value"]) <= float(line["high"])
 
 
@@ -62,4 +62,4 @@ def test_markdown_has_as_many_cells_in_every_line_and_states_the_rule(campaign, 
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(CLAIMS)
     assert {line.replace("\\|", "").count("|") for line in table} == {6}
-    assert "A claim is supported only if all its contrasts are" in text
+    assert "A claim is supported if all its contrasts are" in text

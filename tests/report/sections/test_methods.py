@@ -67,8 +67,8 @@ def test_each_method_is_named_once_in_every_legend(campaign, gains):
         draw_transfers(gains),
         draw_cumulative_gains(gains),
         draw_best_teachers(counts, correlate_accuracies(counts)),
-        draw_methods(tabulate_boxes(own_data(gains), summarise_transfers(gains, campaign))),
-        draw_learning(summarise_learning(gains, campaign)),
+        draw_methods(tabulate_boxes(own_data(gains), summarise_transfers(gains))),
+        draw_learning(summarise_learning(gains)),
     ]
     labels = {style.label for style in METHOD_STYLES.values()}
     for figure in drawn:
@@ -95,7 +95,7 @@ def test_bars_are_the_sums_and_steps_end_at_one(gains):
 
 
 def test_boxes_are_ordered_and_their_table_has_every_pair(campaign, gains):
-    boxes = tabulate_boxes(own_data(gains), summarise_transfers(gains, campaign))
+    boxes = tabulate_boxes(own_data(gains), summarise_transfers(gains))
     assert boxes["n"].sum() == len(own_data(gains))
     for line in boxes.to_dict("records"):
         five = [line[key] for key in ("p05", "q1", "median", "q3", "p95")]
