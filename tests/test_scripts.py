@@ -45,11 +45,9 @@ def test_the_picture_shows_vanilla_and_tuned_of_every_pair():
     assert [1.0] in shown.values() and [3.0] in shown.values()
 
 
-def test_intervals_over_pairs_that_share_models_cover_less(monkeypatch):
-    monkeypatch.setattr(coverage_of_intervals, "DRAWS", 300)
-    generator = np.random.default_rng(0)
-    apart = coverage_of_intervals.coverage(generator, 6, (0, 0, 1))
-    shared = coverage_of_intervals.coverage(generator, 6, (2, 1, 1))
+def test_pairs_that_share_models_resampled_as_if_independent_cover_less():
+    apart = coverage_of_intervals.cover_pairs(1, 6, (0.0, 0.0))
+    shared = coverage_of_intervals.cover_pairs(1, 6, (0.65, 0.1))
     assert apart > 0.85 and shared < 0.75
 
 

@@ -79,6 +79,8 @@ class Estimate(NamedTuple):
         mean = self.mean
         if math.isnan(self.low):
             return math.nan
+        if math.isinf(bound):
+            return float(bound > 0)
         if self.scale == "share":
             hits, share = mean / 100 * self.error, min(max(bound / 100, 0.0), 1.0)
             return float(betainc(hits, self.error - hits + 1, share)) if hits else 1.0
@@ -209,7 +211,7 @@ def estimate_share(
     share, n = found.mean, found.n
     if math.isnan(found.low):
         return Estimate(100 * share, math.nan, math.nan, n, scale="share")
-    if found.error:
+    if 0 < share < 1:
         wider, narrow = stdtrit([found.freedom, max(n - 1, 1)], 1 - TAIL)
         count = min(n, share * (1 - share) / (found.error * float(wider / narrow)) ** 2)
     else:

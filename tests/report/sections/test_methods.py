@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 
@@ -100,7 +101,8 @@ def test_boxes_are_ordered_and_their_table_has_every_pair(campaign, gains):
     for line in boxes.to_dict("records"):
         five = [line[key] for key in ("p05", "q1", "median", "q3", "p95")]
         assert five == sorted(five)
-        assert line["low"] <= line["mean_gain"] <= line["high"]
+        # Four participants of one partition are too few for an interval.
+        assert math.isnan(line["low"]) and math.isnan(line["high"])
 
 
 def test_what_can_be_downloaded_has_a_line_per_point(campaign):
