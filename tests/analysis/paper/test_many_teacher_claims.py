@@ -60,23 +60,22 @@ def test_claims_that_hold_are_supported(found, name):
 
 
 def test_every_observation_is_counted_once(found):
-    # 5 partitions x 2 weightings; for the weights 5 columns x 2 replicates.
-    assert [c.n for c in found["C13"].contrasts] == [10, 10, 10, 10, 10, 10, 10, 10]
-    # 5 partitions x 2 replicates; 5 classes.
-    assert [c.n for c in found["C14"].contrasts] == [10, 5, 5]
+    # 5 partitions; for the weights 5 columns of Table II, whatever the number of replicates.
+    assert [c.n for c in found["C13"].contrasts] == [5] * 8
+    # 5 partitions; 5 classes.
+    assert [c.n for c in found["C14"].contrasts] == [5, 5, 5]
 
 
 def test_the_papers_table_is_judged_by_its_numbers():
     campaign = many_campaign()
     found = judged(campaign, combine_rows(campaign))["C13"]
-    by_label = {c.label.split(":")[0]: c for c in found.contrasts}
-    for name in ("uniform", "specialized", "label_dirichlet"):
-        assert by_label[name].verdict == "supported"
-    # Its only exception, the worst student's data on Quantity Skew, is small.
+    for contrast in found.contrasts:
+        assert contrast.verdict == "supported", contrast
+    assert found.verdict == "supported"
+    # Also where one cell is an exception, the worst student's data on Quantity Skew.
+    (skew,) = (c for c in found.contrasts if c.label.startswith("quantity_skew"))
     paper = [v.weighted - v.unweighted for k, v in TABLE_II.items() if k[0] == "quantity_skew"]
-    assert by_label["quantity_skew"].value == pytest.approx(sum(paper) / 5)
-    assert by_label["student's data"].verdict == "supported"
-    assert found.contrasts[0].verdict == found.contrasts[1].verdict == "supported"
+    assert min(paper) < 0 and skew.value == pytest.approx(sum(paper) / 5)
     assert "better_share 20 of 20" in found.remark
 
 
@@ -89,9 +88,9 @@ def test_the_opposite_is_not_supported(campaign):
 
     rows = combine_rows(campaign, opposite) + federate_rows(campaign, backwards)
     found = judged(campaign, rows)
-    assert found["C13"].verdict == found["C14"].verdict == "not supported"
+    assert found["C13"].verdict == found["C14"].verdict == "contradicted"
     starts = found["C13"].contrasts[:2]
-    assert all(c.verdict == "not supported" for c in starts)
+    assert all(c.verdict == "contradicted" for c in starts)
 
 
 def test_consolidation_that_is_enough_alone_contradicts_c14(campaign):
@@ -101,8 +100,8 @@ def test_consolidation_that_is_enough_alone_contradicts_c14(campaign):
 
     found = judged(campaign, federate_rows(campaign, enough))["C14"]
     assert found.contrasts[0].verdict == "supported"
-    assert [c.verdict for c in found.contrasts[1:]] == ["not supported"] * 2
-    assert found.verdict == "not supported"
+    assert [c.verdict for c in found.contrasts[1:]] == ["contradicted"] * 2
+    assert found.verdict == "contradicted"
 
 
 def test_data_that_differ_are_not_comparable(campaign):
@@ -112,7 +111,7 @@ def test_data_that_differ_are_not_comparable(campaign):
 
     found = judged(campaign, combine_rows(campaign, far))["C13"]
     data = next(c for c in found.contrasts if "its own data" in c.label)
-    assert data.verdict == "not supported" and found.verdict == "not supported"
+    assert data.verdict == "contradicted" and found.verdict == "contradicted"
 
 
 def test_a_worst_start_is_judged_on_public_sets_only(campaign):
@@ -120,15 +119,15 @@ def test_a_worst_start_is_judged_on_public_sets_only(campaign):
         return 30.0 if (transfer_set, start) == ("student", "worst") else 60.0
 
     found = judged(campaign, combine_rows(campaign, same))["C13"]
-    assert found.contrasts[0].value == 0 and found.contrasts[0].verdict == "inconclusive"
-    assert found.contrasts[-1].value == pytest.approx(30)
+    assert found.contrasts[0].value == 0 and found.contrasts[0].verdict == "undecided"
+    assert found.contrasts[3].value == pytest.approx(30)
 
 
 def test_the_formula_of_federated_averaging_is_judged_where_it_was_run():
     every = many_campaign(combine_weightings=WEIGHTINGS, federate_weighting="share")
     rows = combine_rows(every, as_told)
     assert find_adaptive_weighting(compute_tables(rows, every)) == "share"
-    assert all("share" in c.label for c in judged(every, rows)["C13"].contrasts[:6])
+    assert all("share" in c.label for c in judged(every, rows)["C13"].contrasts[4:])
     some = many_campaign(combine_weightings=("equal", "student_share", "excess_share"))
     rows = combine_rows(some, as_told)
     assert find_adaptive_weighting(compute_tables(rows, some)) == "student_share"
@@ -205,17 +204,17 @@ def test_formulas_that_were_not_run_are_asked_for():
     campaign = many_campaign(combine_weightings=("equal",), federate_weighting="equal")
     found = judged(campaign, combine_rows(campaign, as_told))["C13"]
     assert found.need == 'add "better_share" to combine.weightings and run again'
-    assert [c.n for c in found.contrasts[2:6]] == [0] * 4
+    assert [c.n for c in found.contrasts[4:]] == [0] * 4
 
 
 def test_other_claims_do_not_see_the_new_stages(campaign):
     pairwise = compare_campaign()
     rows = make_rows(pairwise) + compare_rows(pairwise)
     more = combine_rows(campaign, as_told) + federate_rows(campaign, curve)
-    assert (
-        judge_claims(compute_tables(rows + more, pairwise))[:12]
-        == judge_claims(compute_tables(rows, pairwise))[:12]
+    first, second = (
+        judge_claims(compute_tables(some, pairwise))[:12] for some in (rows + more, rows)
     )
+    assert repr(first) == repr(second)
 
 
 def test_order_of_rows_changes_nothing(campaign):
