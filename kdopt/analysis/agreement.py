@@ -300,5 +300,4 @@ def _correlate(known: pd.DataFrame, key: str) -> float:
     both = known[[f"{key}_first", f"{key}_second"]].dropna().round(TIE_DECIMALS)
     if len(both) < LEAST_RANKED:
         return math.nan
-    x, y = both.to_numpy(dtype=np.float64).T
-    return float(correlate_ranks(x[None], y[None])[0])
+    return correlate_ranks(both.iloc[:, 0], both.iloc[:, 1])
