@@ -314,7 +314,7 @@ def test_every_figure_has_its_numbers_and_figures_of_one_table_share_them():
     campaign = make_campaign(partitions=partitions)
     data = ReportData(campaign, make_rows(campaign))
     sections = make_sections(data)
-    payload = make_payload(data, sections)
+    payload = make_payload(data.campaign.name, sections)
     figures = [figure.id for figure in list_figures(sections)]
     assert list(payload["files"]) == list(payload["figures"]) == figures
     names = [name for name, _ in payload["files"].values()]
