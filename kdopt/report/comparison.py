@@ -55,8 +55,8 @@ def write_comparison(
 ) -> list[Path]:
     """Write the page and the files of a comparison, the page last.
 
-    The tables are ``headlines.csv``, ``best_settings.csv``, ``agreement.csv`` and
-    ``settings_differences.csv``; ``comparison.md`` has what the page says, without figures.
+    The tables are ``headlines.csv``, ``best_settings.csv``, ``agreement.csv``, ``findings.csv``
+    and ``settings_differences.csv``; ``comparison.md`` has what the page says, without figures.
 
     Args:
         out_dir: Folder to write into, made if it is not there.

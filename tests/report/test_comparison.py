@@ -21,6 +21,7 @@ FILES = [
     "headlines.csv",
     "best_settings.csv",
     "agreement.csv",
+    "findings.csv",
     "settings_differences.csv",
     "comparison.md",
     "report.html",
@@ -157,6 +158,15 @@ def test_campaigns_that_have_only_begun_have_a_page(tmp_path):
 def test_campaigns_of_the_same_settings_say_that_nothing_differs(tmp_path):
     page = page_of(tmp_path, [compared("a"), compared("b")])
     assert "Nothing differs" in page
+
+
+def test_findings_are_set_side_by_side(tmp_path, three):
+    page = html.unescape(page_of(tmp_path, three))
+    assert "<h3>first (seed = 7) agrees with turned (seed = 8).</h3>" in page
+    assert "<h3>first (tune.t2_scale = true) agrees with no-t2 (tune.t2_scale = false)." in page
+    lines = lines_of(tmp_path / "findings.csv")
+    assert {line["first"] for line in lines} == {"first", "turned"}
+    assert all(line["agreement"] in ("undecided", "no data") for line in lines)  # 4 participants
 
 
 def test_campaigns_that_share_nothing_leave_no_file(tmp_path):

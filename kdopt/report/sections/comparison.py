@@ -50,6 +50,7 @@ from kdopt.report.plotting import (
     arrange_panels,
 )
 from kdopt.report.sections.best_settings import SETTING_COLUMNS, add_labels
+from kdopt.report.sections.patterns import make_patterns_section
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION)
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
@@ -76,10 +77,12 @@ OTHER_IMAGES = (
 
 def make_comparison_sections(tables: ComparisonTables) -> list[Section]:
     """All sections of a comparison, in order."""
+    patterns = make_patterns_section(tables)
     return [
         make_summary_section(tables),
         make_joined_maps_section(tables),
         make_agreement_section(tables),
+        *([patterns] if patterns else []),
         make_differences_section(tables),
     ]
 
