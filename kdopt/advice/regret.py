@@ -107,7 +107,7 @@ def compare_policies(
     policies = [p for p in policies if may_look or p.name not in SEARCH_POLICIES]
     judged = {p.name: cross_validate(training_set, p.choose, folds) for p in policies}
     regret = {n: best - select_gains(training_set, c.advised) for n, c in judged.items()}
-    weights = _draw_students(training_set, left_out)
+    weights = draw_students(training_set, left_out)
     lead = _find_lead(regret, weights)
     lines: list[dict[str, object]] = []
     for policy in policies:
@@ -139,7 +139,7 @@ def compare_policies(
         }
         for name, values in zip(REGRET_MEASURES, measured, strict=True):
             for end, number in zip(
-                ("", "_low", "_high"), _estimate_mean(values, weights), strict=True
+                ("", "_low", "_high"), estimate_over_students(values, weights), strict=True
             ):
                 line[f"{name}{end}"] = number
         lines.append(line)
@@ -227,7 +227,7 @@ Weights = NDArray[np.float64]
 """How often each pair is in each bootstrap sample, (samples, pairs)."""
 
 
-def _draw_students(training_set: TrainingSet, left_out: LeftOut) -> Weights:
+def draw_students(training_set: TrainingSet, left_out: LeftOut) -> Weights:
     """Samples of students with replacement, each with all of its pairs."""
     students = training_set.pairs.groupby(["campaign", "partition", "student"])
     group = students.ngroup().to_numpy()
@@ -245,7 +245,9 @@ def _draw_means(values: NDArray[np.float64], weights: Weights) -> NDArray[np.flo
     return means
 
 
-def _estimate_mean(values: NDArray[np.float64], weights: Weights) -> tuple[float, float, float]:
+def estimate_over_students(
+    values: NDArray[np.float64], weights: Weights
+) -> tuple[float, float, float]:
     """The mean over pairs of what is known, with its bounds."""
     known = values[np.isfinite(values)]
     if not len(known):

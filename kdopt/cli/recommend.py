@@ -11,7 +11,12 @@ from typing import Annotated, NamedTuple
 import typer
 
 from kdopt.advice.advise import advise_pair
-from kdopt.advice.training_set import TrainingCampaign, find_situation
+from kdopt.advice.training_set import (
+    SITUATIONS,
+    TrainingCampaign,
+    build_training_set,
+    find_situation,
+)
 from kdopt.campaign.names import parse_pair_name
 from kdopt.campaign.stage_settings import TransferName
 from kdopt.cli.advice_sources import (
@@ -28,6 +33,7 @@ from kdopt.features.table import tabulate_pairs
 from kdopt.outcome import Pair
 from kdopt.report.advice_answer import ADVICE_SCHEMA, format_advice, format_advice_json
 from kdopt.report.advice_text import format_feature, label_feature, parse_feature
+from kdopt.report.guide_text import format_guide, format_guide_json, measure_guide
 from kdopt.report.sections.advice import format_advice_files, learn_advice, learn_lessons
 from kdopt.store.database import Store
 
@@ -103,6 +109,14 @@ FeatureOption = Annotated[
 RulesOption = Annotated[
     bool, typer.Option("--rules", help="Show all rules and what they lose; ask about no pair.")
 ]
+GuideOption = Annotated[
+    bool,
+    typer.Option(
+        "--guide",
+        help="Show the paper's own decision guide (Fig. 8) and what following it loses; ask about "
+        "no pair.",
+    ),
+]
 
 
 class _Question(NamedTuple):
@@ -150,6 +164,7 @@ def recommend_command(
     gap: GapOption = None,
     feature: FeatureOption = None,
     rules: RulesOption = False,
+    guide: GuideOption = False,
     as_json: JsonOption = False,
     device: DeviceOption = None,
 ) -> None:
@@ -164,6 +179,7 @@ def recommend_command(
             "--teacher, --student and --spec": any((teacher, student, spec)),
             "--gap or --feature": gap is not None or bool(feature),
             "--rules": rules,
+            "--guide": guide,
         }
     )
     opened = open_store_if_any(store)
@@ -173,6 +189,9 @@ def recommend_command(
         sources = read_sources(opened, campaign) if opened else []
         if rules:
             _print_rules(sources, named=bool(campaign))
+            return
+        if guide:
+            _print_guide(sources, bool(campaign), as_json)
             return
         if pair is not None and opened:
             question = _ask_about_stored_pair(opened, sources, pair, transfer_set.value)
@@ -218,6 +237,19 @@ def _print_rules(sources: list[TrainingCampaign], named: bool) -> None:
         print(f"{lessons.note}\n")
         texts = format_advice_files({"own": learn_lessons(lessons.training_set)})
     print("\n".join(texts.values()), end="")
+
+
+def _print_guide(sources: list[TrainingCampaign], named: bool, as_json: bool) -> None:
+    lessons = {name: build_training_set(sources, name) for name in SITUATIONS}
+    note = ""
+    # It learnt nothing from them, so any finished pair will do to measure it.
+    if not named and not any(map(len, lessons.values())):
+        lessons["own"], note = find_lessons(sources, "own")
+    found = measure_guide(lessons)
+    if as_json:
+        print(format_guide_json(found, note))
+    else:
+        print(format_guide(found, note), end="")
 
 
 def _print_advice(

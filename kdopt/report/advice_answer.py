@@ -59,6 +59,7 @@ from kdopt.report.advice_text import (
     format_condition,
     format_feature,
     label_feature,
+    replace_nan,
 )
 from kdopt.report.format import format_points, format_signed
 
@@ -287,7 +288,7 @@ def format_advice_json(
             "left_out": list(training_set.left_out),
         },
     }
-    return json.dumps(_replace_nan(record), indent=2, allow_nan=False)
+    return json.dumps(replace_nan(record), indent=2, allow_nan=False)
 
 
 def _expected_fields(expected: Expected) -> dict[str, Any]:
@@ -311,12 +312,3 @@ def _band_fields(leaf: Leaf) -> dict[str, list[float]] | None:
     if leaf.band is None:
         return None
     return {name: list(bounds) for name, bounds in leaf.band._asdict().items()}
-
-
-def _replace_nan(value: Any) -> Any:
-    """JSON has no NaN: what is not known is null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _replace_nan(item) for key, item in value.items()}
-    return [_replace_nan(item) for item in value] if isinstance(value, list) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -174,3 +175,12 @@ def align_lines(lines: Sequence[Sequence[str]]) -> str:
         for line in lines
     ]
     return "\n".join(row.rstrip() for row in rows) + "\n"
+
+
+def replace_nan(value: Any) -> Any:
+    """JSON has no NaN: what is not known is null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: replace_nan(item) for key, item in value.items()}
+    return [replace_nan(item) for item in value] if isinstance(value, list) else value

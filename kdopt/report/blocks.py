@@ -200,6 +200,7 @@ COLUMNS = {
         Column("test_gain", "Test gain (pp)"),
         Column("test_gain_sd", "Its sd over replicates (pp)"),
         Column("times_best", "Times best teacher"),
+        Column("total", "Of so many", str),
         Column("transfer_set", "Transfer set", format_transfer_set),
         Column("trials", "Trials", str),
         Column("tried", "Tried", str),

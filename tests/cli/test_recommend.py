@@ -196,9 +196,21 @@ def test_rules(folder):
     assert "oracle, best on test" in text and "a partition left out" in text
 
 
+def test_the_papers_guide_stands_with_what_it_loses(folder, tmp_path):
+    text = answered(kdopt(folder, "recommend", "--guide"))
+    assert "=> DML (paper, IV-A, IV-B)" in text and "24 of 24" in text
+    assert "on public images without labels: " in text
+    record = json.loads(answered(kdopt(folder, "recommend", "--guide", "--json")))
+    assert {line["situation"] for line in record["measured"]} == {"own", "public_unlabeled"}
+    # Without a store it is measured on what comes with kdopt.
+    text = answered(kdopt(tmp_path, "recommend", "--guide"))
+    assert "Note: too little of your own" in text and "75 of 150" in text
+
+
 def test_what_cannot_be_answered_is_refused_with_the_reason(folder):
     refused(kdopt(folder, "recommend"), "nothing was given", "--pair", "--gap")
     refused(kdopt(folder, "recommend", "--gap", 1, "--rules"), "--gap or --feature, --rules")
+    refused(kdopt(folder, "recommend", "--guide", "--rules"), "--rules, --guide was given")
     refused(kdopt(folder, "recommend", "--feature", "age=3"), "'age=3'", "teacher_entropy")
     refused(kdopt(folder, "recommend", "--pair", "four/uniform"), "--pair: 'four/uniform'")
     refused(kdopt(folder, "recommend", "--pair", "four/uniform/t00-s07"), "no such pair")

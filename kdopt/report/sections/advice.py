@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from kdopt.advice.advise import MIN_TRAINING_PAIRS, MIN_TRAINING_PARTITIONS, has_enough_pairs
+from kdopt.advice.guide import GUIDE_REMARKS, list_leaves
 from kdopt.advice.policies import RULES
 from kdopt.advice.regret import compare_policies
 from kdopt.advice.training_set import (
@@ -45,7 +46,8 @@ from kdopt.report.blocks import (
     Table,
     make_tables,
 )
-from kdopt.report.format import format_points, format_signed, make_slug
+from kdopt.report.format import format_points, format_setting, format_signed, make_slug
+from kdopt.report.guide_text import describe_path, measure_guide
 from kdopt.report.plotting import GREY, get_method_style
 
 ADVICE_NOTE = (
@@ -99,6 +101,7 @@ def make_advice_section(data: ReportData) -> Section | None:
         for situation, learnt in found.items()
         if situation == "own" or len(learnt.training_set)  # one block says what is missing
     ]
+    blocks += _make_guide_blocks({name: one.training_set for name, one in found.items()})
     return Section(
         "advice", "Advice for new pairs", ADVICE_NOTE, blocks, files=format_advice_files(found)
     )
@@ -165,6 +168,63 @@ def _make_situation_block(situation: Situation, learnt: LearntAdvice) -> Block:
         PageFigure(name, name, draw_tree(tree), frame),
         [*_make_rule_tables(frame), *_make_regret_tables(learnt.regrets)],
     )
+
+
+def _make_guide_blocks(known: Mapping[Situation, TrainingSet]) -> list[Block]:
+    """The paper's own guide and what it loses; none before there is a finished pair."""
+    found = measure_guide(known)
+    if not found:
+        return []
+    sayings = {leaf.name: (leaf, describe_path(path)) for leaf, path in list_leaves()}
+    lines = [
+        {
+            **line,
+            "rule": sayings[line["leaf"]][1],
+            "advice": sayings[line["leaf"]][0].advice,
+            "where": sayings[line["leaf"]][0].where,
+            "lost": sayings[line["leaf"]][0].lost,
+            "situation": SITUATION_TITLES[situation],
+        }
+        for situation, one in found.items()
+        for line in one.leaves.to_dict("records")
+    ]
+    columns: Columns = [
+        "rule",
+        Column("advice", "then", str),
+        Column("where", "Paper", str),
+        Column("lost", "Not in the text", str),
+        Column("situation", "Measured on", str),
+        *("cases", "trials", "gain", "net_gain", "regret"),
+    ]
+    whole = pd.concat([one.whole for one in found.values()], ignore_index=True)
+    whole = whole.assign(situation=[SITUATION_TITLES[name] for name in whole["situation"]])
+    compared: Columns = [
+        Column("situation", "To distil on", str),
+        "label",
+        *("n", "total"),
+        Column("trials", "Trials per pair", format_setting),
+        *("gain", "net_gain"),
+        IntervalColumn("regret", "regret_"),
+        Column("tree_regret", "Regret of the learnt tree (pp)"),
+        IntervalColumn(
+            Column("behind_tree", "Guide minus tree (pp)", format_points), "behind_tree_"
+        ),
+    ]
+    note = (
+        " ".join(GUIDE_REMARKS)
+        + " It learnt nothing from these pairs; the tree that was learnt is judged on the same "
+        "pairs with their partition left out."
+    )
+    return [
+        Block(
+            "The paper's own guide",
+            note,
+            tables=[
+                *make_tables("What it loses", compared, whole),
+                *make_tables("What it says, and what that gained", columns, pd.DataFrame(lines)),
+            ],
+        )
+    ]
 
 
 def _describe_loss(table: pd.DataFrame) -> str:

@@ -82,9 +82,11 @@ def test_every_situation_is_learnt():
 
 def test_the_section_shows_what_was_learnt():
     part = make_advice_section(ReportData(CAMPAIGN, ROWS))
-    assert len(part.blocks) == 3
-    assert part.list_figures() == [block.figure for block in part.blocks]
-    for block in part.blocks:
+    *learnt, guide = part.blocks
+    assert len(learnt) == 3
+    assert part.list_figures() == [block.figure for block in learnt]
+    assert guide.title == "The paper's own guide" and len(guide.tables) == 2
+    for block in learnt:
         assert not block.missing
         assert len(block.tables) == 3  # rules, and regret on both that were left out
         assert "kdopt features" in block.note
@@ -128,7 +130,8 @@ def test_without_a_comparison_only_the_students_data_are_shown():
     )
     part = make_advice_section(ReportData(campaign, make_rows(campaign)))
     assert [block.title for block in part.blocks] == [
-        "To distil on the student's own labelled images"
+        "To distil on the student's own labelled images",
+        "The paper's own guide",
     ]
     assert part.blocks[0].figure.id == "advice-own"
 
