@@ -6,5 +6,6 @@
 - ``policies``: the tree and simpler rules
 - ``regret``: what each of them loses on pairs that it does not know, and which leads
 - ``calibration``: how far off what they promise is, and intervals that hold
+- ``guide``, ``guide_regret``: the paper's own guide, and what following it loses
 - ``advise``: the advice for one pair
 """

@@ -29,7 +29,7 @@ COMMANDS = {
         "status": "Show progress, workers, the ETA and failures.",
         "report": "Write a campaign's tables, figures and HTML page.",
         "best": "Say what is best for each measured pair.",
-        "recommend": "Advise a method, T and alpha for a new pair.",
+        "recommend": "Advise what to do with a new pair.",
         "dashboard": "Browse the store in optuna-dashboard, read-only.",
     },
     "Run it on many machines": {

@@ -168,10 +168,11 @@ def recommend_command(
     as_json: JsonOption = False,
     device: DeviceOption = None,
 ) -> None:
-    """Advise a method, T and alpha for a new pair.
+    """Advise what to do with a new pair.
 
-    The advice, which may be not to distil, is learnt from finished campaigns. Describe the pair
-    by --pair, by two checkpoints and a spec, or by its features.
+    Leave the student as it is, train it on, or distil: the rule is followed that loses least on
+    finished pairs that it did not learn from. Describe the pair by --pair, by two checkpoints and a
+    spec, or by its features.
     """
     _check_one_question(
         {

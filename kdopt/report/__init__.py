@@ -7,5 +7,6 @@
 - ``format``: numbers, names, CSV, Markdown and LaTeX
 - ``plotting``: styles, colours and panels of all figures
 - ``images``: figures as SVG, PNG and PDF
+- ``guide_text``: the paper's guide, as text and JSON
 - ``advice_text``, ``advice_answer``: rules as text, and the answer for one pair as text and JSON
 """
