@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from kdopt.analysis.method_gains import BAND_PP
-
 Topic = Literal["labels", "forget", "search", "specialized", "similar", "weaker"]
 Region = Literal["low", "high"]
 
 LOW_TEMPERATURE = 1.0
 """Greatest small T. The text gives no number; this is vanilla's, where T changes nothing."""
+
+SIMILAR_PP = 5.0
+"""Greatest accuracy gap of about equal models; the text gives no number."""
 
 MIDDLE_ALPHA = 0.5
 """The text: a strong teacher deserves more than that, a weak one less."""
@@ -90,7 +91,7 @@ def answer_for_pair(line: Mapping[Any, Any], situation: str, forget: bool, searc
         "forget": forget,
         "search": search,
         "specialized": line["family"] == "specialized",
-        "similar": abs(gap) <= BAND_PP,
+        "similar": abs(gap) <= SIMILAR_PP,
         "weaker": gap < 0,
     }
 
@@ -143,14 +144,14 @@ _SEARCHED = GuideQuestion(
     ),
     GuideQuestion(
         "similar",
-        f"Are teacher and student about equally accurate (within {BAND_PP:g} pp)?",
+        f"Are teacher and student about equally accurate (within {SIMILAR_PP:g} pp)?",
         GuideLeaf(
             "similar",
             "Vanilla: tuning gains little here",
             "vanilla",
             None,
             "IV-C",
-            f"from which gap on tuning pays: {BAND_PP:g} pp is kdopt's reading",
+            f"from which gap on tuning pays: {SIMILAR_PP:g} pp is kdopt's reading",
         ),
         _ask_weaker(
             GuideLeaf(

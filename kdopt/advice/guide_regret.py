@@ -23,8 +23,8 @@ from kdopt.advice.guide import (
 from kdopt.advice.policies import TREE_POLICY, list_policies
 from kdopt.advice.regret import (
     cross_validate,
-    draw_students,
-    estimate_over_students,
+    estimate_over_units,
+    list_units,
     make_folds,
     select_gains,
     select_net_gains,
@@ -95,7 +95,7 @@ def compare_guide(training_set: TrainingSet) -> pd.DataFrame:
         choose = next(p.choose for p in policies if p.name == TREE_POLICY)
         judged = cross_validate(training_set, choose, list(make_folds(training_set, "partition")))
         tree = best - select_gains(training_set, judged.advised)
-    weights = draw_students(training_set, "partition")
+    units = list_units(training_set, "partition")
     lines = []
     for search, label in GUIDE_VARIANTS.items():
         # The paper tuned on the student's own images, and so does kdopt.
@@ -119,7 +119,7 @@ def compare_guide(training_set: TrainingSet) -> pd.DataFrame:
         }
         measured = (gain, net, regret, same, regret - same)
         for name, values in zip(GUIDE_MEASURES, measured, strict=True):
-            numbers = estimate_over_students(values, weights)
+            numbers = estimate_over_units(values, units)[:3]
             for end, number in zip(("", "_low", "_high"), numbers, strict=True):
                 line[f"{name}{end}"] = number
         lines.append(line)

@@ -10,7 +10,6 @@ rests on. The promise minus the real gain is its *bias*.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -21,15 +20,14 @@ from numpy.typing import NDArray
 from kdopt.advice.policies import RULES, SEARCH_POLICIES, Chooser, list_policies
 from kdopt.advice.training_set import DO_NOTHING, TrainingSet
 from kdopt.advice.tree import Indices
-from kdopt.analysis.stats import TIE_DECIMALS
-from kdopt.campaign.names import seed_for
+from kdopt.analysis.stats import TIE_DECIMALS, Estimate, estimate_mean
 
 LeftOut = Literal["partition", "participant"]
 
 Fold = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 """Masks of the pairs to learn from and of those to judge on, each (pairs,)."""
 
-LEAD_LEVEL = 0.01
+LEAD_LEVEL = 0.05
 """How often a less simple rule may lead by chance where it is no better than the simplest."""
 
 REGRET_MEASURES = (
@@ -84,9 +82,8 @@ def compare_policies(
     training on without a teacher, 0 where no teacher is used; unknown where no control ran.
     ``bias`` is the promised minus the real gain, over the pairs that the policy does something
     with. ``behind_lead`` is the policy's regret minus that of the rule that leads. Bounds are 95 %
-    bootstrap intervals over students (all pairs of one are drawn together, since they share a
-    model and images). Where gains on test are not known, neither are those of the guard and of
-    searches.
+    intervals over what was left out (:func:`list_units`). Where gains on test are not known,
+    neither are those of the guard and of searches.
 
     Args:
         training_set: Finished pairs of one situation.
@@ -107,8 +104,8 @@ def compare_policies(
     policies = [p for p in policies if may_look or p.name not in SEARCH_POLICIES]
     judged = {p.name: cross_validate(training_set, p.choose, folds) for p in policies}
     regret = {n: best - select_gains(training_set, c.advised) for n, c in judged.items()}
-    weights = draw_students(training_set, left_out)
-    lead = _find_lead(regret, weights)
+    units = list_units(training_set, left_out)
+    lead = _find_lead(regret, units)
     lines: list[dict[str, object]] = []
     for policy in policies:
         choices = judged[policy.name]
@@ -139,7 +136,7 @@ def compare_policies(
         }
         for name, values in zip(REGRET_MEASURES, measured, strict=True):
             for end, number in zip(
-                ("", "_low", "_high"), estimate_over_students(values, weights), strict=True
+                ("", "_low", "_high"), estimate_over_units(values, units)[:3], strict=True
             ):
                 line[f"{name}{end}"] = number
         lines.append(line)
@@ -222,49 +219,34 @@ def make_folds(training_set: TrainingSet, left_out: LeftOut) -> Iterator[Fold]:
     yield from (fold for fold in folds if fold[0].any())
 
 
-RESAMPLES = 2000
-Weights = NDArray[np.float64]
-"""How often each pair is in each bootstrap sample, (samples, pairs)."""
+def list_units(training_set: TrainingSet, left_out: LeftOut) -> pd.DataFrame:
+    """What is independent among the pairs, as :func:`kdopt.analysis.stats.estimate_mean` reads it.
+
+    For a partition that is not known, partitions are the units: how much rules differ between
+    partitions is what is uncertain. Otherwise participants are, within each partition.
+    """
+    pairs = training_set.pairs
+    if left_out == "partition":
+        # Without a teacher students are the units, so the families stand for students.
+        return pd.DataFrame({"partition": "all", "student": pairs["family"]})
+    places = pairs["campaign"].astype(str) + "/" + pairs["partition"].astype(str)
+    return pairs[["teacher", "student"]].assign(partition=places)
 
 
-def draw_students(training_set: TrainingSet, left_out: LeftOut) -> Weights:
-    """Samples of students with replacement, each with all of its pairs."""
-    students = training_set.pairs.groupby(["campaign", "partition", "student"])
-    group = students.ngroup().to_numpy()
-    n = int(group.max()) + 1
-    rng = np.random.default_rng(seed_for("regret", training_set.situation, left_out))
-    drawn: Weights = rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)[:, group].astype(float)
-    return drawn
+def estimate_over_units(values: NDArray[np.float64], units: pd.DataFrame) -> Estimate:
+    """The mean over pairs of what is known, with its interval; no interval below five units."""
+    return estimate_mean(units, pd.Series(values, units.index))
 
 
-def _draw_means(values: NDArray[np.float64], weights: Weights) -> NDArray[np.float64]:
-    """The mean of each sample over what is known."""
-    known = np.isfinite(values)
-    total = weights[:, known].sum(axis=1)
-    means: NDArray[np.float64] = (weights[:, known] @ values[known])[total > 0] / total[total > 0]
-    return means
-
-
-def estimate_over_students(
-    values: NDArray[np.float64], weights: Weights
-) -> tuple[float, float, float]:
-    """The mean over pairs of what is known, with its bounds."""
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return math.nan, math.nan, math.nan
-    low, high = np.quantile(_draw_means(values, weights), [0.025, 0.975])
-    return float(known.mean()), float(low), float(high)
-
-
-def _find_lead(regret: Mapping[str, NDArray[np.float64]], weights: Weights) -> str:
+def _find_lead(regret: Mapping[str, NDArray[np.float64]], units: pd.DataFrame) -> str:
     """The simplest rule that does not lose measurably more than the one that loses least."""
     rules = [name for name in RULES if name in regret]
     least = min(rules, key=lambda name: round(float(regret[name].mean()), TIE_DECIMALS))
     # One of several rules loses least by luck alone: each comparison gets its part of the level.
     level = LEAD_LEVEL / max(1, len(rules) - 1)
 
-    def is_as_good(name: str) -> bool:
-        means = _draw_means(regret[name] - regret[least], weights)
-        return bool((1 + np.count_nonzero(means <= 0)) / (1 + len(means)) >= level)
+    def loses_more(name: str) -> bool:
+        # NaN, where there are too few units to tell, is no measured difference either.
+        return estimate_over_units(regret[name] - regret[least], units).test_above(0) < level
 
-    return next(name for name in rules if name == least or is_as_good(name))
+    return next(name for name in rules if name == least or not loses_more(name))

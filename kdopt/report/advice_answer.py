@@ -49,6 +49,7 @@ from kdopt.advice.advise import Advice, Expected, Forecast
 from kdopt.advice.policies import SEARCH_POLICIES, TREE_POLICY
 from kdopt.advice.training_set import DO_NOTHING, TRAIN_ON
 from kdopt.advice.tree import Leaf
+from kdopt.analysis.stats import LEAST_UNITS
 from kdopt.report.advice_text import (
     SITUATION_TITLES,
     align_lines,
@@ -58,6 +59,7 @@ from kdopt.report.advice_text import (
     format_between,
     format_condition,
     format_feature,
+    format_interval,
     label_feature,
     replace_nan,
 )
@@ -117,17 +119,23 @@ def _explain_lead(advice: Advice) -> list[str]:
     said = (
         f"rule '{advice.lead.label}': on {where} it lost {format_points(lead['regret'])} pp "
         f"against the best of {len(advice.training_set.actions)} actions on "
-        f"{advice.training_set.judged_on} "
-        f"(95 %: {format_between(lead['regret_low'], lead['regret_high'])})"
+        f"{advice.training_set.judged_on}{format_interval(lead['regret_low'], lead['regret_high'])}"
     )
     if lead["regret"] <= least["regret"]:
         return [said, "no rule lost less"]
-    difference = format_between(-least["behind_lead_high"], -least["behind_lead_low"])
+    other = f"'{least['label']}' lost {format_points(least['regret'])} pp"
+    low, high = -least["behind_lead_high"], -least["behind_lead_low"]
+    if math.isnan(low):
+        return [
+            said,
+            f"{other}, but {LEAST_UNITS} {advice.left_out}s would have to be left out to measure a "
+            "difference, so the simplest rule leads",
+        ]
     return [
         said,
-        f"'{least['label']}' lost {format_points(least['regret'])} pp: the difference of "
-        f"{format_points(-least['behind_lead'])} (95 %: {difference}) is not measurable for the "
-        f"best of {len(advice.rules)} rules, so the simpler one leads",
+        f"{other}: the difference of {format_points(-least['behind_lead'])}"
+        f"{format_interval(low, high)} is not measurable for the best of {len(advice.rules)} "
+        "rules, so the simpler one leads",
     ]
 
 

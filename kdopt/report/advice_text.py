@@ -157,6 +157,11 @@ def format_between(low: float, high: float) -> str:
     return "" if math.isnan(low) else f"{format_points(low)} to {format_points(high)}"
 
 
+def format_interval(low: float, high: float) -> str:
+    """A 95 % interval in brackets after a number; empty where it is not known."""
+    return "" if math.isnan(low) else f" (95 %: {format_between(low, high)})"
+
+
 def _format_range(bounds: tuple[float, float]) -> str:
     low, high = bounds
     return (

@@ -22,6 +22,7 @@ from kdopt.advice.training_set import (
     build_training_set,
 )
 from kdopt.advice.tree import AdviceTree, Leaf, Question, grow_tree
+from kdopt.analysis.stats import LEAST_UNITS
 from kdopt.features.definitions import MODEL_FEATURES
 from kdopt.report.advice_text import (
     METHOD_TITLES,
@@ -31,6 +32,7 @@ from kdopt.report.advice_text import (
     format_band,
     format_condition,
     format_feature,
+    format_interval,
     format_regrets,
     format_rules,
     label_feature,
@@ -238,9 +240,10 @@ def _describe_loss(table: pd.DataFrame) -> str:
     )
     return (
         f"For a partition that is not known, 'kdopt recommend' follows: {lead['label']}. It lost "
-        f"{format_points(lead['regret'])} pp (95 %: {format_points(lead['regret_low'])} to "
-        f"{format_points(lead['regret_high'])}) on partitions that were not learnt from, and no "
-        f"less simple rule lost measurably less: {others}."
+        f"{format_points(lead['regret'])} pp"
+        f"{format_interval(lead['regret_low'], lead['regret_high'])} on partitions that were not "
+        f"learnt from, and no less simple rule lost measurably less (to measure that takes "
+        f"{LEAST_UNITS} partitions or more): {others}."
     )
 
 

@@ -91,7 +91,7 @@ def test_the_section_shows_what_was_learnt():
         assert len(block.tables) == 3  # rules, and regret on both that were left out
         assert "kdopt features" in block.note
         assert re.search(r"follows: [^.]+\. It lost \d+\.\d\d pp \(95 %: ", block.note)
-        assert "no less simple rule lost measurably less: " in block.note
+        assert "no less simple rule lost measurably less" in block.note
     assert list(part.files) == ["advice.txt"]
     assert part.files["advice.txt"].count("To distil on") == 3
     assert "a participant left out" in part.files["advice.txt"]
