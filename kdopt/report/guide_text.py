@@ -23,13 +23,31 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.advice.guide import GUIDE, GUIDE_REMARKS, GuideAnswer, GuideLeaf, GuideQuestion
+from kdopt.advice.guide import (
+    GUIDE,
+    GUIDE_REMARKS,
+    GuideAnswer,
+    GuideLeaf,
+    GuideQuestion,
+    Topic,
+)
 from kdopt.advice.guide_regret import compare_guide, measure_leaves
 from kdopt.advice.training_set import Situation, TrainingSet
 from kdopt.report.advice_text import SITUATION_TITLES, align_lines, format_between, replace_nan
 from kdopt.report.format import format_points, format_setting, format_signed
 
 GUIDE_SCHEMA = 1
+
+
+_ANSWERS: Mapping[Topic, tuple[str, str]] = {
+    "labels": ("images with labels", "images without labels"),
+    "forget": ("forgetting counts most", "learning counts most"),
+    "search": ("T and alpha can be tried", "nothing can be tried"),
+    "specialized": ("mostly one class each", "several classes each"),
+    "similar": ("about equal models", "unequal models"),
+    "weaker": ("weaker teacher", "stronger teacher"),
+}
+"""The answers yes and no to each question."""
 
 
 class MeasuredGuide(NamedTuple):
@@ -104,8 +122,8 @@ def format_guide_json(found: Mapping[Situation, MeasuredGuide], note: str = "") 
 
 
 def describe_path(path: Sequence[GuideAnswer]) -> str:
-    """The answers that lead to a leaf, in one line."""
-    return " ".join(f"{step.question.text} {'Yes.' if step.yes else 'No.'}" for step in path)
+    """The answers that lead to a leaf, in a few words each."""
+    return ", ".join(_ANSWERS[step.question.topic][not step.yes] for step in path)
 
 
 def _list_node(
