@@ -127,7 +127,7 @@ def launch_local_command(
     if target is None:
         return
     slots = assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
-    _stay(target, LocalWorkers(slots, target.call, _log_folder(target, logs)).run)
+    _follow_to_end(target, LocalWorkers(slots, target.call, _choose_log_folder(target, logs)).run)
 
 
 @launch_command.command("slurm")
@@ -164,15 +164,13 @@ def launch_slurm_command(
         call = replace(call, slots_per_gpu=slots_per_gpu or 1)
     elif workers > 1:
         call = replace(call, workers=workers)
+    cpus = cpus_per_job or workers
     request = JobRequest(
-        job_time_s,
-        job_partition,
-        gpus_per_job,
-        cpus_per_job or workers,
-        job_memory,
-        tuple(sbatch or ()),
+        job_time_s, job_partition, gpus_per_job, cpus, job_memory, tuple(sbatch or ())
     )
-    _submit(target._replace(call=call), jobs, request, _log_folder(target, logs) / "slurm", wait)
+    _submit_to_slurm(
+        target._replace(call=call), jobs, request, _choose_log_folder(target, logs) / "slurm", wait
+    )
 
 
 @launch_command.command("ray")
@@ -194,7 +192,7 @@ def launch_ray_command(
     if target is None:
         return
     _warn_of_sqlite(target.store)
-    _stay(target, RayWorkers(target.call, workers, slots_per_gpu or 1, ray_address).run)
+    _follow_to_end(target, RayWorkers(target.call, workers, slots_per_gpu or 1, ray_address).run)
 
 
 def _open_target(
@@ -217,8 +215,7 @@ def _open_target(
     return _Target(opened, kept, call)
 
 
-def _log_folder(target: _Target, logs: Path | None) -> Path:
-
+def _choose_log_folder(target: _Target, logs: Path | None) -> Path:
     return logs.absolute() if logs else folder_beside(target.store, "logs") / target.call.campaign
 
 
@@ -231,7 +228,9 @@ def _warn_of_sqlite(store: Store) -> None:
         )
 
 
-def _submit(target: _Target, jobs: int, request: JobRequest, log_dir: Path, wait: bool) -> None:
+def _submit_to_slurm(
+    target: _Target, jobs: int, request: JobRequest, log_dir: Path, wait: bool
+) -> None:
     """Submit jobs, say how to follow and to end them, and wait for them if asked to."""
     call = target.call
     job = slurm.submit_jobs(call, jobs, request, log_dir)
@@ -256,10 +255,10 @@ def _submit(target: _Target, jobs: int, request: JobRequest, log_dir: Path, wait
     finally:
         for text in slurm.read_errors(job, log_dir):
             print(f"a worker gave up: {text}", file=sys.stderr)
-    _conclude(progress, call)
+    _report_end(progress, call)
 
 
-def _stay(target: _Target, run: Launch) -> None:
+def _follow_to_end(target: _Target, run: Launch) -> None:
     """Show progress while workers work; Ctrl-C and SIGTERM have stopped them when it ends."""
     progress = ProgressBar(target.store, target.call.campaign)
     try:
@@ -267,10 +266,10 @@ def _stay(target: _Target, run: Launch) -> None:
     except KeyboardInterrupt:
         print("stopped: launch again to go on", file=sys.stderr)
         raise typer.Exit(130) from None
-    _conclude(progress, target.call)
+    _report_end(progress, target.call)
 
 
-def _conclude(progress: ProgressBar, call: WorkerCall) -> None:
+def _report_end(progress: ProgressBar, call: WorkerCall) -> None:
     """Say what workers did; exit code 1 when trials failed or are left."""
     print(progress.summarize())
     failed, left = progress.status.failed, progress.status.left

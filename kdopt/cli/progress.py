@@ -52,7 +52,7 @@ class ProgressBar:
     def __enter__(self) -> None:
         status = self._read_status()
         self._done_before = status.complete + status.failed
-        self._show(status, last=False)
+        self._show_status(status, last=False)
         if self._bar is not None:
             self._bar.start()
 
@@ -62,14 +62,14 @@ class ProgressBar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._show(self._read_status(), last=True)
+        self._show_status(self._read_status(), last=True)
         if self._bar is not None:
             self._bar.stop()
 
     def update(self) -> None:
         """Ask the store and show the answer; too soon after the last time, do nothing."""
         if time.monotonic() >= self._next_look:
-            self._show(self._read_status(), last=False)
+            self._show_status(self._read_status(), last=False)
 
     @property
     def status(self) -> Status:
@@ -89,7 +89,7 @@ class ProgressBar:
         self._next_look = time.monotonic() + (time.monotonic() - began) / POLLING_SHARE
         return self._status
 
-    def _show(self, status: Status, last: bool) -> None:
+    def _show_status(self, status: Status, last: bool) -> None:
         if self._bar is not None:
             for stage in status.stages:
                 if stage.stage not in self._tasks:

@@ -184,7 +184,7 @@ def _print_paths(paths: Iterable[Path]) -> None:
 
 def _publish_indexes(store: Store, data: ReportData) -> None:
     campaign = data.campaign.name
-    study_ids = {state.text: state.study_id for state in read_study_counts(store, campaign)}
+    study_ids = {state.study: state.study_id for state in read_study_counts(store, campaign)}
     studies = index_studies(data, study_ids)
     write_index_studies(store, studies)
     if not studies:

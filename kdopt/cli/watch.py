@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import FrameType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -22,6 +18,7 @@ from kdopt.errors import StoreError
 from kdopt.service.status import read_status
 from kdopt.service.status_values import STATUS_SCHEMA, Status, format_json
 from kdopt.store.database import Store
+from kdopt.worker.stop_signals import treat_sigterm_as_ctrl_c
 
 GIVE_UP_S = 600.0
 """Seconds without an answer after which the store is taken to be gone for good."""
@@ -70,11 +67,11 @@ def watch_campaign(store: Store, campaign: str, every_s: float, as_json: bool = 
     console = Console()
     looks = _Looks(store, campaign, every_s)
     try:
-        with _treat_sigterm_as_ctrl_c():
+        with treat_sigterm_as_ctrl_c():
             if as_json:
                 _print_each(looks, lambda look: _format_json(look, campaign))
             elif console.is_terminal and not console.is_dumb_terminal:
-                _redraw(looks, console)
+                _redraw_screen(looks, console)
             else:
                 _print_each(looks, lambda look: _format_text(look) + "\n")
     except KeyboardInterrupt:
@@ -117,7 +114,7 @@ def _print_each(looks: _Looks, text_of: Callable[[Look], str]) -> None:
         print(text_of(look), flush=True)
 
 
-def _redraw(looks: _Looks, console: Console) -> None:
+def _redraw_screen(looks: _Looks, console: Console) -> None:
     """Redraw in place, on a screen of its own; the last look stays on the ordinary one."""
     shown = Live(
         get_renderable=lambda: _render_screen(looks.last, console, looks.every_s),
@@ -169,20 +166,3 @@ def _format_json(look: Look, campaign: str) -> str:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     error = {"schema": STATUS_SCHEMA, "time": now, "campaign": campaign, "error": look.fault}
     return json.dumps(error)
-
-
-@contextlib.contextmanager
-def _treat_sigterm_as_ctrl_c() -> Iterator[None]:
-    """So that a terminal gets its cursor and its screen back."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -78,7 +78,7 @@ class ReadOnly:
 
         Everybody else gets what the application answers.
         """
-        reply = self._refuse(environ)
+        reply = self._refuse_request(environ)
         if reply is not None:
             return _send_reply(start_response, reply, environ["REQUEST_METHOD"])
 
@@ -93,7 +93,7 @@ class ReadOnly:
         environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")
         return self._app(environ, start)
 
-    def _refuse(self, environ: WSGIEnvironment) -> Reply | None:
+    def _refuse_request(self, environ: WSGIEnvironment) -> Reply | None:
         if parse_host_name(environ.get("HTTP_HOST", "")) not in self._hosts:
             return make_text_reply(
                 "403 Forbidden",

@@ -19,6 +19,7 @@ from typing import IO
 
 from kdopt.errors import KdoptError
 from kdopt.launch.call import WorkerCall
+from kdopt.worker.stop_signals import treat_sigterm_as_ctrl_c
 from kdopt.worker.worker_id import PARENT_VARIABLE
 
 RESTARTS_PER_WORKER = 5
@@ -126,20 +127,18 @@ class LocalWorkers:
             KdoptError: A worker gave up; the message is the worker's own.
             KeyboardInterrupt: After Ctrl-C or SIGTERM, once the workers have stopped.
         """
-        # So that SIGTERM too passes through `finally` below: without it the workers would go on.
-        before = signal.signal(signal.SIGTERM, raise_interrupt)
-        try:
-            for index in range(len(self._slots)):
-                self._start_worker(index)
-            while self._processes:
-                self._look_after_workers()
-                on_tick()
-                self._wait_for_an_end(tick_s)
-        finally:
-            # The handler goes last: by default a second SIGTERM would end this process while its
-            # workers still give their trials back.
-            self._stop_workers()
-            signal.signal(signal.SIGTERM, before)
+        # Around `finally` too: by default a second SIGTERM would end this process while its workers
+        # still give their trials back.
+        with treat_sigterm_as_ctrl_c():
+            try:
+                for index in range(len(self._slots)):
+                    self._start_worker(index)
+                while self._processes:
+                    self._look_after_workers()
+                    on_tick()
+                    self._wait_for_an_end(tick_s)
+            finally:
+                self._stop_workers()
 
     def _wait_for_an_end(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -222,11 +221,6 @@ class LocalWorkers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def raise_interrupt(_number: int, _frame: object) -> None:
-    """Handle a signal as Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 def _count_cores() -> int:

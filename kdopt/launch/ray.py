@@ -18,7 +18,6 @@ import logging
 import math
 import os
 import secrets
-import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,9 +27,10 @@ from typing import Any
 from kdopt.durations import parse_duration
 from kdopt.errors import KdoptError
 from kdopt.launch.call import WorkerCall
-from kdopt.launch.local import RESTARTS_PER_WORKER, STOP_S, raise_interrupt
+from kdopt.launch.local import RESTARTS_PER_WORKER, STOP_S
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import RETRY_S, open_store
+from kdopt.worker.stop_signals import treat_sigterm_as_ctrl_c
 
 LOCAL = "local"
 """Not an address of Ray's: a cluster on this machine, started for this run and ended with it."""
@@ -88,9 +88,8 @@ class RayWorkers:
             KdoptError: The cluster cannot be used, or a worker gave up; the message is its own.
             KeyboardInterrupt: After Ctrl-C or SIGTERM, once the workers have stopped.
         """
-        with _connect(self._ray, self._address):
-            # Only now: Ray sets a handler of its own when it connects.
-            before = signal.signal(signal.SIGTERM, raise_interrupt)
+        # In this order: Ray sets a handler of its own when it connects.
+        with _connect_to_ray(self._ray, self._address), treat_sigterm_as_ctrl_c():
             tasks: list[Any] = []
             try:
                 resources = self._ray.cluster_resources()
@@ -107,7 +106,6 @@ class RayWorkers:
                     on_tick()
             finally:
                 self._stop_tasks(tasks)
-                signal.signal(signal.SIGTERM, before)
 
     def _make_starter(self, gpu: float) -> Callable[[], Any]:
         """Make a function that starts one worker, with a share of a GPU."""
@@ -204,7 +202,7 @@ def run_ray_task(call: WorkerCall, folder: str) -> WorkerEnd:
 
 
 @contextlib.contextmanager
-def _connect(ray: Any, address: str) -> Iterator[None]:
+def _connect_to_ray(ray: Any, address: str) -> Iterator[None]:
     """Be connected to a cluster; one of this run's own is ended with it."""
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:

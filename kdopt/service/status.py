@@ -139,6 +139,6 @@ def _count_blocked(
         record = queries.read_record(store, campaign)
         needs = {plan.name: set(plan.needs) for plan in plan_studies(record.campaign)}
         for state in states:
-            if needs.get(state.text, set()) & lost[state.name.partition]:
+            if needs.get(state.study, set()) & lost[state.name.partition]:
                 blocked[state.name.stage] += state.waiting
     return blocked

@@ -63,7 +63,7 @@ class StudyCounts(NamedTuple):
 
     study_id: int
     name: StudyName
-    text: str
+    study: str
     waiting: int
     running: int
     complete: int

@@ -38,7 +38,7 @@ class Heartbeat:
         self._store, self._claim = store, claim
         self._beat_s, self._lease_s = beat_s, lease_s
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread = threading.Thread(target=self._renew_lease, daemon=True)
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -46,7 +46,7 @@ class Heartbeat:
     def __exit__(self, *_: object) -> None:
         self._end.set()
 
-    def _beat(self) -> None:
+    def _renew_lease(self) -> None:
         while not self._end.wait(self._beat_s):
             try:
                 if not leases.renew_lease(self._store, self._claim, self._lease_s):

@@ -33,24 +33,26 @@ def list_startable(
         plans: Plans by study name; studies that are not among them are left alone.
         trained: What is pre-trained.
     """
-    known = [s for s in states if s.text in plans]
+    known = [s for s in states if s.study in plans]
     training = {s.name.partition for s in known if s.name.stage == "pretrain" and _is_unfinished(s)}
     ready = {
-        s.text for s in known if set(plans[s.text].needs) <= set(trained.get(s.name.partition, {}))
+        s.study
+        for s in known
+        if set(plans[s.study].needs) <= set(trained.get(s.name.partition, {}))
     }
     current: dict[tuple[str, str], int] = {}
     for state in known:
         # One that can never start would hold up all later rounds for ever.
-        hopeless = state.text not in ready and state.name.partition not in training
+        hopeless = state.study not in ready and state.name.partition not in training
         if _is_unfinished(state) and not (hopeless and not state.running):
-            key, number = (state.name.partition, state.name.stage), plans[state.text].round
+            key, number = (state.name.partition, state.name.stage), plans[state.study].round
             current[key] = min(number, current.get(key, number))
     return [
         s
         for s in known
         if s.waiting
-        and s.text in ready
-        and plans[s.text].round <= current.get((s.name.partition, s.name.stage), 0)
+        and s.study in ready
+        and plans[s.study].round <= current.get((s.name.partition, s.name.stage), 0)
     ]
 
 
@@ -59,11 +61,11 @@ def list_finished_before(
 ) -> list[tuple[StudyCounts, StudyPlan]]:
     """The finished studies of earlier rounds of a study's partition and stage, with their plans."""
     return [
-        (s, plans[s.text])
+        (s, plans[s.study])
         for s in states
-        if s.text in plans
+        if s.study in plans
         and (s.name.partition, s.name.stage) == (plan.partition, plan.stage)
-        and plans[s.text].round < plan.round
+        and plans[s.study].round < plan.round
         and not _is_unfinished(s)
     ]
 
@@ -89,7 +91,7 @@ def sort_by_preference(
     """
 
     def rank(state: StudyCounts) -> tuple[bool, int, bool, int, float]:
-        plan = plans[state.text]
+        plan = plans[state.study]
         return (
             RUNNERS[plan.stage].long_run is None,
             -measure_locality(plan, last),

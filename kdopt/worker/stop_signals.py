@@ -1,4 +1,4 @@
-"""Stop signals: remembered at once, raised only where a running trial can be cut off."""
+"""Stop signals: a worker remembers them and is cut off only within a trial; others are at once."""
 
 from __future__ import annotations
 
@@ -39,12 +39,10 @@ class StopSignal:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = [
-            signal.SIGINT,
-            signal.SIGTERM,
-            *([] if time_limit_s is None else [signal.SIGALRM]),
-        ]
-        kept = {s: signal.signal(s, self._handle) for s in numbers}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if time_limit_s is not None:
+            numbers.append(signal.SIGALRM)
+        kept = {s: signal.signal(s, self._handle_signal) for s in numbers}
         if time_limit_s is not None:
             signal.setitimer(signal.ITIMER_REAL, time_limit_s)
         try:
@@ -85,9 +83,31 @@ class StopSignal:
         while not self.asked and time.monotonic() < end:
             time.sleep(0.05)
 
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+    def _handle_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.asked = True
         if self._raise:
             # Once only: a second Ctrl-C must not cut off giving the trial back.
             self._raise = False
             raise Stopped
+
+
+@contextmanager
+def treat_sigterm_as_ctrl_c() -> Iterator[None]:
+    """Within the block SIGTERM raises :class:`KeyboardInterrupt`, so ``finally`` runs for it too.
+
+    By default it would end the process there and then: its workers would go on unseen, and a
+    terminal would stay without its cursor.
+    """
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    # Python lets the main thread alone set handlers.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

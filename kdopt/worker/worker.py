@@ -196,7 +196,7 @@ class _Worker:
                         # Not all workers at once: the store serves one question after the other.
                         self.stop.wait(IDLE_S * random.uniform(0.5, 1.5))  # noqa: S311
                 else:
-                    self.summary.blocked = [s.text for s in states if s.waiting]
+                    self.summary.blocked = [s.study for s in states if s.waiting]
                     break
         self.summary.stopped = self.stop.asked
         self._count_uses()
@@ -252,7 +252,7 @@ class _Worker:
         for state in sort_by_preference(ready, self.plans, self.last):
             claim = leases.claim_trial(self.store, state.study_id, self.name, self.lease_s)
             if claim is not None:
-                self.last = self.plans[state.text]
+                self.last = self.plans[state.study]
                 return self.last, claim
         return None
 

@@ -76,7 +76,7 @@ def main() -> None:
                 if not claim.params:
                     temperature = chance.uniform(0.5, 4.0)
                     params = {"temperature": temperature, "alpha": 0.5, "replicate": 0}
-                    claim = leases.record_params(store, claim, params, plans[state.text].space)
+                    claim = leases.record_params(store, claim, params, plans[state.study].space)
                 time.sleep(chance.uniform(0.02, 0.15))
                 if told:
                     told.clear()

@@ -75,7 +75,7 @@ class Desk:
 
     def may_start(self):
         found = list_startable(list(self.states.values()), self.plans, self.trained)
-        return [state.text for state in found]
+        return [state.study for state in found]
 
 
 def tune(number=None, partition="uniform", plans=PLANS):
@@ -287,7 +287,7 @@ def states(plans, running=0):
 
 
 def test_long_trials_come_first_and_pretraining_before_what_waits_for_it(plans):
-    found = [plans[s.text].stage for s in sort_by_preference(states(plans), plans, None)]
+    found = [plans[s.study].stage for s in sort_by_preference(states(plans), plans, None)]
     assert found[:2] == ["federate", "federate"]
     assert found[2:4] == ["pretrain", "pretrain"]
     assert set(found[4:]) == {"tune", "compare"}
@@ -296,9 +296,9 @@ def test_long_trials_come_first_and_pretraining_before_what_waits_for_it(plans):
 def test_next_is_what_shares_most_with_the_last_trial(plans):
     last = next(p for p in plans.values() if p.stage == "tune" and p.partition == "uniform")
     found = [
-        plans[s.text]
+        plans[s.study]
         for s in sort_by_preference(states(plans), plans, last)
-        if plans[s.text].stage in ("tune", "compare")
+        if plans[s.study].stage in ("tune", "compare")
     ]
     assert found[0] == last
     assert (found[1].stage, found[1].teacher, found[1].student) == (
@@ -321,7 +321,7 @@ def test_among_equals_the_study_with_fewest_workers_is_first(plans):
     tail = [
         s
         for s in sort_by_preference(mixed, plans, None)
-        if plans[s.text].stage == plans[free[-1].text].stage
+        if plans[s.study].stage == plans[free[-1].study].stage
     ]
     assert tail[0] == free[-1]
 
