@@ -117,10 +117,10 @@ def test_two_halves_of_a_campaign_become_the_whole(sites):
     assert f"both have {len(theirs):,} equal results and 0 that differ" in again.stdout
 
     assert kdopt(here, "worker", "--quiet").returncode == 0
-    assert doctor(here)["complete"] == 28
+    assert doctor(here)["complete"] == 31
     assert results(here) == results(whole)
     assert kdopt(there, "merge", "../here/" + STORE).returncode == 0
-    assert doctor(there)["complete"] == 28
+    assert doctor(there)["complete"] == 31
     assert results(there) == results(whole)
 
 

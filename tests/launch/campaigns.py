@@ -73,7 +73,7 @@ class Bench:
         }
         spec = folder / "tiny.toml"
         spec.write_text(SPEC.format(epochs=epochs, temperatures=list(temperatures)))
-        self.store, self.artifacts, _, _ = plan_spec(spec, self.url, str(folder / "artifacts"))
+        self.store, self.artifacts, *_ = plan_spec(spec, self.url, str(folder / "artifacts"))
         self._started: list[subprocess.Popen[str]] = []
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:

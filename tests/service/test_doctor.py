@@ -47,7 +47,7 @@ def run_all(store, shelf):
                 outcome = dataclasses.replace(outcome, checkpoint=shelf.put(b"%d" % claim.number))
             if not claim.params:
                 cell = {"temperature": 1.0 + claim.number, "alpha": 0.5, "replicate": 0}
-                claim = leases.record_params(store, claim, cell, plans[state.text].space)
+                claim = leases.record_params(store, claim, cell, plans[state.study].space)
             leases.finish_trial(store, claim, outcome)
 
 

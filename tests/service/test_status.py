@@ -120,7 +120,7 @@ def test_what_waits_for_a_lost_participant_can_never_start(store):
         partitions=(PartitionSettings("uniform"), PartitionSettings("quantity_skew")),
     )
     write_plan(store, make_record(base), plan_studies)
-    states = {s.text: s for s in queries.read_study_counts(store, "tiny")}
+    states = {s.study: s for s in queries.read_study_counts(store, "tiny")}
     pretrain = states["tiny/uniform/pretrain"]
     leases.claim_trial(store, pretrain.study_id, "far/9/1/elsewhere", 60)
     lost = leases.claim_trial(store, pretrain.study_id, "far/9/1/elsewhere", 60)

@@ -38,7 +38,7 @@ def studies(store, campaign):
     """Study ids by name, without the campaign."""
     write_plan(store, make_record(campaign), plan_studies)
     return {
-        s.text.removeprefix("tiny/uniform/"): s.study_id
+        s.study.removeprefix("tiny/uniform/"): s.study_id
         for s in queries.read_study_counts(store, "tiny")
     }
 
@@ -88,9 +88,9 @@ def test_reasons_are_counted_with_the_first_of_each(store):
     for study, reason in ((0, "b"), (1, "a"), (2, "a"), (2, "a\nsecond line")):
         end_one(store, tune[study].study_id, reason)
     assert read_failure_reasons(store, "tiny") == [
-        ("a", 2, tune[1].text, 0),
-        ("b", 1, tune[0].text, 0),
-        ("a\nsecond line", 1, tune[2].text, 1),
+        ("a", 2, tune[1].study, 0),
+        ("b", 1, tune[0].study, 0),
+        ("a\nsecond line", 1, tune[2].study, 1),
     ]
     requeue_failed_trials(store, "tiny", "b")
     assert [(r.text, r.n) for r in read_failure_reasons(store, "tiny")] == [

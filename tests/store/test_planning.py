@@ -227,7 +227,7 @@ STUDY = "tiny/uniform/tune/t00-s01"
 
 
 def study_id(store, name=STUDY):
-    return next(s.study_id for s in queries.read_study_counts(store, "tiny") if s.text == name)
+    return next(s.study_id for s in queries.read_study_counts(store, "tiny") if s.study == name)
 
 
 def fail_next(store, reason="out of memory", name=STUDY):
@@ -306,7 +306,7 @@ def test_other_campaigns_are_left_alone(store, campaign, other):
     plan(store, campaign)
     plan(store, dataclasses.replace(campaign, name=other))
     name = STUDY.replace("tiny", other)
-    study = next(s.study_id for s in queries.read_study_counts(store, other) if s.text == name)
+    study = next(s.study_id for s in queries.read_study_counts(store, other) if s.study == name)
     leases.fail_trial(store, leases.claim_trial(store, study, "me", 60), "out of memory")
     assert requeue_failed_trials(store, "tiny") == []
     assert len(activity.read_failures(store, other)) == 1

@@ -116,8 +116,8 @@ def work(site, choose, salt=""):
     found = {}
     for state in queries.read_study_counts(site.store, "tiny"):
         for claim in claim_all(site, state.study_id):
-            end(site, claim, state.text, choose(state.text, claim.params), salt)
-            found[state.text, key(claim.params)] = claim
+            end(site, claim, state.study, choose(state.study, claim.params), salt)
+            found[state.study, key(claim.params)] = claim
     return found
 
 
@@ -169,7 +169,7 @@ def merged_twice(target, other, mix=False):
 def step(site, study, salt="", ending="COMPLETE"):
     """Let the real sampler choose the next trial of an adaptive study, and end it."""
     record = queries.read_record(site.store, "tiny")
-    state = next(s for s in queries.read_study_counts(site.store, "tiny") if s.text == study)
+    state = next(s for s in queries.read_study_counts(site.store, "tiny") if s.study == study)
     of = next(p for p in plan_studies(record.campaign) if p.name == study)
     claim = leases.claim_trial(site.store, state.study_id, "me", 60)
     if not claim.params:

@@ -51,7 +51,7 @@ def test_of_two_adaptive_pasts_the_longer_is_kept(places, kind, sampler, mine, t
     unbroken = places.new("sqlite")
     adaptive(unbroken, 3 if sampler == "sequential" else 4, campaign=campaign)
     while next(
-        s for s in queries.read_study_counts(sites[0].store, "tiny") if s.text == PAIR
+        s for s in queries.read_study_counts(sites[0].store, "tiny") if s.study == PAIR
     ).waiting:
         step(sites[0], PAIR)
     assert table(sites[0]) == table(unbroken)
@@ -73,7 +73,7 @@ def test_adaptive_pasts_that_part_are_reported_and_ours_stays(here, there):
 def test_an_open_trial_that_runs_is_filled_and_its_worker_refused(here, there):
     adaptive(here, 1)
     adaptive(there, 3)
-    study = next(s for s in queries.read_study_counts(here.store, "tiny") if s.text == PAIR)
+    study = next(s for s in queries.read_study_counts(here.store, "tiny") if s.study == PAIR)
     held = leases.claim_trial(here.store, study.study_id, "me", 60)
     assert held.params == {}
     done = merged_twice(here, there)

@@ -181,7 +181,7 @@ def test_workers_go_on_in_both_stores_meanwhile(here, across):
                     continue
                 try:
                     threading.Event().wait(chance.uniform(0, 0.02))
-                    end(own, claim, study.text, "FAIL" if chance.random() < 0.1 else "COMPLETE")
+                    end(own, claim, study.study, "FAIL" if chance.random() < 0.1 else "COMPLETE")
                     finished.append(claim)
                 except LeaseLostError:
                     refused.append(claim)

@@ -169,7 +169,7 @@ def test_other_campaigns_are_left_alone(here, there):
     work(there, everything)
     study = next(s for s in queries.read_study_counts(there.store, "tiny2"))
     for claim in claim_all(there, study.study_id):
-        end(there, claim, study.text, "COMPLETE")
+        end(there, claim, study.study, "COMPLETE")
     before = table(here, "tiny2")
     merged_twice(here, there)
     assert table(here, "tiny2") == before
