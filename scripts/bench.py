@@ -47,7 +47,7 @@ def main() -> None:
     gpu.add_argument("--device", default="cuda")
     gpu.add_argument("--small", action="store_true", help="seconds, to see whether it runs")
     gpu.add_argument("--model", nargs="+", default=["cnn", "resnet18"])
-    gpu.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4, 8])
+    gpu.add_argument("--slots", type=int, nargs="+", default=[1, 2, 4])
     gpu.add_argument("--no-tests", action="store_true")
     campaign = commands.add_parser("campaign")
     campaign.add_argument("--turns", type=int, default=3)

@@ -27,7 +27,7 @@ from kdopt.launch.local import LocalWorkers, assign_slots
 from kdopt.store.queries import pick_campaign
 
 if TYPE_CHECKING:
-    from kdopt.worker.worker import WorkerSummary
+    from kdopt.worker.summary import WorkerSummary
 
 WorkersOrSelfOption = Annotated[
     int | None,

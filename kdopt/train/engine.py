@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 import sys
@@ -80,8 +81,8 @@ class Engine:
         found = {
             "kdopt": kdopt.__version__,
             "torch": torch.__version__,
-            "numpy": version("numpy"),
-            "optuna": version("optuna"),
+            "numpy": _read_version("numpy"),
+            "optuna": _read_version("optuna"),
             "python": platform.python_version(),
         }
         if self.device.type == "cuda":
@@ -134,6 +135,10 @@ def make_engine(
         ("bf16" if _has_native_bf16(chosen) else "fp32") if precision == "auto" else precision
     )
     return Engine(chosen, resolved, deterministic)
+
+
+_read_version = functools.cache(version)
+"""Reads a file, which takes milliseconds: too long for every trial."""
 
 
 def _make_cuda_deterministic(wanted: bool) -> None:

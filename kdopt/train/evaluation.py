@@ -16,6 +16,17 @@ from torch.nn import functional
 
 from kdopt.outcome import Scores
 from kdopt.train.engine import Engine, Images
+from kdopt.train.fit import Fit
+
+
+class Evaluation(NamedTuple):
+    """The kept model on both sets, and how its training went."""
+
+    fit: Fit
+    validation: Scores
+    test: Scores
+    last_validation_accuracy: float
+    last_test_accuracy: float
 
 
 @torch.no_grad()

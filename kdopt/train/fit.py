@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from kdopt.campaign.settings import TrainSettings
 from kdopt.errors import KdoptError
 from kdopt.train.engine import Engine, Images
 from kdopt.train.graphs import make_recorder
-from kdopt.train.steps import LossFn, StepKeeper, TrainingStep
+from kdopt.train.steps import LossFn, StepKeeper, Steps, Student
 
 
 class DivergedError(KdoptError):
@@ -60,47 +61,124 @@ def fit(
     Raises:
         DivergedError: The loss of an epoch is not finite.
     """
-    step = (steps or StepKeeper(make_recorder)).prepare(model, images, loss, settings, engine)
-    best, best_epoch = float("-inf"), settings.epochs
-    best_state: dict[str, Tensor] | None = None
-    epoch = 0
+    (fitted,) = fit_together(
+        [Student(model, loss, monitor)], images, settings, engine, [generator], steps
+    )
+    if isinstance(fitted, DivergedError):
+        raise fitted
+    return fitted
+
+
+def fit_together(
+    students: Sequence[Student],
+    images: Images,
+    settings: TrainSettings,
+    engine: Engine,
+    generators: Sequence[torch.Generator],
+    steps: StepKeeper | None = None,
+) -> list[Fit | DivergedError]:
+    """Train several models in place, step by step at once; each as if it were alone.
+
+    That holds for models that draw no random numbers while they train: dropout would draw others.
+
+    Args:
+        students: What is trained.
+        images: The training set of all of them.
+        settings: Budget of each; one that stops early waits for the others.
+        engine: Device and precision.
+        generators: One CPU generator per student, which shuffles its images of every epoch.
+        steps: Keeps what the next training can use again; ``None`` keeps nothing.
+
+    Returns:
+        How each training went, or that its loss was not finite.
+    """
+    prepared = (steps or StepKeeper(make_recorder)).prepare(students, images, settings, engine)
+    courses = [_Course(student, settings) for student in students]
     for epoch in range(1, settings.epochs + 1):
-        _train_epoch(step, settings.batch_size, generator, epoch)
-        if not settings.patience:
-            continue
-        value = monitor(model)
-        if value > best:
-            best, best_epoch = value, epoch
-            best_state = {k: v.clone() for k, v in model.state_dict().items()}
-        elif epoch - best_epoch >= settings.patience:
+        losses = _train_epoch(prepared, settings.batch_size, generators)
+        for course, loss in zip(courses, losses, strict=True):
+            course.end_epoch(epoch, loss)
+        if all(course.ended for course in courses):
             break
-    if best_epoch == epoch:
-        best_state = None
-    return Fit(epoch, best_epoch, best_state)
+    return [course.finish() for course in courses]
+
+
+class _Course:
+    """What came of one student so far."""
+
+    def __init__(self, student: Student, settings: TrainSettings) -> None:
+        self._model, self._monitor = student.model, student.monitor
+        self._settings = settings
+        self._best, self._best_epoch = float("-inf"), settings.epochs
+        self._best_state: dict[str, Tensor] | None = None
+        self._last_state: dict[str, Tensor] | None = None
+        self._epoch = 0
+        self._failure: DivergedError | None = None
+        self.ended = False
+
+    def end_epoch(self, epoch: int, loss: float) -> None:
+        if self.ended:
+            return
+        self._epoch = epoch
+        if not math.isfinite(loss):
+            self.ended = True
+            self._failure = DivergedError(
+                f"the training loss became {loss} in epoch {epoch}; "
+                "a lower learning rate, temperature or alpha may help"
+            )
+        elif self._settings.patience:
+            self._compare(self._monitor(self._model))
+
+    def _compare(self, value: float) -> None:
+        if value > self._best:
+            self._best, self._best_epoch = value, self._epoch
+            self._best_state = _copy_state(self._model)
+        elif self._epoch - self._best_epoch >= self._settings.patience:
+            self.ended = True
+            # While others go on, so do this model's weights.
+            self._last_state = _copy_state(self._model)
+
+    def finish(self) -> Fit | DivergedError:
+        if self._failure is not None:
+            return self._failure
+        if self._last_state is not None:
+            self._model.load_state_dict(self._last_state)
+        kept = None if self._best_epoch == self._epoch else self._best_state
+        return Fit(self._epoch, self._best_epoch, kept)
+
+
+def _copy_state(model: nn.Module) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in model.state_dict().items()}
 
 
 def _train_epoch(
-    step: TrainingStep, batch_size: int, generator: torch.Generator, epoch: int
-) -> None:
-    step.model.train()
-    total = step.total.zero_()
-    order = torch.randperm(len(step.images), generator=generator).to(total.device)
-    for index in cut_batches(order, batch_size):
-        step.run(index)
+    steps: Steps, batch_size: int, generators: Sequence[torch.Generator]
+) -> list[float]:
+    """Train on every image once; each student's sum of losses."""
+    for step in steps.students:
+        step.model.train()
+        step.total.zero_()
+    first = steps.students[0]
+    orders = torch.stack([torch.randperm(len(first.images), generator=g) for g in generators])
+    for index in cut_batches(orders.to(first.total.device), batch_size):
+        steps.run(index)
     # Asked once per epoch: reading a value from a GPU makes the CPU wait for it.
-    if not bool(torch.isfinite(total)):
-        raise DivergedError(
-            f"the training loss became {float(total)} in epoch {epoch}; "
-            "a lower learning rate, temperature or alpha may help"
-        )
+    return [float(step.total) for step in steps.students]
 
 
-def cut_batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    """Cut an order of positions into batches; every image is used once.
+def cut_batches(orders: Tensor, batch_size: int) -> list[Tensor]:
+    """Cut orders of positions into batches; every image is used once.
 
     A last batch of one image would have no variance for batch norm, so it joins the batch before.
+
+    Args:
+        orders: (students, n).
+        batch_size: Images per batch.
+
+    Returns:
+        (students, batch) each.
     """
-    parts = list(torch.split(order, batch_size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
+    parts = list(torch.split(orders, batch_size, dim=1))
+    if len(parts) > 1 and parts[-1].shape[1] == 1:
+        parts[-2:] = [torch.cat(parts[-2:], dim=1)]
     return parts

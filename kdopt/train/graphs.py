@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -22,7 +22,7 @@ class GraphRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = _get_stream(device)
+        self._stream = _get_stream(device, 0)
         self._pool = torch.cuda.graph_pool_handle()
 
     def rehearse(self, operations: Callable[[], None]) -> None:
@@ -47,10 +47,21 @@ class GraphRecorder:
             operations()
         return graph.replay
 
+    def run_at_once(self, parts: Sequence[Callable[[], None]]) -> None:
+        """Run operations that do not need each other, each on a stream of its own."""
+        current = torch.cuda.current_stream(self._device)
+        streams = [_get_stream(self._device, number) for number in range(1, len(parts) + 1)]
+        for stream, part in zip(streams, parts, strict=True):
+            stream.wait_stream(current)
+            with torch.cuda.stream(stream):
+                part()
+        for stream in streams:
+            current.wait_stream(stream)
+
 
 @functools.cache
-def _get_stream(device: torch.device) -> torch.cuda.Stream:
-    """The stream of all recordings: cuBLAS keeps 32 MiB or more for each that it has seen."""
+def _get_stream(device: torch.device, number: int) -> torch.cuda.Stream:
+    """The streams of all recordings: cuBLAS keeps 32 MiB or more for each that it has seen."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 

@@ -58,16 +58,16 @@ def distillation_loss(
 
 
 class DistillationLoss:
-    """:func:`distillation_loss` of one pair, whose temperature and alpha change between trainings.
+    """:func:`distillation_loss` of one student, whose teacher and cell change between trainings.
 
-    On CUDA they lie in the device's memory, where a recorded step finds them at every replay; on a
-    CPU they are plain numbers.
+    On CUDA temperature, alpha and the teacher's logits have a place in the device's memory, where
+    a recorded step finds them at every replay; on a CPU they are what they are.
 
     Args:
         teacher_logits: (n, classes), of all images of the transfer set.
         labels: (n,), class numbers.
         t2_scale: Multiply the teacher's term by T squared.
-        on_device: Keep temperature and alpha in the device's memory; ``None`` does so on CUDA.
+        on_device: Give temperature, alpha and logits such a place; ``None`` does so on CUDA.
     """
 
     def __init__(
@@ -77,8 +77,9 @@ class DistillationLoss:
         t2_scale: bool = True,
         on_device: bool | None = None,
     ) -> None:
-        self._teacher_logits, self._labels, self._t2_scale = teacher_logits, labels, t2_scale
+        self._labels, self._t2_scale = labels, t2_scale
         on_device = teacher_logits.is_cuda if on_device is None else on_device
+        self._teacher_logits = teacher_logits.clone() if on_device else teacher_logits
         self._numbers: Tensor | None = None
         self._temperature: float | Tensor
         self._hard_weight: float | Tensor
@@ -86,6 +87,14 @@ class DistillationLoss:
         if on_device:
             self._numbers = torch.empty(3, device=teacher_logits.device)
             self._temperature, self._hard_weight, self._soft_weight = self._numbers.unbind()
+
+    def set_teacher(self, teacher_logits: Tensor) -> DistillationLoss:
+        """Use another teacher's logits, (n, classes), on the same images; the loss itself."""
+        if self._numbers is None:
+            self._teacher_logits = teacher_logits
+        else:
+            self._teacher_logits.copy_(teacher_logits)
+        return self
 
     def set_cell(self, temperature: float, alpha: float) -> DistillationLoss:
         """Use another temperature, > 0, and alpha, in [0, 1]; the loss itself."""

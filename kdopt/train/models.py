@@ -16,6 +16,7 @@ from torch import nn
 
 from kdopt.campaign.settings import OWN_MODELS
 from kdopt.errors import KdoptError
+from kdopt.train.engine import Engine, seeded
 
 Shape = tuple[int, int, int]
 """Channels, height, width of an image."""
@@ -55,6 +56,25 @@ class ModelPair(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits of both, (2, batch, classes)."""
         return torch.stack([self.student(images), self.peer(images)])
+
+
+def draws_random_numbers(model: nn.Module, shape: Shape, engine: Engine) -> bool:
+    """Whether a model draws random numbers while it trains, as dropout does.
+
+    Args:
+        model: On the engine's device; batch norm's statistics move.
+        shape: Of an image.
+        engine: Device and precision.
+    """
+    images = torch.zeros(2, *shape, device=engine.device)
+    with seeded(0, engine.device), torch.no_grad(), engine.autocast():
+        before = _read_random_state(engine.device)
+        model.train()(images.to(memory_format=torch.channels_last))
+        return not torch.equal(before, _read_random_state(engine.device))
+
+
+def _read_random_state(device: torch.device) -> torch.Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
 def list_models() -> list[str]:

@@ -2,14 +2,16 @@
 
 Small models keep a GPU waiting: the host takes longer to ask for the hundred or so kernels of a
 step than the GPU to run them. So on CUDA a step is recorded once, as a CUDA graph, and replayed as
-a whole. :class:`RecordedStep` knows when; ``kdopt.train.graphs`` does it.
+a whole. :class:`RecordedStep` knows when; ``kdopt.train.graphs`` does it. And one small model does
+not fill a GPU, so several students of one set of images take their steps at once.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,20 @@ logger = logging.getLogger(__name__)
 LossFn = Callable[[Tensor, Tensor], Tensor]
 """``loss(index, logits)``: positions of the batch in the training set, (batch,), and the model's
 logits, (batch, classes), to a scalar. Labels and teachers' logits are looked up by position."""
+
+
+class Student(NamedTuple):
+    """What is trained.
+
+    Attributes:
+        model: On the engine's device.
+        loss: What is minimised.
+        monitor: Value to be maximised, asked after every epoch (validation accuracy).
+    """
+
+    model: nn.Module
+    loss: LossFn
+    monitor: Callable[[nn.Module], float]
 
 
 class TrainingStep:
@@ -83,73 +99,88 @@ class Recorder(Protocol):
         """
         ...
 
+    def run_at_once(self, parts: Sequence[Callable[[], None]]) -> None:
+        """Run operations that do not need each other, at the same time where possible."""
+        ...
 
-class RecordedStep(TrainingStep):
-    """A step that is recorded and replayed: the same kernels on the same memory.
+
+class RecordedStep:
+    """Steps that are recorded and replayed: the same kernels on the same memory.
 
     The first batch of a size runs as usual, so that libraries load their kernels and take their
     memory; the second is recorded. A model or loss that cannot be recorded runs as usual for ever.
 
     Args:
-        model: See :class:`TrainingStep`, as the next four.
-        images: See there.
-        loss: Numbers that change between trainings must be tensors: others are recorded too.
-        settings: See there.
-        engine: See there.
-        recorder: Records the steps.
+        steps: What each student does with a batch. Numbers of their losses that change between
+            trainings must be tensors: others are recorded too.
+        recorder: Records them.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        images: Images,
-        loss: LossFn,
-        settings: TrainSettings,
-        engine: Engine,
-        recorder: Recorder,
-    ) -> None:
-        super().__init__(model, images, loss, settings, engine)
-        self._recorder: Recorder | None = recorder
+    def __init__(self, steps: Sequence[TrainingStep], recorder: Recorder) -> None:
+        self._steps = steps
+        self._recorder = recorder
+        self._works = True
         self._rehearsed: set[int] = set()
         self._recorded: dict[int, tuple[Tensor, Callable[[], None]]] = {}
 
     def run(self, index: Tensor) -> None:
-        """Train on one batch; see :meth:`TrainingStep.run`."""
-        size = len(index)
-        if self._recorder is None:
-            super().run(index)
+        """Train every student on one batch, given positions: (students, batch)."""
+        size = index.shape[1]
+        if not self._works:
+            self._run_students(index)
         elif size not in self._rehearsed:
             self._rehearsed.add(size)
-            self._recorder.rehearse(lambda: TrainingStep.run(self, index))
-        elif size in self._recorded or self._record(index, self._recorder):
+            self._recorder.rehearse(lambda: self._run_students(index))
+        elif size in self._recorded or self._record(index):
             place, replay = self._recorded[size]
             place.copy_(index)
             replay()
         else:
-            super().run(index)
+            self._run_students(index)
 
-    def _record(self, index: Tensor, recorder: Recorder) -> bool:
-        """Record the step of a batch of this size; whether that was possible."""
+    def _run_students(self, index: Tensor) -> None:
+        if len(self._steps) == 1 or not self._works:
+            _run_in_turn(self._steps, index)
+        else:
+            columns = zip(self._steps, index, strict=True)
+            self._recorder.run_at_once([partial(step.run, row) for step, row in columns])
+
+    def _record(self, index: Tensor) -> bool:
+        """Record the steps of a batch of this size; whether that was possible."""
         # The replayed kernels read the positions from here.
         place = index.clone()
         try:
-            replay = recorder.record(lambda: TrainingStep.run(self, place))
+            replay = self._recorder.record(lambda: self._run_students(place))
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
-            self._recorder = None
+            self._works = False
             self._recorded.clear()
             reason = str(error).partition("\n")[0]
             logger.info(
                 "steps of %s are not recorded as a CUDA graph, so each takes longer: %s",
-                type(self.model).__name__,
+                type(self._steps[0].model).__name__,
                 reason,
             )
             return False
-        self._recorded[len(index)] = (place, replay)
+        self._recorded[index.shape[1]] = (place, replay)
         return True
 
 
+class Steps(NamedTuple):
+    """What trains students on a batch.
+
+    Attributes:
+        students: The step of each of them.
+        run: All their steps on a batch each, given positions: (students, batch).
+    """
+
+    students: tuple[TrainingStep, ...]
+    run: Callable[[Tensor], None]
+
+
 class StepKeeper:
-    """Prepares steps; on CUDA it keeps the last one, for trainings that repeat it.
+    """Prepares steps; on CUDA it keeps the last ones, for trainings that repeat them.
 
     The trials of a pair train the same model object on the same images, from other weights and with
     another temperature and alpha. Their steps are recorded once.
@@ -160,28 +191,43 @@ class StepKeeper:
 
     def __init__(self, make_recorder: Callable[[torch.device], Recorder | None]) -> None:
         self._make_recorder = make_recorder
-        self._kept: TrainingStep | None = None
+        self._kept: Steps | None = None
 
     def prepare(
         self,
-        model: nn.Module,
+        students: Sequence[Student],
         images: Images,
-        loss: LossFn,
         settings: TrainSettings,
         engine: Engine,
-    ) -> TrainingStep:
-        """A step with a fresh optimizer."""
-        kept = self._kept
-        if (
-            kept is not None
-            and (kept.model is model and kept.images is images and kept.loss is loss)
-            and (kept.settings, kept.engine) == (settings, engine)
-        ):
-            kept.optimizer.reset()
-            return kept
-        self._kept = kept = None  # Its memory is free for the next one.
+    ) -> Steps:
+        """Steps with fresh optimizers."""
+        if self._kept is not None and _do_same(self._kept, students, images, settings, engine):
+            for step in self._kept.students:
+                step.optimizer.reset()
+            return self._kept
+        self._kept = None  # Its memory is free for the next ones.
+        steps = tuple(TrainingStep(s.model, images, s.loss, settings, engine) for s in students)
         recorder = self._make_recorder(engine.device)
         if recorder is None:
-            return TrainingStep(model, images, loss, settings, engine)
-        self._kept = RecordedStep(model, images, loss, settings, engine, recorder)
+            return Steps(steps, partial(_run_in_turn, steps))
+        self._kept = Steps(steps, RecordedStep(steps, recorder).run)
         return self._kept
+
+
+def _run_in_turn(steps: Sequence[TrainingStep], index: Tensor) -> None:
+    for step, row in zip(steps, index, strict=True):
+        step.run(row)
+
+
+def _do_same(
+    kept: Steps,
+    students: Sequence[Student],
+    images: Images,
+    settings: TrainSettings,
+    engine: Engine,
+) -> bool:
+    return len(kept.students) == len(students) and all(
+        (step.model is student.model and step.loss is student.loss and step.images is images)
+        and (step.settings, step.engine) == (settings, engine)
+        for step, student in zip(kept.students, students, strict=True)
+    )

@@ -4,4 +4,5 @@
 - ``context``: what a worker keeps between trials; ``cache``: the cache it uses
 - ``pretrain``, ``control``, ``tune``, ``compare``, ``combine``, ``federate``: one module per stage
 - ``runners``: all of them
+- ``together``: how many trials of a pair run at once
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -12,6 +12,13 @@ V = TypeVar("V")
 
 def _weigh_one(_value: object) -> int:
     return 1
+
+
+class CacheUse(NamedTuple):
+    """How a cache was used."""
+
+    asked: int
+    hits: int
 
 
 class Cache(Generic[K, V]):

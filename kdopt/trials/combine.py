@@ -16,8 +16,9 @@ from kdopt.campaign.stages import Combination
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
+from kdopt.train.evaluation import Evaluation
 from kdopt.train.teachers import Mixture, compute_class_weights
-from kdopt.trials.context import Context, Evaluation
+from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Inputs
 
 

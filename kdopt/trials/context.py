@@ -9,10 +9,10 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import safetensors.numpy
@@ -30,14 +30,21 @@ from kdopt.data.splits import Splits, unpack_splits
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome, Scores
 from kdopt.train.engine import Engine, Images, seeded
-from kdopt.train.evaluation import measure_change, measure_gain, predict_logits, score_logits
-from kdopt.train.fit import Fit, fit
+from kdopt.train.evaluation import (
+    Evaluation,
+    measure_change,
+    measure_gain,
+    predict_logits,
+    score_logits,
+)
+from kdopt.train.fit import DivergedError, Fit, fit, fit_together
 from kdopt.train.graphs import make_recorder
 from kdopt.train.losses import DistillationLoss
 from kdopt.train.models import make_model
-from kdopt.train.steps import LossFn, StepKeeper
-from kdopt.trials.cache import Cache
+from kdopt.train.steps import LossFn, StepKeeper, Student
+from kdopt.trials.cache import Cache, CacheUse
 from kdopt.trials.interfaces import ArtifactFolder, Scored
+from kdopt.trials.together import choose_group_size
 
 logger = logging.getLogger(__name__)
 
@@ -46,23 +53,6 @@ CACHED_SHARES = 4
 CACHED_LOGIT_BYTES = 256 * 2**20
 """Logits are kept up to this size: those of a hundred teachers on 5,000 images of 10 classes take
 20 MiB. What does not fit is computed again, so memory never grows with the number of teachers."""
-
-
-class CacheUse(NamedTuple):
-    """How a cache was used."""
-
-    asked: int
-    hits: int
-
-
-class Evaluation(NamedTuple):
-    """The kept model on both sets, and how its training went."""
-
-    fit: Fit
-    validation: Scores
-    test: Scores
-    last_validation_accuracy: float
-    last_test_accuracy: float
 
 
 class Context:
@@ -97,7 +87,8 @@ class Context:
         )
         self._shares = Cache[tuple[str, int], Images](CACHED_SHARES)
         self._validation = Cache[tuple[str, int | None], Images](CACHED_SHARES)
-        self._losses = Cache[tuple[str, str, int], DistillationLoss](1)
+        self._losses = Cache[tuple[str, int], list[DistillationLoss]](1)
+        self._workbenches: list[nn.Module] = []
         self.steps = StepKeeper(make_recorder)
         self.evaluating_s = 0.0
 
@@ -177,15 +168,24 @@ class Context:
         """A participant's pre-trained model; the same object is filled again on every call."""
         return self.load_state(self._read_state(pretrained))
 
+    def load_models(self, pretrained: Outcome, count: int) -> list[nn.Module]:
+        """The same in several objects, the first of which is that of :meth:`load_model`."""
+        models = [self._get_workbench(number) for number in range(count)]
+        for model in models:
+            model.load_state_dict(self._read_state(pretrained))
+        return models
+
     def load_state(self, state: Mapping[str, Tensor]) -> nn.Module:
         """The same with any weights of this model."""
-        self._workbench.load_state_dict(state)
-        return self._workbench
+        model = self._get_workbench()
+        model.load_state_dict(state)
+        return model
 
     def load_peer(self, pretrained: Outcome) -> nn.Module:
         """The same in a second object, for methods that train both models."""
-        self._second_workbench.load_state_dict(self._read_state(pretrained))
-        return self._second_workbench
+        model = self._get_workbench(1)
+        model.load_state_dict(self._read_state(pretrained))
+        return model
 
     def get_logits(
         self, model: Outcome, partition: str, student: int, transfer_set: TransferName = "student"
@@ -201,19 +201,16 @@ class Context:
         owner = (partition, student) if transfer_set == "student" else ("", 0)
         return self._logits.get((model.checkpoint, *owner, transfer_set), compute)
 
-    def get_distillation_loss(
-        self, teacher: Outcome, partition: str, student: int
-    ) -> DistillationLoss:
-        """The loss of a pair on the student's own images; all trials of the pair get the same."""
-        assert teacher.checkpoint is not None
-        return self._losses.get(
-            (teacher.checkpoint, partition, student),
-            lambda: DistillationLoss(
-                self.get_logits(teacher, partition, student),
-                self.get_share(partition, student).labels,
-                self.campaign.tune.t2_scale,
-            ),
-        )
+    def get_distillation_losses(
+        self, teacher: Outcome, partition: str, student: int, count: int
+    ) -> list[DistillationLoss]:
+        """Losses of a pair on the student's own images; a student's pairs get the same objects."""
+        logits = self.get_logits(teacher, partition, student)
+        labels = self.get_share(partition, student).labels
+        made = self._losses.get((partition, student), list)
+        while len(made) < count:
+            made.append(DistillationLoss(logits, labels, self.campaign.tune.t2_scale))
+        return [loss.set_teacher(logits) for loss in made[:count]]
 
     def save_model(self, model: nn.Module) -> str:
         """Save a model's weights and return their sha256."""
@@ -262,6 +259,37 @@ class Context:
             monitor=lambda _: self.measure_validation(judged, validation, settings.monitor),
             steps=self.steps,
         )
+        return self._evaluate(model, judged, fitted, validation)
+
+    def train_models(
+        self,
+        models: Sequence[nn.Module],
+        images: Images,
+        losses: Sequence[LossFn],
+        settings: TrainSettings,
+        generators: Sequence[torch.Generator],
+        validation: Images,
+    ) -> list[Evaluation | DivergedError]:
+        """The same for several models at once."""
+        students = [
+            Student(
+                model,
+                loss,
+                lambda m: self.measure_validation(m, validation, settings.monitor),
+            )
+            for model, loss in zip(models, losses, strict=True)
+        ]
+        fits = fit_together(students, images, settings, self.engine, generators, self.steps)
+        return [
+            fitted
+            if isinstance(fitted, DivergedError)
+            else self._evaluate(model, model, fitted, validation)
+            for model, fitted in zip(models, fits, strict=True)
+        ]
+
+    def _evaluate(
+        self, model: nn.Module, judged: nn.Module, fitted: Fit, validation: Images
+    ) -> Evaluation:
         last = self.score_model(judged, validation)
         best = last
         if fitted.best_state is not None:
@@ -325,12 +353,22 @@ class Context:
         )
 
     @functools.cached_property
-    def _workbench(self) -> nn.Module:
-        return self._make_blank_model()
+    def together(self) -> int:
+        """How many trials of a pair to run at once."""
+        return choose_group_size(self._get_workbench(), self._dataset.shape, self.engine)
 
-    @functools.cached_property
-    def _second_workbench(self) -> nn.Module:
-        return self._make_blank_model()
+    def run_one_by_one(self) -> None:
+        """Run one trial at a time from now on, and free what several needed."""
+        self.together = 1
+        del self._workbenches[1:]
+        self.steps = StepKeeper(make_recorder)
+        torch.cuda.empty_cache()
+
+    def _get_workbench(self, number: int = 0) -> nn.Module:
+        """One of the model objects that trials fill again and again."""
+        while len(self._workbenches) <= number:
+            self._workbenches.append(self._make_blank_model())
+        return self._workbenches[number]
 
     def _make_blank_model(self) -> nn.Module:
         # Made when it is first needed, which may be within a seeded block: drawing its weights
@@ -344,7 +382,7 @@ class Context:
 
         def read() -> dict[str, Tensor]:
             state = safetensors.torch.load(self._artifacts.get(sha256))
-            expected = {k: v.shape for k, v in self._workbench.state_dict().items()}
+            expected = {k: v.shape for k, v in self._get_workbench().state_dict().items()}
             if {k: v.shape for k, v in state.items()} != expected:
                 raise ArtifactError(
                     f"checkpoint {sha256[:12]}...: its weights are not those of a "

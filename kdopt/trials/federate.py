@@ -20,10 +20,11 @@ from kdopt.campaign.stages import Combination
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome, RoundScore, Scores
 from kdopt.train.engine import Images, seeded
+from kdopt.train.evaluation import Evaluation
 from kdopt.train.fedavg import count_state_bytes, run_round
 from kdopt.train.fit import DivergedError, Fit, fit
 from kdopt.trials.combine import consolidate
-from kdopt.trials.context import Context, Evaluation
+from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Inputs, Journal
 
 LOGIT_BYTES = 4

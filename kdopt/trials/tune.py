@@ -3,36 +3,64 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+
+import torch
 
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
+from kdopt.train.fit import DivergedError
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Inputs
+
+FILLED_UP = 2
+"""Places of a group that may be taken by a cell that is there already."""
 
 
 def run_tune(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
     """Distil the teacher into a copy of the student on the student's own data."""
+    (result,) = run_tune_together(context, plan, [params], inputs)
+    if isinstance(result, DivergedError):
+        raise result
+    return result
+
+
+def run_tune_together(
+    context: Context, plan: StudyPlan, cells: Sequence[Params], inputs: Inputs
+) -> list[Outcome | DivergedError]:
+    """The same for several cells at once; each has its share of the time that they took."""
     assert plan.teacher is not None and plan.student is not None
     started = time.perf_counter()
     campaign, engine = context.campaign, context.engine
     images = context.get_share(plan.partition, plan.student)
-    loss = context.get_distillation_loss(inputs[plan.teacher], plan.partition, plan.student)
+    # A group that lacks a few is filled up: to record the steps of another size takes longer.
+    lacking = context.together - len(cells)
+    filled = [*cells, *([cells[0]] * lacking if lacking <= FILLED_UP else [])]
+    losses = context.get_distillation_losses(
+        inputs[plan.teacher], plan.partition, plan.student, len(filled)
+    )
+    for loss, params in zip(losses, filled, strict=True):
+        loss.set_cell(float(params["temperature"]), float(params["alpha"]))
     # Params and teacher stay out of the seed: all trials of a student see the same batches.
-    seed = seed_for(
-        campaign.seed, plan.partition, "distill", plan.student, int(params["replicate"])
-    )
-    with seeded(seed, engine.device) as generator:
-        model = context.load_model(inputs[plan.student])
-        result = context.train_model(
-            model,
+    seeds = [
+        seed_for(campaign.seed, plan.partition, "distill", plan.student, int(params["replicate"]))
+        for params in filled
+    ]
+    with seeded(seeds[0], engine.device) as generator:
+        results = context.train_models(
+            context.load_models(inputs[plan.student], len(filled)),
             images,
-            loss.set_cell(float(params["temperature"]), float(params["alpha"])),
+            losses,
             campaign.distill,
-            generator,
+            [generator, *(torch.Generator().manual_seed(seed) for seed in seeds[1:])],
             context.get_validation(plan.partition, plan.student),
-        )
-    return context.make_outcome(
-        result, seconds=time.perf_counter() - started, before=inputs[plan.student]
-    )
+        )[: len(cells)]
+    seconds = (time.perf_counter() - started) / len(cells)
+    return [
+        result
+        if isinstance(result, DivergedError)
+        else context.make_outcome(result, seconds=seconds, before=inputs[plan.student])
+        for result in results
+    ]

@@ -7,13 +7,13 @@ with the reason.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 
 from kdopt.campaign.names import StageName
@@ -32,7 +32,8 @@ from kdopt.store.database import Store
 from kdopt.store.leases import Lease
 from kdopt.store.queries import StudyCounts
 from kdopt.train.engine import Engine, make_engine
-from kdopt.trials.context import CacheUse, Context
+from kdopt.trials.cache import CacheUse
+from kdopt.trials.context import Context
 from kdopt.trials.runners import RUNNERS
 from kdopt.worker.heartbeat import (
     BEAT_S,
@@ -43,6 +44,7 @@ from kdopt.worker.heartbeat import (
 from kdopt.worker.journal import StoreJournal
 from kdopt.worker.scheduling import list_finished_before, list_startable, sort_by_preference
 from kdopt.worker.stop_signals import Stopped, StopSignal
+from kdopt.worker.summary import Stopwatch, WorkerSummary
 from kdopt.worker.worker_id import is_orphan, name_worker
 
 logger = logging.getLogger(__name__)
@@ -52,53 +54,6 @@ REQUEUE_S = 30.0
 
 IDLE_S = 1.0
 """Seconds to wait when all that is left is running elsewhere."""
-
-
-@dataclass
-class WorkerSummary:
-    """What a worker did.
-
-    Attributes:
-        complete: Trials with a result.
-        failed: Trials that failed.
-        lost: Results dropped, since another worker had the trial by then.
-        stopped: Whether it was told to stop.
-        blocked: Studies left whose participants could not be pre-trained.
-        caches: How often what was asked for was in memory, by cache.
-        seconds: Where the time went.
-    """
-
-    complete: int = 0
-    failed: int = 0
-    lost: int = 0
-    stopped: bool = False
-    blocked: list[str] = field(default_factory=list)
-    caches: dict[str, CacheUse] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
-class Stopwatch:
-    """Adds up seconds by what a worker was doing.
-
-    Attributes:
-        seconds: Wall time by name, in the order of first use.
-    """
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def add(self, name: str, seconds: float) -> None:
-        """Count seconds that were measured elsewhere."""
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-
-    @contextmanager
-    def timing(self, name: str) -> Iterator[None]:
-        """Count the block."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(name, time.perf_counter() - started)
 
 
 def run_worker(
@@ -186,9 +141,9 @@ class _Worker:
                     states = queries.read_study_counts(self.store, self.campaign)
                     self._follow_growth(states)
                     ready = self._list_ready(states)
-                    claim = self._take_trial(ready)
-                if claim is not None:
-                    self._run_trial(*claim)
+                    taken = self._take_trials(ready)
+                if taken is not None:
+                    self._run_trials(*taken)
                 elif ready or any(s.running for s in states):
                     # Only now may a trial become free: one that runs elsewhere may be lost.
                     self.next_requeue = min(self.next_requeue, time.monotonic() + 5 * IDLE_S)
@@ -247,14 +202,76 @@ class _Worker:
                     if row.outcome is not None:
                         known[int(row.params["participant"])] = row.outcome
 
-    def _take_trial(self, ready: list[StudyCounts]) -> tuple[StudyPlan, Lease] | None:
-        """Take a trial, from the study whose images and logits are at hand if possible."""
+    def _take_trials(self, ready: list[StudyCounts]) -> tuple[StudyPlan, list[Lease]] | None:
+        """Take a trial, from the study whose images and logits are at hand if possible.
+
+        On a GPU take several of a study at once, if their params are planned.
+        """
         for state in sort_by_preference(ready, self.plans, self.last):
             claim = leases.claim_trial(self.store, state.study_id, self.name, self.lease_s)
             if claim is not None:
                 self.last = self.plans[state.study]
-                return self.last, claim
+                taken = [claim]
+                if claim.params and RUNNERS[self.last.stage].run_together is not None:
+                    self._take_more(taken)
+                return self.last, taken
         return None
+
+    def _take_more(self, taken: list[Lease]) -> None:
+        try:
+            while len(taken) < self.context.together:
+                study_id = taken[0].study_id
+                claim = leases.claim_trial(self.store, study_id, self.name, self.lease_s)
+                if claim is None:
+                    break
+                taken.append(claim)
+        except BaseException:
+            for claim in taken:
+                leases.release_trial(self.store, claim)
+            raise
+
+    def _run_trials(self, plan: StudyPlan, claims: list[Lease]) -> None:
+        if len(claims) == 1:
+            self._run_trial(plan, claims[0])
+            return
+        left = list(claims)
+        try:
+            with contextlib.ExitStack() as beats:
+                for claim in claims:
+                    beats.enter_context(Heartbeat(self.store, claim, self.beat_s, self.lease_s))
+                results = self._compute_results(plan, claims)
+                for claim, result in zip(claims, results, strict=True):
+                    self._record_one_of_several(plan, claim, result)
+                    left.remove(claim)
+        except Stopped:
+            for claim in left:
+                leases.release_trial(self.store, claim)
+                logger.info("%s #%d: given back", plan.name, claim.number)
+        except BaseException:
+            for claim in left:
+                leases.release_trial(self.store, claim)
+            raise
+
+    def _record_one_of_several(self, plan: StudyPlan, claim: Lease, result: Outcome | str) -> None:
+        label = f"{plan.name} #{claim.number}"
+        try:
+            self._record_result(plan, claim, label, result)
+        except LeaseLostError as error:
+            self.summary.lost += 1
+            logger.warning("%s: result dropped: %s", label, error)
+
+    def _compute_results(self, plan: StudyPlan, claims: list[Lease]) -> list[Outcome | str]:
+        """Compute the outcomes of several trials, or why one has none."""
+        cells = [claim.params for claim in claims]
+        try:
+            with self._computing():
+                inputs = self.pretrained.get(plan.partition, {})
+                found = RUNNERS[plan.stage].compute_together(self.context, plan, cells, inputs)
+        except (StoreError, ArtifactError, DataError, LeaseLostError):
+            raise
+        except Exception as error:
+            return [_describe_failure(error)] * len(claims)
+        return [r if isinstance(r, Outcome) else _describe_failure(r) for r in found]
 
     def _run_trial(self, plan: StudyPlan, claim: Lease) -> None:
         """Run one trial and record how it ended; on the way out the trial is never left behind."""
@@ -266,15 +283,7 @@ class _Worker:
                 with self.watch.timing("store"):
                     claim = self._choose_params(plan, claim)
                 result = self._compute_result(plan, claim, journal)
-            if isinstance(result, Outcome):
-                with self.watch.timing("store"):
-                    leases.finish_trial(self.store, claim, result)
-                self.summary.complete += 1
-                logger.info("%s: %s", label, _describe_result(plan.stage, claim, result))
-            else:
-                leases.fail_trial(self.store, claim, result)
-                self.summary.failed += 1
-                logger.error("%s: failed: %s", label, result.splitlines()[0])
+            self._record_result(plan, claim, label, result)
             # Only now that the end is recorded is the saved state of no use to anybody.
             journal.close()
         except LeaseLostError as error:
@@ -288,21 +297,41 @@ class _Worker:
             leases.release_trial(self.store, claim)
             raise
 
+    def _record_result(
+        self, plan: StudyPlan, claim: Lease, label: str, result: Outcome | str
+    ) -> None:
+        if isinstance(result, Outcome):
+            with self.watch.timing("store"):
+                leases.finish_trial(self.store, claim, result)
+            self.summary.complete += 1
+            logger.info("%s: %s", label, _describe_result(plan.stage, claim, result))
+        else:
+            leases.fail_trial(self.store, claim, result)
+            self.summary.failed += 1
+            logger.error("%s: failed: %s", label, result.splitlines()[0])
+
     def _compute_result(
         self, plan: StudyPlan, claim: Lease, journal: StoreJournal
     ) -> Outcome | str:
         """Compute the outcome of a trial, or the reason why it has none."""
-        inputs = self.pretrained.get(plan.partition, {})
-        evaluated_s = self.context.evaluating_s
-        started = time.perf_counter()
         try:
-            with self.stop.interrupting():
+            with self._computing():
+                inputs = self.pretrained.get(plan.partition, {})
                 stage = RUNNERS[plan.stage]
                 return stage.compute(self.context, plan, claim.params, inputs, journal)
         except (StoreError, ArtifactError, DataError, LeaseLostError):
             raise
         except Exception as error:
             return _describe_failure(error)
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Around what a request to stop interrupts, and what counts as training or evaluation."""
+        evaluated_s = self.context.evaluating_s
+        started = time.perf_counter()
+        try:
+            with self.stop.interrupting():
+                yield
         finally:
             evaluated_s = self.context.evaluating_s - evaluated_s
             self.watch.add("training", time.perf_counter() - started - evaluated_s)

@@ -1,7 +1,8 @@
 """``bench.py gpu``: what kdopt does on the GPU at hand, beside a lean loop on the same GPU.
 
 Needs no network and no data set: images are drawn here. "Recorded" steps are replayed as CUDA
-graphs, as kdopt's workers do; "plain" ones are asked for operation by operation.
+graphs, as kdopt's workers do, of several students at once; "plain" ones are asked for operation by
+operation.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from kdopt.train.evaluation import predict_logits
 from kdopt.train.graphs import make_recorder
 from kdopt.train.losses import DistillationLoss
 from kdopt.train.models import make_model
-from kdopt.train.steps import RecordedStep, TrainingStep
+from kdopt.train.steps import StepKeeper, Student
 
 BATCH, EPOCHS, TEST = 32, 5, 10_000
 SCRIPTS = Path(__file__).parents[1]
@@ -47,8 +48,10 @@ class Case(NamedTuple):
     trials: int
 
 
-CASES = (Case("cnn", 600, 120), Case("cnn", 5000, 24), Case("resnet18", 600, 24),
-         Case("resnet18", 5000, 6))  # fmt: skip
+CASES = (Case("cnn", 600, 128), Case("cnn", 5000, 32), Case("resnet18", 600, 32),
+         Case("resnet18", 5000, 16))  # fmt: skip
+CELLS = 32
+"""Trials of a replicate: both pairs' grids, of which a worker takes eight at a time on a GPU."""
 
 
 class Measured(NamedTuple):
@@ -102,7 +105,7 @@ def _measure_steps(device: str, models: list[str], small: bool) -> dict[str, flo
     """A table of milliseconds per step; seconds that evaluating an image takes, by model."""
     print(f"\nmilliseconds per training step of {BATCH} images, median of 3")
     print(f"{'deterministic':16}{'plain: yes':>12}{'no':>8}{'recorded: yes':>15}{'no':>8}"
-          f"{'to record':>11}")  # fmt: skip
+          f"{'to record':>11}{'2 at once, each':>17}{'4':>8}{'8':>8}")  # fmt: skip
     evaluating = {}
     for model in models:
         for precision in ("bf16", "fp32"):
@@ -116,8 +119,14 @@ def _measure_steps(device: str, models: list[str], small: bool) -> dict[str, flo
                     )
                     line.append(1000 * statistics.median(taken))
                     cost = 1000 * statistics.median(costs)
+            engine = make_engine(precision, device)
+            several = [
+                1000 * _step(model, engine, True, 3 if small else 60, students)[0]
+                for students in (2, 4, 8)
+            ]
             print(f"{model:10}{precision:6}{line[0]:>12.3f}{line[1]:>8.3f}{line[2]:>15.3f}"
-                  f"{line[3]:>8.3f}{cost:>11.1f}", flush=True)  # fmt: skip
+                  f"{line[3]:>8.3f}{cost:>11.1f}{several[0]:>17.3f}{several[1]:>8.3f}"
+                  f"{several[2]:>8.3f}", flush=True)  # fmt: skip
         engine = make_engine("auto", device)
         images, net = _make_images(model, 64 if small else TEST, device), _make_net(model, engine)
         net.eval()
@@ -127,18 +136,26 @@ def _measure_steps(device: str, models: list[str], small: bool) -> dict[str, flo
     return evaluating
 
 
-def _step(model: str, engine: Engine, recorded: bool, count: int) -> tuple[float, float]:
-    """Seconds of a step, and of recording it."""
+def _step(
+    model: str, engine: Engine, recorded: bool, count: int, students: int = 1
+) -> tuple[float, float]:
+    """Seconds of a step of each student, and of recording it."""
     images = _make_images(model, 640, str(engine.device))
     teacher = torch.randn(len(images), 10, device=engine.device)
-    loss = DistillationLoss(teacher, images.labels).set_cell(4.0, 0.5)
-    parts = (_make_net(model, engine).train(), images, loss, TrainSettings(), engine)
-    recorder = make_recorder(engine.device) if recorded else None
-    step = TrainingStep(*parts) if recorder is None else RecordedStep(*parts, recorder)
-    index = torch.randperm(len(images))[:BATCH].to(engine.device)
-    step.run(index)
-    cost = _time(lambda: step.run(index), 1, engine.device, warm=0)
-    return _time(lambda: step.run(index), count, engine.device), cost
+    keeper = StepKeeper(make_recorder if recorded else lambda device: None)
+    crew = [
+        Student(
+            _make_net(model, engine).train(),
+            DistillationLoss(teacher, images.labels).set_cell(4.0, 0.5),
+            lambda net: 0.0,
+        )
+        for _ in range(students)
+    ]
+    run = keeper.prepare(crew, images, TrainSettings(), engine).run
+    index = torch.randperm(len(images))[:BATCH].to(engine.device).repeat(students, 1)
+    run(index)
+    cost = _time(lambda: run(index), 1, engine.device, warm=0)
+    return _time(lambda: run(index), count, engine.device) / students, cost
 
 
 def _make_net(model: str, engine: Engine) -> torch.nn.Module:
@@ -196,19 +213,18 @@ def _measure_case(
         campaign, replicates = bench.plan(text.format(replicates=1)), 1
         bench.work(campaign, 1)
         for count in slots:
-            replicates += max(1, case.trials * count // 2)
+            replicates += max(1, case.trials * count // CELLS)
             bench.plan(text.format(replicates=replicates))
             with GpuWatch(device) as watch:
                 run = bench.work(campaign, count)
             found.append(Measured(count, run.working_s / run.trials, watch.busy, watch.memory_mib))
             _print_line("kdopt", found[-1], gflop, rate)
         bench.store.close()
-    for bf16 in (False, True):
-        for count in (1, 4):
-            with GpuWatch(device) as watch:
-                seconds = _run_lean(case, shape, test, device, bf16, count)
-            label = "lean, bf16, fused Adam" if bf16 else "lean"
-            _print_line(label, Measured(count, seconds, watch.busy, watch.memory_mib), gflop, rate)
+    for count, bf16 in ((1, False), (4, False), (1, True)):
+        with GpuWatch(device) as watch:
+            seconds = _run_lean(case, shape, test, device, bf16, count)
+        label = "lean, bf16, fused Adam" if bf16 else "lean"
+        _print_line(label, Measured(count, seconds, watch.busy, watch.memory_mib), gflop, rate)
     return found
 
 
@@ -239,8 +255,8 @@ patience = 0
 epochs = {EPOCHS}
 patience = 0
 [tune]
-temperatures = [4.0]
-alphas = [0.5]
+temperatures = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0]
+alphas = [0.5, 0.9]
 vanilla_temperature = 4.0
 vanilla_alpha = 0.5
 """
@@ -250,7 +266,7 @@ def _run_lean(
     case: Case, shape: tuple[int, ...], test: int, device: str, bf16: bool, count: int
 ) -> float:
     """Seconds per trial of so many lean loops at once."""
-    trials = max(1, case.trials // 4)
+    trials = max(1, case.trials // 8)
     job = {"model": case.model, "shape": shape, "images": case.images, "test": test}
     job |= {"device": device, "bf16": bf16, "epochs": EPOCHS, "trials": trials}
     crew = [

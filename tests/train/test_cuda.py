@@ -15,11 +15,11 @@ from torch.nn import functional
 from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Images, make_engine, seeded
 from kdopt.train.evaluation import predict_logits, score_logits
-from kdopt.train.fit import fit
+from kdopt.train.fit import fit, fit_together
 from kdopt.train.graphs import make_recorder
 from kdopt.train.losses import DistillationLoss
 from kdopt.train.models import ModelPair, make_model
-from kdopt.train.steps import RecordedStep, StepKeeper, TrainingStep
+from kdopt.train.steps import RecordedStep, StepKeeper, Student, TrainingStep
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
@@ -118,22 +118,40 @@ def test_trainings_that_share_a_recorded_step_leave_nothing_to_each_other():
         assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", MODELS)
+def test_students_that_train_at_once_have_the_bits_of_those_that_train_alone(name, precision):
+    engine, images, count = make_engine(precision, "cuda"), make_images(), 8
+    settings = TrainSettings(epochs=3, patience=0)
+
+    def run(numbers):
+        cells = [make_loss(images).set_cell(1.0 + n, 0.1 * n) for n in numbers]
+        models = [new_model(name, engine) for _ in numbers]
+        students = [Student(m, c, lambda _: 0.0) for m, c in zip(models, cells, strict=True)]
+        generators = [torch.Generator().manual_seed(n) for n in numbers]
+        fit_together(students, images, settings, engine, generators)
+        return [digest(model) for model in models]
+
+    together = run(range(count))
+    assert together == [run([number])[0] for number in range(count)]
+    assert len(set(together)) == count
+
+
 def test_no_step_makes_the_host_wait():
     engine, images = make_engine("bf16", "cuda"), make_images()
     index, loss = torch.arange(32, device="cuda"), make_loss(images)
-    recorder = make_recorder(engine.device)
-    settings = TrainSettings()
-    steps = [
-        TrainingStep(new_model("cnn", engine).train(), images, loss, settings, engine),
-        RecordedStep(new_model("cnn", engine).train(), images, loss, settings, engine, recorder),
-    ]
-    for step in steps:
-        step.run(index)
-        step.run(index)
+    plain, inside = (
+        TrainingStep(new_model("cnn", engine).train(), images, loss, TrainSettings(), engine)
+        for _ in range(2)
+    )
+    recorded = RecordedStep([inside], make_recorder(engine.device))
+    for run in (lambda index: plain.run(index[0]), recorded.run):
+        run(index[None])
+        run(index[None])
         torch.cuda.set_sync_debug_mode("error")
         try:
             for _ in range(3):
-                step.run(index)
+                run(index[None])
         finally:
             torch.cuda.set_sync_debug_mode("default")
 

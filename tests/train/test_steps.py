@@ -19,7 +19,7 @@ from kdopt.train.fit import fit
 from kdopt.train.graphs import make_recorder
 from kdopt.train.losses import DistillationLoss
 from kdopt.train.models import make_model
-from kdopt.train.steps import RecordedStep, StepKeeper, TrainingStep
+from kdopt.train.steps import RecordedStep, StepKeeper, Student, TrainingStep
 
 ENGINE = make_engine("fp32", "cpu")
 SETTINGS = TrainSettings(epochs=3, patience=0, batch_size=16)
@@ -31,6 +31,11 @@ class Tape:
 
     def __init__(self, refused=None):
         self.refused, self.calls = refused, []
+
+    def run_at_once(self, parts):
+        self.calls.append(f"{len(parts)} at once")
+        for part in parts:
+            part()
 
     def rehearse(self, operations):
         self.calls.append("rehearse")
@@ -75,6 +80,11 @@ def same(one, other):
     return all(torch.equal(one[key], other[key]) for key in one)
 
 
+def still(model):
+    """Monitors nothing."""
+    return 0.0
+
+
 def keep(tapes, refused=None):
     def make(device):
         tapes.append(Tape(refused))
@@ -110,14 +120,15 @@ def test_trainings_of_one_model_images_and_loss_share_what_was_recorded(images):
 def test_another_training_is_recorded_anew(images, other):
     tapes = []
     keeper, model, loss = keep(tapes), new_model(), make_loss(images).set_cell(4.0, 0.5)
-    keeper.prepare(model, images, loss, SETTINGS, ENGINE)
+    keeper.prepare([Student(model, loss, still)], images, SETTINGS, ENGINE)
     changed = {
         "model": (new_model(), images, loss, SETTINGS),
         "images": (model, images.take(torch.arange(N)), loss, SETTINGS),
         "loss": (model, images, make_loss(images).set_cell(4.0, 0.5), SETTINGS),
         "settings": (model, images, loss, TrainSettings(epochs=3, patience=0, batch_size=8)),
     }
-    keeper.prepare(*changed[other], ENGINE)
+    model, images, loss, settings = changed[other]
+    keeper.prepare([Student(model, loss, still)], images, settings, ENGINE)
     assert len(tapes) == 2
 
 
@@ -159,22 +170,20 @@ def test_on_a_cpu_nothing_is_recorded_or_kept(images):
     assert make_recorder(torch.device("cpu")) is None
     keeper, model = StepKeeper(make_recorder), new_model()
     loss = make_loss(images).set_cell(4.0, 0.5)
-    first = keeper.prepare(model, images, loss, SETTINGS, ENGINE)
-    assert type(first) is TrainingStep
-    assert keeper.prepare(model, images, loss, SETTINGS, ENGINE) is not first
+    first = keeper.prepare([Student(model, loss, still)], images, SETTINGS, ENGINE)
+    assert keeper.prepare([Student(model, loss, still)], images, SETTINGS, ENGINE) is not first
 
 
 def test_the_loss_of_an_epoch_is_added_up_over_replays(images):
-    model, loss = new_model().train(), make_loss(images).set_cell(4.0, 0.5)
-    steps = [
-        RecordedStep(model, images, loss, SETTINGS, ENGINE, Tape()),
-        TrainingStep(new_model().train(), images, loss, SETTINGS, ENGINE),
-    ]
-    for step in steps:
+    loss = make_loss(images).set_cell(4.0, 0.5)
+    inside, plain = (
+        TrainingStep(new_model().train(), images, loss, SETTINGS, ENGINE) for _ in range(2)
+    )
+    for run in (RecordedStep([inside], Tape()).run, lambda index: plain.run(index[0])):
         for start in (0, 16, 32):
-            step.run(torch.arange(start, start + 16))
-    assert float(steps[0].total) > 0
-    assert torch.equal(steps[0].total, steps[1].total)
+            run(torch.arange(start, start + 16)[None])
+    assert float(inside.total) > 0
+    assert torch.equal(inside.total, plain.total)
 
 
 def test_temperature_and_alpha_in_memory_give_the_loss_of_plain_numbers(images):

@@ -26,7 +26,8 @@ from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.train.engine import make_engine
 from kdopt.worker import worker as worker_module
-from kdopt.worker.worker import Stopwatch, run_trials
+from kdopt.worker.summary import Stopwatch
+from kdopt.worker.worker import run_trials
 
 SPEC = """
 name = "tiny"
