@@ -63,3 +63,17 @@ def test_scripts_import_what_the_package_has():
         check=False,
     )
     assert end.returncode == 0, end.stderr
+
+
+def test_the_gpu_bench_runs_without_a_gpu():
+    end = subprocess.run(
+        [sys.executable, *"bench.py gpu --device cpu --small --slots 1 --no-tests".split()],
+        cwd=SCRIPTS,
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert end.returncode == 0, end.stderr
+    lines = [line.split()[:2] for line in end.stdout.splitlines() if line]
+    assert ["kdopt", "1"] in lines and ["lean", "4"] in lines and ["cnn", "bf16"] in lines
