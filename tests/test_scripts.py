@@ -66,8 +66,9 @@ def test_scripts_import_what_the_package_has():
 
 
 def test_the_gpu_bench_runs_without_a_gpu():
+    options = ["--device", "cpu", "--small", "--slots", "1", "--no-tests"]
     end = subprocess.run(
-        [sys.executable, *"bench.py gpu --device cpu --small --slots 1 --no-tests".split()],
+        [sys.executable, "bench.py", "gpu", *options],
         cwd=SCRIPTS,
         env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
         capture_output=True,
