@@ -114,7 +114,7 @@ def test_so_does_one_whose_store_fails_between_two_claims(tmp_path, monkeypatch)
 
     monkeypatch.setattr(leases, "claim_trial", failing)
     store, artifacts = plan(tmp_path)
-    names = {s.study_id: s.text for s in queries.read_study_counts(store, "tiny")}
+    names = {s.study_id: s.study for s in queries.read_study_counts(store, "tiny")}
     with pytest.raises(StoreError, match="disk"):
         run_trials(store, artifacts, "tiny", ENGINE)
     assert set(states(store)) == {"WAITING"}
