@@ -40,11 +40,11 @@ GUIDE_SCHEMA = 1
 
 
 _ANSWERS: Mapping[Topic, tuple[str, str]] = {
-    "labels": ("images with labels", "images without labels"),
-    "forget": ("forgetting counts most", "learning counts most"),
-    "search": ("T and alpha can be tried", "nothing can be tried"),
-    "specialized": ("mostly one class each", "several classes each"),
-    "similar": ("about equal models", "unequal models"),
+    "labels": ("labels", "no labels"),
+    "forget": ("forget little", "learn much"),
+    "search": ("search T and alpha", "no search"),
+    "specialized": ("one class each", "several classes"),
+    "similar": ("equal models", "unequal models"),
     "weaker": ("weaker teacher", "stronger teacher"),
 }
 """The answers yes and no to each question."""

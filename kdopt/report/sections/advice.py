@@ -193,10 +193,10 @@ def _make_guide_blocks(known: Mapping[Situation, TrainingSet]) -> list[Block]:
     columns: Columns = [
         "rule",
         Column("advice", "then", str),
+        *("cases", "trials", "gain", "net_gain", "regret"),
+        Column("situation", "Measured on", str),
         Column("where", "Paper", str),
         Column("lost", "Not in the text", str),
-        Column("situation", "Measured on", str),
-        *("cases", "trials", "gain", "net_gain", "regret"),
     ]
     whole = pd.concat([one.whole for one in found.values()], ignore_index=True)
     whole = whole.assign(situation=[SITUATION_TITLES[name] for name in whole["situation"]])
@@ -204,7 +204,7 @@ def _make_guide_blocks(known: Mapping[Situation, TrainingSet]) -> list[Block]:
         Column("situation", "To distil on", str),
         "label",
         *("n", "total"),
-        Column("trials", "Trials per pair", format_setting),
+        Column("trials", "Trials per pair", lambda trials: format_setting(round(trials, 1))),
         *("gain", "net_gain"),
         IntervalColumn("regret", "regret_"),
         Column("tree_regret", "Regret of the learnt tree (pp)"),
