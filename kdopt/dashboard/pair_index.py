@@ -67,7 +67,7 @@ def _index_partition(
     campaign: Campaign,
     study_ids: Mapping[str, int],
 ) -> IndexStudy:
-    decided = best[best["advice"] != "undecided"]
+    measured = best[best["temperature"].notna()]
     drawn = {
         "alpha-map": ("Best alpha against the accuracy gap", draw_alpha_map(best, campaign)),
         "temperature-map": (
@@ -81,7 +81,7 @@ def _index_partition(
         PAIR_OBJECTIVE,
         _make_space(best),
         {"kd:campaign": campaign.name, "kd:partition": partition, "kd:stage": "index"},
-        [_make_pair_trial(line, campaign) for line in decided.to_dict("records")],
+        [_make_pair_trial(line, campaign) for line in measured.to_dict("records")],
         _write_pair_note(partition, best, headline[format_title(partition)], campaign, study_ids),
         {key: format_figure(figure, title) for key, (title, figure) in drawn.items()},
     )
@@ -103,7 +103,9 @@ def _make_pair_trial(line: Mapping[Any, Any], campaign: Campaign) -> IndexTrial:
     if not line["complete"]:
         columns["unfinished"] = f"{line['cells_done']} of {line['cells_planned']} cells"
     params: dict[str, ParamValue] = {"teacher": teacher, "student": student}
-    return IndexTrial(round_hundredths(line["advised_gain"]), params, columns)
+    # Trials of older versions allow no verdict: then what the best settings gain is shown.
+    advised = line["test_gain"] if line["advice"] == "undecided" else line["advised_gain"]
+    return IndexTrial(round_hundredths(advised), params, columns)
 
 
 def _make_space(best: pd.DataFrame) -> dict[str, Param]:
@@ -152,15 +154,15 @@ def _write_pair_note(
 
 
 def _describe_state(best: pd.DataFrame) -> list[str]:
-    undecided = best[best["advice"] == "undecided"]
+    unmeasured = best[best["temperature"].isna()]
     incomplete = int((~best["complete"].astype(bool)).sum())
     against = int(best["advice"].isin(["leave as it is", "train on"]).sum())
-    decided = len(best) - len(undecided)
-    text = f"{decided} of {len(best)} pairs have a result; {against} are not to distil."
+    measured = len(best) - len(unmeasured)
+    text = f"{measured} of {len(best)} pairs have a result; {against} are not to distil."
     if incomplete:
         text += f" **Not final: {incomplete} pairs are incomplete.**"
-    if len(undecided):
-        text += f" Without any result, so not listed: {len(undecided)}."
+    if len(unmeasured):
+        text += f" Without any result, so not listed: {len(unmeasured)}."
     return [text]
 
 

@@ -96,7 +96,7 @@ def make_maps_block(number: int, name: str, best: pd.DataFrame, campaign: Campai
     if not known.any():
         missing = "No data yet: no pair of this partition has a result; continue the campaign."
         return Block(format_title(name), missing=missing)
-    waiting = int((best["advice"] == "undecided").sum())
+    waiting = int(best["temperature"].isna().sum())
     return Block(
         format_title(name),
         missing=f"{waiting} of {len(best)} pairs have no result yet." if waiting else "",
