@@ -51,6 +51,7 @@ BEST_COLUMNS = (
     "oracle_alpha",
     "oracle_gain",
     "effective_kd_weight",
+    "family",
 )
 
 
@@ -75,7 +76,8 @@ class Surface(NamedTuple):
 def tabulate_best_settings(results: CampaignResults) -> pd.DataFrame:
     """One line per pair, ordered as the campaign lists partitions, then by teacher and student.
 
-    Accuracies are test accuracies in percent, gaps and gains are pp, see
+    ``family`` is the way of partitioning, which all draws of a partition share. Accuracies are test
+    accuracies in percent, gaps and gains are pp, see
     :meth:`~kdopt.analysis.results.CampaignResults.describe_gap`.
     ``control_gain`` is what the same student gains without a teacher, ``net_gain`` what the best
     settings gain beyond it. Vanilla is a point like the others: the tuned study's, or where that
@@ -86,6 +88,7 @@ def tabulate_best_settings(results: CampaignResults) -> pd.DataFrame:
     lines = [
         {
             **pair._asdict(),
+            "family": results.campaign.get_family(pair.partition),
             **results.describe_gap(pair),
             **_describe_search(pair, results),
             **_describe_choice(results.points.get(pair, []), results),

@@ -53,6 +53,7 @@ GAIN_COLUMNS = (
     *GAIN_MEASURES,
     "control_gain",
     "net_gain",
+    "family",
 )
 
 ClassAccuracies = list[float | None]
@@ -94,6 +95,7 @@ def tabulate_method_gains(results: CampaignResults, best: pd.DataFrame) -> pd.Da
     lines = [
         {
             **case.pair._asdict(),
+            "family": results.campaign.get_family(case.pair.partition),
             "transfer_set": case.transfer_set,
             "method": case.method,
             "lacks_labels": case.method in NEEDS_LABELS and case.transfer_set in UNLABELED,
@@ -115,7 +117,9 @@ def pivot_methods(gains: pd.DataFrame, value: str = "test_gain") -> pd.DataFrame
     keys = ["partition", "teacher", "student", "transfer_set"]
     table = gains.pivot(index=keys, columns="method", values=value)
     table = table.reindex(columns=list(ALL_METHODS)).astype(float)
-    about = gains.drop_duplicates(keys).set_index(keys)[["validation_gap", "teacher_kind"]]
+    about = gains.drop_duplicates(keys).set_index(keys)[
+        ["family", "validation_gap", "teacher_kind"]
+    ]
     return table.join(about).reset_index()
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from kdopt.analysis.best_settings import find_best_point
-from kdopt.analysis.method_gains import TEACHER_GROUPS, list_partitions, select_teachers
+from kdopt.analysis.method_gains import TEACHER_GROUPS, select_teachers
 from kdopt.analysis.results import CampaignResults, GainName, PointMean, average_points
 from kdopt.analysis.stats import TIE_DECIMALS, Estimate, estimate_mean, estimate_share
 from kdopt.campaign.settings import Campaign
@@ -27,6 +27,7 @@ PAYOFF_COLUMNS = (
     "partition",
     "teacher_kind",
     "n",
+    "decided",
     "against",
     "against_share",
     "advised_gain",
@@ -109,27 +110,28 @@ def summarise_gains(best: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
 
 
 def tabulate_payoff(best: pd.DataFrame) -> pd.DataFrame:
-    """One line per partition (and one over all) and group of teachers that has decided pairs.
+    """One line per partition (and one over all) and group of teachers that has results.
 
     Groups overlap: by the sign of the gap, and by the campaign's margin.
 
-    ``n`` counts the pairs with a verdict, ``against`` those not to distil (percent:
-    ``against_share``); ``advised_gain`` is the mean test gain (pp) of following the verdicts and
-    ``advised_net_gain`` the teachers' part of it. Of the ``compared`` pairs whose vanilla point is
+    ``n`` counts the pairs with a result, ``decided`` those of them with a verdict, and ``against``
+    those not to distil by it (percent: ``against_share``); ``advised_gain`` is the mean test gain
+    (pp) of following the verdicts and ``advised_net_gain`` the teachers' part of it. Of the ``compared`` pairs whose vanilla point is
     known too, ``beats_vanilla`` gain more by tuning, and ``tuning_effect`` is the mean of tuned
     minus vanilla (pp) on test. Means have 95 % intervals, see :mod:`kdopt.analysis.stats`.
 
     Args:
         best: From :func:`kdopt.analysis.best_settings.tabulate_best_settings`.
     """
-    decided = best[best["advice"] != "undecided"]
+    measured = best[best["temperature"].notna()]
     lines = []
-    for partition, table in _split_by_scope(decided):
+    for partition, table in _split_by_scope(measured):
         for kind in (EVERY_KIND, *TEACHER_GROUPS):
             pairs = table if kind == EVERY_KIND else select_teachers(table, kind)
             if pairs.empty:
                 continue
-            against = int((pairs["advice"] != "distil").sum())
+            decided = pairs[pairs["advice"] != "undecided"]
+            against = int((decided["advice"] != "distil").sum())
             effect = _compute_tuning_effect(pairs)
             advised, net, tuning = (
                 estimate_mean(pairs, values)
@@ -140,8 +142,9 @@ def tabulate_payoff(best: pd.DataFrame) -> pd.DataFrame:
                     "partition": partition,
                     "teacher_kind": kind,
                     "n": len(pairs),
+                    "decided": len(decided),
                     "against": against,
-                    "against_share": 100 * against / len(pairs),
+                    "against_share": 100 * against / len(decided) if len(decided) else math.nan,
                     **advised.name_columns("advised_gain", "advised_low", "advised_high"),
                     **net.name_columns("advised_net_gain", "advised_net_low", "advised_net_high"),
                     "compared": tuning.n,
@@ -229,8 +232,8 @@ def compare_protocols(results: CampaignResults, best: pd.DataFrame) -> pd.DataFr
 
 
 def _split_by_scope(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The whole table, then each partition's part of it."""
-    parts = [(name, table[table["partition"] == name]) for name in list_partitions(table)]
+    """The whole table, then the part of each way of partitioning, all its draws together."""
+    parts = [(str(name), table[table["family"] == name]) for name in table["family"].unique()]
     return [(OVERALL, table), *parts]
 
 

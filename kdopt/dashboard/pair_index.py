@@ -67,6 +67,8 @@ def _index_partition(
     campaign: Campaign,
     study_ids: Mapping[str, int],
 ) -> IndexStudy:
+    # Trials of older versions allow no verdict: then what the best settings gain is shown.
+    best = best.assign(shown_gain=best["advised_gain"].fillna(best["test_gain"]))
     measured = best[best["temperature"].notna()]
     drawn = {
         "alpha-map": ("Best alpha against the accuracy gap", draw_alpha_map(best, campaign)),
@@ -82,7 +84,13 @@ def _index_partition(
         _make_space(best),
         {"kd:campaign": campaign.name, "kd:partition": partition, "kd:stage": "index"},
         [_make_pair_trial(line, campaign) for line in measured.to_dict("records")],
-        _write_pair_note(partition, best, headline[format_title(partition)], campaign, study_ids),
+        _write_pair_note(
+            partition,
+            best,
+            headline[format_title(campaign.get_family(partition))],
+            campaign,
+            study_ids,
+        ),
         {key: format_figure(figure, title) for key, (title, figure) in drawn.items()},
     )
 
@@ -103,9 +111,7 @@ def _make_pair_trial(line: Mapping[Any, Any], campaign: Campaign) -> IndexTrial:
     if not line["complete"]:
         columns["unfinished"] = f"{line['cells_done']} of {line['cells_planned']} cells"
     params: dict[str, ParamValue] = {"teacher": teacher, "student": student}
-    # Trials of older versions allow no verdict: then what the best settings gain is shown.
-    advised = line["test_gain"] if line["advice"] == "undecided" else line["advised_gain"]
-    return IndexTrial(round_hundredths(advised), params, columns)
+    return IndexTrial(round_hundredths(line["shown_gain"]), params, columns)
 
 
 def _make_space(best: pd.DataFrame) -> dict[str, Param]:
@@ -169,8 +175,8 @@ def _describe_state(best: pd.DataFrame) -> list[str]:
 def _list_best_pairs(
     best: pd.DataFrame, campaign: Campaign, study_ids: Mapping[str, int]
 ) -> list[str]:
-    known = best[best["advised_gain"] > 0]
-    top = known.sort_values("advised_gain", ascending=False, kind="stable").head(PAIRS_SHOWN)
+    known = best[best["shown_gain"] > 0]
+    top = known.sort_values("shown_gain", ascending=False, kind="stable").head(PAIRS_SHOWN)
     if top.empty:
         return []
     lines = []
@@ -181,7 +187,7 @@ def _list_best_pairs(
             format_points(line["accuracy_gap"]),
             format_setting(line["temperature"]),
             format_setting(line["alpha"]),
-            format_points(line["advised_gain"]),
+            format_points(line["shown_gain"]),
             format_points(line["vanilla_gain"]),
         )
         label = format_link(pair_label(teacher, student), study_ids.get(name))

@@ -84,27 +84,29 @@ def make_tiles(data: ReportData) -> list[Tile]:
     if found.empty:
         return []
     overall = found.iloc[0]
-    n, compared = int(overall["n"]), int(overall["compared"])
-    shown = [
-        Tile(
-            f"{n - overall['against']} of {n}",
-            "pairs are worth distilling",
-            f"in the other {overall['against']} distilling is not measurably better, on "
-            "validation, than leaving the student as it is or training it on",
-        ),
-        Tile(
-            f"{format_signed(overall['advised_gain'])} pp",
-            "test gain of following the verdicts",
-            _describe_interval(overall["advised_low"], overall["advised_high"], n),
-        ),
-        Tile(
-            f"{format_signed(overall['advised_net_gain']) or '?'} pp",
-            "of it because of the teacher",
-            _describe_interval(overall["advised_net_low"], overall["advised_net_high"], n)
-            if data.tables.results.controlled
-            else "not known: the control did not run",
-        ),
-    ]
+    n, compared, decided = (int(overall[key]) for key in ("n", "compared", "decided"))
+    shown = []
+    if decided:
+        shown = [
+            Tile(
+                f"{decided - overall['against']} of {decided}",
+                "pairs are worth distilling",
+                f"in the other {overall['against']} distilling is not measurably better, on "
+                "validation, than leaving the student as it is or training it on",
+            ),
+            Tile(
+                f"{format_signed(overall['advised_gain'])} pp",
+                "test gain of following the verdicts",
+                _describe_interval(overall["advised_low"], overall["advised_high"], n),
+            ),
+            Tile(
+                f"{format_signed(overall['advised_net_gain']) or '?'} pp",
+                "of it because of the teacher",
+                _describe_interval(overall["advised_net_low"], overall["advised_net_high"], n)
+                if data.tables.results.controlled
+                else "not known: the control did not run",
+            ),
+        ]
     if compared:
         shown.append(
             Tile(
@@ -144,7 +146,7 @@ def describe_where_not(found: pd.DataFrame) -> str:
         )
     named = [
         f"{format_title(line['partition'])} with {KIND_TITLES[str(line['teacher_kind'])].lower()} "
-        f"({line['against']} of {line['n']} pairs)"
+        f"({line['against']} of {line['decided']} pairs)"
         for line in bad.to_dict("records")
     ]
     return (
@@ -167,7 +169,7 @@ def make_where_grids(found: pd.DataFrame, strong_margin: float) -> list[Grid]:
             if line is None:
                 cells.append(GridCell("-"))
                 continue
-            text = f"{line['against']} of {line['n']}"
+            text = f"{line['against']} of {line['decided']}"
             gain = format_signed(line["advised_gain"])
             if not math.isnan(line["advised_low"]):
                 low, high = map(format_points, (line["advised_low"], line["advised_high"]))
