@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.results import CampaignResults, MethodCase, read_number, read_point
+from kdopt.analysis.results import CampaignResults, MethodCase, list_pairs, read_number, read_point
 from kdopt.analysis.stats import compute_sd
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import METHODS, NEEDS_LABELS, TRANSFER_SETS, UNLABELED
@@ -182,7 +182,7 @@ def _measure_comparison(results: CampaignResults) -> dict[MethodCase, dict[str, 
 def _measure_tuning(
     results: CampaignResults, best: pd.DataFrame
 ) -> dict[MethodCase, dict[str, Any]]:
-    searched = dict(zip(_read_pairs(best), best["complete"], strict=True))
+    searched = dict(zip(list_pairs(best), best["complete"], strict=True))
     found: dict[MethodCase, dict[str, Any]] = {}
     for pair, method, outcomes in _select_tuned(results, best):
         if means := _average_outcomes(outcomes):
@@ -203,7 +203,7 @@ def _select_tuned(
     selected = zip(best["temperature"], best["alpha"], strict=True)
     chosen = {
         pair: (float(temperature), float(alpha))
-        for pair, (temperature, alpha) in zip(_read_pairs(best), selected, strict=True)
+        for pair, (temperature, alpha) in zip(list_pairs(best), selected, strict=True)
     }
     found = []
     for pair, rows in results.candidates.items():
@@ -212,11 +212,6 @@ def _select_tuned(
             there = [row for row in rows if point is not None and read_point(row) == point]
             found.append((pair, method, _list_outcomes(there)))
     return found
-
-
-def _read_pairs(best: pd.DataFrame) -> list[Pair]:
-    lines = zip(best["partition"], best["teacher"], best["student"], strict=True)
-    return [Pair(str(p), int(t), int(s)) for p, t, s in lines]
 
 
 def _list_outcomes(rows: Sequence[TrialRow]) -> list[Outcome]:

@@ -319,6 +319,12 @@ def average_points(rows: Iterable[TrialRow]) -> list[PointMean]:
     return means
 
 
+def list_pairs(table: pd.DataFrame) -> list[Pair]:
+    """Who teaches whom in each line of a table of pairs, in order."""
+    lines = zip(*(table[key] for key in ("partition", "teacher", "student")), strict=True)
+    return [Pair(str(p), int(t), int(s)) for p, t, s in lines]
+
+
 def read_point(row: TrialRow) -> tuple[float, float] | None:
     """Temperature and alpha of a row; ``None`` for an open trial that has none yet."""
     if "temperature" not in row.params or "alpha" not in row.params:

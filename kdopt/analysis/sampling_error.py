@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kdopt.analysis.results import CampaignResults, read_point
+from kdopt.analysis.results import CampaignResults, list_pairs, read_point
+from kdopt.analysis.tuning import select_comparable, split_by_scope
 from kdopt.analysis.verdicts import unpack_right
 from kdopt.outcome import Outcome, Pair
 
@@ -35,11 +36,8 @@ class SamplingErrors:
 
     def __init__(self, results: CampaignResults, best: pd.DataFrame) -> None:
         self._results = results
-        lines = zip(*(best[key] for key in ("partition", "teacher", "student")), strict=True)
-        pairs = [Pair(str(p), int(t), int(s)) for p, t, s in lines]
-        self._points = dict(
-            zip(pairs, zip(best["temperature"], best["alpha"], strict=True), strict=True)
-        )
+        points = zip(best["temperature"], best["alpha"], strict=True)
+        self._points = dict(zip(list_pairs(best), points, strict=True))
         vanilla = results.campaign.tune.vanilla_point
         untouched, tuned, control = self._list_untouched, self._list_tuned, self._list_control
         self._contrasts: dict[str, tuple[ListOutcomes, ListOutcomes]] = {
@@ -49,6 +47,17 @@ class SamplingErrors:
             "net_gain": (tuned, control),
             "tuning_effect": (tuned, lambda pair: self._list_point(pair, vanilla)),
         }
+
+    def measure_errors(self, summary: pd.DataFrame, best: pd.DataFrame) -> list[float]:
+        """The error of every line of the headline measures.
+
+        Args:
+            summary: From :func:`kdopt.analysis.tuning.summarise_gains`.
+            best: The best settings that it was made from.
+        """
+        pairs = {scope: list_pairs(select_comparable(part)) for scope, part in split_by_scope(best)}
+        lines = zip(summary["partition"], summary["measure"], strict=True)
+        return [self.measure_error(str(measure), pairs[str(scope)]) for scope, measure in lines]
 
     def measure_error(self, measure: str, pairs: Iterable[Pair]) -> float:
         """Half the width (pp) of the 95 % interval of a mean gain over other test images.

@@ -48,6 +48,7 @@ from kdopt.analysis.progress import (
     tabulate_costs,
 )
 from kdopt.analysis.results import CampaignResults
+from kdopt.analysis.sampling_error import SamplingErrors
 from kdopt.analysis.tuning import compare_protocols, summarise_gains, tabulate_payoff
 from kdopt.analysis.verdicts import tabulate_verdicts
 from kdopt.campaign.settings import Campaign
@@ -130,8 +131,11 @@ class Tables:
 
     @cached_property
     def gain_summary(self) -> pd.DataFrame:
-        """The headline measures by partition."""
-        return summarise_gains(self.best_settings, self.campaign)
+        """The headline measures by partition; ``image_error`` is that of the test images (pp)."""
+        best = self.best_settings
+        summary = summarise_gains(best, self.campaign)
+        errors = SamplingErrors(self.results, best).measure_errors(summary, best)
+        return summary.assign(image_error=errors)
 
     @cached_property
     def payoff(self) -> pd.DataFrame:

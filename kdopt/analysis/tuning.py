@@ -98,8 +98,8 @@ def summarise_gains(best: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
         campaign: The campaign of the table.
     """
     lines: list[tuple[object, ...]] = []
-    for scope, table in _split_by_scope(best):
-        pairs = _select_comparable(table)
+    for scope, table in split_by_scope(best):
+        pairs = select_comparable(table)
         for measure in list_headline_measures(campaign):
             if measure.name == "trials_used":
                 used = float(table["trials_done"].sum())
@@ -116,16 +116,17 @@ def tabulate_payoff(best: pd.DataFrame) -> pd.DataFrame:
 
     ``n`` counts the pairs with a result, ``decided`` those of them with a verdict, and ``against``
     those not to distil by it (percent: ``against_share``); ``advised_gain`` is the mean test gain
-    (pp) of following the verdicts and ``advised_net_gain`` the teachers' part of it. Of the ``compared`` pairs whose vanilla point is
-    known too, ``beats_vanilla`` gain more by tuning, and ``tuning_effect`` is the mean of tuned
-    minus vanilla (pp) on test. Means have 95 % intervals, see :mod:`kdopt.analysis.stats`.
+    (pp) of following the verdicts and ``advised_net_gain`` the teachers' part of it. Of the
+    ``compared`` pairs whose vanilla point is known too, ``beats_vanilla`` gain more by tuning, and
+    ``tuning_effect`` is the mean of tuned minus vanilla (pp) on test. Means have 95 % intervals, see
+    :mod:`kdopt.analysis.stats`.
 
     Args:
         best: From :func:`kdopt.analysis.best_settings.tabulate_best_settings`.
     """
     measured = best[best["temperature"].notna()]
     lines = []
-    for partition, table in _split_by_scope(measured):
+    for partition, table in split_by_scope(measured):
         for kind in (EVERY_KIND, *TEACHER_GROUPS):
             pairs = table if kind == EVERY_KIND else select_teachers(table, kind)
             if pairs.empty:
@@ -214,8 +215,9 @@ def compare_protocols(results: CampaignResults, best: pd.DataFrame) -> pd.DataFr
     campaign = results.campaign
     grid = campaign.tune.sampler == "grid"
     used = _tabulate_grids(results) if grid else _tabulate_searches(best)
+    used["family"] = [campaign.get_family(str(name)) for name in used["partition"]]
     lines: list[tuple[object, ...]] = []
-    for scope, table in _split_by_scope(used) if len(used) else []:
+    for scope, table in split_by_scope(used) if len(used) else []:
         trials, gain = table["trials"], table["gain"]
         searches = [(FULL_GRID if grid else campaign.tune.sampler, trials, gain, math.nan)]
         if grid:
@@ -231,13 +233,14 @@ def compare_protocols(results: CampaignResults, best: pd.DataFrame) -> pd.DataFr
     return pd.DataFrame(lines, columns=list(PROTOCOL_COLUMNS))
 
 
-def _split_by_scope(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def split_by_scope(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """The whole table, then the part of each way of partitioning, all its draws together."""
     parts = [(str(name), table[table["family"] == name]) for name in table["family"].unique()]
     return [(OVERALL, table), *parts]
 
 
-def _select_comparable(table: pd.DataFrame) -> pd.DataFrame:
+def select_comparable(table: pd.DataFrame) -> pd.DataFrame:
+    """The pairs that all headline measures are means over."""
     # Where vanilla was never run (an adaptive sampler), the other measures still stand.
     known = table[table["test_gain"].notna()]
     return known if known["vanilla_gain"].isna().all() else known[known["vanilla_gain"].notna()]

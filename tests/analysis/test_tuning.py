@@ -261,3 +261,18 @@ def test_of_a_sequential_campaign_only_what_was_used_is_said():
     assert set(table["protocol"]) == {"sequential"}
     assert set(table["trials"]) == {5}
     assert compute_tables([], campaign).protocols.empty
+
+
+def test_draws_of_a_partition_are_summed_up_together():
+    draws = (PartitionSettings("uniform"), PartitionSettings("uniform-2", family="uniform"))
+    campaign = make_campaign(participants=4, partitions=draws)
+    best = table_of(campaign)
+    assert set(best["partition"]) == {"uniform", "uniform-2"}
+    found = summarise_gains(best, campaign)
+    assert list(found["partition"].unique()) == [OVERALL, "uniform"]
+    assert value(found, "test_gain", "uniform") == pytest.approx(best["test_gain"].mean())
+    assert value(found, "test_gain", "uniform", "n") == len(best) == 24
+    # Eight participants of two draws have an interval, four of one have none.
+    assert not math.isnan(value(found, "test_gain", "uniform", "low"))
+    alone = best[best["partition"] == "uniform"]
+    assert math.isnan(value(summarise_gains(alone, campaign), "test_gain", "uniform", "low"))

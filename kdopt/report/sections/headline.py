@@ -44,12 +44,21 @@ MOSTLY = 50.0
 
 
 class HeadlineNumber(NamedTuple):
-    """One headline number: ``low`` and ``high`` bound its 95 % interval (empty: no interval)."""
+    """One headline number as text.
+
+    Attributes:
+        value: The number.
+        low: Lower end of its 95 % interval over participants; empty without one.
+        high: Upper end.
+        n: Pairs.
+        image_error: Half the width of its 95 % interval over test images; empty if unknown.
+    """
 
     value: str
     low: str
     high: str
     n: int
+    image_error: str = ""
 
 
 class Tile(NamedTuple):
@@ -208,7 +217,11 @@ def tabulate_headlines(summary: pd.DataFrame) -> dict[str, list[HeadlineNumber]]
         value, low, high = (_format_number(line[key], decimals) for key in ("value", "low", "high"))
         scope = str(line["partition"])
         scope = scope.capitalize() if scope == OVERALL else format_title(scope)
-        table.setdefault(scope, []).append(HeadlineNumber(value, low, high, int(line["n"])))
+        table.setdefault(scope, []).append(
+            HeadlineNumber(
+                value, low, high, int(line["n"]), _format_number(line["image_error"], decimals)
+            )
+        )
     return table
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from kdopt.analysis.best_settings import Surface
 from kdopt.analysis.method_gains import ClassScores
-from kdopt.analysis.results import read_number, read_point
+from kdopt.analysis.results import list_pairs, read_number, read_point
 from kdopt.analysis.tuning import describe_selection
 from kdopt.campaign.settings import Campaign
 from kdopt.outcome import Pair, TrialRow
@@ -89,12 +89,6 @@ def list_pair_options(keys: Iterable[str], campaign: Campaign) -> dict[str, list
     for partition, label, key in known:
         options.setdefault(format_title(partition), []).append((key, label))
     return options
-
-
-def list_pairs(best: pd.DataFrame) -> list[Pair]:
-    """The pairs of the best-settings table, line by line."""
-    lines = zip(best["partition"], best["teacher"], best["student"], strict=True)
-    return [Pair(str(p), int(t), int(s)) for p, t, s in lines]
 
 
 def make_pair_key(pair: Pair) -> str:
