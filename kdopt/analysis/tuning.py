@@ -118,8 +118,8 @@ def tabulate_payoff(best: pd.DataFrame) -> pd.DataFrame:
     those not to distil by it (percent: ``against_share``); ``advised_gain`` is the mean test gain
     (pp) of following the verdicts and ``advised_net_gain`` the teachers' part of it. Of the
     ``compared`` pairs whose vanilla point is known too, ``beats_vanilla`` gain more by tuning, and
-    ``tuning_effect`` is the mean of tuned minus vanilla (pp) on test. Means have 95 % intervals, see
-    :mod:`kdopt.analysis.stats`.
+    ``tuning_effect`` is the mean of tuned minus vanilla (pp) on test. Means have 95 % intervals,
+    see :mod:`kdopt.analysis.stats`.
 
     Args:
         best: From :func:`kdopt.analysis.best_settings.tabulate_best_settings`.
