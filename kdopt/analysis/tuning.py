@@ -215,9 +215,11 @@ def compare_protocols(results: CampaignResults, best: pd.DataFrame) -> pd.DataFr
     campaign = results.campaign
     grid = campaign.tune.sampler == "grid"
     used = _tabulate_grids(results) if grid else _tabulate_searches(best)
-    used["family"] = [campaign.get_family(str(name)) for name in used["partition"]]
     lines: list[tuple[object, ...]] = []
-    for scope, table in split_by_scope(used) if len(used) else []:
+    if used.empty:
+        return pd.DataFrame(lines, columns=list(PROTOCOL_COLUMNS))
+    used["family"] = [campaign.get_family(str(name)) for name in used["partition"]]
+    for scope, table in split_by_scope(used):
         trials, gain = table["trials"], table["gain"]
         searches = [(FULL_GRID if grid else campaign.tune.sampler, trials, gain, math.nan)]
         if grid:
