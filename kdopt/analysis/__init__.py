@@ -6,6 +6,8 @@ trial_table
     Every trial with all that it recorded, as one tidy table.
 stats
     Means with intervals, spreads, rank correlations: pure functions.
+distributions
+    What figures show of many values.
 tables
     Every table of a campaign, each computed once; reports, dashboard and claims read these.
 progress

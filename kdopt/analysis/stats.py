@@ -1,4 +1,4 @@
-"""Statistics as pure functions: means, spreads, intervals, rank correlations, distributions.
+"""Statistics as pure functions: means, spreads, intervals, rank correlations.
 
 Every interval that is shown comes from here, so that its kind is decided in one place.
 
@@ -55,7 +55,7 @@ class Estimate(NamedTuple):
         n: Number of values.
         error: Standard error on the scale; of a share, the number of independent values that it
             is worth.
-        freedom: Degrees of freedom of the error.
+        freedom: Degrees of freedom of the error in tests; an interval may have more.
         scale: ``plain``, ``fisher`` (a correlation) or ``share`` (percent, binomial).
     """
 
@@ -94,28 +94,6 @@ class Estimate(NamedTuple):
         """The same for so small a number: a small p value says that the truth lies below."""
         whole = 100 if self.scale == "share" else 0
         return self._replace(mean=whole - self.mean).test_above(whole - bound)
-
-
-class Ecdf(NamedTuple):
-    """Share of values that are at most each value.
-
-    Attributes:
-        values: Ascending.
-        shares: In (0, 1], ending at 1.
-    """
-
-    values: list[float]
-    shares: list[float]
-
-
-class Box(NamedTuple):
-    """A distribution in five numbers; whiskers are the 5th and 95th percentile."""
-
-    low: float
-    q1: float
-    median: float
-    q3: float
-    high: float
 
 
 class _Stratum(NamedTuple):
@@ -161,9 +139,9 @@ def estimate(statistic: Statistic, table: pd.DataFrame, least_units: int = LEAST
     if sum(s.units for s in strata) < max(least_units, 2):
         value = float(statistic(np.ones((1, n)))[0]) if n else math.nan
         return Estimate(value, math.nan, math.nan, n)
-    value, error, freedom = (float(found[0]) for found in _jackknife(statistic, strata))
+    value, error, freedom, far = (float(found[0]) for found in _jackknife(statistic, strata))
     reach = error * float(stdtrit(freedom, 1 - TAIL)) if error else 0.0
-    return Estimate(value, value - reach, value + reach, n, error, freedom)
+    return Estimate(value, value - reach, value + reach, n, error, far)
 
 
 def jackknife(statistic: Statistic, table: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
@@ -173,7 +151,7 @@ def jackknife(statistic: Statistic, table: pd.DataFrame) -> tuple[Floats, Floats
         statistic: As in :func:`estimate`, with a column per data set.
         table: Who taught whom, the same in all of them.
     """
-    return _jackknife(statistic, _split_strata(table))
+    return _jackknife(statistic, _split_strata(table))[:3]
 
 
 def estimate_mean(
@@ -296,24 +274,38 @@ def _make_stratum(lines: Booleans, ends: npt.NDArray[np.intp]) -> _Stratum:
     )
 
 
-def _jackknife(statistic: Statistic, strata: Sequence[_Stratum]) -> tuple[Floats, Floats, Floats]:
+def _jackknife(
+    statistic: Statistic, strata: Sequence[_Stratum]
+) -> tuple[Floats, Floats, Floats, Floats]:
     value = statistic(np.ones((1, len(strata[0].lines)))).reshape(1, -1)
     parts = [_measure_variances(statistic, value, stratum) for stratum in strata]
-    of_people, square_of_people, of_couples, square_of_couples = np.sum(parts, axis=0)
-    # Effects of participants cannot make the error smaller than that of independent couples.
-    smaller = of_people < of_couples
-    variance = np.where(smaller, of_couples, of_people)
-    square = np.where(smaller, square_of_couples, square_of_people)
-    freedom = np.divide(variance**2, square, out=np.ones_like(square), where=square > 0)
-    return value[0], np.sqrt(variance), np.maximum(freedom, 1.0)
+    twice, of_twice, surplus, of_surplus, alone, of_alone = np.sum(parts, axis=0)
+    variance = twice - surplus
+    freedom = _count_freedom(variance, of_twice + of_surplus)
+    # Effects of participants cannot make the error smaller than that of independent couples. Luck
+    # chose these where it seems so, so not all of their degrees of freedom count: for an interval
+    # two thirds, but far out, where corrected tests look, none beyond those of the participants.
+    both = _count_freedom(alone, of_alone), _count_freedom(twice, of_twice)
+    smaller = variance < alone
+    error = np.sqrt(np.where(smaller, alone, variance))
+    far = np.maximum(np.where(smaller, np.minimum(*both), freedom), 1.0)
+    freedom = np.maximum(np.where(smaller, (2 * both[0] + both[1]) / 3, freedom), 1.0)
+    return value[0], error, freedom, far
+
+
+def _count_freedom(variances: Floats, parts: Floats) -> Floats:
+    """Satterthwaite's degrees of freedom; ``parts`` are the squares over their own degrees."""
+    found: Floats = np.ones_like(parts)
+    np.divide(variances**2, parts, out=found, where=parts > 0)
+    return found
 
 
 def _measure_variances(statistic: Statistic, value: Floats, stratum: _Stratum) -> Floats:
     """What one partition adds to the squared error of each value.
 
     Returns:
-        (4, values): the variance by participants, its square over its degrees of freedom, and
-        the same of couples.
+        (6, values): the variance that counts twice what is the pairs' own, its square over its
+        degrees of freedom, the same of the surplus in it, and of the variance of couples alone.
     """
     lines, participants, couples = stratum
     n_people, n_couples = len(participants), len(couples)
@@ -322,7 +314,7 @@ def _measure_variances(statistic: Statistic, value: Floats, stratum: _Stratum) -
     kept = ~np.concatenate([participants, couples]) / left
     moved = statistic(np.where(lines, kept, 1.0)).reshape(len(left), -1) - value
     if not np.isfinite(moved).all():
-        return np.full((4, moved.shape[1]), np.nan)
+        return np.full((6, moved.shape[1]), np.nan)
     per_person, per_couple = moved[:n_people], moved[n_people:] * left[n_people:]
     scale = (n_people - 1) / n_people
     twice = scale * _sum_squares(per_person - per_person.mean(axis=0))
@@ -338,8 +330,10 @@ def _measure_variances(statistic: Statistic, value: Floats, stratum: _Stratum) -
     alone = _sum_squares(per_couple) * n_couples / (n_couples - 1)
     return np.array(
         [
-            twice - surplus,
-            twice**2 / (stratum.units - 1) + surplus**2 / spare,
+            twice,
+            twice**2 / (stratum.units - 1),
+            surplus,
+            surplus**2 / spare,
             alone,
             alone**2 / (n_couples - 1),
         ]
@@ -398,14 +392,3 @@ def correlate_ranks(first: pd.Series[float], second: pd.Series[float]) -> float:
     """Spearman's rank correlation, ties at their mean rank; NaN where either is constant."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(first.rank().corr(second.rank()))
-
-
-def compute_ecdf(values: pd.Series[float]) -> Ecdf:
-    """The empirical distribution; NaN values are left out."""
-    ordered = sorted(float(v) for v in values.dropna())
-    return Ecdf(ordered, [(i + 1) / len(ordered) for i in range(len(ordered))])
-
-
-def compute_box(values: pd.Series[float]) -> Box:
-    """The five numbers of a box; there must be at least one value."""
-    return Box(*(float(q) for q in np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])))
