@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from kdopt.advice.calibration import LEVEL, Calibration, calibrate
+from kdopt.advice.calibration import PROMISED_SHARE, Calibration, calibrate
 from kdopt.advice.policies import RULES, TREE_POLICY, Policy, list_policies
 from kdopt.advice.regret import LeftOut, compare_policies, make_promise
 from kdopt.advice.training_set import DO_NOTHING, TRAIN_ON, Action, TrainingSet
@@ -250,7 +250,7 @@ def _expect(
 
 def _make_forecast(value: float, found: Calibration) -> Forecast:
     low, high = value - found.reach, value + found.reach
-    return Forecast(value, low, high, LEVEL, found.held, found.bias, found.error)
+    return Forecast(value, low, high, PROMISED_SHARE, found.held, found.bias, found.error)
 
 
 def _find_features_outside(

@@ -19,15 +19,14 @@ from numpy.typing import NDArray
 from kdopt.advice.policies import Chooser
 from kdopt.advice.regret import Judged, LeftOut, cross_validate, make_folds
 from kdopt.advice.training_set import DO_NOTHING, TrainingSet
+from kdopt.analysis.stats import Floats
 
-LEVEL = 0.8
+PROMISED_SHARE = 0.8
 """An interval is made to hold this share of gains. More would take more partitions than there are:
 what lies beyond the fourth of five is not seen often enough."""
 
 LEAST_GROUPS = 2
 """An error is set against those of other groups."""
-
-Floats = NDArray[np.float64]
 
 
 class Calibration(NamedTuple):
@@ -142,5 +141,5 @@ def _find_reach(groups: NDArray[np.intp], outer: Floats, inner: Floats) -> float
 def _find_quantile(values: Floats) -> float:
     """The least of the values that so many lie at or below."""
     # Rounded before ceil: 0.8 * 5 may be a little more than 4.
-    rank = math.ceil(round(LEVEL * len(values), 9))
+    rank = math.ceil(round(PROMISED_SHARE * len(values), 9))
     return float(np.sort(values)[rank - 1])

@@ -22,12 +22,12 @@ from kdopt.advice.guide import (
 )
 from kdopt.advice.policies import TREE_POLICY, list_policies
 from kdopt.advice.regret import (
+    compute_net_gains,
     cross_validate,
     estimate_over_units,
     list_units,
     make_folds,
     select_gains,
-    select_net_gains,
 )
 from kdopt.advice.training_set import Action, TrainingSet
 from kdopt.advice.tree import Indices
@@ -72,7 +72,7 @@ def measure_leaves(training_set: TrainingSet) -> pd.DataFrame:
         if not any(one is leaf for one, _ in leaves):
             continue
         gain = select_gains(training_set, chosen)[known]
-        net = select_net_gains(training_set, chosen)[known]
+        net = compute_net_gains(training_set, chosen)[known]
         points = len(_list_region(training_set, leaf)) if leaf.region else 0
         means = (compute_mean(values) for values in (gain, net, best[known] - gain))
         lines.append((leaf.name, int(known.sum()), points, *means))
@@ -106,7 +106,7 @@ def compare_guide(training_set: TrainingSet) -> pd.DataFrame:
         known = chosen != NOT_TRIED
         spent = [len(_list_region(training_set, leaf)) if leaf.region else 0 for leaf, _ in leaves]
         gain = np.where(known, select_gains(training_set, chosen), np.nan)
-        net = np.where(known, select_net_gains(training_set, chosen), np.nan)
+        net = np.where(known, compute_net_gains(training_set, chosen), np.nan)
         regret = best - gain
         same = np.where(known, tree, np.nan)
         line: dict[str, object] = {

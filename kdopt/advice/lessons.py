@@ -18,7 +18,7 @@ from kdopt.advice.training_set import DO_NOTHING, Action, TrainingSet, rank_simp
 from kdopt.features.definitions import FEATURE_NAMES
 from kdopt.features.table import PAIR_COLUMNS
 
-Point = tuple[float, float]
+GridPoint = tuple[float, float]
 """Temperature and alpha."""
 
 
@@ -35,11 +35,11 @@ class GridPair(NamedTuple):
     teacher: str
     student: str
     features: Mapping[str, float]
-    gains: Mapping[Point, float]
+    gains: Mapping[GridPoint, float]
 
 
 def build_from_grids(
-    source: str, partitions: Sequence[str], vanilla: Point, pairs: Sequence[GridPair]
+    source: str, partitions: Sequence[str], vanilla: GridPoint, pairs: Sequence[GridPair]
 ) -> TrainingSet:
     """The pairs of a record, all at the same points.
 

@@ -108,23 +108,7 @@ def compare_policies(
     lead = _find_lead(regret, units)
     lines: list[dict[str, object]] = []
     for policy in policies:
-        choices = judged[policy.name]
-        gain = select_gains(training_set, choices.advised)
-        acts = choices.advised != training_set.actions.index(DO_NOTHING)
-        knows = policy.name not in SEARCH_POLICIES
-        # The oracle is the best on test by definition, whatever validation says.
-        guarded = select_gains(training_set, choices.tried, guard=policy.name != "oracle")
-        guarded = guarded if may_look else np.full(len(guarded), np.nan)
-        # In the order of REGRET_MEASURES.
-        measured = (
-            gain,
-            select_net_gains(training_set, choices.advised),
-            np.where(acts & knows, choices.promised.gain - gain, np.nan),
-            regret[policy.name],
-            regret[policy.name] - regret[lead],
-            guarded,
-            best - guarded,
-        )
+        measured = _measure_policy(training_set, policy.name, judged[policy.name], regret[lead])
         line: dict[str, object] = {
             "situation": training_set.situation,
             "left_out": left_out,
@@ -141,6 +125,29 @@ def compare_policies(
                 line[f"{name}{end}"] = number
         lines.append(line)
     return pd.DataFrame(lines, columns=list(REGRET_COLUMNS))
+
+
+def _measure_policy(
+    training_set: TrainingSet, name: str, choices: Judged, of_lead: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], ...]:
+    """What a policy gives for every pair, in the order of :data:`REGRET_MEASURES`."""
+    best = training_set.test.max(axis=1)
+    gain = select_gains(training_set, choices.advised)
+    acts = choices.advised != training_set.actions.index(DO_NOTHING)
+    knows = name not in SEARCH_POLICIES
+    # The oracle is the best on test by definition, whatever validation says.
+    guarded = select_gains(training_set, choices.tried, guard=name != "oracle")
+    if training_set.judged_on != "test":
+        guarded = np.full(len(guarded), np.nan)
+    return (
+        gain,
+        compute_net_gains(training_set, choices.advised),
+        np.where(acts & knows, choices.promised.gain - gain, np.nan),
+        best - gain,
+        best - gain - of_lead,
+        guarded,
+        best - guarded,
+    )
 
 
 def cross_validate(training_set: TrainingSet, choose: Chooser, folds: Sequence[Fold]) -> Judged:
@@ -180,7 +187,7 @@ def make_promise(known: TrainingSet, actions: Indices, rests_on: NDArray[np.bool
     return Promise(*np.array(lines, dtype=np.float64).reshape(-1, 2).T)
 
 
-def select_net_gains(training_set: TrainingSet, chosen: Indices) -> NDArray[np.float64]:
+def compute_net_gains(training_set: TrainingSet, chosen: Indices) -> NDArray[np.float64]:
     """The teacher's part of test gains, pp, (pairs,): 0 without a teacher, NaN if not known."""
     net: NDArray[np.float64] = select_gains(training_set, chosen) - training_set.control
     without = ~np.isin(chosen, training_set.distilling)

@@ -24,7 +24,7 @@ from kdopt.errors import ComparisonError
 
 PAIR_KEYS = ["partition", "teacher", "student"]
 CORRELATED = ("temperature", "alpha", "effective_kd_weight", "test_gain", "net_gain")
-AGREEMENT_COLUMNS = (
+PAIR_AGREEMENT_COLUMNS = (
     "first",
     "second",
     "partition",
@@ -108,12 +108,12 @@ class ComparisonTables:
     @cached_property
     def headlines(self) -> pd.DataFrame:
         """The headline measures of each campaign."""
-        return tabulate_headlines(self.campaigns)
+        return compare_headlines(self.campaigns)
 
     @cached_property
     def differences(self) -> pd.DataFrame:
         """The settings that are not the same in all campaigns."""
-        return list_differences(self.campaigns)
+        return list_setting_differences(self.campaigns)
 
 
 def check_comparable(campaigns: Sequence[ComparedCampaign]) -> None:
@@ -184,7 +184,7 @@ def tabulate_agreement(campaigns: Sequence[ComparedCampaign]) -> pd.DataFrame:
             for name in list_partitions(shared)
         ]
         lines += [_sum_up(parts)] * (len(parts) > 1) + parts
-    return pd.DataFrame(lines, columns=list(AGREEMENT_COLUMNS))
+    return pd.DataFrame(lines, columns=list(PAIR_AGREEMENT_COLUMNS))
 
 
 def tabulate_verdict_pairs(campaigns: Sequence[ComparedCampaign]) -> pd.DataFrame:
@@ -201,7 +201,7 @@ def tabulate_verdict_pairs(campaigns: Sequence[ComparedCampaign]) -> pd.DataFram
     return pd.concat(lines, ignore_index=True)[list(VERDICT_PAIR_COLUMNS)]
 
 
-def tabulate_headlines(campaigns: Iterable[ComparedCampaign]) -> pd.DataFrame:
+def compare_headlines(campaigns: Iterable[ComparedCampaign]) -> pd.DataFrame:
     """The headline measures of every campaign, as its own table has them.
 
     Nothing is computed anew, so a number here is that of the campaign's own report.
@@ -214,7 +214,7 @@ def tabulate_headlines(campaigns: Iterable[ComparedCampaign]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[["campaign", *SUMMARY_COLUMNS]]
 
 
-def list_differences(campaigns: Sequence[ComparedCampaign]) -> pd.DataFrame:
+def list_setting_differences(campaigns: Sequence[ComparedCampaign]) -> pd.DataFrame:
     """The settings that are not the same in all campaigns: ``key``, then a column per campaign.
 
     A campaign without the setting has an empty text. Keys are in the order of the first campaign,
@@ -257,7 +257,7 @@ def _sum_up(parts: Sequence[dict[str, object]]) -> dict[str, object]:
     """The line over all partitions."""
     table = pd.DataFrame(parts)
     counts = {key: int(table[key].sum()) for key in ("n", "verdicts", "same_verdict")}
-    shares = [key for key in AGREEMENT_COLUMNS if key.startswith("same_") and key in table]
+    shares = [key for key in PAIR_AGREEMENT_COLUMNS if key.startswith("same_") and key in table]
     pairs = table["n"].to_numpy(dtype=np.float64)
     return {
         "first": parts[0]["first"],

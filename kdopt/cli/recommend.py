@@ -185,9 +185,7 @@ def recommend_command(
     )
     opened = open_store_if_any(store)
     try:
-        if opened is None and (campaign or pair is not None):
-            raise AdviceError(f"there is no store at {store}; name it with --store")
-        sources = read_sources(opened, campaign) if opened else []
+        sources = _read_sources(opened, store, campaign, pair)
         if rules:
             _print_rules(sources, named=bool(campaign))
             return
@@ -211,6 +209,17 @@ def recommend_command(
         if opened:
             opened.close()
     _print_advice(sources, transfer_set.value, question, _Print(bool(campaign), as_json))
+
+
+def _read_sources(
+    opened: Store | None, store: str, campaign: list[str] | None, pair: str | None
+) -> list[TrainingCampaign]:
+    """The campaigns to learn from; none where there is no store, unless one is asked about."""
+    if opened is not None:
+        return read_sources(opened, campaign)
+    if campaign or pair is not None:
+        raise AdviceError(f"there is no store at {store}; name it with --store")
+    return []
 
 
 class _Print(NamedTuple):

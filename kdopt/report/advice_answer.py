@@ -280,15 +280,7 @@ def format_advice_json(
         "searches": {name: found[name]["regret"] for name in SEARCH_POLICIES if name in found},
         "features": {name: features[name] for name in advice.names},
         "outside": {name: list(values) for name, values in advice.outside.items()},
-        "nearest": [
-            {
-                "campaign": near.campaign,
-                **near.pair._asdict(),
-                "transfer_set": near.transfer_set,
-                "gain": near.gain,
-            }
-            for near in advice.nearest
-        ],
+        "nearest": _nearest_fields(advice),
         "learnt_from": {
             "cases": len(training_set),
             "partitions": training_set.n_partitions,
@@ -297,6 +289,18 @@ def format_advice_json(
         },
     }
     return json.dumps(replace_nan(record), indent=2, allow_nan=False)
+
+
+def _nearest_fields(advice: Advice) -> list[dict[str, Any]]:
+    return [
+        {
+            "campaign": near.campaign,
+            **near.pair._asdict(),
+            "transfer_set": near.transfer_set,
+            "gain": near.gain,
+        }
+        for near in advice.nearest
+    ]
 
 
 def _expected_fields(expected: Expected) -> dict[str, Any]:

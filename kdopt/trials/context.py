@@ -324,12 +324,9 @@ class Context:
     ) -> Outcome:
         """The record of a finished trial; its value is the gain over ``before``, if given."""
         common = {
-            "validation": result.validation,
-            "test": result.test,
+            **{key: value for key, value in result._asdict().items() if key != "fit"},
             "epochs": result.fit.epochs,
             "best_epoch": result.fit.best_epoch,
-            "last_validation_accuracy": result.last_validation_accuracy,
-            "last_test_accuracy": result.last_test_accuracy,
             "seconds": seconds,
             "device": self.engine.device.type,
             "precision": self.engine.precision,
@@ -394,13 +391,8 @@ class Context:
         return self._weights.get(sha256, read)
 
     def _move_images(self, pixels: np.ndarray, labels: np.ndarray) -> Images:
-        device = self.engine.device
-        return Images(
-            torch.from_numpy(pixels).to(device),
-            torch.from_numpy(labels).to(device),
-            self._dataset.mean,
-            self._dataset.std,
-        )
+        moved = [torch.from_numpy(array).to(self.engine.device) for array in (pixels, labels)]
+        return Images(*moved, self._dataset.mean, self._dataset.std)
 
     def _move_positions(self, positions: np.ndarray) -> Tensor:
         return torch.from_numpy(positions).to(self.engine.device)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from kdopt.advice.calibration import LEVEL, calibrate
+from kdopt.advice.calibration import PROMISED_SHARE, calibrate
 from kdopt.advice.policies import list_policies
 from kdopt.advice.regret import cross_validate
 from kdopt.advice.training_set import DO_NOTHING, TRAIN_ON
@@ -31,14 +31,14 @@ def test_the_80_percent_interval_holds_80_percent_of_a_partition_that_is_new(sd)
         known = drawn.select_pairs(number < 5)
         reach = calibrate(known, choose, "partition").gain.reach
         hits += (np.abs(gains[number == 5] - gains[number < 5].mean()) <= reach).tolist()
-    assert LEVEL == 0.8
+    assert PROMISED_SHARE == 0.8
     assert 0.75 <= np.mean(hits) <= 0.90
 
 
 def test_what_held_is_near_what_is_stated_where_partitions_are_alike():
     training_set = planted(lambda _: SAME, noise=3.0)
     found = calibrate(training_set, rule(training_set, "vanilla"), "partition").gain
-    assert found.held == pytest.approx(LEVEL, abs=0.08)
+    assert found.held == pytest.approx(PROMISED_SHARE, abs=0.08)
     assert found.bias == pytest.approx(0, abs=0.1)
 
 

@@ -6,11 +6,11 @@ from kdopt.advice.policies import RULES, list_policies
 from kdopt.advice.regret import (
     REGRET_COLUMNS,
     compare_policies,
+    compute_net_gains,
     cross_validate,
     make_folds,
     make_promise,
     select_gains,
-    select_net_gains,
 )
 from kdopt.advice.training_set import DO_NOTHING, TRAIN_ON
 from tests.advice.planted import ACTIONS, DML, HIGH, LOW, VANILLA, planted
@@ -202,13 +202,13 @@ def test_net_gains_are_over_training_on():
     training_set = planted(noise=2.0, rule=lambda f: {**NOISE, TRAIN_ON: 2.0}, actions=WITH_CONTROL)
     vanilla = np.full(len(training_set), WITH_CONTROL.index(VANILLA))
     trained = training_set.test[:, WITH_CONTROL.index(TRAIN_ON)]
-    net = select_net_gains(training_set, vanilla)
+    net = compute_net_gains(training_set, vanilla)
     assert net == pytest.approx(select_gains(training_set, vanilla) - trained)
     for without in (DO_NOTHING, TRAIN_ON):
         index = np.full(len(training_set), WITH_CONTROL.index(without))
-        assert (select_net_gains(training_set, index) == 0).all()
+        assert (compute_net_gains(training_set, index) == 0).all()
     unknown = planted()
-    assert np.isnan(select_net_gains(unknown, np.full(len(unknown), ACTIONS.index(VANILLA)))).all()
+    assert np.isnan(compute_net_gains(unknown, np.full(len(unknown), ACTIONS.index(VANILLA)))).all()
 
 
 def test_the_bias_is_what_was_promised_minus_what_came():

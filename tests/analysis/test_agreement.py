@@ -7,9 +7,9 @@ from kdopt.analysis.agreement import (
     HEADLINES,
     ComparedCampaign,
     ComparisonTables,
-    list_differences,
+    compare_headlines,
+    list_setting_differences,
     tabulate_agreement,
-    tabulate_headlines,
     tabulate_verdict_pairs,
 )
 from kdopt.analysis.tables import compute_tables
@@ -130,7 +130,7 @@ def test_verdict_pairs_count_every_decided_pair_once():
 
 def test_headlines_are_those_of_each_campaigns_own_table():
     campaigns = [compared("a"), compared("b", turned)]
-    table = tabulate_headlines(campaigns)
+    table = compare_headlines(campaigns)
     for campaign in campaigns:
         own = campaign.tables.gain_summary
         own = own[own["measure"].isin(HEADLINES)].reset_index(drop=True)
@@ -141,14 +141,14 @@ def test_headlines_are_those_of_each_campaigns_own_table():
 def test_only_settings_that_differ_are_listed():
     first = compared("a")._replace(settings={"seed": "0", "model": "mlp", "tune.t2_scale": "true"})
     second = compared("b")._replace(settings={"seed": "1", "model": "mlp", "new": "2"})
-    table = list_differences([first, second])
+    table = list_setting_differences([first, second])
     assert table.to_numpy().tolist() == [
         ["seed", "0", "1"],
         ["tune.t2_scale", "true", ""],
         ["new", "", "2"],
     ]
     assert list(table.columns) == ["key", "a", "b"]
-    assert list_differences([first, first]).empty
+    assert list_setting_differences([first, first]).empty
 
 
 def test_without_t2_scale_the_same_settings_weigh_the_teacher_otherwise():

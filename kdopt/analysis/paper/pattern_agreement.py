@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.agreement import ComparedCampaign, list_differences
+from kdopt.analysis.agreement import ComparedCampaign, list_setting_differences
 from kdopt.analysis.paper.judging import (
     Claim,
     Contrast,
@@ -100,7 +100,7 @@ def _state(first: ComparedCampaign, second: ComparedCampaign) -> str:
     # Fingerprints follow from settings, and versions are no choice: these are keys with a space.
     differing = [
         line
-        for line in list_differences([first, second]).itertuples(index=False)
+        for line in list_setting_differences([first, second]).itertuples(index=False)
         if " " not in line[0] and line[0] in known
     ]
     if not differing:

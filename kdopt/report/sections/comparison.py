@@ -62,7 +62,7 @@ HEADLINE_TITLES = {
     "advised_gain": "Following the verdicts",
     "advised_net_gain": "Of it because of the teacher",
 }
-MAPS = {
+JOINED_MAPS = {
     "alpha": "Best alpha (weight of the teacher)",
     "temperature": "Best temperature T",
     "effective_kd_weight": "KD weight over label weight",
@@ -236,7 +236,7 @@ def draw_joined_maps(known: pd.DataFrame, campaigns: Sequence[ComparedCampaign])
     }
     labels = [campaign.label for campaign in campaigns]
     panels = {}
-    for number, (key, title) in enumerate(MAPS.items()):
+    for number, (key, title) in enumerate(JOINED_MAPS.items()):
         axis: dict[str, Any] = {"type": "log", "dtick": 1} if key in LOGARITHMIC else {}
         if key in ticks:
             axis |= {"tickvals": ticks[key], "ticktext": [format_setting(v) for v in ticks[key]]}
