@@ -391,8 +391,8 @@ class Context:
         return self._weights.get(sha256, read)
 
     def _move_images(self, pixels: np.ndarray, labels: np.ndarray) -> Images:
-        moved = [torch.from_numpy(array).to(self.engine.device) for array in (pixels, labels)]
-        return Images(*moved, self._dataset.mean, self._dataset.std)
+        there, targets = (torch.from_numpy(a).to(self.engine.device) for a in (pixels, labels))
+        return Images(there, targets, self._dataset.mean, self._dataset.std)
 
     def _move_positions(self, positions: np.ndarray) -> Tensor:
         return torch.from_numpy(positions).to(self.engine.device)
