@@ -334,7 +334,7 @@ class Context:
             "checkpoint": checkpoint,
         }
         if before is None:
-            return Outcome(value=result.validation.accuracy, **common)  # type: ignore[arg-type]
+            return Outcome(value=result.validation.accuracy, **common)
         change = measure_change(result.test, before.test)
         validation_gain = measure_gain(result.validation, before.validation)
         test_gain = measure_gain(result.test, before.test)
@@ -346,7 +346,7 @@ class Context:
             test_gain=test_gain,
             learning=change.learning,
             forgetting=change.forgetting,
-            **common,  # type: ignore[arg-type]
+            **common,
         )
 
     @functools.cached_property

@@ -45,29 +45,8 @@ def judge_start_and_weights(tables: Tables) -> Claim:
     weighting = find_adaptive_weighting(tables)
     name = weighting or "adaptive weights"
     cells = tables.combined[tables.combined["weighting"].isin([EQUAL, weighting])]
-    starts = _pivot_accuracies(cells, "start", STARTS)
-    # On the student's own data a better start also has better data: judged apart.
-    own = starts.index.get_level_values("transfer_set") == "student"
-    public = starts[~own]
-    sets = _pivot_accuracies(cells[cells["start"] == "best"], "transfer_set", TRANSFER_SETS)
     contrasts = [
-        *(
-            contrast_independent(f"{label}, mean per partition", _average_partitions(values), lower)
-            for label, values, lower in (
-                ("public sets: best - worst start", public["best"] - public["worst"], 0.0),
-                ("public sets: best - untrained start", public["best"] - public["untrained"], 0.0),
-                (
-                    f"best start: its own data - {LARGE_SET}, no worse",
-                    sets["student"] - sets[LARGE_SET],
-                    -COMPARABLE_PP,
-                ),
-                (
-                    "student's data: best - worst",
-                    starts.loc[own, "best"] - starts.loc[own, "worst"],
-                    0.0,
-                ),
-            )
-        ),
+        *_contrast_starts(cells),
         *(
             contrast_independent(
                 f"{family}: {name} - {EQUAL}, over cells of Table II",
@@ -101,6 +80,32 @@ def judge_start_and_weights(tables: Tables) -> Claim:
         partitions=tuple(WEIGHTING_RANGES),
         transfer_sets=(LARGE_SET, "student"),
     )
+
+
+def _contrast_starts(cells: pd.DataFrame) -> list[Contrast]:
+    """Starts and transfer sets against each other, each a mean per partition."""
+    starts = _pivot_accuracies(cells, "start", STARTS)
+    # On the student's own data a better start also has better data: judged apart.
+    own = starts.index.get_level_values("transfer_set") == "student"
+    public = starts[~own]
+    sets = _pivot_accuracies(cells[cells["start"] == "best"], "transfer_set", TRANSFER_SETS)
+    return [
+        contrast_independent(f"{label}, mean per partition", _average_partitions(values), lower)
+        for label, values, lower in (
+            ("public sets: best - worst start", public["best"] - public["worst"], 0.0),
+            ("public sets: best - untrained start", public["best"] - public["untrained"], 0.0),
+            (
+                f"best start: its own data - {LARGE_SET}, no worse",
+                sets["student"] - sets[LARGE_SET],
+                -COMPARABLE_PP,
+            ),
+            (
+                "student's data: best - worst",
+                starts.loc[own, "best"] - starts.loc[own, "worst"],
+                0.0,
+            ),
+        )
+    ]
 
 
 def judge_consolidated_start(tables: Tables) -> Claim:

@@ -45,7 +45,7 @@ OTHER_THAN_TOP_PERCENT = 10.0
 alone does not decide; the paper gives no threshold."""
 UNEVEN = 1.0
 """Squared deviation from an even spread (w squared) as if half of the teachers were never best."""
-MIDDLE = 0.5
+EVEN_CHOICE = 0.5
 LABEL_SKEW = ("label_chunks", "label_dirichlet")
 
 
@@ -189,7 +189,7 @@ def judge_accuracy_does_not_decide(tables: Tables) -> Claim:
                 f"quantity and label skew: place of the best teacher, {method}",
                 uneven,
                 uneven[method],
-                MIDDLE,
+                EVEN_CHOICE,
                 unit="",
             )
             for method in ("vanilla", TUNED, "dp_kd")

@@ -30,7 +30,7 @@ from kdopt.outcome import Pair
 NO_PATTERN = 0.3
 """Rank correlations smaller than this are no pattern; the paper gives no margin."""
 SKEWED = ("quantity_skew", "label_chunks", "label_dirichlet")
-MIDDLE = 0.5
+GRID_MIDDLE = 0.5
 TIES = (
     "Pairs in which several settings are equally good on validation are left out: which of them "
     "is chosen is a rule of kdopt's, not a finding."
@@ -105,7 +105,7 @@ def judge_specialized_wants_little(tables: Tables) -> Claim:
                 best,
                 _find_places(tables, best, key),
                 -math.inf,
-                MIDDLE,
+                GRID_MIDDLE,
                 unit="",
             )
             for key in ("temperature", "alpha")
@@ -250,7 +250,7 @@ def _contrast_growth(tables: Tables, table: pd.DataFrame, where: str) -> list[Co
 def _contrast_settings(tables: Tables, family: str) -> list[Contrast]:
     best = select_families(_list_untied_settings(tables), tables.campaign, family)
     label = f"{family}: rank correlation of best T with the accuracy gap"
-    below, above = (-math.inf, MIDDLE), (MIDDLE, math.inf)
+    below, above = (-math.inf, GRID_MIDDLE), (GRID_MIDDLE, math.inf)
     return [
         contrast_ranks(label, best, best["temperature"], best["validation_gap"]),
         *(
