@@ -88,14 +88,18 @@ def test_several_formulas_are_named_and_the_best_are_marked():
     campaign = many_campaign(combine=CombineSettings(weightings=WEIGHTINGS))
     (block, effects, *_), _ = parts(campaign)
     heads = [text for grid in block.grids for text, _ in grid.headings[2]]
-    formulas = ["W: better share", "W: excess share", "W: student share", "W: share"]
+    formulas = [
+        *("W: better share", "W: excess share", "W: student share", "W: share"),
+        "W: normalized share",
+    ]
     assert heads == [*formulas, "U"] * 5
-    assert [cell.marked for cell in block.grids[0].lines[-1][1][:5]] == [True] * 4 + [False]
-    assert len(effects.tables[0].lines) == 4
+    marked = [cell.marked for cell in block.grids[0].lines[-1][1][:6]]
+    assert marked == [True] * 5 + [False]
+    assert len(effects.tables[0].lines) == 5
     # Too wide for one table: one per transfer set, with one caption below the last.
     assert [grid.headings[0] for grid in block.grids] == [
-        [("Public unlabeled (large)", 15)],
-        [("Student data", 10)],
+        [("Public unlabeled (large)", 18)],
+        [("Student data", 12)],
     ]
     assert [bool(grid.caption) for grid in block.grids] == [False, True]
 
