@@ -73,6 +73,14 @@ def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
             "sets, so none can be held out now. Set all three sizes of [transfer] to 0 (new trials "
             "then use the students' data only), or give the campaign another name"
         )
+    if "transfer" in changed and now.campaign.transfer == NO_PUBLIC_SETS:
+        sizes = ", ".join(f"{k} = {v}" for k, v in asdict(before.campaign.transfer).items())
+        raise StoreError(
+            f"campaign '{now.campaign.name}' was partitioned in this store with public transfer "
+            "sets held out, and nothing in the file uses them, so now none would be. Write them "
+            f"into [transfer] to go on with that partition ({sizes}), or give the campaign another "
+            "name"
+        )
     if changed:
         raise StoreError(
             f"campaign '{now.campaign.name}' is in this store already with other values of: "
@@ -134,11 +142,16 @@ def _unite_tune(old: Campaign, new: Campaign) -> TuneSettings:
 
 
 def _unite_combine(old: Campaign, new: Campaign) -> CombineSettings:
-    # Federated averaging reads how weights are applied; what is tried is combine's own.
+    # Federated averaging reads how weights are applied and the budget; what is tried is combine's.
     shared = _unite_settings(old, new, ("combine", "federate"), lambda c: c.combine, ())
     lists = ("starts", "transfer_sets", "weightings")
     tried = _unite_settings(old, new, ("combine",), lambda c: c.combine, lists)
-    return replace(tried, weight_terms=shared.weight_terms)
+    return replace(
+        tried,
+        weight_terms=shared.weight_terms,
+        epochs=shared.epochs,
+        patience=shared.patience,
+    )
 
 
 def _unite_federate(old: Campaign, new: Campaign) -> FederateSettings:

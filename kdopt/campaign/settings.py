@@ -232,7 +232,7 @@ class TrainSettings(Settings):
 
     Attributes:
         epochs: Most epochs.
-        patience: Epochs without a better validation accuracy before training stops. 0 trains all
+        patience: Epochs without a better ``monitor`` before training stops. 0 trains all
             epochs, keeps the last weights and evaluates once.
         learning_rate: The optimizer's step size.
         weight_decay: The optimizer's L2 penalty.

@@ -38,6 +38,7 @@ from kdopt.errors import SpecError
 
 _FILE = TypeAdapter(CampaignFile)
 
+NOT_HELD_OUT = "no stage uses a public set, so none is held out"
 NO_PRIOR = "learns from no other pairs; this goes with warm"
 SAMPLERS_OF: Mapping[str, tuple[tuple[str, ...], str]] = {
     "budget": (
@@ -107,13 +108,22 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
         file = _FILE.validate_json(json.dumps(raw, default=lambda date: {"date": str(date)}))
     except ValidationError as error:
         raise SpecError(source, sorted(problems + _list_problems(error))) from error
-    if problems := problems or _list_missing_sets(file) + _list_own_prior(file):
+    if problems := problems or [
+        *_list_missing_sets(file),
+        *_list_own_prior(file),
+        *_list_idle_settings(file, raw),
+    ]:
         raise SpecError(source, problems)
     unused = [f"partition.{name}" for name in PARTITIONS if name not in file.partitions]
     campaign = _resolve_defaults(file, raw)
     # As they are in force: what no stage uses is not held out, whatever its default.
-    shown = replace(file, transfer=campaign.transfer)
-    return Spec(campaign, tuple(_list_lines(shown, raw, unused)))
+    lines = list(_list_lines(replace(file, transfer=campaign.transfer), raw, unused))
+    if campaign.transfer != file.transfer:
+        lines = [
+            line._replace(source=NOT_HELD_OUT) if line.key.startswith("transfer.") else line
+            for line in lines
+        ]
+    return Spec(campaign, tuple(lines))
 
 
 def list_settings() -> Iterator[SettingEntry]:
@@ -211,6 +221,28 @@ def _list_missing_sets(file: CampaignFile) -> list[str]:
             "and 'student' to transfer_sets"
         )
     return problems
+
+
+def _list_idle_settings(file: CampaignFile, raw: Mapping[str, Any]) -> list[str]:
+    """Settings that the file gives and nothing in it uses."""
+    combines = "combine" in file.stages or (
+        "federate" in file.stages and "consolidated" in file.federate.initial_models
+    )
+    methods = file.compare.methods if "compare" in file.stages else ()
+    idle = [
+        ("compare", "dml_temperature", "dml" in methods, "no stage runs dml"),
+        ("compare", "dp_kd_temperature", "dp_kd" in methods, "no stage runs dp_kd"),
+        ("compare", "dp_kd_label_weight", "dp_kd" in methods, "no stage runs dp_kd"),
+        ("combine", "epochs", combines, "no stage combines models"),
+        ("combine", "patience", combines, "no stage combines models"),
+        ("pretrain", "monitor", file.pretrain.patience > 0, "patience = 0 watches nothing"),
+        ("distill", "monitor", file.distill.patience > 0, "patience = 0 watches nothing"),
+    ]
+    return [
+        f"{table}.{key} = {raw[table][key]!r}: {reason}; change that, or leave it out"
+        for table, key, used, reason in idle
+        if not used and key in raw.get(table, {})
+    ]
 
 
 def _list_own_prior(file: CampaignFile) -> list[str]:

@@ -55,7 +55,7 @@ def fit(
         settings: Budget; with ``patience`` 0 nothing is monitored and all epochs are trained.
         engine: Device and precision.
         generator: CPU generator that shuffles the images of every epoch.
-        monitor: Value to be maximised, asked after every epoch (validation accuracy).
+        monitor: Value to be maximised, asked after every epoch, such as validation accuracy.
         steps: Keeps what the next training can use again; ``None`` keeps nothing.
 
     Raises:

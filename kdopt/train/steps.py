@@ -32,7 +32,7 @@ class Student(NamedTuple):
     Attributes:
         model: On the engine's device.
         loss: What is minimised.
-        monitor: Value to be maximised, asked after every epoch (validation accuracy).
+        monitor: Value to be maximised, asked after every epoch, such as validation accuracy.
     """
 
     model: nn.Module

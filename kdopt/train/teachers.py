@@ -33,15 +33,15 @@ def compute_class_weights(
     - ``equal``: ``1 / teachers``.
     - ``better_share``: ``a[k, c] / sum_j a[j, c]`` where ``a[k, c] > s[c]``, else 0.
     - ``normalized_share``: ``better_share`` divided by its sum over teachers, so that the weights
-      of a class sum to 1 as those of ``equal`` do.
+      of a class sum to 1 as those of ``equal`` do, where any teacher counts.
     - ``excess_share``: ``max(0, a[k, c] - s[c]) / sum_j a[j, c]``.
     - ``student_share``: ``a[k, c] / (s[c] + sum_j a[j, c])``.
     - ``share``: ``a[k, c] / sum_j a[j, c]``.
 
-    The weights of a class sum to 1 under ``equal``, ``share`` and ``normalized_share``, to less
-    under the others: there the teachers' term counts less against the labels' the better the
-    student knows the class. ``excess_share`` gives the student's own copy, which is never better
-    than itself, weight 0.
+    Where any teacher counts for a class, its weights sum to 1 under ``equal``, ``share`` and
+    ``normalized_share``, to less under the others: there the teachers' term counts less against
+    the labels' the better the student knows the class. ``excess_share`` gives the student's own
+    copy, which is never better than itself, weight 0.
 
     A class that no teacher knows (all accuracies 0) gets weight 0 from all, but under ``equal``.
 

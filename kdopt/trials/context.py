@@ -159,9 +159,10 @@ class Context:
         model = make_model(self.campaign.model, self._dataset.shape, self._dataset.n_classes)
         return self.engine.move(model)
 
-    def new_model_of_all(self) -> nn.Module:
-        """A model with the random weights that all participants start from."""
-        with seeded(seed_for(self.campaign.seed, "pretrain", "initial"), self.engine.device):
+    def new_model_of_all(self, partition: str) -> nn.Module:
+        """A model with the random weights that all participants of a partition start from."""
+        seed = seed_for(self.campaign.seed, partition, "pretrain", "initial")
+        with seeded(seed, self.engine.device):
             return self.new_model()
 
     def load_model(self, pretrained: Outcome) -> nn.Module:

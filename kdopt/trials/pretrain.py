@@ -21,7 +21,9 @@ def run_pretrain(context: Context, plan: StudyPlan, params: Params, inputs: Inpu
     participant = int(params["participant"])
     images = context.get_share(plan.partition, participant)
     seed = seed_for(campaign.seed, plan.partition, "pretrain", participant)
-    start = context.new_model_of_all() if campaign.initial_weights == "shared" else None
+    start = None
+    if campaign.initial_weights == "shared":
+        start = context.new_model_of_all(plan.partition)
     with seeded(seed, engine.device) as generator:
         model = context.new_model() if start is None else start
         result = context.train_model(

@@ -6,10 +6,12 @@ import dataclasses
 
 import pytest
 
-from kdopt.campaign.compatibility import fingerprint
-from kdopt.campaign.settings import NO_PUBLIC_SETS, Campaign
+from kdopt.campaign.compatibility import check_same_meaning, fingerprint, unite_records
+from kdopt.campaign.settings import NO_PUBLIC_SETS, Campaign, TransferSettings
 from kdopt.campaign.spec import parse_spec
+from kdopt.errors import SpecError, StoreError
 from kdopt.trials.combine import make_combine_budget
+from tests.conftest import make_record
 
 HEAD = 'name = "mine"\nparticipants = 4\n'
 DATA = '[data]\nname = "digits"\n'
@@ -80,3 +82,36 @@ def test_a_setting_is_shown_as_it_is_in_force():
     shown = {line.key: line.value for line in spec.settings}
     for name in ("public_unlabeled_small", "public_unlabeled_large", "public_labeled"):
         assert shown[f"transfer.{name}"] == "0"
+    sources = {line.source for line in spec.settings if line.key.startswith("transfer.")}
+    assert sources == {"no stage uses a public set, so none is held out"}
+
+
+@pytest.mark.parametrize(
+    ("tables", "problem"),
+    [
+        ('[compare]\nmethods = ["vanilla"]\ndml_temperature = 2\n', "no stage runs dml"),
+        ("[combine]\nepochs = 9\n", "no stage combines models"),
+        ('[distill]\npatience = 0\nmonitor = "loss"\n', "watches nothing"),
+    ],
+)
+def test_what_nothing_uses_is_refused(tables, problem):
+    with pytest.raises(SpecError, match=problem):
+        read("", tables)
+
+
+def test_the_budget_of_combined_models_outlives_a_campaign_that_grows():
+    own = read('stages = ["federate"]\n', "[combine]\nepochs = 9\npatience = 0\n").campaign
+    other = read('stages = ["tune"]\n').campaign
+    for before, now in ((own, other), (other, own)):
+        united = unite_records(make_record(before), make_record(now)).campaign
+        assert (united.combine.epochs, united.combine.patience) == (9, 0)
+
+
+def test_an_older_store_with_held_out_images_says_how_to_go_on():
+    own = '[compare]\ntransfer_sets = ["student"]\n'
+    now = read("", own).campaign
+    before = dataclasses.replace(now, transfer=TransferSettings())
+    with pytest.raises(StoreError, match=r"public_unlabeled_large = 5000"):
+        check_same_meaning(make_record(before), make_record(now))
+    sizes = "[transfer]\npublic_unlabeled_small = 500\n"
+    check_same_meaning(make_record(before), make_record(read("", own + sizes).campaign))

@@ -160,3 +160,16 @@ def test_the_best_epoch_is_kept_and_the_last_recorded(dataset, folder, trained):
     outcome = run_tune(context, pair(0, 1, patient), params(), trained)
     assert outcome.best_epoch <= outcome.epochs == 6
     assert outcome.validation.accuracy >= outcome.last_validation_accuracy
+
+
+def test_participants_start_from_weights_of_their_own_or_from_the_same(dataset, tmp_path):
+    shared = dataclasses.replace(CAMPAIGN, initial_weights="shared")
+    context = new_context(shared, dataset, tmp_path)
+    first, second = (context.new_model_of_all(PARTITION).state_dict() for _ in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    other = context.new_model_of_all("uniform-2").state_dict()
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+    plan = plan_studies(shared)[0]
+    trained = [run_pretrain(context, plan, {"participant": i}, {}) for i in range(2)]
+    own = [run_pretrain(new_context(CAMPAIGN, dataset, tmp_path), plan, {"participant": 0}, {})]
+    assert trained[0].test.loss != own[0].test.loss

@@ -101,6 +101,30 @@ def test_dml_weight_balances_the_labels_against_the_peer(material):
     torch.testing.assert_close(value(0.25), 0.75 * value(0.0) + 0.25 * value(1.0))
 
 
+def test_dml_has_a_temperature_of_its_own(material):
+    both = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(2))
+    warm = dataclasses.replace(SETTINGS, dml_temperature=3.0, dml_weight=1.0)
+    found = find_method("dml", "student").loss(material, warm)(INDEX, both)
+    soft = kl_divergence(both[1], both[0], 3.0) + kl_divergence(both[0], both[1], 3.0)
+    torch.testing.assert_close(found, 9 * soft)
+
+
+def test_dp_kd_has_a_temperature_and_an_optional_term_of_the_labels(material, logits):
+    plain = loss_of("dp_kd", "student", material, logits)
+    warm = dataclasses.replace(SETTINGS, dp_kd_temperature=3.0)
+    mask = make_teacher_mask(material.teacher, material.initial_student, None)
+    target = torch.where(mask[:, None], material.teacher, material.initial_student)[INDEX]
+    found = loss_of("dp_kd", "student", material, logits, warm)
+    torch.testing.assert_close(found, 9 * kl_divergence(target, logits, 3.0))
+    mixed = dataclasses.replace(SETTINGS, dp_kd_label_weight=0.25)
+    hard = functional.cross_entropy(logits, material.labels[INDEX])
+    found = loss_of("dp_kd", "student", material, logits, mixed)
+    torch.testing.assert_close(found, 0.75 * plain + 0.25 * hard)
+    unlabeled = dataclasses.replace(material, labels=None)
+    found = loss_of("dp_kd", "public_unlabeled_small", unlabeled, logits, mixed)
+    torch.testing.assert_close(found, plain)
+
+
 def test_dp_kd_masks_are_complementary_and_ties_stay_with_the_student(material):
     for labels in (None, material.labels):
         forward = make_teacher_mask(material.teacher, material.initial_student, labels)
