@@ -211,7 +211,7 @@ def compare_headlines(campaigns: Iterable[ComparedCampaign]) -> pd.DataFrame:
         summary = campaign.tables.gain_summary
         chosen = summary[summary["measure"].isin(HEADLINES)]
         tables.append(chosen.assign(campaign=campaign.label))
-    return pd.concat(tables, ignore_index=True)[["campaign", *SUMMARY_COLUMNS]]
+    return pd.concat(tables, ignore_index=True)[["campaign", *SUMMARY_COLUMNS, "image_error"]]
 
 
 def list_setting_differences(campaigns: Sequence[ComparedCampaign]) -> pd.DataFrame:

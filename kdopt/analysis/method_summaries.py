@@ -244,7 +244,7 @@ def compute_tuning_ratios(gains: pd.DataFrame) -> pd.DataFrame:
     """
     table = pivot_methods(gains[gains["transfer_set"] == "student"])
     chosen: dict[str, tuple[pd.DataFrame, list[str]]] = {}
-    for name in map(str, table["family"].unique()):
+    for name in map(str, gains["family"].unique()):
         here = table[table["family"] == name]
         run = [m for m in METHODS if here[m].notna().any()]
         block = here.dropna(subset=[TUNED, *run])

@@ -156,6 +156,8 @@ def draw_gain_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
     ]
     for trace in traces[-2:]:
         trace.visible = "legendonly"
+    if best["control_gain"].isna().all():
+        del traces[2:4]
     return _make_figure(traces, {"title": {"text": GAIN_TITLE}, "zeroline": True})
 
 

@@ -62,7 +62,9 @@ def make_noise(rng):
         validation_gain=1.0, test_gain=1.0, oracle_gain=1.0,
     )  # fmt: skip
     points = [PointMean(1.0, 0.5, gain, gain, 1) for gain in (1.0, 0.0)]
-    vars(tables)["method_gains"] = table.assign(net_gain=table["test_gain"])
+    vars(tables)["method_gains"] = table.assign(
+        net_gain=table["test_gain"], family=table["partition"]
+    )
     vars(tables)["measured_settings"] = best
     vars(tables.results)["points"] = dict.fromkeys(pairs, points)
     return tables
