@@ -247,7 +247,9 @@ def correlate_within(
 
 def average(weights: Floats, values: Floats) -> Floats:
     """Means of values (lines, ...) under each line of weights (replicates, lines)."""
-    means: Floats = (weights / weights.sum(axis=1, keepdims=True)) @ values
+    # Nothing is left where a participant took part in every line: such a mean is unknown.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means: Floats = (weights / weights.sum(axis=1, keepdims=True)) @ values
     return means
 
 
