@@ -224,7 +224,7 @@ def _list_missing_sets(file: CampaignFile) -> list[str]:
 
 
 def _list_idle_settings(file: CampaignFile, raw: Mapping[str, Any]) -> list[str]:
-    """Settings that the file gives and nothing in it uses."""
+    """Settings that the file changes and nothing in it uses; a written default says nothing."""
     combines = "combine" in file.stages or (
         "federate" in file.stages and "consolidated" in file.federate.initial_models
     )
@@ -241,8 +241,15 @@ def _list_idle_settings(file: CampaignFile, raw: Mapping[str, Any]) -> list[str]
     return [
         f"{table}.{key} = {raw[table][key]!r}: {reason}; change that, or leave it out"
         for table, key, used, reason in idle
-        if not used and key in raw.get(table, {})
+        if not used and key in raw.get(table, {}) and raw[table][key] != _find_default(table, key)
     ]
+
+
+def _find_default(table: str, key: str) -> object:
+    tables = {field.name: field.table for field in list_fields(CampaignFile)}
+    settings = tables[table]
+    assert settings is not None
+    return next(field.default for field in list_fields(settings) if field.name == key)
 
 
 def _list_own_prior(file: CampaignFile) -> list[str]:
