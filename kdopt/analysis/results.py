@@ -137,6 +137,14 @@ class CampaignResults:
         return dict(found)
 
     @cached_property
+    def compared_by_pair(self) -> dict[Pair, dict[MethodCase, list[TrialRow]]]:
+        """:attr:`compared`, apart by pair: a pair does not go through the cases of all others."""
+        found: dict[Pair, dict[MethodCase, list[TrialRow]]] = defaultdict(dict)
+        for case, rows in self.compared.items():
+            found[case.pair][case] = rows
+        return dict(found)
+
+    @cached_property
     def controlled(self) -> dict[ControlCase, list[TrialRow]]:
         """The complete trials of stage ``control``, by replicate."""
         found: dict[ControlCase, list[TrialRow]] = defaultdict(list)

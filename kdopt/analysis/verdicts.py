@@ -190,9 +190,8 @@ def _list_distilled(pair: Pair, results: CampaignResults) -> list[Candidate]:
         if point is not None and point[1] > 0 and row.state == "COMPLETE" and row.outcome:
             points[point].append(row.outcome)
     found = [_make_point(point, outcomes, tune.vanilla_point) for point, outcomes in points.items()]
-    for case, rows in results.compared.items():
-        is_point = case[1:] == ("student", "vanilla") and tune.vanilla_point in points
-        if case.pair != pair or is_point:
+    for case, rows in results.compared_by_pair.get(pair, {}).items():
+        if case[1:] == ("student", "vanilla") and tune.vanilla_point in points:
             continue
         point = tune.vanilla_point if case.method == "vanilla" else (math.nan, math.nan)
         order = (METHODS.index(case.method), TRANSFER_SETS.index(case.transfer_set))

@@ -3,6 +3,7 @@ import math
 import random
 
 import pytest
+import torch
 
 from kdopt.analysis.best_settings import (
     compute_kd_weight,
@@ -266,7 +267,6 @@ def test_vanilla_of_tuning_itself_comes_first():
 
 @pytest.mark.parametrize("t2_scale", [True, False])
 def test_losses_of_equal_weight_at_one_temperature_differ_in_a_factor_only(t2_scale):
-    torch = pytest.importorskip("torch")
     from kdopt.train.losses import distillation_loss
 
     student, teacher = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from kdopt.analysis.stats import (
     LEAST_UNITS,
@@ -44,7 +45,6 @@ def test_intervals_of_shares_hold_the_truth_at_least_as_often():
 def test_independent_students_have_the_interval_of_the_textbook():
     table = pd.DataFrame({"partition": "uniform", "student": range(8)})
     values = pd.Series(np.random.default_rng(0).normal(size=8))
-    stats = pytest.importorskip("scipy.stats")
     low, high = stats.t.interval(0.95, 7, values.mean(), values.std() / np.sqrt(8))
     for found in (estimate_mean(table, values), estimate_independent(values)):
         assert found[:4] == pytest.approx((values.mean(), low, high, 8))
@@ -114,7 +114,6 @@ def test_a_share_is_never_known_from_nought_of_many():
 def test_a_share_of_independent_students_has_the_exact_binomial_interval():
     table = pd.DataFrame({"partition": "uniform", "student": range(20)})
     found = estimate_share(table, pd.Series([True] * 7 + [False] * 13))
-    stats = pytest.importorskip("scipy.stats")
     exact = stats.binomtest(7, 20).proportion_ci(method="exact")
     # The jackknife's spread has 19 degrees of freedom where the binomial's has 20.
     assert (found.low, found.high) == pytest.approx((100 * exact.low, 100 * exact.high), abs=1)
@@ -173,7 +172,6 @@ def test_p_values_agree_with_the_ends_of_the_interval():
 
 
 def test_spearman_agrees_with_scipy_ties_included():
-    stats = pytest.importorskip("scipy.stats")
     rng = np.random.default_rng(0)
     for _ in range(20):
         x, y = (pd.Series(rng.integers(0, 6, 15).astype(float)) for _ in range(2))
