@@ -2,24 +2,21 @@ from __future__ import annotations
 
 import dataclasses
 
-import pytest
 import torch
 
 from kdopt.campaign.settings import NO_PUBLIC_SETS, PartitionSettings, TransferSettings
 from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stage_settings import CompareSettings
 from kdopt.campaign.stages import plan_studies
-from kdopt.data.datasets import read_dataset
 from kdopt.train.engine import make_engine, seeded
 from kdopt.train.fit import fit
 from kdopt.train.methods.base import MethodInputs, MethodSettings
 from kdopt.train.methods.dml import DML
 from kdopt.train.models import ModelPair
 from kdopt.trials.compare import run_compare
-from kdopt.trials.pretrain import run_pretrain
 from kdopt.trials.tune import run_tune
 from tests.conftest import drop_record, make_campaign
-from tests.trials.test_context import new_context, without_time
+from tests.trials.test_context import without_time
 
 ENGINE = make_engine("fp32", "cpu")
 CAMPAIGN = make_campaign(
@@ -30,18 +27,6 @@ CAMPAIGN = make_campaign(
     transfer=TransferSettings(60, 200, 60),
 )
 PARTITION = CAMPAIGN.partitions[0].name
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory):
-    dataset = read_dataset(CAMPAIGN.data, CAMPAIGN.seed)
-    return new_context(CAMPAIGN, dataset, tmp_path_factory.mktemp("artifacts"))
-
-
-@pytest.fixture(scope="module")
-def trained(context):
-    plan = plan_studies(CAMPAIGN)[0]
-    return {i: run_pretrain(context, plan, {"participant": i}, {}) for i in range(2)}
 
 
 def plans(stage, campaign=CAMPAIGN):

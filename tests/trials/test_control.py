@@ -8,13 +8,10 @@ import pytest
 
 from kdopt.campaign.settings import NO_PUBLIC_SETS, PartitionSettings, TransferSettings
 from kdopt.campaign.stage_settings import CompareSettings
-from kdopt.campaign.stages import plan_control, plan_studies, plan_tune
-from kdopt.data.datasets import read_dataset
+from kdopt.campaign.stages import plan_control, plan_tune
 from kdopt.trials.control import run_control
-from kdopt.trials.pretrain import run_pretrain
 from kdopt.trials.tune import run_tune
 from tests.conftest import drop_record, make_campaign
-from tests.trials.test_context import new_context
 
 CAMPAIGN = make_campaign(
     participants=2,
@@ -23,18 +20,6 @@ CAMPAIGN = make_campaign(
     transfer=TransferSettings(60, 200, 60),
     control=True,
 )
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory):
-    dataset = read_dataset(CAMPAIGN.data, CAMPAIGN.seed)
-    return new_context(CAMPAIGN, dataset, tmp_path_factory.mktemp("artifacts"))
-
-
-@pytest.fixture(scope="module")
-def trained(context):
-    plan = plan_studies(CAMPAIGN)[0]
-    return {i: run_pretrain(context, plan, {"participant": i}, {}) for i in range(2)}
 
 
 def control(context, trained, **changes):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-import pytest
 import torch
 
 from kdopt.campaign.settings import DataSettings, PartitionSettings
-from kdopt.campaign.stages import plan_control, plan_studies, plan_tune
+from kdopt.campaign.stages import plan_control, plan_tune
 from kdopt.data.datasets import read_dataset
 from kdopt.trials.control import run_control
-from kdopt.trials.pretrain import run_pretrain
 from kdopt.trials.tune import run_tune
 from tests.conftest import drop_record, make_campaign
 from tests.trials.test_context import new_context
@@ -23,18 +21,6 @@ CAMPAIGN = make_campaign(
     data=DataSettings("digits", validation_fraction=0.2, validation="local"),
 )
 PARTITION = "label_dirichlet"
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory):
-    dataset = read_dataset(CAMPAIGN.data, CAMPAIGN.seed)
-    return new_context(CAMPAIGN, dataset, tmp_path_factory.mktemp("artifacts"))
-
-
-@pytest.fixture(scope="module")
-def trained(context):
-    plan = plan_studies(CAMPAIGN)[0]
-    return {i: run_pretrain(context, plan, {"participant": i}, {}) for i in range(3)}
 
 
 def test_a_student_is_judged_on_images_of_its_own_and_of_its_own_classes(context, trained):
