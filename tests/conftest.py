@@ -14,14 +14,9 @@ from pathlib import Path
 import optuna
 import pytest
 
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.record import CampaignRecord
-from kdopt.campaign.settings import (
-    NO_PUBLIC_SETS,
-    Campaign,
-    DataSettings,
-    PartitionSettings,
-    TrainSettings,
-)
+from kdopt.campaign.settings import NO_PUBLIC_SETS, Campaign, PartitionSettings, TrainSettings
 from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.outcome import Outcome, Scores
 from kdopt.store.database import Store, open_store

@@ -237,6 +237,7 @@ def _list_idle_settings(file: CampaignFile, raw: Mapping[str, Any]) -> list[str]
         ("combine", "patience", combines, "no stage combines models"),
         ("pretrain", "monitor", file.pretrain.patience > 0, "patience = 0 watches nothing"),
         ("distill", "monitor", file.distill.patience > 0, "patience = 0 watches nothing"),
+        ("data", "views", bool(file.data.augment), "without data.augment there is one view"),
     ]
     return [
         f"{table}.{key} = {raw[table][key]!r}: {reason}; change that, or leave it out"

@@ -13,7 +13,7 @@ from kdopt.campaign.spec import Spec, load_spec
 from kdopt.cli.inputs import open_artifacts
 from kdopt.data.datasets import Dataset, load_dataset
 from kdopt.service.outlook import ShareSizes, measure_shares
-from kdopt.service.planner import check_model, draw_splits, plan_campaign
+from kdopt.service.planner import check_augmentation, check_model, draw_splits, plan_campaign
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 from kdopt.store.planning import Planned
@@ -24,6 +24,7 @@ def load_spec_and_images(path: Path) -> tuple[Spec, Dataset]:
     loaded = load_spec(path)
     dataset = load_dataset(loaded.campaign)
     check_model(loaded.campaign, dataset)
+    check_augmentation(loaded.campaign, dataset)
     return loaded, dataset
 
 

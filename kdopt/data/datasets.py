@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.record import CampaignRecord
-from kdopt.campaign.settings import Campaign, DataSettings
+from kdopt.campaign.settings import Campaign
 from kdopt.data.sources.base import RawDataset
 from kdopt.data.sources.cifar10 import read_cifar10
 from kdopt.data.sources.digits import read_digits

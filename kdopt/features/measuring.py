@@ -189,10 +189,12 @@ def describe_checkpoints(
 
 def sample_images(images: Images) -> Images:
     """Evenly spaced images of a set, at most :data:`MAX_IMAGES`; a small set as it is."""
-    if len(images) <= MAX_IMAGES:
+    if images.views == 1 and len(images) <= MAX_IMAGES:
         return images
     # Evenly spaced rather than drawn: the same images in any process, without a seed.
-    positions = np.linspace(0, len(images) - 1, MAX_IMAGES).round().astype(np.int64)
+    # The first view of each: the image as it is.
+    count = min(len(images), MAX_IMAGES)
+    positions = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
     return images.take(torch.from_numpy(positions).to(images.pixels.device))
 
 

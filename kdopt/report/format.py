@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdopt.campaign.settings import DataSettings
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.sources.cifar10 import CIFAR10_CLASSES
 from kdopt.data.sources.fashion_mnist import FASHION_MNIST_CLASSES
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import safetensors.numpy
 
+from kdopt.campaign.augmentation import CROP_FLIP
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import OWN_MODELS, Campaign
 from kdopt.campaign.spec import Spec
@@ -44,6 +45,22 @@ def plan_campaign(
     kept = {name: artifacts.put(content) for name, content in splits.items()}
     record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior)
     return write_plan(store, record, plan_studies)
+
+
+def check_augmentation(campaign: Campaign, dataset: Dataset) -> None:
+    """Refuse transforms that do not take these images or options, before anything is planned.
+
+    Raises:
+        KdoptError: See :func:`kdopt.train.augment.draw_view`.
+    """
+    augment = campaign.data.augment
+    # ``crop_flip`` takes any image, and trying it would import torch for nothing.
+    if set(augment) - {CROP_FLIP}:
+        import torch
+
+        from kdopt.train.augment import draw_view
+
+        draw_view(torch.from_numpy(dataset.train_images[:2]), augment)
 
 
 def check_model(campaign: Campaign, dataset: Dataset) -> None:

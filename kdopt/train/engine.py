@@ -203,12 +203,20 @@ class Images:
         labels: int64, (n,).
         mean: Per channel, of pixels scaled to [0, 1].
         std: Per channel, of pixels scaled to [0, 1].
+        views: How many views each image has (``kdopt.train.augment``): ``n`` positions hold
+            ``n / views`` images.
     """
 
     def __init__(
-        self, pixels: Tensor, labels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]
+        self,
+        pixels: Tensor,
+        labels: Tensor,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        views: int = 1,
     ) -> None:
         self.labels = labels
+        self.views = views
         self._mean_std = (mean, std)
         self._shape = pixels.shape[1:]
         # One row of bytes per image, channels last: taken row by row, and normalised in one go.
@@ -218,6 +226,12 @@ class Images:
         self._scale = (1 / (torch.tensor(std, device=pixels.device) * 255)).repeat(per_row)
 
     def __len__(self) -> int:
+        """Number of images, whatever views they have."""
+        return len(self.labels) // self.views
+
+    @property
+    def positions(self) -> int:
+        """Number of images, each view counted."""
         return len(self.labels)
 
     @property
@@ -240,6 +254,10 @@ class Images:
     def take(self, index: Tensor) -> Images:
         """The images at these positions, as a set of their own."""
         return Images(self.pixels[index], self.labels[index], *self._mean_std)
+
+    def with_views(self, pixels: Tensor, views: int) -> Images:
+        """The same images and labels in several views, given as uint8 (views * n, ...)."""
+        return Images(pixels, self.labels.repeat(views), *self._mean_std, views)
 
     def _as_images(self, rows: Tensor) -> Tensor:
         channels, height, width = self._shape

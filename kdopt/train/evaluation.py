@@ -31,11 +31,11 @@ class Evaluation(NamedTuple):
 
 @torch.no_grad()
 def predict_logits(model: nn.Module, images: Images, engine: Engine) -> Tensor:
-    """Logits of every image in evaluation mode: float32, (n, classes), on the device."""
+    """Logits of every image and view in evaluation mode: float32, (positions, classes)."""
     shown = fuse_layers(model.eval())
     parts = []
     size = engine.choose_evaluation_batch(images.numbers_each)
-    for start in range(0, len(images), size):
+    for start in range(0, images.positions, size):
         with engine.autocast():
             logits = shown(images.batch(slice(start, start + size)))
         parts.append(logits.float())

@@ -45,6 +45,7 @@ def fit(
     generator: torch.Generator,
     monitor: Callable[[nn.Module], float],
     steps: StepKeeper | None = None,
+    first_epoch: int = 1,
 ) -> Fit:
     """Train a model in place.
 
@@ -57,12 +58,13 @@ def fit(
         generator: CPU generator that shuffles the images of every epoch.
         monitor: Value to be maximised, asked after every epoch, such as validation accuracy.
         steps: Keeps what the next training can use again; ``None`` keeps nothing.
+        first_epoch: Number of the first epoch; which view of the images is seen depends on it.
 
     Raises:
         DivergedError: The loss of an epoch is not finite.
     """
     (fitted,) = fit_together(
-        [Student(model, loss, monitor)], images, settings, engine, [generator], steps
+        [Student(model, loss, monitor)], images, settings, engine, [generator], steps, first_epoch
     )
     if isinstance(fitted, DivergedError):
         raise fitted
@@ -76,6 +78,7 @@ def fit_together(
     engine: Engine,
     generators: Sequence[torch.Generator],
     steps: StepKeeper | None = None,
+    first_epoch: int = 1,
 ) -> list[Fit | DivergedError]:
     """Train several models in place, step by step at once; each as if it were alone.
 
@@ -88,6 +91,7 @@ def fit_together(
         engine: Device and precision.
         generators: One CPU generator per student, which shuffles its images of every epoch.
         steps: Keeps what the next training can use again; ``None`` keeps nothing.
+        first_epoch: See :func:`fit`.
 
     Returns:
         How each training went, or that its loss was not finite.
@@ -95,7 +99,8 @@ def fit_together(
     prepared = (steps or StepKeeper(make_recorder)).prepare(students, images, settings, engine)
     courses = [_Course(student, settings) for student in students]
     for epoch in range(1, settings.epochs + 1):
-        losses = _train_epoch(prepared, settings.batch_size, generators)
+        view = (first_epoch + epoch - 2) % images.views
+        losses = _train_epoch(prepared, settings.batch_size, generators, view * len(images))
         for course, loss in zip(courses, losses, strict=True):
             course.end_epoch(epoch, loss)
         if all(course.ended for course in courses):
@@ -152,14 +157,15 @@ def _copy_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _train_epoch(
-    steps: Steps, batch_size: int, generators: Sequence[torch.Generator]
+    steps: Steps, batch_size: int, generators: Sequence[torch.Generator], offset: int
 ) -> list[float]:
-    """Train on every image once; each student's sum of losses."""
+    """Train on one view of every image, from a position on; each student's sum of losses."""
     for step in steps.students:
         step.model.train()
         step.total.zero_()
     first = steps.students[0]
     orders = torch.stack([torch.randperm(len(first.images), generator=g) for g in generators])
+    orders += offset
     for index in cut_batches(orders.to(first.total.device), batch_size):
         steps.run(index)
     # Asked once per epoch: reading a value from a GPU makes the CPU wait for it.

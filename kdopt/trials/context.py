@@ -1,4 +1,4 @@
-"""What a worker keeps between the trials of a campaign: images, splits, weights, teachers' logits.
+"""What a worker keeps between the trials of a campaign: images, weights, teachers' logits.
 
 Everything cached here is a pure function of the campaign and of checkpoints named by their hash,
 so caching changes the time a trial takes and nothing else.
@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
 import safetensors.numpy
 import safetensors.torch
 import torch
@@ -26,7 +25,6 @@ from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import TrainSettings
 from kdopt.campaign.stage_settings import TransferName
 from kdopt.data.datasets import Dataset
-from kdopt.data.splits import Splits, unpack_splits
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome, Scores
 from kdopt.train.engine import Engine, Images, seeded
@@ -43,20 +41,20 @@ from kdopt.train.losses import DistillationLoss
 from kdopt.train.models import make_model
 from kdopt.train.steps import LossFn, StepKeeper, Student
 from kdopt.trials.cache import Cache, CacheUse
+from kdopt.trials.image_sets import ImageSets
 from kdopt.trials.interfaces import ArtifactFolder, Scored
 from kdopt.trials.together import choose_group_size
 
 logger = logging.getLogger(__name__)
 
 CACHED_MODELS = 16
-CACHED_SHARES = 4
 CACHED_LOGIT_BYTES = 256 * 2**20
 """Logits are kept up to this size: those of a hundred teachers on 5,000 images of 10 classes take
 20 MiB. What does not fit is computed again, so memory never grows with the number of teachers."""
 
 
-class Context:
-    """One campaign in one worker process.
+class Context(ImageSets):
+    """One campaign in one worker process: its images, and its models.
 
     Args:
         record: The campaign as the store keeps it.
@@ -72,72 +70,15 @@ class Context:
     def __init__(
         self, record: CampaignRecord, dataset: Dataset, artifacts: ArtifactFolder, engine: Engine
     ) -> None:
-        self.campaign = record.campaign
-        self.engine = engine
-        self._record = record
-        self._dataset = dataset
-        self._artifacts = artifacts
-        self._train = self._move_images(dataset.train_images, dataset.train_labels)
-        self.test = self._move_images(dataset.test_images, dataset.test_labels)
-        self._splits: dict[str, Splits] = {}
-        self._public: dict[TransferName, Images] = {}
+        super().__init__(record, dataset, artifacts, engine)
         self._weights = Cache[str, dict[str, Tensor]](CACHED_MODELS)
         self._logits = Cache[tuple[str, str, int, TransferName], Tensor](
             CACHED_LOGIT_BYTES, weigh=lambda t: t.numel() * t.element_size()
         )
-        self._shares = Cache[tuple[str, int], Images](CACHED_SHARES)
-        self._validation = Cache[tuple[str, int | None], Images](CACHED_SHARES)
         self._losses = Cache[tuple[str, int], list[DistillationLoss]](1)
         self._workbenches: list[nn.Module] = []
         self.steps = StepKeeper(make_recorder)
         self.evaluating_s = 0.0
-
-    def get_splits(self, partition: str) -> Splits:
-        """The index arrays of a partition, as they were planned."""
-        if partition not in self._splits:
-            content = self._artifacts.get(self._record.splits[partition])
-            self._splits[partition] = unpack_splits(safetensors.numpy.load(content))
-        return self._splits[partition]
-
-    def get_validation(self, partition: str, participant: int | None = None) -> Images:
-        """The validation images on which a participant's model is judged.
-
-        Args:
-            partition: The partition.
-            participant: Whose model; ``None`` for one of nobody, such as the global model.
-        """
-        if self.campaign.data.validation == "global":
-            # One object for all: what is cached of it is cached once.
-            partition, participant = self.campaign.partitions[0].name, None
-
-        def select() -> Images:
-            splits = self.get_splits(partition)
-            if participant is None:
-                positions = splits.validation
-            else:
-                positions = splits.local_validation[participant]
-            return self._train.take(self._move_positions(positions))
-
-        return self._validation.get((partition, participant), select)
-
-    def get_share(self, partition: str, participant: int) -> Images:
-        """The training images of one participant."""
-        return self._shares.get(
-            (partition, participant),
-            lambda: self._train.take(
-                self._move_positions(self.get_splits(partition).train[participant])
-            ),
-        )
-
-    def get_transfer_set(self, partition: str, student: int, name: TransferName) -> Images:
-        """The images on which a student is distilled: its own, or a public set."""
-        if name == "student":
-            return self.get_share(partition, student)
-        if name not in self._public:
-            some = self.campaign.partitions[0].name
-            positions = self.get_splits(some).public[: self.campaign.transfer.size(name)]
-            self._public[name] = self._train.take(self._move_positions(positions))
-        return self._public[name]
 
     def count_cache_uses(self) -> dict[str, CacheUse]:
         """How often each cache was asked, and how often it had what was asked for."""
@@ -147,12 +88,6 @@ class Context:
             "logits": self._logits,
         }
         return {name: CacheUse(c.asked, c.asked - c.made) for name, c in caches.items()}
-
-    def count_labels(self, partition: str, participant: int) -> list[int]:
-        """How many images of each class a participant has, in class order."""
-        labels = self.get_share(partition, participant).labels
-        counts: list[int] = torch.bincount(labels, minlength=self._dataset.n_classes).tolist()
-        return counts
 
     def new_model(self) -> nn.Module:
         """A model with random weights, from torch's global generator."""
@@ -390,10 +325,3 @@ class Context:
             return {k: v.to(self.engine.device) for k, v in state.items()}
 
         return self._weights.get(sha256, read)
-
-    def _move_images(self, pixels: np.ndarray, labels: np.ndarray) -> Images:
-        there, targets = (torch.from_numpy(a).to(self.engine.device) for a in (pixels, labels))
-        return Images(there, targets, self._dataset.mean, self._dataset.std)
-
-    def _move_positions(self, positions: np.ndarray) -> Tensor:
-        return torch.from_numpy(positions).to(self.engine.device)

@@ -173,6 +173,7 @@ def _make_local_training(
                     generator,
                     monitor=_monitor_nothing,
                     steps=context.steps,
+                    first_epoch=(number - 1) * local.epochs + 1,
                 )
             except DivergedError as error:
                 raise DivergedError(
@@ -198,7 +199,7 @@ def _count_start_bytes(context: Context, partition: str, model_bytes: int, input
     if combination.transfer_set != "student":
         images = context.get_transfer_set(partition, 0, combination.transfer_set)
         classes = len(next(iter(inputs.values())).validation.per_class)
-        payload = min(model_bytes, len(images) * classes * LOGIT_BYTES)
+        payload = min(model_bytes, images.positions * classes * LOGIT_BYTES)
     if combination.start == "untrained":
         return payload * len(inputs)
     # The student's own copy, where it teaches too, is at home.

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.names import study_name
 from kdopt.campaign.settings import (
     NO_PUBLIC_SETS,
     Campaign,
-    DataSettings,
     PartitionSettings,
     TrainSettings,
     TransferSettings,

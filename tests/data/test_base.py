@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kdopt.campaign.settings import DataSettings
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.datasets import read_dataset
 from kdopt.data.sources.base import get_cache_folder, get_download_folder, list_folders
 from kdopt.errors import DataError

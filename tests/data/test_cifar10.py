@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdopt.campaign.settings import DataSettings
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.datasets import read_dataset
 from kdopt.data.sources import cifar10
 from kdopt.data.sources.cifar10 import read_pickled_batch

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from kdopt.campaign.settings import DataSettings
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.datasets import read_dataset
 from kdopt.data.sources.cifar10 import CIFAR10_CLASSES
 from kdopt.errors import DataError

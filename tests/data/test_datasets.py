@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kdopt.campaign.settings import DataSettings
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.datasets import DATASET_NAMES, measure_channels, read_dataset
 from kdopt.data.sources.base import RawDataset
 from kdopt.errors import DataError

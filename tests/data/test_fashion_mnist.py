@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kdopt.campaign.settings import DataSettings
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.datasets import read_dataset
 from kdopt.data.sources.fashion_mnist import read_idx
 from kdopt.errors import DataError

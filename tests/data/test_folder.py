@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdopt.campaign.settings import DataSettings
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.datasets import read_dataset
 from kdopt.data.sources import image_files
 from kdopt.errors import DataError

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.settings import (
     NO_PUBLIC_SETS,
     Campaign,
-    DataSettings,
     PartitionSettings,
     TrainSettings,
     TransferSettings,

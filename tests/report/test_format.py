@@ -1,6 +1,6 @@
 import pytest
 
-from kdopt.campaign.settings import DataSettings
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.report.format import (
     escape_latex,
     format_hours,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.settings import DataSettings
 from kdopt.data.sources.base import RawDataset
 from kdopt.data.splits import draw_stratified
 

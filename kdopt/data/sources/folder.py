@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdopt.campaign.settings import DataSettings
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.sources.base import RawDataset, expand_path, find_data
 from kdopt.data.sources.image_files import decode_images
 from kdopt.errors import DataError

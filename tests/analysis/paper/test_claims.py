@@ -7,7 +7,8 @@ import pytest
 from kdopt.analysis.paper.claims import CLAIMS, judge_claims
 from kdopt.analysis.stats import correlate_ranks
 from kdopt.analysis.tables import compute_tables
-from kdopt.campaign.settings import DataSettings, PartitionSettings
+from kdopt.campaign.data_settings import DataSettings
+from kdopt.campaign.settings import PartitionSettings
 from tests.analysis.synthetic import (
     ALPHAS,
     TEMPERATURES,

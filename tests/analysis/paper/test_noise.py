@@ -10,7 +10,7 @@ import pytest
 from kdopt.analysis.paper.claims import judge_claims
 from kdopt.analysis.results import PointMean
 from kdopt.analysis.tables import compute_tables
-from kdopt.campaign.settings import DataSettings
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 from kdopt.outcome import Pair
 from tests.analysis.synthetic import ALPHAS, FIVE, TEMPERATURES
