@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import safetensors
+import safetensors.numpy
 from numpy.typing import NDArray
 
 from kdopt.campaign.names import seed_for
@@ -116,6 +118,51 @@ def unpack_splits(arrays: Mapping[str, NDArray[np.int64]]) -> Splits:
     train = tuple(arrays[f"train.{i:02d}"] for i in numbers)
     own = tuple(arrays[f"validation.{i:02d}"] for i in numbers) if local else ()
     return Splits(train, arrays["validation"], arrays["public"], own)
+
+
+def parse_splits(content: bytes, campaign: Campaign, n_images: int) -> Splits:
+    """The splits in a safetensors file, if they can be a campaign's.
+
+    Args:
+        content: The file.
+        campaign: It says how many participants, public images and validation sets there are.
+        n_images: Training images before any are held out.
+
+    Raises:
+        ArtifactError: It is no such file, or its positions are not those of such splits.
+    """
+    try:
+        arrays = safetensors.numpy.load(content)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"not a safetensors file ({reason})") from error
+    splits = unpack_splits(arrays)
+    local = campaign.data.validation == "local"
+    if len(splits.train) != campaign.participants:
+        raise ArtifactError(
+            f"splits of {len(splits.train)} participants, the campaign has {campaign.participants}"
+        )
+    if bool(splits.local_validation) != local:
+        raise ArtifactError(f"their validation sets are not {campaign.data.validation}")
+    if len(splits.public) < campaign.transfer.n_public:
+        raise ArtifactError(
+            f"{len(splits.public)} public images, the campaign has {campaign.transfer.n_public}"
+        )
+    parts = [*splits.train, *(splits.local_validation or (splits.validation,))]
+    if not all(map(len, parts)):
+        raise ArtifactError("a participant or a validation set has no images")
+    used = np.concatenate([*parts, splits.public])
+    if used.min() < 0 or used.max() >= n_images:
+        raise ArtifactError(
+            f"positions run from {used.min()} to {used.max()}, the images from 0 to {n_images - 1}"
+        )
+    if len(np.unique(used)) != len(used):
+        raise ArtifactError("an image is in two places at once")
+    if local and not np.array_equal(
+        splits.validation, np.sort(np.concatenate(parts[-len(splits.train) :]))
+    ):
+        raise ArtifactError("'validation' is not what the participants hold out together")
+    return splits
 
 
 def count_classes(

@@ -14,8 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
-import safetensors.torch
 import torch
 from torch import nn
 
@@ -38,6 +36,7 @@ from kdopt.store.queries import read_record
 from kdopt.train.engine import Engine, Images
 from kdopt.train.evaluation import predict_logits, score_logits
 from kdopt.train.models import make_model
+from kdopt.train.weights import parse_weights
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Inputs
 
@@ -281,22 +280,17 @@ def _load_checkpoint(
     name, path = checkpoint.model or campaign.model, checkpoint.path
     model = make_model(name, dataset.shape, dataset.n_classes)
     try:
-        model.load_state_dict(safetensors.torch.load_file(path))
+        model.load_state_dict(
+            parse_weights(path.read_bytes(), model.state_dict(), any_precision=True)
+        )
     except OSError as error:
         reason = error.strerror or "no such file"
         raise ArtifactError(f"checkpoint {path}: cannot be read: {reason}") from error
-    except safetensors.SafetensorError as error:
+    except ArtifactError as error:
         raise ArtifactError(
-            f"checkpoint {path}: not a safetensors file ({error}); save the state dict with "
+            f"checkpoint {path}: {error}; give a state dict of model '{name}' for images of "
+            f"{'x'.join(map(str, dataset.shape))} and {dataset.n_classes} classes, saved with "
             "safetensors.torch.save_file"
-        ) from error
-    except RuntimeError as error:
-        # torch lists every tensor that differs; the first is enough to see what is wrong.
-        first = str(error).splitlines()[1:2] or [str(error)]
-        raise ArtifactError(
-            f"checkpoint {path}: its weights are not those of model '{name}' for images of "
-            f"{'x'.join(map(str, dataset.shape))} and {dataset.n_classes} classes "
-            f"({first[0].strip()[:120]}); name the right model"
         ) from error
     return engine.move(model)
 

@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Params
-from kdopt.errors import KdoptError
+from kdopt.errors import ArtifactError, KdoptError
 from kdopt.features.definitions import OUTCOME_FEATURES, describe_pair
 from kdopt.outcome import Outcome, Pair, TrialRow, find_pretrained
 
@@ -124,27 +124,54 @@ class Prior:
         """Read what :meth:`to_bytes` wrote.
 
         Raises:
+            ArtifactError: It is no prior, or has numbers that are not finite.
             KdoptError: A version wrote it that kept other numbers of each pair.
         """
-        record = json.loads(content)
-        found, wanted = (*record["features"], *record["results"]), PRIOR_FEATURES + RESULT_COLUMNS
+        try:
+            record = json.loads(content)
+            found = (*record["features"], *record["results"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ArtifactError(f"not a prior ({error!r:.100})") from error
+        wanted = PRIOR_FEATURES + RESULT_COLUMNS
         if found != wanted:
             raise KdoptError(
                 f"the prior of '{record['source']}' describes pairs by {', '.join(found)}; this "
                 f"version of kdopt by {', '.join(wanted)}. "
                 "Go on with the version that planned the campaign"
             )
-        points = tuple((float(t), float(a)) for t, a in record["points"])
+        try:
+            prior = cls._from_record(record)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ArtifactError(f"not a prior ({error!r:.100})") from error
+        if not prior.points or not prior.pairs:
+            raise ArtifactError("a prior without points or pairs")
+        return prior
+
+    @classmethod
+    def _from_record(cls, record: Mapping[str, Any]) -> Prior:
+        points = tuple((_read_number(t), _read_number(a)) for t, a in record["points"])
         pairs = tuple(
             PairResults(
-                pair["teacher"],
-                pair["student"],
-                tuple(math.nan if f is None else f for f in pair["features"]),
-                dict(zip(points, (PointResult(*r) for r in pair["results"]), strict=True)),
+                str(pair["teacher"]),
+                str(pair["student"]),
+                tuple(
+                    math.nan if f is None else _read_number(f)
+                    for _, f in zip(PRIOR_FEATURES, pair["features"], strict=True)
+                ),
+                {
+                    point: PointResult(*map(_read_number, result))
+                    for point, result in zip(points, pair["results"], strict=True)
+                },
             )
             for pair in record["pairs"]
         )
-        return cls(record["source"], record["t2_scale"], points, pairs)
+        return cls(str(record["source"]), record["t2_scale"] is True, points, pairs)
+
+
+def _read_number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r:.50} where a finite number should be")
+    return float(value)
 
 
 def load_shipped_prior() -> Prior:

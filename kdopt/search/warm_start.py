@@ -95,7 +95,7 @@ class PosteriorSource:
             )
         self._store = store
         self._campaign = record.campaign
-        self._surrogate = Surrogate(Prior.from_bytes(artifacts.get(record.prior)))
+        self._surrogate = Surrogate(artifacts.read(record.prior, "tune.prior", Prior.from_bytes))
         self._finished: dict[tuple[int, int], PairResults] = {}
         self._last: tuple[object, Posterior] | None = None
 

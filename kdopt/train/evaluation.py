@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from kdopt.outcome import Scores
 from kdopt.train.engine import Engine, Images
-from kdopt.train.fit import Fit
+from kdopt.train.fit import ADVICE, DivergedError, Fit
 
 
 class Evaluation(NamedTuple):
@@ -31,7 +31,11 @@ class Evaluation(NamedTuple):
 
 @torch.no_grad()
 def predict_logits(model: nn.Module, images: Images, engine: Engine) -> Tensor:
-    """Logits of every image and view in evaluation mode: float32, (positions, classes)."""
+    """Logits of every image and view in evaluation mode: float32, (positions, classes).
+
+    Raises:
+        DivergedError: Some are not finite: the largest of such logits is no answer.
+    """
     shown = fuse_layers(model.eval())
     parts = []
     size = engine.choose_evaluation_batch(images.numbers_each)
@@ -39,7 +43,13 @@ def predict_logits(model: nn.Module, images: Images, engine: Engine) -> Tensor:
         with engine.autocast():
             logits = shown(images.batch(slice(start, start + size)))
         parts.append(logits.float())
-    return torch.cat(parts)
+    found = torch.cat(parts)
+    broken = len(found) - int(torch.isfinite(found).all(dim=1).sum())
+    if broken:
+        raise DivergedError(
+            f"the model's logits of {broken} of {len(found)} images are not finite; {ADVICE}"
+        )
+    return found
 
 
 def score_logits(logits: Tensor, labels: Tensor, n_classes: int) -> Scores:

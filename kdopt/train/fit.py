@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,11 @@ from kdopt.train.steps import LossFn, StepKeeper, Steps, Student
 
 
 class DivergedError(KdoptError):
-    """The training loss became infinite or not a number."""
+    """A loss, weights or logits became infinite or not a number."""
+
+
+ADVICE = "a lower learning rate, temperature or alpha may help"
+"""How a training that diverged may be kept from it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def fit(
         first_epoch: Number of the first epoch; which view of the images is seen depends on it.
 
     Raises:
-        DivergedError: The loss of an epoch is not finite.
+        DivergedError: The loss of an epoch, or the weights or statistics after it, are not finite.
     """
     (fitted,) = fit_together(
         [Student(model, loss, monitor)], images, settings, engine, [generator], steps, first_epoch
@@ -94,7 +98,7 @@ def fit_together(
         first_epoch: See :func:`fit`.
 
     Returns:
-        How each training went, or that its loss was not finite.
+        How each training went, or that its loss or its weights were not finite.
     """
     prepared = (steps or StepKeeper(make_recorder)).prepare(students, images, settings, engine)
     courses = [_Course(student, settings) for student in students]
@@ -126,13 +130,16 @@ class _Course:
             return
         self._epoch = epoch
         if not math.isfinite(loss):
-            self.ended = True
-            self._failure = DivergedError(
-                f"the training loss became {loss} in epoch {epoch}; "
-                "a lower learning rate, temperature or alpha may help"
-            )
+            self._fail(DivergedError(f"the training loss became {loss} in epoch {epoch}; {ADVICE}"))
         elif self._settings.patience:
-            self._compare(self._monitor(self._model))
+            try:
+                self._compare(self._monitor(self._model))
+            except DivergedError as error:
+                self._fail(error)
+
+    def _fail(self, error: DivergedError) -> None:
+        self.ended = True
+        self._failure = error
 
     def _compare(self, value: float) -> None:
         if value > self._best:
@@ -148,8 +155,23 @@ class _Course:
             return self._failure
         if self._last_state is not None:
             self._model.load_state_dict(self._last_state)
+        # The loss of an epoch was summed up before its last step, and batch norm's statistics are
+        # in no loss at all.
+        found = find_not_finite(self._model.state_dict())
+        if found is not None:
+            return DivergedError(f"{found} is not finite after epoch {self._epoch}; {ADVICE}")
         kept = None if self._best_epoch == self._epoch else self._best_state
         return Fit(self._epoch, self._best_epoch, kept)
+
+
+def find_not_finite(state: Mapping[str, Tensor]) -> str | None:
+    """The first tensor of a state that holds an infinity or a NaN; ``None`` where all is finite."""
+    floating = {key: value for key, value in state.items() if value.is_floating_point()}
+    if not floating:
+        return None
+    # One answer for all: reading a value from a GPU makes the CPU wait for it.
+    finite = torch.stack([torch.isfinite(value).all() for value in floating.values()]).tolist()
+    return next((key for key, fine in zip(floating, finite, strict=True) if not fine), None)
 
 
 def _copy_state(model: nn.Module) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from kdopt.train.evaluation import Evaluation
 from kdopt.train.teachers import Mixture, compute_class_weights
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Inputs
+from kdopt.trials.outcomes import make_outcome
 
 
 class Consolidated(NamedTuple):
@@ -45,7 +46,8 @@ def run_combine(context: Context, plan: StudyPlan, params: Params, inputs: Input
         cast("WeightingName", params["weighting"]),
     )
     made = consolidate(context, plan.partition, combination, int(params["replicate"]), inputs)
-    outcome = context.make_outcome(
+    outcome = make_outcome(
+        context,
         made.result,
         seconds=time.perf_counter() - started,
         before=None if made.student is None else inputs[made.student],

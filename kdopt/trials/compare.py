@@ -15,6 +15,7 @@ from kdopt.train.methods.registry import find_method
 from kdopt.train.models import ModelPair
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Inputs
+from kdopt.trials.outcomes import make_outcome
 
 
 def run_compare(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
@@ -62,4 +63,4 @@ def run_compare(context: Context, plan: StudyPlan, params: Params, inputs: Input
             context.get_validation(plan.partition, plan.student),
             judged=kept,
         )
-    return context.make_outcome(result, seconds=time.perf_counter() - started, before=student)
+    return make_outcome(context, result, seconds=time.perf_counter() - started, before=student)

@@ -11,10 +11,8 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Literal
 
-import safetensors.numpy
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -25,13 +23,10 @@ from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import TrainSettings
 from kdopt.campaign.stage_settings import TransferName
 from kdopt.data.datasets import Dataset
-from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome, Scores
 from kdopt.train.engine import Engine, Images, seeded
 from kdopt.train.evaluation import (
     Evaluation,
-    measure_change,
-    measure_gain,
     predict_logits,
     score_logits,
 )
@@ -40,9 +35,10 @@ from kdopt.train.graphs import make_recorder
 from kdopt.train.losses import DistillationLoss
 from kdopt.train.models import make_model
 from kdopt.train.steps import LossFn, StepKeeper, Student
+from kdopt.train.weights import parse_weights
 from kdopt.trials.cache import Cache, CacheUse
 from kdopt.trials.image_sets import ImageSets
-from kdopt.trials.interfaces import ArtifactFolder, Scored
+from kdopt.trials.interfaces import ArtifactFolder
 from kdopt.trials.together import choose_group_size
 
 logger = logging.getLogger(__name__)
@@ -117,6 +113,11 @@ class Context(ImageSets):
         model.load_state_dict(state)
         return model
 
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """The weights of a model that trials fill, which say the names, shapes and types of all."""
+        return self._get_workbench().state_dict()
+
     def load_peer(self, pretrained: Outcome) -> nn.Module:
         """The same in a second object, for methods that train both models."""
         model = self._get_workbench(1)
@@ -127,15 +128,22 @@ class Context(ImageSets):
         self, model: Outcome, partition: str, student: int, transfer_set: TransferName = "student"
     ) -> Tensor:
         """A pre-trained model's logits on a transfer set, float32, (n, classes); computed once."""
-        assert model.checkpoint is not None
+        checkpoint = model.checkpoint
+        assert checkpoint is not None
 
         def compute() -> Tensor:
             images = self.get_transfer_set(partition, student, transfer_set)
-            return predict_logits(self.load_model(model), images, self.engine)
+            try:
+                return predict_logits(self.load_model(model), images, self.engine)
+            except DivergedError as error:
+                raise DivergedError(
+                    f"the pre-trained model {checkpoint[:12]}... on the images of "
+                    f"'{transfer_set}': {error}"
+                ) from error
 
         # A public set is the same for every student of every partition.
         owner = (partition, student) if transfer_set == "student" else ("", 0)
-        return self._logits.get((model.checkpoint, *owner, transfer_set), compute)
+        return self._logits.get((checkpoint, *owner, transfer_set), compute)
 
     def get_distillation_losses(
         self, teacher: Outcome, partition: str, student: int, count: int
@@ -219,9 +227,18 @@ class Context(ImageSets):
         return [
             fitted
             if isinstance(fitted, DivergedError)
-            else self._evaluate(model, model, fitted, validation)
+            else self._try_to_evaluate(model, fitted, validation)
             for model, fitted in zip(models, fits, strict=True)
         ]
+
+    def _try_to_evaluate(
+        self, model: nn.Module, fitted: Fit, validation: Images
+    ) -> Evaluation | DivergedError:
+        try:
+            return self._evaluate(model, model, fitted, validation)
+        except DivergedError as error:
+            # The others of its group go on.
+            return error
 
     def _evaluate(
         self, model: nn.Module, judged: nn.Module, fitted: Fit, validation: Images
@@ -250,40 +267,6 @@ class Context(ImageSets):
             yield
         finally:
             self.evaluating_s += time.perf_counter() - started
-
-    def make_outcome(
-        self,
-        result: Evaluation,
-        seconds: float,
-        before: Scored | None,
-        checkpoint: str | None = None,
-    ) -> Outcome:
-        """The record of a finished trial; its value is the gain over ``before``, if given."""
-        common = {
-            **{key: value for key, value in result._asdict().items() if key != "fit"},
-            "epochs": result.fit.epochs,
-            "best_epoch": result.fit.best_epoch,
-            "seconds": seconds,
-            "device": self.engine.device.type,
-            "precision": self.engine.precision,
-            "versions": self.engine.list_versions(),
-            "checkpoint": checkpoint,
-        }
-        if before is None:
-            return Outcome(value=result.validation.accuracy, **common)
-        change = measure_change(result.test, before.test)
-        validation_gain = measure_gain(result.validation, before.validation)
-        test_gain = measure_gain(result.test, before.test)
-        return Outcome(
-            value=validation_gain if self.campaign.select_on == "validation" else test_gain,
-            validation_before=replace(before.validation, right=None),
-            test_before=replace(before.test, right=None),
-            validation_gain=validation_gain,
-            test_gain=test_gain,
-            learning=change.learning,
-            forgetting=change.forgetting,
-            **common,
-        )
 
     @functools.cached_property
     def together(self) -> int:
@@ -314,14 +297,11 @@ class Context(ImageSets):
         assert sha256 is not None
 
         def read() -> dict[str, Tensor]:
-            state = safetensors.torch.load(self._artifacts.get(sha256))
-            expected = {k: v.shape for k, v in self._get_workbench().state_dict().items()}
-            if {k: v.shape for k, v in state.items()} != expected:
-                raise ArtifactError(
-                    f"checkpoint {sha256[:12]}...: its weights are not those of a "
-                    f"'{self.campaign.model}' for these images; "
-                    "use the kdopt and torchvision versions that wrote it"
-                )
+            state = self._artifacts.read(
+                sha256,
+                f"weights of a '{self.campaign.model}'",
+                lambda content: parse_weights(content, self.weights),
+            )
             return {k: v.to(self.engine.device) for k, v in state.items()}
 
         return self._weights.get(sha256, read)

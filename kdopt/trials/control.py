@@ -18,6 +18,7 @@ from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Inputs
+from kdopt.trials.outcomes import make_outcome
 
 
 def run_control(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
@@ -37,6 +38,6 @@ def run_control(context: Context, plan: StudyPlan, params: Params, inputs: Input
             generator,
             context.get_validation(plan.partition, student),
         )
-    return context.make_outcome(
-        result, seconds=time.perf_counter() - started, before=inputs[student]
+    return make_outcome(
+        context, result, seconds=time.perf_counter() - started, before=inputs[student]
     )

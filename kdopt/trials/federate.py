@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
+import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -10,7 +14,7 @@ from typing import Any, cast
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from kdopt.campaign.names import seed_for
@@ -18,14 +22,19 @@ from kdopt.campaign.settings import Campaign, TrainSettings
 from kdopt.campaign.stage_settings import InitialModelName
 from kdopt.campaign.stages import Combination
 from kdopt.campaign.studies import Params, StudyPlan
+from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome, RoundScore, Scores
 from kdopt.train.engine import Images, seeded
 from kdopt.train.evaluation import Evaluation
 from kdopt.train.fedavg import count_state_bytes, run_round
 from kdopt.train.fit import DivergedError, Fit, fit
+from kdopt.train.weights import check_weights, parse_tensors
 from kdopt.trials.combine import consolidate
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Inputs, Journal
+from kdopt.trials.outcomes import make_outcome
+
+logger = logging.getLogger(__name__)
 
 LOGIT_BYTES = 4
 """A logit on the wire: float32."""
@@ -43,7 +52,7 @@ def run_federate(
     settings, replicate = context.campaign.federate, int(params["replicate"])
     initial_model = cast("InitialModelName", params["initial_model"])
     started = time.perf_counter()
-    found = _load_saved_state(context, journal)
+    found = _load_saved_state(context, journal, plan, params)
     if found is None:
         model, progress = _make_initial_model(
             context, plan.partition, initial_model, replicate, inputs
@@ -67,7 +76,8 @@ def run_federate(
     result = Evaluation(
         Fit(epochs, epochs, None), validation, test, validation.accuracy, test.accuracy
     )
-    outcome = context.make_outcome(
+    outcome = make_outcome(
+        context,
         result,
         seconds=time.perf_counter() - started,
         before=progress,
@@ -217,17 +227,54 @@ def _pack_state(model: nn.Module, progress: _Progress, plan: StudyPlan, params: 
     return safetensors.torch.save({**state, "so_far": text})
 
 
-def _load_saved_state(context: Context, journal: Journal) -> tuple[nn.Module, _Progress] | None:
+def _load_saved_state(
+    context: Context, journal: Journal, plan: StudyPlan, params: Params
+) -> tuple[nn.Module, _Progress] | None:
+    """The last state; ``None`` without one, or where it cannot be this trial's.
+
+    Starting again from nothing gives the same result, only later.
+    """
     content = journal.saved()
     if content is None:
         return None
-    tensors = safetensors.torch.load(content)
-    record: dict[str, Any] = json.loads(bytes(tensors.pop("so_far").tolist()))
-    model = context.load_state({k.removeprefix("model."): v for k, v in tensors.items()})
-    return model, _Progress(
-        Scores.from_json(record["validation"]),
-        Scores.from_json(record["test"]),
-        record["participant"],
-        [RoundScore(*pair) for pair in record["rounds"]],
-        record["seconds"],
-    )
+    try:
+        tensors = parse_tensors(content)
+        progress = _parse_progress(
+            tensors.pop("so_far", None), plan, params, context.campaign.federate.rounds
+        )
+        weights = {k.removeprefix("model."): v for k, v in tensors.items()}
+        check_weights(weights, context.weights)
+    except ArtifactError as error:
+        sha256 = hashlib.sha256(content).hexdigest()
+        logger.warning(
+            "%s: starts again from the beginning: saved state %s...: %s",
+            plan.name,
+            sha256[:12],
+            error,
+        )
+        return None
+    return context.load_state(weights), progress
+
+
+def _parse_progress(text: Tensor | None, plan: StudyPlan, params: Params, most: int) -> _Progress:
+    try:
+        record: dict[str, Any] = json.loads(bytes([] if text is None else text.tolist()))
+        progress = _Progress(
+            Scores.from_json(record["validation"]),
+            Scores.from_json(record["test"]),
+            record["participant"],
+            [RoundScore(*pair) for pair in record["rounds"]],
+            float(record["seconds"]),
+        )
+        found = (record["study"], record["cell"])
+        numbers = [progress.seconds, *itertools.chain(*progress.rounds)]
+        fine = all(map(math.isfinite, numbers))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"its record cannot be read ({error!r:.100})") from error
+    if found != (plan.name, dict(params)):
+        raise ArtifactError(f"it is of another trial ({found[0]!r:.100})")
+    if not fine or not 0 < len(progress.rounds) <= most:
+        raise ArtifactError(
+            f"it has {len(progress.rounds)} rounds of {most}, or numbers that are not finite"
+        )
+    return progress

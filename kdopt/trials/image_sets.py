@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import safetensors.numpy
 import torch
 from torch import Tensor
 
@@ -11,7 +10,7 @@ from kdopt.campaign.names import seed_for
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stage_settings import TransferName
 from kdopt.data.datasets import Dataset
-from kdopt.data.splits import Splits, unpack_splits
+from kdopt.data.splits import Splits, parse_splits
 from kdopt.train.augment import make_views
 from kdopt.train.engine import Engine, Images
 from kdopt.trials.cache import Cache
@@ -51,8 +50,11 @@ class ImageSets:
     def get_splits(self, partition: str) -> Splits:
         """The index arrays of a partition, as they were planned."""
         if partition not in self._splits:
-            content = self._artifacts.get(self._record.splits[partition])
-            self._splits[partition] = unpack_splits(safetensors.numpy.load(content))
+            self._splits[partition] = self._artifacts.read(
+                self._record.splits[partition],
+                f"splits of {partition}",
+                lambda content: parse_splits(content, self.campaign, len(self._train)),
+            )
         return self._splits[partition]
 
     def get_validation(self, partition: str, participant: int | None = None) -> Images:

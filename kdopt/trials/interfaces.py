@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeVar
 
 from kdopt.outcome import Outcome, Scores
 
+T = TypeVar("T")
 Inputs = Mapping[int, Outcome]
 """The pre-training outcome of each participant of the study's partition."""
 
@@ -30,8 +31,8 @@ class Journal(Protocol):
 class ArtifactFolder(Protocol):
     """Content by hash, as ``kdopt.store.artifacts.artifacts`` gives it."""
 
-    def get(self, sha256: str) -> bytes:
-        """Read content; raise ``ArtifactError`` when it is missing or altered."""
+    def read(self, sha256: str, purpose: str, parse: Callable[[bytes], T]) -> T:
+        """Read content as what it is for; raise ``ArtifactError`` when it cannot be that."""
         ...
 
     def put(self, content: bytes) -> str:

@@ -12,6 +12,7 @@ from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Inputs
+from kdopt.trials.outcomes import make_outcome
 
 
 def run_pretrain(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
@@ -35,6 +36,6 @@ def run_pretrain(context: Context, plan: StudyPlan, params: Params, inputs: Inpu
             context.get_validation(plan.partition, participant),
         )
         checkpoint = context.save_model(model)
-    return context.make_outcome(
-        result, seconds=time.perf_counter() - started, checkpoint=checkpoint, before=None
+    return make_outcome(
+        context, result, seconds=time.perf_counter() - started, checkpoint=checkpoint, before=None
     )

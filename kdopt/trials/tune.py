@@ -14,6 +14,7 @@ from kdopt.train.engine import seeded
 from kdopt.train.fit import DivergedError
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Inputs
+from kdopt.trials.outcomes import make_outcome
 
 FILLED_UP = 2
 """Places of a group that may be taken by a cell that is there already."""
@@ -61,6 +62,6 @@ def run_tune_together(
     return [
         result
         if isinstance(result, DivergedError)
-        else context.make_outcome(result, seconds=seconds, before=inputs[plan.student])
+        else make_outcome(context, result, seconds=seconds, before=inputs[plan.student])
         for result in results
     ]

@@ -109,7 +109,7 @@ def test_a_teacher_may_be_of_another_architecture(world, tmp_path):
     student = Checkpoint(paths[1])
     found = describe(world, Checkpoint(path, "cnn"), student, "student", "specialized")
     assert found["teacher_entropy"] > 0.9  # it was never trained
-    with pytest.raises(ArtifactError, match="not those of model 'mlp' for images of 1x8x8"):
+    with pytest.raises(ArtifactError, match="state dict of model 'mlp' for images of 1x8x8"):
         describe(world, Checkpoint(path), student, "student", None)
     with pytest.raises(KdoptError, match="there is no such model"):
         describe(world, Checkpoint(path, "cmn"), student, "student", None)

@@ -11,12 +11,15 @@ import contextlib
 import hashlib
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from kdopt.errors import ArtifactError, LostArtifactError
 from kdopt.store.artifacts.location import parse_place
 from kdopt.store.artifacts.remote import RemoteFiles
+
+T = TypeVar("T")
 
 
 class Artifacts:
@@ -88,6 +91,28 @@ class Artifacts:
                 "or start the campaign under a new name"
             )
         return content
+
+    def read(self, sha256: str, purpose: str, parse: Callable[[bytes], T]) -> T:
+        """Read the content of that hash as what it is for.
+
+        A right hash says only that the content is what somebody put there once.
+
+        Args:
+            sha256: The hash.
+            purpose: What it is, as messages say it, such as ``splits of uniform``.
+            parse: Makes the value; it raises ``ArtifactError`` with what is wrong.
+
+        Raises:
+            ArtifactError: It is missing, unreadable or altered, or cannot be what it is for.
+        """
+        content = self.get(sha256)
+        try:
+            return parse(content)
+        except ArtifactError as error:
+            raise ArtifactError(
+                f"artifact {self.path(sha256)} ({purpose}, sha256 {sha256[:12]}...): {error}; "
+                "bring the right file back, or start the campaign under a new name"
+            ) from error
 
 
 class Files(Protocol):
