@@ -2,6 +2,9 @@
 
 CINIC-10 has 180,000 PNG files in train and test: about 40 s to decode them, 5 s to list them and
 read the array back.
+
+Pillow goes by the content of a file, not by its name, and some of its readers hand the content to
+other programs (PostScript to Ghostscript, which runs it). So it is told which formats to try.
 """
 
 from __future__ import annotations
@@ -9,24 +12,36 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from kdopt.data.sources.base import get_cache_folder
 from kdopt.errors import DataError
+from kdopt.files import open_input
 
 logger = logging.getLogger(__name__)
 
 _DECODING = 1
 """Part of the cache key: raise it when the same files are to give other pixels."""
 
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+"""What a file may hold, whatever its name says: Pillow reads these by itself, with no program."""
+
+MAX_PIXELS = 2**26
+"""Of one image, 8,192 x 8,192: a file of some kilobytes can claim far more than fits in memory."""
+
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def decode_images(
@@ -49,8 +64,9 @@ def decode_images(
     Raises:
         DataError: A file is no image, damaged, or has more than 8 bits per channel.
     """
-    cached = get_cache_folder() / "decoded" / f"{_hash_key(root, files, image_size, channels)}.npy"
-    images = _read_cache(cached, len(files), image_size)
+    name = f"{_hash_key(root, files, image_size, channels)}.pixels"
+    cached = get_cache_folder() / "decoded" / name
+    images = _read_cache(cached, len(files), image_size, (channels,) if channels else (1, 3))
     if images is None:
         if channels is None:
             channels = 1 if all(_read_mode(file) in ("1", "L") for file in files) else 3
@@ -70,18 +86,46 @@ def _hash_key(root: Path, files: Sequence[Path], image_size: int, channels: int 
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
 
 
-def _open_image(file: Path) -> Image.Image:
+@contextmanager
+def _open_image(file: Path) -> Iterator[Image.Image]:
+    """An image of a known format and a sane size; whatever goes wrong with it names the file."""
     try:
-        image = Image.open(file)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _make_error(file, error) from error
+        with open_input(file) as stream, warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(stream, formats=FORMATS) as image:
+                _check_image(file, image)
+                yield image
+    except DataError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise _refuse_size(file, "far more") from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{file}: cannot be decoded (it holds no image of the formats {', '.join(FORMATS)}); "
+            "replace the file or take it out of the folder"
+        ) from error
+    except Exception as error:  # decoders of damaged files fail in any way
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise DataError(
+            f"{file}: cannot be decoded ({reason}); replace the file or take it out of the folder"
+        ) from error
+
+
+def _check_image(file: Path, image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise _refuse_size(file, f"{image.width:,} x {image.height:,}")
     if image.mode not in _EIGHT_BIT:
-        image.close()
         raise DataError(
             f"{file}: pixels of mode {image.mode}; only 8 bits per channel are read, convert the "
             "file to 8 bits"
         )
-    return image
+
+
+def _refuse_size(file: Path, found: str) -> DataError:
+    return DataError(
+        f"{file}: cannot be decoded (it claims {found} pixels, and {MAX_PIXELS:,} are the most); "
+        "replace the file by a smaller one or take it out of the folder"
+    )
 
 
 def _read_mode(file: Path) -> str:
@@ -91,48 +135,55 @@ def _read_mode(file: Path) -> str:
 
 def _decode_one(file: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
     with _open_image(file) as image:
-        try:
-            # Through RGBA, as Pillow warns about a palette with transparency otherwise.
-            whole = image.convert("RGBA") if "transparency" in image.info else image
-            pixels = whole.convert("L" if channels == 1 else "RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise _make_error(file, error) from error
-    if pixels.size != (image_size, image_size):
-        pixels = pixels.resize((image_size, image_size), Image.Resampling.BILINEAR)
+        # Through RGBA, as Pillow warns about a palette with transparency otherwise.
+        whole = image.convert("RGBA") if "transparency" in image.info else image
+        pixels = whole.convert("L" if channels == 1 else "RGB")
+        if pixels.size != (image_size, image_size):
+            pixels = pixels.resize((image_size, image_size), Image.Resampling.BILINEAR)
     array = np.asarray(pixels, np.uint8)
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
 
 
-def _make_error(file: Path, error: Exception) -> DataError:
-    return DataError(
-        f"{file}: cannot be decoded ({type(error).__name__}: {error}); replace the file or take it "
-        "out of the folder"
-    )
-
-
-def _read_cache(cached: Path, n_images: int, image_size: int) -> NDArray[np.uint8] | None:
+def _read_cache(
+    cached: Path, n_images: int, image_size: int, channels: Sequence[int]
+) -> NDArray[np.uint8] | None:
+    """The pixels that were kept, if they are whole, of the right size and nobody else's."""
     try:
-        images: NDArray[np.uint8] = np.load(cached, allow_pickle=False)
+        with open_input(cached) as stream:
+            return _load_pixels(stream, [(n_images, c, image_size, image_size) for c in channels])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, EOFError) as error:
-        logger.warning("decoding again, since %s cannot be read: %s", cached, error)
+    except (OSError, ValueError) as error:
+        logger.warning("decoding again, since %s cannot be used: %s", cached, error)
         return None
-    sides = (image_size, image_size)
-    if images.dtype != np.uint8 or len(images) != n_images or images.shape[2:] != sides:
-        logger.warning("decoding again, since %s is %s %s", cached, images.dtype, images.shape)
-        return None
-    return images
+
+
+def _load_pixels(
+    stream: BinaryIO, shapes: Sequence[tuple[int, int, int, int]]
+) -> NDArray[np.uint8]:
+    status = os.fstat(stream.fileno())
+    size = status.st_size - _DIGEST_BYTES
+    shape = next((shape for shape in shapes if math.prod(shape) == size), None)
+    if shape is None:
+        raise ValueError(f"it has {status.st_size:,} bytes")
+    # What others can write, they can have written: their pixels would be trained on.
+    if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
+        raise ValueError("others can write it")
+    images: NDArray[np.uint8] = np.fromfile(stream, np.uint8, size)
+    if hashlib.sha256(images.data).digest() != stream.read():
+        raise ValueError("it is damaged")
+    return images.reshape(shape)
 
 
 def _write_cache(cached: Path, images: NDArray[np.uint8]) -> None:
-    """Write under a temporary name first: other workers must never see half a file."""
+    """Pixels and their sha256, under a temporary name first: nobody may see half a file."""
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=cached.parent, suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as stream:
-                np.save(stream, images, allow_pickle=False)
+                stream.write(images.data)
+                stream.write(hashlib.sha256(images.data).digest())
             Path(temporary).replace(cached)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
