@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kdopt"
 FLOORS = [
-    {"errors", "durations", "files", "shown", "__init__"},
+    {"errors", "durations", "devices", "files", "shown", "__init__"},
     {"campaign"},
     {"outcome"},
     {"data", "train"},

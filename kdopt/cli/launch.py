@@ -23,6 +23,7 @@ from kdopt.cli.options import (
     split_gpus,
 )
 from kdopt.cli.progress import Launch, ProgressBar, follow_workers
+from kdopt.devices import parse_device
 from kdopt.durations import parse_duration
 from kdopt.launch import slurm
 from kdopt.launch.call import WorkerCall
@@ -205,6 +206,8 @@ def _open_target(
     """Open what is worked on; ``None``, and a line that says so, when nothing is left to do."""
     if time_limit is not None:
         parse_duration(time_limit)  # before anything starts, rather than in every worker
+    if device is not None:
+        parse_device(device)
     opened = open_store_at(store)
     name = pick_campaign(opened, campaign)
     kept = open_artifacts(opened, artifacts)

@@ -23,9 +23,10 @@ from kdopt.cli.options import (
 from kdopt.cli.plan import print_planned
 from kdopt.cli.progress import ProgressBar, follow_workers
 from kdopt.cli.report import write_report_of
+from kdopt.devices import parse_device
 from kdopt.errors import KdoptError
 from kdopt.features.measurements import find_unmeasured_partitions
-from kdopt.launch.local import LocalWorkers, assign_slots
+from kdopt.launch.local import LocalWorkers, Slot, assign_slots
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
@@ -45,11 +46,12 @@ def run_command(
 
     Run it again at any time: it goes on where it was, and repeats no trial that is done.
     """
+    slots = _find_slots(workers, slots_per_gpu, gpus, device)
     planned = plan_spec(spec, store, artifacts)
     opened, kept, campaign = planned.store, planned.artifacts, planned.spec.campaign.name
     print_planned(planned)
     group = LocalWorkers(
-        assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus)),
+        slots,
         make_call(opened, kept, campaign),
         folder_beside(opened, "logs") / campaign,
     )
@@ -75,6 +77,18 @@ def run_command(
             file=sys.stderr,
         )
         raise typer.Exit(1)
+
+
+def _find_slots(
+    workers: int | None, slots_per_gpu: int | None, gpus: str | None, device: str | None
+) -> list[Slot]:
+    """Where the workers run, found before anything is planned for them."""
+    slots = assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
+    if device is not None and parse_device(device)[0] != "cpu":
+        from kdopt.train.engine import find_device  # loads torch, which alone sees GPUs
+
+        find_device(device)
+    return slots
 
 
 def _measure_features(

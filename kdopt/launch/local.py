@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from kdopt.devices import parse_device
 from kdopt.errors import KdoptError
 from kdopt.launch.call import WorkerCall
 from kdopt.worker.stop_signals import treat_sigterm_as_ctrl_c
@@ -57,8 +58,11 @@ def assign_slots(
         gpus: The GPUs to use, as ``CUDA_VISIBLE_DEVICES`` names them; ``None`` for all.
 
     Raises:
-        KdoptError: A GPU is not there, or GPUs and another device are asked for at once.
+        KdoptError: A GPU is not there, the device is none that kdopt computes on, or GPUs and a
+            device are asked for at once.
     """
+    if device is not None:
+        parse_device(device)
     if gpus is not None and device is not None:
         raise KdoptError(
             f"device '{device}' and GPUs {', '.join(gpus)}: give --device or --gpus, not both"
@@ -70,7 +74,7 @@ def assign_slots(
             Slot("cuda", {"CUDA_VISIBLE_DEVICES": gpu}) for _ in range(per_gpu) for gpu in chosen
         ]
     else:
-        everywhere = [Slot(device or "cpu", {}) for _ in range(_count_cores())]
+        everywhere = [Slot("cpu" if device is None else device, {}) for _ in range(_count_cores())]
     count = workers or len(everywhere)
     return [everywhere[i % len(everywhere)] for i in range(count)]
 

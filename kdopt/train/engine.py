@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 import kdopt
+from kdopt.devices import DEVICES, parse_device
 from kdopt.errors import KdoptError
 from kdopt.train.optimizers import Adam, Optimizer, Sgd
 
@@ -117,15 +118,10 @@ def make_engine(
     Raises:
         KdoptError: The device is not there.
     """
-    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device is None else device
     if name.startswith("cuda"):
         _make_cuda_deterministic(deterministic)
-    try:
-        chosen = torch.device(name)
-        torch.zeros(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise KdoptError(f"device '{name}': {reason}; use cpu, cuda or cuda:N") from error
+    chosen = find_device(name)
     torch.set_num_threads(threads)
     # NumPy's own threads too: what a warm campaign learns must not depend on how many there are.
     threadpool_limits(threads, user_api="blas")
@@ -135,6 +131,29 @@ def make_engine(
         ("bf16" if _has_native_bf16(chosen) else "fp32") if precision == "auto" else precision
     )
     return Engine(chosen, resolved, deterministic)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name, if torch can compute on it here.
+
+    Raises:
+        KdoptError: It is none that kdopt computes on, or not there.
+    """
+    kind, number = parse_device(name)
+    there = torch.cuda.device_count() if kind == "cuda" else 1
+    if number is not None and number >= there:
+        raise KdoptError(
+            f"device '{name}': this process sees {there} GPU{'' if there == 1 else 's'}"
+            + (f", cuda:0 to cuda:{there - 1}" if there else "")
+            + f"; {DEVICES} with an N that is there"
+        )
+    try:
+        chosen = torch.device(name)
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise KdoptError(f"device '{name}': {reason}; {DEVICES}") from error
+    return chosen
 
 
 _read_version = functools.cache(version)
