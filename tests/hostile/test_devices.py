@@ -12,11 +12,6 @@ from kdopt.train.engine import make_engine
 from tests.hostile.world import kdopt
 
 GOOD = {"cpu": ("cpu", None), "cuda": ("cuda", None), "cuda:12": ("cuda", 12)}
-    "cpu": ("cpu", None),
-    "cuda": ("cuda", None),
-    "cuda:0": ("cuda", 0),
-    "cuda:12": ("cuda", 12),
-}
 BAD = [
     *("meta", "xla", "mps", "hip", "vulkan", "privateuseone", "xpu", "cpu:0", "cpu:7", "cuda:"),
     *("", " ", "CPU", "cuda:-1", "cuda:00", "cuda:1.0", "cuda:99999", "cuda:\u0661", "cuda:0x1"),
