@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, Connection, Engine
 
 from kdopt.errors import StoreError
 from kdopt.store.faults import retry_call
+from kdopt.store.file import StoreFile, look_at_file
 from kdopt.store.location import check_sqlite_file, label_of, parse_location
 
 OPTUNA_SCHEMA = "v3.2.0.a"
@@ -77,6 +78,7 @@ class Store:
         self.url = url
         self.engine = engine
         self.patience_s = RETRY_S
+        self._file: StoreFile | None = None
 
     @property
     def label(self) -> str:
@@ -133,7 +135,12 @@ class Store:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for SELECTs, which all see the same moment."""
+        """A connection for SELECTs, which all see the same moment.
+
+        Raises:
+            StoreError: The file is not the one that was opened any more.
+        """
+        self._check_file()
         connection = self.engine.connect()
         if self.dialect == "postgresql":
             # By default each statement there sees what was committed before that statement: a
@@ -148,10 +155,23 @@ class Store:
 
         On SQLite it starts with BEGIN IMMEDIATE: a transaction that reads first and writes later
         would fail at once when another writer came between, without waiting.
+
+        Raises:
+            StoreError: The file is not the one that was opened any more.
         """
+        self._check_file()
         connection = self.engine.connect().execution_options(kdopt_write=True)
         with connection, connection.begin():
             yield connection
+
+    def watch_file(self) -> None:
+        """From now on refuse to work on another file than the one that is open."""
+        if self.dialect == "sqlite":
+            self._file = StoreFile(self.url)
+
+    def _check_file(self) -> None:
+        if self._file is not None:
+            self._file.check()
 
     def run_read(self, call: Callable[[Connection], T]) -> T:
         """What ``call`` makes of one moment; see :meth:`retry`."""
@@ -210,16 +230,30 @@ def open_store(location: str, create: bool = False, patience_s: float = 0.0) -> 
 
 def _connect(url: URL, create: bool) -> Store:
     try:
+        if url.get_backend_name() == "sqlite" and Path(str(url.database)).exists():
+            # To connect changes another program's file: its journal mode, and that it is empty.
+            look_at_file(url, lambda engine: _check_before(Store(url, engine), create))
         store = Store(url, _make_engine(url))
         if create:
             _make_tables(store)
         _check_versions(store)
+        store.watch_file()
     except (ModuleNotFoundError, sa.exc.NoSuchModuleError) as error:
         raise StoreError(
             f"store {label_of(url)}: no driver for '{url.drivername}' is installed; "
             "for Postgres: pip install 'kdopt[postgres]' and postgresql+psycopg://..."
         ) from error
     return store
+
+
+def _check_before(store: Store, create: bool) -> None:
+    """Refuse what is no store, or may not become one, before anything of it is changed."""
+    if not create or _read_version(store, "kdopt_meta", "value") is not None:
+        _check_versions(store)
+        return
+    _check_tables(store)
+    if _read_version(store, "alembic_version", "version_num") not in (None, OPTUNA_SCHEMA):
+        _check_versions(store)
 
 
 def _make_tables(store: Store) -> None:
@@ -242,12 +276,7 @@ def _make_tables(store: Store) -> None:
 
 
 def _make_tables_locked(store: Store) -> None:
-    tables = set(sa.inspect(store.engine).get_table_names())
-    if tables and not tables & {"alembic_version", "studies", "kdopt_meta"}:
-        raise StoreError(
-            f"store {store.label}: this database holds other tables ({sorted(tables)[0]}, ...); "
-            "give another --store"
-        )
+    _check_tables(store)
     if _read_version(store, "kdopt_meta", "value") is not None:
         return  # another process made it while this one waited
     from optuna.storages import RDBStorage
@@ -308,6 +337,15 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     write = connection.get_execution_options().get("kdopt_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _check_tables(store: Store) -> None:
+    tables = set(sa.inspect(store.engine).get_table_names())
+    if tables and not tables & {"alembic_version", "studies", "kdopt_meta"}:
+        raise StoreError(
+            f"store {store.label}: this database holds other tables ({sorted(tables)[0]}, ...); "
+            "give another --store"
+        )
 
 
 def _check_versions(store: Store) -> None:
