@@ -9,6 +9,7 @@ the version of its schema is checked before anything else.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -236,7 +237,7 @@ def _connect(url: URL, create: bool) -> Store:
         store = Store(url, _make_engine(url))
         if create:
             _make_tables(store)
-        _check_versions(store)
+        check_versions(store)
         store.watch_file()
     except (ModuleNotFoundError, sa.exc.NoSuchModuleError) as error:
         raise StoreError(
@@ -249,11 +250,11 @@ def _connect(url: URL, create: bool) -> Store:
 def _check_before(store: Store, create: bool) -> None:
     """Refuse what is no store, or may not become one, before anything of it is changed."""
     if not create or _read_version(store, "kdopt_meta", "value") is not None:
-        _check_versions(store)
+        check_versions(store)
         return
     _check_tables(store)
     if _read_version(store, "alembic_version", "version_num") not in (None, OPTUNA_SCHEMA):
-        _check_versions(store)
+        check_versions(store)
 
 
 def _make_tables(store: Store) -> None:
@@ -289,6 +290,11 @@ def _make_tables_locked(store: Store) -> None:
             sa.text("CREATE INDEX IF NOT EXISTS kd_state ON trials (state, study_id)")
         )
         connection.execute(sa.insert(META).values(key="schema", value=KDOPT_SCHEMA))
+        if store.dialect == "sqlite":
+            # A place of SQLite's header that is the application's: it tells a store and its
+            # copies from all others. Stores of older versions have 0.
+            number = 1 + secrets.randbelow(2**31 - 1)
+            connection.exec_driver_sql(f"PRAGMA user_version = {number}")
 
 
 @contextlib.contextmanager
@@ -348,7 +354,12 @@ def _check_tables(store: Store) -> None:
         )
 
 
-def _check_versions(store: Store) -> None:
+def check_versions(store: Store) -> None:
+    """Refuse a database that is no store, or one of another version.
+
+    Raises:
+        StoreError: It is one.
+    """
     optuna = _read_version(store, "alembic_version", "version_num")
     ours = _read_version(store, "kdopt_meta", "value")
     if optuna is None:
