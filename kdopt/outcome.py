@@ -9,6 +9,9 @@ from typing import Any, Literal, NamedTuple
 from kdopt.campaign.names import StageName, pair_label
 from kdopt.campaign.studies import Params
 
+WHERE_IT_RAN = ("seconds", "device", "precision", "versions")
+"""Fields of an :class:`Outcome` that say how it was computed, not what came out."""
+
 
 @dataclass(frozen=True)
 class Scores:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,27 @@ NORMAL_95 = 1.96
 
 ByImage = npt.NDArray[np.float64]
 ListOutcomes = Callable[[Pair], Sequence[Outcome]]
+
+
+class ImageLead(NamedTuple):
+    """How far one model leads another on the same test images, pp.
+
+    Attributes:
+        mean: The difference of their accuracies.
+        error: Half the width of its 95 % interval over other test images of the same kind.
+    """
+
+    mean: float
+    error: float
+
+
+def measure_lead(after: Sequence[Outcome], before: Sequence[Outcome]) -> ImageLead | None:
+    """How far models lead others on test, replicates averaged; ``None`` if it is not known."""
+    rates = [_average_rights(outcomes) for outcomes in (after, before)]
+    if rates[0] is None or rates[1] is None:
+        return None
+    differences: ByImage = rates[0] - rates[1]
+    return ImageLead(100 * float(np.mean(differences)), _measure_spread(differences))
 
 
 class SamplingErrors:
@@ -77,9 +99,7 @@ class SamplingErrors:
             differences.append(rates[0] - rates[1])
         if not differences:
             return math.nan
-        by_image: ByImage = np.mean(differences, axis=0)
-        error = float(np.std(by_image, ddof=1)) / math.sqrt(len(by_image))
-        return 100 * NORMAL_95 * error
+        return _measure_spread(np.mean(differences, axis=0))
 
     def _list_untouched(self, pair: Pair) -> Sequence[Outcome]:
         found = self._results.pretrained.get((pair.partition, pair.student))
@@ -98,6 +118,11 @@ class SamplingErrors:
             for row in rows
             if row.state == "COMPLETE" and row.outcome is not None and read_point(row) == point
         ]
+
+
+def _measure_spread(by_image: ByImage) -> float:
+    """Half the width (pp) of the 95 % interval of a mean of differences by image."""
+    return 100 * NORMAL_95 * float(np.std(by_image, ddof=1)) / math.sqrt(len(by_image))
 
 
 def _average_rights(outcomes: Sequence[Outcome]) -> ByImage | None:

@@ -20,7 +20,9 @@ import pandas as pd
 from kdopt.analysis.paired_test import rate_lead
 from kdopt.analysis.results import CampaignResults, read_number, read_point
 from kdopt.analysis.stats import TIE_DECIMALS, compute_mean
+from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
+from kdopt.campaign.studies import Params
 from kdopt.outcome import Outcome, Pair, Scores
 
 PairVerdict = Literal["leave as it is", "train on", "distil", "undecided"]
@@ -194,7 +196,7 @@ def _list_distilled(pair: Pair, results: CampaignResults) -> list[Candidate]:
         if case[1:] == ("student", "vanilla") and tune.vanilla_point in points:
             continue
         point = tune.vanilla_point if case.method == "vanilla" else (math.nan, math.nan)
-        order = (METHODS.index(case.method), TRANSFER_SETS.index(case.transfer_set))
+        order = _rate_method(case.method, case.transfer_set)
         outcomes = [row.outcome for row in rows if row.outcome]
         found.append(Candidate("distil", case.method, case.transfer_set, *point, outcomes, order))
     return [c for c in found if math.isfinite(c.validation_gain)]
@@ -203,12 +205,38 @@ def _list_distilled(pair: Pair, results: CampaignResults) -> list[Candidate]:
 def _make_point(
     point: tuple[float, float], outcomes: Sequence[Outcome], vanilla: tuple[float, float]
 ) -> Candidate:
+    method = "vanilla" if point == vanilla else "tuned"
+    return Candidate("distil", method, "student", *point, outcomes, _rate_point(point, vanilla))
+
+
+def _rate_point(point: tuple[float, float], vanilla: tuple[float, float]) -> tuple[float, ...]:
     if point == vanilla:
-        return Candidate("distil", "vanilla", "student", *point, outcomes, (0, 0))
+        return _rate_method("vanilla", "student")
     # As everywhere among equal points: the nearest to vanilla.
     distance = abs(math.log(point[0] / vanilla[0])), abs(point[1] - vanilla[1])
-    order = (len(METHODS), *(round(d, TIE_DECIMALS) for d in distance), *point)
-    return Candidate("distil", "tuned", "student", *point, outcomes, order)
+    return (len(METHODS), *(round(d, TIE_DECIMALS) for d in distance), *point)
+
+
+def _rate_method(method: str, transfer_set: str) -> tuple[float, ...]:
+    return METHODS.index(method), TRANSFER_SETS.index(transfer_set)
+
+
+def rank_trial(campaign: Campaign, params: Params, outcome: Outcome) -> tuple[float, ...]:
+    """Sorts the single trials of a pair as :attr:`Candidate.rank` sorts what they are trials of.
+
+    Args:
+        campaign: Its vanilla point.
+        params: Those of a trial of stage ``control``, ``tune`` or ``compare``.
+        outcome: What it recorded.
+    """
+    if "temperature" in params:
+        point = float(params["temperature"]), float(params["alpha"])
+        order = _rate_point(point, campaign.tune.vanilla_point)
+    elif "method" in params:
+        order = _rate_method(str(params["method"]), str(params["transfer_set"]))
+    else:
+        order = (TRANSFER_SETS.index(str(params["transfer_set"])),)
+    return (-round(read_number(outcome.validation_gain), TIE_DECIMALS), *order)
 
 
 def _keep_most_repeated(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -240,6 +240,8 @@ class Campaign(Settings):
         deterministic: On CUDA: the same trial gives the same bits again on the same kind of GPU.
             On a CPU it always does.
         select_on: The set on which the best trial of a pair is chosen.
+        keep: ``best`` keeps the best student of each pair, and of each student trained on without
+            a teacher, as trials finish; ``kdopt distill`` then need not train it again.
         initial_weights: Whether participants start pre-training from random weights of their
             ``own``, or all from the same (``shared``), as in federated averaging.
         model: ``cnn``, ``mlp``, ``resnet18``, or a model name of torchvision.
@@ -303,6 +305,7 @@ class Campaign(Settings):
         int, Interval(ge=1, le=100), Source("default: 1 (the paper reports no repeats)"), MORE_WORK
     ] = 1
     deterministic: Annotated[bool, KDOPT] = True
+    keep: Annotated[Literal["none", "best"], KDOPT, MORE_WORK] = "none"
 
     def get_partition(self, name: str) -> PartitionSettings:
         """The settings of the partition of that name; ``KeyError`` if the campaign lacks it."""

@@ -43,6 +43,8 @@ RETRIED_KEY = "kd:retried"
 """Of a failed trial: the id of the row that tries its parameters again."""
 RETRY_OF_KEY = "kd:retry_of"
 """Of that row: the id of the failed trial."""
+KEPT_KEY = "kd:kept"
+"""Of the trial whose student is the best of its pair so far: :class:`kdopt.store.kept.Kept`."""
 OTHER_WEIGHTS_KEY = "kd:other_weights"
 """Of a merged trial that rests on other pre-trained weights than those of its store."""
 

@@ -38,6 +38,7 @@ from kdopt.store.attributes import (
     write_trial_attributes,
 )
 from kdopt.store.database import Store
+from kdopt.store.kept import Kept, keep_better, lock_kept
 from kdopt.store.params import list_param_rows, read_params
 from kdopt.store.statements import insert_rows
 
@@ -188,14 +189,29 @@ def report_values(store: Store, lease: Lease, values: Mapping[int, float]) -> No
     store.run_write(write)
 
 
-def finish_trial(store: Store, lease: Lease, outcome: Outcome) -> None:
+def finish_trial(
+    store: Store, lease: Lease, outcome: Outcome, student: Kept | None = None
+) -> list[str]:
     """Record a result.
+
+    Args:
+        store: The store.
+        lease: The trial.
+        outcome: Its result.
+        student: Its student, to be kept if it is the best so far.
+
+    Returns:
+        The sha256 of each student that nothing refers to any more.
 
     Raises:
         LeaseLostError: Another worker has the trial by now; nothing was recorded.
     """
+    dropped: list[str] = []
 
     def write(connection: Connection) -> None:
+        if student is not None:
+            # Before the lease, as in claims and merges: two orders of locks are a deadlock.
+            lock_kept(store, connection, student)
         if not _close_trial(store, connection, lease, "COMPLETE"):
             return
         value = {
@@ -215,8 +231,11 @@ def finish_trial(store: Store, lease: Lease, outcome: Outcome) -> None:
         write_trial_attributes(
             connection, lease.trial_id, attributes | {OUTCOME_KEY: outcome.to_json()}
         )
+        if student is not None:
+            dropped[:] = keep_better(connection, lease.trial_id, student)
 
     store.run_write(write)
+    return dropped
 
 
 def fail_trial(store: Store, lease: Lease, reason: str) -> None:

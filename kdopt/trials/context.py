@@ -40,6 +40,7 @@ from kdopt.trials.cache import Cache, CacheUse
 from kdopt.trials.image_sets import ImageSets
 from kdopt.trials.interfaces import ArtifactFolder
 from kdopt.trials.together import choose_group_size
+from kdopt.trials.trained import TrainedModels
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Context(ImageSets):
     Attributes:
         evaluating_s: Seconds that scoring models on validation and test has taken so far.
         steps: What trainings of the same model, images and loss share.
+        trained: The models of the outcomes made last.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Context(ImageSets):
         self._losses = Cache[tuple[str, int], list[DistillationLoss]](1)
         self._workbenches: list[nn.Module] = []
         self.steps = StepKeeper(make_recorder)
+        self.trained = TrainedModels()
         self.evaluating_s = 0.0
 
     def count_cache_uses(self) -> dict[str, CacheUse]:
@@ -248,6 +251,7 @@ class Context(ImageSets):
         if fitted.best_state is not None:
             model.load_state_dict(fitted.best_state)
             best = self.score_model(judged, validation)
+        self.trained.note(best[1], judged)
         return Evaluation(fitted, *best, last[0].accuracy, last[1].accuracy)
 
     def score_model(self, model: nn.Module, validation: Images) -> tuple[Scores, Scores]:

@@ -42,6 +42,7 @@ from kdopt.worker.heartbeat import (
     requeue_trials_of_dead_workers,
 )
 from kdopt.worker.journal import StoreJournal
+from kdopt.worker.keeping import StudentKeeper
 from kdopt.worker.scheduling import list_finished_before, list_startable, sort_by_preference
 from kdopt.worker.stop_signals import Stopped, StopSignal
 from kdopt.worker.summary import Stopwatch, WorkerSummary
@@ -124,6 +125,7 @@ class _Worker:
         self.record = queries.read_record(store, campaign)
         self.dataset = load_planned_dataset(self.record)
         self._use_record(self.record)
+        self.keeper = StudentKeeper(store, artifacts, self.dataset)
         self.planned = 0
         self.pretrained: dict[str, dict[int, Outcome]] = {}
         self.states: list[StudyCounts] = []
@@ -302,7 +304,10 @@ class _Worker:
     ) -> None:
         if isinstance(result, Outcome):
             with self.watch.timing("store"):
-                leases.finish_trial(self.store, claim, result)
+                student = self.keeper.offer(self.context, plan, claim.number, claim.params, result)
+                # One that was written for a lost lease stays: who runs the trial now writes it too.
+                for sha256 in leases.finish_trial(self.store, claim, result, student):
+                    self.artifacts.discard(sha256)
             self.summary.complete += 1
             logger.info("%s: %s", label, _describe_result(plan.stage, claim, result))
         else:

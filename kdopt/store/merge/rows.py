@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from kdopt.campaign.studies import Param, Params
 from kdopt.store.attributes import (
+    KEPT_KEY,
     OTHER_WEIGHTS_KEY,
     OUTCOME_KEY,
     RETRIED_KEY,
@@ -26,7 +27,7 @@ from kdopt.store.params import list_param_rows
 from kdopt.store.queries import Row
 from kdopt.store.statements import bind_lists, execute_many, insert_rows
 
-_OF_THE_ROW = (RETRY_OF_KEY, RETRIED_KEY, STATE_KEY)
+_OF_THE_ROW = (RETRY_OF_KEY, RETRIED_KEY, STATE_KEY, KEPT_KEY)
 """Attributes that belong to a row of one store and mean nothing in another."""
 
 _RESULTS = bind_lists(

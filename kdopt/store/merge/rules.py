@@ -28,10 +28,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from kdopt.campaign.studies import StudyPlan
+from kdopt.outcome import WHERE_IT_RAN
 from kdopt.store.queries import Row, make_params_key
-
-WHERE_IT_RAN = ("seconds", "device", "precision", "versions")
-"""Fields of an outcome that say how it was computed, not what came out."""
 
 
 class Take(NamedTuple):

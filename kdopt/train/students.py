@@ -1,0 +1,187 @@
+"""A student's weights in a file that says what they are, and the same as ONNX or TorchScript.
+
+The file is safetensors: the model's own state, and in its header what is needed to build the
+model, to prepare images and to check the result. Nothing in it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from kdopt.errors import KdoptError
+from kdopt.train.engine import Engine, Images, Precision
+from kdopt.train.evaluation import predict_logits
+from kdopt.train.models import Shape, make_model
+
+HEADER_KEY = "kdopt"
+"""Where the header of a student's file holds a :class:`StudentFacts`, as JSON."""
+
+
+@dataclass(frozen=True)
+class StudentFacts:
+    """What a student's file says of the model in it.
+
+    Attributes:
+        trial: Where it is from, such as ``mine/uniform/tune/t00-s01 #3``.
+        model: The model's name.
+        shape: Channels, height and width of an image.
+        classes: Names in the order of the logits.
+        mean: Per channel, of pixels scaled to [0, 1].
+        std: Per channel, of pixels scaled to [0, 1].
+        precision: In which it was scored.
+        test_accuracy: On the campaign's test images, in [0, 1].
+        test_images: How many these are.
+    """
+
+    trial: str
+    model: str
+    shape: Shape
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    precision: Precision
+    test_accuracy: float
+    test_images: int
+
+
+class TrainedStudent:
+    """A student that was read from its file.
+
+    Attributes:
+        model: It, in evaluation mode, on the CPU: from normalised images to logits.
+        facts: What its file says of it.
+    """
+
+    def __init__(self, model: nn.Module, facts: StudentFacts) -> None:
+        self.model, self.facts = model, facts
+        self._engine = Engine(torch.device("cpu"), facts.precision)
+
+    def predict_logits(self, images: np.ndarray | Tensor) -> Tensor:
+        """Logits, float32, (n, classes), computed as the campaign did.
+
+        Args:
+            images: uint8, (n, channels, height, width), or without channels where there is one.
+
+        Raises:
+            KdoptError: The images are of another shape or type.
+        """
+        pixels = torch.as_tensor(images)
+        channels, height, width = self.facts.shape
+        if channels == 1 and pixels.ndim == 3:
+            pixels = pixels.unsqueeze(1)
+        if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != self.facts.shape:
+            raise KdoptError(
+                f"images are {pixels.dtype} {tuple(pixels.shape)}; this student takes uint8 "
+                f"(n, {channels}, {height}, {width}) with values 0 to 255"
+            )
+        labels = torch.zeros(len(pixels), dtype=torch.int64)
+        return predict_logits(
+            self.model, Images(pixels, labels, self.facts.mean, self.facts.std), self._engine
+        )
+
+    def predict(self, images: np.ndarray | Tensor) -> Tensor:
+        """Class numbers, int64, (n,); see :meth:`predict_logits`."""
+        return self.predict_logits(images).argmax(dim=1)
+
+
+def pack_student(model: nn.Module, facts: StudentFacts) -> bytes:
+    """The file of a student."""
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    return safetensors.torch.save(state, {HEADER_KEY: json.dumps(asdict(facts))})
+
+
+def read_student(path: str | Path) -> TrainedStudent:
+    """Read a student's file that ``kdopt distill`` wrote.
+
+    Raises:
+        KdoptError: There is no such file, or it is not one of kdopt's.
+    """
+    try:
+        with safetensors.safe_open(str(path), "pt") as file:
+            header: dict[str, str] = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        facts = _parse_facts(json.loads(header[HEADER_KEY]))
+    except FileNotFoundError as error:
+        raise KdoptError(f"student {path}: no such file; 'kdopt distill' writes one") from error
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise KdoptError(
+            f"student {path}: not a file that 'kdopt distill' wrote ({error}); give that one"
+        ) from error
+    model = make_model(facts.model, facts.shape, len(facts.classes))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise KdoptError(
+            f"student {path}: its weights are not those of a '{facts.model}' here; use the kdopt "
+            "and torchvision versions that its card names"
+        ) from error
+    engine = Engine(torch.device("cpu"), facts.precision)
+    return TrainedStudent(engine.move(model).eval(), facts)
+
+
+def export_torchscript(model: nn.Module, shape: Shape, path: Path) -> None:
+    """Write a model for ``torch.jit.load``: from normalised images, (n, *shape), to logits."""
+    with warnings.catch_warnings():
+        # torch announces its end; it still reads and writes it, and so do other programs.
+        warnings.simplefilter("ignore")
+        torch.jit.trace(_put_on_cpu(model), torch.zeros(2, *shape)).save(str(path))  # type: ignore[no-untyped-call]
+
+
+def export_onnx(model: nn.Module, shape: Shape, path: Path) -> None:
+    """Write a model as ONNX: input ``images``, (n, *shape), normalised; output ``logits``.
+
+    Raises:
+        KdoptError: The extra is not installed.
+    """
+    check_onnx()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on passes of its own that no user can change
+        torch.onnx.export(
+            _put_on_cpu(model),
+            (torch.zeros(2, *shape),),
+            str(path),
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("images")},),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def check_onnx() -> None:
+    """Refuse ONNX where it cannot be written.
+
+    Raises:
+        KdoptError: The extra is not installed.
+    """
+    try:
+        import onnx  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
+        import onnxscript  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
+    except ImportError as error:
+        raise KdoptError(
+            f"ONNX needs packages that are not installed ({error.name}); pip install 'kdopt[onnx]'"
+        ) from error
+
+
+def _put_on_cpu(model: nn.Module) -> nn.Module:
+    import copy
+
+    plain: nn.Module = copy.deepcopy(model).cpu().eval()
+    return plain
+
+
+def _parse_facts(values: dict[str, Any]) -> StudentFacts:
+    lists = ("shape", "classes", "mean", "std")
+    facts: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in values.items()}
+    return StudentFacts(**facts)

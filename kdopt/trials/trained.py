@@ -1,0 +1,61 @@
+"""The models behind outcomes: which object holds the weights of a trial that was just run."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from typing import cast
+
+from torch import nn
+
+from kdopt.campaign.settings import Campaign
+from kdopt.data.datasets import Dataset
+from kdopt.outcome import Outcome, Scores
+from kdopt.train.engine import Precision
+from kdopt.train.students import StudentFacts
+from kdopt.trials.together import TOGETHER
+
+
+class TrainedModels:
+    """The models that were trained and scored last; the next trial fills most of them again."""
+
+    def __init__(self) -> None:
+        # Weak: a model that no trial needs any more must not take a GPU's memory.
+        self._last: deque[tuple[Scores, weakref.ref[nn.Module]]] = deque(maxlen=TOGETHER)
+
+    def note(self, test: Scores, model: nn.Module) -> None:
+        """Remember which model has these scores, and what scores it has no more."""
+        others = [entry for entry in self._last if entry[1]() is not model]
+        self._last = deque([*others, (test, weakref.ref(model))], maxlen=TOGETHER)
+
+    def find(self, outcome: Outcome) -> nn.Module | None:
+        """The model of an outcome; ``None`` if another trial has filled it again since."""
+        for scores, model in self._last:
+            # The very object: two trials may have equal scores.
+            if scores is outcome.test:
+                return model()
+        return None
+
+
+def describe_student(
+    campaign: Campaign, dataset: Dataset, trial: str, outcome: Outcome
+) -> StudentFacts:
+    """What a student's file says of it.
+
+    Args:
+        campaign: Its model.
+        dataset: The images.
+        trial: The trial that it is from.
+        outcome: What it recorded.
+    """
+    return StudentFacts(
+        trial=trial,
+        model=campaign.model,
+        shape=dataset.shape,
+        classes=dataset.class_names,
+        mean=dataset.mean,
+        std=dataset.std,
+        precision=cast("Precision", outcome.precision),
+        test_accuracy=outcome.test.accuracy,
+        test_images=len(dataset.test_labels),
+    )
