@@ -118,6 +118,33 @@ class Outcome:
         return cls(**values)
 
 
+@dataclass(frozen=True)
+class StudentFacts:
+    """What a student's file says of the model in it.
+
+    Attributes:
+        trial: Where it is from, such as ``mine/uniform/tune/t00-s01 #3``.
+        model: The model's name.
+        shape: Channels, height and width of an image.
+        classes: Names in the order of the logits.
+        mean: Per channel, of pixels scaled to [0, 1].
+        std: Per channel, of pixels scaled to [0, 1].
+        precision: In which it was scored.
+        test_accuracy: On the campaign's test images, in [0, 1].
+        test_images: How many these are.
+    """
+
+    trial: str
+    model: str
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    precision: str
+    test_accuracy: float
+    test_images: int
+
+
 class Pair(NamedTuple):
     """Who teaches whom, under which partition. Pairs sort by partition, teacher and student."""
 

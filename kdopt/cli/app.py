@@ -29,6 +29,7 @@ COMMANDS = {
         "status": "Show progress, workers, the ETA and failures.",
         "report": "Write a campaign's tables, figures and HTML page.",
         "best": "Say what is best for each measured pair.",
+        "distill": "Write the best student of a pair to a file.",
         "recommend": "Advise what to do with a new pair.",
         "dashboard": "Browse the store in optuna-dashboard, read-only.",
     },
@@ -42,6 +43,7 @@ COMMANDS = {
     "Look after the store": {
         "retry-failed": "Queue failed trials again.",
         "doctor": "Check that nothing was lost or done twice.",
+        "verify": "Run random finished trials again and compare.",
         "backup": "Copy an SQLite store and its artifacts.",
         "merge": "Import another store's results of a campaign.",
     },

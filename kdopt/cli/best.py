@@ -8,12 +8,10 @@ from typing import Annotated
 import typer
 
 from kdopt.analysis.tables import compute_tables
-from kdopt.campaign.names import parse_pair_name
-from kdopt.cli.inputs import open_store_at
+from kdopt.cli.inputs import open_store_at, read_pair
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, JsonOption, StoreOption
 from kdopt.cli.tables import print_columns
 from kdopt.errors import AdviceError
-from kdopt.outcome import Pair
 from kdopt.report.verdict_text import format_verdict, format_verdicts, format_verdicts_json
 from kdopt.store.queries import pick_campaign, read_record, read_trials
 
@@ -37,7 +35,7 @@ def best_command(
     alpha, what that gains on test, and how much of it is the teacher's. For a pair that was not
     measured there is 'kdopt recommend'.
     """
-    wanted = None if pair is None else _read_pair(pair)
+    wanted = None if pair is None else read_pair(pair)
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, wanted[0] if wanted and wanted[0] else campaign)
         record, rows = read_record(opened, name), read_trials(opened, name)
@@ -60,16 +58,3 @@ def best_command(
         text, lines = format_verdict(table.to_dict("records")[0], tables.results)
     print(text)
     print_columns(lines, n_left=2)
-
-
-def _read_pair(text: str) -> tuple[str | None, Pair]:
-    """The campaign, if the text names it, and the pair."""
-    named = text.count("/") > 1
-    try:
-        name = parse_pair_name(text if named else f"campaign/{text}")
-    except ValueError as error:
-        raise AdviceError(
-            f"'{text}' names no pair; write PARTITION/tNN-sNN, such as uniform/t00-s01"
-        ) from error
-    assert name.teacher is not None and name.student is not None
-    return name.campaign if named else None, Pair(name.partition, name.teacher, name.student)

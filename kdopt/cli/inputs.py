@@ -6,7 +6,10 @@ import io
 import sys
 from pathlib import Path
 
+from kdopt.campaign.names import parse_pair_name
+from kdopt.errors import AdviceError
 from kdopt.launch.call import WorkerCall
+from kdopt.outcome import Pair
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import RETRY_S, Store, open_store
 
@@ -41,3 +44,20 @@ def make_call(store: Store, artifacts: Artifacts, campaign: str) -> WorkerCall:
         # A worker may start in another folder.
         url = url.set(database=str(Path(str(url.database)).absolute()))
     return WorkerCall(url.render_as_string(hide_password=False), str(artifacts.root), campaign)
+
+
+def read_pair(text: str) -> tuple[str | None, Pair]:
+    """The campaign, if the text names it, and the pair.
+
+    Raises:
+        AdviceError: The text names no pair.
+    """
+    named = text.count("/") > 1
+    try:
+        name = parse_pair_name(text if named else f"campaign/{text}")
+    except ValueError as error:
+        raise AdviceError(
+            f"'{text}' names no pair; write PARTITION/tNN-sNN, such as uniform/t00-s01"
+        ) from error
+    assert name.teacher is not None and name.student is not None
+    return name.campaign if named else None, Pair(name.partition, name.teacher, name.student)

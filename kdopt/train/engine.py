@@ -7,10 +7,12 @@ import ctypes
 import functools
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -93,6 +95,8 @@ class Engine:
                 "gpu": torch.cuda.get_device_name(self.device),
                 "deterministic": "yes" if self.deterministic else "no",
             }
+        else:
+            found["cpu"] = _describe_cpu()
         return found
 
 
@@ -158,6 +162,17 @@ def find_device(name: str) -> torch.device:
 
 _read_version = functools.cache(version)
 """Reads a file, which takes milliseconds: too long for every trial."""
+
+
+@functools.cache
+def _describe_cpu() -> str:
+    """Maker and widest instructions of the processor: what the choice of kernels depends on."""
+    maker = platform.processor()
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+        found = re.search(r"^vendor_id\s*:\s*(\S+)", text, re.MULTILINE)
+        maker = found[1] if found else maker
+    return f"{maker} {torch.backends.cpu.get_cpu_capability()}".strip()
 
 
 def _make_cuda_deterministic(wanted: bool) -> None:

@@ -6,11 +6,12 @@ model, to prepare images and to check the result. Nothing in it runs.
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import safetensors
@@ -18,40 +19,15 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from kdopt.errors import KdoptError
+from kdopt.errors import ArtifactError, KdoptError
+from kdopt.outcome import StudentFacts
 from kdopt.train.engine import Engine, Images, Precision
 from kdopt.train.evaluation import predict_logits
 from kdopt.train.models import Shape, make_model
+from kdopt.train.weights import check_weights
 
 HEADER_KEY = "kdopt"
 """Where the header of a student's file holds a :class:`StudentFacts`, as JSON."""
-
-
-@dataclass(frozen=True)
-class StudentFacts:
-    """What a student's file says of the model in it.
-
-    Attributes:
-        trial: Where it is from, such as ``mine/uniform/tune/t00-s01 #3``.
-        model: The model's name.
-        shape: Channels, height and width of an image.
-        classes: Names in the order of the logits.
-        mean: Per channel, of pixels scaled to [0, 1].
-        std: Per channel, of pixels scaled to [0, 1].
-        precision: In which it was scored.
-        test_accuracy: On the campaign's test images, in [0, 1].
-        test_images: How many these are.
-    """
-
-    trial: str
-    model: str
-    shape: Shape
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    precision: Precision
-    test_accuracy: float
-    test_images: int
 
 
 class TrainedStudent:
@@ -64,7 +40,7 @@ class TrainedStudent:
 
     def __init__(self, model: nn.Module, facts: StudentFacts) -> None:
         self.model, self.facts = model, facts
-        self._engine = Engine(torch.device("cpu"), facts.precision)
+        self._engine = _make_engine(facts)
 
     def predict_logits(self, images: np.ndarray | Tensor) -> Tensor:
         """Logits, float32, (n, classes), computed as the campaign did.
@@ -119,14 +95,12 @@ def read_student(path: str | Path) -> TrainedStudent:
         ) from error
     model = make_model(facts.model, facts.shape, len(facts.classes))
     try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
+        model.load_state_dict(check_weights(state, model.state_dict()))
+    except ArtifactError as error:
         raise KdoptError(
-            f"student {path}: its weights are not those of a '{facts.model}' here; use the kdopt "
-            "and torchvision versions that its card names"
+            f"student {path}: {error}; use the kdopt and torchvision versions that its card names"
         ) from error
-    engine = Engine(torch.device("cpu"), facts.precision)
-    return TrainedStudent(engine.move(model).eval(), facts)
+    return TrainedStudent(_make_engine(facts).move(model).eval(), facts)
 
 
 def export_torchscript(model: nn.Module, shape: Shape, path: Path) -> None:
@@ -174,9 +148,12 @@ def check_onnx() -> None:
         ) from error
 
 
-def _put_on_cpu(model: nn.Module) -> nn.Module:
-    import copy
+def _make_engine(facts: StudentFacts) -> Engine:
+    # Not make_engine, which sets how many threads the whole process has.
+    return Engine(torch.device("cpu"), cast("Precision", facts.precision))
 
+
+def _put_on_cpu(model: nn.Module) -> nn.Module:
     plain: nn.Module = copy.deepcopy(model).cpu().eval()
     return plain
 

@@ -28,6 +28,21 @@ class Journal(Protocol):
         ...
 
 
+class _NoJournal:
+    def saved(self) -> bytes | None:
+        return None
+
+    def save(self, step: int, state: bytes) -> None:
+        pass
+
+    def report(self, values: Mapping[int, float]) -> None:
+        pass
+
+
+NO_JOURNAL: Journal = _NoJournal()
+"""A journal that keeps nothing, for a trial that nobody watches or resumes."""
+
+
 class ArtifactFolder(Protocol):
     """Content by hash, as ``kdopt.store.artifacts.artifacts`` gives it."""
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from typing import cast
 
 from torch import nn
 
 from kdopt.campaign.settings import Campaign
 from kdopt.data.datasets import Dataset
-from kdopt.outcome import Outcome, Scores
-from kdopt.train.engine import Precision
-from kdopt.train.students import StudentFacts
+from kdopt.outcome import Outcome, Scores, StudentFacts
 from kdopt.trials.together import TOGETHER
 
 
@@ -55,7 +52,7 @@ def describe_student(
         classes=dataset.class_names,
         mean=dataset.mean,
         std=dataset.std,
-        precision=cast("Precision", outcome.precision),
+        precision=outcome.precision,
         test_accuracy=outcome.test.accuracy,
         test_images=len(dataset.test_labels),
     )

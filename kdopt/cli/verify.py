@@ -1,0 +1,114 @@
+"""``kdopt verify``: run random finished trials again and compare every recorded number."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from kdopt.analysis.reruns import UNITS, CheckedTrial, sum_up_checks
+from kdopt.analysis.students import name_trial
+from kdopt.cli.inputs import open_artifacts, open_store_at
+from kdopt.cli.options import (
+    DEFAULT_STORE,
+    ArtifactsOption,
+    DeviceOption,
+    StoreOption,
+)
+from kdopt.cli.tables import print_columns
+from kdopt.store.queries import pick_campaign
+
+SHOWN_TRIALS = 10
+"""Differing trials that are listed."""
+
+CampaignArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[CAMPAIGN]", help="The campaign [default: the only one]."),
+]
+TrialsOption = Annotated[
+    int, typer.Option("--trials", min=1, help="How many finished trials to run again.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Chooses which trials.")]
+
+
+def verify_command(
+    campaign: CampaignArgument = None,
+    trials: TrialsOption = 20,
+    seed: SeedOption = 0,
+    store: StoreOption = DEFAULT_STORE,
+    artifacts: ArtifactsOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Run random finished trials again and compare every recorded number.
+
+    Trials of all stages, each from its seed; nothing is written. Exit code 1 when a number differs
+    although machine and versions are those of the record.
+    """
+    with closing(open_store_at(store)) as opened:
+        name = pick_campaign(opened, campaign)
+        kept = open_artifacts(opened, artifacts)
+        from kdopt.service.verify import verify_trials  # loads torch
+
+        checked = verify_trials(opened, kept, name, trials, seed, device, _show_progress())
+    _print_stages(checked)
+    _print_trials(checked)
+    _print_machines(checked)
+    differing = sum(not trial.equal for trial in checked)
+    same_machine = any(not trial.equal and not trial.machine for trial in checked)
+    print(
+        f"{name}: {len(checked)} trials ran again, {differing} differ"
+        if differing
+        else f"{name}: {len(checked)} trials ran again; every recorded number is the same"
+    )
+    if same_machine:
+        raise typer.Exit(1)
+
+
+def _show_progress() -> _Progress | None:
+    return _Progress() if sys.stderr.isatty() else None
+
+
+class _Progress:
+    """A line that counts trials, where somebody looks at it."""
+
+    def __init__(self) -> None:
+        self._done = 0
+
+    def __call__(self, trial: CheckedTrial) -> None:
+        self._done += 1
+        print(f"\r{self._done} trials ran again ", end="", file=sys.stderr, flush=True)
+
+
+def _print_stages(checked: Sequence[CheckedTrial]) -> None:
+    heads = {
+        "pp": "accuracy (pp)",
+        "nats": "loss (nats)",
+        "epochs": "epochs",
+        "images": "images",
+        "other": "other",
+    }
+    lines = [["stage", "trials", "equal", "differing", *(f"max {heads[u]}" for u in UNITS[:-1])]]
+    for found in sum_up_checks(checked):
+        counts = (found.checked, found.equal, found.differing)
+        sizes = (f"{found.largest[unit]:.3g}" for unit in UNITS[:-1])
+        lines.append([found.stage, *map(str, counts), *sizes])
+    print_columns(lines, 1)
+
+
+def _print_trials(checked: Sequence[CheckedTrial]) -> None:
+    differing = [trial for trial in checked if not trial.equal]
+    for trial in differing[:SHOWN_TRIALS]:
+        what = trial.error or ", ".join(d.key for d in trial.deviations[:4])
+        more = len(trial.deviations) - 4
+        print(f"{name_trial(trial.row)}: {what}" + (f" and {more} more" if more > 0 else ""))
+    if len(differing) > SHOWN_TRIALS:
+        print(f"... and {len(differing) - SHOWN_TRIALS} more")
+
+
+def _print_machines(checked: Sequence[CheckedTrial]) -> None:
+    for machine, n in Counter(trial.machine for trial in checked if trial.machine).items():
+        print(f"{n} trials were recorded on another machine or with other versions: {machine}")

@@ -1,0 +1,270 @@
+"""The card beside a student's file: what it is, from whom, what it gained, and how to use it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+
+from kdopt.analysis.reruns import Deviation
+from kdopt.analysis.sampling_error import ImageLead
+from kdopt.analysis.students import StudentRecord
+from kdopt.campaign.settings import Campaign
+from kdopt.outcome import Scores, StudentFacts
+from kdopt.report.format import (
+    escape_markdown,
+    format_points,
+    format_setting,
+    format_signed,
+    format_transfer_set,
+    join_pipe_line,
+)
+from kdopt.report.plotting import format_method
+
+SHOWN_DEVIATIONS = 10
+
+SNIPPET = """\
+from kdopt.train.students import read_student
+student = read_student("{file}")
+classes = student.predict(images)  # uint8 (n, {shape}), 0 to 255, to class numbers
+"""
+
+
+def summarise_student(record: StudentRecord) -> list[str]:
+    """What was taken home, how it is checked, and what it gained: a sentence each."""
+    return [
+        f"{record.campaign}/{record.pair.partition}/{record.pair.label}: {_name_action(record)}",
+        f"{record.name}, {_describe_source(record)}.",
+        *_describe_machine(record),
+        _describe_gain(record),
+    ]
+
+
+def format_student_card(
+    record: StudentRecord, facts: StudentFacts, campaign: Campaign, files: Mapping[str, str]
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        record: All that is known of the student.
+        facts: What its file says of it.
+        campaign: The settings.
+        files: The sha256 of each file, by its name; the student's own first.
+    """
+    pair = record.pair
+    shape = ", ".join(map(str, facts.shape))
+    parts = [
+        f"# Student {pair.student} of {record.campaign}, {pair.partition}",
+        _introduce(record, facts),
+        "## Accuracy",
+        _make_table(["", "validation", "test"], _list_accuracies(record)),
+        "\n".join([_describe_gain(record), *_explain_gain(record)]),
+        "## Use",
+        f"```python\n{SNIPPET.format(file=next(iter(files)), shape=shape)}```",
+        _describe_input(facts),
+        _make_table(
+            ["class", "name"],
+            [[str(i), escape_markdown(name)] for i, name in enumerate(facts.classes)],
+        ),
+        "## Settings",
+        _make_table(["setting", "value"], list(_list_settings(record, campaign))),
+        "## Check",
+        "\n".join([f"{_capitalise(_describe_source(record))}.", *_describe_machine(record)]),
+        *_show_deviations(record.deviations),
+        "## Hashes and versions",
+        _make_table(
+            ["what", "sha256"],
+            [
+                [escape_markdown(what), f"`{sha}`"]
+                for what, sha in {**files, **record.hashes}.items()
+            ],
+        ),
+        _make_table(["version of", "on record", "now"], list(_list_versions(record))),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _introduce(record: StudentRecord, facts: StudentFacts) -> str:
+    pair = record.pair
+    model = f"A `{facts.model}` for {len(facts.classes)} classes"
+    if record.chosen.action == "leave as it is":
+        what = (
+            f"{model}, as participant {pair.student} pre-trained it. "
+            "No distillation from participant "
+            f"{pair.teacher} was asked for or is measurably better."
+        )
+    elif record.chosen.action == "train on":
+        what = (
+            f"{model}: participant {pair.student}'s own, trained on without a teacher, for no "
+            f"teacher was asked for, or participant {pair.teacher} adds nothing measurable."
+        )
+    else:
+        what = (
+            f"{model}: participant {pair.student}'s own, into which that of participant "
+            f"{pair.teacher} was distilled."
+        )
+    chosen = "The verdict chose it" if record.chosen.by_verdict else "It was asked for by name"
+    return f"{what} {chosen}: trial `{record.name}` of kdopt."
+
+
+def _name_action(record: StudentRecord) -> str:
+    action = record.chosen.action
+    by = "the verdict" if record.chosen.by_verdict else "as asked for"
+    if action == "distil":
+        setting = [format_method(record.method)]
+        if not math.isnan(record.temperature):
+            setting += [f"T={record.temperature:g}", f"alpha={record.alpha:g}"]
+        return f"distil: {', '.join(setting)}{_name_images(record)} ({by})"
+    meaning = {
+        "leave as it is": "this is the pre-trained student",
+        "train on": f"this is the student trained on without a teacher{_name_images(record)}",
+    }
+    return f"{action} ({by}): {meaning[action]}"
+
+
+def _name_images(record: StudentRecord) -> str:
+    if record.images == "student":
+        return ""
+    return f", on {format_transfer_set(record.images).lower()}"
+
+
+def _describe_source(record: StudentRecord) -> str:
+    source = {
+        "trained again": "trained again from its seed",
+        "kept": "kept since it was trained",
+        "pre-trained": "kept since it was pre-trained",
+    }[record.source]
+    what = "recorded number" if record.source == "trained again" else "recorded score"
+    if not record.deviations:
+        return f"{source}; every {what} came out again"
+    return (
+        f"{source}; test accuracy on record {_percent(record.recorded.test)}, now "
+        f"{_percent(record.found.test)}, and {len(record.deviations)} recorded values differ"
+    )
+
+
+def _describe_machine(record: StudentRecord) -> list[str]:
+    if record.machine:
+        return [f"Machine or versions are not those of the record: {record.machine}."]
+    if record.deviations:
+        return ["Machine and versions are those of the record, so this should not be."]
+    return []
+
+
+def _describe_gain(record: StudentRecord) -> str:
+    before, after = _percent(record.untouched.test), _percent(record.found.test)
+    if record.chosen.action == "leave as it is":
+        return f"Test accuracy {after}."
+    text = f"Test accuracy {before} before, {after} after"
+    if record.recorded.test_gain is not None:
+        gain = format_signed(record.recorded.test_gain) or format_points(0.0)
+        text += f": gain {gain} pp{_format_interval(record.gain)}"
+    if record.chosen.action == "distil":
+        net = record.net_gain
+        known = f"{format_signed(net.mean)} pp{_format_interval(net)}" if net else "not known"
+        text += f", net gain {known}"
+    return f"{text}."
+
+
+def _explain_gain(record: StudentRecord) -> list[str]:
+    if record.chosen.action == "leave as it is":
+        return []
+    lines = [
+        "Intervals (95 %) are over other test images of the same kind. The setting was chosen on "
+        "the validation images, so expect the gain on test."
+    ]
+    if record.chosen.action == "distil":
+        lines.append(
+            "The net gain is what is left beyond the same student, trained on as long without a "
+            "teacher."
+        )
+    if record.replicates > 1:
+        mean = format_signed(record.mean_gain)
+        lines.append(
+            f"It is the best on validation of {record.replicates} trials of this setting; their "
+            f"mean gain on test is {mean} pp."
+        )
+    return lines
+
+
+def _format_interval(lead: ImageLead | None) -> str:
+    if lead is None or math.isnan(lead.error):
+        return ""
+    low, high = (format_signed(lead.mean + sign * lead.error) for sign in (-1, 1))
+    return f" ({low} to {high})"
+
+
+def _list_accuracies(record: StudentRecord) -> list[list[str]]:
+    lines = [["on record", _percent(record.recorded.validation), _percent(record.recorded.test)]]
+    if record.chosen.action != "leave as it is":
+        before = record.untouched
+        lines.insert(0, ["before", _percent(before.validation), _percent(before.test)])
+    return [*lines, ["now", _percent(record.found.validation), _percent(record.found.test)]]
+
+
+def _describe_input(facts: StudentFacts) -> str:
+    mean, std = (", ".join(f"{v:.6g}" for v in values) for values in (facts.mean, facts.std))
+    shape = ", ".join(map(str, facts.shape))
+    return (
+        f"`student.model`, ONNX and TorchScript take float images (n, {shape}), normalised: "
+        f"(pixel / 255 - mean) / std, with mean {mean} and std {std} per channel. They return "
+        f"logits, (n, {len(facts.classes)}), in this order of classes. It was scored in "
+        f"{facts.precision}."
+    )
+
+
+def _list_settings(record: StudentRecord, campaign: Campaign) -> Iterable[list[str]]:
+    yield ["model", escape_markdown(campaign.model)]
+    yield ["data", escape_markdown(campaign.data.name)]
+    if record.chosen.action == "leave as it is":
+        budget = asdict(campaign.pretrain)
+    else:
+        budget = asdict(campaign.distill)
+        yield ["method", format_method(record.method) if record.method else "no teacher"]
+        if record.method:
+            yield ["temperature", format_setting(record.temperature) or "fixed by the method"]
+            yield ["alpha", format_setting(record.alpha) or "fixed by the method"]
+        yield ["images", format_transfer_set(record.images)]
+        yield ["replicate", str(record.chosen.row.params.get("replicate", 0))]
+    yield ["campaign seed", str(campaign.seed)]
+    yield from ([key.replace("_", " "), str(value)] for key, value in budget.items())
+    yield ["epochs trained", str(record.recorded.epochs)]
+    yield ["epoch kept", str(record.recorded.best_epoch)]
+
+
+def _show_deviations(deviations: Sequence[Deviation]) -> list[str]:
+    if not deviations:
+        return []
+    lines = [
+        [d.key, _shorten(d.recorded), _shorten(d.found)] for d in deviations[:SHOWN_DEVIATIONS]
+    ]
+    table = _make_table(["value", "on record", "now"], lines)
+    more = len(deviations) - len(lines)
+    return [table, f"And {more} more."] if more else [table]
+
+
+def _list_versions(record: StudentRecord) -> Iterable[list[str]]:
+    then, now = (
+        {"device": o.device, "precision": o.precision, **o.versions}
+        for o in (record.recorded, record.found)
+    )
+    for key in dict.fromkeys((*then, *now)):
+        yield [key, escape_markdown(then.get(key, "")), escape_markdown(now.get(key, ""))]
+
+
+def _make_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are Markdown already."""
+    return "\n".join(map(join_pipe_line, [head, ["---"] * len(head), *lines]))
+
+
+def _percent(scores: Scores) -> str:
+    return f"{format_points(100 * scores.accuracy)} %"
+
+
+def _shorten(value: object) -> str:
+    text = str(value)
+    return escape_markdown(text if len(text) <= 24 else f"{text[:21]}...")
+
+
+def _capitalise(text: str) -> str:
+    return text[:1].upper() + text[1:]

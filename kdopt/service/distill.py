@@ -1,0 +1,185 @@
+"""Take the student of a pair home: from its kept weights, or by running its trial again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import nn
+
+from kdopt.analysis.reruns import compare_machines, compare_outcomes
+from kdopt.analysis.students import (
+    ChosenTrial,
+    StudentRecord,
+    TrialChoice,
+    average_replicates,
+    choose_trial,
+    describe_setting,
+    get_outcome,
+    measure_leads,
+    name_trial,
+)
+from kdopt.analysis.tables import Tables, compute_tables
+from kdopt.errors import ArtifactError
+from kdopt.outcome import Outcome, Pair, StudentFacts
+from kdopt.service.rerun import Rerunner
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import Store
+from kdopt.store.kept import find_kept
+from kdopt.train.weights import parse_weights
+from kdopt.trials.context import Context
+from kdopt.trials.trained import describe_student
+
+logger = logging.getLogger(__name__)
+
+
+class HomeStudent(NamedTuple):
+    """A student that was taken home.
+
+    Attributes:
+        model: It, with its weights.
+        facts: What its file says of it.
+        record: All that is known of it.
+    """
+
+    model: nn.Module
+    facts: StudentFacts
+    record: StudentRecord
+
+
+class _Found(NamedTuple):
+    source: str
+    model: nn.Module
+    outcome: Outcome
+
+
+def distill_student(
+    store: Store,
+    artifacts: Artifacts,
+    campaign: str,
+    pair: Pair,
+    choice: TrialChoice | None = None,
+    device: str | None = None,
+) -> HomeStudent:
+    """The student of a pair, as it is on record: kept, pre-trained, or trained again.
+
+    Args:
+        store: The store.
+        artifacts: Its artifacts.
+        campaign: The campaign.
+        pair: Who teaches whom.
+        choice: Which trial; by default the one that the verdict on the pair names.
+        device: Where to compute; ``None``: where the trial ran, if there is such a device here.
+
+    Raises:
+        AdviceError: There is no such trial.
+        KdoptError: The images or the checkpoints are missing, or training diverges now.
+    """
+    rerunner = Rerunner(store, artifacts, campaign, device)
+    tables = compute_tables(rerunner.rows, rerunner.record.campaign)
+    chosen = choose_trial(tables, pair, choice or TrialChoice())
+    found = _find_student(store, artifacts, rerunner, chosen)
+    facts = describe_student(
+        rerunner.record.campaign, rerunner.dataset, name_trial(chosen.row), get_outcome(chosen.row)
+    )
+    hashes = _list_hashes(rerunner, pair, tables)
+    return HomeStudent(found.model, facts, _make_record(tables, pair, chosen, found, hashes))
+
+
+def _find_student(
+    store: Store, artifacts: Artifacts, rerunner: Rerunner, chosen: ChosenTrial
+) -> _Found:
+    recorded = get_outcome(chosen.row)
+    context = rerunner.get_context(recorded)
+    if chosen.row.stage == "pretrain":
+        model = context.load_model(recorded)
+        return _Found("pre-trained", model, _score_again(context, model, chosen))
+    kept = _load_kept(store, artifacts, context, chosen)
+    if kept is not None:
+        return kept
+    outcome, trained = rerunner.run(chosen.row)
+    assert trained is not None
+    return _Found("trained again", trained, outcome)
+
+
+def _load_kept(
+    store: Store, artifacts: Artifacts, context: Context, chosen: ChosenTrial
+) -> _Found | None:
+    """The kept weights of a trial, unless they are lost or are not those on record."""
+    row, recorded = chosen.row, get_outcome(chosen.row)
+    sha256 = find_kept(store, row.study, row.number)
+    if sha256 is None:
+        return None
+    try:
+        state = artifacts.read(
+            sha256, f"student of {name_trial(row)}", lambda c: parse_weights(c, context.weights)
+        )
+    except ArtifactError as error:
+        logger.warning("%s; it is trained again", error)
+        return None
+    model = context.load_state(state)
+    found = _score_again(context, model, chosen)
+    if compare_outcomes(recorded, found) and not compare_machines(recorded, found):
+        logger.warning(
+            "%s: the kept weights do not give the accuracy on record; it is trained again",
+            name_trial(row),
+        )
+        return None
+    return _Found("kept", model, found)
+
+
+def _score_again(context: Context, model: nn.Module, chosen: ChosenTrial) -> Outcome:
+    """The record with the scores that the weights give now."""
+    row, recorded = chosen.row, get_outcome(chosen.row)
+    student = int(row.params.get("participant", row.params.get("student", row.student or 0)))
+    validation, test = context.score_model(model, context.get_validation(row.partition, student))
+    return replace(
+        recorded,
+        validation=validation,
+        test=test,
+        device=context.engine.device.type,
+        precision=context.engine.precision,
+        versions=context.engine.list_versions(),
+    )
+
+
+def _list_hashes(rerunner: Rerunner, pair: Pair, tables: Tables) -> Mapping[str, str]:
+    hashes = {}
+    for role, who in (("teacher", pair.teacher), ("student before", pair.student)):
+        pretrained = tables.results.pretrained.get((pair.partition, who))
+        if pretrained is not None and pretrained.checkpoint is not None:
+            hashes[f"{role} (participant {who})"] = pretrained.checkpoint
+    record = rerunner.record
+    return {**hashes, "images": record.data_sha256, "splits": record.splits[pair.partition]}
+
+
+def _make_record(
+    tables: Tables, pair: Pair, chosen: ChosenTrial, found: _Found, hashes: Mapping[str, str]
+) -> StudentRecord:
+    results, row, recorded = tables.results, chosen.row, get_outcome(chosen.row)
+    method, temperature, alpha = describe_setting(results, row)
+    gain, net_gain = None, None
+    if chosen.action != "leave as it is":
+        gain, net_gain = measure_leads(results, pair, row)
+    replicates, mean_gain = average_replicates(results, row)
+    return StudentRecord(
+        campaign=tables.campaign.name,
+        pair=pair,
+        chosen=chosen,
+        method="" if chosen.action != "distil" else method,
+        temperature=temperature,
+        alpha=alpha,
+        images=str(row.params.get("transfer_set", "student")),
+        source=found.source,
+        found=found.outcome,
+        deviations=compare_outcomes(recorded, found.outcome),
+        machine=compare_machines(recorded, found.outcome),
+        untouched=results.pretrained[pair.partition, pair.student],
+        gain=gain,
+        net_gain=net_gain if chosen.action == "distil" else None,
+        replicates=replicates,
+        mean_gain=mean_gain,
+        hashes=hashes,
+    )

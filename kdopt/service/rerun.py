@@ -1,0 +1,116 @@
+"""Run a campaign's trials again from their seeds, on a machine like that of their record if it is.
+
+Nothing is written to the store: a trial that is recorded stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple, cast
+
+import torch
+from torch import nn
+
+from kdopt.analysis.students import get_outcome, name_trial
+from kdopt.campaign.stages import plan_studies
+from kdopt.data.datasets import load_planned_dataset
+from kdopt.errors import KdoptError
+from kdopt.outcome import Outcome, TrialRow, find_pretrained
+from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.attributes import OTHER_WEIGHTS_KEY
+from kdopt.store.database import Store
+from kdopt.store.queries import read_raw_trials, read_record, read_trials
+from kdopt.train.engine import Precision, make_engine
+from kdopt.trials.context import Context
+from kdopt.trials.interfaces import NO_JOURNAL
+from kdopt.trials.runners import RUNNERS
+
+
+class Rerun(NamedTuple):
+    """A trial as it came out now.
+
+    ``model`` is filled again by the next trial; ``None`` where the stage trains no pair.
+    """
+
+    outcome: Outcome
+    model: nn.Module | None
+
+
+class Rerunner:
+    """What running recorded trials of one campaign again takes.
+
+    Args:
+        store: The store.
+        artifacts: Its artifacts.
+        campaign: The campaign.
+        device: Where to compute; ``None``: where each trial ran, if there is such a device here.
+
+    Attributes:
+        record: The campaign as it was planned.
+        rows: Its trials, in any state.
+        dataset: Its images.
+
+    Raises:
+        KdoptError: There is no such campaign, its images are not here, or the device is not.
+    """
+
+    def __init__(
+        self, store: Store, artifacts: Artifacts, campaign: str, device: str | None = None
+    ) -> None:
+        self._artifacts, self._device = artifacts, device
+        self.record = read_record(store, campaign)
+        self.rows = read_trials(store, campaign)
+        self.dataset = load_planned_dataset(self.record)
+        self._plans = {plan.name: plan for plan in plan_studies(self.record.campaign)}
+        self._pretrained: dict[str, dict[int, Outcome]] = defaultdict(dict)
+        for (partition, participant), outcome in find_pretrained(self.rows).items():
+            self._pretrained[partition][participant] = outcome
+        self._contexts: dict[tuple[str, str], Context] = {}
+        self._foreign = {
+            (trial.study, trial.number)
+            for trial in read_raw_trials(store, campaign)
+            if OTHER_WEIGHTS_KEY in trial.attributes
+        }
+
+    def can_run(self, row: TrialRow) -> bool:
+        """Whether a trial is complete and rests on what this store has.
+
+        Trials that were merged with ``--mix`` rest on pre-trained weights of another store.
+        """
+        finished = row.state == "COMPLETE" and row.outcome is not None
+        return finished and (row.study, row.number) not in self._foreign
+
+    def run(self, row: TrialRow) -> Rerun:
+        """Run a complete trial again.
+
+        Raises:
+            KdoptError: It rests on other weights, its training diverges now, or an artifact that
+                it needs is missing.
+        """
+        if not self.can_run(row):
+            raise KdoptError(
+                f"{name_trial(row)}: it was merged from another store and rests on that store's "
+                "pre-trained weights; run it again there"
+            )
+        context = self.get_context(get_outcome(row))
+        plan, inputs = self._plans[row.study], self._pretrained.get(row.partition, {})
+        runner = RUNNERS[row.stage]
+        outcome = runner.compute(context, plan, row.params, inputs, NO_JOURNAL)
+        return Rerun(outcome, context.trained.find(outcome))
+
+    def get_context(self, recorded: Outcome) -> Context:
+        """Images and models on a device and in a precision like those of a record."""
+        device = self._device or _find_device(recorded.device)
+        key = device, recorded.precision
+        if key not in self._contexts:
+            engine = make_engine(
+                cast("Precision", recorded.precision),
+                device,
+                deterministic=self.record.campaign.deterministic,
+            )
+            self._contexts[key] = Context(self.record, self.dataset, self._artifacts, engine)
+        return self._contexts[key]
+
+
+def _find_device(recorded: str) -> str:
+    return "cuda" if recorded == "cuda" and torch.cuda.is_available() else "cpu"
