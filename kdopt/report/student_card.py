@@ -87,23 +87,21 @@ def format_student_card(
 def _introduce(record: StudentRecord, facts: StudentFacts) -> str:
     pair = record.pair
     model = f"A `{facts.model}` for {len(facts.classes)} classes"
+    teacher, by_verdict = f"participant {pair.teacher}", record.chosen.by_verdict
     if record.chosen.action == "leave as it is":
-        what = (
-            f"{model}, as participant {pair.student} pre-trained it. "
-            "No distillation from participant "
-            f"{pair.teacher} was asked for or is measurably better."
-        )
+        what = f"{model}, as participant {pair.student} pre-trained it."
+        why = f"Nothing that was tried with {teacher} as its teacher is measurably better."
     elif record.chosen.action == "train on":
-        what = (
-            f"{model}: participant {pair.student}'s own, trained on without a teacher, for no "
-            f"teacher was asked for, or participant {pair.teacher} adds nothing measurable."
-        )
+        what = f"{model}: participant {pair.student}'s own, trained on without a teacher."
+        why = f"It is better so, and {teacher} as its teacher adds nothing measurable."
     else:
         what = (
-            f"{model}: participant {pair.student}'s own, into which that of participant "
-            f"{pair.teacher} was distilled."
+            f"{model}: participant {pair.student}'s own, into which that of {teacher} was "
+            "distilled."
         )
-    chosen = "The verdict chose it" if record.chosen.by_verdict else "It was asked for by name"
+        why = ""
+    what = f"{what} {why}".strip() if by_verdict else what
+    chosen = "The verdict chose it" if by_verdict else "It was asked for by name"
     return f"{what} {chosen}: trial `{record.name}` of kdopt."
 
 
@@ -230,6 +228,14 @@ def _list_settings(record: StudentRecord, campaign: Campaign) -> Iterable[list[s
     yield from ([key.replace("_", " "), str(value)] for key, value in budget.items())
     yield ["epochs trained", str(record.recorded.epochs)]
     yield ["epoch kept", str(record.recorded.best_epoch)]
+
+
+def _list_classes(facts: StudentFacts) -> list[list[str]]:
+    return [[str(number), escape_markdown(name)] for number, name in enumerate(facts.classes)]
+
+
+def _list_hashes(hashes: Mapping[str, str]) -> list[list[str]]:
+    return [[escape_markdown(what), f"`{sha256}`"] for what, sha256 in hashes.items()]
 
 
 def _show_deviations(deviations: Sequence[Deviation]) -> list[str]:
