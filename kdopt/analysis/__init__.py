@@ -18,6 +18,10 @@ paired_test
     Whether the best of many models is really better, image by image.
 verdicts
     Leave a pair's student as it is, train it on, or distil.
+reruns
+    A trial that ran again beside its record.
+students
+    Which trial's student is taken home, and what is known of it.
 sampling_error
     How much of a mean may be the luck of which test images there are.
 tuning

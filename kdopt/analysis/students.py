@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kdopt.analysis.method_gains import TUNED
 from kdopt.analysis.reruns import Deviation
 from kdopt.analysis.results import CampaignResults, read_point
 from kdopt.analysis.sampling_error import ImageLead, measure_lead
@@ -16,9 +17,6 @@ from kdopt.analysis.verdicts import PairVerdict, list_candidates, rank_trial
 from kdopt.campaign.stage_settings import METHODS, UNLABELED
 from kdopt.errors import AdviceError
 from kdopt.outcome import Outcome, Pair, TrialRow
-
-TUNED = "tuned"
-"""How trials of stage ``tune`` are called beside methods."""
 
 
 class TrialChoice(NamedTuple):

@@ -18,12 +18,13 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from kdopt.errors import StoreError
+from kdopt.errors import LostArtifactError, StoreError
 from kdopt.store import queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.attributes import OUTCOME_KEY
 from kdopt.store.database import Store, check_versions, open_store
 from kdopt.store.file import look_at_file
+from kdopt.store.kept import list_kept
 from kdopt.store.location import check_sqlite_file, parse_location
 from kdopt.store.queries import read_raw_trials
 
@@ -76,12 +77,17 @@ def back_up_store(store: Store, shelf: Artifacts, folder: Path) -> BackedUp:
     try:
         names = queries.list_campaigns(copy)
         needed = {sha256 for name in names for sha256 in _needed(copy, name)}
+        kept = list_kept(copy)
     finally:
         copy.close()
     there = Artifacts(folder / ARTIFACTS)
     missing = [sha256 for sha256 in sorted(needed) if not there.has(sha256)]
     for sha256 in missing:
         there.put(shelf.get(sha256))
+    for sha256 in sorted(kept):
+        # A better one may have replaced it meanwhile; it can be trained again.
+        with contextlib.suppress(LostArtifactError):
+            there.put(shelf.get(sha256))
     return BackedUp(target, len(names), len(needed), len(missing))
 
 

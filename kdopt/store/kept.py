@@ -27,6 +27,7 @@ _BEST = bind_lists(
 )
 # In order of their ids, as merges lock them.
 _LOCK = "SELECT study_id FROM studies WHERE study_name IN :studies ORDER BY study_id"
+_ALL = f"SELECT value_json FROM trial_user_attributes WHERE key = '{KEPT_KEY}'"
 _ONE = sa.text(
     "SELECT x.value_json FROM trial_user_attributes x JOIN trials t ON t.trial_id = x.trial_id "
     "JOIN studies s ON s.study_id = t.study_id "
@@ -63,6 +64,12 @@ def find_kept(store: Store, study: str, number: int) -> str | None:
     )
     kept = _parse_kept(text, (study,))
     return None if kept is None else kept.sha256
+
+
+def list_kept(store: Store) -> list[str]:
+    """The sha256 of every student that is kept of any campaign."""
+    rows = store.select_rows(_ALL)
+    return [kept.sha256 for (text,) in rows if (kept := _parse_kept(text, ())) is not None]
 
 
 def lock_kept(store: Store, connection: Connection, student: Kept) -> None:
