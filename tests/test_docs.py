@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from kdopt.campaign.spec import list_settings, load_spec, parse_spec
 from kdopt.campaign.stages import plan_studies
-from kdopt.cli import app
+from kdopt.cli.app import app
 from scripts import make_docs
 from tests.test_architecture import FLOORS
 

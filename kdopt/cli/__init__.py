@@ -1,6 +1,7 @@
 """The ``kdopt`` command: parse, call, print. The only room that prints.
 
-- ``app``: the list of commands, and :func:`main`; ``options``: what several commands take
+- ``app``: the list of commands, and how one runs; ``options``: what several commands take
+- ``process``: what every command begins and ends with: streams, errors, Ctrl-C
 - one module per command: ``run``, ``plan``, ``init``, ``worker``, ``launch``, ``status``,
   ``report``, ``recommend``, ``features``, ``dashboard``, ``spec``, ``partitions``, ``doctor``,
   ``backup``, ``merge``, ``retry_failed``
@@ -12,6 +13,13 @@
 
 from __future__ import annotations
 
-from kdopt.cli.app import app, main
+from kdopt.cli.process import leave_at_ctrl_c
 
-__all__ = ["app", "main"]
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; see :func:`kdopt.cli.app.run_command_line`."""
+    with leave_at_ctrl_c():
+        from kdopt.cli.app import run_command_line
+    run_command_line()

@@ -8,15 +8,23 @@ imported inside the functions that compute: a command may find that there is not
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 import kdopt
+from kdopt.cli.process import (
+    explain_os_error,
+    finish_output,
+    guard_streams,
+    leave_at_ctrl_c,
+    print_error,
+)
 from kdopt.errors import KdoptError
 
 COMMANDS = {
@@ -66,7 +74,8 @@ class LazyCommands(Mapping[str, object]):
         if not any(name in group for group in COMMANDS.values()):
             raise KeyError(name)
         stem = name.replace("-", "_")
-        found = getattr(import_module(f"kdopt.cli.{stem}"), f"{stem}_command")
+        with leave_at_ctrl_c():
+            found = getattr(import_module(f"kdopt.cli.{stem}"), f"{stem}_command")
         if isinstance(found, typer.Typer):
             return typer.main.get_command(found)
         alone = typer.Typer(**SETTINGS)
@@ -104,16 +113,38 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
-    """Run the command line; a :class:`KdoptError` becomes its message and exit code 2."""
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING
-    )
+def run_command_line() -> NoReturn:
+    """Run the command that was typed, and end the process.
+
+    A :class:`KdoptError` becomes its message and exit code 2, and so does what the system refuses
+    (a path, memory, a full disk); any other exception is a bug and keeps its traceback.
+    """
+    with guard_streams(sys.argv[1:], os.environ):
+        logging.basicConfig(
+            format="%(asctime)s %(levelname)s %(message)s",
+            datefmt="%H:%M:%S",
+            level=logging.WARNING,
+        )
+        code = _run_app()
+    sys.exit(code)
+
+
+def _run_app() -> int:
     try:
         app()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
     except KdoptError as error:
-        print(f"kdopt: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        print_error(str(error))
+        code = 2
+    except OSError as error:
+        print_error(explain_os_error(error))
+        code = 2
+    except MemoryError:
+        print_error("the memory is not enough; use a smaller campaign or a larger machine")
+        code = 2
+    return finish_output(code)
 
 
 def _print_version(asked: bool) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from pathlib import Path
 
 from kdopt.campaign.names import parse_pair_name
@@ -12,12 +10,6 @@ from kdopt.launch.call import WorkerCall
 from kdopt.outcome import Pair
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import RETRY_S, Store, open_store
-
-
-def tolerate_narrow_encodings() -> None:
-    """Let stdout write ``?`` for what its encoding lacks, rather than fail."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
 
 
 def open_store_at(location: str, patient: bool = False) -> Store:

@@ -9,15 +9,15 @@ from typing import Annotated
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from kdopt.cli.campaign_file import load_spec_and_images
 from kdopt.cli.options import SpecArgument
-from kdopt.cli.tables import WIDE
+from kdopt.cli.tables import WIDE, make_console
 from kdopt.data.splits import count_classes, make_splits
 from kdopt.report.sections.run import write_heat_maps
+from kdopt.shown import clean_line
 
 SHADES = " ░▒▓█"
 ASCII_SHADES = " .:+#"
@@ -57,9 +57,9 @@ def _print_counts(tables: Mapping[str, NDArray[np.int64]], class_names: Sequence
         tables: Per partition, images per (participant, class).
         class_names: In class order.
     """
-    console = Console()
+    console = make_console()
     if not console.is_terminal:
-        console = Console(width=WIDE)
+        console = make_console(width=WIDE)
     shades = SHADES if _can_show(console.encoding, SHADES) else ASCII_SHADES
     for name, counts in tables.items():
         table = Table(title=name, title_justify="left", box=None, pad_edge=False)
@@ -70,7 +70,7 @@ def _print_counts(tables: Mapping[str, NDArray[np.int64]], class_names: Sequence
         top = max(1, int(counts.max()))
         for label, row in zip(class_names, counts.T, strict=True):
             cells = [Text(f"{n}{_pick_shade(int(n) / top, shades)}") for n in row]
-            table.add_row(label, *cells, str(int(row.sum())))
+            table.add_row(Text(clean_line(label)), *cells, str(int(row.sum())))
         sizes = [f"{int(n)} " for n in counts.sum(axis=1)]
         table.add_row("all", *sizes, str(int(counts.sum())), style="bold")
         console.print(table)

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from kdopt.cli.status_view import format_rate
+from kdopt.cli.tables import make_console
 from kdopt.durations import duration
 from kdopt.service.status import read_status
 from kdopt.service.status_values import StageStatus, Status
@@ -38,15 +38,18 @@ class ProgressBar:
         self._next_line = 0.0
         self._status: Status | None = None
         self._tasks: dict[str, TaskID] = {}
-        console = Console(stderr=True)
+        console = make_console(stderr=True)
         self._bar: Progress | None = None
         if console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description:>9}"),
+                TextColumn("{task.description:>9}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=console,
+                # Rich would read escape codes in what others print meanwhile.
+                redirect_stdout=False,
+                redirect_stderr=False,
             )
 
     def __enter__(self) -> None:

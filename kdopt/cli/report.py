@@ -12,6 +12,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from kdopt.campaign.names import CAMPAIGN_NAME
 from kdopt.cli.inputs import folder_beside, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, OutOption, StoreOption
 from kdopt.dashboard.campaign_index import index_studies
@@ -110,6 +111,11 @@ def _split_name(text: str, store: str) -> tuple[str, str]:
     """The campaign and the store of ``CAMPAIGN`` or ``CAMPAIGN@STORE``."""
     # No name of a campaign has an @, but the URL of a store may have another.
     name, _, location = text.partition("@")
+    if not CAMPAIGN_NAME.match(name):
+        # Not shown: what was meant as a URL may hold a password.
+        raise ComparisonError(
+            "the campaign to report on cannot be read; write CAMPAIGN or CAMPAIGN@STORE"
+        )
     return name, location or store
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from kdopt.cli.inputs import open_store_at, tolerate_narrow_encodings
+from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, JsonOption, StoreOption
 from kdopt.cli.status_view import print_status
 from kdopt.cli.watch import watch_campaign
@@ -46,7 +46,6 @@ def status_command(
     --json has a documented form: see 'kdopt.service.status_values'.
     """
     every_s = parse_duration(every or "2s")
-    tolerate_narrow_encodings()
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
         if watching or every is not None:

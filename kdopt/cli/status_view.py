@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kdopt.cli.tables import WIDE, fit_table
+from kdopt.cli.tables import WIDE, fit_table, make_console
 from kdopt.durations import duration
 from kdopt.service.status_values import (
     FailureGroup,
@@ -19,6 +19,7 @@ from kdopt.service.status_values import (
     Status,
     WorkerStatus,
 )
+from kdopt.shown import clean_line
 
 STATE_STYLES = {"gone": "red", "lapsed": "red", "silent": "yellow", "alive": ""}
 
@@ -36,7 +37,7 @@ def render_status(
     """
     top = [
         _render_headline(status),
-        *(Text(strip_controls(note), style="yellow") for note in notes),
+        *(Text(clean_line(note), style="yellow") for note in notes),
     ]
     used = sum(len(text.wrap(console, console.width)) for text in top)
     room = _allot_lines(status, None if height is None else height - used)
@@ -54,7 +55,9 @@ def render_status(
 
 def render_plain_text(status: Status, notes: Sequence[str] = ()) -> str:
     """The whole status as text without control characters, for files and pipes."""
-    console = Console(width=WIDE, color_system=None, force_terminal=False, legacy_windows=False)
+    console = make_console(
+        width=WIDE, color_system=None, force_terminal=False, legacy_windows=False
+    )
     with console.capture() as captured:
         console.print(render_status(status, console, notes=notes))
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
@@ -62,7 +65,7 @@ def render_plain_text(status: Status, notes: Sequence[str] = ()) -> str:
 
 def print_status(status: Status) -> None:
     """Print the whole status to stdout."""
-    console = Console()
+    console = make_console()
     if console.is_terminal:
         console.print(render_status(status, console))
     else:
@@ -85,11 +88,6 @@ def format_rate(per_minute: float) -> str:
     if per_minute >= 1:
         return f"{_format_number(per_minute)} per minute"
     return f"{_format_number(60 * per_minute)} per hour"
-
-
-def strip_controls(text: str) -> str:
-    """Text of other processes without what a terminal would obey."""
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 class _Room(NamedTuple):
@@ -201,9 +199,9 @@ def _render_workers(status: Status, console: Console, shown: int) -> Table:
     header = _count_workers(status.workers)
     rows: list[dict[str, RenderableType]] = [
         {
-            header: strip_controls(f"{w.host}:{_format_pid(w)}"),
+            header: f"{w.host}:{_format_pid(w)}",
             "pid": _format_pid(w),
-            "device": strip_controls(w.device or "?"),
+            "device": w.device or "?",
             "trial": _name_trial(status, w),
             "params": _format_params(w),
             "for": duration(w.running_s),
@@ -233,7 +231,7 @@ def _render_failures(status: Status, shown: int, crop: bool) -> Iterator[Rendera
 def _render_failure(group: FailureGroup, crop: bool) -> Text:
     text = Text()
     text.append(f"{group.count:,} x ", style="red")
-    text.append(strip_controls(group.reason))
+    text.append(clean_line(group.reason))
     text.append(f"  ({group.study} #{group.number})", style="dim")
     if crop:
         text.no_wrap, text.overflow = True, "ellipsis"

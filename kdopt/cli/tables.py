@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from kdopt.shown import clean_line, clean_text
 
 WIDE = 10_000
 """Columns of a file or a pipe, which has no width to fit."""
 
 
+class _CleanConsole(Console):
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The segments of what is shown; their texts hold nothing that a terminal obeys."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(clean_text(segment.text), segment.style)
+
+
+def make_console(**settings: Any) -> Console:
+    """A console that shows texts as they are: no markup, no emoji codes, no escape codes."""
+    return _CleanConsole(markup=False, emoji=False, highlight=False, **settings)
+
+
 def print_columns(rows: Sequence[Sequence[str]], n_left: int) -> None:
     """Print texts in columns: the first ``n_left`` begin in line, the others end in line."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
+    clean = [[clean_line(text) for text in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*clean, strict=True)]
+    for row in clean:
         cells = [
             text.ljust(width) if i < n_left else text.rjust(width)
             for i, (text, width) in enumerate(zip(row, widths, strict=True))
@@ -70,6 +92,7 @@ def _build_table(
         )
     for row, style in zip(rows, styles or [""] * len(rows), strict=True):
         cells = (row[name] for name in columns)
-        # As it is: a plain text would be searched for markup.
-        table.add_row(*(Text(c) if isinstance(c, str) else c for c in cells), style=style)
+        table.add_row(
+            *(Text(clean_line(c)) if isinstance(c, str) else c for c in cells), style=style
+        )
     return table

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from kdopt.cli.status_view import render_plain_text, render_status
+from kdopt.cli.tables import make_console
 from kdopt.durations import duration
 from kdopt.errors import StoreError
 from kdopt.service.status import read_status
@@ -64,7 +65,7 @@ def watch_campaign(store: Store, campaign: str, every_s: float, as_json: bool = 
     """
     # A view should say at once that the database is away, rather than stand still.
     store.patience_s = 0.0
-    console = Console()
+    console = make_console()
     looks = _Looks(store, campaign, every_s)
     try:
         with treat_sigterm_as_ctrl_c():

@@ -19,7 +19,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, RDBStorage
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from kdopt.dashboard.signin import (
@@ -31,6 +31,7 @@ from kdopt.dashboard.signin import (
     make_text_reply,
 )
 from kdopt.errors import KdoptError
+from kdopt.store.location import label_of, parse_location
 
 _log = logging.getLogger(__name__)
 
@@ -131,12 +132,12 @@ def make_app(
     hosts = [*LOCAL_NAMES, host, *(name.strip("[]") for name in allow_hosts)]
     if not isinstance(storage, str):
         return ReadOnly(wsgi(storage), hosts, token)
+    url = parse_location(storage)
     try:
-        return ReadOnly(wsgi(_open_storage(storage)), hosts, token)
+        return ReadOnly(wsgi(_open_storage(url)), hosts, token)
     except (SQLAlchemyError, OptunaError, ImportError, AssertionError) as error:
-        # The URL may carry a password, so the message shows it without.
         raise KdoptError(
-            f"{_hide_password(storage)}: no Optuna store can be read there "
+            f"{label_of(url)}: no Optuna store can be read there "
             f"({type(error).__name__}). Check the storage URL, or plan a campaign into it first."
         ) from error
 
@@ -251,23 +252,16 @@ class _Server6(_Server):
     address_family = socket.AF_INET6
 
 
-def _open_storage(storage_url: str) -> BaseStorage:
-    url = make_url(storage_url)
+def _open_storage(url: URL) -> BaseStorage:
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         # SQLite would make an empty file there.
         raise KdoptError(
-            f"{_hide_password(storage_url)}: there is no such store. "
+            f"{label_of(url)}: there is no such store. "
             "Check the storage URL, or plan a campaign into it first."
         )
     # Nothing is created or upgraded: the dashboard only reads.
-    return RDBStorage(storage_url, skip_compatibility_check=True, skip_table_creation=True)
-
-
-def _hide_password(storage_url: str) -> str:
-    try:
-        return make_url(storage_url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return "the storage URL"
+    location = url.render_as_string(hide_password=False)
+    return RDBStorage(location, skip_compatibility_check=True, skip_table_creation=True)
 
 
 def _is_loopback(host: str) -> bool:

@@ -22,7 +22,12 @@ from sqlalchemy.engine import URL, Connection, Engine
 from kdopt.errors import StoreError
 from kdopt.store.faults import retry_call
 from kdopt.store.file import StoreFile, look_at_file
-from kdopt.store.location import check_sqlite_file, label_of, parse_location
+from kdopt.store.location import (
+    check_sqlite_file,
+    explain_driver_error,
+    label_of,
+    parse_location,
+)
 
 OPTUNA_SCHEMA = "v3.2.0.a"
 """Head of Optuna's alembic history that our SQL was written for (Optuna 3.2 to 5)."""
@@ -83,7 +88,7 @@ class Store:
 
     @property
     def label(self) -> str:
-        """The URL as it may be shown: passwords are masked."""
+        """The URL as it may be shown: scheme, host, port and database."""
         return label_of(self.url)
 
     @property
@@ -243,6 +248,12 @@ def _connect(url: URL, create: bool) -> Store:
         raise StoreError(
             f"store {label_of(url)}: no driver for '{url.drivername}' is installed; "
             "for Postgres: pip install 'kdopt[postgres]' and postgresql+psycopg://..."
+        ) from error
+    except (sa.exc.ArgumentError, sa.exc.InvalidRequestError, TypeError, ValueError) as error:
+        # What drivers make of a query or a name that they do not take.
+        raise StoreError(
+            f"store {label_of(url)}: cannot be opened ({type(error).__name__}: "
+            f"{explain_driver_error(url, error)}); check the URL"
         ) from error
     return store
 

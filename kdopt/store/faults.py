@@ -11,7 +11,7 @@ import tenacity
 from sqlalchemy.engine import URL
 
 from kdopt.errors import StoreError
-from kdopt.store.location import label_of
+from kdopt.store.location import explain_driver_error, label_of
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -41,7 +41,8 @@ def retry_call(url: URL, patience_s: float, call: Callable[[], T]) -> T:
 
     def log_retry(state: tenacity.RetryCallState) -> None:
         error = state.outcome and state.outcome.exception()
-        logger.warning("store %s: %s; trying again", label_of(url), getattr(error, "orig", error))
+        reason = explain_driver_error(url, getattr(error, "orig", error))
+        logger.warning("store %s: %s; trying again", label_of(url), reason)
 
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_delay(patience_s),
@@ -69,7 +70,7 @@ def _can_pass(error: BaseException) -> bool:
 
 
 def _explain_fault(url: URL, error: sa.exc.DBAPIError) -> str:
-    reason = " ".join(str(error.orig).split())
+    reason = explain_driver_error(url, error.orig)
     fix = "check that the database runs and that this user may write it"
     if any(full in reason.lower() for full in ("disk is full", "disk i/o error", "no space left")):
         fix = "free space and run the same command again; nothing recorded is lost"

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
 from kdopt.errors import StoreError
+from kdopt.files import open_input
+from kdopt.shown import hide_secrets, list_secrets, looks_like_url
 
 
 def parse_location(location: str) -> URL:
     """A path or URL as an SQLAlchemy URL.
 
     Raises:
-        StoreError: The URL is malformed or of a database that kdopt does not support.
+        StoreError: The URL is malformed or of a database that kdopt does not support. What cannot
+            be taken apart is not shown: it may hold a password.
     """
     if "://" not in location:
-        if re.match(r"(postgres\w*|sqlite)\b[^/]*:", location) or not location.strip():
-            # Not shown: what was meant as a URL may hold a password.
+        if looks_like_url(location) or not location.strip():
             raise StoreError(_URL_FIX)
         try:
             return URL.create("sqlite", database=str(Path(location).expanduser()))
@@ -30,13 +31,18 @@ def parse_location(location: str) -> URL:
         url = make_url(location)
         backend = url.get_backend_name()
     except (sa.exc.ArgumentError, ValueError) as error:
-        # The text of a URL that cannot be parsed cannot be masked either, so it is not shown.
         raise StoreError(_URL_FIX) from error
     if backend not in ("sqlite", "postgresql"):
-        raise StoreError(
-            f"store {label_of(url)}: '{backend}' is not supported; use sqlite or postgresql"
-        )
-    if backend == "sqlite" and url.database in (None, "", ":memory:"):
+        raise StoreError(f"store URL: '{backend}' is not supported; use sqlite or postgresql")
+    if backend == "postgresql":
+        if "@" in f"{url.host}{url.database}":
+            raise StoreError(
+                "the store's URL has an '@' too many; in a user or a password write it as %40 "
+                "(and '/' as %2F, ':' as %3A)"
+            )
+    elif url.host or url.username or url.password:
+        raise StoreError(f"an SQLite store is a file without user or host; {_URL_FIX}")
+    elif url.database in (None, "", ":memory:"):
         raise StoreError("a store in memory is gone with its process; give --store a file")
     return url
 
@@ -48,11 +54,20 @@ _URL_FIX = (
 
 
 def label_of(url: URL) -> str:
-    """A URL as it may be shown: without anything secret."""
+    """A URL as it may be shown: scheme, host, port and database, and nothing that may be secret."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    secret = [key for key in url.query if "pass" in key.lower()]
-    return url.difference_update_query(secret).render_as_string(hide_password=True)
+    return URL.create(
+        url.drivername, host=url.host, port=url.port, database=url.database
+    ).render_as_string()
+
+
+def explain_driver_error(url: URL, error: object) -> str:
+    """What a driver says, in one line and without the secrets of the URL it was given."""
+    rendered = url.render_as_string(hide_password=False)
+    known = {url.host, url.database, url.drivername}
+    secrets = {*list_secrets(rendered), *filter(None, (url.username, url.password))} - known
+    return hide_secrets(" ".join(str(error).split()), [s for s in secrets if s is not None])
 
 
 def check_sqlite_file(url: URL, create: bool) -> None:
@@ -71,8 +86,11 @@ def check_sqlite_file(url: URL, create: bool) -> None:
                 f"store {path}: no permission to write it or its folder; "
                 "change the permissions or give another --store"
             )
-        with path.open("rb") as file:
-            head = file.read(16)
+        try:
+            with open_input(path) as file:
+                head = file.read(16)
+        except OSError as error:
+            raise StoreError(f"store {path}: {error.strerror}; give another --store") from error
         if head and head != b"SQLite format 3\x00":
             raise StoreError(
                 f"store {path}: this file is not a kdopt store (not SQLite); give another --store"

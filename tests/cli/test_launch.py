@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from kdopt.cli import app
+from kdopt.cli.app import app
 from kdopt.cli.launch import _report_end
 from kdopt.cli.progress import ProgressBar
 from kdopt.errors import KdoptError

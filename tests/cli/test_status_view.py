@@ -11,7 +11,6 @@ from kdopt.cli.status_view import (
     format_rate,
     render_plain_text,
     render_status,
-    strip_controls,
 )
 from tests.service.synthetic_status import STATES, make_status
 
@@ -135,7 +134,3 @@ def test_a_percentage_of_100_means_all():
 )  # fmt: skip
 def test_rates_in_the_unit_that_suits_them(per_minute, text):
     assert format_rate(per_minute) == text
-
-
-def test_nothing_that_a_terminal_would_obey_comes_through():
-    assert strip_controls("a\x1b[2Jb\nc\td\u202ee") == "a [2Jb c d e"

@@ -1,17 +1,26 @@
-"""What several hostile tests break: copies of one campaign whose participants are trained."""
-
 from __future__ import annotations
+
+import shutil
+from pathlib import Path
 
 import pytest
 
-from tests.hostile.world import World, copy_world, make_pretrained
+from kdopt.store.database import open_store
 
 
 @pytest.fixture(scope="session")
-def pretrained_folder(tmp_path_factory):
-    return make_pretrained(tmp_path_factory.mktemp("pretrained"))
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without campaigns, to copy: making one takes a second."""
+    path = tmp_path_factory.mktemp("store") / "kdopt.db"
+    open_store(str(path), create=True).close()
+    return path
 
 
 @pytest.fixture
-def world(pretrained_folder, tmp_path) -> World:
-    return copy_world(pretrained_folder, tmp_path / "world")
+def here(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with a store as ``store.db`` and in the usual place."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "storage").mkdir()
+    for path in ("store.db", "storage/kdopt.db"):
+        shutil.copy(empty_store, tmp_path / path)
+    return tmp_path

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from kdopt.campaign.stages import plan_studies
-from kdopt.cli import app
+from kdopt.cli.app import app
 from kdopt.service.doctor import check_campaign
 from kdopt.store import leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts

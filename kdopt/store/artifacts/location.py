@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from kdopt.errors import ArtifactError
+from kdopt.shown import hide_secrets, looks_like_url
 
 BUCKETS = {"s3", "s3a", "gs", "gcs"}
 """Protocols whose URLs start with a bucket instead of a host."""
@@ -24,33 +25,34 @@ def parse_place(place: str | Path) -> Path | str:
         return place.absolute()
     if "://" not in place:
         return _folder(place)
+    shown = hide_secrets(place)
     protocol, _, rest = place.partition("://")
     protocol = protocol.lower()
     if "::" in place or not re.fullmatch(r"[a-z][a-z0-9+.-]*", protocol):
-        raise ArtifactError(f"artifacts {masked(place)}: not a plain URL; {_WAYS}")
+        raise ArtifactError(f"artifacts {shown}: not a plain URL; {_WAYS}")
     host = rest.partition("/")[0]
     if ":" in rest.rpartition("@")[0] or ("@" in host and protocol in BUCKETS):
         raise ArtifactError(
-            f"artifacts {masked(place)}: credentials do not belong in the URL, which logs and "
+            f"artifacts {shown}: credentials do not belong in the URL, which logs and "
             f"process titles show; take them out and {credentials_of(protocol)}"
         )
     if "?" in rest or "#" in rest:
         raise ArtifactError(
-            f"artifacts {masked(place)}: a URL of artifacts has no query and no fragment; {_WAYS}"
+            f"artifacts {shown}: a URL of artifacts has no query and no fragment; {_WAYS}"
         )
     if protocol == "file":
         if host not in ("", "localhost"):
             raise ArtifactError(
-                f"artifacts {masked(place)}: '{host}' would be a machine; write file:///PATH"
+                f"artifacts {shown}: '{host}' would be a machine; write file:///PATH"
             )
         return _folder(unquote(rest.removeprefix("localhost")))
     if not host and protocol in BUCKETS:
-        raise ArtifactError(f"artifacts {masked(place)}: names no bucket; {_WAYS}")
+        raise ArtifactError(f"artifacts {shown}: names no bucket; {_WAYS}")
     return f"{protocol}://{rest.rstrip('/')}"
 
 
 def _folder(text: str) -> Path:
-    if not text.strip() or re.match(r"(s3a?|gs|gcs|file|memory):", text):
+    if not text.strip() or looks_like_url(text):
         # Not shown: what was meant as a URL may hold a password.
         raise ArtifactError(f"the place of the artifacts cannot be read; {_WAYS}")
     try:
@@ -69,9 +71,3 @@ def credentials_of(protocol: str) -> str:
     if protocol in ("gs", "gcs"):
         return "set GOOGLE_APPLICATION_CREDENTIALS or log in with gcloud"
     return f"set them where the {protocol} driver of fsspec reads them"
-
-
-def masked(text: str) -> str:
-    """A URL, or a driver's message with URLs in it, as it may be shown."""
-    text = re.sub(r"://[^\s'\"]*@", "://***@", text)
-    return re.sub(r"(://[^\s'\"?#]*)[?#][^\s'\"]*", r"\1?***", text)

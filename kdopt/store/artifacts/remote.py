@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 import tenacity
 
 from kdopt.errors import ArtifactError, LostArtifactError
-from kdopt.store.artifacts.location import credentials_of, masked
+from kdopt.shown import hide_secrets
+from kdopt.store.artifacts.location import credentials_of
 
 REMOTE_RETRY_S = 60.0
 """How long a call goes on through faults of the network. The last attempt may end later: by up to
@@ -55,7 +56,7 @@ class RemoteFiles:
 
     def place(self, name: str) -> str:
         """The URL of one content, as messages show it."""
-        return masked(f"{self.root}/{name}")
+        return hide_secrets(f"{self.root}/{name}")
 
     def read(self, name: str) -> bytes:
         """The content of that name, read once.
@@ -105,12 +106,12 @@ class RemoteFiles:
             self._retry(attempt)
         except FileNotFoundError as error:
             raise ArtifactError(
-                f"artifacts {masked(self.root)}: cannot be written: no such bucket or folder "
+                f"artifacts {hide_secrets(self.root)}: cannot be written: no such bucket or folder "
                 f"({_describe(error)}); make it or give another --artifacts"
             ) from error
         except Exception as error:
             raise ArtifactError(
-                f"artifacts {masked(self.root)}: cannot be written: {_describe(error)}; "
+                f"artifacts {hide_secrets(self.root)}: cannot be written: {_describe(error)}; "
                 f"{self._fix(error)} and run the same command again; nothing recorded is lost"
             ) from error
 
@@ -139,12 +140,13 @@ class RemoteFiles:
             extra = _EXTRAS.get(self._protocol)
             fix = f"pip install 'kdopt[{extra}]'" if extra else _describe(error)
             raise ArtifactError(
-                f"artifacts {masked(url)}: no driver for '{self._protocol}' is installed; {fix}"
+                f"artifacts {hide_secrets(url)}: no driver for '{self._protocol}' is installed; "
+                f"{fix}"
             ) from error
         except Exception as error:
             # Drivers may connect, and read their settings, as soon as they are made.
             raise ArtifactError(
-                f"artifacts {masked(url)}: cannot be opened: {_describe(error)}; "
+                f"artifacts {hide_secrets(url)}: cannot be opened: {_describe(error)}; "
                 "give a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or another URL that "
                 "fsspec can write"
             ) from error
@@ -199,7 +201,7 @@ class RemoteFiles:
             error = state.outcome.exception() if state.outcome else None
             if isinstance(error, Exception):
                 logger.warning(
-                    "artifacts %s: %s; trying again", masked(self.root), _describe(error)
+                    "artifacts %s: %s; trying again", hide_secrets(self.root), _describe(error)
                 )
 
         retrying = tenacity.Retrying(
@@ -285,4 +287,4 @@ def _is_final(error: Exception) -> bool:
 def _describe(error: Exception) -> str:
     """A driver's message: in one line and without secrets."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return masked(text.rstrip("."))
+    return hide_secrets(text.rstrip("."))

@@ -1,0 +1,154 @@
+"""What every command begins and ends with: safe streams, and an end without a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from kdopt.shown import LONGEST_MESSAGE, clean_text, hide_secrets, list_secrets, shorten
+
+INTERRUPTED = 130
+CLOSED_PIPE = 1
+"""Exit codes after Ctrl-C, and when nobody reads the output any more."""
+
+PLACES = ("KDOPT_STORE", "KDOPT_OTHER_STORE", "KDOPT_ARTIFACTS", "KDOPT_OTHER_ARTIFACTS")
+"""Environment variables whose values may hold a password."""
+
+
+@contextmanager
+def leave_at_ctrl_c() -> Iterator[None]:
+    """End the process at Ctrl-C within the block, which only imports.
+
+    A KeyboardInterrupt in the middle of an import becomes whatever the library makes of it, often
+    a traceback that says the library is broken.
+    """
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        os._exit(INTERRUPTED)
+
+    # Python lets the main thread alone set handlers, and a process in the background ignores it.
+    alone = threading.current_thread() is threading.main_thread()
+    if not alone or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class GuardedStream:
+    """stdout or stderr without secrets, escape codes and what its encoding lacks.
+
+    All that is printed goes through here, also what typer, drivers and loggers say. Rich, which
+    must write escape codes, passes it by: see :func:`kdopt.cli.tables.make_console`.
+
+    Args:
+        stream: Where texts go.
+        secrets: What is never shown.
+        is_log: It holds messages: long lines are shortened, and what cannot be written is dropped.
+    """
+
+    def __init__(self, stream: TextIO, secrets: Iterable[str], is_log: bool = False) -> None:
+        self.rich_proxied_file = stream
+        self._secrets = list(secrets)
+        self._is_log = is_log
+
+    def write(self, text: str) -> int:
+        """Write a text that was made safe."""
+        safe = hide_secrets(clean_text(text), self._secrets)
+        if self._is_log:
+            safe = "\n".join(map(shorten, safe.split("\n")))
+        with suppress(*([OSError] if self._is_log else [])):
+            self.rich_proxied_file.write(safe)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write texts."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Hand over what was written."""
+        with suppress(*([OSError] if self._is_log else [])):
+            self.rich_proxied_file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.rich_proxied_file, name)
+
+
+@contextmanager
+def guard_streams(arguments: Sequence[str], environment: Mapping[str, str]) -> Iterator[None]:
+    """Within the block, stdout and stderr are guarded.
+
+    Args:
+        arguments: Of the command line; their secrets are not shown.
+        environment: Likewise, its :data:`PLACES`.
+    """
+    given = [*arguments, *(environment.get(name, "") for name in PLACES)]
+    # An option may carry its value (--store=URL), a campaign its store (NAME@URL).
+    texts = [t for text in given for t in (text, text.partition("=")[2], text.partition("@")[2])]
+    secrets = {secret for text in texts for secret in list_secrets(text)}
+    kept = sys.stdout, sys.stderr
+    out, log = (_open_stream(stream) for stream in kept)
+    sys.stdout = GuardedStream(out, secrets)
+    sys.stderr = GuardedStream(log, secrets, is_log=True)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = kept
+
+
+def print_error(text: str) -> None:
+    """Print why a command gave up, in at most a page."""
+    print(f"kdopt: error: {shorten(text, LONGEST_MESSAGE)}", file=sys.stderr)
+
+
+def explain_os_error(error: OSError) -> str:
+    """What the system said no to, as a message."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is None:
+        fix = "free some space" if error.errno == errno.ENOSPC else "run the same command again"
+        return f"reading or writing failed: {reason}; {fix}"
+    name = os.fsdecode(error.filename) if not isinstance(error.filename, int) else "a file"
+    return f"{shorten(name, 300)}: {reason}; check the path and its permissions"
+
+
+def finish_output(code: int) -> int:
+    """Hand over what was printed; returns the exit code, which says if nobody took it."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        _forget_output()
+        if error.errno == errno.EPIPE:
+            return CLOSED_PIPE
+        print_error(f"the output cannot be written: {error.strerror}; free space or change it")
+        return 2
+    return code
+
+
+def _forget_output() -> None:
+    """Let Python write the rest nowhere, as it tries once more when it ends and would complain."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _open_stream(stream: TextIO | None) -> TextIO:
+    """A stream that can be written to, whatever its encoding lacks and also if it was closed."""
+    if stream is None:
+        return Path(os.devnull).open("w", encoding="utf-8")
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="replace")
+    return stream

@@ -1,0 +1,109 @@
+"""Texts of others as they may be shown: no secrets, nothing that a terminal or a sheet obeys.
+
+HTML, Markdown and LaTeX have their own escapes in ``kdopt.report``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote
+
+LONGEST_MESSAGE = 1900
+"""Characters of a message: a page of a terminal, whatever a file or a driver says."""
+
+HIDDEN = "***"
+
+_DATABASES = r"postgres\w*|sqlite|mysql|mariadb|oracle|mssql|jdbc"
+_PROTOCOLS = rf"{_DATABASES}|s3a?|gs|gcs|abfss?|az|sftp|ftp|https?|file|memory"
+_LIKE_A_URL = re.compile(
+    rf"\s*({_PROTOCOLS})[+\w]*:"  # a scheme
+    r"|.*:.*@"  # USER:PASSWORD@HOST
+    r"|.*@[^/]*:\d"  # USER@HOST:PORT
+    r"|.*[?&][\w-]+="  # a query
+    r"|(.*\s)?(host|hostaddr|port|dbname|user|passw\w*|pwd|sslmode|service)\s*=",  # libpq's form
+    re.IGNORECASE | re.DOTALL,
+)
+_WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]")
+
+_IN_TEXT = (
+    (re.compile(r"://(?!USER)[^\s'\"]*@"), f"://{HIDDEN}@"),
+    (re.compile(r"(://[^\s'\"?#]*)[?#][^\s'\"]*"), rf"\1?{HIDDEN}"),
+    (re.compile(r"\b(\w*passw\w*|pwd)(\s*=\s*)(?![\s=])[^\s'\"&]+", re.I), rf"\1\2{HIDDEN}"),
+    (re.compile(r"(?<![\w/])[^\s'\"/:@()]+:(?!//)[^\s'\"@]+@(?=[\w\[])"), f"{HIDDEN}@"),
+)
+
+
+def clean_text(text: str) -> str:
+    """Text without what a terminal would obey: escape codes, control and direction characters.
+
+    >>> clean_text("a" + chr(27) + "[2Jb")
+    'a?[2Jb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+
+
+def clean_line(text: str) -> str:
+    """:func:`clean_text` in one line, for a cell or a note."""
+    return clean_text(" ".join(text.splitlines())).replace("\t", " ")
+
+
+def defuse_formula(text: str) -> str:
+    """Text that a spreadsheet shows rather than computes; numbers stay as they are.
+
+    >>> defuse_formula("=1+1"), defuse_formula("-0.50")
+    ("'=1+1", '-0.50')
+    """
+    if not text or text[0] not in "=+-@\t\r\n|%":
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
+def shorten(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """A text without its middle, if it is too long: its beginning says what, its end what to do."""
+    if len(text) <= longest:
+        return text
+    half = (longest - 40) // 2
+    return f"{text[:half]} [... {len(text) - 2 * half:,} characters ...] {text[-half:]}"
+
+
+def looks_like_url(text: str) -> bool:
+    """Whether a text without ``://`` was meant as a URL or a connection string, not as a path."""
+    return _LIKE_A_URL.match(text) is not None and not _WINDOWS_PATH.match(text)
+
+
+def hide_secrets(text: str, secrets: Iterable[str] = ()) -> str:
+    """A message, perhaps a driver's, without credentials.
+
+    Args:
+        text: The message.
+        secrets: What is secret in it, see :func:`list_secrets`; what looks like credentials of a
+            URL or like a password is hidden anyway.
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", HIDDEN, text)
+    for pattern, hidden in _IN_TEXT:
+        text = pattern.sub(hidden, text)
+    return text
+
+
+def list_secrets(location: str) -> list[str]:
+    """What a URL, or what was meant as one, holds beside scheme, host, port and database."""
+    before, at, after = location.partition("://")
+    rest = after if at else before
+    if not at and not looks_like_url(location):
+        return []
+    found = []
+    credentials, at, tail = rest.rpartition("@")
+    if at:
+        user, _, password = credentials.partition(":")
+        found += [credentials, user, password, *re.split(r"[@/?#]", password)]
+    found += re.findall(r"=\s*([^\s&'\"]+)", tail)
+    # Short ones would hide half of every message, and protect nothing.
+    return sorted({form for secret in found for form in (secret, unquote(secret)) if form[3:]})
