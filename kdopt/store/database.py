@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL, Connection, Engine
 
 from kdopt.errors import StoreError
 from kdopt.store.faults import retry_call
-from kdopt.store.file import StoreFile, look_at_file
+from kdopt.store.file import StoreFile, hold_file, look_at_file
 from kdopt.store.location import (
     check_sqlite_file,
     explain_driver_error,
@@ -277,7 +277,7 @@ def _make_tables(store: Store) -> None:
     if _read_version(store, "kdopt_meta", "value") is not None:
         return
     if store.dialect == "sqlite":
-        with _hold_file(Path(f"{store.url.database}.lock")):
+        with hold_file(Path(f"{store.url.database}.lock")):
             _make_tables_locked(store)
         return
     with store.engine.begin() as connection:
@@ -306,26 +306,6 @@ def _make_tables_locked(store: Store) -> None:
             # copies from all others. Stores of older versions have 0.
             number = 1 + secrets.randbelow(2**31 - 1)
             connection.exec_driver_sql(f"PRAGMA user_version = {number}")
-
-
-@contextlib.contextmanager
-def _hold_file(path: Path) -> Iterator[None]:
-    """Hold a lock file; it is freed by the system if the process dies, and left in place."""
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # Windows: creation is not guarded there
-        yield
-        return
-    try:
-        file = path.open("w")
-    except OSError as error:
-        raise StoreError(
-            f"store lock {path}: cannot be written: {error.strerror}; free space, change the "
-            "permissions or give another --store"
-        ) from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _make_engine(url: URL) -> Engine:

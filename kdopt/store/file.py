@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -57,6 +58,26 @@ class StoreFile:
             "recorded in it; put it back, or a copy of 'kdopt backup', and run the same command "
             "again"
         )
+
+
+@contextlib.contextmanager
+def hold_file(path: Path) -> Iterator[None]:
+    """Hold a lock file; it is freed by the system if the process dies, and left in place."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows: creation is not guarded there
+        yield
+        return
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise StoreError(
+            f"store lock {path}: cannot be written: {error.strerror}; free space, change the "
+            "permissions or give another --store"
+        ) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def look_at_file(url: URL, look: Callable[[Engine], None]) -> None:
