@@ -100,9 +100,20 @@ NAME_RULE = Rule(
     lambda v: CAMPAIGN_NAME.match(v) is not None,
 )
 
-Size = Annotated[int, Interval(ge=1)]
+# Upper bounds are far above what anybody needs: beyond them are slips, and numbers on which
+# arithmetic fails.
+Size = Annotated[int, Interval(ge=1, le=1_000_000_000)]
+SizeOrZero = Annotated[int, Interval(ge=0, le=1_000_000_000)]
+Count = Annotated[int, Interval(ge=1, le=1_000_000)]
+CountOrZero = Annotated[int, Interval(ge=0, le=1_000_000)]
+BatchSize = Annotated[int, Interval(ge=2, le=1_000_000)]
 Positive = Annotated[float, Interval(gt=0, le=1e6)]
-Temperature = Annotated[float, Interval(gt=0, le=1000)]
+Concentration = Annotated[float, Interval(ge=1e-3, le=1e6)]
+Temperature = Annotated[
+    float,
+    Interval(gt=0, le=1000),
+    Rule("at least 1e-6: logits are divided by it in float32", lambda v: v >= 1e-6),
+]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 PositiveFraction = Annotated[float, Interval(gt=0, le=1)]
 

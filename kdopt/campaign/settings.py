@@ -24,11 +24,16 @@ from kdopt.campaign.fields import (
     NAME_RULE,
     PAPER_III,
     PROXYFL,
+    BatchSize,
+    Concentration,
+    Count,
+    CountOrZero,
     Fraction,
     NotInFiles,
     Positive,
     Settings,
     Size,
+    SizeOrZero,
     Source,
 )
 from kdopt.campaign.names import StageName
@@ -62,9 +67,11 @@ class PartitionTable(Settings):
     """
 
     min_size: Annotated[
-        int, Interval(ge=2), Source("default: the pre-training batch size", depends=True)
+        int,
+        Interval(ge=2, le=1_000_000_000),
+        Source("default: the pre-training batch size", depends=True),
     ] = 32
-    max_draws: Annotated[Size, KDOPT] = 1000
+    max_draws: Annotated[Count, KDOPT] = 1000
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class QuantitySkewTable(PartitionTable):
         concentration: Dirichlet concentration of the participants' sizes.
     """
 
-    concentration: Annotated[Positive, PAPER_III] = 0.5
+    concentration: Annotated[Concentration, PAPER_III] = 0.5
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ class LabelDirichletTable(PartitionTable):
         concentration: Dirichlet concentrations; the list repeats over the participants.
     """
 
-    concentration: Annotated[tuple[Positive, ...], Len(1), PAPER_III] = (0.1, 0.5)
+    concentration: Annotated[tuple[Concentration, ...], Len(1), PAPER_III] = (0.1, 0.5)
 
 
 @dataclass(frozen=True)
@@ -167,11 +174,9 @@ class TransferSettings(Settings):
         public_labeled: Number of images, 0 for no such set.
     """
 
-    public_unlabeled_small: Annotated[int, Interval(ge=0), Source("paper, sections IV and V")] = 500
-    public_unlabeled_large: Annotated[int, Interval(ge=0), Source("paper, sections IV and V")] = (
-        5000
-    )
-    public_labeled: Annotated[int, Interval(ge=0), Source("paper, sections IV and V")] = 500
+    public_unlabeled_small: Annotated[SizeOrZero, Source("paper, sections IV and V")] = 500
+    public_unlabeled_large: Annotated[SizeOrZero, Source("paper, sections IV and V")] = 5000
+    public_labeled: Annotated[SizeOrZero, Source("paper, sections IV and V")] = 500
 
     @property
     def n_public(self) -> int:
@@ -205,11 +210,11 @@ class TrainSettings(Settings):
 
     listed_last = ("epochs", "patience")
 
-    epochs: Annotated[Size, PAPER_III] = 100
-    patience: Annotated[int, Interval(ge=0), PAPER_III] = 10
+    epochs: Annotated[Count, PAPER_III] = 100
+    patience: Annotated[CountOrZero, PAPER_III] = 10
     learning_rate: Annotated[Positive, PROXYFL] = 1e-3
     weight_decay: Annotated[Fraction, PROXYFL] = 1e-4
-    batch_size: Annotated[int, Interval(ge=2), PAPER_III] = 32
+    batch_size: Annotated[BatchSize, PAPER_III] = 32
     optimizer: Annotated[Literal["adam", "sgd"], NotInFiles()] = "adam"
     monitor: Annotated[
         Literal["accuracy", "loss"], Source("paper, section III: validation accuracy")
@@ -220,8 +225,8 @@ class TrainSettings(Settings):
 class DistillSettings(TrainSettings):
     """``[distill]``: the budget of each distillation trial."""
 
-    epochs: Annotated[Size, Source("default: the 30 epochs of section V-A (lost for pairs)")] = 30
-    patience: Annotated[int, Interval(ge=0), Source("default: as in pre-training (lost)")] = 10
+    epochs: Annotated[Count, Source("default: the 30 epochs of section V-A (lost for pairs)")] = 30
+    patience: Annotated[CountOrZero, Source("default: as in pre-training (lost)")] = 10
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -198,7 +198,16 @@ def _list_unused_keys(raw: Mapping[str, Any]) -> list[str]:
 def _list_missing_sets(file: CampaignFile) -> list[str]:
     """Stages left without anything to train on; elsewhere sets without images are skipped."""
     problems = []
-    federate, combine = file.federate, file.combine
+    federate, combine, sets = file.federate, file.combine, file.compare.transfer_sets
+    if (
+        "compare" in file.stages
+        and "student" not in sets
+        and not any(map(file.transfer.size, sets))
+    ):
+        problems.append(
+            f"compare.transfer_sets = {', '.join(sets)}: none of them has images; give one some in "
+            "[transfer], or add 'student'"
+        )
     name = federate.transfer_set
     if "federate" in file.stages and "consolidated" in federate.initial_models:
         if name == "student" and federate.start == "untrained":

@@ -18,11 +18,13 @@ from kdopt.campaign.fields import (
     MORE_WORK,
     NAME_RULE,
     PROXYFL,
+    BatchSize,
+    Count,
+    CountOrZero,
     Fraction,
     Positive,
     PositiveFraction,
     Settings,
-    Size,
     Source,
     Temperature,
 )
@@ -229,11 +231,9 @@ class CombineSettings(Settings):
         "class"
     )
     epochs: Annotated[
-        Size | None, Source("default: as [distill] (paper, section V-A: 30 epochs)")
+        Count | None, Source("default: as [distill] (paper, section V-A: 30 epochs)")
     ] = None
-    patience: Annotated[
-        Annotated[int, Interval(ge=0)] | None, Source("default: as [distill] (lost)")
-    ] = None
+    patience: Annotated[CountOrZero | None, Source("default: as [distill] (lost)")] = None
 
 
 @dataclass(frozen=True)
@@ -261,18 +261,18 @@ class FederateSettings(Settings):
         tuple[InitialModelName, ...], Len(1), DISTINCT, Source("paper, section V-B"), MORE_WORK
     ] = INITIAL_MODELS
     rounds: Annotated[int, Interval(ge=1, le=100_000), Source("paper, section V")] = 100
-    local_epochs: Annotated[Size, Source("paper, section V")] = 2
+    local_epochs: Annotated[Count, Source("paper, section V")] = 2
     learning_rate: Annotated[Positive, Source("paper, section V")] = 0.01
     weight_decay: Annotated[
         Fraction, Source("default: Caldarola et al.'s published code (lost)")
     ] = 4e-4
-    batch_size: Annotated[int, Interval(ge=2), Source("default: as in pre-training (lost)")] = 32
+    batch_size: Annotated[BatchSize, Source("default: as in pre-training (lost)")] = 32
     start: Annotated[StartName, Source("paper, section V-A: the best student is best")] = "best"
     transfer_set: Annotated[TransferName, Source("paper, section V-A")] = "student"
     weighting: Annotated[
         WeightingName, Source("paper, section V-A; its formula: kdopt (Eq. 6 is lost)")
     ] = "better_share"
-    save_every: Annotated[Size, KDOPT, MORE_WORK] = 5
+    save_every: Annotated[Count, KDOPT, MORE_WORK] = 5
     targets: Annotated[
         tuple[PositiveFraction, ...], DISTINCT, Source("default: kdopt (lost)"), MORE_WORK
     ] = (

@@ -64,14 +64,14 @@ def check_augmentation(campaign: Campaign, dataset: Dataset) -> None:
 
 
 def check_model(campaign: Campaign, dataset: Dataset) -> None:
-    """Refuse a model that does not exist or cannot take these images, before anything is planned.
+    """Refuse a model that could only fail on these images, before anything is planned.
 
     Kdopt's own models take any image, and checking them would import torch for nothing.
 
     Raises:
-        KdoptError: See :func:`kdopt.train.models.make_model`.
+        KdoptError: See :func:`kdopt.train.rehearsal.rehearse_model`.
     """
     if campaign.model not in OWN_MODELS:
-        from kdopt.train.models import make_model
+        from kdopt.train.rehearsal import rehearse_model
 
-        make_model(campaign.model, dataset.shape, dataset.n_classes)
+        rehearse_model(campaign.model, dataset.shape, dataset.n_classes)

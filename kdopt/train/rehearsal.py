@@ -1,0 +1,51 @@
+"""Try a model on one batch before anything is planned with it."""
+
+from __future__ import annotations
+
+import safetensors.torch
+import torch
+from torch.nn import functional
+
+from kdopt.errors import KdoptError
+from kdopt.train.engine import Engine, seeded
+from kdopt.train.models import Shape, make_model
+from kdopt.train.weights import parse_weights
+
+FIX = "choose another model"
+
+
+def rehearse_model(name: str, shape: Shape, n_classes: int) -> None:
+    """Build a model, train it for a step, save its weights and load them again.
+
+    Whatever is wrong with a model shows itself here, rather than in every trial.
+
+    Raises:
+        KdoptError: There is no such model, it cannot take images of that shape, or it cannot be
+            trained or loaded again.
+    """
+    engine = Engine(torch.device("cpu"), "fp32")
+    with seeded(0, engine.device):
+        model = make_model(name, shape, n_classes)
+        images, labels = torch.randn(2, *shape), torch.arange(2) % n_classes
+        try:
+            optimizer = engine.make_optimizer("adam", model, 1e-3, 0.0)
+            logits = model.train()(images)
+            functional.cross_entropy(logits, labels).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        except Exception as error:
+            raise _make_error(name, "cannot be trained", error) from error
+    if not bool(logits.isfinite().all()):
+        raise KdoptError(f"model '{name}': with random weights its logits are not finite; {FIX}")
+    del optimizer
+    model.zero_grad()
+    try:
+        state = {k: v.detach().contiguous() for k, v in model.state_dict().items()}
+        content = safetensors.torch.save(state)
+        model.load_state_dict(parse_weights(content, model.state_dict()))
+    except Exception as error:
+        raise _make_error(name, "cannot load its own weights again", error) from error
+
+
+def _make_error(name: str, fault: str, error: Exception) -> KdoptError:
+    reason = " ".join(str(error).split())[:200]
+    return KdoptError(f"model '{name}': it {fault}: {reason}; {FIX}")
