@@ -48,13 +48,25 @@ def distillation_loss(
         teacher_logits: (batch, classes).
         labels: (batch,), class numbers.
         temperature: > 0.
-        alpha: In [0, 1].
+        alpha: Usually in [0, 1].
         t2_scale: Multiply the teacher's term by T squared.
     """
     hard = functional.cross_entropy(student_logits.float(), labels)
     soft = kl_divergence(teacher_logits, student_logits, temperature)
     scale = temperature**2 if t2_scale else 1.0
     return (1 - alpha) * hard + alpha * scale * soft
+
+
+def drop_true_class(logits: Tensor, labels: Tensor) -> Tensor:
+    """(batch, classes - 1): the logits of all classes but each image's own, in their order.
+
+    Args:
+        logits: (batch, classes).
+        labels: (batch,), class numbers.
+    """
+    rest = torch.arange(logits.shape[1] - 1, device=logits.device)
+    # By position and not by a mask, whose result has no shape that is known beforehand.
+    return logits.gather(1, rest + (rest >= labels[:, None]))
 
 
 class DistillationLoss:
@@ -97,7 +109,7 @@ class DistillationLoss:
         return self
 
     def set_cell(self, temperature: float, alpha: float) -> DistillationLoss:
-        """Use another temperature, > 0, and alpha, in [0, 1]; the loss itself."""
+        """Use another temperature, > 0, and alpha; the loss itself."""
         scale = temperature**2 if self._t2_scale else 1.0
         numbers = (temperature, 1 - alpha, alpha * scale)
         if self._numbers is None:

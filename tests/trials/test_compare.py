@@ -10,7 +10,7 @@ from kdopt.campaign.stage_settings import CompareSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.train.engine import make_engine, seeded
 from kdopt.train.fit import fit
-from kdopt.train.methods.base import MethodInputs, MethodSettings
+from kdopt.train.methods.base import MethodInputs
 from kdopt.train.methods.dml import DML
 from kdopt.train.models import ModelPair
 from kdopt.trials.compare import run_compare
@@ -105,7 +105,7 @@ def test_dml_of_two_equal_models_with_equal_batches_stays_equal(context, trained
     with seeded(0, ENGINE.device) as generator:
         both = ModelPair(context.load_model(trained[0]), context.load_peer(trained[0]))
         material = MethodInputs(images.labels, torch.empty(0), torch.empty(0), public=False)
-        loss = DML.loss(material, MethodSettings(1.0, 0.5, True, 0.5, None))
+        loss = DML.loss(material)
         fit(both, images, loss, CAMPAIGN.distill, ENGINE, generator, lambda model: 0.0)
     student, peer = both.student.state_dict(), both.peer.state_dict()
     for key in student:

@@ -6,22 +6,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from kdopt.train.losses import kl_divergence
-from kdopt.train.methods.base import Method, MethodInputs, MethodSettings
+from kdopt.train.methods.base import Method, MethodInputs
 from kdopt.train.steps import LossFn
 
 
-def _make_loss(inputs: MethodInputs, settings: MethodSettings) -> LossFn:
+def _make_loss(
+    inputs: MethodInputs, *, temperature: float = 1.0, weight: float | None = None
+) -> LossFn:
     """``CE_1 + T^2 KL(p_2 || p_1) + CE_2 + T^2 KL(p_1 || p_2)``, T = 1 unless set otherwise.
 
     Each KL's target is detached, and both models step at once on the same batch, so the sum of
-    the two losses gives each model its own loss's gradient. ``dml_weight = w`` weighs
-    ``(1 - w) * CE + w * KL`` instead of the plain sum (Zhang et al. 2018). Without labels only
-    the two KL terms are left.
+    the two losses gives each model its own loss's gradient. ``weight = w`` weighs
+    ``(1 - w) * CE + w * KL`` instead of the plain sum (Zhang et al. 2018, arXiv:1706.00384, Eq. 4
+    is the sum). Without labels only the two KL terms are left.
     """
-    weight = settings.dml_weight
     hard_weight, soft_weight = (1.0, 1.0) if weight is None else (1 - weight, weight)
-    temperature = settings.dml_temperature
-    scale = temperature**2 if settings.t2_scale else 1.0
+    scale = inputs.scale_for(temperature)
 
     def loss(index: Tensor, logits: Tensor) -> Tensor:
         student, peer = logits[0], logits[1]

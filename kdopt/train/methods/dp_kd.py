@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from kdopt.train.losses import kl_divergence
-from kdopt.train.methods.base import Method, MethodInputs, MethodSettings
+from kdopt.train.methods.base import Method, MethodInputs, join_labels
 from kdopt.train.steps import LossFn
 
 
@@ -32,41 +31,41 @@ def make_teacher_mask(teacher: Tensor, initial_student: Tensor, labels: Tensor |
     return p_teacher[row, labels] > p_student[row, labels]
 
 
-def _make_supervised_loss(inputs: MethodInputs, settings: MethodSettings) -> LossFn:
-    return _make_loss(inputs, settings, inputs.labels)
+def _make_supervised_loss(
+    inputs: MethodInputs, *, temperature: float = 1.0, label_weight: float = 0.0
+) -> LossFn:
+    return _make_loss(inputs, inputs.labels, temperature, label_weight)
 
 
-def _make_unsupervised_loss(inputs: MethodInputs, settings: MethodSettings) -> LossFn:
-    return _make_loss(inputs, settings, None)
+def _make_unsupervised_loss(
+    inputs: MethodInputs, *, temperature: float = 1.0, label_weight: float = 0.0
+) -> LossFn:
+    return _make_loss(inputs, None, temperature, label_weight)
 
 
-def _make_loss(inputs: MethodInputs, settings: MethodSettings, labels: Tensor | None) -> LossFn:
+def _make_loss(
+    inputs: MethodInputs, labels: Tensor | None, temperature: float, label_weight: float
+) -> LossFn:
     """``T^2/n * sum(m_t * KL(t || s) + m_s * KL(s_0 || s))``, T = 1 unless set (paper, Eq. 5).
 
     The masks are complementary and both models are frozen, so each image has one target for the
-    whole training, chosen here once. ``dp_kd_label_weight = w`` makes it ``(1 - w)`` of that plus
-    ``w`` of the cross-entropy, where the transfer set has labels.
+    whole training, chosen here once. ``label_weight = w`` makes it ``(1 - w)`` of that plus ``w``
+    of the cross-entropy, where the transfer set has labels.
 
     Args:
         inputs: The logits, and the labels of the cross-entropy.
-        settings: Temperature, its square as a scale, and the weight of the cross-entropy.
         labels: What the mask goes by; ``None`` for the unsupervised variant.
+        temperature: > 0.
+        label_weight: In [0, 1].
     """
     mask = make_teacher_mask(inputs.teacher, inputs.initial_student, labels)
     target = torch.where(mask[:, None], inputs.teacher, inputs.initial_student)
+    scale = inputs.scale_for(temperature)
 
-    temperature = settings.dp_kd_temperature
-    scale = temperature**2 if settings.t2_scale else 1.0
-    weight = 0.0 if inputs.labels is None else settings.dp_kd_label_weight
+    def soft(index: Tensor, logits: Tensor) -> Tensor:
+        return scale * kl_divergence(target[index], logits, temperature)
 
-    def loss(index: Tensor, logits: Tensor) -> Tensor:
-        soft = scale * kl_divergence(target[index], logits, temperature)
-        if not weight or inputs.labels is None:
-            return soft
-        hard = functional.cross_entropy(logits.float(), inputs.labels[index])
-        return (1 - weight) * soft + weight * hard
-
-    return loss
+    return join_labels(inputs, label_weight, soft, 1 - label_weight) if label_weight else soft
 
 
 DP_KD = Method(_make_unsupervised_loss)

@@ -10,11 +10,15 @@ from torch.nn import functional
 
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 from kdopt.train.losses import distillation_loss, kl_divergence
-from kdopt.train.methods.base import MethodInputs, MethodSettings
+from kdopt.train.methods.base import MethodInputs
 from kdopt.train.methods.dp_kd import DP_KD, DP_KD_SUPERVISED, make_teacher_mask
 from kdopt.train.methods.registry import find_method
 
-SETTINGS = MethodSettings(2.0, 0.3, True, 0.5, None)
+VALUES = {
+    "vanilla": {"temperature": 2.0, "alpha": 0.3, "self_teacher_weight": 0.5},
+    "dml": {},
+    "dp_kd": {},
+}
 INDEX = torch.tensor([4, 0, 7, 2])
 
 
@@ -31,11 +35,11 @@ def logits():
     return torch.randn(4, 5, generator=torch.Generator().manual_seed(1), requires_grad=True)
 
 
-def loss_of(name, transfer_set, material, logits, settings=SETTINGS):
+def loss_of(name, transfer_set, material, logits, **values):
     method = find_method(name, transfer_set)
     if method.trains_both:
         logits = torch.stack([logits, material.teacher[INDEX]])
-    return method.loss(material, settings)(INDEX, logits)
+    return method.loss(material, **{**VALUES[name], **values})(INDEX, logits)
 
 
 def test_vanilla_on_the_students_data_is_eq_2(material, logits):
@@ -57,8 +61,7 @@ def test_vanilla_on_a_public_set_adds_the_untouched_student_as_a_teacher(materia
     unlabeled = dataclasses.replace(public, labels=None)
     found = loss_of("vanilla", "public_unlabeled_small", unlabeled, logits)
     torch.testing.assert_close(found, (terms[0] + terms[1]) / 2)
-    without = dataclasses.replace(SETTINGS, self_teacher_weight=0.0)
-    found = loss_of("vanilla", "public_unlabeled_small", unlabeled, logits, without)
+    found = loss_of("vanilla", "public_unlabeled_small", unlabeled, logits, self_teacher_weight=0.0)
     torch.testing.assert_close(found, terms[0])
 
 
@@ -80,7 +83,7 @@ def test_every_method_has_a_loss_on_every_set(name, transfer_set, material, logi
 def test_dml_gives_each_model_its_own_losss_gradient(material):
     generator = torch.Generator().manual_seed(2)
     both = torch.randn(2, 4, 5, generator=generator, requires_grad=True)
-    loss = find_method("dml", "student").loss(material, SETTINGS)
+    loss = find_method("dml", "student").loss(material)
     (gradient,) = torch.autograd.grad(loss(INDEX, both), both)
     for me, peer in ((0, 1), (1, 0)):
         mine = both[me].detach().requires_grad_()
@@ -94,8 +97,7 @@ def test_dml_weight_balances_the_labels_against_the_peer(material):
     both = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(2))
 
     def value(weight):
-        settings = dataclasses.replace(SETTINGS, dml_weight=weight)
-        return find_method("dml", "student").loss(material, settings)(INDEX, both)
+        return find_method("dml", "student").loss(material, weight=weight)(INDEX, both)
 
     torch.testing.assert_close(value(0.0) + value(1.0), value(None))
     torch.testing.assert_close(value(0.25), 0.75 * value(0.0) + 0.25 * value(1.0))
@@ -103,25 +105,23 @@ def test_dml_weight_balances_the_labels_against_the_peer(material):
 
 def test_dml_has_a_temperature_of_its_own(material):
     both = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(2))
-    warm = dataclasses.replace(SETTINGS, dml_temperature=3.0, dml_weight=1.0)
-    found = find_method("dml", "student").loss(material, warm)(INDEX, both)
+    loss = find_method("dml", "student").loss(material, temperature=3.0, weight=1.0)
+    found = loss(INDEX, both)
     soft = kl_divergence(both[1], both[0], 3.0) + kl_divergence(both[0], both[1], 3.0)
     torch.testing.assert_close(found, 9 * soft)
 
 
 def test_dp_kd_has_a_temperature_and_an_optional_term_of_the_labels(material, logits):
     plain = loss_of("dp_kd", "student", material, logits)
-    warm = dataclasses.replace(SETTINGS, dp_kd_temperature=3.0)
     mask = make_teacher_mask(material.teacher, material.initial_student, None)
     target = torch.where(mask[:, None], material.teacher, material.initial_student)[INDEX]
-    found = loss_of("dp_kd", "student", material, logits, warm)
+    found = loss_of("dp_kd", "student", material, logits, temperature=3.0)
     torch.testing.assert_close(found, 9 * kl_divergence(target, logits, 3.0))
-    mixed = dataclasses.replace(SETTINGS, dp_kd_label_weight=0.25)
     hard = functional.cross_entropy(logits, material.labels[INDEX])
-    found = loss_of("dp_kd", "student", material, logits, mixed)
+    found = loss_of("dp_kd", "student", material, logits, label_weight=0.25)
     torch.testing.assert_close(found, 0.75 * plain + 0.25 * hard)
     unlabeled = dataclasses.replace(material, labels=None)
-    found = loss_of("dp_kd", "public_unlabeled_small", unlabeled, logits, mixed)
+    found = loss_of("dp_kd", "public_unlabeled_small", unlabeled, logits, label_weight=0.25)
     torch.testing.assert_close(found, plain)
 
 
@@ -140,7 +140,7 @@ def test_dp_kd_with_a_teacher_equal_to_the_student_is_zero_at_the_start(material
     equal = dataclasses.replace(material, teacher=material.initial_student)
     for method in (DP_KD, DP_KD_SUPERVISED):
         logits = equal.initial_student[INDEX].clone().requires_grad_()
-        value = method.loss(equal, SETTINGS)(INDEX, logits)
+        value = method.loss(equal)(INDEX, logits)
         (gradient,) = torch.autograd.grad(value, logits)
         assert value.abs().item() < 1e-6
         assert gradient.abs().max() < 1e-6

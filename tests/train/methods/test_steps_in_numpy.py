@@ -14,13 +14,12 @@ from torch import nn
 from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Images, make_engine, seeded
 from kdopt.train.fit import fit
-from kdopt.train.methods.base import MethodInputs, MethodSettings
+from kdopt.train.methods.base import MethodInputs
 from kdopt.train.methods.registry import find_method
 from kdopt.train.models import ModelPair
 
 ENGINE = make_engine("fp32", "cpu")
 N, SIDE, CLASSES, BATCH, RATE, DECAY = 40, 3, 4, 8, 1e-2, 1e-2
-SETTINGS = MethodSettings(1.0, 0.5, True, 0.5, None)
 BUDGET = TrainSettings(
     epochs=2, patience=0, learning_rate=RATE, weight_decay=DECAY, batch_size=BATCH
 )
@@ -86,7 +85,7 @@ def assert_same(model, reference):
 
 
 def train(model, images, name, transfer_set, material):
-    loss = find_method(name, transfer_set).loss(material, SETTINGS)
+    loss = find_method(name, transfer_set).loss(material)
     with seeded(7, ENGINE.device) as generator:
         fit(model, images, loss, BUDGET, ENGINE, generator, lambda _: 0.0)
 
