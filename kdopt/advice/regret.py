@@ -82,8 +82,7 @@ def compare_policies(
     training on without a teacher, 0 where no teacher is used; unknown where no control ran.
     ``bias`` is the promised minus the real gain, over the pairs that the policy does something
     with. ``behind_lead`` is the policy's regret minus that of the rule that leads. Bounds are 95 %
-    intervals over what was left out (:func:`list_units`). Where gains on test are not known,
-    neither are those of the guard and of searches.
+    intervals over what was left out (:func:`list_units`).
 
     Args:
         training_set: Finished pairs of one situation.
@@ -99,9 +98,6 @@ def compare_policies(
         return pd.DataFrame(columns=list(REGRET_COLUMNS))
     best = training_set.test.max(axis=1)
     policies = list_policies(training_set, training_set.usable_features if names is None else names)
-    # On the images that judge, looking costs nothing and is never wrong: that would say too much.
-    may_look = training_set.judged_on == "test"
-    policies = [p for p in policies if may_look or p.name not in SEARCH_POLICIES]
     judged = {p.name: cross_validate(training_set, p.choose, folds) for p in policies}
     regret = {n: best - select_gains(training_set, c.advised) for n, c in judged.items()}
     units = list_units(training_set, left_out)
@@ -137,8 +133,6 @@ def _measure_policy(
     knows = name not in SEARCH_POLICIES
     # The oracle is the best on test by definition, whatever validation says.
     guarded = select_gains(training_set, choices.tried, guard=name != "oracle")
-    if training_set.judged_on != "test":
-        guarded = np.full(len(guarded), np.nan)
     return (
         gain,
         compute_net_gains(training_set, choices.advised),

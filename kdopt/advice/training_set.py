@@ -87,8 +87,6 @@ class TrainingSet:
         validation: Gains on validation, pp, (pairs, actions); 0 for doing nothing.
         test: The same on test.
         left_out: What the store has but this table has not, and why; one sentence each.
-        judged_on: ``test``, or ``validation`` where no test gains are known and ``test`` holds
-            those on validation once more.
     """
 
     situation: Situation
@@ -97,7 +95,6 @@ class TrainingSet:
     validation: NDArray[np.float64]
     test: NDArray[np.float64]
     left_out: tuple[str, ...] = ()
-    judged_on: Literal["test", "validation"] = "test"
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdopt.advice.advise import check_training_set_size, has_enough_pairs
-from kdopt.advice.lessons import GridPair, build_from_grids
+from kdopt.advice.lessons import load_shipped_lessons
 from kdopt.advice.training_set import (
     Situation,
     TrainingCampaign,
@@ -16,19 +16,14 @@ from kdopt.advice.training_set import (
 )
 from kdopt.analysis.results import CampaignResults
 from kdopt.analysis.verdicts import tabulate_verdicts
-from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE
 from kdopt.features.measurements import read_measurements
 from kdopt.outcome import Pair
 from kdopt.report.format import format_signed
 from kdopt.report.verdict_text import describe_verdict
-from kdopt.search.prior import PRIOR_FEATURES, load_shipped_prior
 from kdopt.store.database import Store
 from kdopt.store.queries import list_campaigns, pick_campaign, read_record, read_trials
-
-LESSON_PARTITIONS = ("label_chunks", "label_dirichlet", "quantity_skew", "specialized", "uniform")
-"""The partitions of the lessons that come with kdopt, in the order of their pairs."""
 
 
 class Lessons(NamedTuple):
@@ -76,38 +71,20 @@ def find_lessons(
         named: The campaigns were named, so that nothing may stand in for them.
 
     Raises:
-        AdviceError: There is too little, and nothing that comes with kdopt stands in for it.
+        AdviceError: There is too little in the campaigns that were named.
     """
     found = build_training_set(sources, situation, without)
     if has_enough_pairs(found):
         return Lessons(found, "")
-    if situation != "own" or named:
+    if named:
         check_training_set_size(found)
-    shipped = load_shipped_lessons()
+    shipped = load_shipped_lessons()[situation]
     return Lessons(
         shipped,
         f"too little of your own to learn from ({len(found)} finished cases of "
         f"{found.n_partitions} partitions). What follows rests on the lessons that come with "
-        f"kdopt: {len(shipped)} pairs of {shipped.n_partitions} partitions of Fashion-MNIST in "
-        "miniature (studies/fashion-advice.toml), T and alpha only, without a control, judged on "
-        "validation images. Your images and models may be unlike them.",
-    )
-
-
-def load_shipped_lessons() -> TrainingSet:
-    """The grids that ``sampler = "warm"`` starts from, too."""
-    prior = load_shipped_prior()
-    pairs = [
-        GridPair(
-            pair.teacher,
-            pair.student,
-            dict(zip(PRIOR_FEATURES, pair.features, strict=True)),
-            {point: result.gain for point, result in pair.results.items()},
-        )
-        for pair in prior.pairs
-    ]
-    return build_from_grids(
-        f"{prior.source} (comes with kdopt)", LESSON_PARTITIONS, TuneSettings().vanilla_point, pairs
+        f"kdopt: {len(shipped)} cases of {shipped.n_partitions} partitions of Fashion-MNIST in "
+        "miniature (studies/fashion-advice.toml). Your images and models may be unlike them.",
     )
 
 

@@ -243,9 +243,11 @@ def _check_one_question(asked: dict[str, bool]) -> None:
 def _print_rules(sources: list[TrainingCampaign], named: bool) -> None:
     texts = format_advice_files(learn_advice(sources))
     if not texts:
-        lessons = find_lessons(sources, "own", named=named)
-        print(f"{lessons.note}\n")
-        texts = format_advice_files({"own": learn_lessons(lessons.training_set)})
+        lessons = {name: find_lessons(sources, name, named=named) for name in SITUATIONS}
+        print(f"{lessons['own'].note}\n")
+        texts = format_advice_files(
+            {name: learn_lessons(found.training_set) for name, found in lessons.items()}
+        )
     print("\n".join(texts.values()), end="")
 
 
@@ -254,7 +256,9 @@ def _print_guide(sources: list[TrainingCampaign], named: bool, as_json: bool) ->
     note = ""
     # It learnt nothing from them, so any finished pair will do to measure it.
     if not named and not any(map(len, lessons.values())):
-        lessons["own"], note = find_lessons(sources, "own")
+        shipped = {name: find_lessons(sources, name) for name in SITUATIONS}
+        lessons = {name: found.training_set for name, found in shipped.items()}
+        note = shipped["own"].note
     found = measure_guide(lessons)
     if as_json:
         print(format_guide_json(found, note))

@@ -8,7 +8,6 @@ The JSON object of :func:`format_advice_json`:
 ``measured``       the verdict on the pair in words, if the store has its trials; else null
 ``note``           what is unusual about what was learnt from, or empty
 ``situation``      ``own``, ``public_labeled`` or ``public_unlabeled``
-``judged_on``      ``test``; ``validation`` where gains on test are not known
 ``rule``           the rule that is followed: ``name`` and ``label``
 ``distil``         false: use no teacher
 ``method``         ``none``, ``control`` (train on), ``vanilla``, ``tuned``, ``dml``, ``dp_kd``
@@ -119,7 +118,7 @@ def _explain_lead(advice: Advice) -> list[str]:
     said = (
         f"rule '{advice.lead.label}': on {where} it lost {format_points(lead['regret'])} pp "
         f"against the best of {len(advice.training_set.actions)} actions on "
-        f"{advice.training_set.judged_on}{format_interval(lead['regret_low'], lead['regret_high'])}"
+        f"test{format_interval(lead['regret_low'], lead['regret_high'])}"
     )
     if lead["regret"] <= least["regret"]:
         return [said, "no rule lost less"]
@@ -141,12 +140,11 @@ def _explain_lead(advice: Advice) -> list[str]:
 
 def _list_expectations(advice: Advice) -> list[str]:
     where = LEFT_OUT_WORDS[advice.left_out]
-    gain = f"{advice.training_set.judged_on} gain"
     action = advice.lead.action
     if action == DO_NOTHING:
         lines = ["0 pp: the student stays as it is"]
     else:
-        lines = [f"{gain} {_describe_forecast(advice.expected.gain, where)}"]
+        lines = [f"test gain {_describe_forecast(advice.expected.gain, where)}"]
         if action == TRAIN_ON:
             lines.append("net gain 0 pp: no teacher is used")
         else:
@@ -154,7 +152,7 @@ def _list_expectations(advice: Advice) -> list[str]:
     if advice.anyway:
         way = format_action(advice.anyway.action)
         lines.append(
-            f"distilling anyway ({way}): {gain} {_describe_forecast(advice.anyway.gain, where)}"
+            f"distilling anyway ({way}): test gain {_describe_forecast(advice.anyway.gain, where)}"
         )
         lines.append(_describe_net(advice.anyway, where))
     return lines
@@ -212,8 +210,6 @@ def _describe_leaf(advice: Advice) -> list[str]:
     where = ", ".join(f"{n} {name}" for name, n in leaf.partitions.items())
     tried = len(advice.training_set.actions) - 1
     said = f"{asked}: {format_action(leaf.action)}; {len(leaf.members)} cases like it ({where})"
-    if advice.training_set.judged_on == "validation":
-        return [said]
     return [
         said,
         f"there: {format_signed(leaf.guarded) or '0.00'} pp if {format_action(leaf.distil)} is "
@@ -251,14 +247,12 @@ def format_advice_json(
     """
     training_set = advice.training_set
     found = {str(line["policy"]): line for line in advice.regrets.to_dict("records")}
-    on_test = training_set.judged_on == "test"
     record = {
         "schema": ADVICE_SCHEMA,
         "about": about,
         "measured": measured,
         "note": note,
         "situation": training_set.situation,
-        "judged_on": training_set.judged_on,
         "rule": {"name": advice.lead.name, "label": advice.lead.label},
         "distil": advice.lead.action not in (DO_NOTHING, TRAIN_ON),
         **_expected_fields(advice.expected),
@@ -274,8 +268,8 @@ def format_advice_json(
             "because": [step._asdict() for step in advice.path],
             "cases": len(advice.leaf.members),
             "partitions": dict(advice.leaf.partitions),
-            "guarded_gain": advice.leaf.guarded if on_test else None,
-            "searched_gain": advice.leaf.searched if on_test else None,
+            "guarded_gain": advice.leaf.guarded,
+            "searched_gain": advice.leaf.searched,
         },
         "searches": {name: found[name]["regret"] for name in SEARCH_POLICIES if name in found},
         "features": {name: features[name] for name in advice.names},

@@ -55,13 +55,12 @@ class MeasuredGuide(NamedTuple):
 
     leaves: pd.DataFrame
     whole: pd.DataFrame
-    judged_on: str
 
 
 def measure_guide(lessons: Mapping[Situation, TrainingSet]) -> dict[Situation, MeasuredGuide]:
     """Measure the guide in every situation that has finished pairs."""
     return {
-        situation: MeasuredGuide(measure_leaves(known), compare_guide(known), known.judged_on)
+        situation: MeasuredGuide(measure_leaves(known), compare_guide(known))
         for situation, known in lessons.items()
         if len(known)
     }
@@ -99,7 +98,7 @@ def format_guide_regrets(situation: Situation, one: MeasuredGuide) -> str:
         for line in one.whole.to_dict("records")
     ]
     head = (
-        f"To distil on {SITUATION_TITLES[situation]}: regret on {one.judged_on}; that of the "
+        f"To distil on {SITUATION_TITLES[situation]}: regret on test; that of the "
         "learnt tree on the same pairs, with their partition left out"
     )
     return f"{head}\n{align_lines([headings, *lines])}"

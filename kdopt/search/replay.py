@@ -1,17 +1,18 @@
 """How far a few trials go: searches replayed on stored full grids.
 
 Every point of a pair with a finished grid was measured, so any search can be replayed on it
-without training. After ``k`` trials a search keeps the tried point of greatest gain on the
-selection set, or the untouched student when none gains more than 0 (the negative-transfer guard,
-which vanilla and the grid have as well). What counts is the gain of that choice on test:
+without training. After ``k`` trials a search keeps the best on the selection set: the untouched
+student, the control (trained on without the teacher: one trial per student, which all searches
+have), or a tried point. Whoever tries nothing has the better of the first two. What counts is the
+gain of that choice on test:
 
-    fraction = mean over pairs of (search - vanilla) / mean over pairs of (grid - vanilla)
+    fraction = mean over pairs of (search - nothing tried) / mean of (grid - nothing tried)
 
-With no trial at all, a search with a prior takes the point of greatest expected gain, or the
-untouched student when that is not above 0.
+With no trial at all, a search with a prior takes the point of greatest expected gain, where that is
+above the gain of the untouched student and of the control.
 
-Two things may be unknown beforehand: ``pair``, only the pair itself (every other pair of the
-campaign is known in full), and ``partition``, every pair of its partition.
+Three things may be unknown beforehand: every pair of its ``partition``, every pair of the same
+``student``, or only the ``pair`` itself. The prior is made of all others.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kdopt.analysis.best_settings import find_best_point, rank_points
-from kdopt.analysis.results import GainName, PointMean, average_points, group_by_pair
+from kdopt.analysis.results import CampaignResults, GainName, GainPair, PointMean
 from kdopt.analysis.stats import average, estimate
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stages import round_of_pair
@@ -45,8 +46,15 @@ from kdopt.search.surrogate import Surrogate
 
 TRIAL_COUNTS = (0, 1, 2, 3, 4, 6, 8)
 REPLAY_COLUMNS = ("unknown", "search", "trials", "fraction", "low", "high", "gain", "pairs")
-PAIR_UNKNOWN, PARTITION_UNKNOWN, NOTHING_TAUGHT = "pair", "partition", "nothing taught"
-"""Values of the column ``unknown``: what a search did not know, or that it uses no prior."""
+NOTHING_TAUGHT = "nothing taught"
+"""In column ``unknown``: the search uses no prior. Else it is one of :data:`UNKNOWN`."""
+
+UNKNOWN: Mapping[str, Callable[[Pair], tuple[object, ...]]] = {
+    "partition": lambda pair: (pair.partition,),
+    "student": lambda pair: (pair.partition, pair.student),
+    "pair": lambda pair: pair,
+}
+"""What a search may not know, the hardest first, and which pairs are unknown together."""
 
 
 class FullGrid(NamedTuple):
@@ -56,17 +64,27 @@ class FullGrid(NamedTuple):
         pair: Which.
         known: Its features, and the result of every point.
         cells: The gains of every point.
+        control: What the student gains without the teacher; NaN where that was not run.
     """
 
     pair: Pair
     known: PairResults
     cells: Mapping[Point, PointMean]
+    control: GainPair
 
     def compute_kept_gain(self, tried: Iterable[Point], campaign: Campaign) -> float:
-        """Test gain of the best of these points, chosen as the report does, under the guard."""
+        """Test gain of the best of these points, the control and the untouched student."""
+        kept, bound = self.find_fallback(campaign)
         gain = _get_selection_gain(campaign)
         best = find_best_point([self.cells[point] for point in tried], gain, campaign.tune)
-        return best.test_gain if best is not None and getattr(best, gain) > 0 else 0.0
+        return best.test_gain if best is not None and getattr(best, gain) > bound else kept
+
+    def find_fallback(self, campaign: Campaign) -> tuple[float, float]:
+        """Gains on test and on the selection set of the student if no point is used."""
+        control = self.control
+        chosen = control.test if campaign.select_on == "test" else control.validation
+        # A control that was not run has no gain, and is never chosen.
+        return (control.test, chosen) if chosen > 0 else (0.0, 0.0)
 
 
 PointSearch = Callable[[FullGrid, int], Sequence[Sequence[Point]]]
@@ -74,31 +92,32 @@ PointSearch = Callable[[FullGrid, int], Sequence[Sequence[Point]]]
 
 
 def replay_searches(
-    rows: Sequence[TrialRow],
+    grids: Sequence[FullGrid],
     campaign: Campaign,
     searches: Mapping[str, PointSearch] | None = None,
     counts: Sequence[int] = TRIAL_COUNTS,
 ) -> pd.DataFrame:
     """One row per search, what it did not know, and number of trials.
 
-    ``fraction`` is percent of the grid's improvement over vanilla, with its 95 % interval;
-    ``gain`` is the mean test gain in pp. Empty when the store has too few full grids,
-    or when vanilla is not one of their points.
+    ``fraction`` is percent of the grid's improvement over trying nothing, with its 95 % interval;
+    ``gain`` is the mean test gain in pp. Empty when there are too few full grids, or when vanilla
+    is not one of their points.
 
     Args:
-        rows: The campaign's trials.
+        grids: As :func:`collect_full_grids` gives them.
         campaign: The campaign.
         searches: Searches without a prior, by name, beside random points.
         counts: Numbers of trials.
     """
-    grids = collect_full_grids(rows, campaign)
     vanilla = campaign.tune.vanilla_point
     # One pair more than a prior takes: each pair is left out once.
     if len(grids) <= MIN_PRIOR_PAIRS or vanilla not in list_grid_points(campaign):
         return pd.DataFrame(columns=list(REPLAY_COLUMNS))
     pairs = pd.DataFrame([grid.pair for grid in grids])
-    baseline = np.array([grid.compute_kept_gain([vanilla], campaign) for grid in grids])
-    ceiling = np.array([grid.compute_kept_gain(grid.cells, campaign) for grid in grids])
+    baseline, untuned, ceiling = (
+        np.array([grid.compute_kept_gain(choose(grid), campaign) for grid in grids])
+        for choose in (lambda _: (), lambda _: (vanilla,), lambda grid: grid.cells)
+    )
 
     def make_row(
         unknown: str, search: str, trials: int, gains: NDArray[np.float64]
@@ -107,7 +126,8 @@ def replay_searches(
         return (unknown, search, trials, *found, float(gains.mean()), len(grids))
 
     lines = [
-        make_row(NOTHING_TAUGHT, "vanilla", 1, baseline),
+        make_row(NOTHING_TAUGHT, "none", 0, baseline),
+        make_row(NOTHING_TAUGHT, "vanilla", 1, untuned),
         make_row(NOTHING_TAUGHT, "full grid", len(list_grid_points(campaign)), ceiling),
     ]
     for count in (c for c in counts if c):
@@ -117,8 +137,8 @@ def replay_searches(
             runs = [[g.compute_kept_gain(run, campaign) for run in search(g, count)] for g in grids]
             gains = np.array([np.mean(run) for run in runs])
             lines.append(make_row(NOTHING_TAUGHT, name, count, gains))
-    singles, partitions = [[g] for g in grids], _group_by_partition(grids)
-    for unknown, groups in ((PAIR_UNKNOWN, singles), (PARTITION_UNKNOWN, partitions)):
+    for unknown in UNKNOWN:
+        groups = group_unknown(grids, unknown)
         for (name, count), gains in _replay_with_priors(grids, groups, campaign, counts).items():
             lines.append(make_row(unknown, name, count, gains))
     return pd.DataFrame(lines, columns=list(REPLAY_COLUMNS))
@@ -127,13 +147,22 @@ def replay_searches(
 def collect_full_grids(rows: Sequence[TrialRow], campaign: Campaign) -> list[FullGrid]:
     """The pairs whose every point is complete and whose participants are known, in fixed order."""
     points = list_grid_points(campaign)
-    groups = group_by_pair(rows)
+    results = CampaignResults(rows, campaign)
     found = []
     for pair, known in collect_pair_results(rows).items():
-        cells = {(c.temperature, c.alpha): c for c in average_points(groups[pair])}
+        cells = {(c.temperature, c.alpha): c for c in results.points.get(pair, ())}
         if all(point in cells and point in known.results for point in points):
-            found.append(FullGrid(pair, known, {point: cells[point] for point in points}))
+            own = {point: cells[point] for point in points}
+            found.append(FullGrid(pair, known, own, results.measure_control(pair)))
     return found
+
+
+def group_unknown(grids: Sequence[FullGrid], unknown: str) -> list[list[FullGrid]]:
+    """Pairs that are unknown together, in fixed order; ``unknown`` is a key of :data:`UNKNOWN`."""
+    groups: dict[tuple[object, ...], list[FullGrid]] = {}
+    for grid in grids:
+        groups.setdefault(UNKNOWN[unknown](grid.pair), []).append(grid)
+    return list(groups.values())
 
 
 def replay_warm_search(
@@ -161,7 +190,8 @@ def replay_warm_search(
             posterior = surrogate.compute_posterior(grid.known, done)
             if not count:
                 best, expected = posterior.find_best_point()
-                gains[grid.pair] = grid.cells[best].test_gain if expected > 0 else 0.0
+                kept, bound = grid.find_fallback(campaign)
+                gains[grid.pair] = grid.cells[best].test_gain if expected > bound else kept
             tried = replay_posterior(posterior, grid, count)
             gains.setdefault(grid.pair, grid.compute_kept_gain(tried, campaign))
             finished.append(replace(grid.known, results=tried))
@@ -262,11 +292,6 @@ def _fit_surrogate(grids: Sequence[FullGrid], campaign: Campaign) -> Surrogate:
     points = list_grid_points(campaign)
     pairs = tuple(grid.known for grid in grids)
     return Surrogate(Prior(campaign.name, campaign.tune.t2_scale, points, pairs))
-
-
-def _group_by_partition(grids: Sequence[FullGrid]) -> list[list[FullGrid]]:
-    names = dict.fromkeys(grid.pair.partition for grid in grids)
-    return [[g for g in grids if g.pair.partition == name] for name in names]
 
 
 def _estimate_fraction(

@@ -1,60 +1,76 @@
+import dataclasses
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from kdopt.advice.advise import advise_pair
-from kdopt.advice.lessons import GridPair, build_from_grids
+from kdopt.advice.lessons import load_shipped_lessons, read_lessons, write_lessons
 from kdopt.advice.regret import compare_policies
-from kdopt.advice.training_set import DO_NOTHING, Action
-from kdopt.cli.advice_sources import LESSON_PARTITIONS, load_shipped_lessons
+from kdopt.advice.training_set import DO_NOTHING, SITUATIONS, TRAIN_ON, Action, TrainingSet
+from tests.advice.planted import planted
 
 
-def record(partitions=3, participants=3):
-    """Pairs of models named by partition and number; vanilla gains 1 pp, T=2 as much as the gap."""
-    return [
-        GridPair(
-            f"{p}-{t}",
-            f"{p}-{s}",
-            {"accuracy_gap": float(t - s)},
-            {(2.0, 0.5): float(t - s), (1.0, 0.5): 1.0},
-        )
-        for p in range(partitions)
-        for t in range(participants)
-        for s in range(participants)
-        if t != s
-    ]
+@pytest.fixture(scope="module")
+def shipped():
+    return load_shipped_lessons()
 
 
-def test_pairs_that_share_models_are_of_one_partition():
-    found = build_from_grids("book", ("a", "b", "c"), (1.0, 0.5), record())
-    assert found.actions == (DO_NOTHING, Action("vanilla", 1.0, 0.5), Action("tuned", 2.0, 0.5))
-    assert list(found.pairs["partition"]) == ["a"] * 6 + ["b"] * 6 + ["c"] * 6
-    assert list(found.pairs["teacher"][:6]) == [0, 0, 1, 1, 2, 2]
-    assert list(found.pairs["student"][:6]) == [1, 2, 0, 2, 0, 1]
-    assert (found.test[:, 1] == 1).all() and (found.test[:, 2] == found.pairs["accuracy_gap"]).all()
-    assert found.judged_on == "validation" and np.isnan(found.control).all()
-    with pytest.raises(ValueError, match="3 partitions, but 2 names"):
-        build_from_grids("book", ("a", "b"), (1.0, 0.5), record())
+def assert_same(found: TrainingSet, expected: TrainingSet) -> None:
+    assert (found.situation, found.actions) == (expected.situation, expected.actions)
+    pd.testing.assert_frame_equal(found.pairs, expected.pairs)
+    np.testing.assert_array_equal(found.validation, expected.validation)
+    np.testing.assert_array_equal(found.test, expected.test)
 
 
-def test_the_lessons_that_come_with_kdopt_have_the_partitions_they_are_said_to_have():
-    found = load_shipped_lessons()
-    assert len(found) == 150 and found.n_partitions == 5
-    assert len(found.actions) == 56 and found.actions[1] == Action("vanilla", 1.0, 0.5)
-    by = found.pairs.groupby("partition")
-    assert list(by.groups) == sorted(LESSON_PARTITIONS)
+def test_what_is_written_is_read_back_up_to_four_digits():
+    exact = planted(noise=1.0)
+    rounded = dataclasses.replace(
+        exact,
+        pairs=exact.pairs.round(4),
+        validation=exact.validation.round(4),
+        test=exact.test.round(4),
+    )
+    assert_same(read_lessons(write_lessons([exact]))["own"], rounded)
+
+
+def test_numbers_that_are_not_known_stay_unknown():
+    one = planted()
+    one.pairs["disagreement"] = np.nan
+    found = read_lessons(write_lessons([one]))["own"]
+    assert found.pairs["disagreement"].isna().all()
+    assert found.pairs["disagreement"].dtype == float
+
+
+def test_the_lessons_that_come_with_kdopt_are_whole(shipped):
+    assert list(shipped) == list(SITUATIONS)
+    for situation, found in shipped.items():
+        assert found.situation == situation and found.n_partitions == 5
+        assert set(found.pairs["teacher"]) == set(found.pairs["student"]) == set(range(6))
+        assert np.isfinite(found.validation).all() and np.isfinite(found.test).all()
+        assert not found.test[:, 0].any() and found.actions[0] == DO_NOTHING
+        # All features are known, those of labels and models too.
+        assert len(found.usable_features) >= 12
+    own = shipped["own"]
+    assert len(own) == 150
+    # The 55 cells, the control, DML, DP-KD and leaving it.
+    assert len(own.actions) == 59
+    assert {Action("dml"), Action("dp_kd"), TRAIN_ON} < set(own.actions)
+    by = own.pairs.groupby("partition")
     # Those who know one class are right in little more than one of ten.
     assert by["student_accuracy"].mean().idxmin() == "specialized"
-    assert by["accuracy_gap"].max().idxmin() == "uniform"
-    assert set(found.pairs["teacher"]) == set(range(6))
 
 
-def test_what_looking_at_the_judging_images_would_gain_is_not_told():
-    found = compare_policies(load_shipped_lessons(), names=["accuracy_gap"])
-    assert not set(found["policy"]) & {"search", "oracle"}
-    assert found["guarded_gain"].isna().all() and found["regret"].notna().all()
+def test_a_student_has_one_control_whoever_would_teach_it(shipped):
+    own = shipped["own"]
+    gains = own.pairs.assign(control=own.control)
+    assert (gains.groupby(["partition", "student"])["control"].nunique() == 1).all()
 
 
-def test_they_advise_on_a_pair():
-    found = advise_pair(load_shipped_lessons(), {"accuracy_gap": 20.0})
-    assert found.left_out == "partition"
-    assert found.anyway is None or 0.6 < found.anyway.gain.held < 1
+def test_they_judge_and_advise(shipped):
+    for found in shipped.values():
+        table = compare_policies(found, names=["accuracy_gap"])
+        assert table["regret"].notna().all() and table["net_gain"].notna().all()
+    advice = advise_pair(shipped["own"], {"accuracy_gap": 20.0})
+    assert advice.left_out == "partition"
+    assert advice.anyway is None or 0.6 < advice.anyway.gain.held < 1

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdopt.analysis.results import PointMean
+from kdopt.analysis.results import GainPair, PointMean
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.campaign.stages import round_of_pair
 from kdopt.outcome import Pair
@@ -19,6 +19,7 @@ from kdopt.search.replay import (
     FullGrid,
     build_portfolio,
     collect_full_grids,
+    group_unknown,
     replay_posterior,
     replay_searches,
     replay_warm_search,
@@ -52,8 +53,8 @@ def corner(grid, count):
 
 
 @pytest.fixture(scope="module")
-def table(rows):
-    return replay_searches(rows, CAMPAIGN, {"corner": corner}, TRIAL_COUNTS)
+def table(grids):
+    return replay_searches(grids, CAMPAIGN, {"corner": corner}, TRIAL_COUNTS)
 
 
 def line(table, unknown, search, trials):
@@ -62,8 +63,9 @@ def line(table, unknown, search, trials):
     return found
 
 
-def test_vanilla_is_nought_and_the_full_grid_is_all(table):
-    assert line(table, "nothing taught", "vanilla", 1)["fraction"] == 0
+def test_trying_nothing_is_nought_and_the_full_grid_is_all(table):
+    assert line(table, "nothing taught", "none", 0)["fraction"] == 0
+    assert 0 < line(table, "nothing taught", "vanilla", 1)["fraction"] < 100
     whole = line(table, "nothing taught", "full grid", 9)
     assert whole["fraction"] == whole["low"] == whole["high"] == 100
     assert (table["gain"] <= whole["gain"] + 1e-9).sum() >= len(table) / 2
@@ -84,14 +86,15 @@ def test_there_is_one_line_for_each_search_and_number_of_trials(table):
     assert not table.duplicated(["unknown", "search", "trials"]).any()
     # Only what was taught has an answer without a trial; rounds need more than one unknown pair.
     none = table[table["trials"] == 0]
-    assert set(zip(none["unknown"], none["search"], strict=True)) == {
-        ("pair", "warm"), ("partition", "warm"), ("partition", "warm in rounds"),
-    }  # fmt: skip
+    assert list(zip(none["unknown"], none["search"], strict=True)) == [
+        ("nothing taught", "none"), ("partition", "warm"), ("partition", "warm in rounds"),
+        ("student", "warm"), ("student", "warm in rounds"), ("pair", "warm"),
+    ]  # fmt: skip
     assert set(table[table["unknown"] == "pair"]["search"]) == {"warm", "fixed portfolio"}
 
 
-def test_fractions_are_of_mean_gains_over_vanilla_and_lie_in_their_intervals(table):
-    low = line(table, "nothing taught", "vanilla", 1)["gain"]
+def test_fractions_are_of_mean_gains_over_trying_nothing_and_lie_in_their_intervals(table):
+    low = line(table, "nothing taught", "none", 0)["gain"]
     high = line(table, "nothing taught", "full grid", 9)["gain"]
     for found in table.to_dict("records"):
         expected = 100 * (found["gain"] - low) / (high - low)
@@ -120,8 +123,9 @@ def test_random_points_by_formula_are_the_mean_of_all_subsets(count, coarse, sel
     campaign = make_campaign(participants=5, select_on=select_on)
     found = make_rows(campaign, validation, lambda gap, t, a: chance.uniform(-5, 9))
     by_formula = line(
-        replay_searches(found, campaign, counts=(count,)), "nothing taught", "random", count
-    )
+        replay_searches(collect_full_grids(found, campaign), campaign, counts=(count,)),
+        "nothing taught", "random", count,
+    )  # fmt: skip
     means = [
         np.mean([grid.compute_kept_gain(some, campaign) for some in combinations(grid.cells, size)])
         for grid in collect_full_grids(found, campaign)
@@ -132,7 +136,7 @@ def test_random_points_by_formula_are_the_mean_of_all_subsets(count, coarse, sel
 
 def test_what_is_taught_helps_with_a_trial_or_two(table):
     """Surrogate follow from the features here, and one partition is the other less half a pp."""
-    for unknown in ("pair", "partition"):
+    for unknown in ("pair", "student", "partition"):
         for count in (1, 2):
             taught = line(table, unknown, "warm", count)["fraction"]
             assert taught > line(table, "nothing taught", "random", count)["fraction"] + 10
@@ -143,7 +147,9 @@ def test_what_is_taught_helps_with_a_trial_or_two(table):
 
 def test_nothing_depends_on_the_order_of_rows(rows, table):
     mixed = random.Random(1).sample(rows, len(rows))
-    again = replay_searches(mixed, CAMPAIGN, {"corner": corner}, TRIAL_COUNTS)
+    again = replay_searches(
+        collect_full_grids(mixed, CAMPAIGN), CAMPAIGN, {"corner": corner}, TRIAL_COUNTS
+    )
     pd.testing.assert_frame_equal(again, table)
 
 
@@ -196,7 +202,10 @@ def test_warm_points_are_tried_once_each_with_what_came_of_them(grids):
     assert set(replay_posterior(posterior, grid, 99)) == set(grid.cells)
 
 
-def toy_grid(number, gains):
+NO_CONTROL = GainPair(math.nan, math.nan)
+
+
+def toy_grid(number, gains, control=NO_CONTROL):
     """A pair by the validation gain of each point; test is the same less 1."""
     points = [(float(i + 1), 0.5) for i in range(len(gains))]
     return FullGrid(
@@ -205,6 +214,7 @@ def toy_grid(number, gains):
             "", "", (), {p: PointResult(g, 0, 0, 0) for p, g in zip(points, gains, strict=True)}
         ),
         {p: PointMean(*p, g, g - 1, 1) for p, g in zip(points, gains, strict=True)},
+        control,
     )
 
 
@@ -241,16 +251,35 @@ def test_a_pair_is_left_with_the_best_on_validation_under_the_guard():
     assert small.compute_kept_gain(small.cells, on_test) == 0.0
 
 
+def test_the_control_is_left_with_where_no_tried_point_beats_it():
+    """Trained on without a teacher, the student gains 2.5 pp on validation, 0.25 on test."""
+    grid = toy_grid(0, [2.0, 3.0], GainPair(2.5, 0.25))
+    assert grid.compute_kept_gain([], CAMPAIGN) == 0.25
+    assert grid.compute_kept_gain([(1.0, 0.5)], CAMPAIGN) == 0.25
+    assert grid.compute_kept_gain(grid.cells, CAMPAIGN) == 2.0
+    # A control that loses is no better than the untouched student.
+    assert toy_grid(0, [-1.0], GainPair(-0.5, 3.0)).compute_kept_gain([], CAMPAIGN) == 0.0
+
+
+def test_pairs_of_a_partition_or_of_a_student_are_unknown_together(grids):
+    for unknown, size in (("partition", 12), ("student", 3), ("pair", 1)):
+        groups = group_unknown(grids, unknown)
+        assert sorted(g.pair for group in groups for g in group) == sorted(g.pair for g in grids)
+        assert {len(group) for group in groups} == {size}
+    for group in group_unknown(grids, "student"):
+        assert len({(g.pair.partition, g.pair.student) for g in group}) == 1
+
+
 def test_only_full_grids_count(rows):
     lost = [
         r for r in rows if (r.partition, r.teacher, r.student, r.number) != ("uniform", 2, 1, 5)
     ]
     pairs = [g.pair for g in collect_full_grids(lost, CAMPAIGN)]
     assert len(pairs) == 23 and Pair("uniform", 2, 1) not in pairs
-    found = replay_searches(lost, CAMPAIGN, counts=(1,))
+    found = replay_searches(collect_full_grids(lost, CAMPAIGN), CAMPAIGN, counts=(1,))
     assert (found["pairs"] == 23).all()
     # Eleven pairs of one partition are too few to teach those of the other.
-    assert set(found["unknown"]) == {"nothing taught", "pair"}
+    assert set(found["unknown"]) == {"nothing taught", "student", "pair"}
 
 
 def test_a_partition_of_which_one_pair_is_done_counts_too():
@@ -265,7 +294,7 @@ def test_a_partition_of_which_one_pair_is_done_counts_too():
         for r in make_rows(campaign)
         if r.stage != "tune" or r.partition != names[-1] or (r.teacher, r.student) == pair
     ]
-    found = replay_searches(some, campaign, None, (2,))
+    found = replay_searches(collect_full_grids(some, campaign), campaign, None, (2,))
     assert set(found["pairs"]) == {2 * len(campaign.pairs) + 1}
     assert "warm in rounds" in set(found["search"])
 
@@ -274,5 +303,5 @@ def test_too_few_pairs_or_no_vanilla_give_an_empty_table():
     assert len(collect_full_grids(make_rows(FOUR), FOUR)) == MIN_PRIOR_PAIRS
     off = make_campaign(participants=5, tune_vanilla_alpha=0.3)
     for campaign in (FOUR, off):
-        found = replay_searches(make_rows(campaign), campaign)
+        found = replay_searches(collect_full_grids(make_rows(campaign), campaign), campaign)
         assert found.empty and list(found.columns) == list(REPLAY_COLUMNS)
