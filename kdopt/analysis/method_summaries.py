@@ -32,6 +32,7 @@ from kdopt.analysis.stats import (
     estimate_share,
 )
 from kdopt.campaign.stage_settings import METHODS
+from kdopt.outcome import Pair
 
 TRANSFER_COLUMNS = (
     "partition",
@@ -78,6 +79,10 @@ RATIO_COLUMNS = (
     "ratio",
     "ratio_low",
     "ratio_high",
+    "control_gain",
+    "net_ratio",
+    "net_ratio_low",
+    "net_ratio_high",
     "n",
 )
 LEAST_DENOMINATOR_PP = 1e-6
@@ -91,10 +96,12 @@ class _Block(NamedTuple):
     Attributes:
         lines: (lines,), true for its pairs.
         gains: (its pairs, methods), pp; tuned first.
+        control: (its pairs,), what the student gains without the teacher; NaN where unknown.
     """
 
     lines: Booleans
     gains: Floats
+    control: Floats
 
 
 def summarise_transfers(gains: pd.DataFrame) -> pd.DataFrame:
@@ -232,17 +239,19 @@ def compute_tuning_ratios(gains: pd.DataFrame) -> pd.DataFrame:
     """By how much tuning beats the best untuned method: the ratio of the abstract, and pp.
 
     One line per partition, all its draws together, that has tuned and untuned pairs, then the mean
-    over non-IID ones. The
-    paper's second version claims that tuning raises accuracy gains by 16 % (uniform) and by 139 %
-    on average over the non-IID partitions, against the best approach without tuning. Its formula
-    is not given; here it is (mean tuned - best mean)/abs(best mean), per partition, on the
-    student's data. The denominator may be near 0 or negative, so the ratio is never shown without
+    over non-IID ones. The paper's second version claims that tuning raises accuracy gains by 16 %
+    (uniform) and by 139 % on average over the non-IID partitions, against the best approach without
+    tuning. Its formula is not given; here it is (mean tuned - best mean)/abs(best mean), per
+    partition, on the student's data. The denominator may be near 0 or negative, so the ratio is never shown without
     the pp.
 
     ``difference`` is in pp and ``ratio`` in percent, each with its 95 % interval; the best method
-    is chosen anew whenever a participant is left out.
+    is chosen anew whenever a participant is left out. ``net_ratio`` is the same of net gains: the
+    control's gain, which needs no teacher, is taken off both.
     """
-    table = pivot_methods(gains[gains["transfer_set"] == "student"])
+    own = gains[gains["transfer_set"] == "student"]
+    control = own.drop_duplicates(list(Pair._fields)).set_index(list(Pair._fields))["control_gain"]
+    table = pivot_methods(own).join(control, on=list(Pair._fields))
     chosen: dict[str, tuple[pd.DataFrame, list[str]]] = {}
     for name in map(str, gains["family"].unique()):
         here = table[table["family"] == name]
@@ -263,13 +272,18 @@ def _compare_tuning(
     """One line: means over the partitions of what tuning gives in each."""
     table = pd.concat([pairs for pairs, _ in chosen.values()])
     blocks = [
-        _Block((table["family"] == family).to_numpy(), pairs[methods].to_numpy(dtype=float))
+        _Block(
+            (table["family"] == family).to_numpy(),
+            pairs[methods].to_numpy(dtype=float),
+            pairs["control_gain"].to_numpy(dtype=float),
+        )
         for family, (pairs, methods) in chosen.items()
     ]
     equal = np.ones((1, len(table)))
-    tuned, best = np.mean([_average_block(equal, block) for block in blocks], axis=0)
+    tuned, best, control = np.mean([_average_block(equal, block) for block in blocks], axis=0)
     difference = estimate(lambda w: _average_over(blocks, w, _compute_lead), table)
     ratio = estimate(lambda w: _average_over(blocks, w, _compute_ratio), table)
+    net_ratio = estimate(lambda w: _average_over(blocks, w, _compute_net_ratio), table)
     return {
         "partition": name,
         "tuned_gain": float(tuned[0]),
@@ -277,6 +291,8 @@ def _compare_tuning(
         "best_gain": float(best[0]),
         **difference.name_columns("difference", "low", "high"),
         **ratio.name_columns("ratio", "ratio_low", "ratio_high"),
+        "control_gain": float(control[0]),
+        **net_ratio.name_columns("net_ratio", "net_ratio_low", "net_ratio_high"),
         "n": len(table),
     }
 
@@ -285,24 +301,28 @@ def _find_best_untuned(pairs: pd.DataFrame, methods: Sequence[str]) -> str:
     return max(methods[1:], key=lambda method: average_column(pairs, method))
 
 
-def _average_block(weights: Floats, block: _Block) -> tuple[Floats, Floats]:
-    """Mean gain of tuned, and of the best of the others, under each line of weights."""
+def _average_block(weights: Floats, block: _Block) -> tuple[Floats, Floats, Floats]:
+    """Mean gain of tuned, of the best of the others, and of the control, per line of weights."""
     means = average(weights[:, block.lines], block.gains)
-    return means[:, 0], means[:, 1:].max(axis=1)
+    return means[:, 0], means[:, 1:].max(axis=1), average(weights[:, block.lines], block.control)
 
 
 def _average_over(
-    blocks: Sequence[_Block], weights: Floats, compare: Callable[[Floats, Floats], Floats]
+    blocks: Sequence[_Block], weights: Floats, compare: Callable[[Floats, Floats, Floats], Floats]
 ) -> Floats:
     found: Floats = np.mean([compare(*_average_block(weights, b)) for b in blocks], axis=0)
     return found
 
 
-def _compute_lead(tuned: Floats, best: Floats) -> Floats:
+def _compute_lead(tuned: Floats, best: Floats, _control: Floats) -> Floats:
     return tuned - best
 
 
-def _compute_ratio(tuned: Floats, best: Floats) -> Floats:
+def _compute_net_ratio(tuned: Floats, best: Floats, control: Floats) -> Floats:
+    return _compute_ratio(tuned - control, best - control, control)
+
+
+def _compute_ratio(tuned: Floats, best: Floats, _control: Floats) -> Floats:
     size = np.abs(best)
     found: Floats = np.full(len(size), np.nan)
     np.divide(100 * (tuned - best), size, out=found, where=size > LEAST_DENOMINATOR_PP)

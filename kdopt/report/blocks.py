@@ -180,6 +180,7 @@ COLUMNS = {
         Column("q3", "Quartile (pp)"),
         Column("random_final", "FedAvg from random weights, last round (%)"),
         Column("ratio", "Ratio (%)"),
+        Column("net_ratio", "Net ratio (%)"),
         Column("reduction", "Mean reduction of rounds (%)"),
         Column("regret", "Regret (pp)"),
         Column("replicates", "Replicates", str),

@@ -143,6 +143,17 @@ def test_the_ratio_is_against_the_best_untuned_mean():
     assert uniform["low"] == pytest.approx(1.0) and uniform["high"] == pytest.approx(1.0)
 
 
+def test_the_net_ratio_takes_off_both_what_training_on_alone_gains():
+    campaign = compare_campaign(participants=5)
+    gains = gains_of(campaign, {"vanilla": 1, "dml": 2, "dp_kd": -1})
+    assert compute_tuning_ratios(gains)["net_ratio"].isna().all()
+    table = compute_tuning_ratios(gains.assign(control_gain=1.5))
+    uniform = table.set_index("partition").loc["uniform"]
+    # 3 and 2 less 1.5 are 1.5 and 0.5.
+    assert uniform["net_ratio"] == pytest.approx(200.0)
+    assert (uniform["ratio"], uniform["control_gain"]) == (pytest.approx(50.0), 1.5)
+
+
 def test_a_negative_denominator_keeps_the_sign_of_the_difference():
     campaign = compare_campaign()
     table = compute_tuning_ratios(gains_of(campaign, dict.fromkeys(METHODS, -2)))

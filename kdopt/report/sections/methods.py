@@ -153,6 +153,8 @@ def make_cumulative_block(tables: Tables, missing: str) -> Block:
         "best_gain",
         IntervalColumn("difference"),
         IntervalColumn("ratio", "ratio_"),
+        "control_gain",
+        IntervalColumn("net_ratio", "net_ratio_"),
         "n",
     ]
     return Block(
@@ -161,7 +163,8 @@ def make_cumulative_block(tables: Tables, missing: str) -> Block:
         "its cumulative gain is a sum or a distribution: both are drawn. The table gives the "
         "gain of tuning over the best untuned method as a ratio, as the second version of the "
         "paper does, with pp beside it: where the denominator is near 0, the ratio means "
-        "nothing.",
+        "nothing. The net ratio is that of net gains: what the control gains, which needs no "
+        "teacher, is taken off both.",
         figure,
         make_tables("Tuned against the best untuned method", columns, tables.tuning_ratios),
         missing,
