@@ -242,8 +242,8 @@ def compute_tuning_ratios(gains: pd.DataFrame) -> pd.DataFrame:
     over non-IID ones. The paper's second version claims that tuning raises accuracy gains by 16 %
     (uniform) and by 139 % on average over the non-IID partitions, against the best approach without
     tuning. Its formula is not given; here it is (mean tuned - best mean)/abs(best mean), per
-    partition, on the student's data. The denominator may be near 0 or negative, so the ratio is never shown without
-    the pp.
+    partition, on the student's data. The denominator may be near 0 or negative, so the ratio is
+    never shown without the pp.
 
     ``difference`` is in pp and ``ratio`` in percent, each with its 95 % interval; the best method
     is chosen anew whenever a participant is left out. ``net_ratio`` is the same of net gains: the
