@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import Campaign
-from kdopt.data.sources.base import RawDataset
+from kdopt.data.sources.base import RawDataset, list_roots
 from kdopt.data.sources.cifar10 import read_cifar10
 from kdopt.data.sources.digits import read_digits
 from kdopt.data.sources.fashion_mnist import read_fashion_mnist
@@ -124,13 +124,30 @@ def load_planned_dataset(record: CampaignRecord) -> Dataset:
     Raises:
         DataError: They are not here, or not those that the campaign was planned with.
     """
-    dataset = load_dataset(record.campaign)
-    if dataset.sha256() != record.data_sha256:
-        raise DataError(
-            f"data set '{record.campaign.data.name}': these images are not those that the "
-            "campaign was planned with (their sha256 differs); bring the same files here"
-        )
-    return dataset
+    data = record.campaign.data
+    roots = list_roots(data.root)
+    faults: dict[str, None] = {}
+    for root in roots:
+        # Only the last is the campaign's own: what it says of downloading does not hold elsewhere.
+        own = root is roots[-1]
+        settings = replace(data, root=root, download=data.download and own)
+        try:
+            dataset = read_dataset(settings, record.campaign.seed)
+        except DataError as error:
+            faults[str(error)] = None
+            continue
+        if dataset.sha256() == record.data_sha256:
+            return dataset
+        faults[_describe_other_images(data.name, root)] = None
+    raise DataError("\n".join(reversed(faults)))
+
+
+def _describe_other_images(name: str, root: str | None) -> str:
+    where = "" if root is None else f" in {root}"
+    return (
+        f"data set '{name}': these images{where} are not those that the campaign was planned with "
+        "(their sha256 differs); bring the same files here, or point $KDOPT_DATA at them"
+    )
 
 
 def measure_channels(

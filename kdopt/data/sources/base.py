@@ -108,6 +108,22 @@ def expand_path(path: str) -> Path:
         raise DataError(f"{path}: {error}; write the whole path") from error
 
 
+def list_roots(root: str | None) -> list[str | None]:
+    """Where a worker looks for the images of a planned campaign, best first.
+
+    ``$KDOPT_DATA`` comes before ``data.root``: that is where the files lay on the machine that
+    planned, and a worker may be on another one. That they are the same files their digest tells.
+
+    Args:
+        root: ``data.root`` of the campaign, or ``None``.
+    """
+    own = os.environ.get("KDOPT_DATA")
+    if root is None or not own:
+        return [root]
+    # It may be a folder of data sets, or the very folder that data.root is elsewhere.
+    return [str(Path(own) / Path(root).name), own, root]
+
+
 def list_folders(root: str | None, layouts: Sequence[str]) -> list[Path]:
     """Folders to look in, best first.
 
