@@ -31,6 +31,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,7 @@ def submit_jobs(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path)
         log_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise KdoptError(f"log folder {log_dir}: cannot be made: {error.strerror}") from error
+    mark = f"kdopt-submission-{uuid.uuid4().hex}"
     executor = submitit.SlurmExecutor(log_dir, python=f"exec {shlex.quote(sys.executable)}")
     executor.update_parameters(
         job_name=f"kdopt-{call.campaign}",
@@ -148,6 +150,8 @@ def submit_jobs(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path)
         stderr_to_stdout=True,
         use_srun=False,
         wckey=None,
+        # A line of the script, by which it is known when it has to be removed.
+        setup=[f"# {mark}"],
         **parameters,
     )
     # An SBATCH_EXPORT of the site's or the user's would otherwise go before the default.
@@ -159,13 +163,14 @@ def submit_jobs(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path)
             contextlib.redirect_stderr(written),
         ):
             submitted = executor.submit_array(
-                [functools.partial(_become_worker, call.command())] * jobs
+                [functools.partial(_become_worker, call.command(), mark)] * jobs
             )
     except (
         submitit.core.utils.FailedJobError,
         submitit.core.utils.FailedSubmissionError,
         OSError,
     ) as error:
+        _remove_submission(log_dir, mark)
         raise KdoptError(f"sbatch refused: {_explain_refusal(str(error), jobs)}") from error
     number: str = submitted[0].job_id.partition("_")[0]
     return number
@@ -198,7 +203,15 @@ def read_errors(job: str, log_dir: Path) -> list[str]:
     return list(found)
 
 
-def _become_worker(command: list[str]) -> None:
+def _remove_submission(log_dir: Path, mark: str) -> None:
+    """Remove what submitit wrote for jobs that were refused; other launches write there too."""
+    for path in (*log_dir.glob("*.pkl"), *log_dir.glob(".submission_file_*.sh")):
+        with contextlib.suppress(OSError):
+            if mark.encode() in path.read_bytes():
+                path.unlink()
+
+
+def _become_worker(command: list[str], _mark: str = "") -> None:
     """What submitit runs in the job: turn into the worker."""
     if "KDOPT_STORE" not in os.environ:
         # Without it the worker would look for another store, in the folder that it starts in. This
