@@ -26,6 +26,7 @@ from tests.fault_table import (  # noqa: F401  (pytest finds them here)
     pytest_addoption,
     pytest_terminal_summary,
 )
+from tests.finished import finished  # noqa: F401
 from tests.launchers import make_bench, slurm  # noqa: F401
 from tests.postgres import Postgres
 

@@ -245,9 +245,12 @@ def _find_setting(results: CampaignResults, pair: Pair, choice: TrialChoice) -> 
 
 
 def _matches(results: CampaignResults, row: TrialRow, choice: TrialChoice) -> bool:
-    found = describe_setting(results, row)
-    return all(
-        wanted is None or wanted == value for wanted, value in zip(choice[1:], found, strict=True)
+    method, *point = describe_setting(results, row)
+    # Vanilla's point is one of those that tuning tries.
+    methods = (method, TUNED) if row.stage == "tune" else (method,)
+    return (choice.method is None or choice.method in methods) and all(
+        wanted is None or wanted == value
+        for wanted, value in zip((choice.temperature, choice.alpha), point, strict=True)
     )
 
 
