@@ -29,7 +29,7 @@ from kdopt.trials.runners import RUNNERS
 class Rerun(NamedTuple):
     """A trial as it came out now.
 
-    ``model`` is filled again by the next trial; ``None`` where the stage trains no pair.
+    ``model`` is filled again by the next trial. The stages of pairs and the control have one.
     """
 
     outcome: Outcome
@@ -75,7 +75,7 @@ class Rerunner:
     def can_run(self, row: TrialRow) -> bool:
         """Whether a trial is complete and rests on what this store has.
 
-        Trials that were merged with ``--other-weights`` rest on pre-trained weights of another store.
+        Trials that were merged with ``--other-weights`` rest on weights of another store.
         """
         finished = row.state == "COMPLETE" and row.outcome is not None
         return finished and (row.study, row.number) not in self._foreign

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.studies import Param, StudyPlan
 from kdopt.errors import LeaseLostError
 from kdopt.store import activity, leases, queries
@@ -18,7 +19,7 @@ from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_outcome, make_record, optuna_study
 
 
-def plan_queue(store: Store, n: int, n_open: int = 0) -> int:
+def plan_queue(store: Store, n: int, n_open: int = 0, record: CampaignRecord | None = None) -> int:
     """One study with n planned and n_open open trials; its id."""
     plan = StudyPlan(
         name="tiny/uniform/tune/t00-s01",
@@ -32,7 +33,7 @@ def plan_queue(store: Store, n: int, n_open: int = 0) -> int:
         student=1,
         open_trials=n_open,
     )
-    write_plan(store, make_record(make_campaign()), lambda campaign: [plan])
+    write_plan(store, record or make_record(make_campaign()), lambda campaign: [plan])
     return queries.read_study_counts(store, "tiny")[0].study_id
 
 
