@@ -24,6 +24,7 @@ _LIKE_A_URL = re.compile(
     r"|(.*\s)?(host|hostaddr|port|dbname|user|passw\w*|pwd|sslmode|service)\s*=",  # libpq's form
     re.IGNORECASE | re.DOTALL,
 )
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]")
 
 _IN_TEXT = (
@@ -56,7 +57,7 @@ def defuse_formula(text: str) -> str:
     >>> defuse_formula("=1+1"), defuse_formula("-0.50")
     ("'=1+1", '-0.50')
     """
-    if not text or text[0] not in "=+-@\t\r\n|%":
+    if not text.startswith(_FORMULA) or len(text) == 1:
         return text
     try:
         float(text)

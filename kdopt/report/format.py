@@ -20,6 +20,7 @@ import pandas as pd
 from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.sources.cifar10 import CIFAR10_CLASSES
 from kdopt.data.sources.fashion_mnist import FASHION_MNIST_CLASSES
+from kdopt.shown import defuse_formula
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -159,12 +160,17 @@ def format_frame(frame: pd.DataFrame, short: Collection[str] = ()) -> str:
 
 
 def format_csv(header: Iterable[str], lines: Iterable[Sequence[Any]]) -> str:
-    """A CSV file with a header."""
+    """A CSV file with a header; a text that a spreadsheet would compute gets an apostrophe."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
+    for line in ([*header], *lines):
+        writer.writerow([_make_cell(v) if isinstance(v, str) else v for v in line])
     return buffer.getvalue()
+
+
+def _make_cell(text: str) -> str:
+    # Before Python 3.13 a lone carriage return is not quoted, and would end the line.
+    return defuse_formula(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def format_pipe_line(cells: Iterable[str]) -> str:

@@ -9,7 +9,10 @@ function save(name, content, type) {
 
 function csvText(lines) {
   const quoted = (value) => {
-    const text = value === null || value === undefined ? "" : String(value);
+    const plain = value === null || value === undefined ? "" : String(value);
+    // A spreadsheet would compute what begins so; an apostrophe makes it text.
+    const formula = /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]./s.test(plain) && isNaN(plain);
+    const text = formula ? `'${plain}` : plain;
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   return lines.map((line) => line.map(quoted).join(",") + "\n").join("");
