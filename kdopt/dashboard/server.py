@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import re
 import socket
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
+from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -48,6 +50,8 @@ HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    # What lies in a cache is there for the next user of the machine, without the token.
+    "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
@@ -83,16 +87,19 @@ class ReadOnly:
         if reply is not None:
             return _send_reply(start_response, reply, environ["REQUEST_METHOD"])
 
-        def start(
-            status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
-        ) -> Callable[[bytes], object]:
-            ours = {name.lower() for name in HEADERS}
-            kept = [(name, value) for name, value in headers if name.lower() not in ours]
-            return start_response(status, [*kept, *HEADERS.items()], exc_info)
-
         # The dashboard reads this header without asking whether it is there.
         environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")
-        return self._app(environ, start)
+        answer = _Answer()
+        body = self._app(environ, answer.start)
+        if answer.status.startswith("500"):
+            # It fails at numbers that name nothing, and has no other answer for a lost store.
+            if hasattr(body, "close"):
+                body.close()
+            return _send_reply(start_response, _NO_ANSWER, environ["REQUEST_METHOD"])
+        ours = {name.lower() for name in HEADERS}
+        kept = [(name, value) for name, value in answer.headers if name.lower() not in ours]
+        start_response(answer.status, [*kept, *HEADERS.items()])
+        return body
 
     def _refuse_request(self, environ: WSGIEnvironment) -> Reply | None:
         if parse_host_name(environ.get("HTTP_HOST", "")) not in self._hosts:
@@ -106,7 +113,8 @@ class ReadOnly:
         ):
             allow = ("Allow", "GET, HEAD")
             return make_text_reply("405 Method Not Allowed", "This dashboard only reads.\n", allow)
-        return self._guard.refuse(environ) if self._guard else None
+        refused = self._guard.refuse(environ) if self._guard else None
+        return refused or (None if _can_be_asked(environ) else _NO_ANSWER)
 
 
 def make_app(
@@ -207,14 +215,42 @@ def make_server(
 
 
 def parse_host_name(header: str) -> str:
-    """The name in a Host header, lower case, without port and brackets.
+    """The name in a Host header, lower case, without port and brackets; empty if it is none.
 
-    >>> parse_host_name("[::1]:8080"), parse_host_name("LocalHost:80")
-    ('::1', 'localhost')
+    >>> parse_host_name("[::1]:8080"), parse_host_name("LocalHost:80"), parse_host_name("a:b")
+    ('::1', 'localhost', '')
     """
-    if header.startswith("["):
-        return header[1:].partition("]")[0].lower()
-    return header.partition(":")[0].lower()
+    match = _HOST.fullmatch(header)
+    return (match[1] or match[2]).lower() if match else ""
+
+
+_HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^\s\[\]:/@,?#]+))(?::\d{1,5})?")
+
+_NO_ANSWER = make_text_reply(
+    "404 Not Found",
+    "There is nothing at this address: it names no study or page of the store, or the store "
+    "cannot be read now.\n",
+)
+
+
+class _Answer:
+    """What an application says of its answer, before any of it is sent."""
+
+    def __init__(self) -> None:
+        self.status, self.headers = "500", list[tuple[str, str]]()
+
+    def start(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+    ) -> Callable[[bytes], object]:
+        self.status, self.headers = status, headers
+        return lambda _: None
+
+
+def _can_be_asked(environ: WSGIEnvironment) -> bool:
+    """Whether the dashboard can take the numbers of an address: databases have 63 bits."""
+    path, query = str(environ.get("PATH_INFO", "")), parse_qs(environ.get("QUERY_STRING", ""))
+    numbers = re.findall(r"\d+", path) + query.get("after", [])
+    return path.isascii() and all(re.fullmatch(r"-?[0-9]{1,18}", n) for n in numbers)
 
 
 class _Handler(WSGIRequestHandler):

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import parse_qs
 from wsgiref.types import WSGIEnvironment
@@ -16,7 +20,13 @@ from kdopt.errors import KdoptError
 
 TOKEN_VARIABLE = "KDOPT_DASHBOARD_TOKEN"  # noqa: S105 - a name
 MIN_TOKEN = 16
-"""Characters. A token can be guessed at as fast as the dashboard answers."""
+"""Characters of a token."""
+
+MIN_DIFFERENT = 6
+"""Different ones among them: a token of one letter is the first that anybody tries."""
+
+GUESSES, ALL_GUESSES, GUESSES_S = 20, 200, 60.0
+"""Wrong tokens that one address, and all together, may try in how many seconds."""
 
 LOGIN_PATH = "/login"
 COOKIE = "kdopt_session"
@@ -64,17 +74,60 @@ def make_text_reply(status: str, text: str, *headers: tuple[str, str]) -> Reply:
 
 
 def check_token(token: str) -> str:
-    """The token, if it is long enough.
+    """The token, if it is hard to guess.
 
     Raises:
-        KdoptError: It is too short. The message does not show it.
+        KdoptError: It is too short or too plain. The message does not show it.
     """
-    if len(token) < MIN_TOKEN:
-        raise KdoptError(
-            f"the dashboard's token has {len(token)} characters and needs at least {MIN_TOKEN}. "
-            'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe())"'
-        )
-    return token
+    fault = None
+    letters = "".join(token.split())
+    if len(letters) < MIN_TOKEN:
+        fault = f"has {len(letters)} characters besides blanks and needs at least {MIN_TOKEN}"
+    elif not token.isprintable() or token != token.strip():
+        fault = "has control characters, or blanks around it, which browsers do not send"
+    elif len(set(letters)) < MIN_DIFFERENT:
+        fault = f"has {len(set(letters))} different characters and needs at least {MIN_DIFFERENT}"
+    if fault is None:
+        return token
+    raise KdoptError(
+        f"the dashboard's token {fault}. "
+        'Make one with: python3 -c "import secrets; print(secrets.token_urlsafe())"'
+    )
+
+
+class GuessLimit:
+    """Counts wrong tokens, so that nobody can try them as fast as the dashboard answers.
+
+    Args:
+        now: The time in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._times: defaultdict[str, list[float]] = defaultdict(list)
+
+    def is_reached(self, client: str) -> bool:
+        """Whether this address, or all together, may try no more for now."""
+        with self._lock:
+            self._forget_old()
+            return len(self._times.get(client, ())) >= GUESSES or (
+                sum(map(len, self._times.values())) >= ALL_GUESSES
+            )
+
+    def add(self, client: str) -> None:
+        """Count a wrong token of this address."""
+        with self._lock:
+            self._times[client].append(self._now())
+
+    def _forget_old(self) -> None:
+        since = self._now() - GUESSES_S
+        for client, times in list(self._times.items()):
+            kept = [at for at in times if at > since]
+            if kept:
+                self._times[client] = kept
+            else:
+                del self._times[client]
 
 
 class TokenGuard:
@@ -87,26 +140,38 @@ class TokenGuard:
     def __init__(self, token: str) -> None:
         self._token = check_token(token).encode()
         self._session = secrets.token_urlsafe(32)
+        self._limit = GuessLimit()
 
     def refuse(self, environ: WSGIEnvironment) -> Reply | None:
         """What to answer instead of the dashboard; ``None`` for somebody who may read."""
+        # A session is too long to be guessed, and must go on while somebody guesses at the token.
+        if not is_login(environ) and self._has_session(environ):
+            return None
+        given = _read_given_token(environ)
+        client = str(environ.get("REMOTE_ADDR", ""))
+        if given is not None and self._limit.is_reached(client):
+            return make_text_reply(
+                "429 Too Many Requests",
+                f"Too many wrong tokens; try again in {GUESSES_S:.0f} seconds.\n",
+                ("Retry-After", f"{GUESSES_S:.0f}"),
+            )
+        # compare_digest takes as long for a near miss as for a far one, so time tells nothing.
+        knows = given is not None and hmac.compare_digest(given, self._token)
+        if given and not knows:
+            self._limit.add(client)
         if is_login(environ):
-            return self._sign_in(environ)
-        if self._has_session(environ) or self._has_token(environ):
+            return self._sign_in(environ) if knows else _make_sign_in_page("This is not the token.")
+        if knows:
             return None
         if str(environ.get("PATH_INFO", "")).startswith("/api"):
             return make_text_reply(
                 "401 Unauthorized",
                 "Send the dashboard's token as 'Authorization: Bearer TOKEN'.\n",
                 ("WWW-Authenticate", 'Bearer realm="kdopt dashboard"'),
-                ("Cache-Control", "no-store"),
             )
         return _make_sign_in_page("The token is the one that this dashboard was started with.")
 
     def _sign_in(self, environ: WSGIEnvironment) -> Reply:
-        given = _read_posted_token(environ)
-        if not self._is_token(given):
-            return _make_sign_in_page("This is not the token.")
         # The scheme that the reverse proxy was asked with; a client that lies harms itself only.
         secure = "; Secure" if environ.get("HTTP_X_FORWARDED_PROTO") == "https" else ""
         cookie = f"{COOKIE}={self._session}; Path=/; HttpOnly; SameSite=Strict{secure}"
@@ -115,11 +180,9 @@ class TokenGuard:
             "",
             ("Location", "/dashboard"),
             ("Set-Cookie", cookie),
-            ("Cache-Control", "no-store"),
         )
 
     def _has_session(self, environ: WSGIEnvironment) -> bool:
-        # compare_digest takes as long for a near miss as for a far one, so time tells nothing.
         for part in str(environ.get("HTTP_COOKIE", "")).split(";"):
             name, _, value = part.strip().partition("=")
             if name == COOKIE and hmac.compare_digest(
@@ -128,17 +191,19 @@ class TokenGuard:
                 return True
         return False
 
-    def _has_token(self, environ: WSGIEnvironment) -> bool:
-        scheme, _, given = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
-        return scheme.lower() == "bearer" and self._is_token(_encode_header(given.strip()))
-
-    def _is_token(self, given: bytes) -> bool:
-        return hmac.compare_digest(given, self._token)
-
 
 def is_login(environ: WSGIEnvironment) -> bool:
     """Whether a request hands in the form, the only one that is not a GET or HEAD."""
     return environ["REQUEST_METHOD"] == "POST" and environ.get("PATH_INFO") == LOGIN_PATH
+
+
+def _read_given_token(environ: WSGIEnvironment) -> bytes | None:
+    """The token that a request shows, right or wrong; ``None`` if it shows none."""
+    if is_login(environ):
+        return _read_posted_token(environ)
+    scheme, _, given = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
+    # Of the blanks only: other bytes that Python strips may be part of a letter.
+    return _encode_header(given.strip(" \t")) if scheme.lower() == "bearer" else None
 
 
 def _read_posted_token(environ: WSGIEnvironment) -> bytes:
@@ -155,7 +220,6 @@ def _make_sign_in_page(message: str) -> Reply:
     headers = [
         ("Content-Type", "text/html; charset=utf-8"),
         ("Content-Security-Policy", SIGN_IN_POLICY),
-        ("Cache-Control", "no-store"),
         ("WWW-Authenticate", 'Bearer realm="kdopt dashboard"'),
     ]
     text = SIGN_IN_PAGE.format(action=LOGIN_PATH, message=message)
