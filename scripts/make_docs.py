@@ -23,7 +23,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from kdopt.campaign.spec import SettingEntry, list_settings
-from kdopt.cli import app
+from kdopt.cli.app import app
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES = {

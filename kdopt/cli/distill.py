@@ -18,7 +18,7 @@ from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
     CampaignOption,
-    DeviceOption,
+    SameDeviceOption,
     StoreOption,
 )
 from kdopt.errors import KdoptError
@@ -75,7 +75,7 @@ def distill_command(
     store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
     campaign: CampaignOption = None,
-    device: DeviceOption = None,
+    device: SameDeviceOption = None,
 ) -> None:
     """Write the best student of a pair to a file.
 

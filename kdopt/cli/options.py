@@ -42,6 +42,13 @@ DeviceOption = Annotated[
     str | None,
     typer.Option("--device", help="cpu, cuda or cuda:N [default: cuda if there is one]."),
 ]
+SameDeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="cpu, cuda or cuda:N [default: as each trial ran, where there is such a device].",
+    ),
+]
 GpusOption = Annotated[
     str | None,
     typer.Option(

@@ -16,7 +16,7 @@ from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
-    DeviceOption,
+    SameDeviceOption,
     StoreOption,
 )
 from kdopt.cli.tables import print_columns
@@ -41,7 +41,7 @@ def verify_command(
     seed: SeedOption = 0,
     store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
-    device: DeviceOption = None,
+    device: SameDeviceOption = None,
 ) -> None:
     """Run random finished trials again and compare every recorded number.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from kdopt.cli import app
+from kdopt.cli.app import app
 from kdopt.data.datasets import load_planned_dataset
 from kdopt.errors import KdoptError
 from kdopt.store.queries import read_record

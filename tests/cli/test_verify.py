@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from kdopt.cli import app
+from kdopt.cli.app import app
 from kdopt.store.backup import back_up_store
 from kdopt.store.database import open_store
 
