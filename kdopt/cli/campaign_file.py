@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdopt.campaign.spec import Spec, load_spec
+from kdopt.cli.announce import Say, say_nothing
 from kdopt.cli.inputs import open_artifacts
 from kdopt.data.datasets import Dataset, load_dataset
 from kdopt.service.outlook import ShareSizes, measure_shares
@@ -19,9 +20,10 @@ from kdopt.store.database import Store, open_store
 from kdopt.store.planning import Planned
 
 
-def load_spec_and_images(path: Path) -> tuple[Spec, Dataset]:
+def load_spec_and_images(path: Path, say: Say = say_nothing) -> tuple[Spec, Dataset]:
     """Read a campaign file and its images, and check that its model fits them."""
     loaded = load_spec(path)
+    say(f"reading the images of {loaded.campaign.data.name}")
     dataset = load_dataset(loaded.campaign)
     check_model(loaded.campaign, dataset)
     check_augmentation(loaded.campaign, dataset)
@@ -46,12 +48,22 @@ class PlannedSpec(NamedTuple):
     shares: list[ShareSizes]
 
 
-def plan_spec(path: Path, store: str, artifacts: str | None) -> PlannedSpec:
+def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_nothing) -> PlannedSpec:
     """Plan a campaign file into a store that is made where there is none."""
     # What is wrong with the file or the images comes out before a store is made.
-    loaded, dataset = load_spec_and_images(path)
-    splits = draw_splits(loaded.campaign, dataset)
+    loaded, dataset = load_spec_and_images(path, say)
+    campaign = loaded.campaign
+    say(
+        f"sharing out {len(dataset.train_images):,} images among {campaign.participants} "
+        f"participants, in {_count(len(campaign.partitions), 'way')}"
+    )
+    splits = draw_splits(campaign, dataset)
     opened = open_store(store, create=True)
+    say(f"planning studies and trials in {opened.label}")
     kept = open_artifacts(opened, artifacts)
     planned = plan_campaign(loaded, dataset, splits, opened, kept)
     return PlannedSpec(opened, kept, loaded, planned, measure_shares(splits, dataset))
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from kdopt.campaign.names import parse_pair_name
+from kdopt.cli.options import DEFAULT_STORE
 from kdopt.errors import AdviceError
 from kdopt.launch.call import WorkerCall
 from kdopt.outcome import Pair
@@ -27,6 +29,17 @@ def folder_beside(store: Store, name: str) -> Path:
     if store.dialect == "sqlite":
         return Path(str(store.url.database)).absolute().parent / name
     return Path("storage").absolute() / name
+
+
+def list_store_options(store: Store) -> list[str]:
+    """What names this store to another command; nothing for the one that is taken anyway."""
+    if os.environ.get("KDOPT_STORE"):
+        return []
+    if store.dialect != "sqlite":
+        # The URL may hold a password, which belongs on no screen.
+        return ["--store", "URL"]
+    path = str(store.url.database)
+    return [] if path == DEFAULT_STORE else ["--store", path]
 
 
 def make_call(store: Store, artifacts: Artifacts, campaign: str) -> WorkerCall:

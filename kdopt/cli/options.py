@@ -78,6 +78,9 @@ TimeLimitOption = Annotated[
         help="Stop workers after this long (90m, 2h); they give their trials back.",
     ),
 ]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", help="Say nothing on the way, only how it ends.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 

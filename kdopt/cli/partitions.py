@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
+from kdopt.cli.announce import announce_steps
 from kdopt.cli.campaign_file import load_spec_and_images
 from kdopt.cli.options import SpecArgument
 from kdopt.cli.tables import WIDE, make_console
@@ -34,7 +35,7 @@ def partitions_command(
 
     There is one table for each partition of the campaign.
     """
-    loaded, dataset = load_spec_and_images(spec)
+    loaded, dataset = load_spec_and_images(spec, announce_steps())
     tables = {}
     for partition in loaded.campaign.partitions:
         splits = make_splits(

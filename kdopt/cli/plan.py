@@ -5,8 +5,15 @@ from __future__ import annotations
 import math
 import sys
 
+from kdopt.cli.announce import announce_steps
 from kdopt.cli.campaign_file import PlannedSpec, plan_spec
-from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, SpecArgument, StoreOption
+from kdopt.cli.options import (
+    DEFAULT_STORE,
+    ArtifactsOption,
+    QuietOption,
+    SpecArgument,
+    StoreOption,
+)
 from kdopt.durations import duration
 from kdopt.service.outlook import (
     LEAST_PER_CLASS,
@@ -18,14 +25,17 @@ from kdopt.store.queries import read_trials
 
 
 def plan_command(
-    spec: SpecArgument, store: StoreOption = DEFAULT_STORE, artifacts: ArtifactsOption = None
+    spec: SpecArgument,
+    store: StoreOption = DEFAULT_STORE,
+    artifacts: ArtifactsOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Write a campaign's studies and trials into the store.
 
     No trial runs. Planning again adds only what the file has new. It says how many images each
     participant has, and how long the rest takes where trials are done already.
     """
-    print_planned(plan_spec(spec, store, artifacts))
+    print_planned(plan_spec(spec, store, artifacts, announce_steps(quiet)))
 
 
 def print_planned(done: PlannedSpec) -> None:

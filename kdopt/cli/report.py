@@ -15,16 +15,14 @@ import typer
 from kdopt.campaign.names import CAMPAIGN_NAME
 from kdopt.cli.inputs import folder_beside, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, OutOption, StoreOption
-from kdopt.dashboard.campaign_index import index_studies
+from kdopt.cli.results_so_far import publish_indexes, read_report_data
 from kdopt.errors import ComparisonError
-from kdopt.features.measurements import read_measurements
 from kdopt.report.blocks import ReportData
 from kdopt.report.comparison import make_compared_campaign, write_comparison
 from kdopt.report.export import NO_PARQUET, write_report
 from kdopt.report.images import ImageFormat
 from kdopt.store.database import Store
-from kdopt.store.index_studies import write_index_studies
-from kdopt.store.queries import pick_campaign, read_record, read_study_counts, read_trials
+from kdopt.store.queries import pick_campaign, read_record, read_trials
 
 
 class FigureFormat(StrEnum):
@@ -84,7 +82,7 @@ def report_command(
         return
     named, location = _split_name(campaigns[0], store) if campaigns else (campaign, store)
     opened = open_store_at(location)
-    data = write_report_of(opened, pick_campaign(opened, named), out, formats)
+    data = _write_report_of(opened, pick_campaign(opened, named), out, formats)
     if publish:
         _publish_indexes(opened, data)
 
@@ -164,23 +162,21 @@ def _write_comparison_of(
     _print_paths(write_comparison(folder, compared, formats))
 
 
-def write_report_of(
-    store: Store, campaign: str, out: Path | None, formats: Sequence[ImageFormat] = ()
+def _write_report_of(
+    store: Store, campaign: str, out: Path | None, formats: Sequence[ImageFormat]
 ) -> ReportData:
     """Write a campaign's report, print the names of its files, return what it was made from."""
-    record = read_record(store, campaign)
-    folder = out or folder_beside(store, "reports") / campaign
-    data = ReportData(
-        record.campaign,
-        read_trials(store, campaign),
-        record.settings,
-        read_measurements(store, campaign),
-    )
-    paths = write_report(folder, data, formats)
+    data = read_report_data(store, campaign)
+    paths = write_report(choose_report_folder(store, campaign, out), data, formats)
     _print_paths(paths)
     if not any(path.name == "trials.parquet" for path in paths):
         print(NO_PARQUET, file=sys.stderr)
     return data
+
+
+def choose_report_folder(store: Store, campaign: str, out: Path | None) -> Path:
+    """Where a campaign's report goes."""
+    return out or folder_beside(store, "reports") / campaign
 
 
 def _print_paths(paths: Iterable[Path]) -> None:
@@ -189,14 +185,11 @@ def _print_paths(paths: Iterable[Path]) -> None:
 
 
 def _publish_indexes(store: Store, data: ReportData) -> None:
-    campaign = data.campaign.name
-    study_ids = {state.study: state.study_id for state in read_study_counts(store, campaign)}
-    studies = index_studies(data, study_ids)
-    write_index_studies(store, studies)
+    studies = publish_indexes(store, data)
     if not studies:
         print(
-            f"{campaign}: nothing to publish; index studies show the stages tune, combine and "
-            "federate",
+            f"{data.campaign.name}: nothing to publish; index studies show the stages tune, "
+            "combine and federate",
             file=sys.stderr,
         )
     for study in studies:

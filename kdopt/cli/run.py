@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import typer
 
+from kdopt.cli.announce import Say, announce_steps
 from kdopt.cli.campaign_file import plan_spec
 from kdopt.cli.inputs import folder_beside, make_call
 from kdopt.cli.options import (
@@ -14,6 +17,7 @@ from kdopt.cli.options import (
     DeviceOption,
     GpusOption,
     OutOption,
+    QuietOption,
     SlotsPerGpuOption,
     SpecArgument,
     StoreOption,
@@ -22,11 +26,14 @@ from kdopt.cli.options import (
 )
 from kdopt.cli.plan import print_planned
 from kdopt.cli.progress import ProgressBar, follow_workers
-from kdopt.cli.report import write_report_of
+from kdopt.cli.report import choose_report_folder
+from kdopt.cli.results_so_far import publish_indexes, read_report_data
 from kdopt.devices import parse_device
 from kdopt.errors import KdoptError
 from kdopt.features.measurements import find_unmeasured_partitions
 from kdopt.launch.local import LocalWorkers, Slot, assign_slots
+from kdopt.report.answer import format_answer
+from kdopt.report.export import write_report
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
@@ -41,23 +48,26 @@ def run_command(
     gpus: GpusOption = None,
     device: DeviceOption = None,
     out: OutOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Plan a campaign, run it here and write its report.
 
     Run it again at any time: it goes on where it was, and repeats no trial that is done.
     """
+    say = announce_steps(quiet)
     slots = _find_slots(workers, slots_per_gpu, gpus, device)
-    planned = plan_spec(spec, store, artifacts)
+    planned = plan_spec(spec, store, artifacts, say)
     opened, kept, campaign = planned.store, planned.artifacts, planned.spec.campaign.name
-    print_planned(planned)
-    group = LocalWorkers(
-        slots,
-        make_call(opened, kept, campaign),
-        folder_beside(opened, "logs") / campaign,
-    )
-    progress = ProgressBar(opened, campaign)
+    if not quiet:
+        print_planned(planned)
+    progress = ProgressBar(opened, campaign, quiet)
+    logs = folder_beside(opened, "logs") / campaign
+    if progress.status.left:
+        say(f"starting {_count(len(slots), 'worker')}, whose logs are in {_shorten(logs)}")
+    group = LocalWorkers(slots, make_call(opened, kept, campaign), logs)
     try:
         follow_workers(progress, opened, kept, group.run)
+        _measure_features(opened, kept, campaign, device, say)
     except KeyboardInterrupt:
         status = progress.status
         print(
@@ -67,16 +77,35 @@ def run_command(
         )
         raise typer.Exit(130) from None
     print(progress.summarize())
-    _measure_features(opened, kept, campaign, device)
-    write_report_of(opened, campaign, out)
-    if progress.status.left or progress.status.failed:
+    _report_end(progress, opened, choose_report_folder(opened, campaign, out), say)
+
+
+def _report_end(progress: ProgressBar, store: Store, folder: Path, say: Say) -> None:
+    """Write the report; the last lines are the answer, and where to read more."""
+    say("writing the report")
+    status = progress.status
+    data = read_report_data(store, status.campaign)
+    paths = write_report(folder, data)
+    publish_indexes(store, data)
+    if status.left or status.failed:
         print(
-            f"{progress.status.failed:,} trials failed and {progress.status.left:,} cannot start, "
-            "because a participant that they need was not pre-trained; 'kdopt status' has the "
-            "reasons",
+            f"{status.failed:,} trials failed and {status.left:,} cannot start, because a "
+            "participant that they need was not pre-trained; 'kdopt status' has the reasons",
             file=sys.stderr,
         )
+    print(format_answer(data) or "no pair of teacher and student has a result")
+    page = next(path for path in paths if path.suffix == ".html")
+    print(f"{_count(len(paths), 'file')} in {_shorten(folder)}; open {_shorten(page)}")
+    if status.left or status.failed:
         raise typer.Exit(1)
+
+
+def _shorten(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
 def _find_slots(
@@ -92,7 +121,7 @@ def _find_slots(
 
 
 def _measure_features(
-    store: Store, artifacts: Artifacts, campaign: str, device: str | None
+    store: Store, artifacts: Artifacts, campaign: str, device: str | None, say: Say
 ) -> None:
     """Measure what the report's advice tells pairs apart by, where it is not known yet."""
     settings = read_record(store, campaign).campaign
@@ -100,6 +129,7 @@ def _measure_features(
         store, campaign
     ):
         return
+    say("measuring the pre-trained models on each other's images, for the report's advice")
     # Only now, when there is something to measure: these load torch.
     from kdopt.features.measuring import measure_campaign
     from kdopt.train.engine import make_engine

@@ -10,7 +10,7 @@ import typer
 
 from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, JsonOption, StoreOption
-from kdopt.cli.status_view import print_status
+from kdopt.cli.status_view import list_hints, print_status
 from kdopt.cli.watch import watch_campaign
 from kdopt.durations import parse_duration
 from kdopt.service.status import read_status
@@ -54,7 +54,8 @@ def status_command(
                 print("what is left can never start", file=sys.stderr)
             raise typer.Exit(code)
         found = read_status(opened, name)
+        hints = list_hints(found, opened)
     if as_json:
         print(format_json(found))
     else:
-        print_status(found)
+        print_status(found, hints)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from kdopt.cli.inputs import list_store_options
 from kdopt.cli.tables import WIDE, fit_table, make_console
 from kdopt.durations import duration
 from kdopt.service.status_values import (
@@ -20,6 +22,7 @@ from kdopt.service.status_values import (
     WorkerStatus,
 )
 from kdopt.shown import clean_line
+from kdopt.store.database import Store
 
 STATE_STYLES = {"gone": "red", "lapsed": "red", "silent": "yellow", "alive": ""}
 
@@ -63,19 +66,19 @@ def render_plain_text(status: Status, notes: Sequence[str] = ()) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def print_status(status: Status) -> None:
+def print_status(status: Status, notes: Sequence[str] = ()) -> None:
     """Print the whole status to stdout."""
     console = make_console()
     if console.is_terminal:
-        console.print(render_status(status, console))
+        console.print(render_status(status, console, notes=notes))
     else:
-        print(render_plain_text(status))
+        print(render_plain_text(status, notes))
 
 
 def format_eta(status: Status) -> str:
     """When all will be done, or why that is unknown."""
     if status.eta_s is not None:
-        return duration(status.eta_s)
+        return ("about " if status.eta_guessed else "") + duration(status.eta_s)
     return f"unknown ({status.eta_unknown})" if status.eta_unknown else "unknown"
 
 
@@ -88,6 +91,16 @@ def format_rate(per_minute: float) -> str:
     if per_minute >= 1:
         return f"{_format_number(per_minute)} per minute"
     return f"{_format_number(60 * per_minute)} per hour"
+
+
+def list_hints(status: Status, store: Store) -> list[str]:
+    """How to go on where nobody works though there is work."""
+    if not status.idle:
+        return []
+    return [
+        "no worker is at work; start some with: kdopt launch local "
+        + shlex.join(["--campaign", status.campaign, *list_store_options(store)])
+    ]
 
 
 class _Room(NamedTuple):
@@ -132,7 +145,7 @@ def _render_headline(status: Status) -> Text:
     text.append(f"{status.complete:,} of {status.trials:,} trials complete")
     if status.failed:
         text.append(f", {status.failed:,} failed", style="red")
-    if not status.done:
+    if not status.done and not status.idle:
         text.append(f", {format_rate(status.per_minute)}, ETA {format_eta(status)}")
     if status.blocked:
         text.append(

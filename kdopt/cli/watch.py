@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from kdopt.cli.status_view import render_plain_text, render_status
+from kdopt.cli.status_view import list_hints, render_plain_text, render_status
 from kdopt.cli.tables import make_console
 from kdopt.durations import duration
 from kdopt.errors import StoreError
@@ -39,12 +39,14 @@ class Look:
         at: When it was given, for people.
         clock: The same by :func:`time.monotonic`.
         fault: Why the store does not answer now; empty when it does.
+        hints: How to go on, where nobody works.
     """
 
     status: Status
     at: datetime
     clock: float
     fault: str = ""
+    hints: tuple[str, ...] = ()
 
 
 def watch_campaign(store: Store, campaign: str, every_s: float, as_json: bool = False) -> int:
@@ -100,14 +102,15 @@ class _Looks:
         except StoreError as error:
             if time.monotonic() - self.last.clock > GIVE_UP_S:
                 raise
-            self.last = Look(self.last.status, self.last.at, self.last.clock, str(error))
+            self.last = replace(self.last, fault=str(error), hints=())
 
     def _ask_store(self) -> Look:
         began = time.monotonic()
         status = read_status(self._store, self._campaign)
         took_s = time.monotonic() - began
         self._pause_s = max(self.every_s, took_s / WATCHING_SHARE)
-        return Look(status, datetime.now(UTC).astimezone(), time.monotonic())
+        hints = tuple(list_hints(status, self._store))
+        return Look(status, datetime.now(UTC).astimezone(), time.monotonic(), hints=hints)
 
 
 def _print_each(looks: _Looks, text_of: Callable[[Look], str]) -> None:
@@ -152,12 +155,12 @@ def _list_notes(look: Look, every_s: float) -> list[str]:
     if look.fault or age_s > 2 * every_s + 5:
         since = f"no answer from the store for {duration(age_s)}; the last is of {look.at:%H:%M:%S}"
         return [f"{since} ({look.fault})" if look.fault else since]
-    return []
+    return list(look.hints)
 
 
 def _format_text(look: Look) -> str:
     return f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S}\n" + render_plain_text(
-        look.status, _list_notes(look, 0.0) if look.fault else []
+        look.status, _list_notes(look, 0.0) if look.fault else look.hints
     )
 
 

@@ -17,6 +17,7 @@ from kdopt.cli.options import (
     CampaignOption,
     DeviceOption,
     GpusOption,
+    QuietOption,
     SlotsPerGpuOption,
     StoreOption,
     TimeLimitOption,
@@ -38,7 +39,6 @@ WorkersOrSelfOption = Annotated[
         "--slots-per-gpu or --gpus as 'kdopt run' does, else this process alone].",
     ),
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="Print no line per trial.")]
 
 
 def worker_command(

@@ -120,11 +120,17 @@ class LocalWorkers:
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._log_begins: dict[int, int] = {}
 
-    def run(self, on_tick: Callable[[], None], tick_s: float = 1.0) -> None:
+    def run(
+        self,
+        on_tick: Callable[[], None],
+        on_stop: Callable[[], None] = lambda: None,
+        tick_s: float = 1.0,
+    ) -> None:
         """Work until every worker has finished.
 
         Args:
             on_tick: Called about every ``tick_s`` seconds, for progress.
+            on_stop: Called at once after Ctrl-C or SIGTERM, before the workers are told.
             tick_s: Seconds between calls.
 
         Raises:
@@ -141,6 +147,9 @@ class LocalWorkers:
                     self._look_after_workers()
                     on_tick()
                     self._wait_for_an_end(tick_s)
+            except KeyboardInterrupt:
+                on_stop()
+                raise
             finally:
                 self._stop_workers()
 

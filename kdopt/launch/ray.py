@@ -77,11 +77,17 @@ class RayWorkers:
         self._address = address
         self._restarts_left = 0
 
-    def run(self, on_tick: Callable[[], None], tick_s: float = 1.0) -> None:
+    def run(
+        self,
+        on_tick: Callable[[], None],
+        on_stop: Callable[[], None] = lambda: None,
+        tick_s: float = 1.0,
+    ) -> None:
         """Work until every worker has finished.
 
         Args:
             on_tick: Called about every ``tick_s`` seconds, for progress.
+            on_stop: Called at once after Ctrl-C or SIGTERM, before the workers are told.
             tick_s: Seconds between calls.
 
         Raises:
@@ -104,6 +110,9 @@ class RayWorkers:
                         if self._should_restart(task):
                             tasks.append(start())
                     on_tick()
+            except KeyboardInterrupt:
+                on_stop()
+                raise
             finally:
                 self._stop_tasks(tasks)
 

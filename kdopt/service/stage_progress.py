@@ -7,7 +7,8 @@ long trials that began together do not make the rate jump when they end together
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -27,6 +28,9 @@ AT_MOST_S = 86_400.0
 
 PAUSE_S = 90.0
 """A longer gap in which nothing ran is no part of the time: the campaign was not at work."""
+
+BETWEEN_TRIALS_S = 5.0
+"""Workers that hold no trial for longer are not at work: they have ended."""
 
 
 class Span(NamedTuple):
@@ -86,32 +90,46 @@ class RecentTrials:
     Attributes:
         ended: Trials that ended.
         running: Trials that run in a worker that is not known to be lost.
+        since_s: Seconds since these workers began. What ended before says how long a trial takes,
+            but not how many run at a time.
     """
 
     ended: Mapping[StageName, Sequence[Span]] = field(default_factory=dict)
     running: Mapping[StageName, Sequence[Span]] = field(default_factory=dict)
+    since_s: float = math.inf
 
     def measure_pace(self, stage: StageName) -> Pace | None:
         """How fast the stage's trials end, if that can be told."""
-        return measure_pace(self.ended.get(stage, ()), self.running.get(stage, ()))
+        ended, running = self.ended.get(stage, ()), self.running.get(stage, ())
+        now = [span for span in ended if span.ended_ago_s < self.since_s]
+        if now or not ended:
+            return measure_pace(now, running)
+        each_s = _measure_mean_s(ended)
+        many = self.count_at_once()
+        return Pace(many, each_s) if many > 0 and each_s > 0 else None
 
     def is_at_work(self, stage: StageName) -> bool:
         """Whether the stage runs, or ran a moment ago: between two trials nothing does."""
+        latest_s = min(BETWEEN_TRIALS_S, self.since_s)
         return bool(self.running.get(stage)) or any(
-            span.ended_ago_s <= PAUSE_S for span in self.ended.get(stage, ())
+            span.ended_ago_s <= latest_s for span in self.ended.get(stage, ())
         )
 
     def count_at_once(self) -> float:
         """How many trials of all stages ran at a time recently; 0 when none did."""
         spans = [s for kind in (self.ended, self.running) for some in kind.values() for s in some]
-        return count_at_once(spans, RECENT_S)
+        return count_at_once(spans, min(RECENT_S, self.since_s))
 
 
 class Eta(NamedTuple):
-    """Seconds until all is done, or why that is unknown; neither when nothing is left."""
+    """Seconds until all is done, or why that is unknown; neither when nothing is left.
+
+    ``guessed``: of some stage no trial has ended yet.
+    """
 
     seconds: float | None
     unknown: str = ""
+    guessed: bool = False
 
 
 def count_stages(
@@ -142,27 +160,56 @@ def count_partitions(states: Sequence[StudyCounts]) -> tuple[PartitionStatus, ..
 
 
 def estimate_campaign_eta(
-    stages: Sequence[StageStatus], recent: RecentTrials, blocked: Mapping[StageName, int]
+    stages: Sequence[StageStatus],
+    recent: RecentTrials,
+    blocked: Mapping[StageName, int],
+    read_epochs: Callable[[], Mapping[StageName, int]] = dict,
 ) -> Eta:
     """Estimate when the whole campaign will be done: its work over the recent number of workers.
 
     Stages take turns on the same workers, so this is neither the sum nor the maximum of the
     stages' own ETAs.
+
+    Args:
+        stages: Their counts.
+        recent: Trials that ended recently or run now.
+        blocked: Waiting trials of each stage that can never start.
+        read_epochs: Gives the epochs that a trial of each stage trains at most. Called only where
+            they are needed: of a stage without ended trials the time is guessed by them.
     """
     open_stages = [s for s in stages if s.left > blocked.get(s.stage, 0)]
     if not open_stages:
         return Eta(None)
     if not any(recent.is_at_work(s.stage) for s in open_stages):
         return Eta(None, "no worker is at work")
+    paces = {s.stage: recent.measure_pace(s.stage) for s in stages}
+    known = {stage: pace.each_s for stage, pace in paces.items() if pace is not None}
+    unknown = [s.stage for s in open_stages if s.stage not in known]
+    each_s = known | (_guess_times(unknown, known, read_epochs()) if unknown and known else {})
     queues = []
     for stage in open_stages:
-        known = recent.measure_pace(stage.stage)
-        if known is None:
+        if stage.stage not in each_s:
             return Eta(None, f"no trial of {stage.stage} has ended lately")
-        queues.append(_make_queue(stage, recent, blocked.get(stage.stage, 0), known))
+        many_blocked = blocked.get(stage.stage, 0)
+        queues.append(_make_queue(stage, recent, many_blocked, each_s[stage.stage]))
     many = recent.count_at_once()
     seconds = estimate_time_left_s(queues, many) if many > 0 else None
-    return Eta(seconds, "" if seconds is not None else "the last trials take longer than others")
+    if seconds is None:
+        return Eta(None, "the last trials take longer than others")
+    return Eta(seconds, guessed=bool(unknown))
+
+
+def _guess_times(
+    unknown: Iterable[StageName], known: Mapping[StageName, float], epochs: Mapping[StageName, int]
+) -> dict[StageName, float]:
+    """Seconds of a trial of stages of which none has ended: as long per epoch as the most alike."""
+    measured = [stage for stage in known if stage in epochs]
+    guessed = {}
+    for stage in unknown:
+        if measured and stage in epochs:
+            like = min(measured, key=lambda other: abs(epochs[other] - epochs[stage]))
+            guessed[stage] = known[like] * epochs[stage] / epochs[like]
+    return guessed
 
 
 def measure_pace(ended: Sequence[Span], running: Sequence[Span]) -> Pace | None:
@@ -177,7 +224,7 @@ def measure_pace(ended: Sequence[Span], running: Sequence[Span]) -> Pace | None:
     # With fewer than LEAST these are all there are, so nothing is missing from any window.
     oldest = max(s.began_ago_s if len(ended) < LEAST else s.ended_ago_s for s in ended)
     many = count_at_once([*ended, *running], max(oldest, RECENT_S))
-    each_s = sum(s.began_ago_s - s.ended_ago_s for s in ended) / len(ended)
+    each_s = _measure_mean_s(ended)
     return Pace(many, each_s) if many > 0 and each_s > 0 else None
 
 
@@ -224,16 +271,16 @@ def _count_stage(
     known = recent.measure_pace(name) if recent.is_at_work(name) else None
     if known is None:
         return counted
-    queue = _make_queue(counted, recent, blocked, known)
+    queue = _make_queue(counted, recent, blocked, known.each_s)
     left_s = estimate_time_left_s([queue], known.at_once) if queue.left else None
     return replace(counted, per_minute=known.per_minute, eta_s=left_s)
 
 
-def _make_queue(stage: StageStatus, recent: RecentTrials, blocked: int, known: Pace) -> Queue:
+def _make_queue(stage: StageStatus, recent: RecentTrials, blocked: int, each_s: float) -> Queue:
     ages = [span.began_ago_s for span in recent.running.get(stage.stage, ())]
     # Trials of lost workers start again from the beginning.
     lost = max(0, stage.running - len(ages))
-    return Queue(stage.waiting - blocked + lost, ages, known.each_s)
+    return Queue(stage.waiting - blocked + lost, ages, each_s)
 
 
 def _count_partition(name: str, group: Sequence[StudyCounts]) -> PartitionStatus:
@@ -253,6 +300,10 @@ def _count_partition(name: str, group: Sequence[StudyCounts]) -> PartitionStatus
         waiting=sum(s.waiting for s in group),
         failed=sum(s.failed for s in group),
     )
+
+
+def _measure_mean_s(spans: Sequence[Span]) -> float:
+    return sum(span.began_ago_s - span.ended_ago_s for span in spans) / len(spans)
 
 
 def _measure_busy_s(spans: Iterable[Span]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -33,16 +34,23 @@ TROUBLE: tuple[WorkerState, ...] = ("gone", "lapsed", "silent", "alive")
 """States of workers, the worst first."""
 
 
-def read_status(store: Store, campaign: str) -> Status:
-    """Ask the store how far a campaign is, by a few cheap queries."""
+def read_status(store: Store, campaign: str, since_s: float = math.inf) -> Status:
+    """Ask the store how far a campaign is, by a few cheap queries.
+
+    Args:
+        store: The store.
+        campaign: The campaign.
+        since_s: Seconds since the workers of now began, if that is known: those before them say
+            nothing about the pace.
+    """
     states = queries.read_study_counts(store, campaign)
     workers = [
         _describe_worker(running) for running in activity.read_running_trials(store, campaign)
     ]
     blocked = _count_blocked(store, campaign, states)
-    recent = _read_recent(store, campaign, workers)
+    recent = _read_recent(store, campaign, workers, since_s)
     stages = count_stages(states, recent, blocked)
-    eta = estimate_campaign_eta(stages, recent, blocked)
+    eta = estimate_campaign_eta(stages, recent, blocked, lambda: _read_epochs(store, campaign))
     return Status(
         campaign=campaign,
         trials=sum(s.trials for s in stages),
@@ -53,6 +61,7 @@ def read_status(store: Store, campaign: str) -> Status:
         per_minute=sum(s.per_minute for s in stages),
         eta_s=eta.seconds,
         eta_unknown=eta.unknown,
+        eta_guessed=eta.guessed,
         stages=stages,
         partitions=count_partitions(states),
         workers=tuple(sorted(workers, key=lambda w: (TROUBLE.index(w.state), -w.running_s))),
@@ -111,7 +120,9 @@ def _judge_state(running: RunningTrial, last_sign_s: float) -> WorkerState:
     return "silent" if last_sign_s > SILENT_S else "alive"
 
 
-def _read_recent(store: Store, campaign: str, workers: Sequence[WorkerStatus]) -> RecentTrials:
+def _read_recent(
+    store: Store, campaign: str, workers: Sequence[WorkerStatus], since_s: float
+) -> RecentTrials:
     ended: dict[StageName, list[Span]] = defaultdict(list)
     for trial in activity.read_recent_endings(store, campaign, RECENT_S, LEAST, AT_MOST_S):
         ended[trial.stage].append(Span(trial.began_ago_s, trial.ended_ago_s))
@@ -119,7 +130,19 @@ def _read_recent(store: Store, campaign: str, workers: Sequence[WorkerStatus]) -
     for worker in workers:
         if worker.state in ("alive", "silent"):
             running[parse_study_name(worker.study).stage].append(Span(worker.running_s))
-    return RecentTrials(ended, running)
+    return RecentTrials(ended, running, since_s)
+
+
+def _read_epochs(store: Store, campaign: str) -> dict[StageName, int]:
+    """The epochs that a trial of each stage trains at most."""
+    settings = queries.read_record(store, campaign).campaign
+    federate = settings.federate
+    return {
+        "pretrain": settings.pretrain.epochs,
+        **dict.fromkeys(("control", "tune", "compare"), settings.distill.epochs),
+        "combine": settings.combine.epochs or settings.distill.epochs,
+        "federate": federate.rounds * federate.local_epochs * settings.participants,
+    }
 
 
 def _count_blocked(

@@ -11,6 +11,7 @@
 ``done``           whether nothing can be done any more
 ``per_minute``     trials that end per minute, recently
 ``eta_s``          seconds until all is done, or null; ``eta_unknown`` then says why
+``eta_guessed``    whether other stages' times were taken for a stage that none is known of
 ``stages``         list of ``StageStatus``
 ``partitions``     list of ``PartitionStatus``
 ``workers``        list of ``WorkerStatus``, those in trouble first
@@ -171,6 +172,7 @@ class Status:
         partitions: Counts per partition.
         workers: Who works on what; those in trouble first.
         failures: Reasons of failures, the most frequent first.
+        eta_guessed: Of some stage no trial has ended, and other stages' times were taken for it.
     """
 
     campaign: str
@@ -186,6 +188,13 @@ class Status:
     partitions: tuple[PartitionStatus, ...]
     workers: tuple[WorkerStatus, ...]
     failures: tuple[FailureGroup, ...]
+    eta_guessed: bool = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is work that nobody does."""
+        at_work = any(worker.state in ("alive", "silent") for worker in self.workers)
+        return not self.done and not at_work and self.per_minute == 0
 
     @property
     def done(self) -> bool:

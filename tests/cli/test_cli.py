@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import os
 import signal
 import sqlite3
@@ -79,6 +80,12 @@ def test_run_goes_from_a_file_to_a_report_and_again_adds_nothing(folder):
     assert first.returncode == 0, first.stderr
     assert "3 studies, 10 trials planned (3 studies and 10 trials new)" in first.stdout
     assert "10 of 10 trials done, 10 of them now" in first.stdout
+    # What is done is said before it is done, and the last words are the answer and its page.
+    steps = [line.split()[0] for line in first.stderr.splitlines() if line.endswith(" ...")]
+    assert steps[:4] == ["reading", "sharing", "planning", "starting"], first.stderr
+    answer, where = first.stdout.splitlines()[-2:]
+    assert re.match(r"distilling pays in \d of 2 pairs: ", answer)
+    assert where.endswith("open storage/reports/tiny/report.html")
     report = folder / "storage" / "reports" / "tiny"
     files = {p.name: p.read_bytes() for p in report.iterdir()}
     assert {"best_settings.csv", "best_settings.md", "best_settings.tex", "report.html"} <= set(
@@ -86,9 +93,10 @@ def test_run_goes_from_a_file_to_a_report_and_again_adds_nothing(folder):
     )
     assert len(files["best_settings.csv"].splitlines()) == 1 + 2
 
-    again = kdopt(folder, "run", "tiny.toml", "--workers", 1)
+    again = kdopt(folder, "run", "tiny.toml", "--workers", 1, "--quiet")
     assert again.returncode == 0, again.stderr
-    assert "(0 studies and 0 trials new)" in again.stdout
+    assert again.stderr == ""
+    assert again.stdout.splitlines()[1:] == [answer, where]
     assert "10 of 10 trials done, 0 of them now" in again.stdout
     assert {p.name: p.read_bytes() for p in report.iterdir()}.keys() == files.keys()
     assert (report / "best_settings.csv").read_bytes() == files["best_settings.csv"]

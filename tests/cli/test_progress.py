@@ -49,10 +49,8 @@ def test_lines_for_a_file_and_the_figures_for_the_end(store, capsys, monkeypatch
         progress.update()
         assert counts(progress) == (4, 10, 6, 1)
     first, last = capsys.readouterr().err.splitlines()
-    # The stage had a pace before this run began.
-    assert first.startswith("pretrain 1/2 ") and "per minute, ETA" in first
-    assert first.endswith("tune 0/8")
-    assert last.startswith("pretrain 2/2; tune 2/8 1 failed, ")
+    assert first.startswith("0 s: pretrain 1/2; tune 0/8; workers are starting")
+    assert "pretrain 2/2; tune 2/8 1 failed" in last
     assert progress.summarize().startswith("tiny: 4 of 10 trials done, 3 of them now, in ")
 
 
@@ -60,7 +58,7 @@ def test_a_slow_store_is_asked_less_often(store, monkeypatch):
     asked = []
     status = module.read_status(store, "tiny")
 
-    def slow(*_):
+    def slow(*_, **__):
         asked.append(1)
         time.sleep(0.02)
         return status
@@ -75,6 +73,24 @@ def test_a_slow_store_is_asked_less_often(store, monkeypatch):
         while time.monotonic() < end:
             progress.update()
         assert len(asked) - before <= 1
+
+
+def test_a_stop_is_answered_at_once_and_says_what_is_given_back(store, capsys):
+    study = queries.read_study_counts(store, "tiny")[0].study_id
+    for _ in range(2):
+        leases.claim_trial(store, study, "far/9/1/elsewhere", 90)
+    progress = ProgressBar(store, "tiny")
+    with progress:
+        progress.announce_stop()
+    assert "stop: giving 2 trials back ..." in capsys.readouterr().err.splitlines()
+
+
+def test_a_quiet_view_says_nothing(store, capsys):
+    progress = ProgressBar(store, "tiny", quiet=True)
+    with progress:
+        progress.update()
+        progress.announce_stop()
+    assert capsys.readouterr().err == ""
 
 
 def test_stages_that_are_added_meanwhile_are_shown(store, campaign, capsys, monkeypatch):

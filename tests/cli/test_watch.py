@@ -87,7 +87,8 @@ def test_a_killed_worker_is_seen_in_a_terminal(tmp_path):
         text = terminal.wait_for(lambda text: "1 worker (1 gone)" in text)
         (line,) = (line for line in text.splitlines() if f":{worker.pid} " in line)
         assert line.rstrip().endswith("gone")
-        assert "ETA unknown (no worker is at work)" in text
+        assert "no worker is at work; start some with: kdopt launch local" in text
+        assert "ETA" not in text.splitlines()[1]
         assert max(map(len, text.splitlines())) <= 100
         terminal.resize(14, 44)
         text = terminal.wait_for(lambda text: len(text.splitlines()) == 14)

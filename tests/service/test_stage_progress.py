@@ -135,6 +135,30 @@ def test_an_end_that_cannot_be_told_says_why():
     assert unknown(waiting, RecentTrials(), {"tune": 5, "compare": 5}) == ""
 
 
+def test_a_stage_that_has_not_begun_is_guessed_by_the_epochs_of_the_most_alike():
+    """Ten trials of 20 epochs, where one of 10 takes 3 s and one of 100 takes 50 s."""
+    states = [
+        state(1, "c/a/pretrain", waiting=1),
+        state(2, "c/a/tune/t00-s01", waiting=1),
+        state(3, "c/a/compare/t00-s01", waiting=10),
+    ]
+    recent = RecentTrials({"pretrain": steady(50.0), "tune": steady(3.0)})
+    stages = count_stages(states, recent, {})
+    epochs = {"pretrain": 100, "tune": 10, "compare": 20}
+    eta = estimate_campaign_eta(stages, recent, {}, lambda: epochs)
+    assert eta.guessed
+    work_s = 50 + 3 + 10 * 3 * 20 / 10
+    assert eta.seconds == pytest.approx(max(work_s / recent.count_at_once(), 0), rel=0.05)
+
+
+def test_what_ended_before_these_workers_says_how_long_but_not_how_many():
+    ended = [Span(20.0, 10.0)] * 8
+    before = RecentTrials({"tune": ended}, {"tune": [Span(5.0)]})
+    resumed = RecentTrials({"tune": ended}, {"tune": [Span(5.0)]}, since_s=8.0)
+    assert before.measure_pace("tune").at_once > 2
+    assert resumed.measure_pace("tune") == Pace(at_once=1.0, each_s=10.0)
+
+
 def test_trials_that_cannot_start_are_not_waited_for():
     states = [state(1, "c/a/tune/t00-s01", waiting=10)]
     recent = RecentTrials({"tune": steady(6.0)}, {})

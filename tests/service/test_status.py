@@ -57,16 +57,28 @@ def test_the_end_is_known_once_every_stage_has_ended_a_trial(store, studies):
     claim = leases.claim_trial(store, studies[0], "host/1/2/3", 60)
     time.sleep(0.2)
     leases.finish_trial(store, claim, make_outcome(1.0))
-    assert read_status(store, "tiny").eta_unknown == "no trial of tune has ended lately"
+    guessed = read_status(store, "tiny")
+    assert guessed.eta_guessed and guessed.eta_s > 0
     claim = leases.claim_trial(store, studies[1], "host/1/2/3", 60)
     time.sleep(0.2)
     leases.finish_trial(store, claim, make_outcome(1.0))
     status = read_status(store, "tiny")
     assert status.eta_s > 0
-    assert status.eta_unknown == ""
+    assert status.eta_unknown == "" and not status.eta_guessed
     # At least 0.2 s for each of seven waiting trials, of two at a time at most.
     assert status.eta_s > 7 * 0.2 / 2
     assert 0 < status.per_minute == sum(s.per_minute for s in status.stages)
+
+
+def test_a_run_that_goes_on_has_no_pace_of_the_run_before(store, studies):
+    claim = leases.claim_trial(store, studies[0], "host/1/2/3", 60)
+    time.sleep(0.2)
+    leases.finish_trial(store, claim, make_outcome(1.0))
+    before = read_status(store, "tiny")
+    assert before.per_minute > 0 and not before.idle
+    begins = read_status(store, "tiny", since_s=0.0)
+    assert begins.per_minute == 0 and begins.idle
+    assert begins.eta_unknown == "no worker is at work"
 
 
 def test_workers_and_what_they_run(store, studies):

@@ -1,0 +1,55 @@
+"""The answer of a campaign in one line, for the terminal and for notes."""
+
+from __future__ import annotations
+
+import math
+
+from kdopt.campaign.names import pair_label
+from kdopt.report.blocks import ReportData
+from kdopt.report.format import format_points, format_signed, format_transfer_set
+
+
+def format_answer(data: ReportData) -> str:
+    """What a campaign found, such as ``distilling pays in 13 of 24 pairs: +1.6 pp net``.
+
+    Empty before there is a result. What is said of pairs are their verdicts; the gain is the mean
+    test gain of following them, net of training on without a teacher where that was done.
+    """
+    said = [
+        *([_describe_pairs(data)] if data.has_pairs else []),
+        *([_describe_combined(data)] if data.shows_stage("combine") else []),
+    ]
+    return "; ".join(text for text in said if text)
+
+
+def _describe_pairs(data: ReportData) -> str:
+    table = data.tables.verdicts
+    decided = table[table["action"] != "undecided"]
+    if decided.empty:
+        return ""
+    pays = decided[decided["action"] == "distil"]
+    gains = decided["net_gain"] if decided["net_gain"].notna().any() else decided["test_gain"]
+    what = "net of training on alone" if gains.name == "net_gain" else "on test"
+    text = (
+        f"distilling pays in {len(pays):,} of {len(decided):,} pairs: "
+        f"{format_signed(float(gains.mean()))} pp {what}, mean of all"
+    )
+    lines = [line for line in pays.to_dict("records") if math.isfinite(line[gains.name])]
+    if not lines:
+        return text
+    best = max(lines, key=lambda line: float(line[gains.name]))
+    pair = f"{best['partition']}/{pair_label(int(best['teacher']), int(best['student']))}"
+    return f"{text}; best {format_signed(best[gains.name])} pp ({pair})"
+
+
+def _describe_combined(data: ReportData) -> str:
+    table = data.tables.combined
+    best = max(
+        table.to_dict("records"), key=lambda line: float(line["validation_accuracy"]), default=None
+    )
+    if best is None:
+        return ""
+    return (
+        f"best combined model {format_points(float(best['accuracy']))} % on test "
+        f"({best['partition']}, {format_transfer_set(best['transfer_set']).lower()})"
+    )

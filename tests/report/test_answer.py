@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from kdopt.report.answer import format_answer
+
+
+class Data:
+    """What a report is made from, with a table of verdicts and nothing else."""
+
+    has_pairs = True
+
+    def __init__(self, *lines):
+        columns = ["partition", "teacher", "student", "action", "net_gain", "test_gain"]
+        self.tables = type("Tables", (), {"verdicts": pd.DataFrame(lines, columns=columns)})
+
+    def shows_stage(self, *_):
+        return False
+
+
+UNKNOWN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([("uniform", 0, 1, "undecided", UNKNOWN, UNKNOWN)], ""),
+        (
+            [
+                ("uniform", 0, 1, "distil", 3.0, 5.0),
+                ("uniform", 1, 0, "leave as it is", 0.0, 0.0),
+                ("uniform", 0, 2, "undecided", UNKNOWN, UNKNOWN),
+            ],
+            "distilling pays in 1 of 2 pairs: +1.50 pp net of training on alone, mean of all; "
+            "best +3.00 pp (uniform/t00-s01)",
+        ),
+        (
+            [("uniform", 0, 1, "distil", UNKNOWN, 5.0)],
+            "distilling pays in 1 of 1 pairs: +5.00 pp on test, mean of all; "
+            "best +5.00 pp (uniform/t00-s01)",
+        ),
+        (
+            [("uniform", 0, 1, "train on", 0.0, 5.0)],
+            "distilling pays in 0 of 1 pairs: 0.00 pp net of training on alone, mean of all",
+        ),
+    ],
+)
+def test_the_answer_counts_decided_pairs_and_says_net_where_a_control_ran(lines, said):
+    assert format_answer(Data(*lines)) == said
