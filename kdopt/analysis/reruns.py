@@ -146,7 +146,7 @@ def _measure_deviation(key: str, recorded: Any, found: Any) -> tuple[Unit, float
 def _find_unit(names: Sequence[str]) -> tuple[Unit, float]:
     """What a value is counted in, and how many of these make 1 of it."""
     name = names[-1]
-    if name.endswith("accuracy") or {"per_class", "rounds"} & set(names):
+    if name.endswith("accuracy") or "rounds" in names:
         return "pp", 100.0
     if name.endswith("gain") or name in ("learning", "forgetting"):
         return "pp", 1.0

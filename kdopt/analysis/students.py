@@ -67,7 +67,8 @@ class StudentRecord:
         deviations: What differs from the record.
         machine: How machine or versions differ from those of the record.
         untouched: The student's pre-training.
-        gain: Its lead over the untouched student on test; ``None`` if it is not known.
+        gain: The lead of what came out now over the untouched student on test; ``None`` if it is
+            not known image by image.
         net_gain: The same over training on without a teacher; ``None`` where that did not run.
         replicates: Trials of the same setting.
         mean_gain: Their mean test gain, pp; NaN without one.
@@ -153,15 +154,21 @@ def describe_setting(results: CampaignResults, row: TrialRow) -> tuple[str, floa
 
 
 def measure_leads(
-    results: CampaignResults, pair: Pair, row: TrialRow
+    results: CampaignResults, pair: Pair, row: TrialRow, found: Outcome
 ) -> tuple[ImageLead | None, ImageLead | None]:
-    """The gain of a trial's student on test, and what is left of it beyond the control."""
+    """The gain of a trial's student on test, and what is left of it beyond the control.
+
+    Args:
+        results: The campaign's trials.
+        pair: Whose student it is.
+        row: The trial.
+        found: What came of it, now or on record.
+    """
     untouched = [results.pretrained[pair.partition, pair.student]]
     images = str(row.params.get("transfer_set", "student"))
     control = results.list_control_outcomes(pair, images)
-    outcomes = [get_outcome(row)]
-    gain = measure_lead(outcomes, untouched)
-    return gain, measure_lead(outcomes, untouched if images in UNLABELED else control)
+    gain = measure_lead([found], untouched)
+    return gain, measure_lead([found], untouched if images in UNLABELED else control)
 
 
 def average_replicates(results: CampaignResults, row: TrialRow) -> tuple[int, float]:

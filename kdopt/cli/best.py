@@ -18,7 +18,7 @@ from kdopt.store.queries import pick_campaign, read_record, read_trials
 PairArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[PAIR]", help="One pair, as PARTITION/tNN-sNN [default: all of the campaign]."
+        metavar="PAIR", help="One pair, as PARTITION/tNN-sNN [default: all of the campaign]."
     ),
 ]
 

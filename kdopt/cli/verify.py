@@ -27,7 +27,7 @@ SHOWN_TRIALS = 10
 
 CampaignArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[CAMPAIGN]", help="The campaign [default: the only one]."),
+    typer.Argument(metavar="CAMPAIGN", help="The campaign [default: the only one]."),
 ]
 TrialsOption = Annotated[
     int, typer.Option("--trials", min=1, help="How many finished trials to run again.")

@@ -154,9 +154,8 @@ def _describe_gain(record: StudentRecord) -> str:
     if record.chosen.action == "leave as it is":
         return f"Test accuracy {after}."
     text = f"Test accuracy {before} before, {after} after"
-    if record.recorded.test_gain is not None:
-        gain = format_signed(record.recorded.test_gain) or format_points(0.0)
-        text += f": gain {gain} pp{_format_interval(record.gain)}"
+    gain = 100 * (record.found.test.accuracy - record.untouched.test.accuracy)
+    text += f": gain {format_signed(gain)} pp{_format_interval(record.gain)}"
     if record.chosen.action == "distil":
         net = record.net_gain
         known = f"{format_signed(net.mean)} pp{_format_interval(net)}" if net else "not known"

@@ -6,5 +6,5 @@
 - ``stage_progress``: counts, pace and ETA of stages
 - ``doctor``: whether anything was lost or done twice
 - ``rerun``: recorded trials run again; ``verify``: random ones, compared with their records
-- ``distill``: the student of a pair, taken home
+- ``distill``: the student of a pair, taken home; ``student_files``: its files
 """

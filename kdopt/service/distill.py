@@ -82,7 +82,7 @@ def distill_student(
     chosen = choose_trial(tables, pair, choice or TrialChoice())
     found = _find_student(store, artifacts, rerunner, chosen)
     facts = describe_student(
-        rerunner.record.campaign, rerunner.dataset, name_trial(chosen.row), get_outcome(chosen.row)
+        rerunner.record.campaign, rerunner.dataset, name_trial(chosen.row), found.outcome
     )
     hashes = _list_hashes(rerunner, pair, tables)
     return HomeStudent(found.model, facts, _make_record(tables, pair, chosen, found, hashes))
@@ -162,7 +162,7 @@ def _make_record(
     method, temperature, alpha = describe_setting(results, row)
     gain, net_gain = None, None
     if chosen.action != "leave as it is":
-        gain, net_gain = measure_leads(results, pair, row)
+        gain, net_gain = measure_leads(results, pair, row, found.outcome)
     replicates, mean_gain = average_replicates(results, row)
     return StudentRecord(
         campaign=tables.campaign.name,

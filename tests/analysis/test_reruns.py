@@ -41,7 +41,7 @@ def change_test(**changes):
     ("found", "key", "unit", "size"),
     [
         (change_test(accuracy=0.5), "test.accuracy", "pp", 25),
-        (change_test(per_class=(1.0, 0.25)), "test.per_class.1", "pp", 25),
+        (change_test(per_class=(1.0, 0.25)), "test.per_class.1", "other", 1),
         (change_test(loss=0.61), "test.loss", "nats", 0.01),
         (change_test(loss=float("nan")), "test.loss", "nats", float("inf")),
         (

@@ -105,9 +105,9 @@ def test_of_replicates_the_best_on_validation_is_taken_and_their_mean_is_known()
 
 def test_leads_are_over_the_untouched_student_and_over_the_control():
     rows = [control_row(2.0), *tuned_rows({(2.0, 0.9): 5.0})]
-    gain, net = measure_leads(make_tables(rows).results, PAIR, rows[1])
+    gain, net = measure_leads(make_tables(rows).results, PAIR, rows[1], rows[1].outcome)
     assert gain is not None and net is not None
     assert (gain.mean, net.mean) == (pytest.approx(5.0), pytest.approx(3.0))
     assert 0 < net.error < 5
-    gain, net = measure_leads(make_tables(rows[1:]).results, PAIR, rows[1])
+    gain, net = measure_leads(make_tables(rows[1:]).results, PAIR, rows[1], rows[1].outcome)
     assert net is None and gain is not None and not math.isnan(gain.error)

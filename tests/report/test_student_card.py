@@ -100,6 +100,7 @@ def test_a_difference_from_the_record_is_stated_with_the_machine():
     said = "\n".join(summarise_student(student))
     assert "test accuracy on record 75.00 %, now 50.00 %, and 3 recorded values differ" in said
     assert "not those of the record: torch 2.6 (now 2.7)." in said
+    assert "50.00 % after: gain 0.00 pp" in said
     card = write_card(student)
     assert "| test.accuracy | 0.75 | 0.5 |" in card and "| torch | 2.6 | 2.7 |" in card
     same = "\n".join(summarise_student(make_student(found=other)))
