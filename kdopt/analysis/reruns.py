@@ -96,11 +96,11 @@ def compare_machines(recorded: Outcome, found: Outcome) -> str:
     there, here = (
         {"device": o.device, "precision": o.precision, **o.versions} for o in (recorded, found)
     )
-    return ", ".join(
-        f"{key} {there[key]} (now {here[key]})"
-        for key in there
-        if key in here and there[key] != here[key]
-    )
+    known = [key for key in there if key in here]
+    texts = [f"{key} {there[key]} (now {here[key]})" for key in known if there[key] != here[key]]
+    if not texts and here.get("deterministic") == "no":
+        texts = ["deterministic = false, so no run on this GPU is like another"]
+    return ", ".join(texts)
 
 
 def sum_up_checks(trials: Sequence[CheckedTrial]) -> list[StageCheck]:

@@ -53,7 +53,9 @@ def verify_command(
         kept = open_artifacts(opened, artifacts)
         from kdopt.service.verify import verify_trials  # loads torch
 
-        checked = verify_trials(opened, kept, name, trials, seed, device, _show_progress())
+        progress = _Progress()
+        checked = verify_trials(opened, kept, name, trials, seed, device, progress)
+        progress.end()
     _print_stages(checked)
     _print_trials(checked)
     _print_machines(checked)
@@ -68,19 +70,20 @@ def verify_command(
         raise typer.Exit(1)
 
 
-def _show_progress() -> _Progress | None:
-    return _Progress() if sys.stderr.isatty() else None
-
-
 class _Progress:
     """A line that counts trials, where somebody looks at it."""
 
     def __init__(self) -> None:
-        self._done = 0
+        self._done, self._shown = 0, sys.stderr.isatty()
 
     def __call__(self, trial: CheckedTrial) -> None:
         self._done += 1
-        print(f"\r{self._done} trials ran again ", end="", file=sys.stderr, flush=True)
+        if self._shown:
+            print(f"\r{self._done} trials ran again", end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        if self._shown:
+            print(file=sys.stderr)
 
 
 def _print_stages(checked: Sequence[CheckedTrial]) -> None:

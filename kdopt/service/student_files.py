@@ -70,22 +70,21 @@ def write_student(
     }
     hashes: dict[str, str] = {}
     paths = [output.with_suffix(suffix) for suffix in suffixes]
-    for path in paths:
-        _write_whole(path, writers[path.suffix])
-        hashes[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return paths
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name and move it, so that it appears whole or not at all."""
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
+    mark = uuid.uuid4().hex
+    temporary = {path: path.with_name(f".{path.stem}.{mark}{path.suffix}") for path in paths}
     try:
-        write(temporary)
-        temporary.replace(path)
+        for path, part in temporary.items():
+            writers[path.suffix](part)
+            hashes[path.name] = hashlib.sha256(part.read_bytes()).hexdigest()
+        # Only now that all of them are whole: weights without a card would be of nobody.
+        for path, part in temporary.items():
+            part.replace(path)
     except OSError as error:
         raise KdoptError(
-            f"{path}: cannot be written: {error.strerror or error}; free space, change the "
+            f"{output}: cannot be written: {error.strerror or error}; free space, change the "
             "permissions or give another --output"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        for part in temporary.values():
+            part.unlink(missing_ok=True)
+    return paths

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +28,9 @@ from kdopt.train.engine import Engine, Images, Precision
 from kdopt.train.evaluation import predict_logits
 from kdopt.train.models import Shape, make_model
 from kdopt.train.weights import check_weights
+
+LONGEST_SIDE = 4096
+"""Pixels or channels of an image that are believed."""
 
 HEADER_KEY = "kdopt"
 """Where the header of a student's file holds a :class:`StudentFacts`, as JSON."""
@@ -104,10 +110,12 @@ def read_student(path: str | Path) -> TrainedStudent:
 
 
 def export_torchscript(model: nn.Module, shape: Shape, path: Path) -> None:
-    """Write a model for ``torch.jit.load``: from normalised images, (n, *shape), to logits."""
-    with warnings.catch_warnings():
-        # torch announces its end; it still reads and writes it, and so do other programs.
-        warnings.simplefilter("ignore")
+    """Write a model for ``torch.jit.load``: from normalised images, (n, *shape), to logits.
+
+    Raises:
+        KdoptError: The model cannot be traced.
+    """
+    with _exporting("TorchScript"):
         torch.jit.trace(_put_on_cpu(model), torch.zeros(2, *shape)).save(str(path))  # type: ignore[no-untyped-call]
 
 
@@ -115,11 +123,10 @@ def export_onnx(model: nn.Module, shape: Shape, path: Path) -> None:
     """Write a model as ONNX: input ``images``, (n, *shape), normalised; output ``logits``.
 
     Raises:
-        KdoptError: The extra is not installed.
+        KdoptError: The extra is not installed, or cannot express the model.
     """
     check_onnx()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on passes of its own that no user can change
+    with _exporting("ONNX"):
         torch.onnx.export(
             _put_on_cpu(model),
             (torch.zeros(2, *shape),),
@@ -153,6 +160,23 @@ def _make_engine(facts: StudentFacts) -> Engine:
     return Engine(torch.device("cpu"), cast("Precision", facts.precision))
 
 
+@contextmanager
+def _exporting(form: str) -> Iterator[None]:
+    with warnings.catch_warnings():
+        # Of torch on its own passes, and on the end of TorchScript, which others still read.
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except OSError:
+            raise
+        except Exception as error:  # exporters raise anything about models they do not know
+            reason = " ".join(str(error).split())[:200]
+            raise KdoptError(
+                f"this model cannot be written as {form} ({type(error).__name__}: {reason}); "
+                "write the weights alone"
+            ) from error
+
+
 def _put_on_cpu(model: nn.Module) -> nn.Module:
     plain: nn.Module = copy.deepcopy(model).cpu().eval()
     return plain
@@ -160,5 +184,17 @@ def _put_on_cpu(model: nn.Module) -> nn.Module:
 
 def _parse_facts(values: dict[str, Any]) -> StudentFacts:
     lists = ("shape", "classes", "mean", "std")
-    facts: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in values.items()}
-    return StudentFacts(**facts)
+    values = {k: tuple(v) if k in lists else v for k, v in values.items()}
+    facts = StudentFacts(**values)
+    channels = (facts.mean, facts.std)
+    fine = (
+        len(facts.shape) == 3
+        and all(isinstance(side, int) and 0 < side <= LONGEST_SIDE for side in facts.shape)
+        and all(len(values) == facts.shape[0] for values in channels)
+        and all(isinstance(v, float) and math.isfinite(v) for values in channels for v in values)
+        and len(facts.classes) > 1
+        and facts.precision in ("fp32", "bf16")
+    )
+    if not fine:
+        raise ValueError("what its header says of images and classes cannot be")
+    return facts

@@ -77,6 +77,8 @@ def test_another_machine_is_told_from_what_both_records_know():
     assert compare_machines(RECORDED, RECORDED) == ""
     other = replace(RECORDED, precision="bf16", versions={"torch": "2.7", "cpu": "Maker AVX2"})
     assert compare_machines(RECORDED, other) == "precision fp32 (now bf16), torch 2.6 (now 2.7)"
+    loose = replace(RECORDED, versions={"deterministic": "no"})
+    assert "no run on this GPU is like another" in compare_machines(loose, loose)
 
 
 def test_stages_are_summed_up_with_the_largest_difference_of_each_kind():

@@ -81,6 +81,17 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
     assert list_names(tmp_path) == []
 
 
+def test_what_fails_on_the_way_leaves_no_file(finished, output, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kdopt.service.student_files.export_torchscript", fail)
+    end = distill(finished, output, "--trial", "pretrain/1", "--torchscript")
+    assert isinstance(end.exception, KdoptError)
+    assert "cannot be written: No space left on device; free space" in str(end.exception)
+    assert list_names(output.parent) == []
+
+
 def test_torchscript_is_written_beside_and_its_hash_is_in_the_card(finished, output):
     end = distill(finished, output, "--trial", "pretrain/1", "--torchscript")
     assert end.exit_code == 0, end.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,9 @@ def test_what_is_no_student_is_refused(model, path):
         "not a file that 'kdopt distill' wrote .StudentFacts": safetensors.torch.save(
             state, {HEADER_KEY: "{}"}
         ),
+        "what its header says of images and classes cannot be": pack_student(
+            model, replace(FACTS, shape=(1, 8, 10**9))
+        ),
         "which the model has; use the kdopt and torchvision": pack_student(
             torch.nn.Linear(2, 2), FACTS
         ),
@@ -108,6 +112,18 @@ def test_onnx_computes_the_same_for_any_number_of_images(model, tmp_path):
     session = runtime.InferenceSession(tmp_path / "s.onnx")
     (logits,) = session.run(None, {"images": normalise().numpy()})
     assert np.allclose(logits, compute_logits(model).numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("export", [export_onnx, export_torchscript])
+def test_a_model_that_cannot_be_exported_is_one_message(export, tmp_path):
+    class Odd(torch.nn.Module):
+        def forward(self, images):
+            raise TypeError("odd")
+
+    if export is export_onnx:
+        pytest.importorskip("onnxscript")
+    with pytest.raises(KdoptError, match=r"cannot be written as .*; write the weights alone"):
+        export(Odd(), FACTS.shape, tmp_path / "s")
 
 
 def test_onnx_that_is_not_installed_is_said_with_the_line_that_installs_it(
