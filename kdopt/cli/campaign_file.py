@@ -11,12 +11,20 @@ from typing import NamedTuple
 
 from kdopt.campaign.spec import Spec, load_spec
 from kdopt.cli.announce import Say, say_nothing
-from kdopt.cli.inputs import open_artifacts
+from kdopt.cli.inputs import folder_beside
 from kdopt.data.datasets import Dataset, load_dataset
 from kdopt.service.outlook import ShareSizes, measure_shares
-from kdopt.service.planner import check_augmentation, check_model, draw_splits, plan_campaign
+from kdopt.service.planner import (
+    check_augmentation,
+    check_model,
+    check_plan,
+    draw_splits,
+    plan_campaign,
+)
 from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts.location import check_folder, parse_place
 from kdopt.store.database import Store, open_store
+from kdopt.store.location import parse_location
 from kdopt.store.planning import Planned
 
 
@@ -49,8 +57,11 @@ class PlannedSpec(NamedTuple):
 
 
 def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_nothing) -> PlannedSpec:
-    """Plan a campaign file into a store that is made where there is none."""
-    # What is wrong with the file or the images comes out before a store is made.
+    """Plan a campaign file into a store that is made where there is none.
+
+    What is wrong with the file, the images, the place of the artifacts or the campaign comes out
+    before a store or an artifact is made.
+    """
     loaded, dataset = load_spec_and_images(path, say)
     campaign = loaded.campaign
     say(
@@ -58,9 +69,15 @@ def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_noth
         f"participants, in {_count(len(campaign.partitions), 'way')}"
     )
     splits = draw_splits(campaign, dataset)
+    url = parse_location(store)
+    place = parse_place(artifacts or folder_beside(url, "artifacts"))
+    if isinstance(place, Path):
+        check_folder(place)
+    kept = Artifacts(place)
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        check_plan(loaded, dataset, splits, None)
     opened = open_store(store, create=True)
     say(f"planning studies and trials in {opened.label}")
-    kept = open_artifacts(opened, artifacts)
     planned = plan_campaign(loaded, dataset, splits, opened, kept)
     return PlannedSpec(opened, kept, loaded, planned, measure_shares(splits, dataset))
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from kdopt.campaign.names import parse_pair_name
+from sqlalchemy.engine import URL
+
+from kdopt.campaign.names import CAMPAIGN_NAME, parse_pair_name
 from kdopt.cli.options import DEFAULT_STORE
-from kdopt.errors import AdviceError
+from kdopt.errors import AdviceError, StoreError
 from kdopt.launch.call import WorkerCall
 from kdopt.outcome import Pair
+from kdopt.shown import shorten
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import RETRY_S, Store, open_store
+
+MOST_LETTERS = 200
+"""Of a folder's name: file systems take 255 bytes."""
 
 
 def open_store_at(location: str, patient: bool = False) -> Store:
@@ -21,13 +27,13 @@ def open_store_at(location: str, patient: bool = False) -> Store:
 
 def open_artifacts(store: Store, location: str | None) -> Artifacts:
     """The artifacts of a store: at ``location``, or beside it."""
-    return Artifacts(location or folder_beside(store, "artifacts"))
+    return Artifacts(location or folder_beside(store.url, "artifacts"))
 
 
-def folder_beside(store: Store, name: str) -> Path:
+def folder_beside(store: URL, name: str) -> Path:
     """A folder beside an SQLite file; in ``storage/`` for a database server."""
-    if store.dialect == "sqlite":
-        return Path(str(store.url.database)).absolute().parent / name
+    if store.get_backend_name() == "sqlite":
+        return Path(str(store.database)).absolute().parent / name
     return Path("storage").absolute() / name
 
 
@@ -40,6 +46,27 @@ def list_store_options(store: Store) -> list[str]:
         return ["--store", "URL"]
     path = str(store.url.database)
     return [] if path == DEFAULT_STORE else ["--store", path]
+
+
+def campaign_folder(store: Store, kind: str, *campaigns: str) -> Path:
+    """The folder of a campaign, or of several together, among those of its kind beside the store.
+
+    Args:
+        store: The store.
+        kind: ``reports`` or ``logs``.
+        campaigns: As the store names them. Not every store was written by kdopt, and a campaign
+            called ``..`` would be another folder.
+
+    Raises:
+        StoreError: A name is none that a campaign may have.
+    """
+    odd = next((name for name in campaigns if not CAMPAIGN_NAME.match(name)), None)
+    if odd is not None:
+        raise StoreError(
+            f"store {store.label}: campaign {shorten(odd, 100)!r} has a name that kdopt gives to "
+            "none, so no folder is made for it; name one with --out or --logs"
+        )
+    return folder_beside(store.url, kind) / "-and-".join(campaigns)[:MOST_LETTERS]
 
 
 def make_call(store: Store, artifacts: Artifacts, campaign: str) -> WorkerCall:

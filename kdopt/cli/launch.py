@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from kdopt.cli.inputs import folder_beside, make_call, open_artifacts, open_store_at
+from kdopt.cli.inputs import campaign_folder, make_call, open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
@@ -219,7 +219,7 @@ def _open_target(
 
 
 def _choose_log_folder(target: _Target, logs: Path | None) -> Path:
-    return logs.absolute() if logs else folder_beside(target.store, "logs") / target.call.campaign
+    return logs.absolute() if logs else campaign_folder(target.store, "logs", target.call.campaign)
 
 
 def _warn_of_sqlite(store: Store) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from kdopt.campaign.names import CAMPAIGN_NAME
-from kdopt.cli.inputs import folder_beside, open_store_at
+from kdopt.cli.inputs import campaign_folder, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, OutOption, StoreOption
 from kdopt.cli.results_so_far import publish_indexes, read_report_data
 from kdopt.errors import ComparisonError
@@ -157,8 +157,8 @@ def _write_comparison_of(
         )
         for one in campaigns
     ]
-    together = "-and-".join(one.name for one in campaigns)
-    folder = out or folder_beside(campaigns[0].store, "reports") / together
+    names_given = [one.name for one in campaigns]
+    folder = out or campaign_folder(campaigns[0].store, "reports", *names_given)
     _print_paths(write_comparison(folder, compared, formats))
 
 
@@ -176,7 +176,7 @@ def _write_report_of(
 
 def choose_report_folder(store: Store, campaign: str, out: Path | None) -> Path:
     """Where a campaign's report goes."""
-    return out or folder_beside(store, "reports") / campaign
+    return out or campaign_folder(store, "reports", campaign)
 
 
 def _print_paths(paths: Iterable[Path]) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from kdopt.cli.announce import Say, announce_steps
 from kdopt.cli.campaign_file import plan_spec
-from kdopt.cli.inputs import folder_beside, make_call
+from kdopt.cli.inputs import campaign_folder, make_call
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
@@ -34,6 +34,7 @@ from kdopt.features.measurements import find_unmeasured_partitions
 from kdopt.launch.local import LocalWorkers, Slot, assign_slots
 from kdopt.report.answer import format_answer
 from kdopt.report.export import write_report
+from kdopt.report.files import check_report_folder
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
@@ -56,12 +57,14 @@ def run_command(
     """
     say = announce_steps(quiet)
     slots = _find_slots(workers, slots_per_gpu, gpus, device)
+    if out is not None:
+        check_report_folder(out)  # rather than when all trials are done
     planned = plan_spec(spec, store, artifacts, say)
     opened, kept, campaign = planned.store, planned.artifacts, planned.spec.campaign.name
     if not quiet:
         print_planned(planned)
     progress = ProgressBar(opened, campaign, quiet)
-    logs = folder_beside(opened, "logs") / campaign
+    logs = campaign_folder(opened, "logs", campaign)
     if progress.status.left:
         say(f"starting {_count(len(slots), 'worker')}, whose logs are in {_shorten(logs)}")
     group = LocalWorkers(slots, make_call(opened, kept, campaign), logs)

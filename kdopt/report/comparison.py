@@ -10,7 +10,7 @@ from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.record import CampaignRecord
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import Block, Grid, Section, Table
-from kdopt.report.export import PAGE_NAME, write_files
+from kdopt.report.files import PAGE_NAME, write_files
 from kdopt.report.format import escape_markdown, format_pipe_line
 from kdopt.report.images import ImageFormat, draw_images
 from kdopt.report.page import list_figures, make_payload, render_sections

@@ -5,21 +5,17 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kdopt.analysis.trial_table import tabulate_trials
 from kdopt.campaign.record import format_campaign
-from kdopt.errors import KdoptError
 from kdopt.report.blocks import ReportData
+from kdopt.report.files import PAGE_NAME, write_files
 from kdopt.report.format import format_csv
 from kdopt.report.images import ImageFormat, draw_images
 from kdopt.report.page import list_figures, make_sections, render_page
-
-PAGE_NAME = "report.html"
 
 
 def write_report(
@@ -46,8 +42,8 @@ def write_report(
         The files written.
 
     Raises:
-        KdoptError: If the folder or a file cannot be written, or figures were asked for and
-            cannot be made here.
+        KdoptError: If the folder or a file cannot be written, if files of others have the same
+            names, or figures were asked for and cannot be made here.
     """
     sections = make_sections(data)
     contents: dict[str, str | bytes] = {}
@@ -64,35 +60,6 @@ def write_report(
     # The page comes last: a reader who finds it finds the other files too.
     contents[PAGE_NAME] = render_page(data, sections)
     return write_files(out_dir, contents)
-
-
-def write_files(out_dir: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
-    """Write files by name, in order; each replaces an older one in one step.
-
-    Raises:
-        KdoptError: If the folder or a file cannot be written.
-    """
-    return [_write_file(out_dir / name, content) for name, content in contents.items()]
-
-
-def _write_file(path: Path, content: str | bytes) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # Renaming replaces the old file in one step; a crash leaves either file, whole.
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise KdoptError(
-            f"{path}: the report cannot be written ({reason}). "
-            "Free some space, fix the permissions, or name another folder."
-        ) from error
-    return path
 
 
 NO_PARQUET = "trials.parquet is not written: it needs pyarrow (pip install 'kdopt[parquet]')"

@@ -36,34 +36,56 @@ from kdopt.store.queries import StudyCounts
 def freeze_prior(campaign: Campaign, store: Store, artifacts: Artifacts) -> str | None:
     """Store the prior of a campaign that is planned.
 
+    Returns:
+        The artifact's sha256; ``None`` if the sampler learns from no prior.
+
+    Raises:
+        KdoptError: See :func:`choose_prior`.
+    """
+    prior = choose_prior(campaign, store)
+    return artifacts.put(prior.to_bytes()) if isinstance(prior, Prior) else prior
+
+
+def choose_prior(campaign: Campaign, store: Store | None) -> Prior | str | None:
+    """The prior of a campaign that is to be planned; nothing is written.
+
     A campaign that the store knows keeps the prior that it was planned with, even if the campaigns
     that it learns from have gone on since.
 
+    Args:
+        campaign: The campaign.
+        store: Where it will be planned; ``None`` where there is no store yet.
+
     Returns:
-        The artifact's sha256; ``None`` if the sampler learns from no prior.
+        The prior, or the sha256 of the one that it has already; ``None`` if the sampler learns from
+        no prior.
 
     Raises:
         KdoptError: A campaign named in ``tune.prior`` is unknown or has too few finished pairs.
     """
     if campaign.tune.sampler != "warm" or "tune" not in campaign.stages:
         return None
-    known = queries.list_campaigns(store)
-    if campaign.name in known:
+    known = [] if store is None else queries.list_campaigns(store)
+    if store is not None and campaign.name in known:
         before = queries.read_record(store, campaign.name)
         if before.prior is not None and before.campaign.tune.prior == campaign.tune.prior:
             return before.prior
-    missing = [name for name in campaign.tune.prior if name not in known]
+    names = campaign.tune.prior
+    missing = [name for name in names if name not in known]
     if missing:
+        where = "the store, which is new" if store is None else f"store {store.label}"
         raise StoreError(
-            f"tune.prior: no campaign '{missing[0]}' in store {store.label}; it has: "
+            f"tune.prior: no campaign '{missing[0]}' in {where}; it has: "
             f"{', '.join(known) or 'none'}. Name one of these, or leave tune.prior out for the "
             "prior that comes with kdopt"
         )
-    _check_selection(campaign, store)
-    names = campaign.tune.prior
-    prior = read_prior(store, names) if names else load_shipped_prior()
+    if store is None or not names:
+        prior = load_shipped_prior()
+    else:
+        _check_selection(campaign, store)
+        prior = read_prior(store, names)
     _check_points(prior, campaign)
-    return artifacts.put(prior.to_bytes())
+    return prior
 
 
 def read_prior(store: Store, names: Sequence[str]) -> Prior:

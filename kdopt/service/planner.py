@@ -7,16 +7,19 @@ from collections.abc import Mapping
 import safetensors.numpy
 
 from kdopt.campaign.augmentation import CROP_FLIP
+from kdopt.campaign.compatibility import check_same_meaning
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import OWN_MODELS, Campaign
 from kdopt.campaign.spec import Spec
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import Dataset
 from kdopt.data.splits import make_splits, pack_splits
-from kdopt.search.warm_start import freeze_prior
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.search.prior import Prior
+from kdopt.search.warm_start import choose_prior, freeze_prior
+from kdopt.store.artifacts.artifacts import Artifacts, hash_content
 from kdopt.store.database import Store
 from kdopt.store.planning import Planned, write_plan
+from kdopt.store.queries import list_campaigns, read_record
 
 
 def draw_splits(campaign: Campaign, dataset: Dataset) -> dict[str, bytes]:
@@ -38,13 +41,43 @@ def draw_splits(campaign: Campaign, dataset: Dataset) -> dict[str, bytes]:
 def plan_campaign(
     spec: Spec, dataset: Dataset, splits: Mapping[str, bytes], store: Store, artifacts: Artifacts
 ) -> Planned:
-    """Write a campaign into the store; doing it again adds nothing."""
+    """Write a campaign into the store; doing it again adds nothing.
+
+    Raises:
+        KdoptError: See :func:`check_plan`; nothing was written then.
+    """
+    check_plan(spec, dataset, splits, store)
     # The splits are stored before any trial exists: if planning is cut off in between, no worker
     # finds a trial without them.
     prior = freeze_prior(spec.campaign, store, artifacts)
     kept = {name: artifacts.put(content) for name, content in splits.items()}
     record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior)
     return write_plan(store, record, plan_studies)
+
+
+def check_plan(
+    spec: Spec, dataset: Dataset, splits: Mapping[str, bytes], store: Store | None
+) -> None:
+    """Refuse a campaign that cannot be planned, before anything of it is written.
+
+    Args:
+        spec: The campaign.
+        dataset: Its images.
+        splits: Its partitions, see :func:`draw_splits`.
+        store: Where it will be planned; ``None`` where there is no store yet.
+
+    Raises:
+        KdoptError: It learns from campaigns that the store has not, or the store has another
+            campaign of that name.
+    """
+    name = spec.campaign.name
+    chosen = choose_prior(spec.campaign, store)
+    if store is None or name not in list_campaigns(store):
+        return
+    prior = hash_content(chosen.to_bytes()) if isinstance(chosen, Prior) else chosen
+    kept = {name: hash_content(content) for name, content in splits.items()}
+    record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior)
+    check_same_meaning(read_record(store, name), record)
 
 
 def check_augmentation(campaign: Campaign, dataset: Dataset) -> None:

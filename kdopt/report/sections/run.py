@@ -16,6 +16,7 @@ from kdopt.errors import KdoptError
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import Block, Column, Columns, PageFigure, ReportData, Section, make_tables
+from kdopt.report.files import is_own_page
 from kdopt.report.format import (
     escape_title,
     format_hours,
@@ -27,6 +28,9 @@ MOST_NUMBERED = 12
 """Classes beyond which cells are too narrow for numbers."""
 
 FAILURES_SHOWN = 50
+
+PAGE_MARK = b"<!-- kdopt partitions -->"
+"""How a page of heat maps begins."""
 
 
 def make_run_section(data: ReportData) -> Section:
@@ -211,13 +215,18 @@ def write_heat_maps(
         class_names: In class order.
 
     Raises:
-        KdoptError: The file cannot be written.
+        KdoptError: The file cannot be written, or there is another one that kdopt did not write.
     """
+    if path.exists() and not is_own_page(path, PAGE_MARK):
+        raise KdoptError(
+            f"{path}: is there already and is no page of kdopt; give another --html, or remove it"
+        )
     figure = go.Figure(draw_sizes(counts, class_names))
     figure.update_layout(title=f"{campaign}: images per participant and class")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(figure.to_html(include_plotlyjs=True, full_html=True), encoding="utf-8")
+        page = figure.to_html(include_plotlyjs=True, full_html=True)
+        path.write_text(f"{PAGE_MARK.decode()}\n{page}", encoding="utf-8")
     except OSError as error:
         raise KdoptError(
             f"{path}: cannot be written: {error.strerror}; give another --html"

@@ -59,7 +59,7 @@ class Artifacts:
         Raises:
             ArtifactError: It cannot be written (permissions, disk full, no network).
         """
-        sha256 = hashlib.sha256(content).hexdigest()
+        sha256 = hash_content(content)
         self._files.write(_name(sha256), content)
         return sha256
 
@@ -113,6 +113,11 @@ class Artifacts:
                 f"artifact {self.path(sha256)} ({purpose}, sha256 {sha256[:12]}...): {error}; "
                 "bring the right file back, or start the campaign under a new name"
             ) from error
+
+
+def hash_content(content: bytes) -> str:
+    """What names a content: its sha256."""
+    return hashlib.sha256(content).hexdigest()
 
 
 class Files(Protocol):

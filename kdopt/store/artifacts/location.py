@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -59,6 +60,19 @@ def _folder(text: str) -> Path:
         return Path(text).expanduser().absolute()
     except RuntimeError as error:
         raise ArtifactError(f"artifacts {text}: {error}; write the whole path") from error
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder in which nothing can be written, without making it.
+
+    Raises:
+        ArtifactError: It, or the folder that it would be made in, is none or may not be written.
+    """
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    if there.is_dir() and os.access(there, os.W_OK):
+        return
+    reason = "no permission to write it" if there.is_dir() else "this is no folder"
+    raise ArtifactError(f"artifacts {there}: {reason}; give another --artifacts")
 
 
 def credentials_of(protocol: str) -> str:
