@@ -281,6 +281,8 @@ def _report_end(progress: ProgressBar, call: WorkerCall) -> None:
             f"{failed:,} trials failed and {left:,} are left; 'kdopt status' has the reasons",
             file=sys.stderr,
         )
+    for note in progress.status.notes:
+        print(note, file=sys.stderr)
     # With a time limit it is no fault that some are left.
     if failed or (left and call.time_limit is None):
         raise typer.Exit(1)

@@ -40,7 +40,7 @@ def render_status(
     """
     top = [
         _render_headline(status),
-        *(Text(clean_line(note), style="yellow") for note in notes),
+        *(Text(clean_line(note), style="yellow") for note in (*status.notes, *notes)),
     ]
     used = sum(len(text.wrap(console, console.width)) for text in top)
     room = _allot_lines(status, None if height is None else height - used)

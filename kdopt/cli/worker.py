@@ -78,6 +78,7 @@ def _print_summary(campaign: str, summary: WorkerSummary, quiet: bool) -> None:
     print(
         f"{campaign}: {summary.complete} trials complete, {summary.failed} failed"
         + (f", {summary.lost} results dropped" if summary.lost else "")
+        + (f", {summary.given_back} given back unfinished" if summary.given_back else "")
         + (" (stopped)" if summary.stopped else "")
     )
     if not quiet and summary.complete:

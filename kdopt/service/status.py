@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from kdopt.campaign.names import StageName, parse_study_name
 from kdopt.campaign.stages import plan_studies
+from kdopt.durations import duration
 from kdopt.service.stage_progress import (
     AT_MOST_S,
     LEAST,
@@ -23,6 +24,7 @@ from kdopt.service.status_values import FailureGroup, Status, WorkerState, Worke
 from kdopt.store import activity, queries
 from kdopt.store.activity import FailureReason, RunningTrial
 from kdopt.store.database import Store
+from kdopt.store.given_back import GivenBack, read_given_back
 from kdopt.store.queries import StudyCounts
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S
 from kdopt.worker.worker_id import is_dead, parse_worker_name
@@ -66,6 +68,19 @@ def read_status(store: Store, campaign: str, since_s: float = math.inf) -> Statu
         partitions=count_partitions(states),
         workers=tuple(sorted(workers, key=lambda w: (TROUBLE.index(w.state), -w.running_s))),
         failures=group_failures(activity.read_failure_reasons(store, campaign)),
+        notes=tuple(_advise_on_given_back(read_given_back(store, campaign))),
+    )
+
+
+def _advise_on_given_back(given_back: GivenBack | None) -> Iterator[str]:
+    if given_back is None:
+        return
+    trials, times = given_back.trials, given_back.times
+    yield (
+        f"{trials:,} trial{'s were' if trials > 1 else ' was'} given back unfinished"
+        + (f", {times:,} times in all" if times > trials else "")
+        + f", after {duration(given_back.longest_s)} at most: its worker was stopped before the "
+        "end; give workers more time than a trial takes (--time-limit, --job-time)"
     )
 
 

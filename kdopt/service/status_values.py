@@ -16,6 +16,7 @@
 ``partitions``     list of ``PartitionStatus``
 ``workers``        list of ``WorkerStatus``, those in trouble first
 ``failures``       list of ``FailureGroup``, the most frequent first
+``notes``          list of texts: what somebody should do something about
 =================  ===============================================================
 
 The fields of the four lists, with their meanings and units, are those of the classes below, so a
@@ -173,6 +174,7 @@ class Status:
         workers: Who works on what; those in trouble first.
         failures: Reasons of failures, the most frequent first.
         eta_guessed: Of some stage no trial has ended, and other stages' times were taken for it.
+        notes: What somebody should do something about, a sentence each.
     """
 
     campaign: str
@@ -189,6 +191,7 @@ class Status:
     workers: tuple[WorkerStatus, ...]
     failures: tuple[FailureGroup, ...]
     eta_guessed: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def idle(self) -> bool:

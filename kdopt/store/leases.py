@@ -9,8 +9,7 @@ The contract, on SQLite and Postgres alike:
 - A lost trial goes back to WAITING in its own row, by whoever wins the stale lease. One row per
   cell for ever, so no result can be recorded twice.
 - A long trial may save a state (:func:`save_state`) for the next worker to go on from. A worker
-  that is lost after it saved one did not lose its time in vain, so it does not count towards
-  ``MAX_ATTEMPTS``.
+  that is lost after it saved one does not count towards ``MAX_ATTEMPTS``.
 - An open trial (no parameters yet) is claimed only when nothing else of its study is running:
   adaptive samplers then see all earlier results, and the same campaign gives the same cells
   however many workers there are.
@@ -38,6 +37,7 @@ from kdopt.store.attributes import (
     write_trial_attributes,
 )
 from kdopt.store.database import Store
+from kdopt.store.given_back import count_giving_back, forget_giving_back
 from kdopt.store.kept import Kept, keep_better, lock_kept
 from kdopt.store.params import list_param_rows, read_params
 from kdopt.store.statements import insert_rows
@@ -58,8 +58,7 @@ class Lease:
     """A trial that this worker may run.
 
     Attributes:
-        trial_id: Optuna's row.
-        study_id: The study's row.
+        trial_id, study_id: Optuna's rows.
         number: The trial's number within its study.
         worker: Who holds the lease.
         attempt: 1 for the first run of this trial, more after a worker was lost.
@@ -252,8 +251,11 @@ def fail_trial(store: Store, lease: Lease, reason: str) -> None:
     store.run_write(write)
 
 
-def release_trial(store: Store, lease: Lease) -> None:
-    """Give a trial back unfinished, at once; it does not count as an attempt."""
+def release_trial(store: Store, lease: Lease, stopped: bool = False) -> None:
+    """Give a trial back unfinished, at once; it does not count as an attempt.
+
+    Where its worker was told to stop, that is counted (:mod:`kdopt.store.given_back`).
+    """
 
     def write(connection: Connection) -> None:
         free = sa.text(f"UPDATE kdopt_lease SET worker = '', attempt = attempt - 1 {_HELD}")
@@ -264,6 +266,9 @@ def release_trial(store: Store, lease: Lease) -> None:
             # Or the next run, which has the same number, would seem to have got this far itself.
             before = state._replace(attempt=state.attempt - 1)
             write_saved_state(connection, lease.trial_id, before)
+            forget_giving_back(connection, lease.trial_id)
+        elif stopped:
+            count_giving_back(store, connection, lease.trial_id)
         _requeue_trial(connection, lease.trial_id)
 
     store.run_write(write)
@@ -359,6 +364,7 @@ def _close_trial(store: Store, connection: Connection, lease: Lease, state: str)
     """Close a trial that this worker holds; ``False`` when an earlier try did so already."""
     _check_lease(connection, lease)
     drop_saved_states(connection, [lease.trial_id])
+    forget_giving_back(connection, lease.trial_id)
     return _set_state(store, connection, lease.trial_id, state)
 
 

@@ -17,6 +17,7 @@ class WorkerSummary:
     Attributes:
         complete: Trials with a result.
         failed: Trials that failed.
+        given_back: Trials given back unfinished, as it was told to stop.
         lost: Results dropped, since another worker had the trial by then.
         stopped: Whether it was told to stop.
         blocked: Studies left whose participants could not be pre-trained.
@@ -26,6 +27,7 @@ class WorkerSummary:
 
     complete: int = 0
     failed: int = 0
+    given_back: int = 0
     lost: int = 0
     stopped: bool = False
     blocked: list[str] = field(default_factory=list)

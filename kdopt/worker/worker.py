@@ -247,7 +247,7 @@ class _Worker:
                     left.remove(claim)
         except Stopped:
             for claim in left:
-                leases.release_trial(self.store, claim)
+                self._give_back(claim)
                 logger.info("%s #%d: given back", plan.name, claim.number)
         except BaseException:
             for claim in left:
@@ -292,12 +292,16 @@ class _Worker:
             self.summary.lost += 1
             logger.warning("%s: result dropped: %s", label, error)
         except Stopped:
-            leases.release_trial(self.store, claim)
+            self._give_back(claim)
             logger.info("%s: given back", label)
         except BaseException:
             # A fault of the store, the data or the machine is not the trial's: others may run it.
             leases.release_trial(self.store, claim)
             raise
+
+    def _give_back(self, claim: Lease) -> None:
+        leases.release_trial(self.store, claim, stopped=True)
+        self.summary.given_back += 1
 
     def _record_result(
         self, plan: StudyPlan, claim: Lease, label: str, result: Outcome | str

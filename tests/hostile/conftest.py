@@ -1,3 +1,5 @@
+"""What several hostile tests start from, and copies of it to break."""
+
 from __future__ import annotations
 
 import shutil
@@ -6,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kdopt.store.database import open_store
+from tests.hostile.world import World, copy_world, make_pretrained
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +27,15 @@ def here(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for path in ("store.db", "storage/kdopt.db"):
         shutil.copy(empty_store, tmp_path / path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def pretrained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign whose participants are trained, and nothing else is."""
+    return make_pretrained(tmp_path_factory.mktemp("pretrained"))
+
+
+@pytest.fixture
+def world(pretrained_folder: Path, tmp_path: Path) -> World:
+    """A copy of it to break."""
+    return copy_world(pretrained_folder, tmp_path / "world")
