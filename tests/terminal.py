@@ -69,7 +69,11 @@ class Terminal:
 
     def press_ctrl_c(self) -> None:
         """As a person would."""
-        os.write(self._master, b"\x03")
+        self.type("\x03")
+
+    def type(self, text: str) -> None:
+        """Type a text."""
+        os.write(self._master, text.encode())
 
     def wait_for(self, shown: Callable[[str], bool], timeout_s: float = 30.0) -> str:
         """Wait until the screen shows something."""

@@ -85,14 +85,15 @@ def format_campaign(campaign: Campaign, settings_lines: Sequence[SettingLine]) -
 
 def _format_line(campaign: Campaign, line: SettingLine) -> str:
     key = line.key.rpartition(".")[2]
-    value = _find_value(campaign, line.key)
+    value = find_value(campaign, line.key)
     source = " ".join(line.source.split())
     if value is None:
         return f"# {key} is not set  # {source}"
     return f"{key} = {_format_value(value)}  # {source}"
 
 
-def _find_value(campaign: Campaign, key: str) -> Any:
+def find_value(campaign: Campaign, key: str) -> Any:
+    """The value of a dotted key that is in force; ``None`` for what is not set or not used."""
     first, *rest = key.split(".")
     if first == "partitions":
         return tuple(dict.fromkeys(p.kind for p in campaign.partitions))

@@ -143,7 +143,7 @@ def _list_entries(settings: type[Settings], prefix: str) -> Iterator[SettingEntr
         yield SettingEntry(
             key,
             describe_kind(field.kind, field.marks),
-            "-" if hidden else _format_setting(field.default),
+            "-" if hidden else format_setting_value(field.default),
             "" if required else field.source.text,
             descriptions[field.name],
         )
@@ -299,19 +299,20 @@ def _list_lines(
             if key not in skip:
                 yield from _list_lines(value, raw.get(field.name, {}), skip, f"{key}.")
         elif field.name in raw:
-            yield SettingLine(key, _format_setting(value), "spec")
+            yield SettingLine(key, format_setting_value(value), "spec")
         else:
-            shown = "-" if field.source.depends else _format_setting(value)
+            shown = "-" if field.source.depends else format_setting_value(value)
             yield SettingLine(key, shown, field.source.text)
 
 
-def _format_setting(value: object) -> str:
+def format_setting_value(value: object) -> str:
+    """A setting's value for people; ``-`` where there is none."""
     if value is None:
         return "-"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return ", ".join(_format_setting(v) for v in value)
+        return ", ".join(format_setting_value(v) for v in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -377,4 +378,4 @@ def _suggest_fix(field: SettingField | None) -> str:
         return "change it to such a value"
     if field.table is not None or field.default is None or field.source.depends:
         return "change it, or leave it out"
-    return f"change it, or leave it out for the default ({_format_setting(field.default)})"
+    return f"change it, or leave it out for the default ({format_setting_value(field.default)})"

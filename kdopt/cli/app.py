@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import kdopt
 from kdopt.cli.process import (
@@ -29,11 +29,13 @@ from kdopt.errors import KdoptError
 
 COMMANDS = {
     "Run a campaign": {
+        "new": "Write a campaign file to begin with, every line explained.",
         "run": "Plan a campaign, run it here and write its report.",
         "spec": "Show every setting of a campaign and its source.",
         "partitions": "Show each participant's images per class.",
     },
     "Look at it": {
+        "list": "List the campaigns of a store.",
         "status": "Show progress, workers, the ETA and failures.",
         "report": "Write a campaign's tables, figures and HTML page.",
         "best": "Say what is best for each measured pair.",
@@ -52,6 +54,9 @@ COMMANDS = {
         "retry-failed": "Queue failed trials again.",
         "doctor": "Check that nothing was lost or done twice.",
         "verify": "Run random finished trials again and compare.",
+        "rename": "Give a campaign of the store another name.",
+        "delete": "Delete a campaign from the store.",
+        "cache": "Show how much room decoded images take, or clear it.",
         "backup": "Copy an SQLite store and its artifacts.",
         "merge": "Import another store's results of a campaign.",
     },
@@ -59,8 +64,39 @@ COMMANDS = {
 """The commands by purpose. ``kdopt.cli.NAME`` holds ``NAME_command``, with ``_`` for ``-``. Its own
 help begins with the same line, which is repeated here so that ``kdopt --help`` imports none."""
 
+EXAMPLES = {
+    "new": "kdopt new mine.toml && kdopt run mine.toml",
+    "run": "kdopt run studies/quickstart.toml",
+    "spec": "kdopt spec mine.toml",
+    "partitions": "kdopt partitions mine.toml --html shares.html",
+    "list": "kdopt list",
+    "status": "kdopt status --watch",
+    "report": "kdopt report mine --figures pdf",
+    "best": "kdopt best uniform/t00-s01",
+    "distill": "kdopt distill uniform/t00-s01",
+    "recommend": "kdopt recommend --pair uniform/t00-s01",
+    "dashboard": "kdopt dashboard",
+    "init": "kdopt init --store storage/kdopt.db",
+    "plan": "kdopt plan mine.toml",
+    "worker": "kdopt worker --campaign mine",
+    "launch": "kdopt launch local --workers 4",
+    "features": "kdopt features --campaign mine",
+    "retry-failed": "kdopt retry-failed --reason memory",
+    "doctor": "kdopt doctor --deep",
+    "verify": "kdopt verify",
+    "rename": "kdopt rename mine yours",
+    "delete": "kdopt delete mine",
+    "backup": "kdopt backup /mnt/backup",
+    "merge": "kdopt merge other/kdopt.db",
+    "cache": "kdopt cache clear",
+}
+"""How each command is typed, below its help."""
+
+BEGINNING = "Begin with: kdopt new mine.toml && kdopt run mine.toml"
+
 SETTINGS: dict[str, Any] = {
     "add_completion": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
     # Rich panels would import rich, and wrap by the terminal even in a pipe.
     "rich_markup_mode": None,
     "pretty_exceptions_enable": False,
@@ -77,10 +113,14 @@ class LazyCommands(Mapping[str, object]):
         with leave_at_ctrl_c():
             found = getattr(import_module(f"kdopt.cli.{stem}"), f"{stem}_command")
         if isinstance(found, typer.Typer):
-            return typer.main.get_command(found)
-        alone = typer.Typer(**SETTINGS)
-        alone.command(name)(found)
-        return typer.main.get_command(alone)
+            found.info.context_settings = SETTINGS["context_settings"]
+            command = typer.main.get_command(found)
+        else:
+            alone = typer.Typer(**SETTINGS)
+            alone.command(name)(found)
+            command = typer.main.get_command(alone)
+        command.epilog = f"Example: {EXAMPLES[name]}"
+        return command
 
     def __iter__(self) -> Iterator[str]:
         return (name for group in COMMANDS.values() for name in group)
@@ -96,6 +136,15 @@ class CommandGroup(TyperGroup):
         super().__init__(**settings)
         self.commands = LazyCommands()  # type: ignore[assignment]  # nothing is ever added to it
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Complete the name of a command, which need not import it."""
+        texts = {name: text for group in COMMANDS.values() for name, text in group.items()}
+        lazy, self.commands = self.commands, {n: TyperCommand(n, help=t) for n, t in texts.items()}
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self.commands = lazy
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands under their purposes; the classes of both are private in Typer."""
         width = max(map(len, self.commands))
@@ -108,8 +157,9 @@ app = typer.Typer(
     cls=CommandGroup,
     name="kdopt",
     help="Which distillation method, temperature and alpha, for every teacher-student pair.",
+    epilog=BEGINNING,
     no_args_is_help=True,
-    **SETTINGS,
+    **{**SETTINGS, "add_completion": True},
 )
 
 

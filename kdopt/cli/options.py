@@ -32,6 +32,7 @@ CampaignOption = Annotated[
     str | None,
     typer.Option("--campaign", help="The campaign; needed when the store has several."),
 ]
+CampaignNameArgument = Annotated[str, typer.Argument(help="The campaign.", metavar="CAMPAIGN")]
 OutOption = Annotated[
     Path | None,
     typer.Option(

@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +40,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 
 MAX_PIXELS = 2**26
 """Of one image, 8,192 x 8,192: a file of some kilobytes can claim far more than fits in memory."""
+
+PROGRESS_EVERY_S = 5.0
+"""Seconds between two lines on how far decoding is."""
 
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB")
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -65,16 +69,43 @@ def decode_images(
         DataError: A file is no image, damaged, or has more than 8 bits per channel.
     """
     name = f"{_hash_key(root, files, image_size, channels)}.pixels"
-    cached = get_cache_folder() / "decoded" / name
+    cached = locate_decoded() / name
     images = _read_cache(cached, len(files), image_size, (channels,) if channels else (1, 3))
     if images is None:
         if channels is None:
             channels = 1 if all(_read_mode(file) in ("1", "L") for file in files) else 3
         images = np.empty((len(files), channels, image_size, image_size), np.uint8)
+        next_line = time.monotonic() + PROGRESS_EVERY_S
         for index, file in enumerate(files):
             images[index] = _decode_one(file, image_size, channels)
+            if time.monotonic() >= next_line:
+                logger.info("%s: %d of %d images decoded", root, index + 1, len(files))
+                next_line = time.monotonic() + PROGRESS_EVERY_S
         _write_cache(cached, images)
     return images
+
+
+def locate_decoded() -> Path:
+    """The folder of decoded images: a file for each data set, size and number of channels."""
+    return get_cache_folder() / "decoded"
+
+
+def list_decoded() -> list[Path]:
+    """The files of decoded images, those that were cut off included."""
+    folder = locate_decoded()
+    return sorted(
+        file for ending in ("*.pixels", "*.tmp") for file in folder.glob(ending) if file.is_file()
+    )
+
+
+def clear_decoded() -> int:
+    """Remove them; how many bytes that freed."""
+    freed = 0
+    for file in list_decoded():
+        size = file.stat().st_size
+        file.unlink(missing_ok=True)
+        freed += size
+    return freed
 
 
 def _hash_key(root: Path, files: Sequence[Path], image_size: int, channels: int | None) -> str:

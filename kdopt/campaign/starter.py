@@ -1,0 +1,78 @@
+"""The campaign file that ``kdopt new`` writes: small, runs anywhere, every line explained."""
+
+from __future__ import annotations
+
+STARTER = """\
+# A campaign: which images, shared out how, among how many participants, and what is tried with each
+# pair of teacher and student. Run it with:  kdopt run {path}
+# Settings that are left out have the defaults of the paper: 'kdopt spec {path}' lists them all.
+
+# What its studies are called in the store, and its report's folder. Letters, digits, ., _ and -.
+name = "{name}"
+
+# How many participants share the training images. Every ordered pair of two is studied, so 4 make
+# 12 pairs for each way of sharing out; 10 make 90.
+participants = 4
+
+# What each participant trains: "mlp", "cnn" and "resnet18" are kdopt's own, other names are looked
+# up in torchvision.
+model = "cnn"
+
+# How the images are shared out. "uniform": all alike; "label_dirichlet": classes unequally. There
+# are "quantity_skew" (sizes unequally), "specialized" and "label_chunks" too.
+partitions = ["uniform", "label_dirichlet"]
+
+# What is done once all participants are trained. "tune": each pair's best temperature and alpha;
+# "compare": methods with fixed settings; "combine" and "federate": one model of all.
+stages = ["tune"]
+
+# All random numbers are made from this one and from names, so the same file gives the same results.
+seed = 0
+
+[data]
+# The images: "digits" needs no download; "fashion_mnist", "cifar10" and "cinic10" are downloaded or
+# read from path; "folder" reads your own, a folder per class.
+name = "digits"
+
+# The part of the training images that nobody trains on: on it the best settings are chosen.
+validation_fraction = 0.2
+
+[partition.label_dirichlet]
+# How unequally: a small number gives a participant few classes. The list repeats over participants.
+concentration = [0.3, 1.0]
+
+[pretrain]
+# Each participant's own training: at most so many epochs ...
+epochs = 15
+
+# ... and no further once validation got no better for so many.
+patience = 5
+
+[distill]
+# One trial of distillation. Few epochs are enough, as students are trained already.
+epochs = 4
+
+# 0 trains all epochs and looks at validation once, at the end.
+patience = 0
+
+[tune]
+# How settings are tried: "grid" tries all, "sequential" first temperatures and then alphas; "tpe",
+# "random", "gp" and "warm" try as many as budget says.
+sampler = "grid"
+
+# Temperatures soften what the teacher says: at 1 it is taken as it is.
+temperatures = [1, 2, 4, 8]
+
+# Alpha weighs the teacher against the labels: at 1 the teacher alone counts.
+alphas = [0.1, 0.5, 0.9]
+"""
+
+
+def write_starter(name: str, path: str) -> str:
+    """The text of a campaign file.
+
+    Args:
+        name: The campaign's name, by :data:`kdopt.campaign.names.CAMPAIGN_NAME`.
+        path: What the file is called, for the commands in its comments.
+    """
+    return STARTER.format(name=name, path=path)

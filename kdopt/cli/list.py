@@ -1,0 +1,47 @@
+"""``kdopt list``: the campaigns of a store."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+
+from kdopt.cli.inputs import open_store_at
+from kdopt.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from kdopt.cli.tables import print_columns
+from kdopt.store.database import Store
+from kdopt.store.queries import list_campaigns, read_record, read_study_counts
+
+
+def list_command(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """List the campaigns of a store.
+
+    With what each is about, and how far it is.
+    """
+    with closing(open_store_at(store)) as opened:
+        found = [_describe_campaign(opened, name) for name in list_campaigns(opened)]
+        label = opened.label
+    if as_json:
+        print(json.dumps(found, indent=2))
+    elif not found:
+        print(f"{label}: no campaign yet; plan one with 'kdopt run FILE'")
+    else:
+        headings = ("campaign", "images", "model", "stages", "participants", "trials done", "left")
+        lines = [tuple(str(line[heading]) for heading in headings) for line in found]
+        print_columns([headings, *lines], 4)
+
+
+def _describe_campaign(store: Store, name: str) -> dict[str, object]:
+    settings = read_record(store, name).campaign
+    counts = read_study_counts(store, name)
+    return {
+        "campaign": name,
+        "images": settings.data.name,
+        "model": settings.model,
+        "stages": ", ".join(settings.stages),
+        "participants": settings.participants,
+        "trials": sum(c.total for c in counts),
+        "trials done": sum(c.complete + c.failed for c in counts),
+        "failed": sum(c.failed for c in counts),
+        "running": sum(c.running for c in counts),
+        "left": sum(c.waiting + c.running for c in counts),
+    }

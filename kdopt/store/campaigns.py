@@ -1,0 +1,199 @@
+"""Delete a campaign, or give it another name: the only code that takes finished rows away.
+
+A campaign's rows are its studies, what belongs to their trials, and the studies that sum them up
+for the dashboard. Both refuse while workers hold trials of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kdopt.campaign.names import INDEX_SUFFIX, campaign_study_name, parse_study_name
+from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.stages import plan_studies
+from kdopt.errors import StoreError
+from kdopt.store.attributes import (
+    CAMPAIGN_KEY,
+    KEPT_KEY,
+    OUTCOME_KEY,
+    RECORD_KEY,
+    STATE_KEY,
+    write_attributes,
+)
+from kdopt.store.database import Store
+from kdopt.store.queries import list_campaigns, of_campaign, read_record, read_study_counts
+from kdopt.store.statements import bind_lists
+
+_OF_TRIALS = (
+    "kdopt_lease",
+    "trial_heartbeats",
+    "trial_intermediate_values",
+    "trial_params",
+    "trial_system_attributes",
+    "trial_user_attributes",
+    "trial_values",
+)
+_OF_STUDIES = ("study_directions", "study_system_attributes", "study_user_attributes")
+_SHA256 = re.compile(r'"([0-9a-f]{64})"')
+
+
+class Deleted(NamedTuple):
+    """What went with a campaign.
+
+    Attributes:
+        studies: Its studies, those that sum it up included.
+        trials: Their trials.
+        artifacts: sha256 of what only it referred to.
+    """
+
+    studies: int
+    trials: int
+    artifacts: list[str]
+
+
+def delete_campaign(store: Store, campaign: str) -> Deleted:
+    """Take a campaign out of the store; its artifacts are the caller's to remove.
+
+    Raises:
+        StoreError: Workers hold trials of it.
+    """
+    _refuse_running(store, campaign, "delete")
+
+    def write(connection: Connection) -> Deleted:
+        store.lock_planning(connection)
+        ids = list(_find_studies(connection, campaign).values())
+        mine = _list_artifacts(connection, "s.study_id IN :ids", ids)
+        others = _list_artifacts(connection, "s.study_id NOT IN :ids", ids)
+        return Deleted(len(ids), _delete_studies(connection, ids), sorted(mine - others))
+
+    return store.run_write(write)
+
+
+def rename_campaign(store: Store, campaign: str, new: str) -> None:
+    """Give a campaign another name; what sums it up for the dashboard is deleted with the old one.
+
+    Raises:
+        StoreError: The name is taken, workers hold trials of the campaign, another campaign learns
+            from it by name, or trials are left whose sampler draws by its name.
+    """
+    if new in list_campaigns(store):
+        raise StoreError(
+            f"store {store.label}: there is a campaign '{new}' already; give another name"
+        )
+    _refuse_running(store, campaign, "rename")
+    _refuse_named(store, campaign)
+
+    def write(connection: Connection) -> None:
+        store.lock_planning(connection)
+        studies = _find_studies(connection, campaign)
+        index = [i for name, i in studies.items() if name.endswith(INDEX_SUFFIX)]
+        _delete_studies(connection, index)
+        kept = {name: i for name, i in studies.items() if i not in index}
+        rename = sa.text("UPDATE studies SET study_name = :name WHERE study_id = :id")
+        for name, study_id in kept.items():
+            connection.execute(
+                rename, {"name": f"{new}{name.removeprefix(campaign)}", "id": study_id}
+            )
+        own = kept.pop(campaign_study_name(campaign))
+        values = {i: {CAMPAIGN_KEY: new} for i in kept.values()}
+        write_attributes(connection, "study_user_attributes", values)
+        _rename_record(connection, own, new)
+
+    store.run_write(write)
+
+
+def _refuse_running(store: Store, campaign: str, what: str) -> None:
+    running = sum(state.running for state in read_study_counts(store, campaign))
+    if running:
+        raise StoreError(
+            f"campaign '{campaign}': workers hold {running:,} of its trials; stop them, then "
+            f"{what} it"
+        )
+
+
+def _refuse_named(store: Store, campaign: str) -> None:
+    for other in list_campaigns(store):
+        if campaign in read_record(store, other).campaign.tune.prior:
+            raise StoreError(
+                f"campaign '{campaign}': campaign '{other}' learns from it by this name "
+                "(tune.prior); leave its name as it is"
+            )
+    plans = {p.name: p for p in plan_studies(read_record(store, campaign).campaign)}
+    for state in read_study_counts(store, campaign):
+        # Seeds of adaptive samplers are made of the study's name: under another they would choose
+        # other settings than the campaign would have.
+        if state.waiting and plans[state.study].open_trials:
+            raise StoreError(
+                f"campaign '{campaign}': trials are left whose sampler draws by its name; run it "
+                "to its end, then rename it"
+            )
+
+
+def _find_studies(connection: Connection, campaign: str) -> dict[str, int]:
+    """The campaign's studies with those that sum it up; studies of other programs left out."""
+    sql = "SELECT study_name, study_id FROM studies WHERE substr(study_name, 1, :length) = :prefix"
+    found = connection.execute(sa.text(sql), of_campaign(campaign)).all()
+    return {name: i for name, i in found if _is_ours(name, campaign)}
+
+
+def _is_ours(study: str, campaign: str) -> bool:
+    if study == campaign_study_name(campaign) or study.endswith(INDEX_SUFFIX):
+        return True
+    try:
+        parse_study_name(study)
+    except ValueError:
+        return False
+    return True
+
+
+def _list_artifacts(connection: Connection, where: str, ids: Iterable[int]) -> set[str]:
+    """What studies refer to: splits, priors, checkpoints, kept students and saved states."""
+    of_studies = (
+        "SELECT a.value_json FROM study_user_attributes a JOIN studies s "
+        f"ON s.study_id = a.study_id WHERE a.key = '{RECORD_KEY}' AND {where}"
+    )
+    of_trials = (
+        "SELECT a.value_json FROM trial_user_attributes a JOIN trials t ON t.trial_id = a.trial_id "
+        "JOIN studies s ON s.study_id = t.study_id WHERE "
+        f"(a.key IN ('{KEPT_KEY}', '{STATE_KEY}') OR (a.key = '{OUTCOME_KEY}' "
+        f"AND a.value_json NOT LIKE '%\"checkpoint\": null%')) AND {where}"
+    )
+    return {
+        sha256
+        for sql in (of_studies, of_trials)
+        for (text,) in connection.execute(bind_lists(sql, "ids"), {"ids": list(ids)})
+        for sha256 in _SHA256.findall(text)
+    }
+
+
+def _delete_studies(connection: Connection, ids: Iterable[int]) -> int:
+    """Delete studies with all that belongs to them; how many trials they had."""
+    trials = "(SELECT trial_id FROM trials WHERE study_id IN :ids)"
+    for table in _OF_TRIALS:
+        _execute(connection, f"DELETE FROM {table} WHERE trial_id IN {trials}", ids)
+    n = _execute(connection, "DELETE FROM trials WHERE study_id IN :ids", ids)
+    for table in (*_OF_STUDIES, "studies"):
+        _execute(connection, f"DELETE FROM {table} WHERE study_id IN :ids", ids)
+    return n
+
+
+def _execute(connection: Connection, sql: str, ids: Iterable[int]) -> int:
+    return connection.execute(bind_lists(sql, "ids"), {"ids": list(ids)}).rowcount
+
+
+def _rename_record(connection: Connection, study_id: int, new: str) -> None:
+    key = {"study": study_id, "key": RECORD_KEY}
+    sql = "SELECT value_json FROM study_user_attributes WHERE study_id = :study AND key = :key"
+    record = json.loads(connection.execute(sa.text(sql), key).scalar_one())
+    record["campaign"]["name"] = new
+    record["settings"] = [
+        [line[0], new, *line[2:]] if line[0] == "name" else line for line in record["settings"]
+    ]
+    CampaignRecord.from_json(record)
+    write_attributes(connection, "study_user_attributes", {study_id: {RECORD_KEY: record}})
