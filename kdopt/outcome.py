@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
+from annotated_types import Interval
+
+from kdopt.campaign.fields import SHA256_RULE, Fraction, MaybeInfinite
 from kdopt.campaign.names import StageName, pair_label
+from kdopt.campaign.plain import PlainValueError, describe_value
 from kdopt.campaign.studies import Params
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
 
 WHERE_IT_RAN = ("seconds", "device", "precision", "versions")
 """Fields of an :class:`Outcome` that say how it was computed, not what came out."""
 
+Points = Annotated[float, Interval(ge=-1000, le=1000)]
+"""A difference in percentage points, within sane bounds: what is beyond ±100 the doctor names."""
+_Whole = Annotated[int, Interval(ge=0)]
+
+
+class Recorded:
+    """Base of what a trial records: what pydantic is to do with it when a store is read.
+
+    Keys that a class lacks are a newer version's: they stay in the store and are passed over.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, object]] = {
+        "strict": True,
+        "extra": "ignore",
+        "allow_inf_nan": False,
+    }
+
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(Recorded):
     """How one model does on one set of images.
 
     Attributes:
@@ -27,10 +52,10 @@ class Scores:
             sixth of a byte per image. ``None`` where it was not kept.
     """
 
-    accuracy: float
-    per_class: tuple[float | None, ...]
-    loss: float
-    images: int | None = None
+    accuracy: Fraction
+    per_class: tuple[Fraction | None, ...]
+    loss: Annotated[float, MaybeInfinite()]  # stores have some of models that diverged
+    images: _Whole | None = None
     right: str | None = None
 
     @classmethod
@@ -39,15 +64,45 @@ class Scores:
         return cls(**{**record, "per_class": tuple(record["per_class"])})
 
 
+def measure_gain(after: Scores, before: Scores) -> float:
+    """Accuracy after minus accuracy before, in percentage points (paper, section III)."""
+    return 100 * (after.accuracy - before.accuracy)
+
+
+class Change(NamedTuple):
+    """Learning and forgetting, both >= 0, in percentage points."""
+
+    learning: float
+    forgetting: float
+
+
+def measure_change(after: Scores, before: Scores) -> Change:
+    """Mean rise and mean fall of the per-class accuracies (paper, section III, Metrics).
+
+    Classes without images are left out. On a set with equally many images per class, accuracy
+    gain = learning - forgetting.
+    """
+    differences = [
+        100 * (a - b)
+        for a, b in zip(after.per_class, before.per_class, strict=True)
+        if a is not None and b is not None
+    ]
+    n = max(1, len(differences))
+    return Change(
+        learning=sum(max(0.0, d) for d in differences) / n,
+        forgetting=sum(max(0.0, -d) for d in differences) / n,
+    )
+
+
 class RoundScore(NamedTuple):
     """The global model after one communication round: accuracies in [0, 1]."""
 
-    validation_accuracy: float
-    test_accuracy: float
+    validation_accuracy: Fraction
+    test_accuracy: Fraction
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Recorded):
     """What one finished trial recorded.
 
     Gains, learning and forgetting are in percentage points (paper, section III, Metrics); they
@@ -79,43 +134,68 @@ class Outcome:
         start_bytes: What they sent and received to make the initial model.
     """
 
-    value: float
+    value: Points
     validation: Scores
     test: Scores
-    epochs: int
-    best_epoch: int
-    last_validation_accuracy: float
-    last_test_accuracy: float
-    seconds: float
+    epochs: _Whole
+    best_epoch: _Whole
+    last_validation_accuracy: Fraction
+    last_test_accuracy: Fraction
+    seconds: Annotated[float, Interval(ge=0)]
     device: str
     precision: str
     versions: Mapping[str, str] = field(default_factory=dict)
     validation_before: Scores | None = None
     test_before: Scores | None = None
-    validation_gain: float | None = None
-    test_gain: float | None = None
-    learning: float | None = None
-    forgetting: float | None = None
-    checkpoint: str | None = None
-    participant: int | None = None
+    validation_gain: Points | None = None
+    test_gain: Points | None = None
+    learning: Points | None = None
+    forgetting: Points | None = None
+    checkpoint: Annotated[str, SHA256_RULE] | None = None
+    participant: _Whole | None = None
     rounds: tuple[RoundScore, ...] = ()
-    round_bytes: int | None = None
-    start_bytes: int | None = None
+    round_bytes: _Whole | None = None
+    start_bytes: _Whole | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``json.dumps``; :meth:`from_json` reads them back."""
+        """Plain values for ``json.dumps``; :meth:`from_text` reads their text."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Outcome:
-        """Read what :meth:`to_json` wrote."""
-        values = dict(record)
-        for key in ("validation", "test", "validation_before", "test_before"):
-            scores = values.get(key)
-            if scores is not None:
-                values[key] = Scores.from_json(scores)
-        values["rounds"] = tuple(RoundScore(*pair) for pair in values.get("rounds", ()))
-        return cls(**values)
+    def from_text(cls, text: str) -> Outcome:
+        """Read the JSON of :meth:`to_json`.
+
+        Raises:
+            PlainValueError: It is no outcome; says key, value and rule.
+        """
+        try:
+            # A campaign has up to some hundred thousand: pydantic parses and checks in one go, in
+            # less time than Python takes to parse alone.
+            return _make_adapter().validate_json(text)
+        except ValueError as error:
+            raise PlainValueError(_describe_first(error)) from error
+
+
+@functools.cache
+def _make_adapter() -> TypeAdapter[Outcome]:
+    # Imported when the first outcome is read: commands that read none start without it.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Outcome)
+
+
+def _describe_first(error: ValueError) -> str:
+    """The first thing that is wrong: key, value and rule."""
+    if not hasattr(error, "errors"):
+        return str(error)
+    problem: ValidationError = error  # type: ignore[assignment]
+    first = problem.errors(include_url=False)[0]
+    key = ".".join(map(str, first["loc"]))
+    rule = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    shown = describe_value(first["input"])
+    if first["type"] == "json_invalid":
+        return f"{rule}, in {shown}"
+    return f"{key}: {rule}" if first["type"] == "missing" else f"{key} = {shown}: {rule}"
 
 
 @dataclass(frozen=True)

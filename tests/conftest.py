@@ -18,7 +18,7 @@ from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import NO_PUBLIC_SETS, Campaign, PartitionSettings, TrainSettings
 from kdopt.campaign.stage_settings import TuneSettings
-from kdopt.outcome import Outcome, Scores
+from kdopt.outcome import Outcome, Scores, measure_change, measure_gain
 from kdopt.store.database import Store, open_store
 from tests.browser import browser, visit  # noqa: F401  (pytest finds them here)
 from tests.fault_table import (  # noqa: F401  (pytest finds them here)
@@ -77,6 +77,24 @@ def make_outcome(value: float) -> Outcome:
     """An outcome with the given objective."""
     scores = Scores(0.5, (0.5, 0.5), 0.7)
     return Outcome(value, scores, scores, 1, 1, 0.5, 0.5, 0.01, "cpu", "fp32")
+
+
+def make_pretrained(accuracy: float, checkpoint: str | None = None) -> Outcome:
+    """What a participant's own training may record, as one that agrees with itself."""
+    scores = Scores(accuracy, (accuracy, accuracy), 0.7)
+    trained = (scores, scores, 1, 1, accuracy, accuracy, 0.01, "cpu", "fp32")
+    return Outcome(accuracy, *trained, checkpoint=checkpoint)
+
+
+def make_distilled(gain: float, before: Outcome) -> Outcome:
+    """What a trial may record that gains so many pp on what pre-training recorded."""
+    after = make_pretrained(before.test.accuracy + gain / 100)
+    scores = {"validation_before": before.validation, "test_before": before.test}
+    change = measure_change(after.test, before.test)
+    gain = measure_gain(after.test, before.test)
+    return dataclasses.replace(
+        after, value=gain, validation_gain=gain, test_gain=gain, **scores, **change._asdict()
+    )
 
 
 def drop_record(scores: Scores) -> Scores:

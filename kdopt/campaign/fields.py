@@ -72,6 +72,14 @@ class Rule:
         return value
 
 
+class MaybeInfinite:
+    """Marks a number that may be infinite or none at all (NaN)."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        """A schema that takes any number."""
+        return {"type": "float", "strict": True, "allow_inf_nan": True}
+
+
 class MoreWork:
     """Marks a field that only adds trials or reports: it changes no trial's result."""
 
@@ -98,6 +106,11 @@ DISTINCT = Rule("each value may be listed once only", lambda v: len(set(v)) == l
 NAME_RULE = Rule(
     "a name has 1 to 64 letters, digits, '.', '_' or '-' and starts with a letter or digit",
     lambda v: CAMPAIGN_NAME.match(v) is not None,
+)
+
+SHA256_RULE = Rule(
+    "a sha256 has 64 digits of 0-9 and a-f",
+    lambda v: re.fullmatch("[0-9a-f]{64}", v) is not None,
 )
 
 # Upper bounds are far above what anybody needs: beyond them are slips, and numbers on which

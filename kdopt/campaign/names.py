@@ -7,12 +7,16 @@ again anywhere with the same result.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast, get_args
 
 StageName = Literal["pretrain", "control", "tune", "compare", "combine", "federate"]
+STAGES: tuple[StageName, ...] = get_args(StageName)
+PAIR_STAGES: tuple[StageName, ...] = ("tune", "compare")
+"""Stages with a study per pair of teacher and student."""
 
 CAMPAIGN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 """What a campaign may be called: it becomes part of study names and of folder names."""
@@ -49,6 +53,7 @@ class StudyName(NamedTuple):
     student: int | None = None
 
 
+@functools.lru_cache(maxsize=65_536)
 def parse_study_name(text: str) -> StudyName:
     """Take a study name apart.
 

@@ -6,9 +6,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, cast
 
+from kdopt.campaign.fields import SHA256_RULE
+from kdopt.campaign.plain import read_plain
 from kdopt.campaign.settings import Campaign
+
+Sha256 = Annotated[str, SHA256_RULE]
 
 
 class SettingLine(NamedTuple):
@@ -33,9 +37,9 @@ class CampaignRecord:
 
     campaign: Campaign
     settings: tuple[SettingLine, ...]
-    data_sha256: str
-    splits: Mapping[str, str]
-    prior: str | None = None
+    data_sha256: Sha256
+    splits: Mapping[str, Sha256]
+    prior: Sha256 | None = None
 
     @property
     def artifacts(self) -> dict[str, str]:
@@ -49,14 +53,12 @@ class CampaignRecord:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> CampaignRecord:
-        """Read what :meth:`to_json` wrote."""
-        return cls(
-            campaign=Campaign.from_json(record["campaign"]),
-            settings=tuple(SettingLine(*line) for line in record["settings"]),
-            data_sha256=record["data_sha256"],
-            splits=dict(record["splits"]),
-            prior=record.get("prior"),
-        )
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            PlainValueError: It is not a record, or a value of it is not what it should be.
+        """
+        return cast("CampaignRecord", read_plain(cls, record))
 
 
 HEAD = "# Every setting of this campaign, defaults too; after each, where it comes from."

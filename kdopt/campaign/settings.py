@@ -9,10 +9,9 @@ and their settings in ``[partition.NAME]``; a :class:`Campaign` has :class:`Part
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args
 
 from annotated_types import Interval, Len
 
@@ -37,6 +36,7 @@ from kdopt.campaign.fields import (
     Source,
 )
 from kdopt.campaign.names import StageName
+from kdopt.campaign.plain import read_plain
 from kdopt.campaign.stage_settings import (
     CombineSettings,
     CompareSettings,
@@ -324,9 +324,13 @@ class Campaign(Settings):
     def from_json(cls, record: Mapping[str, Any]) -> Campaign:
         """Read what ``dataclasses.asdict`` wrote, as the store keeps it.
 
-        Stores made before a setting existed lack it: its default stands for it.
+        Stores made before a setting existed lack it: its default stands for it. Settings that
+        only a newer version has are passed over.
+
+        Raises:
+            PlainValueError: A value is not what its setting allows.
         """
-        return cast("Campaign", _read_plain(cls, record))
+        return cast("Campaign", read_plain(cls, record, "campaign"))
 
     @property
     def distils_pairs(self) -> bool:
@@ -357,13 +361,3 @@ class CampaignFile(Campaign):
     partitions: Annotated[tuple[PartitionName, ...], Len(1), DISTINCT, PAPER_III] = PARTITIONS  # type: ignore[assignment]
     distill: DistillSettings = DistillSettings()
     partition: PartitionTables = PartitionTables()
-
-
-def _read_plain(kind: Any, value: Any) -> Any:
-    """Make a dataclass, a tuple of them or a plain value of what JSON gives."""
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return kind(**{key: _read_plain(hints[key], item) for key, item in value.items()})
-    if get_origin(kind) is tuple:
-        return tuple(_read_plain(get_args(kind)[0], item) for item in value)
-    return value

@@ -5,7 +5,7 @@ Every stage has one planner here. What runs its trials is in ``kdopt.trials``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -248,6 +248,17 @@ PLANNERS: dict[StageName, Callable[[Campaign], list[StudyPlan]]] = {
     "combine": plan_combine,
     "federate": plan_federate,
 }
+
+
+PARAM_NAMES: Mapping[StageName, frozenset[str]] = {
+    "pretrain": frozenset({"participant"}),
+    "control": frozenset({"student", "transfer_set", "replicate"}),
+    "tune": frozenset({"temperature", "alpha", "replicate"}),
+    "compare": frozenset({"method", "transfer_set", "replicate"}),
+    "combine": frozenset({"start", "transfer_set", "weighting", "replicate"}),
+    "federate": frozenset({"initial_model", "replicate"}),
+}
+"""The parameters of each stage's trials."""
 
 
 def plan_studies(campaign: Campaign) -> list[StudyPlan]:

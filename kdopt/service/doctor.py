@@ -1,14 +1,19 @@
-"""Check that a campaign lost nothing and did nothing twice, or list the problems.
+"""Check that a store lost nothing, did nothing twice and holds nothing that kdopt did not write.
 
 It reads the rows themselves, without the code that wrote them, and checks:
 
 - every planned trial has one row, and there are no other rows
 - no study has two results for the same params
-- complete trials have a value and a whole record, failed ones a reason
-- running ones have a lease that has not lapsed
+- every column is one that kdopt could have written (:mod:`kdopt.service.trial_checks`), and what
+  follows from something else is as it follows (:mod:`kdopt.service.record_checks`)
+- running trials have a lease that has not lapsed
 - budgets of adaptive samplers are exact
 - trial numbers have no gaps
+- the campaign's record is the one that was planned, and studies say what they are
+- nothing is left of studies and trials that were deleted
 - every artifact that is referred to is there
+
+What cannot be read is listed like the rest, and never ends the check.
 """
 
 from __future__ import annotations
@@ -16,20 +21,29 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from sqlalchemy.engine import Connection
+
+from kdopt.campaign.names import campaign_study_name
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import StudyPlan
-from kdopt.errors import ArtifactError
-from kdopt.outcome import Outcome
-from kdopt.store import queries
-from kdopt.store.attributes import ERROR_KEY, OUTCOME_KEY
+from kdopt.errors import ArtifactError, StoreError
+from kdopt.service.trial_checks import ExaminedTrial, Surroundings, check_trial, read_trial
+from kdopt.store.attributes import METRIC_NAMES_KEY, RECORD_KEY
 from kdopt.store.database import Store
-from kdopt.store.queries import RawTrial, read_raw_trials
-
-LATE_S = 30.0
-"""Seconds since a lease lapsed before it is a problem: workers look every half a minute."""
+from kdopt.store.orphans import count_orphans
+from kdopt.store.raw_studies import RawStudy, describe_study, select_raw_studies
+from kdopt.store.raw_trials import RawTrial, select_raw_trials
+from kdopt.store.reading import UnreadableError, parse_json, parse_record
+from kdopt.store.scope import (
+    Scope,
+    scope_of,
+    select_kept_record,
+    select_record,
+    select_record_text,
+)
 
 
 class ArtifactReader(Protocol):
@@ -56,23 +70,43 @@ class Checkup:
         failed: Trials with a reason instead.
         running: Trials that a worker holds.
         waiting: Trials still to do.
-        retried: Failed rows that are tried again in another row.
+        retried: Failed rows that are tried again in another row, and trials of other programs.
         duplicates: Results beyond the first for the same params.
         artifacts: Artifacts that were looked for.
         problems: A line each; empty when all is well.
     """
 
     campaign: str
-    planned: int
-    rows: int
-    complete: int
-    failed: int
-    running: int
-    waiting: int
-    retried: int
-    duplicates: int
-    artifacts: int
-    problems: tuple[str, ...]
+    planned: int = 0
+    rows: int = 0
+    complete: int = 0
+    failed: int = 0
+    running: int = 0
+    waiting: int = 0
+    retried: int = 0
+    duplicates: int = 0
+    artifacts: int = 0
+    problems: tuple[str, ...] = ()
+
+
+class _Found(NamedTuple):
+    """All of a campaign, of one moment."""
+
+    scope: Scope
+    trials: list[RawTrial]
+    studies: list[RawStudy]
+    planned_as: str | None
+    problems: list[str]
+
+
+def check_store(store: Store) -> list[str]:
+    """What is wrong with a store apart from its campaigns: rows that belong to nothing."""
+    return [
+        f"{n:,} rows of {table} belong to no {owner}; 'kdopt doctor --repair' removes them"
+        if table == "kdopt_lease"
+        else f"{n:,} rows of {table} belong to no {owner}: they were written or left by other means"
+        for table, owner, n in store.run_read(count_orphans)
+    ]
 
 
 def check_campaign(
@@ -86,24 +120,28 @@ def check_campaign(
         campaign: The campaign.
         deep: Read every artifact and compare its sha256, rather than look whether it is there.
     """
-    record = queries.read_record(store, campaign)
-    found = read_raw_trials(store, campaign)
-    live = [t for t in found if not t.retried]
-    by_study: dict[str, list[RawTrial]] = defaultdict(list)
-    for trial in live:
-        by_study[trial.study].append(trial)
-    plans = plan_studies(record.campaign)
-    needed = _list_needed(record, found)
+    try:
+        found = store.run_read(lambda connection: _read_all(store, connection, campaign))
+    except StoreError as error:
+        return Checkup(campaign, problems=(str(error),))
+    plans = plan_studies(found.scope.record.campaign)
+    rows = [read_trial(trial) for trial in found.trials]
+    live = [row for row in rows if row.trial.counts]
+    by_study: dict[str, list[ExaminedTrial]] = defaultdict(list)
+    for row in live:
+        by_study[row.trial.study].append(row)
+    needed = _list_needed(found.scope.record, rows)
     duplicates = list(_find_duplicates(live))
     problems = [
-        *_check_studies(plans, by_study),
-        *(p for plan in plans for p in _check_study(plan, by_study.get(plan.name, []))),
-        *_check_numbers(found),
+        *found.problems,
+        *_check_studies(plans, found),
+        *(p for plan in plans for p in _check_plan(plan, by_study.get(plan.name, []))),
+        *_check_numbers(found.trials),
         *duplicates,
-        *(p for t in live for p in _check_trial(t)),
+        *_check_trials(rows, plans, found),
         *_check_artifacts(needed, artifacts, deep),
     ]
-    states = Counter(t.state for t in live)
+    states = Counter(row.trial.state for row in live)
     return Checkup(
         campaign=campaign,
         planned=sum(p.n_trials for p in plans),
@@ -112,22 +150,84 @@ def check_campaign(
         failed=states["FAIL"],
         running=states["RUNNING"],
         waiting=states["WAITING"],
-        retried=len(found) - len(live),
+        retried=len(rows) - len(live),
         duplicates=len(duplicates),
         artifacts=len(needed),
         problems=tuple(problems),
     )
 
 
-def _check_studies(
-    plans: Sequence[StudyPlan], found: Mapping[str, Sequence[RawTrial]]
-) -> Iterator[str]:
-    known = {plan.name for plan in plans}
-    for name in sorted(found.keys() - known):
-        yield f"{name}: {len(found[name])} trials of a study that no spec asks for"
+def _read_all(store: Store, connection: Connection, campaign: str) -> _Found:
+    """Read everything; a record that cannot be read is replaced by kdopt's own copy."""
+    problems = []
+    kept = None
+    try:
+        kept = select_kept_record(connection, campaign)
+    except StoreError as error:
+        problems.append(str(error))
+    try:
+        record = select_record(connection, campaign)
+    except StoreError as error:
+        if kept is None or select_record_text(connection, campaign) is None:
+            raise
+        record = parse_record(kept.record)
+        problems.append(str(error))
+    scope = scope_of(connection, record)
+    studies = select_raw_studies(connection, campaign)
+    own = campaign_study_name(campaign)
+    if not any(study.name == own and RECORD_KEY in study.attributes for study in studies):
+        problems.append(
+            f"{own}: this study, or the campaign's record in it, was deleted; 'kdopt plan SPEC' "
+            "and 'kdopt doctor --repair' write it again"
+        )
+    problems += [
+        f"{name}: no study of this campaign is called so, and it is left out; delete it or give it "
+        "a name that does not begin with the campaign's"
+        for name in scope.foreign
+    ]
+    trials = select_raw_trials(store, connection, scope)
+    return _Found(scope, trials, studies, kept and kept.planned_as, problems)
 
 
-def _check_study(plan: StudyPlan, trials: Sequence[RawTrial]) -> Iterator[str]:
+def _check_studies(plans: Sequence[StudyPlan], found: _Found) -> Iterator[str]:
+    """Studies of no plan, and those that do not say what they are."""
+    by_name = {plan.name: plan for plan in plans}
+    rows = Counter(trial.study for trial in found.trials)
+    own = {name for name, _ in found.scope.studies.values()}
+    for name in sorted(own - by_name.keys()):
+        yield f"{name}: {rows[name]} trials of a study that no spec asks for"
+    missing = [plan.name for plan in plans if plan.name not in own]
+    if missing:
+        yield (
+            f"{len(missing):,} planned studies are not there ({missing[0]}, ...): they were "
+            "deleted; run 'kdopt plan SPEC' again"
+        )
+    for study in found.studies:
+        plan = by_name.get(study.name)
+        if plan is not None:
+            yield from _check_study(study, plan, found.planned_as)
+
+
+def _check_study(study: RawStudy, plan: StudyPlan, planned_as: str | None) -> Iterator[str]:
+    if study.directions != [(0, "MAXIMIZE")]:
+        yield f"{plan.name}: its directions are {study.directions}, not to maximize one value"
+    wanted = describe_study(plan, planned_as)
+    for key, value in wanted.items():
+        if key not in study.attributes:
+            yield f"{plan.name}: {key} is missing, it was planned with {value!r}"
+            continue
+        try:
+            has = parse_json(study.attributes[key])
+        except UnreadableError as error:
+            yield f"{plan.name}: {key}: {error}"
+            continue
+        if has != value or type(has) is not type(value):
+            yield f"{plan.name}: {key} is {has!r}, it was planned with {value!r}"
+    if study.metric_names != f'["{plan.objective}"]':
+        yield f"{plan.name}: {METRIC_NAMES_KEY} is {study.metric_names}, not {plan.objective}"
+
+
+def _check_plan(plan: StudyPlan, trials: Sequence[ExaminedTrial]) -> Iterator[str]:
     """Planned cells against rows, and the budget of an adaptive sampler."""
     have = Counter(_make_key(t.params) for t in trials if t.params)
     missing = [c for c in plan.cells if not have[_make_key(dict(c))]]
@@ -146,64 +246,61 @@ def _check_study(plan: StudyPlan, trials: Sequence[RawTrial]) -> Iterator[str]:
 
 
 def _check_numbers(trials: Sequence[RawTrial]) -> Iterator[str]:
-    numbers: dict[str, list[int]] = defaultdict(list)
+    numbers: dict[str, list[object]] = defaultdict(list)
     for trial in trials:
         numbers[trial.study].append(trial.number)
     for study, found in numbers.items():
-        if sorted(found) != list(range(len(found))):
+        if set(found) != set(range(len(found))):
             yield f"{study}: trial numbers have gaps or repeat; rows were removed or added by hand"
 
 
-def _find_duplicates(trials: Iterable[RawTrial]) -> Iterator[str]:
+def _find_duplicates(trials: Iterable[ExaminedTrial]) -> Iterator[str]:
     seen = set()
-    for trial in trials:
-        if trial.state != "COMPLETE":
+    for found in trials:
+        if found.trial.state != "COMPLETE":
             continue
-        key = (trial.study, _make_key(trial.params))
+        key = (found.trial.study, _make_key(found.params))
         if key in seen:
             params = _format_key(key[1])
-            yield f"{_name_trial(trial)}: a second result for the same params ({params})"
+            yield f"{found.trial.label}: a second result for the same params ({params})"
         seen.add(key)
 
 
-def _check_trial(trial: RawTrial) -> Iterator[str]:
-    name = _name_trial(trial)
-    if trial.state == "COMPLETE":
-        yield from _check_complete(trial)
-    elif trial.state == "FAIL":
-        if not trial.attributes.get(ERROR_KEY):
-            yield f"{name}: failed without a reason"
-    elif trial.state == "RUNNING":
-        if not trial.worker:
-            yield f"{name}: running without a lease; nobody will requeue it"
-        elif trial.lease_left_s < -LATE_S:
-            yield (
-                f"{name}: its lease lapsed {-trial.lease_left_s:.0f} s ago and no worker "
-                "requeued it; start a worker"
-            )
+def _check_trials(
+    rows: Sequence[ExaminedTrial], plans: Sequence[StudyPlan], found: _Found
+) -> Iterator[str]:
+    by_name = {plan.name: plan for plan in plans}
+    around = Surroundings(found.scope.record.campaign)
+    around.by_id = {trial.trial_id: trial for trial in found.trials}
+    lengths: Counter[int] = Counter()
+    for row in rows:
+        plan = by_name.get(row.trial.study)
+        if row.outcome is None or row.trial.state != "COMPLETE" or plan is None:
+            continue
+        lengths[len(row.outcome.test.per_class)] += 1
+        who = row.params.get("participant")
+        if plan.stage == "pretrain" and who is not None:
+            around.pretrained[plan.partition, int(who)] = row.outcome
+    # The images are not here to count their classes: what most records say.
+    around.classes = max(lengths, key=lengths.__getitem__, default=0)
+    for row in rows:
+        for problem in row.problems if row.trial.counts else ():
+            yield f"{row.trial.label}: {problem}"
+        for problem in check_trial(row, by_name.get(row.trial.study), around):
+            yield f"{row.trial.label}: {problem}"
 
 
-def _check_complete(trial: RawTrial) -> Iterator[str]:
-    name = _name_trial(trial)
-    if trial.values != 1:
-        yield f"{name}: complete with {trial.values} values"
-    try:
-        outcome = Outcome.from_json(trial.attributes[OUTCOME_KEY])
-    except (KeyError, TypeError) as error:
-        yield f"{name}: complete without a whole record ({type(error).__name__}: {error})"
-        return
-    if not trial.params:
-        yield f"{name}: complete without parameters"
-    if not 0 <= outcome.test.accuracy <= 1:
-        yield f"{name}: its test accuracy is {outcome.test.accuracy}"
-
-
-def _list_needed(record: CampaignRecord, trials: Iterable[RawTrial]) -> dict[str, str]:
+def _list_needed(record: CampaignRecord, rows: Iterable[ExaminedTrial]) -> dict[str, str]:
     """What each artifact is for, by its sha256.
 
     States of running trials are left out: they come and go, and losing one costs time only.
     """
-    return record.artifacts | {t.checkpoint: _name_trial(t) for t in trials if t.checkpoint}
+    kept = {
+        row.outcome.checkpoint: row.trial.label
+        for row in rows
+        if row.outcome is not None and row.outcome.checkpoint
+    }
+    return record.artifacts | kept
 
 
 def _check_artifacts(
@@ -217,10 +314,6 @@ def _check_artifacts(
                 yield f"artifact {sha256[:12]}... ({purpose}): missing"
         except ArtifactError as error:
             yield f"{error} ({purpose})"
-
-
-def _name_trial(trial: RawTrial) -> str:
-    return f"{trial.study} #{trial.number}"
 
 
 def _make_key(params: Mapping[str, object]) -> tuple[tuple[str, object], ...]:

@@ -20,7 +20,8 @@ from kdopt.outcome import Outcome, TrialRow, find_pretrained
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.attributes import OTHER_WEIGHTS_KEY
 from kdopt.store.database import Store
-from kdopt.store.queries import read_raw_trials, read_record, read_trials
+from kdopt.store.queries import read_record, read_trials
+from kdopt.store.raw_trials import read_raw_trials
 from kdopt.train.engine import Precision, make_engine
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import NO_JOURNAL

@@ -6,8 +6,8 @@ that is asked for.
 
 from __future__ import annotations
 
-import json
-from typing import NamedTuple, cast
+import math
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -17,14 +17,9 @@ from kdopt.campaign.studies import Params
 from kdopt.store.attributes import STAGE_KEY
 from kdopt.store.database import Store
 from kdopt.store.params import read_params
-from kdopt.store.queries import (
-    LIVE,
-    OF_CAMPAIGN,
-    TRIALS,
-    WITH_ERROR,
-    of_campaign,
-    reason_of,
-)
+from kdopt.store.queries import WITH_ERROR
+from kdopt.store.reading import parse_reason
+from kdopt.store.scope import LIVE, TRIALS, select_scope
 
 
 class RunningTrial(NamedTuple):
@@ -78,33 +73,31 @@ class FailureReason(NamedTuple):
 
 def read_running_trials(store: Store, campaign: str) -> list[RunningTrial]:
     """The trials that workers hold now."""
-    where, values = f"t.state = 'RUNNING' AND {OF_CAMPAIGN}", of_campaign(campaign)
-    sql = sa.text(
-        f"""
-        SELECT t.trial_id, s.study_name, t.number, coalesce(l.worker, '?') AS worker,
-               coalesce(l.attempt, 0) AS attempt, coalesce(l.expires - {store.now}, 0) AS left_s,
-               coalesce({store.age("t.datetime_start")}, 0) AS age_s,
-               (SELECT max(v.step) FROM trial_intermediate_values v
-                WHERE v.trial_id = t.trial_id) AS step
-        FROM {TRIALS} LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
-        WHERE {where} ORDER BY t.trial_id
-        """
-    )
 
     def read(connection: Connection) -> list[RunningTrial]:
-        params = read_params(connection, where, values)
+        scope = select_scope(connection, campaign)
+        where = f"t.state = 'RUNNING' AND {scope.where}"
+        sql = f"""
+            SELECT t.trial_id, t.study_id, t.number, l.worker, l.attempt,
+                   l.expires - {store.now} AS left_s, {store.age("t.datetime_start")} AS age_s,
+                   (SELECT max(v.step) FROM trial_intermediate_values v
+                    WHERE v.trial_id = t.trial_id) AS step
+            FROM {TRIALS} LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
+            WHERE {where} ORDER BY t.trial_id
+            """
+        params = read_params(connection, where, scope.values)
         return [
             RunningTrial(
-                r.study_name,
+                scope.name(r.study_id),
                 r.number,
-                r.worker or "?",  # empty: its lease was taken back
-                r.attempt,
-                float(r.left_s),
+                str(r.worker or "?"),  # none, or empty: its lease was taken back
+                r.attempt if isinstance(r.attempt, int) else 0,
+                _read_seconds(r.left_s),
                 r.step,
                 params[r.trial_id],
-                max(0.0, float(r.age_s)),
+                max(0.0, _read_seconds(r.age_s)),
             )
-            for r in connection.execute(sql, values)
+            for r in connection.execute(sa.text(sql), scope.values)
         ]
 
     return store.run_read(read)
@@ -112,12 +105,19 @@ def read_running_trials(store: Store, campaign: str) -> list[RunningTrial]:
 
 def read_failures(store: Store, campaign: str) -> list[Failure]:
     """The failed trials and their reasons, in order of planning."""
-    rows = store.select_rows(
-        f"SELECT s.study_name, t.number, e.value_json AS error FROM {TRIALS} {WITH_ERROR} "
-        f"WHERE t.state = 'FAIL' AND {OF_CAMPAIGN} AND {LIVE} ORDER BY t.trial_id",
-        of_campaign(campaign),
-    )
-    return [Failure(r.study_name, r.number, reason_of(r.error)) for r in rows]
+
+    def read(connection: Connection) -> list[Failure]:
+        scope = select_scope(connection, campaign)
+        sql = (
+            f"SELECT t.study_id, t.number, e.value_json AS error FROM {TRIALS} {WITH_ERROR} "
+            f"WHERE t.state = 'FAIL' AND {scope.where} AND {LIVE} ORDER BY t.trial_id"
+        )
+        return [
+            Failure(scope.name(r.study_id), r.number, parse_reason(r.error))
+            for r in connection.execute(sa.text(sql), scope.values)
+        ]
+
+    return store.run_read(read)
 
 
 def read_recent_endings(
@@ -132,45 +132,68 @@ def read_recent_endings(
         least: ... and of each stage the last so many,
         at_most_s: unless they ended longer ago than this.
     """
-    rows = store.select_rows(
-        f"""
-        WITH ended AS (
-            SELECT a.value_json AS stage, t.datetime_start, t.datetime_complete,
-                   row_number() OVER (
-                       PARTITION BY a.value_json ORDER BY t.datetime_complete DESC) AS nth
-            FROM {TRIALS}
-            JOIN study_user_attributes a ON a.study_id = s.study_id AND a.key = '{STAGE_KEY}'
-            WHERE t.state IN ('COMPLETE', 'FAIL') AND {OF_CAMPAIGN}
-              AND t.datetime_complete >= {store.utc_before(":at_most")})
-        SELECT stage, {store.age("datetime_start")} AS began,
-               {store.age("datetime_complete")} AS ended
-        FROM ended WHERE nth <= :least OR datetime_complete >= {store.utc_before(":within")}
-        ORDER BY stage, nth
-        """,
-        {"within": within_s, "at_most": at_most_s, "least": least, **of_campaign(campaign)},
-    )
-    found = []
-    for stage, began, ended in rows:
-        # Clocks of machines differ, so a trial that another machine's database ended and a merge
-        # brought here may seem to end in the future.
-        ended_s = max(0.0, float(ended))
-        # A row that was written by other means may lack its start.
-        began_s = ended_s if began is None else max(ended_s, float(began))
-        found.append(EndedTrial(cast("StageName", json.loads(stage)), began_s, ended_s))
-    return found
+
+    def read(connection: Connection) -> list[EndedTrial]:
+        scope = select_scope(connection, campaign)
+        # The attribute only parts the rows, so that few are read; a study's name says its stage.
+        sql = f"""
+            WITH ended AS (
+                SELECT t.study_id, t.datetime_start, t.datetime_complete,
+                       row_number() OVER (
+                           PARTITION BY a.value_json ORDER BY t.datetime_complete DESC) AS nth
+                FROM {TRIALS} LEFT JOIN study_user_attributes a
+                    ON a.study_id = s.study_id AND a.key = '{STAGE_KEY}'
+                WHERE t.state IN ('COMPLETE', 'FAIL') AND {scope.where}
+                  AND t.datetime_complete >= {store.utc_before(":at_most")})
+            SELECT study_id, {store.age("datetime_start")} AS began,
+                   {store.age("datetime_complete")} AS ended
+            FROM ended WHERE nth <= :least OR datetime_complete >= {store.utc_before(":within")}
+            """
+        limits = {"within": within_s, "at_most": at_most_s, "least": least}
+        found: dict[StageName, list[EndedTrial]] = {}
+        for study_id, began, ended in connection.execute(sa.text(sql), {**limits, **scope.values}):
+            # Clocks of machines differ, so a trial that another machine's database ended and a
+            # merge brought here may seem to end in the future. A row that was written by other
+            # means may have no time that can be read.
+            ended_s = max(0.0, _read_seconds(ended))
+            began_s = ended_s if began is None else max(ended_s, _read_seconds(began))
+            stage = scope.studies[study_id][1].stage
+            found.setdefault(stage, []).append(EndedTrial(stage, began_s, ended_s))
+        return [
+            trial
+            for trials in found.values()
+            for nth, trial in enumerate(sorted(trials, key=lambda t: t.ended_ago_s))
+            if nth < least or trial.ended_ago_s <= within_s
+        ]
+
+    return store.run_read(read)
 
 
 def read_failure_reasons(store: Store, campaign: str) -> list[FailureReason]:
     """The reasons of failed trials, the most frequent first."""
-    rows = store.select_rows(
-        f"""
-        SELECT g.error, g.n, s.study_name, t.number FROM (
-            SELECT e.value_json AS error, count(*) AS n, min(t.trial_id) AS first
-            FROM {TRIALS} {WITH_ERROR}
-            WHERE t.state = 'FAIL' AND {OF_CAMPAIGN} AND {LIVE} GROUP BY e.value_json) g
-        JOIN trials t ON t.trial_id = g.first JOIN studies s ON s.study_id = t.study_id
-        ORDER BY g.n DESC, g.first
-        """,
-        of_campaign(campaign),
-    )
-    return [FailureReason(reason_of(error), n, study, number) for error, n, study, number in rows]
+
+    def read(connection: Connection) -> list[FailureReason]:
+        scope = select_scope(connection, campaign)
+        sql = f"""
+            SELECT g.error, g.n, t.study_id, t.number FROM (
+                SELECT e.value_json AS error, count(*) AS n, min(t.trial_id) AS first
+                FROM {TRIALS} {WITH_ERROR}
+                WHERE t.state = 'FAIL' AND {scope.where} AND {LIVE} GROUP BY e.value_json) g
+            JOIN trials t ON t.trial_id = g.first
+            ORDER BY g.n DESC, g.first
+            """
+        return [
+            FailureReason(parse_reason(error), n, scope.name(study_id), number)
+            for error, n, study_id, number in connection.execute(sa.text(sql), scope.values)
+        ]
+
+    return store.run_read(read)
+
+
+def _read_seconds(value: object) -> float:
+    """A time span of the database; 0 for none, or for what is none."""
+    try:
+        seconds = float(value or 0)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return 0.0
+    return seconds if math.isfinite(seconds) else 0.0

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import sqlalchemy as sa
+from annotated_types import Interval
 from sqlalchemy.engine import Connection
 
 from kdopt.campaign.names import campaign_study_name
+from kdopt.campaign.record import Sha256
 from kdopt.errors import StoreError
 from kdopt.store.database import Store
+from kdopt.store.reading import UnreadableError, parse_json, parse_plain
 from kdopt.store.statements import execute_many
 
 # Of the campaign's own study, which has no trials.
@@ -26,6 +29,8 @@ VERSIONS_KEY = "kd:versions"
 """The versions that computed it (:mod:`kdopt.worker.versions`), in the order in which they came."""
 
 # Of every other study.
+PLANNED_AS_KEY = "kd:planned_as"
+"""Hash of the campaign's record when it was first planned, also of the campaign's own study."""
 CAMPAIGN_KEY = "kd:campaign"
 PARTITION_KEY = "kd:partition"
 STAGE_KEY = "kd:stage"
@@ -49,6 +54,8 @@ RETRY_OF_KEY = "kd:retry_of"
 """Of that row: the id of the failed trial."""
 KEPT_KEY = "kd:kept"
 """Of the trial whose student is the best of its pair so far: :class:`kdopt.store.kept.Kept`."""
+IGNORED_KEY = "kd:ignored"
+"""Of a trial that another program ended or added: why it is none of the campaign's."""
 OTHER_WEIGHTS_KEY = "kd:other_weights"
 """Of a merged trial that rests on other pre-trained weights than those of its store."""
 
@@ -98,13 +105,23 @@ def read_campaign_attribute(store: Store, campaign: str, key: str) -> Any:
 
 
 def select_campaign_attribute(connection: Connection, campaign: str, key: str) -> Any:
-    """The value as this transaction sees it."""
+    """The value as this transaction sees it.
+
+    Raises:
+        StoreError: It cannot be read.
+    """
     sql = sa.text(
         "SELECT a.value_json FROM study_user_attributes a "
         "JOIN studies s ON s.study_id = a.study_id WHERE s.study_name = :name AND a.key = :key"
     )
     found = connection.execute(sql, {"name": campaign_study_name(campaign), "key": key}).scalar()
-    return None if found is None else json.loads(found)
+    try:
+        return None if found is None else parse_json(found)
+    except UnreadableError as error:
+        raise StoreError(
+            f"{campaign_study_name(campaign)}: {key}: {error}; remove this attribute in the "
+            "dashboard, or take a backup of the store"
+        ) from error
 
 
 def update_campaign_attribute(
@@ -123,7 +140,10 @@ def update_campaign_attribute(
             {"name": campaign_study_name(campaign)},
         ).scalar()
         if study_id is None:
-            raise StoreError(f"store {store.label}: no campaign '{campaign}'")
+            raise StoreError(
+                f"store {store.label}: no campaign '{campaign}', or its study "
+                f"'{campaign_study_name(campaign)}' was deleted; run 'kdopt plan SPEC'"
+            )
         value = change(select_campaign_attribute(connection, campaign, key))
         write_attributes(connection, "study_user_attributes", {study_id: {key: value}})
 
@@ -139,20 +159,28 @@ class SavedState(NamedTuple):
         attempt: The run that saved it.
     """
 
-    step: int
-    sha256: str
+    step: Annotated[int, Interval(ge=0)]
+    sha256: Sha256
     attempt: int
 
 
 def read_saved_state(connection: Connection, trial_id: int) -> SavedState | None:
-    """The last state of a trial, if it saved any."""
+    """The last state of a trial, if it saved any that can be read; without one it starts anew."""
     text = connection.execute(
         sa.text(
             "SELECT value_json FROM trial_user_attributes WHERE trial_id = :trial AND key = :key"
         ),
         {"trial": trial_id, "key": STATE_KEY},
     ).scalar()
-    return None if text is None else SavedState(**json.loads(text))
+    return parse_saved_state(text)
+
+
+def parse_saved_state(text: object) -> SavedState | None:
+    """A trial's state, of the JSON that its row has; ``None`` for what is none."""
+    try:
+        return None if text is None else cast("SavedState", parse_plain(SavedState, text))
+    except UnreadableError:
+        return None
 
 
 def write_saved_state(connection: Connection, trial_id: int, state: SavedState) -> None:

@@ -305,6 +305,8 @@ def requeue_lost_trials(
     )
     taken = 0
     for trial_id, worker, attempt, late in stale:
+        if not isinstance(worker, str) or not isinstance(attempt, int):
+            continue  # none that kdopt wrote: kdopt.store.repair takes the trial back
         dead = is_dead(worker)
         if not late and not dead:
             continue

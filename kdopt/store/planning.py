@@ -12,7 +12,8 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -23,33 +24,34 @@ from kdopt.campaign.names import campaign_study_name
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Params, StudyPlan
+from kdopt.errors import StoreError
 from kdopt.store.attributes import (
-    CAMPAIGN_KEY,
     METRIC_NAMES_KEY,
-    PARTITION_KEY,
+    PLANNED_AS_KEY,
     RECORD_KEY,
     RETRIED_KEY,
     RETRY_OF_KEY,
-    STAGE_KEY,
-    STUDENT_KEY,
-    TEACHER_KEY,
-    select_campaign_attribute,
     write_attributes,
     write_trial_attributes,
 )
 from kdopt.store.database import Store
+from kdopt.store.orphans import drop_orphaned_leases
 from kdopt.store.params import list_param_rows
-from kdopt.store.queries import (
+from kdopt.store.queries import WITH_ERROR, Row, make_params_key, read_rows
+from kdopt.store.raw_studies import describe_study
+from kdopt.store.reading import parse_json, parse_reason
+from kdopt.store.scope import (
     LIVE,
-    OF_CAMPAIGN,
     TRIALS,
-    WITH_ERROR,
-    Row,
-    make_params_key,
-    of_campaign,
-    read_rows,
-    read_study_ids,
-    reason_of,
+    UNDER_CAMPAIGN,
+    keep_newer_keys,
+    scope_of,
+    select_names,
+    select_record,
+    select_record_text,
+    select_scope,
+    under_campaign,
+    write_kept_record,
 )
 from kdopt.store.statements import insert_rows
 
@@ -76,21 +78,24 @@ def write_plan(
     Raises:
         StoreError: The store has a campaign of that name whose trials mean something else.
     """
-    name = record.campaign.name
 
     def write(connection: Connection) -> Planned:
         store.lock_planning(connection)
-        plans = studies(_write_record(connection, record).campaign)
-        known = read_study_ids(connection, name)
-        present = read_rows(connection, OF_CAMPAIGN, of_campaign(name))
+        drop_orphaned_leases(connection)
+        united, planned_as = _write_record(connection, record)
+        plans = studies(united.campaign)
+        scope = scope_of(connection, united)
+        known = {text: study_id for study_id, (text, _) in scope.studies.items()}
+        present = read_rows(connection, scope.where, scope.values)
         new = [plan for plan in plans if plan.name not in known]
-        ids = known | _insert_studies(connection, name, new)
+        ids = known | _insert_studies(connection, new, planned_as)
+        _mark_studies(connection, ids.values(), planned_as)
         trials = [
             trial
             for plan in plans
             for trial in _list_missing_trials(plan, ids[plan.name], present.get(ids[plan.name], []))
         ]
-        _insert_trials(connection, name, trials)
+        _insert_trials(connection, trials)
         return Planned(len(plans), sum(p.n_trials for p in plans), len(new), len(trials))
 
     return store.run_write(write)
@@ -108,25 +113,27 @@ def requeue_failed_trials(store: Store, campaign: str, reason: str = "") -> list
         The study of each trial that was queued, in order of planning. Calling again queues
         nothing, until one of them has failed too.
     """
-    find = sa.text(
-        f"SELECT t.trial_id, t.study_id, s.study_name, e.value_json AS error, "
-        "(SELECT count(*) FROM trials o WHERE o.study_id = t.study_id) AS n "
-        f"FROM {TRIALS} {WITH_ERROR} "
-        f"WHERE t.state = 'FAIL' AND {OF_CAMPAIGN} AND {LIVE} ORDER BY t.trial_id"
-    )
 
     def write(connection: Connection) -> list[str]:
         store.lock_planning(connection)
+        drop_orphaned_leases(connection)
+        scope = select_scope(connection, campaign)
+        find = sa.text(
+            f"SELECT t.trial_id, t.study_id, e.value_json AS error, "
+            "(SELECT count(*) FROM trials o WHERE o.study_id = t.study_id) AS n "
+            f"FROM {TRIALS} {WITH_ERROR} "
+            f"WHERE t.state = 'FAIL' AND {scope.where} AND {LIVE} ORDER BY t.trial_id"
+        )
         numbers: dict[int, int] = {}
         queued = []
-        for row in connection.execute(find, of_campaign(campaign)).all():
+        for row in connection.execute(find, scope.values).all():
             # Here and not by LIKE, in which '%' and '_' of a reason would be wildcards.
-            if reason.lower() not in (reason_of(row.error) if row.error else "").lower():
+            if reason.lower() not in (parse_reason(row.error) if row.error else "").lower():
                 continue
             number = numbers.setdefault(row.study_id, row.n)
             add_copy(connection, row.study_id, row.trial_id, number)
             numbers[row.study_id] += 1
-            queued.append(row.study_name)
+            queued.append(scope.name(row.study_id))
         return queued
 
     return store.run_write(write)
@@ -165,27 +172,48 @@ class _NewTrial(NamedTuple):
     params: Params | None
 
 
-def _write_record(connection: Connection, record: CampaignRecord) -> CampaignRecord:
-    """Write the union of this campaign and what was planned under its name before."""
+def _write_record(connection: Connection, record: CampaignRecord) -> tuple[CampaignRecord, str]:
+    """Write the union of this campaign and what was planned under its name before.
+
+    Returns:
+        The union, and the hash of the record that was planned first.
+    """
     name = record.campaign.name
     study = campaign_study_name(name)
-    found = select_campaign_attribute(connection, name, RECORD_KEY)
-    if found is None:
-        _insert_study_rows(connection, name, [study])
-    else:
-        before = CampaignRecord.from_json(found)
+    names = {text: study_id for study_id, text in select_names(connection, name)}
+    found = select_record_text(connection, name)
+    if found is not None:
+        before = select_record(connection, name)
         check_same_meaning(before, record)
         record = unite_records(before, record)
-    values = {read_study_ids(connection, name)[study]: {RECORD_KEY: record.to_json()}}
+    elif names:
+        raise StoreError(
+            f"campaign '{name}': its study '{study}' was deleted, and with it what the "
+            f"{len(names):,} other studies under its name mean ({min(names)}, ...); give the "
+            "campaign another name, take a backup of the store, or delete those studies too"
+        )
+    if study not in names:
+        names |= _insert_study_rows(connection, [study])
+    known = None if found is None else parse_json(found)
+    text = json.dumps(keep_newer_keys(known, record.to_json()))
+    planned_as = write_kept_record(connection, name, text)
+    values = {names[study]: {RECORD_KEY: text, PLANNED_AS_KEY: json.dumps(planned_as)}}
+    write_attributes(connection, "study_user_attributes", values, encode=str)
+    return record, planned_as
+
+
+def _mark_studies(connection: Connection, ids: Iterable[int], planned_as: str) -> None:
+    """Write what their campaign was planned as with studies that do not have it."""
+    sql = f"SELECT study_id FROM study_user_attributes WHERE key = '{PLANNED_AS_KEY}'"
+    marked = set(connection.execute(sa.text(sql)).scalars())
+    values = {i: {PLANNED_AS_KEY: planned_as} for i in ids if i not in marked}
     write_attributes(connection, "study_user_attributes", values)
-    return record
 
 
-def _insert_study_rows(
-    connection: Connection, campaign: str, names: Sequence[str]
-) -> dict[str, int]:
+def _insert_study_rows(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     insert_rows(connection, "studies", [{"study_name": name} for name in names])
-    known = read_study_ids(connection, campaign)
+    rows = connection.execute(sa.text("SELECT study_name, study_id FROM studies"))
+    known = {row.study_name: row.study_id for row in rows}
     ids = {name: known[name] for name in names}
     directions = [{"direction": "MAXIMIZE", "study_id": i, "objective": 0} for i in ids.values()]
     insert_rows(connection, "study_directions", directions)
@@ -193,20 +221,10 @@ def _insert_study_rows(
 
 
 def _insert_studies(
-    connection: Connection, campaign: str, plans: Sequence[StudyPlan]
+    connection: Connection, plans: Sequence[StudyPlan], planned_as: str
 ) -> dict[str, int]:
-    ids = _insert_study_rows(connection, campaign, [plan.name for plan in plans])
-    attributes = {
-        ids[plan.name]: {
-            CAMPAIGN_KEY: plan.campaign,
-            PARTITION_KEY: plan.partition,
-            STAGE_KEY: plan.stage,
-            # A study that has no pair has neither key.
-            **({} if plan.teacher is None else {TEACHER_KEY: plan.teacher}),
-            **({} if plan.student is None else {STUDENT_KEY: plan.student}),
-        }
-        for plan in plans
-    }
+    ids = _insert_study_rows(connection, [plan.name for plan in plans])
+    attributes = {ids[plan.name]: describe_study(plan, planned_as) for plan in plans}
     write_attributes(connection, "study_user_attributes", attributes)
     names = {ids[plan.name]: {METRIC_NAMES_KEY: [plan.objective]} for plan in plans}
     write_attributes(connection, "study_system_attributes", names)
@@ -230,16 +248,19 @@ def _list_missing_trials(plan: StudyPlan, study_id: int, present: Sequence[Row])
     return [_NewTrial(plan, study_id, len(present) + i, params) for i, params in enumerate(cells)]
 
 
-def _insert_trials(connection: Connection, campaign: str, new: Sequence[_NewTrial]) -> None:
+def _insert_trials(connection: Connection, new: Sequence[_NewTrial]) -> None:
     # In order of planning, as workers take the trial of the least id first.
     insert_rows(
         connection,
         "trials",
         [{"number": t.number, "study_id": t.study_id, "state": "WAITING"} for t in new],
     )
+    if not new:
+        return
+    campaign = new[0].plan.campaign
     rows = connection.execute(
-        sa.text(f"SELECT t.study_id, t.number, t.trial_id FROM {TRIALS} WHERE {OF_CAMPAIGN}"),
-        of_campaign(campaign),
+        sa.text(f"SELECT t.study_id, t.number, t.trial_id FROM {TRIALS} WHERE {UNDER_CAMPAIGN}"),
+        under_campaign(campaign),
     )
     ids = {(study_id, number): trial_id for study_id, number, trial_id in rows}
     params = [

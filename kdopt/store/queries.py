@@ -8,54 +8,56 @@ Optuna's own objects take six to ten.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kdopt.campaign.names import INDEX_SUFFIX, StudyName, parse_study_name
+from kdopt.campaign.names import StudyName
 from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.stages import PARAM_NAMES
 from kdopt.campaign.studies import Params, ParamValue
 from kdopt.errors import StoreError
 from kdopt.outcome import Outcome, TrialRow
 from kdopt.store.attributes import (
     ERROR_KEY,
+    IGNORED_KEY,
     OTHER_WEIGHTS_KEY,
     OUTCOME_KEY,
-    RECORD_KEY,
     RETRIED_KEY,
     RETRY_OF_KEY,
     STATE_KEY,
-    read_campaign_attribute,
+    parse_saved_state,
 )
 from kdopt.store.database import Store
 from kdopt.store.params import read_params
+from kdopt.store.reading import (
+    UnreadableError,
+    parse_outcome,
+    parse_plain,
+    parse_reason,
+    refuse_trial,
+)
+from kdopt.store.scope import (
+    LIVE,
+    TRIALS,
+    list_kept_campaigns,
+    select_names,
+    select_record,
+    select_scope,
+)
 from kdopt.store.statements import bind_lists
-
-TRIALS = "trials t JOIN studies s ON s.study_id = t.study_id"
-"""SQL for all trials ``t`` with their studies ``s``."""
-
-# Exact, where LIKE would take '_' for any character (and, in SQLite, 'A' for 'a').
-# Studies that sum up others are no work and are left out here, for every query.
-OF_CAMPAIGN = (
-    "substr(s.study_name, 1, :length) = :prefix "
-    f"AND substr(s.study_name, length(s.study_name) - {len(INDEX_SUFFIX) - 1}) <> '{INDEX_SUFFIX}'"
-)
-
-# A failed trial that is tried again lives on in the row that tries it (kdopt.store.planning).
-LIVE = (
-    "(t.state <> 'FAIL' OR NOT EXISTS (SELECT 1 FROM trial_user_attributes x "
-    f"WHERE x.trial_id = t.trial_id AND x.key = '{RETRIED_KEY}'))"
-)
 
 WITH_ERROR = (
     f"LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = '{ERROR_KEY}'"
 )
 """SQL that adds the reason of a failed trial as ``e.value_json``."""
+
+STATES = ("WAITING", "RUNNING", "COMPLETE", "FAIL")
+"""What a trial of a campaign can be; any other state is another program's work."""
 
 
 class StudyCounts(NamedTuple):
@@ -75,42 +77,6 @@ class StudyCounts(NamedTuple):
         return self.waiting + self.running + self.complete + self.failed
 
 
-class RawTrial(NamedTuple):
-    """One row of ``trials`` with what belongs to it.
-
-    Attributes:
-        trial_id: Its id.
-        study: Study name.
-        number: Its number within the study.
-        state: ``WAITING``, ``RUNNING``, ``COMPLETE`` or ``FAIL``.
-        params: Its parameters.
-        values: How many values it has.
-        attributes: Its user attributes, read from JSON; those of kdopt begin with ``kd:``.
-        worker: Who holds its lease; ``None`` without a lease, empty when it was taken back.
-        lease_left_s: Seconds until the lease lapses, negative when it has.
-    """
-
-    trial_id: int
-    study: str
-    number: int
-    state: str
-    params: dict[str, ParamValue]
-    values: int
-    attributes: dict[str, Any]
-    worker: str | None
-    lease_left_s: float
-
-    @property
-    def retried(self) -> bool:
-        """Whether another row tries this failed trial again."""
-        return self.state == "FAIL" and RETRIED_KEY in self.attributes
-
-    @property
-    def checkpoint(self) -> str | None:
-        """sha256 of the weights that the trial kept."""
-        return (self.attributes.get(OUTCOME_KEY) or {}).get("checkpoint")
-
-
 @dataclass(frozen=True)
 class Row:
     """One trial of a study, as planning and merging need it.
@@ -121,7 +87,8 @@ class Row:
         state: ``WAITING``, ``RUNNING``, ``COMPLETE`` or ``FAIL``.
         params: Its parameters; empty for an open trial that was not claimed yet.
         retry_of: The failed trial whose cell it tries again.
-        retried: Whether another row tries this failed cell again.
+        retried: Whether it does not count: another row tries this failed cell again, or another
+            program ended it.
         mixed: Whether it was merged although it rests on other weights than its store's.
         saved: sha256 of the state that it saved last.
         result: The JSON of its outcome, if it is complete and was asked for.
@@ -145,9 +112,18 @@ def make_params_key(params: Params) -> tuple[tuple[str, ParamValue], ...]:
 
 def list_campaigns(store: Store) -> list[str]:
     """Names of the campaigns in the store, sorted."""
-    rows = store.select_rows("SELECT study_name FROM studies WHERE study_name LIKE '%/campaign'")
-    # Studies of other programs may lie in the same database: 'a/b/campaign' is none of ours.
-    return sorted(n.removesuffix("/campaign") for (n,) in rows if n.count("/") == 1)
+
+    def read(connection: Connection) -> set[str]:
+        found = connection.execute(
+            sa.text("SELECT study_name FROM studies WHERE study_name LIKE '%/campaign'")
+        ).scalars()
+        # Studies of other programs may lie in the same database: 'a/b/campaign' is none of ours.
+        names = {name.removesuffix("/campaign") for name in found if name.count("/") == 1}
+        # The study of its own may have been deleted, which takes nothing from a campaign.
+        kept = set(list_kept_campaigns(connection)) - names
+        return names | {name for name in kept if select_names(connection, name)}
+
+    return sorted(store.run_read(read))
 
 
 def pick_campaign(store: Store, name: str | None) -> str:
@@ -174,83 +150,78 @@ def pick_campaign(store: Store, name: str | None) -> str:
 
 
 def read_record(store: Store, campaign: str) -> CampaignRecord:
-    """The resolved spec of a campaign, as it was planned last."""
-    found = read_campaign_attribute(store, campaign, RECORD_KEY)
-    if found is None:
-        raise StoreError(f"store {store.label}: no campaign '{campaign}'")
-    return CampaignRecord.from_json(found)
+    """The resolved spec of a campaign, as it was planned last.
+
+    Raises:
+        StoreError: There is none, or it cannot be read.
+    """
+    return store.run_read(lambda connection: select_record(connection, campaign))
 
 
 def read_study_counts(store: Store, campaign: str) -> list[StudyCounts]:
-    """Every study of a campaign and how far it is, in order of planning."""
-    rows = store.select_rows(
-        f"SELECT s.study_id, s.study_name, t.state, count(*) FROM {TRIALS} "
-        f"WHERE {OF_CAMPAIGN} AND {LIVE} "
-        "GROUP BY s.study_id, s.study_name, t.state ORDER BY s.study_id",
-        of_campaign(campaign),
-    )
-    counts: dict[tuple[int, str], dict[str, int]] = defaultdict(dict)
-    for study_id, name, state, n in rows:
-        counts[study_id, name][state] = n
-    states = ("WAITING", "RUNNING", "COMPLETE", "FAIL")
-    return [
-        StudyCounts(study_id, parse_study_name(name), name, *(n.get(s, 0) for s in states))
-        for (study_id, name), n in counts.items()
-    ]
+    """Every study of a campaign and how far it is, in order of planning.
 
+    What another program put into a state that kdopt has not counts as failed.
+    """
 
-def read_trials(store: Store, campaign: str, study_id: int | None = None) -> list[TrialRow]:
-    """All trials of a campaign, or of one of its studies, in order of planning."""
-    where, values = OF_CAMPAIGN, of_campaign(campaign)
-    if study_id is not None:
-        where, values = f"{where} AND s.study_id = :study", {**values, "study": study_id}
-    sql = sa.text(
-        f"""
-        SELECT t.trial_id, s.study_name, t.number, t.state,
-               m.value_json AS metrics, e.value_json AS error
-        FROM {TRIALS} {WITH_ERROR}
-        LEFT JOIN trial_user_attributes m ON m.trial_id = t.trial_id AND m.key = '{OUTCOME_KEY}'
-        WHERE {where} AND {LIVE} ORDER BY t.trial_id
-        """
-    )
-
-    def read(connection: Connection) -> list[TrialRow]:
-        trials = connection.execute(sql, values).all()
-        params = read_params(connection, where, values)
-        return [_make_row(t, params[t.trial_id]) for t in trials]
+    def read(connection: Connection) -> list[StudyCounts]:
+        scope = select_scope(connection, campaign)
+        counts: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        rows = connection.execute(
+            sa.text(
+                f"SELECT t.study_id, t.state, count(*) FROM {TRIALS} "
+                f"WHERE {scope.where} AND {LIVE} GROUP BY t.study_id, t.state ORDER BY t.study_id"
+            ),
+            scope.values,
+        )
+        for study_id, state, n in rows:
+            counts[study_id][state if state in STATES else "FAIL"] += n
+        return [
+            StudyCounts(study_id, scope.studies[study_id][1], scope.name(study_id), *by_state)
+            for study_id, n in counts.items()
+            for by_state in [[n[state] for state in STATES]]
+        ]
 
     return store.run_read(read)
 
 
-def read_raw_trials(store: Store, campaign: str) -> list[RawTrial]:
-    """All rows of a campaign, retried ones included, in order of their ids."""
-    values = of_campaign(campaign)
-    trials_sql = sa.text(
-        f"""
-        SELECT t.trial_id, s.study_name, t.number, t.state, l.worker,
-               coalesce(l.expires - {store.now}, 0) AS left_s,
-               (SELECT count(*) FROM trial_values v WHERE v.trial_id = t.trial_id) AS n_values
-        FROM {TRIALS} LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
-        WHERE {OF_CAMPAIGN} ORDER BY t.trial_id
-        """
-    )
-    attributes_sql = sa.text(
-        f"""
-        SELECT x.trial_id, x.key, x.value_json FROM trial_user_attributes x
-        JOIN trials t ON t.trial_id = x.trial_id JOIN studies s ON s.study_id = t.study_id
-        WHERE {OF_CAMPAIGN} ORDER BY x.trial_user_attribute_id
-        """
-    )
+def read_trials(store: Store, campaign: str, study_id: int | None = None) -> list[TrialRow]:
+    """All trials of a campaign, or of one of its studies, in order of planning.
 
-    def read(connection: Connection) -> list[RawTrial]:
-        params = read_params(connection, OF_CAMPAIGN, values)
-        attributes: dict[int, dict[str, Any]] = defaultdict(dict)
-        for trial_id, key, text in connection.execute(attributes_sql, values):
-            attributes[trial_id][key] = json.loads(text)
-        return [
-            RawTrial(i, study, number, state, params[i], n, attributes[i], worker, float(left_s))
-            for i, study, number, state, worker, left_s, n in connection.execute(trials_sql, values)
-        ]
+    Raises:
+        StoreError: What a trial holds is not what kdopt writes.
+    """
+
+    def read(connection: Connection) -> list[TrialRow]:
+        scope = select_scope(connection, campaign)
+        where, values = f"{scope.where} AND {LIVE}", scope.values
+        if study_id is not None:
+            where, values = f"{where} AND s.study_id = :study", {**values, "study": study_id}
+        sql = sa.text(
+            f"""
+            SELECT t.trial_id, t.study_id, t.number, t.state,
+                   m.value_json AS metrics, e.value_json AS error
+            FROM {TRIALS} {WITH_ERROR}
+            LEFT JOIN trial_user_attributes m
+                ON m.trial_id = t.trial_id AND m.key = '{OUTCOME_KEY}'
+            WHERE {where} ORDER BY t.trial_id
+            """
+        )
+        params = read_params(connection, where, values)
+        everyone = scope.record.campaign.participants
+        found = []
+        for trial_id, study, number, state, metrics, error in connection.execute(sql, values):
+            text, name = scope.studies[study]
+            cell = params[trial_id]
+            try:
+                _check_trial(name, state, cell, everyone)
+                outcome = _read_outcome(state, metrics)
+            except UnreadableError as reason:
+                raise refuse_trial(text, number, OUTCOME_KEY, reason) from reason
+            failure = parse_reason(error) if state == "FAIL" else None
+            where_it_is = (name.partition, name.stage, name.teacher, name.student)
+            found.append(TrialRow(text, *where_it_is, number, state, cell, outcome, failure))
+        return found
 
     return store.run_read(read)
 
@@ -262,9 +233,9 @@ def read_rows(
 
     Arguments as :func:`kdopt.store.params.read_params`. Results are left out, being large.
     """
-    params = read_params(connection, where, values, *lists)
-    marks: dict[int, dict[str, Any]] = defaultdict(dict)
-    keys = (RETRY_OF_KEY, RETRIED_KEY, OTHER_WEIGHTS_KEY, STATE_KEY)
+    params = read_params(connection, f"{where} AND {LIVE}", values, *lists)
+    marks: dict[int, dict[str, str]] = defaultdict(dict)
+    keys = (RETRY_OF_KEY, RETRIED_KEY, IGNORED_KEY, OTHER_WEIGHTS_KEY, STATE_KEY)
     marked = bind_lists(
         "SELECT x.trial_id, x.key, x.value_json FROM trial_user_attributes x "
         "JOIN trials t ON t.trial_id = x.trial_id JOIN studies s ON s.study_id = t.study_id "
@@ -273,57 +244,55 @@ def read_rows(
         *lists,
     )
     for trial_id, key, text in connection.execute(marked, {**values, "keys": keys}):
-        marks[trial_id][key] = json.loads(text)
+        marks[trial_id][key] = text
     listed = bind_lists(
-        f"SELECT t.trial_id, t.study_id, t.number, t.state FROM {TRIALS} "
+        f"SELECT t.trial_id, t.study_id, s.study_name, t.number, t.state FROM {TRIALS} "
         f"WHERE {where} ORDER BY t.trial_id",
         *lists,
     )
     found: dict[int, list[Row]] = defaultdict(list)
-    for trial_id, study_id, number, state in connection.execute(listed, values):
+    for trial_id, study_id, study, number, state in connection.execute(listed, values):
         mark = marks[trial_id]
-        row = Row(
-            trial_id,
-            number,
-            state,
-            params[trial_id],
-            retry_of=mark.get(RETRY_OF_KEY),
-            retried=RETRIED_KEY in mark,
-            mixed=OTHER_WEIGHTS_KEY in mark,
-            saved=mark.get(STATE_KEY, {}).get("sha256"),
-        )
+        saved = parse_saved_state(mark.get(STATE_KEY))
+        retried = state == "FAIL" and (RETRIED_KEY in mark or IGNORED_KEY in mark)
+        if state not in STATES:
+            raise refuse_trial(study, number, "state", f"'{state}' is none of kdopt's")
+        try:
+            retry_of = mark.get(RETRY_OF_KEY)
+            row = Row(
+                trial_id,
+                number,
+                state,
+                params[trial_id],
+                retry_of=None if retry_of is None else parse_plain(int, retry_of),
+                retried=retried,
+                mixed=OTHER_WEIGHTS_KEY in mark,
+                saved=None if saved is None else saved.sha256,
+            )
+        except UnreadableError as error:
+            raise refuse_trial(study, number, RETRY_OF_KEY, error) from error
         found[study_id].append(row)
     return found
 
 
-def read_study_ids(connection: Connection, campaign: str) -> dict[str, int]:
-    """The studies of a campaign that hold work, by name; also its own, without trials."""
-    sql = sa.text(f"SELECT s.study_name, s.study_id FROM studies s WHERE {OF_CAMPAIGN}")
-    return {row.study_name: row.study_id for row in connection.execute(sql, of_campaign(campaign))}
+def _check_trial(
+    name: StudyName, state: str, params: Mapping[str, ParamValue], participants: int
+) -> None:
+    """Refuse a trial that is not one of its stage's."""
+    if state not in STATES:
+        raise UnreadableError(f"state '{state}' is none of kdopt's")
+    missing = PARAM_NAMES[name.stage] - params.keys()
+    # Trials of adaptive samplers have none until they are claimed.
+    if missing and (params or name.stage != "tune"):
+        raise UnreadableError(f"parameter {min(missing)} is missing")
+    who = params.get("participant", params.get("student"))
+    if who is not None and not (isinstance(who, int) and who < participants):
+        raise UnreadableError(f"participant {who}, where the campaign has {participants}")
 
 
-def of_campaign(campaign: str) -> dict[str, object]:
-    """The values that :data:`OF_CAMPAIGN` is bound to."""
-    prefix = f"{campaign}/"
-    return {"prefix": prefix, "length": len(prefix)}
-
-
-def reason_of(error: str | None) -> str:
-    """The reason of a failed trial, of the JSON that its row has."""
-    return str(json.loads(error)) if error else "no reason recorded"
-
-
-def _make_row(trial: Any, params: dict[str, ParamValue]) -> TrialRow:
-    name = parse_study_name(trial.study_name)
-    return TrialRow(
-        study=trial.study_name,
-        partition=name.partition,
-        stage=name.stage,
-        teacher=name.teacher,
-        student=name.student,
-        number=trial.number,
-        state=trial.state,
-        params=params,
-        outcome=Outcome.from_json(json.loads(trial.metrics)) if trial.metrics else None,
-        error=reason_of(trial.error) if trial.state == "FAIL" else None,
-    )
+def _read_outcome(state: str, text: object) -> Outcome | None:
+    if state != "COMPLETE":
+        return None
+    if text is None:
+        raise UnreadableError("complete without a record: another program ended it")
+    return parse_outcome(text)

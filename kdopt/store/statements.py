@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -25,3 +26,8 @@ def execute_many(connection: Connection, sql: str, rows: Sequence[Mapping[str, o
 def bind_lists(sql: str, *names: str) -> sa.TextClause:
     """A statement of which these named values are lists, for ``IN``."""
     return sa.text(sql).bindparams(*(sa.bindparam(name, expanding=True) for name in names))
+
+
+def select_scalar(connection: Connection, sql: str, values: Mapping[str, object]) -> Any:
+    """The first column of the first row of a SELECT; ``None`` without a row."""
+    return connection.execute(sa.text(sql), values).scalar()

@@ -75,36 +75,6 @@ def _pack_bits(right: Tensor) -> str:
     return base64.b64encode(np.packbits(right.cpu().numpy()).tobytes()).decode()
 
 
-def measure_gain(after: Scores, before: Scores) -> float:
-    """Accuracy after minus accuracy before, in percentage points (paper, section III)."""
-    return 100 * (after.accuracy - before.accuracy)
-
-
-class Change(NamedTuple):
-    """Learning and forgetting, both >= 0, in percentage points."""
-
-    learning: float
-    forgetting: float
-
-
-def measure_change(after: Scores, before: Scores) -> Change:
-    """Mean rise and mean fall of the per-class accuracies (paper, section III, Metrics).
-
-    Classes without images are left out. On a set with equally many images per class, accuracy
-    gain = learning - forgetting.
-    """
-    differences = [
-        100 * (a - b)
-        for a, b in zip(after.per_class, before.per_class, strict=True)
-        if a is not None and b is not None
-    ]
-    n = max(1, len(differences))
-    return Change(
-        learning=sum(max(0.0, d) for d in differences) / n,
-        forgetting=sum(max(0.0, -d) for d in differences) / n,
-    )
-
-
 def fuse_layers(model: nn.Module) -> nn.Module:
     """The model, with every row of convolution, batch norm and pooling by 2 as one layer.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kdopt.outcome import Outcome
-from kdopt.train.evaluation import Evaluation, measure_change, measure_gain
+from kdopt.outcome import Outcome, measure_change, measure_gain
+from kdopt.train.evaluation import Evaluation
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Scored
 

@@ -18,7 +18,7 @@ from kdopt.data.datasets import read_dataset
 from kdopt.data.splits import make_splits, pack_splits, parse_splits
 from kdopt.errors import ArtifactError
 from kdopt.search.prior import Prior, load_shipped_prior
-from kdopt.store import queries
+from kdopt.store.raw_trials import read_raw_trials
 from kdopt.train.models import make_model
 from kdopt.train.weights import parse_weights
 from kdopt.trials.federate import run_federate
@@ -206,7 +206,7 @@ def test_junk_is_no_artifact_of_any_kind(case):
 
 def test_a_worker_stops_at_a_wrong_checkpoint_and_no_trial_fails(world):
     before = world.states
-    first = next(t for t in queries.read_raw_trials(world.store, "tiny") if t.checkpoint)
+    first = next(t for t in read_raw_trials(world.store, "tiny") if t.checkpoint)
     state = safetensors.torch.load(world.artifacts.get(first.checkpoint))
     next(iter(state.values())).view(-1)[0] = float("nan")
     wrong = world.artifacts.put(safetensors.torch.save(state))

@@ -61,8 +61,9 @@ class World(NamedTuple):
             )
 
     def change_record(self, changes: Mapping[str, object]) -> None:
-        """Edit the campaign's record."""
+        """Edit the campaign's record, as an older version keeps it: only once."""
         with self.store.write() as connection:
+            connection.execute(sa.text("DELETE FROM kdopt_meta WHERE key LIKE 'record:%'"))
             for value in connection.execute(
                 sa.text("SELECT value_json FROM study_user_attributes WHERE key = 'kd:record'")
             ).scalars():

@@ -6,9 +6,11 @@ import sys
 import time
 
 import pytest
+import sqlalchemy as sa
 
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.campaign.stages import plan_studies
+from kdopt.errors import StoreError
 from kdopt.service.status import SILENT_S, group_failures, read_status
 from kdopt.store import leases, queries
 from kdopt.store.activity import FailureReason
@@ -154,9 +156,13 @@ def test_done_means_that_nothing_can_be_done_any_more(store, studies):
     assert (status.eta_s, status.eta_unknown) == (None, "")
 
 
-def test_nothing_planned_is_no_division_by_zero(store):
-    status = read_status(store, "none")
+def test_a_campaign_without_trials_is_no_division_by_zero(store, studies):
+    with store.write() as connection:
+        connection.execute(sa.text("DELETE FROM trials"))
+    status = read_status(store, "tiny")
     assert (status.trials, status.eta_s, status.done) == (0, None, True)
+    with pytest.raises(StoreError, match="no campaign 'none'"):
+        read_status(store, "none")
 
 
 def test_reasons_that_differ_in_numbers_are_one():

@@ -13,7 +13,7 @@ from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.backup import back_up_store
 from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
-from tests.conftest import make_campaign, make_outcome, make_record
+from tests.conftest import make_campaign, make_distilled, make_pretrained, make_record
 
 
 @pytest.fixture
@@ -35,8 +35,10 @@ def planned(tmp_path, shelf):
 def run_one(store, shelf, content=b"weights"):
     state = next(s for s in queries.read_study_counts(store, "tiny") if s.waiting)
     claim = leases.claim_trial(store, state.study_id, "me", 60)
-    outcome = dataclasses.replace(make_outcome(1.0), checkpoint=shelf.put(content))
-    leases.finish_trial(store, claim, outcome)
+    trained = make_pretrained(0.5, shelf.put(content))
+    before = make_pretrained(0.5)
+    first = "participant" in claim.params
+    leases.finish_trial(store, claim, trained if first else make_distilled(1.0, before))
 
 
 def test_a_backup_is_a_store_of_its_own_and_is_brought_up_to_date(tmp_path, planned, shelf):

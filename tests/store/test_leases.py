@@ -18,6 +18,12 @@ from kdopt.store.database import Store
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_outcome, make_record, optuna_study
 
+SPACE = {"temperature": Param("float", 1.0, 2.0), "alpha": Param("float", 0.0, 1.0)}
+
+
+def make_cell(replicate: int) -> dict[str, float]:
+    return {"temperature": 1.0, "alpha": 0.5, "replicate": replicate}
+
 
 def plan_queue(store: Store, n: int, n_open: int = 0, record: CampaignRecord | None = None) -> int:
     """One study with n planned and n_open open trials; its id."""
@@ -27,8 +33,8 @@ def plan_queue(store: Store, n: int, n_open: int = 0, record: CampaignRecord | N
         partition="uniform",
         stage="tune",
         objective="gain",
-        space={"replicate": Param("int", 0, max(0, n - 1))},
-        cells=tuple({"replicate": i} for i in range(n)),
+        space={**SPACE, "replicate": Param("int", 0, max(0, n - 1))},
+        cells=tuple(make_cell(i) for i in range(n)),
         teacher=0,
         student=1,
         open_trials=n_open,
@@ -44,7 +50,7 @@ def states(store: Store) -> Counter[str]:
 def test_a_claim_takes_the_trials_in_order_until_none_is_left(store):
     study = plan_queue(store, 3)
     taken = [leases.claim_trial(store, study, "me", 60) for _ in range(4)]
-    assert [c.params for c in taken[:3]] == [{"replicate": i} for i in range(3)]
+    assert [c.params for c in taken[:3]] == [make_cell(i) for i in range(3)]
     assert [c.attempt for c in taken[:3]] == [1, 1, 1]
     assert taken[3] is None
     assert states(store) == {"RUNNING": 3}
@@ -58,7 +64,7 @@ def test_a_finished_trial_is_what_optuna_reads(store, store_url):
     with optuna_study(store_url, "tiny/uniform/tune/t00-s01") as read:
         trial = read.best_trial
     assert trial.value == 1.25
-    assert trial.params == {"replicate": 0}
+    assert trial.params == make_cell(0)
     assert trial.datetime_start <= trial.datetime_complete
     assert trial.user_attrs["kd:metrics"] == json.loads(json.dumps(outcome.to_json()))
     assert queries.read_trials(store, "tiny")[0].outcome == outcome
@@ -223,15 +229,14 @@ def test_an_open_trial_waits_until_nothing_of_its_study_runs(store):
     leases.finish_trial(store, first, make_outcome(0.0))
     second = leases.claim_trial(store, study, "b", 60)
     assert second.params == {}
-    filled = leases.record_params(
-        store, second, {"replicate": 0}, {"replicate": Param("int", 0, 0)}
-    )
-    leases.record_params(store, second, {"replicate": 0}, {"replicate": Param("int", 0, 0)})
-    assert filled.params == {"replicate": 0}
+    space = {**SPACE, "replicate": Param("int", 0, 0)}
+    filled = leases.record_params(store, second, make_cell(0), space)
+    leases.record_params(store, second, make_cell(0), space)
+    assert filled.params == make_cell(0)
     assert leases.claim_trial(store, study, "a", 60) is None
     # A lost open trial is tried again at the point that was chosen.
     leases.requeue_lost_trials(store, lambda worker: True)
-    assert leases.claim_trial(store, study, "c", 60).params == {"replicate": 0}
+    assert leases.claim_trial(store, study, "c", 60).params == make_cell(0)
 
 
 RACER = """

@@ -29,5 +29,5 @@ def test_params_are_stored_as_optuna_stores_them(param, distribution, value):
     assert json_to_distribution(text) == distribution
     stored = encode_value(param, value)
     assert stored == distribution.to_internal_repr(value)
-    assert decode_value(stored, text) == distribution.to_external_repr(stored) == value
-    assert type(decode_value(stored, text)) is type(value)
+    assert decode_value("x", stored, text) == distribution.to_external_repr(stored) == value
+    assert type(decode_value("x", stored, text)) is type(value)

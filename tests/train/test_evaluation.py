@@ -8,11 +8,10 @@ from torch import nn
 from torch.nn import functional
 
 from kdopt.campaign.settings import TrainSettings
+from kdopt.outcome import measure_change, measure_gain
 from kdopt.train.engine import Images, make_engine, seeded
 from kdopt.train.evaluation import (
     fuse_layers,
-    measure_change,
-    measure_gain,
     pool_by_two,
     predict_logits,
     score_logits,

@@ -36,7 +36,8 @@ from kdopt.store.merge.rows import (
 )
 from kdopt.store.merge.rules import Decision, decide
 from kdopt.store.planning import add_copy, write_plan
-from kdopt.store.queries import OF_CAMPAIGN, Row, of_campaign, read_rows, read_study_ids
+from kdopt.store.queries import Row, read_rows
+from kdopt.store.scope import scope_of, select_scope
 
 BATCH = 2000
 """Trials of the other store that are merged in one transaction, give or take a study: more would
@@ -169,7 +170,8 @@ class _Merge:
         # Their rows before their record: a campaign only grows, so the record asks for all of them.
         self.theirs = self.other.store.run_read(self._read_theirs)
         record = self._plan_both(queries.read_record(self.other.store, self.done.campaign))
-        self.ours = self.target.store.run_read(lambda c: read_study_ids(c, self.done.campaign))
+        scope = self.target.store.run_read(lambda c: scope_of(c, record))
+        self.ours = {name: study_id for study_id, (name, _) in scope.studies.items()}
         plans = [plan for plan in plan_studies(record.campaign) if plan.name in self.theirs]
         first = [plan for plan in plans if plan.stage == "pretrain"]
         self._merge_all(first)
@@ -179,11 +181,11 @@ class _Merge:
 
     def _read_theirs(self, connection: Connection) -> dict[str, _Study]:
         """Their studies with ended trials, as of one moment."""
-        ids = read_study_ids(connection, self.done.campaign)
-        rows = read_rows(connection, OF_CAMPAIGN, of_campaign(self.done.campaign))
+        scope = select_scope(connection, self.done.campaign)
+        rows = read_rows(connection, scope.where, scope.values)
         return {
             name: _Study(study_id, rows[study_id])
-            for name, study_id in ids.items()
+            for study_id, (name, _) in scope.studies.items()
             if any(row.state in ("COMPLETE", "FAIL") for row in rows.get(study_id, []))
         }
 

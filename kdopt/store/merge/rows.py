@@ -25,21 +25,25 @@ from kdopt.store.attributes import (
 from kdopt.store.database import Store
 from kdopt.store.params import list_param_rows
 from kdopt.store.queries import Row
+from kdopt.store.reading import UnreadableError, parse_outcome, refuse_trial
 from kdopt.store.statements import bind_lists, execute_many, insert_rows
 
 _OF_THE_ROW = (RETRY_OF_KEY, RETRIED_KEY, STATE_KEY, KEPT_KEY)
 """Attributes that belong to a row of one store and mean nothing in another."""
 
 _RESULTS = bind_lists(
-    "SELECT a.trial_id, a.value_json FROM trial_user_attributes a "
-    "JOIN trials t ON t.trial_id = a.trial_id "
-    f"WHERE t.study_id IN :studies AND a.key = '{OUTCOME_KEY}'",
+    "SELECT t.trial_id, s.study_name, t.number, a.value_json "
+    "FROM trials t JOIN studies s ON s.study_id = t.study_id "
+    "LEFT JOIN trial_user_attributes a "
+    f"ON a.trial_id = t.trial_id AND a.key = '{OUTCOME_KEY}' "
+    "WHERE t.study_id IN :studies AND t.state = 'COMPLETE'",
     "studies",
 )
 _TIMES = bind_lists(
-    "SELECT trial_id, datetime_start, datetime_complete FROM trials WHERE trial_id IN :trials",
+    "SELECT t.trial_id, s.study_name, t.number, t.datetime_start, t.datetime_complete "
+    "FROM trials t JOIN studies s ON s.study_id = t.study_id WHERE t.trial_id IN :trials",
     "trials",
-).columns(trial_id=sa.Integer(), datetime_start=sa.DateTime(), datetime_complete=sa.DateTime())
+)
 _VALUES = bind_lists(
     "SELECT trial_id, objective, value, value_type FROM trial_values "
     "WHERE trial_id IN :trials ORDER BY trial_value_id",
@@ -106,9 +110,18 @@ class EndedRow(NamedTuple):
 
 
 def add_results(connection: Connection, found: Mapping[int, Sequence[Row]]) -> dict[int, list[Row]]:
-    """The same rows by study, complete ones with what they recorded."""
-    results = connection.execute(_RESULTS, {"studies": list(found)})
-    texts = {row.trial_id: row.value_json for row in results}
+    """The same rows by study, complete ones with what they recorded.
+
+    Raises:
+        StoreError: What one of them recorded cannot be read.
+    """
+    texts = {}
+    for trial_id, study, number, text in connection.execute(_RESULTS, {"studies": list(found)}):
+        try:
+            parse_outcome(text)
+        except UnreadableError as error:
+            raise refuse_trial(study, number, OUTCOME_KEY, error) from error
+        texts[trial_id] = text
     return {
         study: [
             replace(row, result=texts[row.trial_id]) if row.state == "COMPLETE" else row
@@ -119,12 +132,19 @@ def add_results(connection: Connection, found: Mapping[int, Sequence[Row]]) -> d
 
 
 def read_endings(connection: Connection, trials: Sequence[int]) -> dict[int, Ending]:
-    """What ended trials recorded; a trial that ended never changes."""
+    """What ended trials recorded; a trial that ended never changes.
+
+    Raises:
+        StoreError: A time cannot be read.
+    """
     of = {"trials": list(trials)}
-    found = {
-        trial: Ending(started, completed, [], {}, [])
-        for trial, started, completed in connection.execute(_TIMES, of)
-    }
+    found = {}
+    for trial, study, number, *times in connection.execute(_TIMES, of):
+        try:
+            started, completed = map(_read_time, times)
+        except (ValueError, TypeError) as error:
+            raise refuse_trial(study, number, "datetime_start, datetime_complete", error) from error
+        found[trial] = Ending(started, completed, [], {}, [])
     for row in connection.execute(_VALUES, of):
         found[row.trial_id].values.append(row._asdict())
     for trial, key, text in connection.execute(_ATTRIBUTES, of):
@@ -133,6 +153,12 @@ def read_endings(connection: Connection, trials: Sequence[int]) -> dict[int, End
     for row in connection.execute(_STEPS, of):
         found[row.trial_id].steps.append(row._asdict())
     return found
+
+
+def _read_time(value: object) -> datetime | None:
+    if value is None or isinstance(value, datetime):
+        return value
+    return datetime.fromisoformat(value)  # type: ignore[arg-type]
 
 
 def lock_studies(store: Store, connection: Connection, studies: Sequence[int]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from kdopt.campaign.names import parse_study_name
 from kdopt.campaign.stage_settings import FederateSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.outcome import RoundScore
@@ -23,7 +24,7 @@ from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.merge.merge import Site, merge_campaign
 from kdopt.store.planning import write_plan
-from tests.conftest import make_campaign, make_outcome, make_record
+from tests.conftest import make_campaign, make_distilled, make_pretrained, make_record
 from tests.store.test_index_studies import contents
 
 GRID = make_campaign(
@@ -78,16 +79,22 @@ def truth(site, study, params, salt=""):
     """The result of a cell, the same wherever it is computed, its bookkeeping aside."""
     name = digest(salt, study, key(params))
     chance = random.Random(name.digest())
-    scores = dataclasses.replace(make_outcome(0.0).test, accuracy=chance.random())
-    outcome = dataclasses.replace(
-        make_outcome(chance.uniform(-5, 5)), test=scores, seconds=random.uniform(1, 9)
-    )
-    if "tune" not in study:
-        outcome = dataclasses.replace(outcome, checkpoint=site.artifacts.put(name.digest()))
+    if "tune" in study:
+        student = parse_study_name(study).student
+        trained = digest(salt, study.partition("/tune")[0], student).digest()
+        outcome = make_distilled(
+            chance.uniform(-5, 5), make_pretrained(random.Random(trained).uniform(0.2, 0.8))
+        )
+    else:
+        if "pretrain" in study:
+            trained = digest(salt, study.partition("/pretrain")[0], params["participant"])
+            chance = random.Random(trained.digest())
+        outcome = make_pretrained(chance.uniform(0.2, 0.8), site.artifacts.put(name.digest()))
     if "federate" in study:
-        rounds = tuple(RoundScore(chance.random(), chance.random()) for _ in range(4))
-        outcome = dataclasses.replace(outcome, rounds=rounds)
-    return outcome
+        last = RoundScore(outcome.validation.accuracy, outcome.test.accuracy)
+        rounds = [RoundScore(chance.random(), chance.random()) for _ in range(3)]
+        outcome = dataclasses.replace(outcome, rounds=(*rounds, last))
+    return dataclasses.replace(outcome, seconds=random.uniform(1, 9))
 
 
 def end(site, claim, study, ending, salt=""):

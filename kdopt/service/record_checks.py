@@ -1,0 +1,140 @@
+"""Whether the record of a result agrees with itself, with its study and with pre-training."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kdopt.campaign.studies import StudyPlan
+from kdopt.outcome import Outcome, Scores, measure_change, measure_gain
+from kdopt.store.attributes import OTHER_WEIGHTS_KEY
+
+if TYPE_CHECKING:
+    from kdopt.service.trial_checks import ExaminedTrial, Surroundings
+
+_TOLERANCE = 1e-9
+"""Relative; what is computed again may differ in the last digits on another machine."""
+
+BY_GAIN = ("control", "tune", "compare")
+"""Stages whose value is a gain; that of the others is the accuracy on validation."""
+
+KEEPS_WEIGHTS = ("pretrain", "combine", "federate")
+"""Stages whose trials keep the weights that they made."""
+
+
+def check_outcome(checked: ExaminedTrial, plan: StudyPlan, around: Surroundings) -> Iterator[str]:
+    """What of a complete trial's record cannot be, a line each."""
+    outcome = checked.outcome
+    assert outcome is not None
+    yield from _check_value(outcome, plan, around)
+    for key in ("validation", "test", "validation_before", "test_before"):
+        scores = getattr(outcome, key)
+        if scores is not None:
+            yield from _check_scores(key, scores, around.classes)
+    if not math.isfinite(outcome.validation.loss + outcome.test.loss):
+        yield "its loss is not a number: the model diverged, and its scores say nothing"
+    if not 1 <= outcome.best_epoch <= outcome.epochs:
+        yield f"its best epoch is {outcome.best_epoch} of {outcome.epochs}"
+    if outcome.precision not in ("fp32", "bf16"):
+        yield f"its precision is {outcome.precision!r}"
+    if plan.stage in KEEPS_WEIGHTS and outcome.checkpoint is None:
+        yield "it kept no weights"
+    if plan.stage not in KEEPS_WEIGHTS and outcome.checkpoint is not None:
+        yield f"it kept weights, which trials of {plan.stage} do not"
+    if outcome.participant is not None and outcome.participant >= around.campaign.participants:
+        yield f"it starts from participant {outcome.participant}"
+    yield from _check_rounds(outcome, plan, around)
+    yield from _check_change(outcome)
+    if OTHER_WEIGHTS_KEY not in checked.trial.attributes:
+        yield from _check_before(checked, outcome, plan, around)
+
+
+def _check_value(outcome: Outcome, plan: StudyPlan, around: Surroundings) -> Iterator[str]:
+    if plan.stage not in BY_GAIN:
+        wanted: float | None = outcome.validation.accuracy
+    elif around.campaign.select_on == "validation":
+        wanted = outcome.validation_gain
+    else:
+        wanted = outcome.test_gain
+    if wanted != outcome.value:
+        yield f"its value is {outcome.value}, and {plan.objective} is {wanted}"
+
+
+def _check_scores(key: str, scores: Scores, classes: int) -> Iterator[str]:
+    if classes and len(scores.per_class) != classes:
+        yield f"{key}: accuracies of {len(scores.per_class)} classes, where the data has {classes}"
+    if scores.images and not _is_whole(scores.accuracy * scores.images):
+        yield f"{key}: an accuracy of {scores.accuracy} on {scores.images} images"
+    known = [accuracy for accuracy in scores.per_class if accuracy is not None]
+    if known and not min(known) - _TOLERANCE <= scores.accuracy <= max(known) + _TOLERANCE:
+        yield f"{key}: an accuracy of {scores.accuracy}, beyond that of every class"
+    if scores.right is None or scores.images is None:
+        return
+    try:
+        bits = base64.b64decode(scores.right, validate=True)
+    except (binascii.Error, ValueError):
+        yield f"{key}: which images were right cannot be read"
+        return
+    right = int.from_bytes(bits, "big").bit_count()
+    if len(bits) != -(-scores.images // 8) or not _agree(right, scores.accuracy * scores.images):
+        yield f"{key}: {right} of {scores.images} images right, accuracy {scores.accuracy}"
+
+
+def _check_rounds(outcome: Outcome, plan: StudyPlan, around: Surroundings) -> Iterator[str]:
+    wanted = around.campaign.federate.rounds + 1 if plan.stage == "federate" else 0
+    # Records of older versions have none.
+    if outcome.rounds and len(outcome.rounds) != wanted:
+        yield f"{len(outcome.rounds)} rounds, where {wanted} are planned"
+    elif outcome.rounds:
+        last = outcome.rounds[-1]
+        if last != (outcome.validation.accuracy, outcome.test.accuracy):
+            yield "its last round is not what its model scores"
+
+
+def _check_change(outcome: Outcome) -> Iterator[str]:
+    """Gains, learning and forgetting, from the scores before and after."""
+    found: dict[str, float | None] = dict.fromkeys(
+        ("validation_gain", "test_gain", "learning", "forgetting")
+    )
+    if outcome.validation_before is not None:
+        found["validation_gain"] = measure_gain(outcome.validation, outcome.validation_before)
+    if outcome.test_before is not None:
+        found["test_gain"] = measure_gain(outcome.test, outcome.test_before)
+        if len(outcome.test.per_class) == len(outcome.test_before.per_class):
+            found |= measure_change(outcome.test, outcome.test_before)._asdict()
+    for key, value in found.items():
+        recorded = getattr(outcome, key)
+        if (recorded is None) != (value is None) or (
+            value is not None and not _agree(recorded, value)
+        ):
+            yield f"{key} is {recorded}, and from its scores {value}"
+
+
+def _check_before(
+    checked: ExaminedTrial, outcome: Outcome, plan: StudyPlan, around: Surroundings
+) -> Iterator[str]:
+    """The untouched student is what pre-training gave."""
+    if plan.stage not in BY_GAIN:
+        return
+    student = plan.student if plan.student is not None else checked.params.get("student")
+    before = around.pretrained.get((plan.partition, int(student))) if student is not None else None
+    if before is None:
+        yield "it has a result, and its student's pre-training has none"
+        return
+    for key in ("validation", "test"):
+        scores: Scores = getattr(before, key)
+        recorded = getattr(outcome, f"{key}_before")
+        if recorded is not None and recorded != replace(scores, right=recorded.right):
+            yield f"{key}_before is not what pre-training of participant {student} recorded"
+
+
+def _is_whole(number: float) -> bool:
+    return abs(number - round(number)) < 1e-6 * max(1.0, number)
+
+
+def _agree(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=1e-7)

@@ -1,0 +1,62 @@
+"""Rows that belong to nothing: what deleted studies and trials left, or others wrote."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+_OWNERS = {
+    "study": (
+        "trials",
+        "study_directions",
+        "study_user_attributes",
+        "study_system_attributes",
+    ),
+    "trial": (
+        "trial_params",
+        "trial_values",
+        "trial_intermediate_values",
+        "trial_user_attributes",
+        "trial_system_attributes",
+        "kdopt_lease",
+    ),
+}
+
+
+class Orphans(NamedTuple):
+    """How many rows of a table belong to no study, or to no trial."""
+
+    table: str
+    owner: str
+    rows: int
+
+
+def count_orphans(connection: Connection) -> list[Orphans]:
+    """Rows of each table whose study or trial is not there, where there are any."""
+    found = []
+    for owner, tables in _OWNERS.items():
+        owners = "studies" if owner == "study" else "trials"
+        for table in tables:
+            sql = (
+                f"SELECT count(*) FROM {table} x WHERE NOT EXISTS "
+                f"(SELECT 1 FROM {owners} o WHERE o.{owner}_id = x.{owner}_id)"
+            )
+            n = connection.execute(sa.text(sql)).scalar_one()
+            if n:
+                found.append(Orphans(table, owner, n))
+    return found
+
+
+def drop_orphaned_leases(connection: Connection) -> int:
+    """Remove the leases of trials that are no more, before their ids are used again.
+
+    SQLite gives the ids of deleted trials to new ones, which would start with the attempts, and
+    the worker, of the deleted.
+
+    Returns:
+        How many.
+    """
+    sql = "DELETE FROM kdopt_lease WHERE trial_id NOT IN (SELECT trial_id FROM trials)"
+    return connection.execute(sa.text(sql)).rowcount

@@ -1,0 +1,169 @@
+"""Rows of trials as the database has them, nothing believed: what ``kdopt doctor`` checks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kdopt.store.attributes import IGNORED_KEY, OUTCOME_KEY, RETRIED_KEY
+from kdopt.store.database import Store
+from kdopt.store.params import select_params
+from kdopt.store.reading import UnreadableError, parse_outcome
+from kdopt.store.scope import TRIALS, Scope, select_scope
+
+
+class StoredLease(NamedTuple):
+    """A row of kdopt's table of leases.
+
+    Attributes:
+        worker: Who holds it; empty when it was taken back.
+        attempt: The run that it is for.
+        left_s: Seconds until it lapses, negative when it has; ``None`` if that cannot be read.
+    """
+
+    worker: object
+    attempt: object
+    left_s: float | None
+
+
+class RawTrial(NamedTuple):
+    """One row of ``trials`` with what belongs to it.
+
+    Attributes:
+        trial_id: Its id.
+        study_id: Its study's.
+        study: Study name.
+        number: Its number within the study.
+        state: ``WAITING``, ``RUNNING``, ``COMPLETE``, ``FAIL``, or another program's.
+        started_ago_s: Seconds since it was claimed; ``None`` without a time that can be read.
+        ended_ago_s: Seconds since it ended, likewise.
+        has_times: Whether there is anything in the columns of both times.
+        params: Stored number and distribution by name.
+        values: Objective, value and type of its values.
+        steps: Step, value and type of its intermediate values.
+        attributes: JSON texts by key; those of kdopt begin with ``kd:``.
+        system: JSON texts of Optuna's own attributes.
+        lease: Its lease, if it ever had one.
+    """
+
+    trial_id: int
+    study_id: int
+    study: str
+    number: object
+    state: str
+    started_ago_s: float | None
+    ended_ago_s: float | None
+    has_times: tuple[bool, bool]
+    params: dict[str, tuple[object, object]]
+    values: list[tuple[object, ...]]
+    steps: list[tuple[object, ...]]
+    attributes: dict[str, object]
+    system: dict[str, object]
+    lease: StoredLease | None
+
+    @property
+    def label(self) -> str:
+        """How messages name it."""
+        return f"{self.study} #{self.number}"
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is one of the campaign's: not tried again in another row, nor ignored."""
+        gone = RETRIED_KEY in self.attributes or IGNORED_KEY in self.attributes
+        return not (self.state == "FAIL" and gone)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """sha256 of the weights that it kept, if its record can be read."""
+        try:
+            return parse_outcome(self.attributes.get(OUTCOME_KEY)).checkpoint
+        except UnreadableError:
+            return None
+
+
+def read_raw_trials(store: Store, campaign: str) -> list[RawTrial]:
+    """All rows of a campaign, those that do not count included, in order of their ids.
+
+    Raises:
+        StoreError: There is no such campaign, or its record cannot be read.
+    """
+    return store.run_read(lambda c: select_raw_trials(store, c, select_scope(c, campaign)))
+
+
+def select_raw_trials(store: Store, connection: Connection, scope: Scope) -> list[RawTrial]:
+    """All rows of a campaign, those that do not count included, in order of their ids."""
+    where, of = scope.where, scope.values
+    params = select_params(connection, where, of)
+    values = _select_lists(connection, scope, "trial_values", "objective, value, value_type")
+    steps = _select_lists(
+        connection,
+        scope,
+        "trial_intermediate_values",
+        "step, intermediate_value, intermediate_value_type",
+    )
+    attributes = _select_texts(connection, scope, "trial_user_attributes")
+    system = _select_texts(connection, scope, "trial_system_attributes")
+    # Of another type than its column's, a time would not leave the driver.
+    sql = sa.text(
+        f"""
+        SELECT t.trial_id, t.study_id, t.number, t.state,
+               {store.age("t.datetime_start")}, {store.age("t.datetime_complete")},
+               t.datetime_start IS NOT NULL, t.datetime_complete IS NOT NULL,
+               l.trial_id, l.worker, l.attempt, l.expires - {store.now}
+        FROM {TRIALS} LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
+        WHERE {where} ORDER BY t.trial_id
+        """
+    )
+    found = []
+    for row in connection.execute(sql, of):
+        i, study_id, number, state, started, ended, has_start, has_end, leased, *lease, left_s = row
+        found.append(
+            RawTrial(
+                i,
+                study_id,
+                scope.name(study_id),
+                number,
+                str(state),
+                _read_number(started),
+                _read_number(ended),
+                (bool(has_start), bool(has_end)),
+                params[i],
+                values[i],
+                steps[i],
+                attributes[i],
+                system[i],
+                None if leased is None else StoredLease(lease[0], lease[1], _read_number(left_s)),
+            )
+        )
+    return found
+
+
+def _read_number(value: object) -> float | None:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+
+
+def _select_lists(
+    connection: Connection, scope: Scope, table: str, columns: str
+) -> dict[int, list[tuple[object, ...]]]:
+    sql = f"SELECT v.trial_id, {columns} FROM {table} v {_OF_TRIALS} WHERE {scope.where}"
+    found: dict[int, list[tuple[object, ...]]] = defaultdict(list)
+    for trial_id, *values in connection.execute(sa.text(sql), scope.values):
+        found[trial_id].append(tuple(values))
+    return found
+
+
+def _select_texts(connection: Connection, scope: Scope, table: str) -> dict[int, dict[str, object]]:
+    sql = f"SELECT v.trial_id, v.key, v.value_json FROM {table} v {_OF_TRIALS} WHERE {scope.where}"
+    found: dict[int, dict[str, object]] = defaultdict(dict)
+    for trial_id, key, text in connection.execute(sa.text(sql), scope.values):
+        found[trial_id][key] = text
+    return found
+
+
+_OF_TRIALS = "JOIN trials t ON t.trial_id = v.trial_id JOIN studies s ON s.study_id = t.study_id"
