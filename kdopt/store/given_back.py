@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from kdopt.store.attributes import GIVEN_BACK_KEY, write_trial_attributes
 from kdopt.store.database import Store
-from kdopt.store.queries import OF_CAMPAIGN, TRIALS, of_campaign
+from kdopt.store.scope import TRIALS, UNDER_CAMPAIGN, under_campaign
 
 
 class GivenBack(NamedTuple):
@@ -72,9 +72,9 @@ def read_given_back(store: Store, campaign: str) -> GivenBack | None:
         f"""
         SELECT x.value_json, {store.now} AS now FROM {TRIALS}
         JOIN trial_user_attributes x ON x.trial_id = t.trial_id AND x.key = '{GIVEN_BACK_KEY}'
-        WHERE t.state IN ('WAITING', 'RUNNING') AND {OF_CAMPAIGN}
+        WHERE t.state IN ('WAITING', 'RUNNING') AND {UNDER_CAMPAIGN}
         """,
-        of_campaign(campaign),
+        under_campaign(campaign),
     )
     counts = [_parse(text) for text, _ in rows]
     if not counts:
