@@ -27,7 +27,8 @@ from kdopt.store.attributes import (
     write_attributes,
 )
 from kdopt.store.database import Store
-from kdopt.store.queries import list_campaigns, of_campaign, read_record, read_study_counts
+from kdopt.store.queries import list_campaigns, read_record, read_study_counts
+from kdopt.store.scope import drop_kept_record, rename_kept_record, under_campaign
 from kdopt.store.statements import bind_lists
 
 _OF_TRIALS = (
@@ -70,6 +71,7 @@ def delete_campaign(store: Store, campaign: str) -> Deleted:
         ids = list(_find_studies(connection, campaign).values())
         mine = _list_artifacts(connection, "s.study_id IN :ids", ids)
         others = _list_artifacts(connection, "s.study_id NOT IN :ids", ids)
+        drop_kept_record(connection, campaign)
         return Deleted(len(ids), _delete_studies(connection, ids), sorted(mine - others))
 
     return store.run_write(write)
@@ -100,10 +102,15 @@ def rename_campaign(store: Store, campaign: str, new: str) -> None:
             connection.execute(
                 rename, {"name": f"{new}{name.removeprefix(campaign)}", "id": study_id}
             )
-        own = kept.pop(campaign_study_name(campaign))
+        own = kept.pop(campaign_study_name(campaign), None)
+        if own is None:
+            raise StoreError(
+                f"campaign '{campaign}': its study '{campaign_study_name(campaign)}' was deleted; "
+                "run 'kdopt plan SPEC', which writes it again, then rename it"
+            )
         values = {i: {CAMPAIGN_KEY: new} for i in kept.values()}
         write_attributes(connection, "study_user_attributes", values)
-        _rename_record(connection, own, new)
+        rename_kept_record(connection, campaign, new, _rename_record(connection, own, new))
 
     store.run_write(write)
 
@@ -138,7 +145,7 @@ def _refuse_named(store: Store, campaign: str) -> None:
 def _find_studies(connection: Connection, campaign: str) -> dict[str, int]:
     """The campaign's studies with those that sum it up; studies of other programs left out."""
     sql = "SELECT study_name, study_id FROM studies WHERE substr(study_name, 1, :length) = :prefix"
-    found = connection.execute(sa.text(sql), of_campaign(campaign)).all()
+    found = connection.execute(sa.text(sql), under_campaign(campaign)).all()
     return {name: i for name, i in found if _is_ours(name, campaign)}
 
 
@@ -187,7 +194,7 @@ def _execute(connection: Connection, sql: str, ids: Iterable[int]) -> int:
     return connection.execute(bind_lists(sql, "ids"), {"ids": list(ids)}).rowcount
 
 
-def _rename_record(connection: Connection, study_id: int, new: str) -> None:
+def _rename_record(connection: Connection, study_id: int, new: str) -> str:
     key = {"study": study_id, "key": RECORD_KEY}
     sql = "SELECT value_json FROM study_user_attributes WHERE study_id = :study AND key = :key"
     record = json.loads(connection.execute(sa.text(sql), key).scalar_one())
@@ -196,4 +203,7 @@ def _rename_record(connection: Connection, study_id: int, new: str) -> None:
         [line[0], new, *line[2:]] if line[0] == "name" else line for line in record["settings"]
     ]
     CampaignRecord.from_json(record)
-    write_attributes(connection, "study_user_attributes", {study_id: {RECORD_KEY: record}})
+    text = json.dumps(record)
+    values = {study_id: {RECORD_KEY: text}}
+    write_attributes(connection, "study_user_attributes", values, encode=str)
+    return text

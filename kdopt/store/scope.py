@@ -232,17 +232,35 @@ def write_kept_record(connection: Connection, campaign: str, record: str) -> str
     except StoreError:
         kept = None
     planned_as = kept.planned_as if kept else hashlib.sha256(record.encode()).hexdigest()[:16]
+    _write_kept_record(connection, KeptRecord(campaign, planned_as, record))
+    return planned_as
+
+
+def _write_kept_record(connection: Connection, kept: KeptRecord) -> None:
     connection.execute(
         sa.text(
             "INSERT INTO kdopt_meta (key, value) VALUES (:key, :value) "
             "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
         ),
         {
-            "key": _make_meta_key(campaign),
-            "value": json.dumps(KeptRecord(campaign, planned_as, record)._asdict()),
+            "key": _make_meta_key(kept.campaign),
+            "value": json.dumps(kept._asdict()),
         },
     )
-    return planned_as
+
+
+def drop_kept_record(connection: Connection, campaign: str) -> None:
+    """Forget the copy of a campaign's record."""
+    sql = sa.text("DELETE FROM kdopt_meta WHERE key = :key")
+    connection.execute(sql, {"key": _make_meta_key(campaign)})
+
+
+def rename_kept_record(connection: Connection, campaign: str, new: str, record: str) -> None:
+    """Keep a copy under a campaign's new name; its studies still have the hash of the first."""
+    kept = select_kept_record(connection, campaign)
+    drop_kept_record(connection, campaign)
+    if kept is not None:
+        _write_kept_record(connection, KeptRecord(new, kept.planned_as, record))
 
 
 def keep_newer_keys(before: Any, now: Any) -> Any:
