@@ -16,6 +16,7 @@ from kdopt.cli.options import (
     CampaignOption,
     DeviceOption,
     GpusOption,
+    SameVersionsOption,
     SlotsPerGpuOption,
     StoreOption,
     TimeLimitOption,
@@ -118,13 +119,14 @@ def launch_local_command(
     gpus: GpusOption = None,
     device: DeviceOption = None,
     time_limit: TimeLimitOption = None,
+    same_versions: SameVersionsOption = False,
     logs: LogsOption = None,
 ) -> None:
     """Start workers on this machine.
 
     The command stays until the campaign is done. Ctrl-C stops its workers.
     """
-    target = _open_target(store, artifacts, campaign, device, time_limit)
+    target = _open_target(store, artifacts, campaign, device, time_limit, same_versions)
     if target is None:
         return
     slots = assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
@@ -146,6 +148,7 @@ def launch_slurm_command(
     sbatch: SbatchOption = None,
     device: DeviceOption = None,
     time_limit: TimeLimitOption = None,
+    same_versions: SameVersionsOption = False,
     logs: LogsOption = None,
     wait: WaitOption = False,
 ) -> None:
@@ -154,7 +157,7 @@ def launch_slurm_command(
     The command submits and returns, unless you give --wait.
     """
     job_time_s = None if job_time is None else parse_duration(job_time)
-    target = _open_target(store, artifacts, campaign, device, time_limit)
+    target = _open_target(store, artifacts, campaign, device, time_limit, same_versions)
     if target is None:
         return
     _warn_of_sqlite(target.store)
@@ -183,13 +186,14 @@ def launch_ray_command(
     slots_per_gpu: SlotsPerGpuOption = None,
     device: DeviceOption = None,
     time_limit: TimeLimitOption = None,
+    same_versions: SameVersionsOption = False,
     ray_address: RayAddressOption = "local",
 ) -> None:
     """Start workers on a Ray cluster.
 
     The command stays until the campaign is done. Ctrl-C stops its workers.
     """
-    target = _open_target(store, artifacts, campaign, device, time_limit)
+    target = _open_target(store, artifacts, campaign, device, time_limit, same_versions)
     if target is None:
         return
     _warn_of_sqlite(target.store)
@@ -202,6 +206,7 @@ def _open_target(
     campaign: str | None,
     device: str | None,
     time_limit: str | None,
+    same_versions: bool,
 ) -> _Target | None:
     """Open what is worked on; ``None``, and a line that says so, when nothing is left to do."""
     if time_limit is not None:
@@ -214,7 +219,12 @@ def _open_target(
     if not any(state.waiting or state.running for state in read_study_counts(opened, name)):
         print(f"{name}: nothing is left to do")
         return None
-    call = replace(make_call(opened, kept, name), device=device, time_limit=time_limit)
+    call = replace(
+        make_call(opened, kept, name),
+        device=device,
+        time_limit=time_limit,
+        same_versions=same_versions,
+    )
     return _Target(opened, kept, call)
 
 

@@ -82,6 +82,14 @@ TimeLimitOption = Annotated[
 QuietOption = Annotated[
     bool, typer.Option("--quiet", help="Say nothing on the way, only how it ends.")
 ]
+SameVersionsOption = Annotated[
+    bool,
+    typer.Option(
+        "--same-versions",
+        help="Refuse to work with other versions of kdopt, torch or Optuna than the campaign was "
+        "begun with [default: warn].",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 

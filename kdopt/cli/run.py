@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -18,6 +19,7 @@ from kdopt.cli.options import (
     GpusOption,
     OutOption,
     QuietOption,
+    SameVersionsOption,
     SlotsPerGpuOption,
     SpecArgument,
     StoreOption,
@@ -48,6 +50,7 @@ def run_command(
     slots_per_gpu: SlotsPerGpuOption = None,
     gpus: GpusOption = None,
     device: DeviceOption = None,
+    same_versions: SameVersionsOption = False,
     out: OutOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -67,7 +70,9 @@ def run_command(
     logs = campaign_folder(opened, "logs", campaign)
     if progress.status.left:
         say(f"starting {_count(len(slots), 'worker')}, whose logs are in {_shorten(logs)}")
-    group = LocalWorkers(slots, make_call(opened, kept, campaign), logs)
+    group = LocalWorkers(
+        slots, replace(make_call(opened, kept, campaign), same_versions=same_versions), logs
+    )
     try:
         follow_workers(progress, opened, kept, group.run)
         _measure_features(opened, kept, campaign, device, say)
@@ -80,6 +85,8 @@ def run_command(
         )
         raise typer.Exit(130) from None
     print(progress.summarize())
+    for note in progress.status.notes:
+        print(note, file=sys.stderr)
     _report_end(progress, opened, choose_report_folder(opened, campaign, out), say)
 
 

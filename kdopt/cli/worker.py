@@ -18,6 +18,7 @@ from kdopt.cli.options import (
     DeviceOption,
     GpusOption,
     QuietOption,
+    SameVersionsOption,
     SlotsPerGpuOption,
     StoreOption,
     TimeLimitOption,
@@ -51,6 +52,7 @@ def worker_command(
     device: DeviceOption = None,
     time_limit: TimeLimitOption = None,
     quiet: QuietOption = False,
+    same_versions: SameVersionsOption = False,
 ) -> None:
     """Run trials of a planned campaign until none is left.
 
@@ -64,9 +66,15 @@ def worker_command(
         logging.getLogger("kdopt").setLevel(logging.WARNING if quiet else logging.INFO)
         from kdopt.worker.worker import run_worker  # loads torch
 
-        _print_summary(name, run_worker(opened, kept, name, device, time_limit_s), quiet)
+        summary = run_worker(opened, kept, name, device, time_limit_s, same_versions)
+        _print_summary(name, summary, quiet)
         return
-    call = replace(make_call(opened, kept, name), time_limit=time_limit, quiet=quiet)
+    call = replace(
+        make_call(opened, kept, name),
+        time_limit=time_limit,
+        quiet=quiet,
+        same_versions=same_versions,
+    )
     slots = assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
     opened.close()
     # Told to stop: the workers have given their trials back and said so.

@@ -22,6 +22,7 @@ class WorkerCall:
         workers: Worker processes in all that the call starts; ``None``: see ``slots_per_gpu``.
         slots_per_gpu: Workers that share a GPU; ``None`` and no ``workers``: one process alone.
         quiet: Whether it prints no line per trial.
+        same_versions: Whether it refuses other versions than the campaign was begun with.
     """
 
     store: str = field(repr=False)
@@ -32,6 +33,7 @@ class WorkerCall:
     workers: int | None = None
     slots_per_gpu: int | None = None
     quiet: bool = False
+    same_versions: bool = False
 
     def command(self) -> list[str]:
         """The command line, for the Python that runs this; it holds no secret."""
@@ -45,6 +47,7 @@ class WorkerCall:
             *(sys.executable, "-m", "kdopt", "worker", "--campaign", self.campaign),
             *(str(x) for o in options.items() if o[1] is not None for x in o),
             *(["--quiet"] if self.quiet else []),
+            *(["--same-versions"] if self.same_versions else []),
         ]
 
     def environment(self) -> dict[str, str]:

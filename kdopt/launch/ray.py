@@ -203,7 +203,12 @@ def run_ray_task(call: WorkerCall, folder: str) -> WorkerEnd:
         with contextlib.closing(open_store(call.store, patience_s=RETRY_S)) as store:
             time_limit_s = None if call.time_limit is None else parse_duration(call.time_limit)
             summary = run_worker(
-                store, Artifacts(call.artifacts), call.campaign, call.device, time_limit_s
+                store,
+                Artifacts(call.artifacts),
+                call.campaign,
+                call.device,
+                time_limit_s,
+                call.same_versions,
             )
     except KdoptError as error:
         return WorkerEnd(error=str(error))

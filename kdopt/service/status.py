@@ -27,6 +27,7 @@ from kdopt.store.database import Store
 from kdopt.store.given_back import GivenBack, read_given_back
 from kdopt.store.queries import StudyCounts
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S
+from kdopt.worker.versions import describe_mixture, read_versions
 from kdopt.worker.worker_id import is_dead, parse_worker_name
 
 SILENT_S = 3 * BEAT_S
@@ -68,7 +69,10 @@ def read_status(store: Store, campaign: str, since_s: float = math.inf) -> Statu
         partitions=count_partitions(states),
         workers=tuple(sorted(workers, key=lambda w: (TROUBLE.index(w.state), -w.running_s))),
         failures=group_failures(activity.read_failure_reasons(store, campaign)),
-        notes=tuple(_advise_on_given_back(read_given_back(store, campaign))),
+        notes=(
+            *_advise_on_given_back(read_given_back(store, campaign)),
+            *describe_mixture(read_versions(store, campaign), "workers"),
+        ),
     )
 
 

@@ -46,6 +46,7 @@ from kdopt.worker.keeping import StudentKeeper
 from kdopt.worker.scheduling import list_finished_before, list_startable, sort_by_preference
 from kdopt.worker.stop_signals import Stopped, StopSignal
 from kdopt.worker.summary import Stopwatch, WorkerSummary
+from kdopt.worker.versions import join_campaign
 from kdopt.worker.worker_id import is_orphan, name_worker
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ def run_worker(
     campaign: str,
     device: str | None = None,
     time_limit_s: float | None = None,
+    same_versions: bool = False,
 ) -> WorkerSummary:
     """Run trials of a campaign on a device, in the precision that the campaign asks for.
 
@@ -72,12 +74,14 @@ def run_worker(
         campaign: The campaign.
         device: Where to compute; ``None`` takes CUDA where there is any.
         time_limit_s: Seconds after which to stop as if told to.
+        same_versions: Refuse to work with other versions than the campaign was begun with.
 
     Raises:
-        KdoptError: See :func:`run_trials`; or the device is not there.
+        KdoptError: See :func:`run_trials`; or the device is not there, or the versions are others.
     """
     settings = queries.read_record(store, campaign).campaign
     engine = make_engine(settings.precision, device, deterministic=settings.deterministic)
+    join_campaign(store, campaign, engine.list_versions(), same_versions)
     return run_trials(store, artifacts, campaign, engine, time_limit_s=time_limit_s)
 
 
