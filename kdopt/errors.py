@@ -5,6 +5,9 @@ Each message names the value, the rule it breaks and the fix. The command line t
 traceback.
 """
 
+PROBLEMS_SHOWN = 15
+"""Of a file: as many as fit on a page."""
+
 
 class KdoptError(Exception):
     """Something the user can fix: bad input, a missing file, a store that does not fit."""
@@ -12,6 +15,8 @@ class KdoptError(Exception):
 
 class SpecError(KdoptError):
     """A campaign file that cannot be used; carries every problem of the file, not only the first.
+
+    The message shows :data:`PROBLEMS_SHOWN` of them.
 
     Args:
         source: The file the problems are in.
@@ -21,7 +26,10 @@ class SpecError(KdoptError):
     def __init__(self, source: str, problems: list[str]) -> None:
         self.problems = problems
         count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
-        super().__init__("\n".join([f"{source}: {count}", *(f"  - {p}" for p in problems)]))
+        lines = [f"  - {problem}" for problem in problems[:PROBLEMS_SHOWN]]
+        if len(problems) > PROBLEMS_SHOWN:
+            lines.append(f"  ... and {len(problems) - PROBLEMS_SHOWN} more; fix these first")
+        super().__init__("\n".join([f"{source}: {count}", *lines]))
 
 
 class DataError(KdoptError):

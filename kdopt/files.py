@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 _KINDS = (
     (stat.S_ISDIR, "it is a folder"),
@@ -15,9 +15,17 @@ _KINDS = (
     (stat.S_ISBLK, "it is a device"),
     (stat.S_ISSOCK, "it is a socket"),
 )
+_OTHER_MARKS = (
+    (b"\xff\xfe\x00\x00", "UTF-32"),
+    (b"\x00\x00\xfe\xff", "UTF-32"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+    (b"\x1f\x8b", "gzip"),
+    (b"PK\x03\x04", "a zip file"),
+)
 
 
-def open_input(path: Path) -> BinaryIO:
+def open_input(path: Path) -> BufferedReader:
     """Open an ordinary file to read it.
 
     A pipe that nobody writes into would be waited for without end, and a device such as
@@ -52,6 +60,31 @@ def read_input(path: Path, limit: int) -> bytes:
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"more than {limit:,} bytes, which is too large", str(path))
     return content
+
+
+def read_text(path: Path, limit: int) -> str:
+    """The text of an ordinary UTF-8 file of at most ``limit`` bytes; a mark at its begin is none.
+
+    Raises:
+        OSError: See :func:`read_input`.
+        ValueError: It is not UTF-8; the message says what it is instead, and what to do.
+    """
+    content = read_input(path, limit)
+    other = next((name for mark, name in _OTHER_MARKS if content.startswith(mark)), None)
+    if other is None and b"\0" in content:
+        other = "UTF-16 or no text at all (it has zero bytes)"
+    if other is not None:
+        raise ValueError(f"it is {other}; save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        byte = content[error.start : error.start + 1]
+        letter = byte.decode("cp1252", "replace")
+        raise ValueError(
+            f"line {line} is not UTF-8 (byte 0x{byte.hex()}, which is '{letter}' in Latin-1 or "
+            "Windows-1252); save it as UTF-8"
+        ) from error
 
 
 def _check_kind(path: Path, mode: int) -> None:

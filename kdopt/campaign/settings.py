@@ -71,7 +71,7 @@ class PartitionTable(Settings):
         Interval(ge=2, le=1_000_000_000),
         Source("default: the pre-training batch size", depends=True),
     ] = 32
-    max_draws: Annotated[Count, KDOPT] = 1000
+    max_draws: Annotated[int, Interval(ge=1, le=100_000), KDOPT] = 1000
 
 
 @dataclass(frozen=True)

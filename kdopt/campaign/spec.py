@@ -35,8 +35,16 @@ from kdopt.campaign.settings import (
 )
 from kdopt.campaign.stage_settings import Sampler, TransferName
 from kdopt.errors import SpecError
+from kdopt.files import read_text
+from kdopt.shown import shorten
 
 _FILE = TypeAdapter(CampaignFile)
+
+LARGEST_FILE = 1_000_000
+"""Bytes of a campaign file; those with every setting have some thousands."""
+
+MOST_PROBLEMS = 100
+"""Problems that are worded; a file has more of them only if it is no campaign file."""
 
 NOT_HELD_OUT = "no stage uses a public set, so none is held out"
 NO_PRIOR = "learns from no other pairs; this goes with warm"
@@ -86,12 +94,12 @@ def load_spec(path: Path) -> Spec:
             problem with its key, value, rule and fix.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError(
-            str(path), [f"cannot be read: {reason}; give the path of a campaign file (TOML)"]
-        ) from error
+        text = read_text(path, LARGEST_FILE)
+    except OSError as error:
+        reason = f"{error.strerror or error}; give the path of a campaign file (TOML)"
+        raise SpecError(str(path), [f"cannot be read: {reason}"]) from error
+    except ValueError as error:
+        raise SpecError(str(path), [f"cannot be read: {error}"]) from error
     return parse_spec(text, str(path))
 
 
@@ -99,13 +107,16 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
     """Check the text of a campaign file; see :func:`load_spec`."""
     try:
         raw = tomllib.loads(text)
+        # As JSON: there strict mode takes lists for tuples and whole numbers for floats, which TOML
+        # cannot tell apart. JSON has no dates: they become tables, as no setting takes a date.
+        text = json.dumps(raw, default=lambda date: {"date": str(date)})
+    except RecursionError as error:
+        raise SpecError(source, ["its tables or lists are too deep; no setting has any"]) from error
     except ValueError as error:  # a TOMLDecodeError, or a number too long to convert
         raise SpecError(source, [f"is not valid TOML: {error}; fix that line"]) from error
     problems = _list_unused_keys(raw)
     try:
-        # As JSON: there strict mode takes lists for tuples and whole numbers for floats, which TOML
-        # cannot tell apart. JSON has no dates: they become tables, as no setting takes a date.
-        file = _FILE.validate_json(json.dumps(raw, default=lambda date: {"date": str(date)}))
+        file = _FILE.validate_json(text)
     except ValidationError as error:
         raise SpecError(source, sorted(problems + _list_problems(error))) from error
     if problems := problems or [
@@ -318,11 +329,11 @@ def format_setting_value(value: object) -> str:
 
 def _list_problems(error: ValidationError) -> list[str]:
     """One line per problem; a list that is short only because of its bad items is none."""
-    errors = error.errors()
+    errors = error.errors(include_url=False)
     with_bad_items = {e["loc"][:-1] for e in errors if e["loc"] and isinstance(e["loc"][-1], int)}
     return [
         _describe_problem(e)
-        for e in errors
+        for e in errors[:MOST_PROBLEMS]
         if e["type"] != "too_short" or e["loc"] not in with_bad_items
     ]
 
@@ -335,7 +346,7 @@ def _describe_problem(error: Any) -> str:
     """One pydantic error as a line: key, value, rule, fix."""
     names = [part for part in error["loc"] if isinstance(part, str)]
     indices = [part for part in error["loc"] if isinstance(part, int)]
-    key = ".".join(names) + "".join(f"[{index}]" for index in indices)
+    key = shorten(".".join(names), 200) + "".join(f"[{index}]" for index in indices)
     known = _fields_of_table(names[:-1])
     field = known.get(names[-1]) if names else None
     if error["type"] in ("unexpected_keyword_argument", "not_in_files"):
@@ -359,7 +370,7 @@ def _fields_of_table(names: Sequence[str]) -> dict[str, SettingField]:
 
 
 def _suggest_key(key: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
+    close = difflib.get_close_matches(key[:100], known, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}remove it or use one of: {', '.join(known)}"
 

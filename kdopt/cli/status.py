@@ -45,7 +45,7 @@ def status_command(
 
     --json has a documented form: see 'kdopt.service.status_values'.
     """
-    every_s = parse_duration(every or "2s")
+    every_s = parse_duration("2s" if every is None else every)
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
         if watching or every is not None:

@@ -30,6 +30,7 @@ from kdopt.features.measurements import (
     read_pretrained,
     write_measurements,
 )
+from kdopt.files import open_input
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
@@ -280,9 +281,9 @@ def _load_checkpoint(
     name, path = checkpoint.model or campaign.model, checkpoint.path
     model = make_model(name, dataset.shape, dataset.n_classes)
     try:
-        model.load_state_dict(
-            parse_weights(path.read_bytes(), model.state_dict(), any_precision=True)
-        )
+        with open_input(path) as file:
+            content = file.read()
+        model.load_state_dict(parse_weights(content, model.state_dict(), any_precision=True))
     except OSError as error:
         reason = error.strerror or "no such file"
         raise ArtifactError(f"checkpoint {path}: cannot be read: {reason}") from error

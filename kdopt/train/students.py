@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from kdopt.errors import ArtifactError, KdoptError
+from kdopt.files import open_input
 from kdopt.outcome import StudentFacts
 from kdopt.train.engine import Engine, Images, Precision
 from kdopt.train.evaluation import predict_logits
@@ -89,6 +90,7 @@ def read_student(path: str | Path) -> TrainedStudent:
         KdoptError: There is no such file, or it is not one of kdopt's.
     """
     try:
+        open_input(Path(path)).close()  # a pipe would be waited for
         with safetensors.safe_open(str(path), "pt") as file:
             header: dict[str, str] = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

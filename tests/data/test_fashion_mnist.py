@@ -121,7 +121,7 @@ def test_damaged_gzip_is_refused(tmp_path: Path, damage: Damage) -> None:
     write_fashion(tmp_path, zipped=True)
     path = tmp_path / f"{NAMES[0]}.gz"
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DataError, match=r"ubyte\.gz: cannot be read"):
+    with pytest.raises(DataError, match=r"ubyte\.gz: (cannot be read|items are)"):
         read_dataset(own(tmp_path), 0)
 
 

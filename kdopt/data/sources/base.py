@@ -87,8 +87,12 @@ def _check_split(
 
 
 def get_cache_folder() -> Path:
-    """The folder of what can be computed again: ``$KDOPT_CACHE`` or ``~/.cache/kdopt``."""
-    return Path(os.environ.get("KDOPT_CACHE") or "~/.cache/kdopt").expanduser()
+    """The folder of what can be computed again: ``$KDOPT_CACHE`` or ``~/.cache/kdopt``.
+
+    Raises:
+        DataError: See :func:`expand_path`.
+    """
+    return expand_path(os.environ.get("KDOPT_CACHE") or "~/.cache/kdopt")
 
 
 def get_download_folder(root: str | None) -> Path:
@@ -100,7 +104,7 @@ def expand_path(path: str) -> Path:
     """A path with ``~`` resolved.
 
     Raises:
-        DataError: The user whose home is meant is not known here.
+        DataError: The user whose home is meant is not known here, or has none.
     """
     try:
         return Path(path).expanduser()
@@ -138,8 +142,10 @@ def list_folders(root: str | None, layouts: Sequence[str]) -> list[Path]:
         folders = [expand_path(root)]
     else:
         own = os.environ.get("KDOPT_DATA")
-        usual = ("data", "~/.cache/kdopt/data", "/usr/share/datasets")
-        folders = [expand_path(p) for p in ((own,) if own else ()) + usual]
+        folders = [expand_path(own)] if own else []
+        for usual in ("data", "~/.cache/kdopt/data", "/usr/share/datasets"):
+            with contextlib.suppress(DataError):  # who has no home has no files there
+                folders.append(expand_path(usual))
     return [folder / layout for folder in folders for layout in layouts]
 
 

@@ -10,8 +10,12 @@ https://www.cs.toronto.edu/~kriz/cifar.html describes both forms.
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ from numpy.typing import NDArray
 from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.sources.base import RawDataset, find_data
 from kdopt.errors import DataError
+from kdopt.files import open_input
 
 CIFAR10_FOLDERS = ("cifar-10-batches-py", "cifar-10-batches-bin", "")
 """The pickled form first: it alone has published checksums of its files."""
@@ -43,6 +48,10 @@ PIXELS = 3 * 32 * 32
 RECORD_BYTES = 1 + PIXELS
 """Bytes of a binary record: the label, then the red, green and blue planes."""
 
+LARGEST_BATCH = 2**30
+"""Bytes of one file: thirty times a published batch."""
+
+_LARGEST_NAMES = 10_000
 _CIFAR10_FIXES = (
     "data.download = true  (fetches it through torchvision)",
     "data.root = a folder with cifar-10-batches-py or cifar-10-batches-bin",
@@ -107,7 +116,8 @@ def _read_pickled(path: Path, published: bool) -> _Batch:
 
 def _read_binary(stem: Path, published: bool) -> _Batch:
     path = stem.with_name(f"{stem.name}.bin")
-    content = np.fromfile(path, np.uint8)
+    with _open_batch(path) as stream:
+        content = np.fromfile(stream, np.uint8)
     if not len(content) or len(content) % RECORD_BYTES:
         raise DataError(
             f"{path}: {len(content)} bytes, no whole number of records of {RECORD_BYTES} bytes; "
@@ -125,7 +135,7 @@ def _read_binary(stem: Path, published: bool) -> _Batch:
 
 
 def _check_md5(path: Path) -> None:
-    with path.open("rb") as stream:
+    with _open_batch(path) as stream:
         # The published checksum guards against damage, not against forgery.
         actual = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if actual != BATCH_MD5[path.name]:
@@ -148,9 +158,11 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     """The names in the meta file, which the user's own files may change, or the published ones."""
     pickled, text = folder / "batches.meta", folder / "batches.meta.txt"
     if _has_batches(folder, "") and pickled.is_file():
-        names = [str(name) for name in read_pickled_batch(pickled).get("label_names", [])]
+        listed = read_pickled_batch(pickled).get("label_names", [])
+        names = [str(name) for name in listed] if isinstance(listed, list) else []
     elif text.is_file():
-        lines = text.read_text(encoding="utf-8", errors="replace").splitlines()
+        with _open_batch(text) as stream:
+            lines = stream.read(_LARGEST_NAMES).decode("utf-8", "replace").splitlines()
         names = [line.strip() for line in lines if line.strip()]
     else:
         return CIFAR10_CLASSES
@@ -170,8 +182,10 @@ def read_pickled_batch(path: Path) -> dict[str, Any]:
         DataError: Not a pickle, truncated, asks for anything but a byte array, or is no dict.
     """
     try:
-        with path.open("rb") as stream:
-            value = _BatchUnpickler(stream, encoding="latin1").load()
+        with _open_batch(path) as stream:
+            # From memory: a file's own reader takes as much of it as the pickle claims to need.
+            content = io.BytesIO(stream.read())
+        value = _BatchUnpickler(content, encoding="latin1").load()
     except DataError:
         raise
     except Exception as error:  # a damaged pickle may fail in any way
@@ -182,6 +196,22 @@ def read_pickled_batch(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{path}: holds a {type(value).__name__}; a CIFAR batch is a dict")
     return value
+
+
+@contextmanager
+def _open_batch(path: Path) -> Iterator[BufferedReader]:
+    """A file of the set, if it is an ordinary one of a sane size."""
+    try:
+        with open_input(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > LARGEST_BATCH:
+                raise DataError(
+                    f"{path}: {size:,} bytes, and {LARGEST_BATCH:,} are the most; it is damaged, "
+                    "fetch it again"
+                )
+            yield stream
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; fetch it again") from error
 
 
 def _byte_dtype(code: str, *_: object) -> np.dtype[np.uint8]:
@@ -202,15 +232,28 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-# numpy's two makers of arrays, taken from what it writes itself rather than from private modules
-_RECONSTRUCT: Any = np.empty(0, np.uint8).__reduce__()[0]
+class _Array:
+    """Stands in for ``numpy.ndarray``, which is named and never called: it makes any size."""
+
+    def __init__(self, *_: object) -> None:
+        raise pickle.UnpicklingError("an array without content, only whole ones are allowed")
+
+
+def _reconstruct(_kind: object, shape: object, _code: object) -> NDArray[np.uint8]:
+    """Stands in for numpy's own: an empty array, into which the content is put."""
+    if shape != (0,):
+        raise pickle.UnpicklingError(f"an array of shape {shape} without content")
+    return np.empty(0, np.uint8)
+
+
+# Taken from what numpy writes itself rather than from a private module.
 _FROM_BUFFER: Any = np.empty(0, np.uint8).__reduce_ex__(5)[0]
 
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _byte_dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
-    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy.core.numeric", "_frombuffer"): _FROM_BUFFER,
     ("numpy._core.numeric", "_frombuffer"): _FROM_BUFFER,
     ("_codecs", "encode"): _latin1,

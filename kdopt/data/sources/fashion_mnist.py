@@ -10,7 +10,10 @@ import gzip
 import hashlib
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.sources.base import RawDataset, find_data
 from kdopt.errors import DataError
+from kdopt.files import open_input
 
 FASHION_MNIST_FOLDERS = ("FashionMNIST/raw", "fashion-mnist", "")
 """torchvision's folder, Debian's folder, or the files themselves."""
@@ -39,6 +43,9 @@ CONTENT_SHA256 = {
 }
 
 _UBYTE = 0x08
+LARGEST_CONTENT = 2**30
+"""Bytes of one file, decompressed: twenty times those of Fashion-MNIST."""
+
 _FASHION_MNIST_FIXES = (
     "apt install dataset-fashion-mnist  (Debian, Ubuntu)",
     "data.download = true  (fetches it through torchvision)",
@@ -93,31 +100,32 @@ def read_idx(
     Raises:
         DataError: Unreadable, not IDX, another type or shape, too short or long, other digest.
     """
-    content = _read_content(path)
     ndim = 1 + len(item_shape)
     start = 4 + 4 * ndim
-    magic = bytes([0, 0, _UBYTE, ndim])
-    if content[:4] != magic:
+    try:
+        with _open_content(path) as stream:
+            head = stream.read(start)
+            dims = _read_dims(path, head, item_shape)
+            expected = start + math.prod(dims)
+            if expected > LARGEST_CONTENT:
+                raise DataError(
+                    f"{path}: its header {dims} asks for {expected:,} bytes, and "
+                    f"{LARGEST_CONTENT:,} are the most; it is damaged, fetch it again"
+                )
+            # One byte more than it says, and not what follows: a gzip file of some kilobytes may
+            # hold more than the memory does.
+            content = head + stream.read(math.prod(dims) + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         raise DataError(
-            f"{path}: starts with bytes {content[:4].hex(' ') or '(none)'}, an IDX file of "
-            f"{ndim}-dimensional unsigned bytes with {magic.hex(' ')}; it is not the file its "
-            "name says, fetch it again"
-        )
-    if len(content) < start:
-        raise DataError(
-            f"{path}: {len(content)} bytes, but its header alone has {start}; the file is "
-            "truncated, fetch it again"
-        )
-    dims = tuple(int(d) for d in np.frombuffer(content, ">u4", count=ndim, offset=4))
-    if dims[1:] != item_shape:
-        raise DataError(
-            f"{path}: items are {dims[1:]}, expected {item_shape}; it is not the file its name says"
-        )
-    expected = start + math.prod(dims)
+            f"{path}: cannot be read ({reason}); the file is truncated, damaged or not readable, "
+            "fetch it again"
+        ) from error
     if len(content) != expected:
+        least = "at least " * (len(content) > expected)
         raise DataError(
-            f"{path}: {len(content)} bytes, but its header {dims} asks for {expected}; the file is "
-            "truncated or damaged, fetch it again"
+            f"{path}: {least}{len(content)} bytes, but its header {dims} asks for "
+            f"{expected}; the file is truncated or damaged, fetch it again"
         )
     if sha256 is not None and (actual := hashlib.sha256(content).hexdigest()) != sha256:
         raise DataError(
@@ -129,17 +137,37 @@ def read_idx(
     return np.frombuffer(content, np.uint8, offset=start).reshape(dims).copy()
 
 
-def _read_content(path: Path) -> bytes:
-    try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as stream:
-                return stream.read()
-        return path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
+def _read_dims(path: Path, head: bytes, item_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The number of items and their shape, as the header of an IDX file says."""
+    ndim = 1 + len(item_shape)
+    magic = bytes([0, 0, _UBYTE, ndim])
+    if head[:4] != magic:
         raise DataError(
-            f"{path}: cannot be read ({type(error).__name__}: {error}); the file is truncated, "
-            "damaged or not readable, fetch it again"
-        ) from error
+            f"{path}: starts with bytes {head[:4].hex(' ') or '(none)'}, an IDX file of "
+            f"{ndim}-dimensional unsigned bytes with {magic.hex(' ')}; it is not the file its "
+            "name says, fetch it again"
+        )
+    if len(head) < 4 + 4 * ndim:
+        raise DataError(
+            f"{path}: {len(head)} bytes, but its header alone has {4 + 4 * ndim}; the file is "
+            "truncated, fetch it again"
+        )
+    dims = tuple(int(d) for d in np.frombuffer(head, ">u4", count=ndim, offset=4))
+    if dims[1:] != item_shape:
+        raise DataError(
+            f"{path}: items are {dims[1:]}, expected {item_shape}; it is not the file its name says"
+        )
+    return dims
+
+
+@contextmanager
+def _open_content(path: Path) -> Iterator[BinaryIO]:
+    with open_input(path) as file:
+        if path.suffix != ".gz":
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file) as stream:
+            yield cast("BinaryIO", stream)
 
 
 def _find_file(folder: Path, name: str) -> Path:

@@ -69,8 +69,10 @@ def decode_images(
         DataError: A file is no image, damaged, or has more than 8 bits per channel.
     """
     name = f"{_hash_key(root, files, image_size, channels)}.pixels"
-    cached = locate_decoded() / name
-    images = _read_cache(cached, len(files), image_size, (channels,) if channels else (1, 3))
+    cached = _find_cache(name)
+    images = None
+    if cached is not None:
+        images = _read_cache(cached, len(files), image_size, (channels,) if channels else (1, 3))
     if images is None:
         if channels is None:
             channels = 1 if all(_read_mode(file) in ("1", "L") for file in files) else 3
@@ -81,8 +83,17 @@ def decode_images(
             if time.monotonic() >= next_line:
                 logger.info("%s: %d of %d images decoded", root, index + 1, len(files))
                 next_line = time.monotonic() + PROGRESS_EVERY_S
-        _write_cache(cached, images)
+        if cached is not None:
+            _write_cache(cached, images)
     return images
+
+
+def _find_cache(name: str) -> Path | None:
+    try:
+        return locate_decoded() / name
+    except DataError as error:
+        logger.warning("decoded images are not kept: %s (or set KDOPT_CACHE)", error)
+        return None
 
 
 def locate_decoded() -> Path:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from kdopt.errors import ArtifactError, LostArtifactError
+from kdopt.files import open_input
 from kdopt.store.artifacts.location import parse_place
 from kdopt.store.artifacts.remote import RemoteFiles
 
@@ -159,7 +160,8 @@ class _Folder:
     def read(self, name: str) -> bytes:
         path = self.place(name)
         try:
-            return path.read_bytes()
+            with open_input(path) as file:
+                return file.read()
         except FileNotFoundError as error:
             raise LostArtifactError(
                 f"artifact {path}: missing; bring the folder back, or start the campaign "
