@@ -74,5 +74,7 @@ def _print_checkups(found: Sequence[Checkup]) -> None:
         hidden = len(checkup.problems) - SHOWN_PROBLEMS
         if hidden > 0:
             print(f"{checkup.campaign}: ... and {hidden:,} more (--json shows all)")
+        for note in checkup.notes:
+            print(f"{checkup.campaign}: note: {note}")
     n = sum(len(checkup.problems) for checkup in found)
     print(f"{n:,} problems" if n else "no problems found")

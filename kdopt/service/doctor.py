@@ -44,6 +44,7 @@ from kdopt.store.scope import (
     select_record,
     select_record_text,
 )
+from kdopt.worker.versions import describe_mixture, pick_versions, read_versions
 
 
 class ArtifactReader(Protocol):
@@ -74,6 +75,7 @@ class Checkup:
         duplicates: Results beyond the first for the same params.
         artifacts: Artifacts that were looked for.
         problems: A line each; empty when all is well.
+        notes: What is worth knowing and no problem.
     """
 
     campaign: str
@@ -87,6 +89,7 @@ class Checkup:
     duplicates: int = 0
     artifacts: int = 0
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class _Found(NamedTuple):
@@ -154,7 +157,14 @@ def check_campaign(
         duplicates=len(duplicates),
         artifacts=len(needed),
         problems=tuple(problems),
+        notes=tuple(_list_versions(store, campaign, rows)),
     )
+
+
+def _list_versions(store: Store, campaign: str, rows: Iterable[ExaminedTrial]) -> Iterator[str]:
+    results = [row.outcome.versions for row in rows if row.outcome is not None]
+    found = [pick_versions(versions) for versions in results if versions]
+    return describe_mixture([*read_versions(store, campaign), *found], "workers")
 
 
 def _read_all(store: Store, connection: Connection, campaign: str) -> _Found:

@@ -65,7 +65,10 @@ def join_campaign(store: Store, campaign: str, own: Mapping[str, str], same: boo
 
 def read_versions(store: Store, campaign: str) -> list[Versions]:
     """The versions of the campaign's workers, the first first; empty in stores of older kdopts."""
-    return _parse(read_campaign_attribute(store, campaign, VERSIONS_KEY))
+    try:
+        return _parse(read_campaign_attribute(store, campaign, VERSIONS_KEY))
+    except StoreError:
+        return []  # what nobody can read says nothing, and no result depends on it
 
 
 def pick_versions(versions: Mapping[str, Any]) -> Versions:

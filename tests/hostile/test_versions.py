@@ -8,8 +8,8 @@ import pytest
 
 from kdopt.errors import StoreError
 from kdopt.launch.call import WorkerCall
+from kdopt.service.doctor import check_campaign
 from kdopt.service.status import read_status
-from kdopt.store import queries
 from kdopt.store.attributes import VERSIONS_KEY, update_campaign_attribute
 from kdopt.worker.versions import describe_mixture, join_campaign, pick_versions, read_versions
 from tests.hostile.world import ENGINE, kdopt
@@ -59,9 +59,8 @@ def test_another_build_of_the_same_version_is_the_same(world, caplog):
 
 @pytest.mark.parametrize("value", [None, "x", 3, {}, [1, None], [[1]], [["a"] * 9]])
 def test_a_store_without_versions_goes_by_its_results(world, caplog, value):
-    for trial in queries.read_raw_trials(world.store, "tiny"):
-        if trial.state == "COMPLETE":
-            world.change_outcome(trial.trial_id, lambda record: record["versions"].update(OTHERS))
+    for trial_id in world.list_complete():
+        world.change_outcome(trial_id, lambda record: record["versions"].update(OTHERS))
     forget(world.store, value)
     with caplog.at_level(logging.WARNING):
         join_campaign(world.store, "tiny", OWN)
@@ -80,8 +79,18 @@ def test_the_commands_say_and_refuse(world):
     assert world.states == before
     ended = kdopt(world.folder, "worker", *store, "--quiet")
     assert ended.returncode == 0 and "WARNING this worker has kdopt" in ended.stderr
+    (note,) = check_campaign(world.store, world.artifacts, "tiny").notes
+    assert note.startswith("workers of several versions: kdopt 0.0.1")
     ended = kdopt(world.folder, "status", *store)
     assert "workers of several versions: kdopt 0.0.1, torch 1.0.0, optuna 4.0.0" in ended.stdout
+
+
+def test_the_doctor_goes_by_the_results_themselves(world):
+    assert check_campaign(world.store, world.artifacts, "tiny").notes == ()
+    last = world.list_complete()[-1]
+    world.change_outcome(last, lambda record: record["versions"].update(OTHERS))
+    (note,) = check_campaign(world.store, world.artifacts, "tiny").notes
+    assert "torch 1.0.0" in note
 
 
 def test_one_version_is_no_mixture():

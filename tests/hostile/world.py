@@ -44,6 +44,11 @@ class World(NamedTuple):
         """Work here, as ``kdopt worker`` does."""
         run_trials(self.store, self.artifacts, CAMPAIGN, ENGINE)
 
+    def list_complete(self) -> list[int]:
+        """The rows of all trials with a result, in order."""
+        sql = "SELECT trial_id FROM trials WHERE state = 'COMPLETE' ORDER BY trial_id"
+        return [trial_id for (trial_id,) in self.store.select_rows(sql)]
+
     def change_outcome(self, trial_id: int, change: Callable[[dict[str, Any]], object]) -> None:
         """Edit the record of a complete trial."""
         where = {"trial": trial_id, "key": OUTCOME_KEY}
