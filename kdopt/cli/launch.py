@@ -24,6 +24,7 @@ from kdopt.cli.options import (
     split_gpus,
 )
 from kdopt.cli.progress import Launch, ProgressBar, follow_workers
+from kdopt.cli.results_so_far import publish_indexes, read_report_data
 from kdopt.devices import parse_device
 from kdopt.durations import parse_duration
 from kdopt.launch import slurm
@@ -31,6 +32,7 @@ from kdopt.launch.call import WorkerCall
 from kdopt.launch.local import LocalWorkers, assign_slots
 from kdopt.launch.ray import RayWorkers
 from kdopt.launch.slurm import JobRequest
+from kdopt.report.answer import format_answer
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import pick_campaign, read_study_counts
@@ -268,7 +270,7 @@ def _submit_to_slurm(
     finally:
         for text in slurm.read_errors(job, log_dir):
             print(f"a worker gave up: {text}", file=sys.stderr)
-    _report_end(progress, call)
+    _report_end(progress, target)
 
 
 def _follow_to_end(target: _Target, run: Launch) -> None:
@@ -279,12 +281,15 @@ def _follow_to_end(target: _Target, run: Launch) -> None:
     except KeyboardInterrupt:
         print("stopped: launch again to go on", file=sys.stderr)
         raise typer.Exit(130) from None
-    _report_end(progress, target.call)
+    _report_end(progress, target)
 
 
-def _report_end(progress: ProgressBar, call: WorkerCall) -> None:
-    """Say what workers did; exit code 1 when trials failed or are left."""
+def _report_end(progress: ProgressBar, target: _Target) -> None:
+    """Say what workers did and what came of it; exit code 1 when trials failed or are left."""
     print(progress.summarize())
+    data = read_report_data(target.store, target.call.campaign)
+    publish_indexes(target.store, data)
+    print(format_answer(data) or "no pair of teacher and student has a result")
     failed, left = progress.status.failed, progress.status.left
     if failed or left:
         print(
@@ -294,5 +299,5 @@ def _report_end(progress: ProgressBar, call: WorkerCall) -> None:
     for note in progress.status.notes:
         print(note, file=sys.stderr)
     # With a time limit it is no fault that some are left.
-    if failed or (left and call.time_limit is None):
+    if failed or (left and target.call.time_limit is None):
         raise typer.Exit(1)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 
 from kdopt.dashboard.campaign_index import index_studies
+from kdopt.dashboard.pair_notes import note_pairs
 from kdopt.features.measurements import read_measurements
 from kdopt.report.answer import format_answer
 from kdopt.report.blocks import ReportData
 from kdopt.store.database import Store
-from kdopt.store.index_studies import IndexStudy, write_index_studies
+from kdopt.store.index_studies import IndexStudy, write_index_studies, write_study_notes
 from kdopt.store.queries import read_record, read_study_counts, read_trials
 
 LOOK_EVERY_S = 15.0
@@ -67,8 +68,11 @@ def read_report_data(store: Store, campaign: str) -> ReportData:
 
 
 def publish_indexes(store: Store, data: ReportData) -> list[IndexStudy]:
-    """Write a campaign's index studies in place of those published before."""
+    """Write a campaign's index studies, and the notes of its pairs, in place of those before."""
     states = read_study_counts(store, data.campaign.name)
-    studies = index_studies(data, {state.study: state.study_id for state in states})
-    write_index_studies(store, studies)
+    ids = {state.study: state.study_id for state in states}
+    studies = index_studies(data, ids)
+    ids |= write_index_studies(store, studies)
+    if data.has_pairs:
+        write_study_notes(store, note_pairs(data, ids))
     return studies

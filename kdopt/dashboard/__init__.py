@@ -2,6 +2,8 @@
 
 - ``server``: serves optuna-dashboard; refuses writes, unknown host names and readers without token
 - ``signin``: the token, and the page that asks for it
+- ``listing``: the list of studies as people want it, without buttons that cannot work
 - ``pair_index``: one summary study per partition, with a line per pair
+- ``pair_notes``: a note on each pair's own studies
 - ``campaign_index``: all summary studies of a campaign, and the one on many teachers
 """

@@ -39,8 +39,8 @@ TABLE_HINT = (
     "All trials stand in the table at the foot of *Smart Selection*, which sorts by any number."
 )
 REFRESH_HINT = (
-    "Written by `kdopt report --publish`, which replaces it as a whole when it is run again; "
-    "workers never touch it."
+    "Written by `kdopt run`, as it goes and at its end, and by `kdopt report --publish`; each time "
+    "it is replaced as a whole."
 )
 DARK_INK = {"color": "#1b1b1b"}
 

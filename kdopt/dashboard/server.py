@@ -24,6 +24,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
+from kdopt.dashboard.listing import ReadableStudies
 from kdopt.dashboard.signin import (
     MIN_TOKEN,
     TOKEN_VARIABLE,
@@ -139,10 +140,10 @@ def make_app(
 
     hosts = [*LOCAL_NAMES, host, *(name.strip("[]") for name in allow_hosts)]
     if not isinstance(storage, str):
-        return ReadOnly(wsgi(storage), hosts, token)
+        return ReadOnly(ReadableStudies(wsgi(storage)), hosts, token)
     url = parse_location(storage)
     try:
-        return ReadOnly(wsgi(_open_storage(url)), hosts, token)
+        return ReadOnly(ReadableStudies(wsgi(_open_storage(url))), hosts, token)
     except (SQLAlchemyError, OptunaError, ImportError, AssertionError) as error:
         raise KdoptError(
             f"{label_of(url)}: no Optuna store can be read there "

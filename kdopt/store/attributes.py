@@ -36,6 +36,8 @@ PARTITION_KEY = "kd:partition"
 STAGE_KEY = "kd:stage"
 TEACHER_KEY = "kd:teacher"
 STUDENT_KEY = "kd:student"
+VERDICT_KEY = "kd:verdict"
+"""Of a pair's studies: its verdict in a few words, for people who browse the store."""
 METRIC_NAMES_KEY = "study:metric_names"
 """System attribute of Optuna: what the values are called in the dashboard."""
 

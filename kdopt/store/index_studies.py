@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from kdopt.campaign.names import INDEX_SUFFIX
 from kdopt.campaign.studies import Param, Params
+from kdopt.store.attributes import VERDICT_KEY, write_attributes
 from kdopt.store.database import Store
 from kdopt.store.params import list_param_rows
 from kdopt.store.statements import execute_many
@@ -76,24 +77,72 @@ class IndexStudy(NamedTuple):
     figures: Mapping[str, str]
 
 
-def write_index_studies(store: Store, summaries: Iterable[IndexStudy]) -> None:
+class StudyNote(NamedTuple):
+    """What people read on a study that holds work.
+
+    Attributes:
+        study_id: The study.
+        verdict: A few words, for lists.
+        note: Markdown; it begins with a heading.
+    """
+
+    study_id: int
+    verdict: str
+    note: str
+
+
+def write_index_studies(store: Store, summaries: Iterable[IndexStudy]) -> dict[str, int]:
     """Write summaries in place of what was published under their names; nothing else changes.
+
+    Returns:
+        Their ids by name.
 
     Raises:
         ValueError: A name is not that of an index study.
     """
+    ids = {}
     for summary in summaries:
         if not summary.name.endswith(INDEX_SUFFIX):
             raise ValueError(f"'{summary.name}' is not the name of an index study")
-        store.retry(functools.partial(_write_index_study, store, summary))
+        ids[summary.name] = store.retry(functools.partial(_write_index_study, store, summary))
+    return ids
 
 
-def _write_index_study(store: Store, summary: IndexStudy) -> None:
+def write_study_notes(store: Store, notes: Sequence[StudyNote]) -> int:
+    """Write notes on studies, where they say anything new; how many did.
+
+    A note that somebody else wrote, in another dashboard, stays.
+    """
+
+    def write(connection: Connection) -> int:
+        sql = f"SELECT study_id, value_json FROM study_system_attributes WHERE key = '{NOTE_KEY}'"
+        there = {study: json.loads(text) for study, text in connection.execute(sa.text(sql))}
+        verdicts = sa.text(
+            f"SELECT study_id FROM study_user_attributes WHERE key = '{VERDICT_KEY}'"
+        )
+        ours = set(connection.execute(verdicts).scalars())
+        new = [
+            note
+            for note in notes
+            if note.note != there.get(note.study_id)
+            and (note.study_id in ours or note.study_id not in there)
+        ]
+        system = {note.study_id: {NOTE_VERSION_KEY: 1, NOTE_KEY: note.note} for note in new}
+        write_attributes(connection, "study_system_attributes", system)
+        user = {note.study_id: {VERDICT_KEY: note.verdict} for note in new}
+        write_attributes(connection, "study_user_attributes", user)
+        return len(new)
+
+    return store.run_write(write)
+
+
+def _write_index_study(store: Store, summary: IndexStudy) -> int:
     with store.write() as connection:
         study_id = _study(store, connection, summary.name)
         _write_study(connection, study_id, summary)
         trial_ids = _trials(store, connection, study_id, len(summary.entries))
         _write_entries(connection, trial_ids, summary)
+    return study_id
 
 
 def _study(store: Store, connection: Connection, name: str) -> int:

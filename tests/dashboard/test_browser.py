@@ -30,6 +30,14 @@ def test_the_dashboard_works_behind_its_wrapper(visit, tmp_path):
     with serving(url) as home:
         page = visit(home)
         page.get_by_text("toy/uniform/tune/t00-s01").first.wait_for()
+        shown = [button for button in page.locator("button").all() if button.is_visible()]
+        assert {button.inner_text().strip() for button in shown} == {"", "RELOAD"}
+        labels = {button.get_attribute("aria-label") for button in shown}
+        assert labels == {None, "open drawer"}, "a button that cannot work"
+        page.goto(f"{home}dashboard/studies/1/note")
+        edit = page.locator("svg[data-testid=EditIcon]").first
+        edit.wait_for(state="attached")
+        assert not edit.is_visible()
         page.goto(f"{home}dashboard/studies/1/analytics")
         page.locator(".js-plotly-plot .main-svg").first.wait_for()
         page.goto("about:blank")
