@@ -41,6 +41,7 @@ from kdopt.worker.heartbeat import (
     Heartbeat,
     requeue_trials_of_dead_workers,
 )
+from kdopt.worker.inputs import check_claimed_params, take_pretrained
 from kdopt.worker.journal import StoreJournal
 from kdopt.worker.keeping import StudentKeeper
 from kdopt.worker.scheduling import list_finished_before, list_startable, sort_by_preference
@@ -205,8 +206,11 @@ class _Worker:
             known = self.pretrained.setdefault(state.name.partition, {})
             if state.name.stage == "pretrain" and state.complete > len(known):
                 for row in queries.read_trials(self.store, self.campaign, state.study_id):
-                    if row.outcome is not None:
-                        known[int(row.params["participant"])] = row.outcome
+                    if row.state == "COMPLETE":
+                        participant, outcome = take_pretrained(
+                            row, self.record.campaign, self.dataset.n_classes
+                        )
+                        known[participant] = outcome
 
     def _take_trials(self, ready: list[StudyCounts]) -> tuple[StudyPlan, list[Lease]] | None:
         """Take a trial, from the study whose images and logits are at hand if possible.
@@ -269,6 +273,8 @@ class _Worker:
     def _compute_results(self, plan: StudyPlan, claims: list[Lease]) -> list[Outcome | str]:
         """Compute the outcomes of several trials, or why one has none."""
         cells = [claim.params for claim in claims]
+        for claim in claims:
+            check_claimed_params(plan, claim, self.context.campaign)
         try:
             with self._computing():
                 inputs = self.pretrained.get(plan.partition, {})
@@ -288,6 +294,7 @@ class _Worker:
             with Heartbeat(self.store, claim, self.beat_s, self.lease_s):
                 with self.watch.timing("store"):
                     claim = self._choose_params(plan, claim)
+                check_claimed_params(plan, claim, self.context.campaign)
                 result = self._compute_result(plan, claim, journal)
             self._record_result(plan, claim, label, result)
             # Only now that the end is recorded is the saved state of no use to anybody.

@@ -1,0 +1,67 @@
+"""What a trial is given is what kdopt writes, or the worker stops: the trial is not at fault."""
+
+from __future__ import annotations
+
+import math
+
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.studies import StudyPlan
+from kdopt.errors import StoreError
+from kdopt.outcome import Outcome, TrialRow
+from kdopt.store.leases import Lease
+from kdopt.store.reading import refuse_trial
+
+NUMBERS_OF_PARTICIPANTS = ("participant", "student")
+"""Parameters that name a participant."""
+
+
+def take_pretrained(row: TrialRow, campaign: Campaign, n_classes: int) -> tuple[int, Outcome]:
+    """The participant of a complete pre-training and its outcome, for trials that start from it.
+
+    Args:
+        row: The trial.
+        campaign: How many participants there are.
+        n_classes: Classes of the images.
+
+    Raises:
+        StoreError: It lacks what a pre-training has.
+    """
+    participant, outcome = row.params.get("participant"), row.outcome
+    if not isinstance(participant, int) or not 0 <= participant < campaign.participants:
+        raise refuse_trial(row.study, row.number, "participant", f"{participant!r} is none")
+    if outcome is None or outcome.checkpoint is None:
+        raise refuse_trial(row.study, row.number, "checkpoint", "it is complete without weights")
+    for name, scores in (("validation", outcome.validation), ("test", outcome.test)):
+        if len(scores.per_class) != n_classes:
+            reason = f"{len(scores.per_class)} classes, the images have {n_classes}"
+            raise refuse_trial(row.study, row.number, f"{name}.per_class", reason)
+    return participant, outcome
+
+
+def check_claimed_params(plan: StudyPlan, lease: Lease, campaign: Campaign) -> None:
+    """Refuse parameters that trials of a study do not have.
+
+    Bounds are not asked for: those of a campaign that was planned again may be others.
+
+    Raises:
+        StoreError: One is missing, unknown or impossible.
+    """
+    for name in sorted(plan.space.keys() ^ lease.params.keys()):
+        reason = "missing" if name in plan.space else "this study has no such parameter"
+        raise _refuse_param(plan, lease, name, reason)
+    for name, value in lease.params.items():
+        kind = plan.space[name].kind
+        if kind == "category":
+            fine = isinstance(value, str)
+        else:
+            fine = not isinstance(value, str) and math.isfinite(value) and value >= 0
+        if name in NUMBERS_OF_PARTICIPANTS:
+            fine = fine and value in range(campaign.participants)
+        if name == "temperature":
+            fine = fine and value != 0
+        if not fine:
+            raise _refuse_param(plan, lease, name, f"{value!r} is impossible")
+
+
+def _refuse_param(plan: StudyPlan, lease: Lease, name: str, reason: str) -> StoreError:
+    return refuse_trial(plan.name, lease.number, f"parameter {name}", reason)
