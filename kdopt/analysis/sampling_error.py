@@ -9,43 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from kdopt.analysis.images_right import compare_on_test, measure_image_error
 from kdopt.analysis.results import CampaignResults, list_pairs, read_point
 from kdopt.analysis.tuning import select_comparable, split_by_scope
-from kdopt.analysis.verdicts import unpack_right
 from kdopt.outcome import Outcome, Pair
 
-NORMAL_95 = 1.96
-"""Half the width of a 95 % interval in standard errors, for means over hundreds of images."""
-
-ByImage = npt.NDArray[np.float64]
 ListOutcomes = Callable[[Pair], Sequence[Outcome]]
-
-
-class ImageLead(NamedTuple):
-    """How far one model leads another on the same test images, pp.
-
-    Attributes:
-        mean: The difference of their accuracies.
-        error: Half the width of its 95 % interval over other test images of the same kind.
-    """
-
-    mean: float
-    error: float
-
-
-def measure_lead(after: Sequence[Outcome], before: Sequence[Outcome]) -> ImageLead | None:
-    """How far models lead others on test, replicates averaged; ``None`` if it is not known."""
-    rates = [_average_rights(outcomes) for outcomes in (after, before)]
-    if rates[0] is None or rates[1] is None:
-        return None
-    differences: ByImage = rates[0] - rates[1]
-    return ImageLead(100 * float(np.mean(differences)), _measure_spread(differences))
 
 
 class SamplingErrors:
@@ -93,13 +66,11 @@ class SamplingErrors:
         after, before = self._contrasts[measure]
         differences = []
         for pair in pairs:
-            rates = [_average_rights(listing(pair)) for listing in (after, before)]
-            if rates[0] is None or rates[1] is None:
+            difference = compare_on_test(after(pair), before(pair))
+            if difference is None:
                 return math.nan
-            differences.append(rates[0] - rates[1])
-        if not differences:
-            return math.nan
-        return _measure_spread(np.mean(differences, axis=0))
+            differences.append(difference)
+        return measure_image_error(np.mean(differences, axis=0)) if differences else math.nan
 
     def _list_untouched(self, pair: Pair) -> Sequence[Outcome]:
         found = self._results.pretrained.get((pair.partition, pair.student))
@@ -118,16 +89,3 @@ class SamplingErrors:
             for row in rows
             if row.state == "COMPLETE" and row.outcome is not None and read_point(row) == point
         ]
-
-
-def _measure_spread(by_image: ByImage) -> float:
-    """Half the width (pp) of the 95 % interval of a mean of differences by image."""
-    return 100 * NORMAL_95 * float(np.std(by_image, ddof=1)) / math.sqrt(len(by_image))
-
-
-def _average_rights(outcomes: Sequence[Outcome]) -> ByImage | None:
-    """By test image, in which share of the replicates it was right; ``None`` if unknown."""
-    if not outcomes or any(outcome.test.right is None for outcome in outcomes):
-        return None
-    mean: ByImage = np.mean([unpack_right(outcome.test) for outcome in outcomes], axis=0)
-    return mean

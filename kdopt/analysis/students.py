@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kdopt.analysis.images_right import ImageLead, measure_lead
 from kdopt.analysis.method_gains import TUNED
 from kdopt.analysis.reruns import Deviation
 from kdopt.analysis.results import CampaignResults, read_point
-from kdopt.analysis.sampling_error import ImageLead, measure_lead
 from kdopt.analysis.stats import compute_mean
 from kdopt.analysis.tables import Tables
 from kdopt.analysis.verdicts import PairVerdict, list_candidates, rank_trial

@@ -7,7 +7,6 @@ the untouched student by luck. The test set has no part in a verdict; it only re
 
 from __future__ import annotations
 
-import base64
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -17,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kdopt.analysis.images_right import measure_lead, unpack_right
 from kdopt.analysis.paired_test import rate_lead
 from kdopt.analysis.results import CampaignResults, read_number, read_point
 from kdopt.analysis.stats import TIE_DECIMALS, compute_mean
 from kdopt.campaign.settings import Campaign
-from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
+from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS, UNLABELED
 from kdopt.campaign.studies import Params
-from kdopt.outcome import Outcome, Pair, Scores
+from kdopt.outcome import Outcome, Pair
 
 PairVerdict = Literal["leave as it is", "train on", "distil", "undecided"]
 VERDICTS: tuple[PairVerdict, ...] = ("leave as it is", "train on", "distil", "undecided")
@@ -41,10 +41,14 @@ VERDICT_COLUMNS = (
     "transfer_set",
     "temperature",
     "alpha",
+    "accuracy_before",
+    "accuracy_after",
     "validation_gain",
     "test_gain",
     "control_gain",
     "net_gain",
+    "net_low",
+    "net_high",
     "tried",
     "chance_over_leaving",
     "chance_over_training",
@@ -91,11 +95,14 @@ class Candidate(NamedTuple):
 def tabulate_verdicts(results: CampaignResults) -> pd.DataFrame:
     """One line per pair, in the order of :attr:`CampaignResults.pairs`.
 
-    ``method`` to ``alpha`` say how to distil, or on which images to train on. ``validation_gain``
-    and ``test_gain`` are those of following the verdict (0 for a student left as it is),
-    ``control_gain`` is the test gain of training on without a teacher on the same images, and
-    ``net_gain`` the teacher's part of the test gain (0 where no teacher is used); all in pp, means
-    over replicates. ``tried`` counts the candidates. ``chance_over_leaving`` is how often the best
+    ``method`` to ``alpha`` say how to distil, or on which images to train on. ``accuracy_before``
+    and ``accuracy_after`` are the student's on test (percent), before and after following the
+    verdict. ``validation_gain`` and ``test_gain`` are those of following it (0 for a student left
+    as it is), ``control_gain`` is the test gain of training on without a teacher on the same
+    images, and ``net_gain`` the teacher's part of the test gain (0 where no teacher is used); all
+    in pp, means over replicates. ``net_low`` and ``net_high`` are the ends of its 95 % interval
+    over other test images: NaN where no teacher is used, or single images were not recorded.
+    ``tried`` counts the candidates. ``chance_over_leaving`` is how often the best
     of them would lead the untouched student as far by chance if none was any better, and
     ``chance_over_training`` how often the best distilled student would lead the one trained on
     (:func:`kdopt.analysis.paired_test.rate_lead`). A pair is ``undecided`` while it has no
@@ -133,13 +140,15 @@ def _decide(pair: Pair, results: CampaignResults) -> dict[str, object]:
     untouched = results.pretrained.get((pair.partition, pair.student))
     trained, distilled = list_candidates(pair, results)
     tried = len(trained) + len(distilled)
+    before = math.nan if untouched is None else 100 * untouched.test.accuracy
+    undecided = {"action": "undecided", "tried": tried, "accuracy_before": before}
     if untouched is None or not distilled:
-        return {"action": "undecided", "tried": tried}
+        return undecided
     records = [untouched, *(o for c in (*trained, *distilled) for o in c.outcomes)]
     if any(outcome.validation.right is None for outcome in records):
-        return {"action": "undecided", "tried": tried}
+        return undecided
     over_leaving = rate_lead(_read_right([untouched]), _stack_right([*trained, *distilled]))
-    chances = {"tried": tried, "chance_over_leaving": over_leaving}
+    chances = {"tried": tried, "chance_over_leaving": over_leaving, "accuracy_before": before}
     chosen = distilled[0]
     if trained:
         control = trained[0]
@@ -148,8 +157,9 @@ def _decide(pair: Pair, results: CampaignResults) -> dict[str, object]:
         if chance >= ERROR_RATE and control.validation_gain > 0:
             chosen = control
     if over_leaving >= ERROR_RATE:
-        return {"action": "leave as it is", **chances, **_report_leaving(pair, results)}
-    net = results.measure_control(pair, chosen.transfer_set).test
+        leaving = _report_leaving(pair, results)
+        return {"action": "leave as it is", **chances, **leaving, "accuracy_after": before}
+    control_gain = results.measure_control(pair, chosen.transfer_set).test
     return {
         "action": chosen.action,
         "method": chosen.method,
@@ -158,10 +168,31 @@ def _decide(pair: Pair, results: CampaignResults) -> dict[str, object]:
         "alpha": chosen.alpha,
         "validation_gain": chosen.validation_gain,
         "test_gain": chosen.test_gain,
-        "control_gain": net,
-        "net_gain": chosen.test_gain - net if chosen.action == "distil" else 0.0,
+        "accuracy_after": 100 * compute_mean(o.test.accuracy for o in chosen.outcomes),
+        "control_gain": control_gain,
+        **_report_net_gain(
+            chosen,
+            control_gain,
+            untouched,
+            results.list_control_outcomes(pair, chosen.transfer_set),
+        ),
         **chances,
     }
+
+
+def _report_net_gain(
+    chosen: Candidate, control_gain: float, untouched: Outcome, control: Sequence[Outcome]
+) -> dict[str, object]:
+    """What is left of a gain over training on, and its interval over other test images."""
+    if chosen.action != "distil":
+        return {"net_gain": 0.0}
+    net = chosen.test_gain - control_gain
+    # Without labels there is nothing to train on: the untouched student is the control.
+    baseline = [untouched] if chosen.transfer_set in UNLABELED else control
+    lead = measure_lead(chosen.outcomes, baseline)
+    if lead is None:
+        return {"net_gain": net}
+    return {"net_gain": net, "net_low": net - lead.error, "net_high": net + lead.error}
 
 
 def _report_leaving(pair: Pair, results: CampaignResults) -> dict[str, object]:
@@ -253,15 +284,3 @@ def _read_right(outcomes: Sequence[Outcome]) -> npt.NDArray[np.float32]:
     bits = [unpack_right(outcome.validation) for outcome in outcomes]
     mean: npt.NDArray[np.float32] = np.mean(bits, axis=0, dtype=np.float32)
     return mean
-
-
-def unpack_right(scores: Scores) -> npt.NDArray[np.uint8]:
-    """Which images of a set were classified rightly: (images,), 1 or 0.
-
-    Raises:
-        ValueError: The scores have no record of it.
-    """
-    if scores.right is None or scores.images is None:
-        raise ValueError("these scores have no record of single images")
-    packed = np.frombuffer(base64.b64decode(scores.right), dtype=np.uint8)
-    return np.unpackbits(packed, count=scores.images)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
+from kdopt.analysis.images_right import ImageLead
 from kdopt.analysis.reruns import Deviation
-from kdopt.analysis.sampling_error import ImageLead
 from kdopt.analysis.students import StudentRecord
 from kdopt.campaign.settings import Campaign
 from kdopt.outcome import Scores, StudentFacts

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kdopt.analysis.tables import compute_tables
-from kdopt.analysis.verdicts import VERDICTS, unpack_right
+from kdopt.analysis.verdicts import VERDICTS
 from kdopt.campaign.names import study_name
 from kdopt.campaign.settings import TransferSettings
 from kdopt.outcome import Scores, TrialRow
@@ -67,6 +67,10 @@ def test_one_image_is_no_reason_to_distil():
 def test_distil_where_it_beats_leaving_and_training_on():
     rows = [control_row(1.0), *tuned_rows({(1.0, 0.5): 0.5, (2.0, 0.9): 1.0 + MEASURABLE})]
     line = decide(rows)
+    before = 100 * accuracy_of(STUDENT)
+    assert line["accuracy_before"] == pytest.approx(before)
+    assert line["accuracy_after"] == pytest.approx(before + 1.0 + MEASURABLE)
+    assert line["net_low"] < line["net_gain"] < line["net_high"]
     assert (line["action"], line["method"], line["transfer_set"]) == ("distil", "tuned", "student")
     assert (line["temperature"], line["alpha"]) == (2.0, 0.9)
     assert line["net_gain"] == pytest.approx(MEASURABLE)
@@ -77,6 +81,9 @@ def test_train_on_where_no_teacher_adds_anything_measurable():
     line = decide([control_row(3.0), *tuned_rows({(1.0, 0.5): 3.0 + 100 / IMAGES})])
     assert (line["action"], line["transfer_set"]) == ("train on", "student")
     assert (line["test_gain"], line["net_gain"]) == (3.0, 0.0)
+    assert line["accuracy_after"] == pytest.approx(line["accuracy_before"] + 3.0)
+    # No teacher is used: there is no teacher's part to be unsure of.
+    assert math.isnan(line["net_low"]) and math.isnan(line["net_high"])
     assert math.isnan(line["temperature"])
 
 
@@ -174,11 +181,3 @@ def scored(done, right):
     return dataclasses.replace(
         done, validation=scores, validation_gain=100 * (accuracy - 0.6), value=accuracy
     )
-
-
-def test_the_record_of_single_images_reads_back():
-    right = np.arange(13) % 3 == 0
-    scores = scored(result(0.0), right).validation
-    assert unpack_right(scores).tolist() == right.astype(int).tolist()
-    with pytest.raises(ValueError, match="no record"):
-        unpack_right(Scores(0.5, (0.5,), 1.0))

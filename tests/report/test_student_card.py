@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from kdopt.analysis.images_right import ImageLead
 from kdopt.analysis.reruns import compare_outcomes
-from kdopt.analysis.sampling_error import ImageLead
 from kdopt.analysis.students import ChosenTrial, StudentRecord
 from kdopt.outcome import Outcome, Pair, Scores, StudentFacts, TrialRow
 from kdopt.report.student_card import format_student_card, summarise_student
