@@ -111,6 +111,8 @@ COLUMNS = {
         Column("accuracy", "Accuracy (%)"),
         Column("action", "Verdict", str),
         Column("accuracy_gap", "Accuracy gap (pp)"),
+        Column("accuracy_after", "Accuracy after (%)"),
+        Column("accuracy_before", "Accuracy before (%)"),
         Column("accuracy_sd", "Its sd over replicates (pp)"),
         Column("advice", "Verdict", str),
         Column("against", "Not to distil", str),
@@ -332,6 +334,7 @@ class Section(NamedTuple):
         short_title: In the page's contents, where it is not ``title``.
         files: Texts that the report has as files, by name.
         data: What the page's scripts read of it.
+        folded: Whether a reader opens it first.
     """
 
     id: str
@@ -341,6 +344,7 @@ class Section(NamedTuple):
     short_title: str = ""
     files: Mapping[str, str] = {}
     data: Mapping[str, Any] = {}
+    folded: bool = False
 
     def list_figures(self) -> list[PageFigure]:
         """All figures of its blocks, in order."""

@@ -76,6 +76,32 @@ def explain_verdict(line: Line, results: CampaignResults) -> str:
     return f"{text}, and over training on without a teacher with probability {over_training}."
 
 
+def describe_effect(line: Line) -> str:
+    """What following a pair's verdict does to accuracy on test, in a sentence or two."""
+    if line["action"] == "undecided":
+        return ""
+    before, after = (f"{line[key]:.1f}" for key in ("accuracy_before", "accuracy_after"))
+    control = format_signed(line["control_gain"])
+    without = f"without a teacher it changes by {control} pp" if control else ""
+    if line["action"] == "leave as it is":
+        return f"Accuracy on test stays {before} %{f'; trained on {without}' if without else ''}."
+    changed = (
+        f"Accuracy on test goes from {before} to {after} %: {format_signed(line['test_gain'])} pp"
+    )
+    if line["action"] == "train on":
+        return f"{changed}, without a teacher; what a teacher adds is not measurable."
+    if not control:
+        return f"{changed}. What the teacher adds is not known: the control did not run."
+    interval = ""
+    if not math.isnan(line["net_low"]):
+        interval = (
+            f" (95 % interval {format_signed(line['net_low'])} to "
+            f"{format_signed(line['net_high'])} pp over other test images)"
+        )
+    net = format_signed(line["net_gain"])
+    return f"{changed}. Of it {net} pp is because of the teacher{interval}; {without}."
+
+
 def format_verdicts(table: pd.DataFrame, name: str) -> tuple[str, list[list[str]]]:
     """A sentence on all pairs, and a line of texts per pair under a line of headings."""
     counts = table["action"].value_counts()
@@ -97,19 +123,12 @@ def format_verdict(line: Line, results: CampaignResults) -> tuple[str, list[list
     """All about one pair: its verdict with reasons, and the best of what was tried."""
     pair = _get_pair(line)
     trained, distilled = list_candidates(pair, results)
-    control = results.measure_control(pair)
     texts = [
         f"{results.campaign.name}/{pair.partition}/{pair.label}: {describe_verdict(line)}",
         explain_verdict(line, results),
     ]
-    if line["action"] in ("distil", "train on"):
-        texts.append(
-            f"On test: {format_signed(line['test_gain'])} pp; without a teacher "
-            f"{format_signed(line['control_gain']) or 'not known'}; because of the teacher "
-            f"{format_signed(line['net_gain']) or 'not known'}."
-        )
-    elif not math.isnan(control.test):
-        texts.append(f"On test, training on without a teacher: {format_signed(control.test)} pp.")
+    if effect := describe_effect(line):
+        texts.append(effect)
     shown = [*trained, *distilled[:CANDIDATES_SHOWN]]
     table = [["tried", "images", "T", "alpha", "validation gain", "test gain"]]
     table += [

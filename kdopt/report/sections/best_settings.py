@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.campaign.names import pair_label
 from kdopt.campaign.settings import Campaign
@@ -16,10 +17,13 @@ from kdopt.report.blocks import (
     COLUMNS,
     Block,
     Column,
+    Columns,
+    IntervalColumn,
     PageFigure,
     ReportData,
     Section,
     explain_missing_stage,
+    make_tables,
 )
 from kdopt.report.format import (
     escape_latex,
@@ -51,28 +55,32 @@ SETTING_COLUMNS = (
     "oracle_alpha",
     "effective_kd_weight",
 )
+SEARCH_NOTES = {
+    "grid": "The sequential search (every alpha at T = 1, then every T at the best alpha) is "
+    "replayed on the complete grids, so it took no trials of its own.",
+    "sequential": "The search was sequential: the grid was not run, so only its own trials are "
+    "known.",
+}
 NUMBER_FORMATS = (format_points, format_ratio, format_setting)
 """Of the columns that end in line."""
 
 
-def make_maps_section(data: ReportData) -> Section:
+def make_maps_section(data: ReportData) -> Section | None:
     """Three maps per partition with a result, and what is missing in the others."""
+    if not data.has_tuning:
+        return None
     best, campaign = data.best_settings, data.campaign
     names = list(dict.fromkeys(map(str, best["partition"])))
     blocks = [
         make_maps_block(number, name, best[best["partition"] == name], campaign)
         for number, name in enumerate(names)
     ]
-    files = {}
-    if data.has_tuning:
-        files = {
-            "best_settings.csv": format_best_csv(best),
-            "best_settings.md": format_best_markdown(best, campaign),
-            "best_settings.tex": format_best_latex(best, campaign),
-        }
-    else:
-        missing = explain_missing_stage(campaign, "tune")
-        blocks = [Block("Best temperature and alpha", missing=missing)]
+    blocks.append(make_protocol_block(data.tables))
+    files = {
+        "best_settings.csv": format_best_csv(best),
+        "best_settings.md": format_best_markdown(best, campaign),
+        "best_settings.tex": format_best_latex(best, campaign),
+    }
     return Section(
         "maps",
         "Best settings",
@@ -111,6 +119,30 @@ def make_maps_block(number: int, name: str, best: pd.DataFrame, campaign: Campai
             )
             for key, (caption, draw) in MAPS.items()
         ],
+    )
+
+
+def make_protocol_block(tables: Tables) -> Block:
+    """The full grid beside the sequential search: trials used and gain reached."""
+    campaign, sampler = tables.campaign, tables.campaign.tune.sampler
+    columns: Columns = [
+        "partition",
+        "protocol",
+        Column("trials", "Trials per pair", lambda n: f"{n:.1f}".removesuffix(".0")),
+        IntervalColumn(Column("test_gain", "Mean test gain (pp)")),
+        "same_cell",
+        "n",
+    ]
+    missing = ""
+    if tables.protocols.empty:
+        missing = explain_missing_stage(campaign, "tune")
+        if "tune" in campaign.stages:
+            missing = "No data yet: no pair's search is complete, or the grid has no T = 1."
+    return Block(
+        "Sequential search or full grid",
+        SEARCH_NOTES.get(sampler, f"The sampler was {sampler}: only its own trials are known."),
+        tables=make_tables("Trials used and gain reached", columns, tables.protocols),
+        missing=missing,
     )
 
 

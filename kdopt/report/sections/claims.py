@@ -52,6 +52,7 @@ def make_claims_section(data: ReportData) -> Section:
         f"{RULE} {CAVEAT}",
         [Block(template="claims.html.j2", values=values)],
         short_title="Claims",
+        folded=True,
         files={
             "claims.csv": format_claims_csv(claims),
             "claims.md": format_claims_markdown(claims, data.campaign),

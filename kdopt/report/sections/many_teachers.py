@@ -22,7 +22,6 @@ from kdopt.report.sections.federated import (
     make_reductions_block,
     make_rounds_block,
 )
-from kdopt.report.sections.methods import make_noise_block
 from kdopt.report.sections.table_two import (
     draw_combined,
     format_combined_latex,
@@ -31,38 +30,32 @@ from kdopt.report.sections.table_two import (
 )
 
 
-def make_many_section(data: ReportData) -> Section:
-    """The section on section V; a campaign with neither stage is told what to add."""
-    blocks = [
-        Block(
-            "All participants in one model",
-            missing='No data: add "combine" and "federate" to stages and run again.',
-        )
-    ]
-    shown = data.shows_stage("combine", "federate")
-    if shown:
-        blocks = make_many_blocks(data.tables)
-        if not data.has_pairs:  # else it stands among the methods
-            blocks.append(make_noise_block(data.tables))
+def make_many_section(data: ReportData) -> Section | None:
+    """The section on section V; none for a campaign with neither of its stages."""
+    if not data.shows_stage("combine", "federate"):
+        return None
     return Section(
         "many",
         "Many teachers",
         "Section V of the paper: all participants distilled into one model, and federated "
         "averaging that starts from it.",
-        blocks,
-        files=format_many_files(data.tables) if shown else {},
+        make_many_blocks(data),
+        files=format_many_files(data.tables),
     )
 
 
-def make_many_blocks(tables: Tables) -> list[Block]:
-    """The section's parts in the order of the paper."""
-    return [
-        make_combined_block(tables),
-        make_weighting_block(tables),
-        make_curves_block(tables),
-        make_rounds_block(tables),
-        make_reductions_block(tables),
-    ]
+def make_many_blocks(data: ReportData) -> list[Block]:
+    """The section's parts in the order of the paper, those of a stage where it was asked for."""
+    tables, blocks = data.tables, []
+    if data.shows_stage("combine"):
+        blocks += [make_combined_block(tables), make_weighting_block(tables)]
+    if data.shows_stage("federate"):
+        blocks += [
+            make_curves_block(tables),
+            make_rounds_block(tables),
+            make_reductions_block(tables),
+        ]
+    return blocks
 
 
 def format_many_files(tables: Tables) -> dict[str, str]:

@@ -15,7 +15,6 @@ from kdopt.analysis.tuning import describe_selection
 from kdopt.campaign.names import pair_label
 from kdopt.report.blocks import (
     Block,
-    Column,
     Columns,
     IntervalColumn,
     PageFigure,
@@ -53,26 +52,18 @@ POINT_COLUMNS = [
     "accuracy_gap",
     "test_gain",
 ]
-SEARCH_NOTES = {
-    "grid": "The sequential search (every alpha at T = 1, then every T at the best alpha) is "
-    "replayed on the complete grids, so it took no trials of its own.",
-    "sequential": "The search was sequential: the grid was not run, so only its own trials are "
-    "known.",
-}
 
 
-def make_methods_section(data: ReportData) -> Section:
-    """The section on methods; where there are no pairs, what it would take to have some."""
-    title = "Methods compared"
-    if not data.has_pairs:
-        note = 'No pairs of teacher and student: neither "tune" nor "compare" is among the stages.'
-        return Section("methods", title, note, [])
+def make_methods_section(data: ReportData) -> Section | None:
+    """The section on methods; none where they are not compared."""
+    if not data.shows_stage("compare"):
+        return None
     tables = data.tables
     missing = _explain_missing_methods(tables)
     gains = tables.method_gains
     return Section(
         "methods",
-        title,
+        "Methods compared",
         "Vanilla, DML and DP-KD have fixed settings. Tuned is each pair's cell "
         f"{describe_selection(data.campaign)}, on the student's own data.",
         [
@@ -81,8 +72,6 @@ def make_methods_section(data: ReportData) -> Section:
             make_teachers_block(tables, missing),
             make_spread_block(tables, missing),
             make_learning_block(tables, missing),
-            make_protocol_block(tables),
-            make_noise_block(tables),
         ],
         files={"method_gains.csv": format_frame(gains)} if is_compared(gains) else {},
     )
@@ -188,50 +177,6 @@ def make_spread_block(tables: Tables, missing: str) -> Block:
         figure,
         make_tables("Spread and mean of every method", columns, boxes),
         missing,
-    )
-
-
-def make_protocol_block(tables: Tables) -> Block:
-    """The full grid beside the sequential search: trials used and gain reached."""
-    campaign, sampler = tables.campaign, tables.campaign.tune.sampler
-    columns: Columns = [
-        "partition",
-        "protocol",
-        Column("trials", "Trials per pair", lambda n: f"{n:.1f}".removesuffix(".0")),
-        IntervalColumn(Column("test_gain", "Mean test gain (pp)")),
-        "same_cell",
-        "n",
-    ]
-    missing = ""
-    if tables.protocols.empty:
-        missing = explain_missing_stage(campaign, "tune")
-        if "tune" in campaign.stages:
-            missing = "No data yet: no pair's search is complete, or the grid has no T = 1."
-    return Block(
-        "Sequential search or full grid",
-        SEARCH_NOTES.get(sampler, f"The sampler was {sampler}: only its own trials are known."),
-        tables=make_tables("Trials used and gain reached", columns, tables.protocols),
-        missing=missing,
-    )
-
-
-def make_noise_block(tables: Tables) -> Block:
-    """How much results vary between replicates of the same cell, in pp."""
-    missing = ""
-    if tables.noise.empty:
-        missing = (
-            "Unknown: every cell ran once. Set replicates = 3 and run again."
-            if tables.campaign.replicates == 1
-            else "No data: no cell has two complete replicates. (Federated runs are not counted: "
-            "their replicates differ in their initial models.)"
-        )
-    columns: Columns = ["stage", "partition", "sd", "cells", "trials"]
-    return Block(
-        "Noise floor",
-        "Standard deviation of the test gain over replicates of the same cell, pooled over cells: "
-        "the noise of training alone. Differences of single pairs below it mean nothing.",
-        tables=make_tables("Noise floor", columns, tables.noise),
-        missing=missing,
     )
 
 

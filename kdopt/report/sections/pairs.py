@@ -16,48 +16,57 @@ from kdopt.analysis.method_gains import ClassScores
 from kdopt.analysis.results import list_pairs, read_number, read_point
 from kdopt.analysis.tuning import describe_selection
 from kdopt.campaign.settings import Campaign
-from kdopt.outcome import Pair, TrialRow
+from kdopt.outcome import TrialRow
 from kdopt.report.blocks import Block, ReportData, Section, Table, make_tables
-from kdopt.report.format import format_points, format_title, name_classes
+from kdopt.report.format import format_frame, format_points, format_title, name_classes
 from kdopt.report.plotting import get_method_style
 from kdopt.report.sections.best_settings import add_labels, list_columns
+from kdopt.report.sections.verdicts import (
+    VERDICT_NOTE,
+    make_counts_grid,
+    make_pair_key,
+    make_verdict_tables,
+)
+from kdopt.report.verdict_text import describe_effect, describe_verdict
 
 
-def make_pairs_section(data: ReportData) -> Section:
-    """The section on single pairs, and what the page draws of each."""
+def make_pairs_section(data: ReportData) -> Section | None:
+    """The section on single pairs, and what the page draws of each; none without pairs."""
     drawn = collect_pair_data(data)
+    if not data.has_pairs and not drawn["pairs"]:
+        return None
+    verdicts = data.tables.verdicts
+    decided = verdicts[verdicts["action"] != "undecided"]
     values = {
-        "shown": data.has_pairs,
-        "tables": make_pairs_tables(data.best_settings),
+        "grids": [make_counts_grid(decided)] if len(decided) else [],
+        "verdicts": make_verdict_tables(data),
+        "decided": len(decided),
         "options": list_pair_options(drawn["pairs"], data.campaign),
+        "best": make_best_tables(data.best_settings),
     }
-    note = (
-        "Click a pair, here or in a figure, to see all about it below."
-        if data.has_pairs
-        else 'No pairs of teacher and student: neither "tune" nor "compare" is among the stages.'
+    files = (
+        {"verdicts.csv": format_frame(verdicts, ("temperature", "alpha"))} if len(decided) else {}
     )
+    blocks = [Block(template="pairs.html.j2", values=values)]
     return Section(
-        "pairs", "Pairs", note, [Block(template="pairs.html.j2", values=values)], data=drawn
+        "pairs", "What to do with each pair", VERDICT_NOTE, blocks, "Pairs", files, drawn
     )
 
 
-def make_pairs_tables(best: pd.DataFrame) -> list[Table]:
-    """All pairs with their best settings; clicking a pair shows it."""
+def make_best_tables(best: pd.DataFrame) -> list[Table]:
+    """The best settings of all pairs, with and without a look at the test set."""
     title = f"Best settings of {len(best)} pairs"
-    tables = make_tables(title, ["partition", *list_columns(best)], add_labels(best))
-    for table in tables:
-        for pair, line in zip(list_pairs(best), table.lines, strict=True):
-            line[1] = line[1]._replace(pair=make_pair_key(pair))
-    return tables
+    return make_tables(title, ["partition", *list_columns(best)], add_labels(best))
 
 
 def collect_pair_data(data: ReportData) -> dict[str, Any]:
     """What the page draws of each pair that has anything to draw.
 
     Returns:
-        ``pairs``: by :func:`make_pair_key` the surface, the history and the class accuracies;
-        ``classes``: names in class order; ``methods``: label and colour by method; ``vanilla``:
-        its temperature and alpha; ``selection``: how settings were selected.
+        ``pairs``: by key (:func:`~kdopt.report.sections.verdicts.make_pair_key`) the verdict, the
+        surface, the history and the class accuracies; ``classes``: names in class order;
+        ``methods``: label and colour by method; ``vanilla``: its temperature and alpha;
+        ``selection``: how settings were selected.
     """
     tables, campaign, best = data.tables, data.campaign, data.best_settings
     scores = tables.class_scores
@@ -69,6 +78,11 @@ def collect_pair_data(data: ReportData) -> dict[str, Any]:
         }
     for pair, of_pair in scores.items():
         found.setdefault(make_pair_key(pair), {})["scores"] = _collect_scores(of_pair)
+    verdicts = tables.verdicts
+    for pair, line in zip(list_pairs(verdicts), verdicts.to_dict("records"), strict=True):
+        if (shown := found.get(make_pair_key(pair))) is not None:
+            shown["verdict"] = describe_verdict(line)
+            shown["effect"] = describe_effect(line)
     n_classes = max((len(s.before) for s in scores.values()), default=0)
     styles = {m: get_method_style(m) for s in scores.values() for m in s.after}
     return {
@@ -91,11 +105,6 @@ def list_pair_options(keys: Iterable[str], campaign: Campaign) -> dict[str, list
     return options
 
 
-def make_pair_key(pair: Pair) -> str:
-    """How figures and the page refer to a pair."""
-    return f"{pair.partition}/{pair.label}"
-
-
 def _collect_surface(surface: Surface, line: Mapping[Any, Any]) -> dict[str, Any]:
     grid = bool(surface.temperatures)
     cells = [
@@ -110,7 +119,6 @@ def _collect_surface(surface: Surface, line: Mapping[Any, Any]) -> dict[str, Any
         "points": [] if grid else cells,
         "selected": _make_point(line["temperature"], line["alpha"]),
         "oracle": _make_point(line["oracle_temperature"], line["oracle_alpha"]),
-        "advice": line["advice"],
         "gains": [format_points(line[key]) for key in ("test_gain", "vanilla_gain", "oracle_gain")],
         "gap": format_points(line["accuracy_gap"]),
     }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from kdopt.analysis.results import order_partitions
 from kdopt.analysis.tables import Tables
-from kdopt.campaign.settings import Campaign
+from kdopt.campaign.settings import Campaign, LaterStageName
 from kdopt.errors import KdoptError
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import TrialRow
@@ -50,6 +50,7 @@ def make_run_section(data: ReportData) -> Section:
             Block(template="progress.html.j2", values=values),
             make_participants_block(data),
             make_cost_block(data.tables),
+            make_noise_block(data.tables),
             Block(template="settings.html.j2", values={"settings": data.settings}),
         ],
     )
@@ -70,6 +71,7 @@ def list_facts(data: ReportData) -> dict[str, str]:
         "Participants": f"{n}, and {n * (n - 1)} ordered pairs of them in each of "
         f"{len(campaign.partitions)} partition{'s' * (len(campaign.partitions) > 1)}",
         "Stages": ", ".join(campaign.all_stages),
+        **_describe_left_out(campaign),
         "Trials complete": f"{complete:,}, in {format_hours(hours)} of training",
         "Seed": f"{campaign.seed}; every other seed is hashed from it and from names",
         "Replicates": f"{campaign.replicates} of every cell",
@@ -81,6 +83,14 @@ def list_facts(data: ReportData) -> dict[str, str]:
         ]
         found["Public sets"] = f"{', '.join(sizes)} images, held out before partitioning"
     return found | list_environment(data.rows)
+
+
+def _describe_left_out(campaign: Campaign) -> dict[str, str]:
+    """The stages that have no section on the page, and how to get them."""
+    left_out = [f'"{stage}"' for stage in get_args(LaterStageName) if stage not in campaign.stages]
+    if not left_out:
+        return {}
+    return {"Not asked for": f"{', '.join(left_out)}: add to stages and run again"}
 
 
 def list_environment(rows: Sequence[TrialRow]) -> dict[str, str]:
@@ -106,6 +116,26 @@ def make_cost_block(tables: Tables) -> Block:
         "Wall time within trials, summed over workers; waiting for a trial is not in it.",
         tables=make_tables("Cost by stage", columns, tables.costs),
         missing="" if len(tables.costs) else "No data yet: no trial is complete.",
+    )
+
+
+def make_noise_block(tables: Tables) -> Block:
+    """How much results vary between replicates of the same cell, in pp."""
+    missing = ""
+    if tables.noise.empty:
+        missing = (
+            "Unknown: every cell ran once. Set replicates = 3 and run again."
+            if tables.campaign.replicates == 1
+            else "No data: no cell has two complete replicates. (Federated runs are not counted: "
+            "their replicates differ in their initial models.)"
+        )
+    columns: Columns = ["stage", "partition", "sd", "cells", "trials"]
+    return Block(
+        "Noise floor",
+        "Standard deviation of the test gain over replicates of the same cell, pooled over cells: "
+        "the noise of training alone. Differences of single pairs below it mean nothing.",
+        tables=make_tables("Noise floor", columns, tables.noise),
+        missing=missing,
     )
 
 

@@ -4,56 +4,61 @@ from __future__ import annotations
 
 import pandas as pd
 
+from kdopt.analysis.results import list_pairs
 from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS
-from kdopt.campaign.names import pair_label
+from kdopt.outcome import Pair
 from kdopt.report.blocks import (
-    Block,
     Column,
     Columns,
     Grid,
     GridCell,
+    IntervalColumn,
     ReportData,
-    Section,
+    Table,
     make_tables,
 )
-from kdopt.report.format import format_frame, format_signed, format_title
+from kdopt.report.format import format_signed, format_title
 from kdopt.report.verdict_text import describe_verdict
 
-NOTE = (
+VERDICT_NOTE = (
     "The simplest that nothing less simple beats measurably on validation: leave the student as it "
     "is, train it on without a teacher, or distil. Models are compared image by image, and the "
     "chances count how many were tried: of a pair in which nothing helps, another verdict than "
-    f"to leave it comes out in {100 * ERROR_RATE:g} % of cases. Gains are those on test, which had "
-    "no part in the verdict; the net gain is what is left beyond training on without a teacher."
+    f"to leave it comes out in {100 * ERROR_RATE:g} % of cases. Accuracies and gains are those on "
+    "test, which had no part in the verdict. The net gain is what is left beyond training on "
+    "without a teacher; its 95 % interval is over other test images. Click a pair, here or in a "
+    "figure, to see all about it below."
 )
 
 
-def make_verdicts_section(data: ReportData) -> Section | None:
-    """The section; none for a campaign that distils no pairs."""
-    if not data.has_pairs:
-        return None
-    table = data.tables.verdicts
+def make_verdict_tables(data: ReportData) -> list[Table]:
+    """What to do with every pair, what it brings, and how sure that is; a link in each line."""
+    table, results = data.tables.verdicts, data.tables.results
+    pairs = list_pairs(table)
     shown = table.assign(
-        pair=[
-            pair_label(int(t), int(s))
-            for t, s in zip(table["teacher"], table["student"], strict=True)
-        ],
+        pair=[pair.label for pair in pairs],
         verdict=[describe_verdict(line) for line in table.to_dict("records")],
+        accuracy_gap=[results.describe_gap(pair)["accuracy_gap"] for pair in pairs],
     )
     columns: Columns = [
         *("partition", "pair"),
         Column("verdict", "Verdict", str),
-        *("validation_gain", "test_gain", "control_gain", "net_gain", "tried"),
+        *("accuracy_before", "accuracy_after"),
+        IntervalColumn("net_gain", "net_"),
+        *("test_gain", "control_gain", "validation_gain"),
+        *("temperature", "alpha", "accuracy_gap", "tried"),
         *("chance_over_leaving", "chance_over_training"),
     ]
-    decided = table[table["action"] != "undecided"]
-    block = Block(
-        grids=[make_counts_grid(decided)] if len(decided) else [],
-        tables=make_tables(f"Verdicts on {len(table)} pairs", columns, shown),
-        missing="" if len(decided) else "No data yet: no pair has a verdict.",
-    )
-    files = {"verdicts.csv": format_frame(table, ("temperature", "alpha"))} if len(decided) else {}
-    return Section("verdicts", "Verdicts", NOTE, [block], files=files)
+    tables = make_tables(f"Verdicts on {len(table)} pairs", columns, shown)
+    for made in tables:
+        for pair, line in zip(pairs, made.lines, strict=True):
+            line[1] = line[1]._replace(pair=make_pair_key(pair))
+    return tables
+
+
+def make_pair_key(pair: Pair) -> str:
+    """How figures and the page refer to a pair."""
+    return f"{pair.partition}/{pair.label}"
 
 
 def make_counts_grid(table: pd.DataFrame) -> Grid:
