@@ -219,6 +219,10 @@ COLUMNS = {
 """Every column of the page's tables, by key. A table with another heading brings its own."""
 
 
+SHOWN_PRECISION = 0.0051
+"""What two decimals leave out."""
+
+
 class SortCell(NamedTuple):
     """One cell of a sortable table.
 
@@ -231,6 +235,17 @@ class SortCell(NamedTuple):
     text: str
     key: float | str
     pair: str = ""
+
+    @property
+    def hidden_key(self) -> float | str | None:
+        """The key where the text does not sort as it does; ``None`` where it does."""
+        if isinstance(self.key, str):
+            return None if self.key == self.text else self.key
+        try:
+            # A reader who filters by a number means the number that is shown.
+            return None if abs(float(self.text) - self.key) <= SHOWN_PRECISION else self.key
+        except ValueError:
+            return self.key
 
 
 class Table(NamedTuple):

@@ -121,10 +121,10 @@ def test_every_figure_is_drawn_with_every_pair(visit, address, scheme):
 def test_only_what_is_near_is_drawn_until_the_reader_comes(visit, address):
     page = visit(address)
     page.wait_for_selector("body[data-drawn=yes]")
-    assert page.locator("#methods-partitions .main-svg").count() == 0
+    assert page.locator("#map-1-gain .main-svg").count() == 0
     # The place is kept, so nothing moves under the reader when it is drawn.
     before = page.evaluate("document.documentElement.scrollHeight")
-    read(page, "methods-partitions")
+    read(page, "map-1-gain")
     assert page.evaluate("document.documentElement.scrollHeight") == before
 
 
@@ -157,16 +157,20 @@ def test_no_button_sends_a_chart_away(visit, address):
 
 
 def pairs_table(page):
-    return page.locator("#pairs table.sortable")
+    """The table of verdicts, and the place of a column in it, from its heading."""
+    table = page.locator("#pairs table.sortable").first
+    headings = table.locator("th").all_inner_texts()
+    return table, {" ".join(text.split()): place for place, text in enumerate(headings)}
 
 
 def test_tables_sort_both_ways_as_numbers(visit, address):
     page = visit(address)
-    table = pairs_table(page)
+    table, places = pairs_table(page)
     header = table.locator("th", has_text="Accuracy gap")
+    column = f"tbody td:nth-child({1 + places['Accuracy gap (pp)']})"
 
     def gaps():
-        return [float(text) for text in table.locator("tbody td:nth-child(3)").all_inner_texts()]
+        return [float(text) for text in table.locator(column).all_inner_texts()]
 
     before = gaps()
     assert len(before) == 180
@@ -178,8 +182,8 @@ def test_tables_sort_both_ways_as_numbers(visit, address):
 
 def test_tables_show_the_rows_that_match_every_word_and_number(visit, address):
     page = visit(address)
-    table = pairs_table(page)
-    search = page.get_by_label("Filter Best settings of 180 pairs")
+    table, places = pairs_table(page)
+    search, gap = page.get_by_label("Filter Verdicts on 180 pairs"), places["Accuracy gap (pp)"]
 
     def shown(text):
         search.fill(text)
@@ -188,12 +192,25 @@ def test_tables_show_the_rows_that_match_every_word_and_number(visit, address):
 
     assert {line[0] for line in shown("dirichlet")} == {"Label dirichlet"}
     assert [line[1] for line in shown("UNIFORM t03-s07")] == ["t03-s07"]
+    assert {line[0] for line in shown("label_dirichlet")} == {"Label dirichlet"}
+    assert {line[0] for line in shown("partition=label_dirichlet")} == {"Label dirichlet"}
+    assert {line[2].partition(":")[0] for line in shown("verdict=distil")} == {"distil"}
     strong = shown("dirichlet gap>10")
-    assert strong and all(float(line[2]) > 10 for line in strong)
+    assert strong and all(float(line[gap]) > 10 for line in strong)
     said = search.locator("xpath=following-sibling::*[@role='status']")
     assert said.inner_text() == f"{len(strong)} of 180 rows; Accuracy gap (pp) > 10"
     both = shown("gap>=-3 gap<0")
-    assert both and all(-3 <= float(line[2]) < 0 for line in both)
+    assert both and all(-3 <= float(line[gap]) < 0 for line in both)
+    # A name is that of a column first: T is no letter of "Partition" or "Test gain".
+    hot = shown("T>1")
+    assert hot and all(float(line[places["T"]]) > 1 for line in hot)
+    assert said.inner_text() == f"{len(hot)} of 180 rows; T > 1"
+    shown("gain>1")
+    assert said.inner_text().endswith(
+        "Net gain (pp) > 1 (write more of the name for Test gain (pp), Validation gain (pp))"
+    )
+    assert shown("nonsense>1") == []
+    assert said.inner_text().endswith("no column of numbers is called nonsense")
     assert shown("<script>") == []
     assert len(shown("")) == 180
     assert said.inner_text() == ""
@@ -201,12 +218,12 @@ def test_tables_show_the_rows_that_match_every_word_and_number(visit, address):
 
 def test_a_sorted_and_filtered_table_is_downloaded_as_it_is_shown(visit, address):
     page = visit(address)
-    table = pairs_table(page)
+    table, _ = pairs_table(page)
     table.locator("th", has_text="Accuracy gap").locator("button").click()
-    page.get_by_label("Filter Best settings of 180 pairs").fill("uniform gap>5")
-    button = page.locator("#pairs .tools", has=page.get_by_label("Filter Best")).get_by_text("CSV")
+    page.get_by_label("Filter Verdicts on 180 pairs").fill("uniform gap>5")
+    button = page.locator("#pairs .tools", has=page.get_by_label("Filter Verd")).get_by_text("CSV")
     name, text = downloaded(page, button)
-    assert name == "synthetic-best-settings-of-180-pairs.csv"
+    assert name == "synthetic-verdicts-on-180-pairs.csv"
     lines = rows_of(text)
     gaps = [float(line["Accuracy gap (pp)"]) for line in lines]
     assert gaps == sorted(gaps) and min(gaps) > 5
@@ -417,6 +434,7 @@ def test_the_numbers_of_bars_stand_within_their_panels(visit, comparison):
 
 def test_claims_sort_by_number_and_by_verdict(visit, comparison):
     page = visit(comparison)
+    page.click("#claims summary")
     table = page.locator("#claims table")
 
     def names():

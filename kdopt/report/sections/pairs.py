@@ -22,6 +22,7 @@ from kdopt.report.format import format_frame, format_points, format_title, name_
 from kdopt.report.plotting import get_method_style
 from kdopt.report.sections.best_settings import add_labels, list_columns
 from kdopt.report.sections.verdicts import (
+    METHOD_NOTE,
     VERDICT_NOTE,
     make_counts_grid,
     make_pair_key,
@@ -41,6 +42,7 @@ def make_pairs_section(data: ReportData) -> Section | None:
         "grids": [make_counts_grid(decided)] if len(decided) else [],
         "verdicts": make_verdict_tables(data),
         "decided": len(decided),
+        "method_note": METHOD_NOTE,
         "options": list_pair_options(drawn["pairs"], data.campaign),
         "best": make_best_tables(data.best_settings),
     }

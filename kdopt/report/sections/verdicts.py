@@ -22,12 +22,16 @@ from kdopt.report.verdict_text import describe_verdict
 
 VERDICT_NOTE = (
     "The simplest that nothing less simple beats measurably on validation: leave the student as it "
-    "is, train it on without a teacher, or distil. Models are compared image by image, and the "
-    "chances count how many were tried: of a pair in which nothing helps, another verdict than "
-    f"to leave it comes out in {100 * ERROR_RATE:g} % of cases. Accuracies and gains are those on "
-    "test, which had no part in the verdict. The net gain is what is left beyond training on "
-    "without a teacher; its 95 % interval is over other test images. Click a pair, here or in a "
-    "figure, to see all about it below."
+    "is, train it on without a teacher, or distil. Accuracies and gains are those on test. Click a "
+    "pair, here or in a figure, to see all about it below."
+)
+
+METHOD_NOTE = (
+    "Models are compared image by image, and the chances count how many were tried: of a pair in "
+    "which nothing helps, another verdict than to leave it comes out in "
+    f"{100 * ERROR_RATE:g} % of cases. The test set has no part in a verdict. The net gain is what "
+    "is left of a gain beyond training on without a teacher; its 95 % interval is over other test "
+    "images."
 )
 
 

@@ -60,6 +60,8 @@ function draw(id, printing) {
   // Paper is narrower than most screens, and figures do not shrink by themselves in print.
   const size = printing ? { autosize: false, width: element.classList.contains("wide") ? 680 : 340 } : { autosize: true };
   Plotly.react(element, shown.data, { ...shown.layout, ...size }, options);
+  // Zoom and pan are the mouse's; the keyboard stops once per figure, at its data.
+  for (const one of element.querySelectorAll(".modebar-btn")) one.tabIndex = -1;
   if (!element.dataset.linked) {
     element.dataset.linked = "yes";
     element.on("plotly_click", (event) => choose(event.points[0].customdata));
@@ -97,11 +99,15 @@ function startFigures() {
   for (const element of document.querySelectorAll(".plot")) {
     const figure = sources[element.id]();
     element.style.minHeight = `${figure ? figure.layout.height : 0}px`;
-    (element.closest(".scroll") || element).after(toolbar(
+    const tools = toolbar(
       button("CSV", "Download the data of this figure", () => saveData(element.id)),
       button("SVG", "Download this figure", () => saveImage(element.id, "svg")),
       button("PNG", "Download this figure", () => saveImage(element.id, "png")),
-    ));
+    );
+    tools.setAttribute("role", "toolbar");
+    tools.setAttribute("aria-label", `Download: ${element.getAttribute("aria-label")}`);
+    rove(tools, "button");
+    (element.closest(".scroll") || element).after(tools);
     seen.observe(element);
   }
   for (const select of document.querySelectorAll("select[data-figure]")) {

@@ -9,28 +9,53 @@ function nameTheme() {
 }
 
 theme.hidden = false;
-theme.addEventListener("click", () => {
-  root.dataset.theme = isDark() ? "light" : "dark";
+function setTheme(name) {
+  root.dataset.theme = name;
   nameTheme();
   redraw(false);
+}
+
+theme.addEventListener("click", () => {
+  setTheme(isDark() ? "light" : "dark");
+  remember("theme", root.dataset.theme);
 });
 systemDark.addEventListener("change", () => {
   nameTheme();
   redraw(false);
 });
-// What was run belongs on paper too; other tables that are closed stay so.
-const folded = [...document.querySelectorAll("#run details:not([open])")];
+// Every section belongs on paper; other tables that are closed stay so.
+const PRINTED = "#short details, #run details, details.folded, #pairs details:has([data-pair])";
+let opened = [];
 addEventListener("beforeprint", () => {
-  for (const one of folded) one.open = true;
+  opened = [...document.querySelectorAll(PRINTED)].filter((one) => !one.open);
+  for (const one of opened) one.open = true;
   redraw(true);
 });
 addEventListener("afterprint", () => {
-  for (const one of folded) one.open = false;
+  for (const one of opened) one.open = false;
   redraw(false);
 });
+
+function showAddress() {
+  readAddress();
+  if (["light", "dark"].includes(chosen.get("theme"))) setTheme(chosen.get("theme"));
+  for (const [key, set] of Object.entries(filters)) if (chosen.has(key)) set(chosen.get(key));
+  const section = sectionChosen;
+  if (chosen.has("pair")) choose(chosen.get("pair"));
+  // A link to a section goes there, whatever pair it shows.
+  const target = section && document.getElementById(section);
+  if (!target) return;
+  const folded = target.querySelector(":scope > details.folded");
+  if (folded) folded.open = true;
+  target.scrollIntoView();
+  sectionChosen = section;
+  writeAddress();
+}
+addEventListener("hashchange", showAddress);
 
 nameTheme();
 startTables();
 startPairs();
 startFigures();
+showAddress();
 document.body.dataset.drawn = "yes";

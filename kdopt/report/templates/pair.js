@@ -8,28 +8,38 @@ const setShown = () => document.querySelector("input[name=set]:checked").value;
 const difference = (after, before) => (after === null || before === null ? null : after - before);
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
+// Returns whether there is such a pair.
 function choose(pair) {
-  if (!Object.hasOwn(data.pairs, pair)) return;
+  if (!Object.hasOwn(data.pairs, pair)) return false;
   picker.value = pair;
+  remember("pair", pair, "");
   showPair();
-  document.getElementById("one").scrollIntoView({ behavior: "smooth" });
+  document.getElementById("one").scrollIntoView();
+  document.getElementById("one").focus({ preventScroll: true });
+  return true;
 }
 
 function step(by) {
   const n = picker.options.length;
   picker.selectedIndex = (picker.selectedIndex + by + n) % n;
+  remember("pair", picker.value, "");
   showPair();
 }
 
+function tuningText({ gains, gap, selected }) {
+  if (!gains) return 'No tuning: add "tune" to stages and run again to see its surface.';
+  if (!selected) return "Of the search no cell of this pair is complete yet.";
+  const [tuned, vanilla, oracle] = gains;
+  return `Accuracy gap ${gap || "?"} pp. Test gain of the cell ${data.selection} (T=${selected[0]}, alpha=${selected[1]}): `
+    + `${tuned} pp; vanilla ${vanilla ? `${vanilla} pp` : "not run"}; oracle ${oracle} pp.`;
+}
+
 function showPair() {
-  const { scores, history, gains, gap, advice, selected } = here();
-  const [tuned, vanilla, oracle] = gains || [];
-  const name = picker.value;
-  document.getElementById("pair-text").textContent = !gains
-    ? `${name}: no tuning; add "tune" to stages and run again to see its surface.`
-    : !selected ? `${name}: no cell of this pair is complete yet.`
-      : `${name}: ${advice}. Accuracy gap ${gap || "?"} pp. Test gain of the cell ${data.selection} (T=${selected[0]}, alpha=${selected[1]}): `
-        + `${tuned} pp; vanilla ${vanilla ? `${vanilla} pp` : "not run"}; oracle ${oracle} pp.`;
+  const pair = here();
+  const { scores, history, selected } = pair;
+  document.getElementById("pair-verdict").textContent = `${picker.value}: ${pair.verdict || "undecided"}`;
+  document.getElementById("pair-effect").textContent = pair.effect || "";
+  document.getElementById("pair-tuning").textContent = tuningText(pair);
   document.getElementById("classes-text").textContent = scores ? classesText(scores) : "No trial of this pair is complete yet.";
   document.getElementById("surface-figure").hidden = !selected;
   document.getElementById("history-figure").hidden = !(history && history.length);
@@ -167,9 +177,12 @@ sources.history = () => {
 
 function startPairs() {
   for (const link of document.querySelectorAll("[data-pair]")) {
-    link.addEventListener("click", () => choose(link.dataset.pair));
+    link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return; // to a window of its own
+      if (choose(link.dataset.pair)) event.preventDefault();
+    });
   }
-  picker.addEventListener("change", showPair);
+  picker.addEventListener("change", () => step(0));
   document.getElementById("previous").addEventListener("click", () => step(-1));
   document.getElementById("next").addEventListener("click", () => step(1));
   for (const radio of document.querySelectorAll("input[name=set]")) {

@@ -1,6 +1,7 @@
 // Tables sort by a click on a heading, and show the rows that match all words of a filter.
 // Text of cells is only ever read, and written as text.
 const LEAST_ROWS = 8;
+const MOST_ROWS = 14; // more do not fit the window of a table
 const COMPARE = {
   "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b, "=": (a, b) => a === b,
 };
@@ -23,29 +24,54 @@ function sortBy(header) {
     return direction * (numbers.some(Number.isNaN) ? a.localeCompare(b) : numbers[0] - numbers[1]);
   });
   body.append(...keyed.map(([, row]) => row));
+  settle(body, "a[data-pair]");
 }
 
 function headingsOf(table) {
   return [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
 }
 
-// A term is a word that a row must have, or a column's name (or part of it), a sign and a number.
-function condition(term, headings) {
-  const parts = /^(.+?)(<=|>=|<|>|=)(-?\d+(?:\.\d+)?)$/.exec(term);
-  const column = parts ? headings.findIndex((text) => text.toLowerCase().replace(/\s+/g, "").includes(parts[1])) : -1;
-  if (column < 0) return { test: (row) => row.textContent.toLowerCase().includes(term) };
-  const holds = (key) => key !== "" && COMPARE[parts[2]](Number(key), Number(parts[3]));
-  return { test: (row) => holds(keyOf(row, column)), said: `${headings[column]} ${parts[2]} ${parts[3]}` };
+// Names in the store have underscores where people read spaces.
+const plain = (text) => text.toLowerCase().replaceAll("_", " ").trim();
+const squeezed = (text) => plain(text).replace(/\s+/g, "");
+
+// The columns that a name may mean: those it fits best, of numbers or of words.
+function columnsNamed(name, table, worded) {
+  const wanted = squeezed(name);
+  const found = [...table.tHead.rows[0].cells].map((cell, index) => {
+    const title = squeezed(cell.textContent.replace(/\(.*\)\s*$/, ""));
+    const fits = [title === wanted, title.endsWith(wanted), title.startsWith(wanted), title.includes(wanted)];
+    return [cell.classList.contains("w") === worded ? fits.indexOf(true) : -1, index];
+  }).filter(([fit]) => fit >= 0);
+  const best = Math.min(...found.map(([fit]) => fit));
+  return found.filter(([fit]) => fit === best).map(([, index]) => index);
+}
+
+// A term is a word that a row must have, or a column's name (or part of it), a sign and a value.
+function condition(term, table) {
+  const anywhere = { test: (row) => plain(row.textContent).includes(plain(term)) };
+  const parts = /^(.+?)(<=|>=|<|>|=)(.+)$/.exec(term);
+  if (!parts) return anywhere;
+  const [, name, sign, value] = parts;
+  const number = Number(value);
+  const worded = Number.isNaN(number);
+  const columns = worded && sign !== "=" ? [] : columnsNamed(name, table, worded);
+  if (!columns.length) return { ...anywhere, said: `no column of ${worded ? "words" : "numbers"} is called ${name}` };
+  const [title, ...others] = columns.map((index) => headingsOf(table)[index]);
+  const holds = (key) => (worded ? plain(key).includes(plain(value)) : key !== "" && COMPARE[sign](Number(key), number));
+  const hint = others.length ? ` (write more of the name for ${others.join(", ")})` : "";
+  return { test: (row) => holds(keyOf(row, columns[0])), said: `${title} ${sign} ${value}${hint}` };
 }
 
 function filterRows(table, text, count) {
-  const terms = text.toLowerCase().split(/\s+/).filter(Boolean);
-  const conditions = terms.map((term) => condition(term, headingsOf(table)));
+  const terms = text.split(/\s+/).filter(Boolean);
+  const conditions = terms.map((term) => condition(term, table));
   const rows = [...table.tBodies[0].rows];
   for (const row of rows) row.hidden = !conditions.every((one) => one.test(row));
   const shown = rows.filter((row) => !row.hidden).length;
   const said = conditions.map((one) => one.said).filter(Boolean);
   count.textContent = terms.length ? [`${shown} of ${rows.length} rows`, ...said].join("; ") : "";
+  settle(table.tBodies[0], "a[data-pair]");
 }
 
 function tableCsv(table) {
@@ -53,23 +79,64 @@ function tableCsv(table) {
   return csvText([headingsOf(table), ...rows.map((row) => [...row.cells].map((cell) => cell.textContent.trim()))]);
 }
 
+// A filter with what it shows; by the address's key, a function that sets it.
+const filters = {};
+
+function filterOf(table, title) {
+  const input = document.createElement("input");
+  input.type = "search";
+  input.placeholder = "Filter: words, or gain>1";
+  input.setAttribute("aria-label", `Filter ${title}`);
+  const count = document.createElement("span");
+  count.setAttribute("role", "status");
+  const key = `filter-${slug(title.replace(/\d+/g, ""))}`;
+  input.addEventListener("input", () => {
+    filterRows(table, input.value, count);
+    remember(key, input.value.trim());
+  });
+  filters[key] = (text) => {
+    const folded = table.closest("details");
+    if (folded) folded.open = true;
+    input.value = text;
+    filterRows(table, text, count);
+  };
+  return [input, count];
+}
+
+// A long table scrolls in a window of its own; the button says so, and takes the window away.
+function windowOf(table) {
+  const said = (whole) => (whole ? "Show fewer rows" : `Scroll, or show all ${table.tBodies[0].rows.length} rows`);
+  const made = button(said(false), "", () => {
+    const whole = table.parentNode.classList.toggle("whole");
+    made.textContent = said(whole);
+    made.setAttribute("aria-expanded", String(whole));
+  });
+  made.setAttribute("aria-expanded", "false");
+  return made;
+}
+
 function startTables() {
   for (const table of document.querySelectorAll("table.sortable")) {
-    const title = table.closest("details")?.querySelector("summary").textContent.trim() ?? table.dataset.title;
+    const title = table.dataset.title ?? table.closest("details").querySelector("summary").textContent.trim();
     for (const heading of table.tHead.querySelectorAll("button")) {
       heading.addEventListener("click", () => sortBy(heading.parentNode));
     }
-    const parts = [button("CSV", "Download the rows shown", () => save(fileName(title, "csv"), tableCsv(table), "text/csv"))];
-    if (table.tBodies[0].rows.length >= LEAST_ROWS) {
-      const input = document.createElement("input");
-      input.type = "search";
-      input.placeholder = "Filter: words, or gain>1";
-      input.setAttribute("aria-label", `Filter ${title}`);
-      const count = document.createElement("span");
-      count.setAttribute("role", "status");
-      input.addEventListener("input", () => filterRows(table, input.value, count));
-      parts.unshift(input, count);
-    }
-    table.parentNode.before(toolbar(...parts));
+    rove(table.tHead, "button");
+    rove(table.tBodies[0], "a[data-pair]");
+    const rows = table.tBodies[0].rows.length;
+    const csv = button("CSV", "Download the rows shown", () => save(fileName(title, "csv"), tableCsv(table), "text/csv"));
+    table.parentNode.before(toolbar(...(rows >= LEAST_ROWS ? filterOf(table, title) : []), csv));
+    if (rows > MOST_ROWS && table.parentNode.classList.contains("tall")) table.parentNode.after(toolbar(windowOf(table)));
+  }
+  for (const box of document.querySelectorAll(".scroll")) {
+    const heading = box.closest("details, section, figure").querySelector("summary, h2, figcaption");
+    box.setAttribute("aria-label", heading.textContent.trim());
+    // Only what really scrolls, and has nothing else to stop at, is a tab stop.
+    new ResizeObserver(() => {
+      const stop = box.scrollWidth > box.clientWidth && !box.querySelector("button, a");
+      box.setAttribute("role", stop ? "region" : "group");
+      if (stop) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }).observe(box);
   }
 }

@@ -34,8 +34,10 @@ TWO = (PartitionSettings("uniform"), PartitionSettings("label_dirichlet"))
 def test_every_partition_has_three_maps_of_its_own_pairs():
     campaign = make_campaign(partitions=TWO)
     part = make_maps_section(ReportData(campaign, make_rows(campaign)))
-    assert [block.title for block in part.blocks] == ["Uniform", "Label dirichlet"]
-    assert [len(block.small) for block in part.blocks] == [3, 3]
+    maps, (*_, search) = [b for b in part.blocks if b.small], part.blocks
+    assert [block.title for block in maps] == ["Uniform", "Label dirichlet"]
+    assert [len(block.small) for block in maps] == [3, 3]
+    assert search.title == "Sequential search or full grid"
     assert len(part.list_figures()) == 6
     for item in part.list_figures():
         assert set(item.data["partition"]) == {"uniform" if "-0-" in item.id else "label_dirichlet"}
@@ -46,7 +48,7 @@ def test_every_partition_has_three_maps_of_its_own_pairs():
 def test_a_partition_without_a_result_has_no_empty_figure():
     campaign = make_campaign(partitions=TWO)
     rows = [row for row in make_rows(campaign) if row.partition == "uniform"]
-    first, second = make_maps_section(ReportData(campaign, rows)).blocks
+    first, second, *_ = make_maps_section(ReportData(campaign, rows)).blocks
     assert first.small and not first.missing
     assert not second.small and "No data yet" in second.missing
 
@@ -58,11 +60,8 @@ def test_pairs_that_are_still_open_are_counted():
     assert block.small and block.missing == "1 of 6 pairs have no result yet."
 
 
-def test_without_tuning_it_says_what_to_add():
-    campaign = make_campaign(stages=("compare",))
-    part = make_maps_section(ReportData(campaign, []))
-    assert [b.missing for b in part.blocks] == ['No data: add "tune" to stages and run again.']
-    assert not part.list_figures()
+def test_without_tuning_there_are_no_maps():
+    assert make_maps_section(ReportData(make_campaign(stages=("compare",)), [])) is None
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.settings import PartitionSettings
 from kdopt.report.blocks import ReportData
-from kdopt.report.sections.pairs import collect_pair_data, list_pair_options, make_pairs_tables
+from kdopt.report.sections.pairs import collect_pair_data, list_pair_options, make_best_tables
 from tests.analysis.synthetic import (
     accuracy_of,
     compare_campaign,
@@ -65,8 +65,8 @@ def test_classes_have_names_colours_and_every_method():
 def test_without_tuning_a_pair_has_its_classes_only():
     campaign = compare_campaign(participants=2, stages=("compare",))
     found = data_of(campaign, compare_rows(campaign))
-    assert {tuple(pair) for pair in found["pairs"].values()} == {("scores",)}
-    assert make_pairs_tables(ReportData(campaign, []).best_settings) == []
+    assert {tuple(pair) for pair in found["pairs"].values()} == {("scores", "verdict", "effect")}
+    assert make_best_tables(ReportData(campaign, []).best_settings) == []
 
 
 def test_pairs_to_choose_from_stand_in_the_order_of_the_campaign():
@@ -82,10 +82,10 @@ def test_pairs_to_choose_from_stand_in_the_order_of_the_campaign():
 
 def test_numbers_sort_as_numbers_and_empty_cells_have_an_empty_key():
     campaign = make_campaign()
-    (table,) = make_pairs_tables(compute_tables([], campaign).best_settings)
+    (table,) = make_best_tables(compute_tables([], campaign).best_settings)
     assert {cell.key for line in table.lines for cell in line[2:10]} == {""}
-    (table,) = make_pairs_tables(compute_tables(make_rows(campaign), campaign).best_settings)
+    (table,) = make_best_tables(compute_tables(make_rows(campaign), campaign).best_settings)
     first = table.lines[0]
-    assert first[1].pair == "uniform/t00-s01" and isinstance(first[2].key, float)
+    assert isinstance(first[2].key, float)
     worded = [heading for heading, words in table.columns if words]
     assert worded == ["Partition", "Pair", "Verdict", "Cells"]
