@@ -37,17 +37,8 @@ from kdopt.report.advice_text import (
     format_rules,
     label_feature,
 )
-from kdopt.report.blocks import (
-    Block,
-    Column,
-    Columns,
-    IntervalColumn,
-    PageFigure,
-    ReportData,
-    Section,
-    Table,
-    make_tables,
-)
+from kdopt.report.blocks import Block, PageFigure, ReportData, Section, Table, make_tables
+from kdopt.report.columns import Column, Columns, IntervalColumn
 from kdopt.report.format import format_points, format_setting, format_signed, make_slug
 from kdopt.report.guide_text import describe_path, measure_guide
 from kdopt.report.plotting import GREY, get_method_style

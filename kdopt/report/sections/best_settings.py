@@ -14,17 +14,14 @@ from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.campaign.names import pair_label
 from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import (
-    COLUMNS,
     Block,
-    Column,
-    Columns,
-    IntervalColumn,
     PageFigure,
     ReportData,
     Section,
     explain_missing_stage,
     make_tables,
 )
+from kdopt.report.columns import COLUMNS, Column, Columns, IntervalColumn
 from kdopt.report.format import (
     escape_latex,
     escape_markdown,

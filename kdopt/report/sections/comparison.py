@@ -20,16 +20,8 @@ from kdopt.analysis.agreement import (
 )
 from kdopt.analysis.tuning import OVERALL
 from kdopt.analysis.verdicts import VERDICTS
-from kdopt.report.blocks import (
-    Block,
-    Column,
-    Columns,
-    Grid,
-    GridCell,
-    PageFigure,
-    Section,
-    make_tables,
-)
+from kdopt.report.blocks import Block, Grid, GridCell, PageFigure, Section, make_tables
+from kdopt.report.columns import Column, Columns
 from kdopt.report.format import (
     format_frame,
     format_points,

@@ -17,15 +17,13 @@ from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import CONSOLIDATED
 from kdopt.report.blocks import (
     Block,
-    Column,
-    Columns,
-    IntervalColumn,
     PageFigure,
     SortCell,
     Table,
     explain_missing_stage,
     make_tables,
 )
+from kdopt.report.columns import Column, Columns, IntervalColumn
 from kdopt.report.format import (
     escape_title,
     format_frame,

@@ -16,18 +16,8 @@ from kdopt.analysis.tuning import (
     list_headline_measures,
 )
 from kdopt.campaign.settings import Campaign
-from kdopt.report.blocks import (
-    Block,
-    Column,
-    Columns,
-    Grid,
-    GridCell,
-    IntervalColumn,
-    ReportData,
-    Section,
-    Table,
-    make_tables,
-)
+from kdopt.report.blocks import Block, Grid, GridCell, ReportData, Section, Table, make_tables
+from kdopt.report.columns import Column, Columns, IntervalColumn
 from kdopt.report.format import format_hours, format_points, format_signed, format_title
 
 KIND_TITLES = {

@@ -6,15 +6,13 @@ from kdopt.analysis.tables import Tables
 from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import (
     Block,
-    Column,
-    Columns,
-    IntervalColumn,
     PageFigure,
     ReportData,
     Section,
     explain_missing_stage,
     make_tables,
 )
+from kdopt.report.columns import Column, Columns, IntervalColumn
 from kdopt.report.format import format_frame
 from kdopt.report.sections.federated import (
     format_rounds_csv,

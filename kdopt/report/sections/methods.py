@@ -15,14 +15,13 @@ from kdopt.analysis.tuning import describe_selection
 from kdopt.campaign.names import pair_label
 from kdopt.report.blocks import (
     Block,
-    Columns,
-    IntervalColumn,
     PageFigure,
     ReportData,
     Section,
     explain_missing_stage,
     make_tables,
 )
+from kdopt.report.columns import Columns, IntervalColumn
 from kdopt.report.format import TRANSFER_SET_TITLES, escape_title, format_frame
 from kdopt.report.plotting import (
     GAIN_AXIS,

@@ -13,7 +13,8 @@ from kdopt.analysis.paper.pattern_agreement import (
     PatternAgreement,
     compare_patterns,
 )
-from kdopt.report.blocks import Block, Column, Columns, Section, make_tables
+from kdopt.report.blocks import Block, Section, make_tables
+from kdopt.report.columns import Column, Columns
 from kdopt.report.format import format_frame, format_points
 
 

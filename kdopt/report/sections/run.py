@@ -15,7 +15,8 @@ from kdopt.campaign.settings import Campaign, LaterStageName
 from kdopt.errors import KdoptError
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import TrialRow
-from kdopt.report.blocks import Block, Column, Columns, PageFigure, ReportData, Section, make_tables
+from kdopt.report.blocks import Block, PageFigure, ReportData, Section, make_tables
+from kdopt.report.columns import Column, Columns
 from kdopt.report.files import is_own_page
 from kdopt.report.format import (
     escape_title,

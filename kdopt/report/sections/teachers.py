@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 
 from kdopt.analysis.method_gains import TEACHER_GROUPS, list_partitions
 from kdopt.analysis.tables import Tables
-from kdopt.report.blocks import Block, Columns, IntervalColumn, PageFigure, make_tables
+from kdopt.report.blocks import Block, PageFigure, make_tables
+from kdopt.report.columns import Columns, IntervalColumn
 from kdopt.report.format import escape_title, format_points
 from kdopt.report.plotting import (
     GREY,

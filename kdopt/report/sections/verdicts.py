@@ -7,16 +7,8 @@ import pandas as pd
 from kdopt.analysis.results import list_pairs
 from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS
 from kdopt.outcome import Pair
-from kdopt.report.blocks import (
-    Column,
-    Columns,
-    Grid,
-    GridCell,
-    IntervalColumn,
-    ReportData,
-    Table,
-    make_tables,
-)
+from kdopt.report.blocks import Grid, GridCell, ReportData, Table, make_tables
+from kdopt.report.columns import Column, Columns, IntervalColumn
 from kdopt.report.format import format_signed, format_title
 from kdopt.report.verdict_text import describe_verdict
 

@@ -1,0 +1,169 @@
+"""The columns of tables for people: heading, unit, and how a cell is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from kdopt.report.format import (
+    format_chance,
+    format_points,
+    format_ratio,
+    format_setting,
+    format_title,
+    format_transfer_set,
+)
+from kdopt.report.plotting import format_method
+
+
+class Column(NamedTuple):
+    """One column of a table for people: its heading and the text of a cell.
+
+    Attributes:
+        key: Column of the frame, whose values the page sorts by.
+        heading: What people read above it, with the unit.
+        show: From a cell's value to its text; unknown numbers become an empty text.
+    """
+
+    key: str
+    heading: str
+    show: Callable[[Any], str] = format_points
+
+
+class IntervalColumn(NamedTuple):
+    """A value and its 95 % interval, shown in three columns.
+
+    Attributes:
+        column: The value; a key stands for its column in :data:`COLUMNS`.
+        prefix: Of the frame's columns ``low`` and ``high``, such as ``regret_``.
+    """
+
+    column: Column | str
+    prefix: str = ""
+
+
+Columns = list[Column | IntervalColumn | str]
+"""Of a table, in order; a key stands for its column in :data:`COLUMNS`."""
+
+COLUMNS = {
+    column.key: column
+    for column in (
+        Column("accuracy", "Accuracy (%)"),
+        Column("action", "Verdict", str),
+        Column("accuracy_gap", "Accuracy gap (pp)"),
+        Column("accuracy_after", "Accuracy after (%)"),
+        Column("accuracy_before", "Accuracy before (%)"),
+        Column("accuracy_sd", "Its sd over replicates (pp)"),
+        Column("advice", "Verdict", str),
+        Column("against", "Not to distil", str),
+        Column("against_share", "Share (%)"),
+        Column("alpha", "alpha", format_setting),
+        Column("as_good", "as good", str),
+        Column("at_least", "At least", str),
+        Column("at_most", "At most", str),
+        Column("beats_vanilla", "Tuning gains more", str),
+        Column("behind_lead", "Behind the leading rule (pp)"),
+        Column("best_epoch", "Best epoch", str),
+        Column("best_gain", "Its gain (pp)"),
+        Column("best_method", "Best untuned", format_method),
+        Column("best_participant", "Best participant alone (%)"),
+        Column("cases", "Cases", str),
+        Column("cells", "Cells", str),
+        Column("chance_over_leaving", "By chance, over leaving it", format_chance),
+        Column("chance_over_training", "By chance, over training on", format_chance),
+        Column("classes", "Classes among them", str),
+        Column("compared", "Pairs with vanilla", str),
+        Column("consolidated_final", "KD, then FedAvg, last round (%)"),
+        Column("constant", "One sign everywhere would have", str),
+        Column("correlation", "Rank correlation with the paper's effects"),
+        Column("cumulative_gain", "Sum of gains (pp)"),
+        Column("difference", "Difference (pp)"),
+        Column("effect", "Weighted minus unweighted (pp)"),
+        Column("effective_kd_weight", "KD weight over label weight", format_ratio),
+        Column("epochs", "Epochs", str),
+        Column("exact", "Exact", str),
+        Column("forgetting", "Forgetting (pp)"),
+        Column("gain", "Test gain (pp)"),
+        Column("guarded_gain", "Guarded test gain (pp)"),
+        Column("control_gain", "Control (pp)"),
+        Column("net_gain", "Net gain (pp)"),
+        Column("advised_gain", "Gain by the verdict (pp)"),
+        Column("guarded_regret", "Regret with guard (pp)"),
+        Column("hours", "Training time (h)", lambda hours: f"{hours:.3f}"),
+        Column("images", "Training images", str),
+        Column("kd_alone", "KD alone (%)"),
+        Column("label", "What is done", str),
+        Column("learning", "Learning (pp)"),
+        Column("mean_effect", "Mean effect (pp)"),
+        Column("mean_gain", "Mean gain (pp)"),
+        Column("mean_negative", "Mean of the negative ones (pp)"),
+        Column("mean_positive", "Their mean gain (pp)"),
+        Column("median", "Median (pp)"),
+        Column("median_seconds", "Median of a trial (s)"),
+        Column("megabytes_reduction", "Mean reduction of MB (%)"),
+        Column("method", "Method", format_method),
+        Column("n", "Pairs", str),
+        Column("oracle_alpha", "Oracle alpha", format_setting),
+        Column("oracle_gain", "Oracle test gain (pp)"),
+        Column("oracle_temperature", "Oracle T", format_setting),
+        Column("p05", "5th percentile (pp)"),
+        Column("p95", "95th percentile (pp)"),
+        Column("p95_seconds", "95th percentile (s)"),
+        Column("pair", "Pair", str),
+        Column("paper_accuracy", "The paper's accuracy (%)"),
+        Column("paper_effect", "The paper's (pp)"),
+        Column("participant", "Participant", str),
+        Column("partition", "Partition", format_title),
+        Column("partitions", "Partitions", str),
+        Column("partitions_same_sign", "Partitions with the paper's sign", str),
+        Column("positive_rate", "Positive transfers (%)"),
+        Column("protocol", "Search", str),
+        Column("q1", "Quartile (pp)"),
+        Column("q3", "Quartile (pp)"),
+        Column("random_final", "FedAvg from random weights, last round (%)"),
+        Column("ratio", "Ratio (%)"),
+        Column("net_ratio", "Net ratio (%)"),
+        Column("reduction", "Mean reduction of rounds (%)"),
+        Column("regret", "Regret (pp)"),
+        Column("replicates", "Replicates", str),
+        Column("round_megabytes", "Traffic per round (MB)"),
+        Column("rule", "If", str),
+        Column("same_cell", "Same cell (%)"),
+        Column("same_sign", "Cells with the paper's sign", str),
+        Column("sd", "Standard deviation (pp)"),
+        Column("searched_gain", "everything tried"),
+        Column("seconds", "Training time (s)"),
+        Column("stage", "Stage", str),
+        Column("start", "Start", format_title),
+        Column("start_megabytes", "Traffic of KD (MB)"),
+        Column("students", "Students", str),
+        Column("teacher_kind", "Teachers", str),
+        Column("temperature", "T", format_setting),
+        Column("test_accuracy", "Test accuracy (%)"),
+        Column("test_gain", "Test gain (pp)"),
+        Column("test_gain_sd", "Its sd over replicates (pp)"),
+        Column("times_best", "Times best teacher"),
+        Column("total", "Of so many", str),
+        Column("transfer_set", "Transfer set", format_transfer_set),
+        Column("trials", "Trials", str),
+        Column("tried", "Tried", str),
+        Column("tuned_gain", "Tuned (pp)"),
+        Column("tuning_effect", "Mean tuned minus vanilla (pp)"),
+        Column("unknown", "Unknown", str),
+        Column("validation_accuracy", "Validation accuracy (%)"),
+        Column("validation_gain", "Validation gain (pp)"),
+        Column("vanilla_gain", "Vanilla test gain (pp)"),
+        Column("weighting", "Weighting", format_title),
+    )
+}
+"""Every column of the page's tables, by key. A table with another heading brings its own."""
+
+
+def expand_column(column: Column | IntervalColumn | str) -> list[Column]:
+    """The columns that one entry stands for: one, or a value and the ends of its interval."""
+    if isinstance(column, str):
+        return [COLUMNS[column]]
+    if isinstance(column, Column):
+        return [column]
+    ends = Column(f"{column.prefix}low", "95 % from"), Column(f"{column.prefix}high", "to")
+    return [*expand_column(column.column), *ends]
