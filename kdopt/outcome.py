@@ -17,7 +17,7 @@ from kdopt.campaign.studies import Params
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
-WHERE_IT_RAN = ("seconds", "device", "precision", "versions")
+WHERE_IT_RAN = ("seconds", "device", "precision", "versions", "taken_from")
 """Fields of an :class:`Outcome` that say how it was computed, not what came out."""
 
 Points = Annotated[float, Interval(ge=-1000, le=1000)]
@@ -132,6 +132,8 @@ class Outcome(Recorded):
         rounds: Federated averaging: the global model before the first round and after each.
         round_bytes: What all participants send and receive in one round.
         start_bytes: What they sent and received to make the initial model.
+        taken_from: Pre-training that was not run again: the trial of another campaign, of the same
+            images, split, model, budget and seed, whose result this is.
     """
 
     value: Points
@@ -156,6 +158,7 @@ class Outcome(Recorded):
     rounds: tuple[RoundScore, ...] = ()
     round_bytes: _Whole | None = None
     start_bytes: _Whole | None = None
+    taken_from: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; :meth:`from_text` reads their text."""

@@ -35,6 +35,15 @@ distillation, so ``[tune]`` is always read."""
 OF_CONSOLIDATED = ("start", "transfer_set", "weighting")
 """Settings of ``[federate]`` that only the consolidated model needs."""
 
+NOT_OF_PRETRAINING = (
+    *("name", "partitions", "stages", "replicates", "draws", "control", "keep", "select_on"),
+    *("distill", "tune", "compare", "combine", "federate", "transfer"),
+)
+"""Settings of which pre-training knows nothing: what they do to splits shows in the splits."""
+
+NOT_OF_IMAGES = ("root", "download", "checksum")
+"""Settings of ``[data]`` that say where images are, not what they are."""
+
 T = TypeVar("T")
 S = TypeVar("S")
 
@@ -165,6 +174,20 @@ def _unite_federate(old: Campaign, new: Campaign) -> FederateSettings:
 
 def _unite_lists(first: Iterable[T], second: Iterable[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys((*first, *second)))
+
+
+def describe_pretraining(record: CampaignRecord, partition: str) -> dict[str, object]:
+    """All that decides what pre-training a partition's participants gives, but for the machine.
+
+    Settings are left out by name: one that is new counts until somebody knows that it does not.
+    """
+    values = asdict(record.campaign)
+    for key in NOT_OF_PRETRAINING:
+        values.pop(key, None)
+    for key in NOT_OF_IMAGES:
+        values["data"].pop(key, None)
+    images, split = record.data_sha256, record.splits[partition]
+    return {**values, "partition": partition, "images": images, "split": split}
 
 
 def fingerprint(campaign: Campaign) -> dict[str, str]:

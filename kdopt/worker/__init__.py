@@ -4,6 +4,7 @@
 - ``scheduling``: which study the next trial comes from
 - ``heartbeat``: signs of life, and trials of workers that give none
 - ``journal``: what a long trial saves and reports while it runs
+- ``reuse``: pre-trained models of other campaigns
 - ``keeping``: which students are worth a file
 - ``stop_signals``: Ctrl-C, SIGTERM and the time limit
 - ``worker_id``: who a worker is, and whether it still lives

@@ -44,6 +44,7 @@ from kdopt.worker.heartbeat import (
 from kdopt.worker.inputs import check_claimed_params, take_pretrained
 from kdopt.worker.journal import StoreJournal
 from kdopt.worker.keeping import StudentKeeper
+from kdopt.worker.reuse import PretrainedElsewhere
 from kdopt.worker.scheduling import list_finished_before, list_startable, sort_by_preference
 from kdopt.worker.stop_signals import Stopped, StopSignal
 from kdopt.worker.summary import Stopwatch, WorkerSummary
@@ -130,6 +131,7 @@ class _Worker:
         self.record = queries.read_record(store, campaign)
         self.dataset = load_planned_dataset(self.record)
         self._use_record(self.record)
+        self.elsewhere = PretrainedElsewhere(store, artifacts, engine)
         self.keeper = StudentKeeper(store, artifacts, self.dataset)
         self.planned = 0
         self.pretrained: dict[str, dict[int, Outcome]] = {}
@@ -295,7 +297,9 @@ class _Worker:
                 with self.watch.timing("store"):
                     claim = self._choose_params(plan, claim)
                 check_claimed_params(plan, claim, self.context.campaign)
-                result = self._compute_result(plan, claim, journal)
+                with self.watch.timing("store"):
+                    found = self.elsewhere.find(self.record, plan, claim.params)
+                result = found or self._compute_result(plan, claim, journal)
             self._record_result(plan, claim, label, result)
             # Only now that the end is recorded is the saved state of no use to anybody.
             journal.close()

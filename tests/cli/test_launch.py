@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from kdopt.cli.app import app
-from kdopt.cli.launch import _report_end
+from kdopt.cli.launch import _report_end, _Target
 from kdopt.cli.progress import ProgressBar
 from kdopt.errors import KdoptError
 from kdopt.launch.call import WorkerCall
@@ -52,7 +52,7 @@ def test_what_is_left_is_a_fault_only_where_there_was_time(make_bench, capsys, l
         progress = ProgressBar(bench.store, "tiny")
         with progress:
             progress.update()
-        _report_end(progress, call)
+        _report_end(progress, _Target(bench.store, bench.artifacts, call))
     except typer.Exit as end:
         ended = end.exit_code
     assert ended == code
