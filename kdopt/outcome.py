@@ -256,6 +256,7 @@ class TrialRow:
         params: The parameters; empty for an open trial that was not claimed yet.
         outcome: The result of a complete trial.
         error: The reason of a failed one.
+        method: What its study tunes, where that is not temperature and alpha alone.
     """
 
     study: str
@@ -268,6 +269,7 @@ class TrialRow:
     params: Params
     outcome: Outcome | None = None
     error: str | None = None
+    method: str | None = None
 
     @property
     def pair(self) -> Pair | None:
@@ -284,3 +286,12 @@ def find_pretrained(rows: Iterable[TrialRow]) -> dict[tuple[str, int], Outcome]:
         for row in rows
         if row.stage == "pretrain" and row.state == "COMPLETE" and row.outcome is not None
     }
+
+
+def group_by_method(rows: Iterable[TrialRow]) -> dict[Pair, dict[str, list[TrialRow]]]:
+    """The rows of methods with parameters of their own, by pair and method."""
+    found: dict[Pair, dict[str, list[TrialRow]]] = {}
+    for row in rows:
+        if row.pair is not None and row.method is not None:
+            found.setdefault(row.pair, {}).setdefault(row.method, []).append(row)
+    return found

@@ -22,6 +22,7 @@ import typer
 # The reference is that of this checkout, wherever else kdopt is installed.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from kdopt.campaign.method_spaces import SPACES
 from kdopt.campaign.spec import SettingEntry, list_settings
 from kdopt.cli.app import app
 
@@ -32,6 +33,8 @@ TABLES = {
     "pretrain": "each participant's own training",
     "distill": "the budget of each distillation",
     "tune": "the search of each pair",
+    "tune.search": "what else every method searches",
+    **{f"tune.{name}": f"{space.label}, where it is tuned" for name, space in SPACES.items()},
     "transfer": "public transfer sets, held out before partitioning",
     "compare": "methods with fixed settings",
     "combine": "all participants distilled into one model",

@@ -1,10 +1,11 @@
 """One tidy table of what every method gains for every pair on every transfer set.
 
 Paper, section IV. The methods with fixed settings come from the stage ``compare``. ``tuned`` is
-the point of the stage ``tune`` that was selected (on validation, by default), so it exists on the
-student's own data only. Untuned distillation on the student's data is also one of the points of
-the tuning: with the same settings and the same seed it is the same computation, so where one of
-the two stages did not run it, the other's stands in, also as the point that was selected.
+plain distillation at the point of the stage ``tune`` that was selected (on validation, by
+default), so it exists on the student's own data only; ``tuned_NAME`` is another method at its
+selected setting. Untuned distillation on the student's data is also one of the points of the
+tuning: with the same settings and the same seed it is the same computation, so where one of the
+two stages did not run it, the other's stands in, also as the point that was selected.
 """
 
 from __future__ import annotations
@@ -15,13 +16,20 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from kdopt.analysis.method_settings import (
+    TUNED,
+    average_settings,
+    count_search_trials,
+    find_best_setting,
+    name_tuned,
+)
 from kdopt.analysis.results import CampaignResults, MethodCase, list_pairs, read_number, read_point
 from kdopt.analysis.stats import compute_sd
+from kdopt.campaign.method_studies import tunes_points
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import METHODS, NEEDS_LABELS, TRANSFER_SETS, UNLABELED
 from kdopt.outcome import Outcome, Pair, TrialRow
 
-TUNED = "tuned"
 ALL_METHODS: tuple[str, ...] = (*METHODS, TUNED)
 WEAK, STRONGER, MUCH_WEAKER, SIMILAR, STRONG = TEACHER_GROUPS = (
     "weak",
@@ -65,8 +73,8 @@ class ClassScores(NamedTuple):
 
     Attributes:
         before: The untouched student.
-        after: The distilled student by method: ``tuned`` (the pair's selected point), then the
-            methods with fixed settings; methods without a result are left out.
+        after: The distilled student by method: ``tuned`` (the pair's selected point), the methods
+            with fixed settings, then other tuned ones; methods without a result are left out.
     """
 
     before: ClassAccuracies
@@ -155,13 +163,20 @@ def average_class_scores(results: CampaignResults, best: pd.DataFrame) -> dict[P
         for case, rows in results.compared.items()
         if case.transfer_set == "student"
     ]
+    for pair, method, rows in _list_searches(results):
+        means = average_settings(rows, method, results.campaign)
+        chosen = find_best_setting(means, results.selected_gain)
+        if chosen and chosen.transfer_set == "student":
+            groups.append((pair, name_tuned(method), list(chosen.outcomes)))
     scored: dict[tuple[Pair, str], list[Outcome]] = {}
     for pair, method, outcomes in groups:
         if known := [outcome for outcome in outcomes if outcome.test_before is not None]:
             scored[pair, method] = known
     found = {}
     for pair in sorted({pair for pair, _ in scored}):
-        mine = {m: scored[pair, m] for m in (TUNED, *METHODS) if (pair, m) in scored}
+        others = [method for of, method in scored if of == pair and method not in ALL_METHODS]
+        order = (TUNED, *METHODS, *others)
+        mine = {m: scored[pair, m] for m in order if (pair, m) in scored}
         before = next(iter(mine.values()))
         found[pair] = ClassScores(
             _average_classes([o.test_before.per_class for o in before if o.test_before]),
@@ -193,7 +208,32 @@ def _measure_tuning(
                 "source": "tune",
                 "complete": complete,
             }
+    return found | _measure_methods(results)
+
+
+def _measure_methods(results: CampaignResults) -> dict[MethodCase, dict[str, Any]]:
+    """The methods with parameters of their own, at each pair's selected setting."""
+    found: dict[MethodCase, dict[str, Any]] = {}
+    for pair, method, rows in _list_searches(results):
+        chosen = find_best_setting(
+            average_settings(rows, method, results.campaign), results.selected_gain
+        )
+        if chosen and (means := _average_outcomes(chosen.outcomes)):
+            done = sum(row.state == "COMPLETE" for row in rows)
+            found[MethodCase(pair, chosen.transfer_set, name_tuned(method))] = {
+                **means,
+                "source": "tune",
+                "complete": done >= max(1, count_search_trials(results.campaign, method)),
+            }
     return found
+
+
+def _list_searches(results: CampaignResults) -> list[tuple[Pair, str, list[TrialRow]]]:
+    return [
+        (pair, method, rows)
+        for pair, searches in results.searched.items()
+        for method, rows in searches.items()
+    ]
 
 
 def _select_tuned(
@@ -208,6 +248,8 @@ def _select_tuned(
     found = []
     for pair, rows in results.candidates.items():
         points = {TUNED: chosen.get(pair), "vanilla": results.campaign.tune.vanilla_point}
+        if not tunes_points(results.campaign) and len(results.points[pair]) < 2:
+            del points[TUNED]  # vanilla alone was run, as what all is compared with
         for method, point in points.items():
             there = [row for row in rows if point is not None and read_point(row) == point]
             found.append((pair, method, _list_outcomes(there)))

@@ -15,11 +15,11 @@ import pandas as pd
 
 from kdopt.analysis.method_gains import (
     TEACHER_GROUPS,
-    TUNED,
     list_partitions,
     pivot_methods,
     select_teachers,
 )
+from kdopt.analysis.method_settings import TUNED
 from kdopt.analysis.stats import (
     TIE_DECIMALS,
     Booleans,

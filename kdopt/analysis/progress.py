@@ -12,6 +12,7 @@ import pandas as pd
 
 from kdopt.analysis.results import CampaignResults, read_number, read_point
 from kdopt.analysis.stats import sum_squared_deviations
+from kdopt.campaign.method_studies import plan_method_studies
 from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stages import PLANNERS, plan_points
@@ -176,10 +177,14 @@ def measure_noise(rows: Iterable[TrialRow]) -> pd.DataFrame:
 
 
 def _count_planned_tuning(results: CampaignResults) -> int:
-    return sum(
+    points = sum(
         measure_pair_progress(results.tuned.get(pair, []), results.campaign).trials_planned
         for pair in results.pairs
     )
+    planned = {plan.name: plan.n_trials for plan in plan_method_studies(results.campaign)}
+    there = Counter(row.study for row in results.by_stage.get("tune", []) if row.method)
+    studies = planned.keys() | there.keys()
+    return points + sum(max(planned.get(name, 0), there[name]) for name in studies)
 
 
 def _count_states(results: CampaignResults, stage: StageName, planned: int) -> StageProgress:

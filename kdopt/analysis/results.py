@@ -20,7 +20,7 @@ from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import UNLABELED
 from kdopt.campaign.studies import Params, ParamValue
-from kdopt.outcome import Outcome, Pair, TrialRow, find_pretrained
+from kdopt.outcome import Outcome, Pair, TrialRow, find_pretrained, group_by_method
 
 GainName = Literal["validation_gain", "test_gain"]
 
@@ -124,16 +124,18 @@ class CampaignResults:
         return group_by_pair(self.by_stage.get("tune", []))
 
     @cached_property
+    def searched(self) -> dict[Pair, dict[str, list[TrialRow]]]:
+        """The tune trials of methods with parameters of their own, in any state."""
+        return group_by_method(self.by_stage.get("tune", []))
+
+    @cached_property
     def compared(self) -> dict[MethodCase, list[TrialRow]]:
         """The complete trials of stage ``compare``."""
         found: dict[MethodCase, list[TrialRow]] = defaultdict(list)
         for row in self.by_stage.get("compare", []):
-            if row.state != "COMPLETE" or row.outcome is None or "method" not in row.params:
-                continue
-            if row.pair is None:
-                continue
-            transfer_set, method = row.params["transfer_set"], row.params["method"]
-            found[MethodCase(row.pair, str(transfer_set), str(method))].append(row)
+            if row.state == "COMPLETE" and row.outcome and row.pair and "method" in row.params:
+                transfer_set, method = row.params["transfer_set"], row.params["method"]
+                found[MethodCase(row.pair, str(transfer_set), str(method))].append(row)
         return dict(found)
 
     @cached_property
@@ -237,7 +239,7 @@ class CampaignResults:
         """Every pair of the campaign, then those that only the store knows, in fixed order."""
         campaign = self.campaign
         planned = [Pair(p.name, t, s) for p in campaign.partitions for t, s in campaign.pairs]
-        return list(dict.fromkeys([*planned, *sorted(self.tuned)]))
+        return list(dict.fromkeys([*planned, *sorted({*self.tuned, *self.searched})]))
 
     @cached_property
     def participants(self) -> pd.DataFrame:
@@ -301,10 +303,10 @@ class CampaignResults:
 
 
 def group_by_pair(rows: Iterable[TrialRow]) -> dict[Pair, list[TrialRow]]:
-    """The tune rows of every pair that has any, in any state."""
+    """The rows of every pair that tune temperature and alpha alone, in any state."""
     groups: dict[Pair, list[TrialRow]] = defaultdict(list)
     for row in rows:
-        if row.stage == "tune" and row.pair is not None:
+        if row.stage == "tune" and row.pair is not None and row.method is None:
             groups[row.pair].append(row)
     return dict(groups)
 
@@ -334,8 +336,8 @@ def list_pairs(table: pd.DataFrame) -> list[Pair]:
 
 
 def read_point(row: TrialRow) -> tuple[float, float] | None:
-    """Temperature and alpha of a row; ``None`` for an open trial that has none yet."""
-    if "temperature" not in row.params or "alpha" not in row.params:
+    """Temperature and alpha of a row of plain distillation; ``None`` where it has none (yet)."""
+    if row.method is not None or "temperature" not in row.params or "alpha" not in row.params:
         return None
     return float(row.params["temperature"]), float(row.params["alpha"])
 

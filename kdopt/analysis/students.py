@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kdopt.analysis.images_right import ImageLead, measure_lead
-from kdopt.analysis.method_gains import TUNED
+from kdopt.analysis.method_settings import TUNED, list_method_names, name_tuned
 from kdopt.analysis.reruns import Deviation
 from kdopt.analysis.results import CampaignResults, read_point
 from kdopt.analysis.stats import compute_mean
@@ -23,9 +23,9 @@ class TrialChoice(NamedTuple):
     """Which trial of a pair is wanted; with nothing said, the one that the verdict names.
 
     Attributes:
-        trial: ``N`` of the pair's study of stage ``tune`` (``compare`` where it has none), or
-            ``STAGE/N``.
-        method: A method's name, or ``tuned``.
+        trial: ``N`` of the pair's study of stage ``tune`` (``compare`` where it has none),
+            ``STAGE/N``, or ``METHOD/N`` for a method with a study of its own.
+        method: A method's name, ``tuned`` or ``tuned_NAME``.
         temperature: Of the trial.
         alpha: Of the trial.
     """
@@ -142,7 +142,12 @@ def choose_trial(tables: Tables, pair: Pair, choice: TrialChoice) -> ChosenTrial
 
 
 def describe_setting(results: CampaignResults, row: TrialRow) -> tuple[str, float, float]:
-    """Method, temperature and alpha of a trial; empty and NaN without a teacher."""
+    """Method, temperature and alpha of a trial; empty and NaN without a teacher.
+
+    Temperature and alpha are NaN too where they are not plain distillation's.
+    """
+    if row.method is not None:
+        return name_tuned(row.method), math.nan, math.nan
     vanilla = results.campaign.tune.vanilla_point
     if row.stage == "compare":
         method = str(row.params["method"])
@@ -215,14 +220,16 @@ def _find_numbered(results: CampaignResults, pair: Pair, text: str) -> ChosenTri
     stage = named or ("tune" if pair in results.tuned else "compare")
     rows = [
         row
-        for row in results.by_stage.get(stage, [])
-        if _is_of_pair(row, pair) and str(row.number) == number
+        for row in results.rows
+        if (row.method or row.stage) == stage
+        and _is_of_pair(row, pair)
+        and str(row.number) == number
     ]
     if not rows:
         raise AdviceError(
             f"trial '{text}': {pair.partition}/{pair.label} has no such trial; write its number in "
             f"study {results.campaign.name}/{pair.partition}/tune/{pair.label}, or STAGE/NUMBER "
-            "with tune, compare, control or pretrain"
+            "with tune, compare, control or pretrain, or METHOD/NUMBER for a tuned method"
         )
     if rows[0].state != "COMPLETE" or rows[0].outcome is None:
         raise AdviceError(
@@ -240,12 +247,13 @@ def _find_setting(results: CampaignResults, pair: Pair, choice: TrialChoice) -> 
         if row.pair == pair and row.outcome is not None and _matches(results, row, choice)
     ]
     if not rows:
+        others = map(name_tuned, list_method_names(results))
         wanted = ", ".join(
             f"{key} {value}" for key, value in choice._asdict().items() if value is not None
         )
         raise AdviceError(
             f"{pair.partition}/{pair.label}: no complete trial with {wanted}; methods are "
-            f"{', '.join((*METHODS, TUNED))}, and the report lists what was tried"
+            f"{', '.join((*METHODS, TUNED, *others))}, and the report lists what was tried"
         )
     row = _choose_best(results, rows)
     return ChosenTrial(row, _name_action(row), by_verdict=False)
@@ -262,7 +270,9 @@ def _matches(results: CampaignResults, row: TrialRow, choice: TrialChoice) -> bo
 
 
 def _choose_best(results: CampaignResults, rows: Sequence[TrialRow]) -> TrialRow:
-    return min(rows, key=lambda row: rank_trial(results.campaign, row.params, get_outcome(row)))
+    return min(
+        rows, key=lambda row: rank_trial(results.campaign, row.params, get_outcome(row), row.method)
+    )
 
 
 def _is_of_pair(row: TrialRow, pair: Pair) -> bool:

@@ -49,6 +49,7 @@ from kdopt.analysis.progress import (
 )
 from kdopt.analysis.results import CampaignResults
 from kdopt.analysis.sampling_error import SamplingErrors
+from kdopt.analysis.tuned_methods import summarise_tuned_methods, tabulate_tuned_methods
 from kdopt.analysis.tuning import compare_protocols, summarise_gains, tabulate_payoff
 from kdopt.analysis.verdicts import tabulate_verdicts
 from kdopt.campaign.settings import Campaign
@@ -151,6 +152,16 @@ class Tables:
     def method_gains(self) -> pd.DataFrame:
         """What every method gains for every pair on every transfer set."""
         return tabulate_method_gains(self.results, self.best_settings)
+
+    @cached_property
+    def tuned_methods(self) -> pd.DataFrame:
+        """The best setting of every pair under every tuned method; empty for plain KD alone."""
+        return tabulate_tuned_methods(self.results, self.best_settings)
+
+    @cached_property
+    def tuned_summary(self) -> pd.DataFrame:
+        """Tuned methods compared with tuned plain KD, by partition."""
+        return summarise_tuned_methods(self.tuned_methods)
 
     @cached_property
     def class_scores(self) -> dict[Pair, ClassScores]:

@@ -17,12 +17,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from kdopt.analysis.images_right import measure_lead, unpack_right
+from kdopt.analysis.method_settings import (
+    SettingMean,
+    describe_values,
+    list_settings_of_pair,
+    name_tuned,
+    rate_setting,
+)
 from kdopt.analysis.paired_test import rate_lead
 from kdopt.analysis.results import CampaignResults, read_number, read_point
 from kdopt.analysis.stats import TIE_DECIMALS, compute_mean
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS, UNLABELED
-from kdopt.campaign.studies import Params
+from kdopt.campaign.studies import Params, get_setting
 from kdopt.outcome import Outcome, Pair
 
 PairVerdict = Literal["leave as it is", "train on", "distil", "undecided"]
@@ -52,6 +59,7 @@ VERDICT_COLUMNS = (
     "tried",
     "chance_over_leaving",
     "chance_over_training",
+    "setting",
 )
 
 
@@ -60,12 +68,14 @@ class Candidate(NamedTuple):
 
     Attributes:
         action: What it is.
-        method: ``vanilla``, ``dml``, ``dp_kd`` or ``tuned``; empty without a teacher.
+        method: ``vanilla``, ``dml``, ``dp_kd``, ``tuned`` or ``tuned_NAME``; empty without a
+            teacher.
         transfer_set: The images it was trained on.
         temperature: NaN for a method without one.
         alpha: The same.
         outcomes: Its replicates.
         simplicity: Among equal gains the least wins.
+        setting: The values of a tuned method's own parameters, in words.
     """
 
     action: PairVerdict
@@ -75,6 +85,7 @@ class Candidate(NamedTuple):
     alpha: float
     outcomes: Sequence[Outcome]
     simplicity: tuple[float, ...]
+    setting: str = ""
 
     @property
     def rank(self) -> tuple[float, ...]:
@@ -105,7 +116,8 @@ def tabulate_verdicts(results: CampaignResults) -> pd.DataFrame:
     ``tried`` counts the candidates. ``chance_over_leaving`` is how often the best
     of them would lead the untouched student as far by chance if none was any better, and
     ``chance_over_training`` how often the best distilled student would lead the one trained on
-    (:func:`kdopt.analysis.paired_test.rate_lead`). A pair is ``undecided`` while it has no
+    (:func:`kdopt.analysis.paired_test.rate_lead`). ``setting`` has the values of a method with
+    parameters of its own. A pair is ``undecided`` while it has no
     result, or no record of the single validation images, as trials of older versions have none.
     """
     lines = [{**pair._asdict(), **_decide(pair, results)} for pair in results.pairs]
@@ -130,9 +142,13 @@ def list_candidates(pair: Pair, results: CampaignResults) -> Candidates:
     Only what has the most replicates competes: in a campaign that is not finished a single lucky
     trial must not beat a mean of many.
     """
+    of_methods: dict[PairVerdict, list[Candidate]] = {"train on": [], "distil": []}
+    for mean in list_settings_of_pair(pair, results):
+        candidate = _make_setting(mean)
+        of_methods[candidate.action].append(candidate)
     return Candidates(
-        _keep_most_repeated(_list_controls(pair, results)),
-        _keep_most_repeated(_list_distilled(pair, results)),
+        _keep_most_repeated([*_list_controls(pair, results), *of_methods["train on"]]),
+        _keep_most_repeated([*_list_distilled(pair, results), *of_methods["distil"]]),
     )
 
 
@@ -166,6 +182,7 @@ def _decide(pair: Pair, results: CampaignResults) -> dict[str, object]:
         "transfer_set": chosen.transfer_set,
         "temperature": chosen.temperature,
         "alpha": chosen.alpha,
+        "setting": chosen.setting,
         "validation_gain": chosen.validation_gain,
         "test_gain": chosen.test_gain,
         "accuracy_after": 100 * compute_mean(o.test.accuracy for o in chosen.outcomes),
@@ -199,6 +216,7 @@ def _report_leaving(pair: Pair, results: CampaignResults) -> dict[str, object]:
     control = results.measure_control(pair).test
     return {
         "method": "", "transfer_set": "", "temperature": math.nan, "alpha": math.nan,
+        "setting": "",
         "validation_gain": 0.0, "test_gain": 0.0, "control_gain": control,
         # A mean over pairs must not take the pairs left alone from campaigns without a control.
         "net_gain": math.nan if math.isnan(control) else 0.0,
@@ -220,7 +238,7 @@ def _list_distilled(pair: Pair, results: CampaignResults) -> list[Candidate]:
     for row in results.candidates.get(pair, []):
         point = read_point(row)
         # Alpha 0 is the control: no teacher has a part in it.
-        if point is not None and point[1] > 0 and row.state == "COMPLETE" and row.outcome:
+        if point is not None and point[1] != 0 and row.state == "COMPLETE" and row.outcome:
             points[point].append(row.outcome)
     found = [_make_point(point, outcomes, tune.vanilla_point) for point, outcomes in points.items()]
     for case, rows in results.compared_by_pair.get(pair, {}).items():
@@ -240,6 +258,21 @@ def _make_point(
     return Candidate("distil", method, "student", *point, outcomes, _rate_point(point, vanilla))
 
 
+def _make_setting(mean: SettingMean) -> Candidate:
+    # Alpha 0 is training on: no teacher has a part in it.
+    taught = mean.uses_teacher
+    return Candidate(
+        "distil" if taught else "train on",
+        name_tuned(mean.method) if taught else "",
+        mean.transfer_set,
+        math.nan,
+        math.nan,
+        mean.outcomes,
+        mean.order,
+        describe_values(mean.setting),
+    )
+
+
 def _rate_point(point: tuple[float, float], vanilla: tuple[float, float]) -> tuple[float, ...]:
     if point == vanilla:
         return _rate_method("vanilla", "student")
@@ -252,15 +285,20 @@ def _rate_method(method: str, transfer_set: str) -> tuple[float, ...]:
     return METHODS.index(method), TRANSFER_SETS.index(transfer_set)
 
 
-def rank_trial(campaign: Campaign, params: Params, outcome: Outcome) -> tuple[float, ...]:
+def rank_trial(
+    campaign: Campaign, params: Params, outcome: Outcome, method: str | None = None
+) -> tuple[float, ...]:
     """Sorts the single trials of a pair as :attr:`Candidate.rank` sorts what they are trials of.
 
     Args:
         campaign: Its vanilla point.
         params: Those of a trial of stage ``control``, ``tune`` or ``compare``.
         outcome: What it recorded.
+        method: What its study tunes, where that is not temperature and alpha alone.
     """
-    if "temperature" in params:
+    if method is not None:
+        order = rate_setting(campaign, method, get_setting(params))
+    elif "temperature" in params:
         point = float(params["temperature"]), float(params["alpha"])
         order = _rate_point(point, campaign.tune.vanilla_point)
     elif "method" in params:

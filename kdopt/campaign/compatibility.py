@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
-from typing import TypeVar
+from dataclasses import asdict, fields, replace
+from typing import Any, TypeVar
 
 from kdopt.campaign.fields import MoreWork, list_fields
+from kdopt.campaign.method_spaces import SPACES
 from kdopt.campaign.names import StageName
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import NO_PUBLIC_SETS, Campaign
@@ -145,9 +146,20 @@ def _unite_settings(
 
 
 def _unite_tune(old: Campaign, new: Campaign) -> TuneSettings:
-    merged = _unite_settings(old, new, ("tune",), lambda c: c.tune, ("temperatures", "alphas"))
-    both = "tune" in old.stages and "tune" in new.stages
-    return replace(merged, budget=max(old.tune.budget, new.tune.budget)) if both else merged
+    lists = ("temperatures", "alphas", "methods")
+    merged = _unite_settings(old, new, ("tune",), lambda c: c.tune, lists)
+    if not ("tune" in old.stages and "tune" in new.stages):
+        return merged
+    spaces = {method: _unite_space(method, old.tune, new.tune) for method in SPACES}
+    return replace(merged, budget=max(old.tune.budget, new.tune.budget), **spaces)
+
+
+def _unite_space(method: str, old: TuneSettings, new: TuneSettings) -> Any:
+    before, now = getattr(old, method), getattr(new, method)
+    if not (method in old.methods and method in new.methods):
+        return before if method in old.methods else now
+    names = [field.name for field in fields(now)]
+    return replace(now, **{n: _unite_lists(getattr(now, n), getattr(before, n)) for n in names})
 
 
 def _unite_combine(old: Campaign, new: Campaign) -> CombineSettings:
@@ -212,6 +224,8 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
         for field in list_fields(type(getattr(campaign, table))):
             if not any(isinstance(mark, MoreWork) for mark in field.marks):
                 parts[f"{table}.{field.name}"] = values[table][field.name]
+    if "tune" not in campaign.stages:
+        parts.pop("tune.search")
     if CONSOLIDATED not in campaign.federate.initial_models:
         for key in OF_CONSOLIDATED:
             parts.pop(f"federate.{key}", None)

@@ -15,11 +15,11 @@ from annotated_types import Interval, Len
 
 from kdopt.campaign.fields import (
     DISTINCT,
-    KDOPT,
+    BatchSize,
+    Count,
     Fraction,
     Positive,
     Settings,
-    Size,
     Source,
     Temperature,
 )
@@ -59,6 +59,7 @@ STD_SOURCE = Source("default: around Sun et al. 2024, published code: T 2, weigh
 WTTM_SOURCE = Source("default: around Zheng & Yang 2024, published code")
 DML_SOURCE = Source("default: kdopt; Zhang et al. 2018 have T 1 and equal weights")
 DP_KD_SOURCE = Source("default: kdopt; the paper's Eq. 5 has T 1 and no labels")
+AS_DISTILL = Source("default: not searched, as in [distill]", depends=True)
 PUBLIC_SOURCE = Source("default: kdopt (the paper's are lost)")
 
 
@@ -218,9 +219,9 @@ class BudgetSpace(Settings):
         batch_size: Images per step.
     """
 
-    learning_rate: Annotated[tuple[Positive, ...], DISTINCT, KDOPT] = ()
-    epochs: Annotated[tuple[Size, ...], DISTINCT, KDOPT] = ()
-    batch_size: Annotated[tuple[Annotated[int, Interval(ge=2)], ...], DISTINCT, KDOPT] = ()
+    learning_rate: Annotated[tuple[Positive, ...], DISTINCT, AS_DISTILL] = ()
+    epochs: Annotated[tuple[Count, ...], DISTINCT, AS_DISTILL] = ()
+    batch_size: Annotated[tuple[BatchSize, ...], DISTINCT, AS_DISTILL] = ()
 
 
 SPACES: Mapping[str, type[MethodSpace]] = {

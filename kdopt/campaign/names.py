@@ -1,8 +1,9 @@
 """Study names and seeds: made and parsed here only.
 
 A study is called ``campaign/partition/stage`` or ``campaign/partition/stage/t03-s07`` (teacher 3,
-student 7). Seeds are hashes of names, never of order, worker or clock, so any trial can be run
-again anywhere with the same result.
+student 7); where the stage tunes a method over parameters of its own, the method's name follows:
+``campaign/partition/tune/t03-s07/dkd``. Seeds are hashes of names, never of order, worker or
+clock, so any trial can be run again anywhere with the same result.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ CAMPAIGN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 INDEX_SUFFIX = "/index"
 """How the names of studies end that hold a summary to browse, and no work."""
 
-_STUDY_NAME = re.compile(r"^([^/]+)/([^/]+)/(?!index$)([^/]+)(?:/t(\d+)-s(\d+))?$")
+_STUDY_NAME = re.compile(
+    r"^([^/]+)/([^/]+)/(?!index$)([^/]+)(?:/t(\d+)-s(\d+)(?:/([a-z][a-z0-9_]*))?)?$"
+)
 
 
 def study_name(
@@ -33,32 +36,42 @@ def study_name(
     stage: str,
     teacher: int | None = None,
     student: int | None = None,
+    method: str | None = None,
 ) -> str:
     """The name of one study.
 
     >>> study_name("paper", "uniform", "tune", 3, 7)
     'paper/uniform/tune/t03-s07'
+    >>> study_name("paper", "uniform", "tune", 3, 7, "dkd")
+    'paper/uniform/tune/t03-s07/dkd'
     """
     stem = f"{campaign}/{partition}/{stage}"
-    return stem if teacher is None else f"{stem}/t{teacher:02d}-s{student:02d}"
+    if teacher is None:
+        return stem
+    pair = f"{stem}/t{teacher:02d}-s{student:02d}"
+    return pair if method is None else f"{pair}/{method}"
 
 
 class StudyName(NamedTuple):
-    """The parts of a study's name."""
+    """The parts of a study's name.
+
+    ``method`` is ``None`` for plain distillation over temperature and alpha.
+    """
 
     campaign: str
     partition: str
     stage: StageName
     teacher: int | None = None
     student: int | None = None
+    method: str | None = None
 
 
 @functools.lru_cache(maxsize=65_536)
 def parse_study_name(text: str) -> StudyName:
     """Take a study name apart.
 
-    >>> parse_study_name("paper/uniform/tune/t03-s07")
-    StudyName(campaign='paper', partition='uniform', stage='tune', teacher=3, student=7)
+    >>> parse_study_name("paper/uniform/tune/t03-s07/dkd").method
+    'dkd'
 
     Raises:
         ValueError: The text is not a name that :func:`study_name` makes.
@@ -66,9 +79,11 @@ def parse_study_name(text: str) -> StudyName:
     match = _STUDY_NAME.match(text)
     if match is None:
         raise ValueError(f"'{text}' is not a study name of kdopt (campaign/partition/stage[/pair])")
-    campaign, partition, stage, teacher, student = match.groups()
-    pair = (None, None) if teacher is None else (int(teacher), int(student))
-    return StudyName(campaign, partition, cast("StageName", stage), *pair)
+    campaign, partition, stage, teacher, student, method = match.groups()
+    name = StudyName(campaign, partition, cast("StageName", stage))
+    if teacher is None:
+        return name
+    return name._replace(teacher=int(teacher), student=int(student), method=method)
 
 
 def parse_pair_name(text: str) -> StudyName:

@@ -23,6 +23,8 @@ from kdopt.campaign.fields import (
     describe_kind,
     list_fields,
 )
+from kdopt.campaign.method_rules import list_method_misfits
+from kdopt.campaign.method_spaces import SPACES, BudgetSpace
 from kdopt.campaign.record import SettingLine
 from kdopt.campaign.settings import (
     NO_PUBLIC_SETS,
@@ -122,10 +124,14 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
     if problems := problems or [
         *_list_missing_sets(file),
         *_list_own_prior(file),
+        *list_method_misfits(file, raw),
         *_list_idle_settings(file, raw),
     ]:
         raise SpecError(source, problems)
     unused = [f"partition.{name}" for name in PARTITIONS if name not in file.partitions]
+    unused += [f"tune.{name}" for name in SPACES if name not in file.tune.methods]
+    if file.tune.search == BudgetSpace():
+        unused.append("tune.search")
     campaign = _resolve_defaults(file, raw)
     # As they are in force: what no stage uses is not held out, whatever its default.
     lines = list(_list_lines(replace(file, transfer=campaign.transfer), raw, unused))
@@ -295,6 +301,8 @@ def _resolve_transfer(file: CampaignFile, raw: Mapping[str, Any]) -> TransferSet
         used += file.combine.transfer_sets
     if "federate" in file.stages and "consolidated" in file.federate.initial_models:
         used.append(file.federate.transfer_set)
+    if "tune" in file.stages and "public_kd" in file.tune.methods:
+        used += file.tune.public_kd.transfer_set
     asked = "compare" in file.stages and "transfer" in raw
     return file.transfer if asked or set(used) - {"student"} else NO_PUBLIC_SETS
 

@@ -7,7 +7,7 @@ text lost it and another published choice stands in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from annotated_types import Interval, Len
@@ -27,6 +27,19 @@ from kdopt.campaign.fields import (
     Settings,
     Source,
     Temperature,
+)
+from kdopt.campaign.method_spaces import (
+    Alpha,
+    BudgetSpace,
+    DistSpace,
+    DkdSpace,
+    DmlSpace,
+    DpKdSpace,
+    LogitStdSpace,
+    NkdSpace,
+    PublicKdSpace,
+    TunedMethodName,
+    WttmSpace,
 )
 
 Sampler = Literal["grid", "sequential", "tpe", "random", "gp", "warm"]
@@ -75,13 +88,13 @@ INITIAL_MODELS: tuple[InitialModelName, ...] = (RANDOM, CONSOLIDATED)
 
 @dataclass(frozen=True)
 class TuneSettings(Settings):
-    """``[tune]``: the search over temperature and alpha of every pair.
+    """``[tune]``: the search of every pair, over T and alpha or over a method's own parameters.
 
     Attributes:
         temperatures: Grid values. The other samplers search from the lowest to the highest of
             them (widened by 1 and by the vanilla temperature), on a logarithmic scale.
         alphas: Grid values: the weight of the teacher's term. The other samplers search all of
-            [0, 1].
+            [0, 1], and what is listed outside.
         sampler: How the points of the search are chosen.
         budget: Trials per pair. ``grid`` and ``sequential`` decide it themselves.
         vanilla_temperature: Temperature of untuned distillation, the baseline of every pair.
@@ -91,9 +104,23 @@ class TuneSettings(Settings):
             prior that comes with kdopt.
         warm_trials: For ``warm``: trials per pair at points that the learnt search chooses.
         warm_then: For ``warm``: the sampler that spends the rest of the budget.
+        methods: What is tuned. ``kd`` is plain distillation, whose T and alpha the map of a pair
+            shows; every other method has a study of its own per pair, over its own parameters.
+        search: What else is searched with every method.
+        dkd: The values of this method, where it is tuned; so for the others.
+        dist: The same.
+        nkd: The same.
+        logit_std: The same.
+        wttm: The same.
+        dml: The same.
+        dp_kd: The same.
+        public_kd: The same.
     """
 
-    listed_last = ("vanilla_temperature", "vanilla_alpha", "t2_scale")
+    listed_last = (
+        *("vanilla_temperature", "vanilla_alpha", "t2_scale"),
+        *("search", "dkd", "dist", "nkd", "logit_std", "wttm", "dml", "dp_kd", "public_kd"),
+    )
 
     temperatures: Annotated[
         tuple[Temperature, ...], Len(1), DISTINCT, Source("paper, Table I"), MORE_WORK
@@ -110,9 +137,7 @@ class TuneSettings(Settings):
         6.0,
         7.0,
     )
-    alphas: Annotated[
-        tuple[Fraction, ...], Len(1), DISTINCT, Source("paper, Table I"), MORE_WORK
-    ] = (
+    alphas: Annotated[tuple[Alpha, ...], Len(1), DISTINCT, Source("paper, Table I"), MORE_WORK] = (
         0.1,
         0.25,
         0.5,
@@ -150,6 +175,19 @@ class TuneSettings(Settings):
         Literal["tpe", "gp"],
         Source("default: tpe spends the rest of the budget; for warm only", depends=True),
     ] = "tpe"
+    methods: Annotated[
+        tuple[TunedMethodName, ...], Len(1), DISTINCT, Source("paper, section III"), MORE_WORK
+    ] = ("kd",)
+    # Another search makes other trials of the same study, so it may not change.
+    search: BudgetSpace = field(default_factory=BudgetSpace)
+    dkd: Annotated[DkdSpace, MORE_WORK] = field(default_factory=DkdSpace)
+    dist: Annotated[DistSpace, MORE_WORK] = field(default_factory=DistSpace)
+    nkd: Annotated[NkdSpace, MORE_WORK] = field(default_factory=NkdSpace)
+    logit_std: Annotated[LogitStdSpace, MORE_WORK] = field(default_factory=LogitStdSpace)
+    wttm: Annotated[WttmSpace, MORE_WORK] = field(default_factory=WttmSpace)
+    dml: Annotated[DmlSpace, MORE_WORK] = field(default_factory=DmlSpace)
+    dp_kd: Annotated[DpKdSpace, MORE_WORK] = field(default_factory=DpKdSpace)
+    public_kd: Annotated[PublicKdSpace, MORE_WORK] = field(default_factory=PublicKdSpace)
 
     @property
     def vanilla_point(self) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from kdopt.campaign.method_studies import plan_method_studies, tunes_points
 from kdopt.campaign.names import StageName, study_name
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import (
@@ -80,9 +81,14 @@ def list_control_sets(campaign: Campaign) -> list[TransferName]:
 
 
 def plan_tune(campaign: Campaign) -> list[StudyPlan]:
-    """One study per partition and ordered pair; the vanilla point is always among its trials,
-    or among those of stage ``compare``.
+    """One study per partition and ordered pair, then one more per method with its own parameters.
+
+    The vanilla point is always among the trials of a pair, or among those of stage ``compare``.
     """
+    return [*_plan_points_of_pairs(campaign), *plan_method_studies(campaign)]
+
+
+def _plan_points_of_pairs(campaign: Campaign) -> list[StudyPlan]:
     points, n_open = plan_points(campaign)
     cells = tuple(
         {"temperature": t, "alpha": a, "replicate": r}
@@ -107,12 +113,15 @@ def plan_points(campaign: Campaign) -> tuple[list[tuple[float, float]], int]:
     ``grid``: all points. ``sequential``: every alpha at temperature 1, then the other
     temperatures at the best alpha. ``tpe``, ``random``, ``gp``: the vanilla point, then the rest
     of the budget. ``warm``: the same, unless stage ``compare`` has vanilla on the student's data,
-    which is the same trial: then all of the budget is chosen later.
+    which is the same trial: then all of the budget is chosen later. Where T and alpha alone are
+    not tuned, the vanilla point is there still: everything is compared with it.
     """
     tune = campaign.tune
     vanilla = tune.vanilla_point
+    if not tunes_points(campaign):
+        return [vanilla], 0
     # Alpha 0 is training without a teacher, so stage control runs it once per student.
-    alphas = [a for a in tune.alphas if a > 0 or not campaign.runs_control]
+    alphas = [a for a in tune.alphas if a != 0 or not campaign.runs_control]
     if tune.sampler == "warm" and compares_vanilla(campaign):
         return [], tune.budget
     if tune.sampler == "grid":
@@ -158,7 +167,7 @@ def make_search_space(campaign: Campaign) -> dict[str, Param]:
     temperatures = (*tune.temperatures, tune.vanilla_temperature, SEQUENTIAL_TEMPERATURE)
     return {
         "temperature": Param("float", min(temperatures), max(temperatures), log=True),
-        "alpha": Param("float", 0.0, 1.0),
+        "alpha": Param("float", min(0.0, *tune.alphas), max(1.0, *tune.alphas)),
         "replicate": Param("int", 0, campaign.replicates - 1),
     }
 

@@ -6,12 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from kdopt.campaign.method_spaces import TunedMethodName
 from kdopt.campaign.names import StageName, study_name
 from kdopt.campaign.settings import Campaign
 
 ParamValue = float | int | str
 Params = Mapping[str, ParamValue]
 """The parameters of one trial, for example ``{"temperature": 2.0, "alpha": 0.5, ...}``."""
+SettingKey = tuple[tuple[str, ParamValue], ...]
+"""What is set in a trial, as a dictionary's key: its parameters without the replicate."""
+
+
+def get_setting(params: Params) -> SettingKey:
+    """What is set in a trial, whatever the order of its parameters."""
+    return tuple(sorted(item for item in params.items() if item[0] != "replicate"))
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class StudyPlan:
         cells: The params of the trials that are planned as they are, in order.
         open_trials: Trials whose params are chosen when they are leased (adaptive samplers).
         needs: Participants whose pre-training must be complete before this study can start.
+        method: What it tunes; ``None`` where that is temperature and alpha alone, or nothing.
         round: Studies of its partition and stage with a lesser number must be finished first.
     """
 
@@ -64,6 +73,7 @@ class StudyPlan:
     open_trials: int = 0
     needs: tuple[int, ...] = ()
     round: int = 0
+    method: TunedMethodName | None = None
 
     @property
     def n_trials(self) -> int:
@@ -111,6 +121,7 @@ def pair_studies(
     space: Mapping[str, Param],
     cells: tuple[Params, ...],
     open_trials: int = 0,
+    method: TunedMethodName | None = None,
 ) -> list[StudyPlan]:
     """One study per partition and ordered pair, all alike; none if the campaign lacks the stage.
 
@@ -120,12 +131,13 @@ def pair_studies(
         space: The parameters of every study.
         cells: The params of the planned trials of every study.
         open_trials: The open trials of every study.
+        method: What they tune, where it is not temperature and alpha alone.
     """
     if stage not in campaign.stages:
         return []
     return [
         StudyPlan(
-            name=study_name(campaign.name, partition.name, stage, teacher, student),
+            name=study_name(campaign.name, partition.name, stage, teacher, student, method),
             campaign=campaign.name,
             partition=partition.name,
             stage=stage,
@@ -136,6 +148,7 @@ def pair_studies(
             student=student,
             open_trials=open_trials,
             needs=(teacher, student),
+            method=method,
         )
         for partition in campaign.partitions
         for teacher, student in campaign.pairs

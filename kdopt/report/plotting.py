@@ -6,6 +6,7 @@ and text, as only the page knows whether it is shown light, dark or on paper.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -15,9 +16,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from kdopt.analysis.method_gains import ALL_METHODS
+from kdopt.analysis.method_settings import name_tuned
+from kdopt.campaign.method_spaces import SPACES
 
 BLUE, ORANGE, VERMILLION = "#0072B2", "#E69F00", "#D55E00"
-GREEN, PURPLE = "#009E73", "#CC79A7"
+GREEN, PURPLE, SKY = "#009E73", "#CC79A7", "#56B4E9"
 GREY, LIGHT_GREY = "#777777", "#999999"
 GAP_AXIS, GAIN_AXIS, ACCURACY_AXIS = "Accuracy gap (pp)", "Test gain (pp)", "Test accuracy (%)"
 
@@ -46,6 +49,14 @@ METHOD_STYLES = {
     "dml": Style("DML", GREEN, "square"),
     "dp_kd": Style("DP-KD", PURPLE, "triangle-up"),
     "tuned": Style("Tuned", BLUE, "diamond"),
+    **{
+        name_tuned(method): Style(f"Tuned {label}", *look)
+        for (method, label), look in zip(
+            {"kd": "KD", **{name: space.label for name, space in SPACES.items()}}.items(),
+            itertools.product((SKY, VERMILLION, INK), ("cross", "x", "star")),
+            strict=True,
+        )
+    },
 }
 
 

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from kdopt.analysis.images_right import ImageLead
+from kdopt.analysis.method_settings import describe_values
 from kdopt.analysis.reruns import Deviation
 from kdopt.analysis.students import StudentRecord
 from kdopt.campaign.settings import Campaign
+from kdopt.campaign.studies import get_setting
 from kdopt.outcome import Scores, StudentFacts
 from kdopt.report.format import (
     escape_markdown,
@@ -109,7 +111,10 @@ def _name_action(record: StudentRecord) -> str:
     action = record.chosen.action
     by = "the verdict" if record.chosen.by_verdict else "as asked for"
     if action == "distil":
+        row = record.chosen.row
         setting = [format_method(record.method)]
+        if row.method is not None:
+            setting.append(describe_values(get_setting(row.params)))
         if not math.isnan(record.temperature):
             setting += [f"T={record.temperature:g}", f"alpha={record.alpha:g}"]
         return f"distil: {', '.join(setting)}{_name_images(record)} ({by})"
@@ -218,7 +223,11 @@ def _list_settings(record: StudentRecord, campaign: Campaign) -> Iterable[list[s
     else:
         budget = asdict(campaign.distill)
         yield ["method", format_method(record.method) if record.method else "no teacher"]
-        if record.method:
+        params = record.chosen.row.params
+        budget |= {name: params[name] for name in budget.keys() & params.keys()}
+        if record.chosen.row.method is not None:
+            yield ["setting", describe_values(get_setting(params))]
+        elif record.method:
             yield ["temperature", format_setting(record.temperature) or "fixed by the method"]
             yield ["alpha", format_setting(record.alpha) or "fixed by the method"]
         yield ["images", format_transfer_set(record.images)]

@@ -167,13 +167,16 @@ def format_verdicts_json(table: pd.DataFrame) -> str:
 
 def _describe_method(line: Line) -> str:
     method = format_method(line["method"])
+    if line.get("setting"):
+        return f"{method}, {line['setting']}"
     if math.isnan(line["temperature"]):
         return method
     return f"{method}, T={line['temperature']:g}, alpha={line['alpha']:g}"
 
 
 def _name_candidate(candidate: Candidate) -> str:
-    return format_method(candidate.method) if candidate.method else "no teacher"
+    name = format_method(candidate.method) if candidate.method else "no teacher"
+    return f"{name} ({candidate.setting})" if candidate.setting else name
 
 
 def _name_images(transfer_set: object) -> str:

@@ -217,7 +217,7 @@ def collect_pair_results(rows: Iterable[TrialRow]) -> dict[Pair, PairResults]:
     pretrained = find_pretrained(rows)
     trials: dict[Pair, list[TrialRow]] = defaultdict(list)
     for row in rows:
-        if row.stage == "tune" and row.pair is not None:
+        if row.stage == "tune" and row.pair is not None and row.method is None:
             trials[row.pair].append(row)
     return {
         pair: make_pair_results(

@@ -11,10 +11,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from kdopt.campaign.method_studies import list_searched_values
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stages import SEQUENTIAL_TEMPERATURE, make_search_space
-from kdopt.campaign.studies import Param, Params, StudyPlan
+from kdopt.campaign.studies import Param, Params, ParamValue, SettingKey, StudyPlan, get_setting
 from kdopt.outcome import TrialRow
 from kdopt.search.posterior import Posterior
 from kdopt.search.prior import Point, collect_point_results, get_point
@@ -50,6 +51,8 @@ def choose_params(
     missing = _find_missing_replicate(taken, campaign.replicates)
     if missing is not None:
         return missing
+    if plan.method is not None:
+        return _choose_sampled(campaign, plan, number, taken, done)
     if campaign.tune.sampler == "warm" and get_posterior is not None:
         params = _choose_warm(campaign, taken, done, get_posterior)
         if params is not None:
@@ -67,14 +70,17 @@ def get_search_corners(campaign: Campaign) -> tuple[Point, Point]:
 
 
 def _find_missing_replicate(taken: Sequence[Params], replicates: int) -> Params | None:
-    """The next replicate of the first point that has fewer than the campaign wants."""
-    seen: dict[Point, set[int]] = {}
+    """The next replicate of the first setting that has fewer than the campaign wants."""
+    seen: dict[SettingKey, set[int]] = {}
+    first: dict[SettingKey, Params] = {}
     for params in taken:
-        seen.setdefault(get_point(params), set()).add(int(params["replicate"]))
-    for (temperature, alpha), have in seen.items():
+        key = get_setting(params)
+        first.setdefault(key, params)
+        seen.setdefault(key, set()).add(int(params["replicate"]))
+    for key, have in seen.items():
         for replicate in range(replicates):
             if replicate not in have:
-                return {"temperature": temperature, "alpha": alpha, "replicate": replicate}
+                return {**first[key], "replicate": replicate}
     return None
 
 
@@ -139,14 +145,19 @@ def _choose_sampled(
     import optuna
 
     # The replicate is not searched: a point's replicates are one trial each in the history.
-    space = {k: _make_distribution(p) for k, p in plan.space.items() if k != "replicate"}
+    allowed = {} if plan.method is None else list_searched_values(campaign, plan.method)
+    space = {
+        name: _make_distribution(param, allowed.get(name, ()))
+        for name, param in plan.space.items()
+        if name != "replicate"
+    }
     # numpy, which Optuna seeds, takes 32 bits.
     seed = seed_for(campaign.seed, plan.name, number) % 2**32
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=_make_sampler(campaign, seed))
     study.add_trials([_make_optuna_trial(row, space) for row in done])
     params = {**study.ask(space).params, "replicate": 0}
-    if get_point(params) in map(get_point, taken):
+    if get_setting(params) in map(get_setting, taken):
         study.sampler = optuna.samplers.RandomSampler(seed=seed)
         params = {**study.ask(space).params, "replicate": 0}
     return params
@@ -166,9 +177,16 @@ def _make_sampler(campaign: Campaign, seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, multivariate=True)
 
 
-def _make_distribution(param: Param) -> optuna.distributions.BaseDistribution:
+def _make_distribution(
+    param: Param, values: Sequence[ParamValue]
+) -> optuna.distributions.BaseDistribution:
     import optuna
 
+    if param.kind == "category":
+        # The store knows all categories; those that this campaign asks for may be fewer.
+        return optuna.distributions.CategoricalDistribution([str(value) for value in values])
+    if param.kind == "int":
+        return optuna.distributions.IntDistribution(int(param.low), int(param.high))
     return optuna.distributions.FloatDistribution(param.low, param.high, log=param.log)
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from kdopt.campaign.names import StudyName
 from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.method_studies import get_param_names
 from kdopt.campaign.stages import PARAM_NAMES
 from kdopt.campaign.studies import Params, ParamValue
 from kdopt.errors import StoreError
@@ -220,7 +221,9 @@ def read_trials(store: Store, campaign: str, study_id: int | None = None) -> lis
                 raise refuse_trial(text, number, OUTCOME_KEY, reason) from reason
             failure = parse_reason(error) if state == "FAIL" else None
             where_it_is = (name.partition, name.stage, name.teacher, name.student)
-            found.append(TrialRow(text, *where_it_is, number, state, cell, outcome, failure))
+            found.append(
+                TrialRow(text, *where_it_is, number, state, cell, outcome, failure, name.method)
+            )
         return found
 
     return store.run_read(read)
@@ -281,7 +284,8 @@ def _check_trial(
     """Refuse a trial that is not one of its stage's."""
     if state not in STATES:
         raise UnreadableError(f"state '{state}' is none of kdopt's")
-    missing = PARAM_NAMES[name.stage] - params.keys()
+    needed = PARAM_NAMES[name.stage] if name.method is None else get_param_names(name.method)
+    missing = needed - params.keys()
     # Trials of adaptive samplers have none until they are claimed.
     if missing and (params or name.stage != "tune"):
         raise UnreadableError(f"parameter {min(missing)} is missing")

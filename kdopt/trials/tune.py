@@ -1,18 +1,26 @@
-"""Tuning: one study per (partition, teacher, student) over temperature and alpha (section IV-C)."""
+"""Tuning: one study per (partition, teacher, student) over temperature and alpha (section IV-C).
+
+Other methods have studies of their own, over their parameters.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
 
 import torch
 
+from kdopt.campaign.method_studies import BUDGET_FIELDS
 from kdopt.campaign.names import seed_for
+from kdopt.campaign.stage_settings import TransferName
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
 from kdopt.train.fit import DivergedError
 from kdopt.trials.context import Context
+from kdopt.trials.distil import distil_pair
 from kdopt.trials.interfaces import Inputs
 from kdopt.trials.outcomes import make_outcome
 
@@ -21,7 +29,9 @@ FILLED_UP = 2
 
 
 def run_tune(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
-    """Distil the teacher into a copy of the student on the student's own data."""
+    """Distil the teacher into a copy of the student, by plain distillation on its own data."""
+    if plan.method is not None:
+        return _run_method(context, plan, params, inputs)
     (result,) = run_tune_together(context, plan, [params], inputs)
     if isinstance(result, DivergedError):
         raise result
@@ -32,6 +42,8 @@ def run_tune_together(
     context: Context, plan: StudyPlan, cells: Sequence[Params], inputs: Inputs
 ) -> list[Outcome | DivergedError]:
     """The same for several cells at once; each has its share of the time that they took."""
+    if plan.method is not None:
+        return [_try_method(context, plan, params, inputs) for params in cells]
     assert plan.teacher is not None and plan.student is not None
     started = time.perf_counter()
     campaign, engine = context.campaign, context.engine
@@ -65,3 +77,29 @@ def run_tune_together(
         else make_outcome(context, result, seconds=seconds, before=inputs[plan.student])
         for result in results
     ]
+
+
+def _try_method(
+    context: Context, plan: StudyPlan, params: Params, inputs: Inputs
+) -> Outcome | DivergedError:
+    try:
+        return _run_method(context, plan, params, inputs)
+    except DivergedError as error:
+        return error  # the others of its group go on
+
+
+def _run_method(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
+    """Distil by the study's method; what the parameters do not say is as in ``[distill]``."""
+    assert plan.method is not None
+    budget = {name: params[name] for name in BUDGET_FIELDS if name in params}
+    apart = {"replicate", "transfer_set", *budget}
+    return distil_pair(
+        context,
+        plan,
+        inputs,
+        method=plan.method,
+        values={name: value for name, value in params.items() if name not in apart},
+        transfer_set=cast("TransferName", params.get("transfer_set", "student")),
+        replicate=int(params["replicate"]),
+        budget=replace(context.campaign.distill, **budget),  # type: ignore[arg-type]
+    )

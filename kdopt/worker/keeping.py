@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from kdopt.analysis.verdicts import rank_trial
+from kdopt.campaign.method_studies import list_searched_methods
 from kdopt.campaign.names import study_name
+from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.data.datasets import Dataset
 from kdopt.outcome import Outcome
@@ -44,8 +46,8 @@ class StudentKeeper:
         """
         if context.campaign.keep == "none" or not _competes(plan, params, outcome):
             return None
-        studies, of = _name_rivals(plan, params)
-        rank = rank_trial(context.campaign, params, outcome)
+        studies, of = _name_rivals(context.campaign, plan, params)
+        rank = rank_trial(context.campaign, params, outcome, plan.method)
         best = kept.read_best(self._store, studies, of)
         if best is not None and best.rank <= rank:
             return None
@@ -64,12 +66,18 @@ def _competes(plan: StudyPlan, params: Params, outcome: Outcome) -> bool:
     return math.isfinite(outcome.validation_gain) and params.get("alpha") != 0
 
 
-def _name_rivals(plan: StudyPlan, params: Params) -> tuple[tuple[str, ...], str]:
+def _name_rivals(
+    campaign: Campaign, plan: StudyPlan, params: Params
+) -> tuple[tuple[str, ...], str]:
     """The studies whose trials a trial competes with, and who competes within them."""
     if plan.stage == "control":
         return (plan.name,), f"s{int(params['student']):02d}"
     pair = plan.teacher, plan.student
     studies = [
         study_name(plan.campaign, plan.partition, stage, *pair) for stage in ("tune", "compare")
+    ]
+    studies += [
+        study_name(plan.campaign, plan.partition, "tune", *pair, method)
+        for method in list_searched_methods(campaign)
     ]
     return tuple(studies), "pair"

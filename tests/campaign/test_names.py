@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdopt.campaign.method_spaces import TUNED_METHODS
 from kdopt.campaign.names import (
     CAMPAIGN_NAME,
     parse_pair_name,
@@ -16,14 +17,17 @@ words = st.from_regex(CAMPAIGN_NAME, fullmatch=True).filter(lambda w: "\n" not i
 pairs = st.none() | st.tuples(st.integers(0, 999), st.integers(0, 999))
 
 
-@given(words, words, pairs)
-def test_names_come_apart_as_they_were_made(campaign, partition, pair):
+@given(words, words, pairs, st.none() | st.sampled_from(TUNED_METHODS))
+def test_names_come_apart_as_they_were_made(campaign, partition, pair, method):
     teacher, student = pair or (None, None)
-    text = study_name(campaign, partition, "tune", teacher, student)
-    assert parse_study_name(text) == (campaign, partition, "tune", teacher, student)
+    text = study_name(campaign, partition, "tune", teacher, student, method)
+    wanted = (campaign, partition, "tune", teacher, student, method if pair else None)
+    assert parse_study_name(text) == wanted
 
 
-@pytest.mark.parametrize("text", ["", "a", "a/b", "a/b/c/d", "a/b/c/t1", "a/b/tune/t01-s02/x"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "a/b", "a/b/c/d", "a/b/c/t1", "a/b/tune/t01-s02/X", "a/b/tune/x"]
+)
 def test_other_texts_are_no_study_names(text):
     with pytest.raises(ValueError, match="not a study name"):
         parse_study_name(text)

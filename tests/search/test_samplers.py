@@ -5,8 +5,11 @@ import dataclasses
 import optuna
 import pytest
 
+from kdopt.campaign.method_spaces import BudgetSpace
+from kdopt.campaign.settings import TransferSettings
 from kdopt.campaign.stage_settings import CompareSettings
 from kdopt.campaign.stages import plan_points, plan_tune
+from kdopt.campaign.studies import get_setting
 from kdopt.outcome import TrialRow
 from kdopt.search.prior import PairResults, average_outcomes
 from kdopt.search.samplers import choose_params, get_search_corners
@@ -301,3 +304,32 @@ def test_the_corners_hold_the_temperatures_one_and_vanilla():
     hot = dataclasses.replace(base.tune, temperatures=(3.0, 9.0), vanilla_temperature=2.0)
     assert get_search_corners(base) == ((0.5, 0.0), (4.0, 1.0))
     assert get_search_corners(dataclasses.replace(base, tune=hot)) == ((1.0, 0.0), (9.0, 1.0))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_a_methods_own_parameters_are_chosen_within_its_space(sampler):
+    base = campaign_with(sampler, replicates=2, budget=4)
+    search = BudgetSpace(epochs=(1, 9), learning_rate=(1e-4, 1e-1))
+    campaign = dataclasses.replace(
+        base,
+        tune=dataclasses.replace(base.tune, methods=("public_kd",), search=search),
+        transfer=TransferSettings(50, 0, 0),
+        stages=("tune",),
+    )
+    plan = next(p for p in plan_tune(campaign) if p.method)
+    history = []
+    for number in range(plan.n_trials):
+        cell = plan.cells[number] if number < len(plan.cells) else None
+        params = cell or choose_params(campaign, plan, number, history)
+        assert set(params) == set(plan.space)
+        assert isinstance(params["epochs"], int) and 1 <= params["epochs"] <= 9
+        assert 1e-4 <= params["learning_rate"] <= 1e-1
+        # The other public set has no images.
+        assert params["transfer_set"] == "public_unlabeled_small"
+        history.append(
+            TrialRow(
+                plan.name, "uniform", "tune", 0, 1, number, "COMPLETE", params, make_outcome(1.0)
+            )
+        )
+    settings = [get_setting(row.params) for row in history]
+    assert settings[::2] == settings[1::2] and len(set(settings)) == 4

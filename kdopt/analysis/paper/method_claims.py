@@ -7,7 +7,8 @@ import math
 import pandas as pd
 from scipy.special import chdtrc, chndtr
 
-from kdopt.analysis.method_gains import ALL_METHODS, STRONG, TUNED, WEAK, select_teachers
+from kdopt.analysis.method_gains import ALL_METHODS, STRONG, WEAK, select_teachers
+from kdopt.analysis.method_settings import TUNED
 from kdopt.analysis.paper.judging import (
     COMPARABLE_PP,
     LARGE_SET,

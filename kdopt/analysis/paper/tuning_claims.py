@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from kdopt.analysis.best_settings import rank_points
-from kdopt.analysis.method_gains import STRONG, TUNED, WEAK, select_teachers
+from kdopt.analysis.method_gains import STRONG, WEAK, select_teachers
+from kdopt.analysis.method_settings import TUNED
 from kdopt.analysis.paper.judging import (
     COMPARABLE_PP,
     Claim,

@@ -1,0 +1,130 @@
+"""The studies that tune a method over parameters of its own: one per pair and method.
+
+Plain distillation over temperature and alpha alone is planned in ``kdopt.campaign.stages``, and
+its study names have no method.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import fields
+from typing import get_args
+
+from kdopt.campaign.method_spaces import LOG_SCALED, SPACES, PublicSetName, TunedMethodName
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.studies import Param, Params, ParamValue, StudyPlan, get_setting, pair_studies
+
+BUDGET_FIELDS = ("learning_rate", "epochs", "batch_size")
+"""Parameters of ``[tune.search]``, called as those of ``[distill]``."""
+
+
+def plan_method_studies(campaign: Campaign) -> list[StudyPlan]:
+    """One study per partition, ordered pair and method with parameters of its own."""
+    plans = []
+    for method in list_searched_methods(campaign):
+        settings, n_open = plan_settings(campaign, method)
+        replicates = range(campaign.replicates)
+        cells = tuple({**setting, "replicate": r} for setting in settings for r in replicates)
+        space = make_method_space(campaign, method)
+        plans += pair_studies(
+            campaign, "tune", space, cells, n_open * campaign.replicates, method=method
+        )
+    return plans
+
+
+def tunes_points(campaign: Campaign) -> bool:
+    """Whether temperature and alpha are tuned alone, as the map of a pair shows it."""
+    return "kd" in campaign.tune.methods and not _list_searched_budgets(campaign)
+
+
+def list_searched_methods(campaign: Campaign) -> list[TunedMethodName]:
+    """The methods that have studies of their own."""
+    if "tune" not in campaign.stages:
+        return []
+    alone = tunes_points(campaign)
+    return [method for method in campaign.tune.methods if method != "kd" or not alone]
+
+
+def plan_settings(campaign: Campaign, method: TunedMethodName) -> tuple[list[Params], int]:
+    """The settings of a method that are known beforehand, and how many are chosen later.
+
+    The published setting comes first, under every sampler. A grid has all combinations besides.
+    """
+    published = get_published_setting(campaign, method)
+    if campaign.tune.sampler != "grid":
+        return [published], campaign.tune.budget - 1
+    values = list_searched_values(campaign, method)
+    grid = [dict(zip(values, each, strict=True)) for each in itertools.product(*values.values())]
+    first = get_setting(published)
+    return [published, *(setting for setting in grid if get_setting(setting) != first)], 0
+
+
+def list_searched_values(
+    campaign: Campaign, method: TunedMethodName
+) -> dict[str, tuple[ParamValue, ...]]:
+    """The values of every parameter of a method's trials, by name: its own, then the budget's."""
+    tune = campaign.tune
+    if method == "kd":
+        own: dict[str, tuple[ParamValue, ...]] = {
+            "temperature": tune.temperatures,
+            "alpha": tune.alphas,
+        }
+    else:
+        space = getattr(tune, method)
+        own = {field.name: getattr(space, field.name) for field in fields(space)}
+    if "transfer_set" in own:
+        own["transfer_set"] = tuple(
+            name for name in own["transfer_set"] if getattr(campaign.transfer, str(name))
+        )
+    return own | _list_searched_budgets(campaign)
+
+
+def get_published_setting(campaign: Campaign, method: TunedMethodName) -> Params:
+    """What a method's authors recommend, at the budget of ``[distill]``; for ``kd``, vanilla."""
+    tune = campaign.tune
+    values = list_searched_values(campaign, method)
+    own: dict[str, ParamValue] = {
+        "temperature": tune.vanilla_temperature,
+        "alpha": tune.vanilla_alpha,
+    }
+    if method != "kd":
+        own = dict(SPACES[method].published)
+    if "transfer_set" in values:
+        own["transfer_set"] = values["transfer_set"][-1]
+    budget = {name: getattr(campaign.distill, name) for name in BUDGET_FIELDS}
+    return {name: own[name] if name in own else budget[name] for name in values}
+
+
+def get_param_names(method: str) -> frozenset[str]:
+    """The parameters that every trial of a method has; of another version's, what all have."""
+    if method == "kd":
+        return frozenset({"temperature", "alpha", "replicate"})
+    own = fields(SPACES[method]) if method in SPACES else ()  # type: ignore[arg-type]
+    return frozenset({"replicate", *(field.name for field in own)})
+
+
+def make_method_space(campaign: Campaign, method: TunedMethodName) -> dict[str, Param]:
+    """The search space of a method: the same for every sampler, so that plots share their axes."""
+    published = get_published_setting(campaign, method)
+    space = {
+        name: _make_param(name, (*values, published[name]))
+        for name, values in list_searched_values(campaign, method).items()
+    }
+    return {**space, "replicate": Param("int", 0, campaign.replicates - 1)}
+
+
+def _make_param(name: str, values: tuple[ParamValue, ...]) -> Param:
+    if name == "transfer_set":
+        # All choices, whatever this campaign asks for: Optuna's categories may not change later.
+        return Param("category", choices=get_args(PublicSetName))
+    numbers = [float(value) for value in values]
+    low, high = min(numbers), max(numbers)
+    if name in ("epochs", "batch_size"):
+        return Param("int", low, high)
+    return Param("float", low, high, log=name in LOG_SCALED)
+
+
+def _list_searched_budgets(campaign: Campaign) -> dict[str, tuple[ParamValue, ...]]:
+    search = campaign.tune.search
+    found = {name: getattr(search, name) for name in BUDGET_FIELDS}
+    return {name: values for name, values in found.items() if values}
