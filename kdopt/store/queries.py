@@ -16,9 +16,9 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kdopt.campaign.method_studies import get_param_names
 from kdopt.campaign.names import StudyName
 from kdopt.campaign.record import CampaignRecord
-from kdopt.campaign.method_studies import get_param_names
 from kdopt.campaign.stages import PARAM_NAMES
 from kdopt.campaign.studies import Params, ParamValue
 from kdopt.errors import StoreError
