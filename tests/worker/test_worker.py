@@ -296,11 +296,12 @@ def test_a_worker_follows_a_campaign_that_grows_while_it_runs(tmp_path, monkeypa
     grown = []
 
     def finish(*arguments):
-        original(*arguments)
+        dropped = original(*arguments)
         if not grown:
             grown.append(True)
             wider = SPEC.replace('["uniform"]', '["uniform", "quantity_skew"]')
             plan(tmp_path, tune="temperatures = [1, 2]\nalphas = [0.5]", text=wider)
+        return dropped
 
     monkeypatch.setattr(leases, "finish_trial", finish)
     summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
