@@ -191,6 +191,10 @@ def _run_app() -> int:
     except OSError as error:
         print_error(explain_os_error(error))
         code = 2
+    except UnicodeEncodeError as error:
+        name = error.object[max(0, error.start - 100) : error.end + 100]
+        print_error(f"'{name}': a name that is not UTF-8 cannot be used here; rename it")
+        code = 2
     except MemoryError:
         print_error("the memory is not enough; use a smaller campaign or a larger machine")
         code = 2

@@ -150,5 +150,6 @@ def _open_stream(stream: TextIO | None) -> TextIO:
     if stream is None:
         return Path(os.devnull).open("w", encoding="utf-8")
     if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="replace")
+        with suppress(OSError):  # it also hands over what was written before
+            stream.reconfigure(errors="replace")
     return stream

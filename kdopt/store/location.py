@@ -24,9 +24,17 @@ def parse_location(location: str) -> URL:
         if looks_like_url(location) or not location.strip():
             raise StoreError(_URL_FIX)
         try:
-            return URL.create("sqlite", database=str(Path(location).expanduser()))
+            path = Path(location).expanduser()
+            str(path.absolute()).encode("utf-8")
+        except UnicodeEncodeError as error:
+            # SQLite takes UTF-8 only, and so do the URLs that workers are told.
+            raise StoreError(
+                f"store {location}: the name of the file or of a folder above it is not UTF-8; "
+                "rename it or give another --store"
+            ) from error
         except RuntimeError as error:
             raise StoreError(f"store {location}: {error}; write the whole path") from error
+        return URL.create("sqlite", database=str(path))
     try:
         url = make_url(location)
         backend = url.get_backend_name()
@@ -64,6 +72,8 @@ def label_of(url: URL) -> str:
 
 def explain_driver_error(url: URL, error: object) -> str:
     """What a driver says, in one line and without the secrets of the URL it was given."""
+    if url.get_backend_name() == "sqlite":
+        return " ".join(str(error).split())
     rendered = url.render_as_string(hide_password=False)
     known = {url.host, url.database, url.drivername}
     secrets = {*list_secrets(rendered), *filter(None, (url.username, url.password))} - known
