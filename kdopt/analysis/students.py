@@ -285,5 +285,6 @@ def _is_of_pair(row: TrialRow, pair: Pair) -> bool:
 def _name_action(row: TrialRow) -> PairVerdict:
     if row.stage == "pretrain":
         return "leave as it is"
-    # Alpha 0 is the control: no teacher has a part in it.
-    return "train on" if row.stage == "control" or row.params.get("alpha") == 0 else "distil"
+    # Plain distillation at alpha 0 is the control: no teacher has a part in it.
+    alone = row.stage == "control" or (row.method is None and row.params.get("alpha") == 0)
+    return "train on" if alone else "distil"

@@ -62,8 +62,9 @@ class StudentKeeper:
 def _competes(plan: StudyPlan, params: Params, outcome: Outcome) -> bool:
     if plan.stage not in ("control", "tune", "compare") or outcome.validation_gain is None:
         return False
-    # Alpha 0 is the control: no teacher has a part in it.
-    return math.isfinite(outcome.validation_gain) and params.get("alpha") != 0
+    # Plain distillation at alpha 0 is the control: no teacher has a part in it.
+    taught = plan.method is not None or params.get("alpha") != 0
+    return taught and math.isfinite(outcome.validation_gain)
 
 
 def _name_rivals(

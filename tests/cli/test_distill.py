@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,9 +108,7 @@ def test_accuracies_that_are_not_on_record_end_with_code_1(finished, output, mon
 
     def run_otherwise(self, row):
         found = run(self, row)
-        return found._replace(
-            outcome=rerun.Outcome.from_json({**found.outcome.to_json(), "epochs": 99})
-        )
+        return found._replace(outcome=replace(found.outcome, epochs=99))
 
     monkeypatch.setattr(rerun.Rerunner, "run", run_otherwise)
     monkeypatch.setattr("kdopt.service.distill.find_kept", lambda *_: None)

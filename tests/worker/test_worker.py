@@ -272,7 +272,7 @@ def test_other_images_than_planned_are_refused(tmp_path, monkeypatch):
     pixels = altered.train_images.copy()
     pixels[0, 0, 0, 0] ^= 1
     changed = datasets.Dataset(**{**vars(altered), "train_images": pixels})
-    monkeypatch.setattr(datasets, "load_dataset", lambda campaign: changed)
+    monkeypatch.setattr(datasets, "read_dataset", lambda settings, seed: changed)
     with pytest.raises(DataError, match="not those that the campaign was planned with"):
         run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
 
