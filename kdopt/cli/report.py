@@ -16,11 +16,13 @@ from kdopt.campaign.names import CAMPAIGN_NAME
 from kdopt.cli.inputs import campaign_folder, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, OutOption, StoreOption
 from kdopt.cli.results_so_far import publish_indexes, read_report_data
+from kdopt.dashboard.live_page import RenderedPage, make_page_server
 from kdopt.errors import ComparisonError
 from kdopt.report.blocks import ReportData
 from kdopt.report.comparison import make_compared_campaign, write_comparison
 from kdopt.report.export import NO_PARQUET, write_report
 from kdopt.report.images import ImageFormat
+from kdopt.report.page import make_sections, render_page
 from kdopt.store.database import Store
 from kdopt.store.queries import pick_campaign, read_record, read_trials
 
@@ -51,6 +53,15 @@ FiguresOption = Annotated[
 ]
 
 
+WatchPageOption = Annotated[
+    bool,
+    typer.Option(
+        "--watch",
+        help="Write nothing: serve the page on 127.0.0.1, made anew while workers run.",
+    ),
+]
+PagePortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of --watch.")]
+
 CampaignsArgument = Annotated[
     list[str] | None,
     typer.Argument(
@@ -69,19 +80,24 @@ def report_command(
     out: OutOption = None,
     publish: PublishOption = False,
     figures: FiguresOption = None,
+    watch: WatchPageOption = False,
+    port: PagePortOption = 8090,
 ) -> None:
     """Write a campaign's tables, figures and HTML page.
 
     You get the tables as CSV, Markdown and LaTeX, and all trials as CSV and Parquet. Several
     campaigns get one page: their maps in one figure, how far they agree, and what differs.
     """
-    _check_arguments(campaigns or [], campaign, publish)
+    _check_arguments(campaigns or [], campaign, publish, watch)
     formats: list[ImageFormat] = [format_.value for format_ in figures or ()]
     if campaigns and len(campaigns) > 1:
         _write_comparison_of(_open_campaigns(campaigns, store), out, formats)
         return
     named, location = _split_name(campaigns[0], store) if campaigns else (campaign, store)
     opened = open_store_at(location)
+    if watch:
+        _serve_page(opened, pick_campaign(opened, named), port)
+        return
     data = _write_report_of(opened, pick_campaign(opened, named), out, formats)
     if publish:
         _publish_indexes(opened, data)
@@ -92,11 +108,17 @@ class _StoredCampaign(NamedTuple):
     name: str
 
 
-def _check_arguments(campaigns: Sequence[str], campaign: str | None, publish: bool) -> None:
+def _check_arguments(
+    campaigns: Sequence[str], campaign: str | None, publish: bool, watch: bool
+) -> None:
     if campaigns and campaign is not None:
         raise ComparisonError(
             f"--campaign {campaign} beside {', '.join(campaigns)}: campaigns are named either as "
             "arguments or with --campaign; leave out --campaign"
+        )
+    if watch and len(campaigns) > 1:
+        raise ComparisonError(
+            f"--watch beside {', '.join(campaigns)}: one campaign is watched at a time; name one"
         )
     if publish and len(campaigns) > 1:
         raise ComparisonError(
@@ -172,6 +194,17 @@ def _write_report_of(
     if not any(path.name == "trials.parquet" for path in paths):
         print(NO_PARQUET, file=sys.stderr)
     return data
+
+
+def _serve_page(store: Store, campaign: str, port: int) -> None:
+    def render() -> RenderedPage:
+        data = read_report_data(store, campaign)
+        left = any(row.state in ("WAITING", "RUNNING") for row in data.rows)
+        return RenderedPage(render_page(data, make_sections(data)), final=not left)
+
+    with make_page_server(render, port) as server:
+        print(f"http://127.0.0.1:{server.server_port}  (Ctrl-C stops it)", flush=True)
+        server.serve_forever()
 
 
 def choose_report_folder(store: Store, campaign: str, out: Path | None) -> Path:

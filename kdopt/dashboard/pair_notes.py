@@ -12,7 +12,7 @@ from kdopt.report.format import format_signed
 from kdopt.report.verdict_text import describe_verdict, explain_verdict
 from kdopt.store.index_studies import StudyNote
 
-STAGES: tuple[StageName, ...] = ("tune", "compare")
+STAGES_OF_PAIRS: tuple[StageName, ...] = ("tune", "compare")
 """Those with a study per pair."""
 
 
@@ -54,7 +54,7 @@ def note_pairs(data: ReportData, study_ids: Mapping[str, int]) -> list[StudyNote
         short = f"{said}, net {net} pp" if net and line["action"] == "distil" else said
         notes += [
             StudyNote(study_ids[name], short, text + "\n")
-            for stage in STAGES
+            for stage in STAGES_OF_PAIRS
             if (name := study_name(campaign, *pair[:1], stage, *pair[1:])) in study_ids
         ]
     return notes

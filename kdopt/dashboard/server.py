@@ -64,6 +64,7 @@ class ReadOnly:
         app: The application behind.
         hosts: Host names it answers to, without port and brackets.
         token: What a reader must know; ``None`` lets everybody read.
+        policy: What its pages may load and run, as a Content-Security-Policy.
 
     Raises:
         KdoptError: If the token is too short.
@@ -74,8 +75,10 @@ class ReadOnly:
         app: WSGIApplication,
         hosts: Collection[str] = LOCAL_NAMES,
         token: str | None = None,
+        policy: str = HEADERS["Content-Security-Policy"],
     ) -> None:
         self._app = app
+        self._headers = {**HEADERS, "Content-Security-Policy": policy}
         self._hosts = {host.lower() for host in hosts}
         self._guard = None if token is None else TokenGuard(token)
 
@@ -97,9 +100,9 @@ class ReadOnly:
             if hasattr(body, "close"):
                 body.close()
             return _send_reply(start_response, _NO_ANSWER, environ["REQUEST_METHOD"])
-        ours = {name.lower() for name in HEADERS}
+        ours = {name.lower() for name in self._headers}
         kept = [(name, value) for name, value in answer.headers if name.lower() not in ours]
-        start_response(answer.status, [*kept, *HEADERS.items()])
+        start_response(answer.status, [*kept, *self._headers.items()])
         return body
 
     def _refuse_request(self, environ: WSGIEnvironment) -> Reply | None:
@@ -202,7 +205,15 @@ def make_server(
             f"token of at least {MIN_TOKEN} characters: set {TOKEN_VARIABLE} or give --token. "
             "Or use --host 127.0.0.1, and an SSH tunnel to reach it from elsewhere."
         )
-    app = make_app(storage_url, host, token, allow_hosts)
+    return bind_server(make_app(storage_url, host, token, allow_hosts), host, port)
+
+
+def bind_server(app: WSGIApplication, host: str, port: int) -> WSGIServer:
+    """A server of an application, bound but not serving yet; port 0 takes a free one.
+
+    Raises:
+        KdoptError: The address or port is taken or not allowed.
+    """
     try:
         server = _Server6(host, port) if ":" in host else _Server(host, port)
     except (OSError, OverflowError) as error:

@@ -7,17 +7,21 @@ distillation, takes the models that are there.
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 
 from kdopt.campaign.compatibility import describe_pretraining
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.studies import Params, StudyPlan
+from kdopt.errors import StoreError
 from kdopt.outcome import Outcome
 from kdopt.store import queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.train.engine import Engine
+
+logger = logging.getLogger(__name__)
 
 
 class PretrainedElsewhere:
@@ -45,20 +49,27 @@ class PretrainedElsewhere:
         if plan.stage != "pretrain":
             return None
         began = time.perf_counter()
-        wanted = describe_pretraining(record, plan.partition)
         for name in queries.list_campaigns(self._store):
             if name == record.campaign.name:
                 continue
-            other = queries.read_record(self._store, name)
-            if plan.partition in other.splits and (
-                describe_pretraining(other, plan.partition) == wanted
-            ):
-                found = self._find_in(name, plan.partition, int(params["participant"]))
-                if found is not None:
-                    return replace(found, seconds=time.perf_counter() - began)
+            try:
+                found = self._find_in(name, record, plan.partition, int(params["participant"]))
+            except StoreError as error:
+                # What is wrong with another campaign is no matter of this one.
+                logger.debug("%s: not looked at: %s", name, error)
+                continue
+            if found is not None:
+                return replace(found, seconds=time.perf_counter() - began)
         return None
 
-    def _find_in(self, campaign: str, partition: str, participant: int) -> Outcome | None:
+    def _find_in(
+        self, campaign: str, record: CampaignRecord, partition: str, participant: int
+    ) -> Outcome | None:
+        other = queries.read_record(self._store, campaign)
+        if partition not in other.splits or (
+            describe_pretraining(other, partition) != describe_pretraining(record, partition)
+        ):
+            return None
         for state in queries.read_study_counts(self._store, campaign):
             if state.name.stage != "pretrain" or state.name.partition != partition:
                 continue
