@@ -25,11 +25,13 @@ from kdopt.report.sections.many_teachers import make_many_section
 from kdopt.report.sections.methods import make_methods_section
 from kdopt.report.sections.pairs import make_pairs_section
 from kdopt.report.sections.run import make_run_section
+from kdopt.report.sections.tuned_methods import make_tuned_section
 
 SECTIONS: Sequence[Callable[[ReportData], Section | None]] = (
     make_headline_section,
     make_pairs_section,
     make_maps_section,
+    make_tuned_section,
     make_methods_section,
     make_many_section,
     make_advice_section,

@@ -274,7 +274,8 @@ def make_error_bars(
 def list_methods(table: pd.DataFrame) -> list[str]:
     """The methods of a table in fixed order, then those of other versions."""
     present = {str(method) for method in table["method"]}
-    return [m for m in ALL_METHODS if m in present] + sorted(present - set(ALL_METHODS))
+    order = dict.fromkeys([*ALL_METHODS, *METHOD_STYLES])
+    return [m for m in order if m in present] + sorted(present - set(order))
 
 
 def split_by_method(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from kdopt.analysis.distributions import compute_box, compute_ecdf
 from kdopt.analysis.method_gains import ALL_METHODS, list_partitions
+from kdopt.analysis.method_settings import is_tuned
 from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import describe_selection
 from kdopt.campaign.names import pair_label
@@ -104,7 +105,7 @@ def make_transfer_block(tables: Tables) -> Block:
     """Fig. 2: gain against accuracy gap by transfer set, and how often transfer is positive."""
     gains, figure = tables.method_gains, None
     if is_compared(gains):
-        points = gains.loc[gains["method"] != "tuned", POINT_COLUMNS]
+        points = gains.loc[~gains["method"].map(is_tuned).astype(bool), POINT_COLUMNS]
         figure = PageFigure("methods-transfer", "fig2-transfer-sets", draw_transfers(gains), points)
     columns: Columns = [
         "partition",
@@ -202,7 +203,8 @@ def draw_transfers(gains: pd.DataFrame) -> dict[str, Any]:
     for row, partition in enumerate(partitions):
         for column, name in enumerate(used):
             here = gains[(gains["partition"] == partition) & (gains["transfer_set"] == name)]
-            panels[row, column] = Panel(_scatter_gains_of_methods(here[here["method"] != "tuned"]))
+            fixed = here[~here["method"].map(is_tuned).astype(bool)]
+            panels[row, column] = Panel(_scatter_gains_of_methods(fixed))
     titles = [escape_title(name) for name in partitions]
     axis = Axis(GAP_AXIS, GAIN_AXIS, {"zeroline": True}, {"zeroline": True})
     return arrange_panels(
