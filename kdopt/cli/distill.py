@@ -34,7 +34,7 @@ TrialOption = Annotated[
         "--trial",
         metavar="[STAGE/]N",
         help="The student of this trial, rather than the one of 'kdopt best': its number in stage "
-        "tune, or in another, such as compare/3.",
+        "tune, or in another, such as compare/3 or dkd/0.",
     ),
 ]
 MethodOption = Annotated[
