@@ -65,6 +65,11 @@ def list_differences(before: CampaignRecord, now: CampaignRecord) -> list[str]:
             for name in sorted(before.splits.keys() & now.splits.keys())
             if before.splits[name] != now.splits[name]
         ]
+    changed += [
+        f"participant {name} (its weights are not the same)"
+        for name in sorted(before.weights.keys() | now.weights.keys())
+        if before.weights.get(name) != now.weights.get(name)
+    ]
     if before.prior and now.prior and before.prior != now.prior and "tune.prior" not in changed:
         changed.append("tune.prior (the prior is not the same)")
     return changed
@@ -211,14 +216,16 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
     these are compared by their content (see :func:`list_differences`).
     """
     values = asdict(campaign)
-    alone = (
-        *("seed", "participants", "precision", "select_on", "model", "transfer"),
-        "initial_weights",
-    )
+    alone = ("seed", "participants", "precision", "select_on", "transfer", "initial_weights")
     parts = {key: values[key] for key in (*alone, "pretrain", "distill")}
+    kinds = [campaign.get_architecture(i) for i in range(campaign.participants)]
+    parts["model"] = kinds
+    parts["participant"] = [p.name for p in campaign.participant]
     # One validation set serves all partitions, also those that a grown spec adds.
     parts["data.validation_fraction"] = values["data"]["validation_fraction"]
     parts["data.validation"] = values["data"]["validation"]
+    augment = campaign.data.augment
+    parts["data.augment"] = [augment, campaign.data.views] if augment else []
     tables = [table for table, stages in READERS.items() if set(stages) & set(campaign.stages)]
     for table in ("tune", *tables):
         for field in list_fields(type(getattr(campaign, table))):

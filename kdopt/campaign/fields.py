@@ -155,8 +155,16 @@ class SettingField:
     @property
     def table(self) -> type[Settings] | None:
         """The settings class, if it is a table of the file."""
-        kind = self.kind
-        return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
+        return _find_settings(self.kind)
+
+    @property
+    def rows(self) -> type[Settings] | None:
+        """The settings class of each item, if it is a list of tables of the file."""
+        return _find_settings(get_args(self.kind)[0]) if get_origin(self.kind) is tuple else None
+
+
+def _find_settings(kind: Any) -> type[Settings] | None:
+    return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
 
 
 def list_fields(settings: type[Settings]) -> list[SettingField]:

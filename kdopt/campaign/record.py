@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from typing import Annotated, Any, NamedTuple, cast
 
@@ -32,6 +33,7 @@ class CampaignRecord:
         settings: The same for people, with the source of every value.
         data_sha256: Fingerprint of the images; a worker whose images differ refuses to run.
         splits: Per partition, the sha256 of the artifact that holds its index arrays.
+        weights: By participant's name, the sha256 of the weights that it brought along.
         prior: ``warm``: the sha256 of the artifact with what its prior was when it was planned.
     """
 
@@ -40,11 +42,13 @@ class CampaignRecord:
     data_sha256: Sha256
     splits: Mapping[str, Sha256]
     prior: Sha256 | None = None
+    weights: Mapping[str, Sha256] = field(default_factory=dict)
 
     @property
     def artifacts(self) -> dict[str, str]:
         """What each artifact that the record itself needs is, by its sha256."""
         needed = {sha256: f"splits of {name}" for name, sha256 in self.splits.items()}
+        needed |= {sha256: f"weights of {name}" for name, sha256 in self.weights.items()}
         return needed if self.prior is None else {**needed, self.prior: "tune.prior"}
 
     def to_json(self) -> dict[str, Any]:
@@ -79,7 +83,9 @@ def format_campaign(campaign: Campaign, settings_lines: Sequence[SettingLine]) -
     """
     lines = [HEAD]
     for table, group in groupby(settings_lines, key=lambda line: line.key.rpartition(".")[0]):
-        if table:
+        if table.startswith("participant["):
+            lines += ["", "[[participant]]"]
+        elif table:
             lines += ["", f"[{table}]"]
         lines += [_format_line(campaign, line) for line in group]
     return "\n".join(lines) + "\n"
@@ -97,6 +103,8 @@ def _format_line(campaign: Campaign, line: SettingLine) -> str:
 def find_value(campaign: Campaign, key: str) -> Any:
     """The value of a dotted key that is in force; ``None`` for what is not set or not used."""
     first, *rest = key.split(".")
+    if row := re.fullmatch(r"participant\[(\d+)\]", first):
+        return getattr(campaign.participant[int(row[1])], rest[0])
     if first == "partitions":
         return tuple(dict.fromkeys(p.kind for p in campaign.partitions))
     if first == "partition":
@@ -104,16 +112,23 @@ def find_value(campaign: Campaign, key: str) -> Any:
         value = getattr(campaign.get_partition(name), setting)
         # One number for this partition, a list for the other that has concentrations.
         return value[0] if (name, setting) == ("quantity_skew", "concentration") else value
-    if key == "tune.budget" and campaign.tune.sampler in WITHOUT_BUDGET:
+    if _is_refused(campaign, key):
         return None
-    if key in WARM and campaign.tune.sampler != "warm":
-        return None
-    if key == "tune.prior":
-        return campaign.tune.prior or None
     value = campaign
     for name in (first, *rest):
         value = getattr(value, name)
     return value
+
+
+def _is_refused(campaign: Campaign, key: str) -> bool:
+    """Whether a file of this campaign may not say this."""
+    tune = campaign.tune
+    return (
+        (key == "tune.budget" and tune.sampler in WITHOUT_BUDGET)
+        or (key in WARM and tune.sampler != "warm")
+        or (key == "tune.prior" and not tune.prior)
+        or (key == "model" and bool(campaign.models))
+    )
 
 
 def _format_value(value: Any) -> str:

@@ -37,6 +37,7 @@ from kdopt.campaign.fields import (
 )
 from kdopt.campaign.names import StageName
 from kdopt.campaign.plain import read_plain
+from kdopt.campaign.participants import Architecture, ParticipantSettings
 from kdopt.campaign.stage_settings import (
     CombineSettings,
     CompareSettings,
@@ -49,10 +50,14 @@ LaterStageName = Literal["tune", "compare", "combine", "federate"]
 """The stages that a campaign chooses; pre-training is part of every campaign."""
 
 SelectOn = Literal["validation", "test"]
-PartitionName = Literal[
+DrawnPartitionName = Literal[
     "uniform", "quantity_skew", "specialized", "label_chunks", "label_dirichlet"
 ]
-PARTITIONS: tuple[PartitionName, ...] = get_args(PartitionName)
+PartitionName = Literal[DrawnPartitionName, "own"]
+PARTITIONS: tuple[DrawnPartitionName, ...] = get_args(DrawnPartitionName)
+OWN: PartitionName = "own"
+"""The partition in which participants have the images that they bring along."""
+
 OWN_MODELS = ("cnn", "mlp", "resnet18")
 """Models that kdopt builds itself; every other name is looked up in torchvision."""
 
@@ -249,7 +254,9 @@ class Campaign(Settings):
             a teacher, as trials finish; ``kdopt distill`` then need not train it again.
         initial_weights: Whether participants start pre-training from random weights of their
             ``own``, or all from the same (``shared``), as in federated averaging.
-        model: ``cnn``, ``mlp``, ``resnet18``, or a model name of torchvision.
+        model: ``cnn``, ``mlp``, ``resnet18``, or a model name of torchvision. A list is ``models``.
+        models: Models of the participants, who take them in turn. Left out: all have ``model``.
+        participant: Participants by name, with what they bring along.
         partitions: The partitions of the training images.
         stages: What is done after pre-training.
         data: The images.
@@ -265,6 +272,7 @@ class Campaign(Settings):
     """
 
     listed_last = (
+        "participant",
         "data",
         "transfer",
         "compare",
@@ -287,6 +295,12 @@ class Campaign(Settings):
         "validation"
     )
     model: Annotated[str, Len(1), PAPER_III] = "resnet18"
+    models: Annotated[
+        tuple[Annotated[str, Len(1)], ...], Source("default: all have the same (paper)")
+    ] = ()
+    participant: Annotated[
+        tuple[ParticipantSettings, ...], Source("default: numbers instead of names")
+    ] = ()
     data: DataSettings
     partitions: tuple[PartitionSettings, ...]
     pretrain: TrainSettings = TrainSettings()
@@ -350,8 +364,34 @@ class Campaign(Settings):
     @property
     def pairs(self) -> list[tuple[int, int]]:
         """All ordered (teacher, student) pairs without self-transfer (paper, section III)."""
+        return [(t, s) for t in range(self.participants) for s in self.learners if t != s]
+
+    @property
+    def learners(self) -> list[int]:
+        """Participants that have images: the others can only teach."""
         everyone = range(self.participants)
-        return [(t, s) for t in everyone for s in everyone if t != s]
+        if any(p.kind == OWN for p in self.partitions):
+            return [i for i in everyone if self.participant[i].data is not None]
+        return list(everyone)
+
+    def get_architecture(self, participant: int) -> Architecture:
+        """The model of a participant."""
+        models = self.models or (self.model,)
+        model = models[participant % len(models)]
+        if not self.participant:
+            return Architecture(model)
+        own = self.participant[participant]
+        return Architecture(
+            own.model or model, own.classes, own.image_size, own.channels, own.mean, own.std
+        )
+
+    @property
+    def architectures(self) -> dict[Architecture, list[int]]:
+        """Every model that occurs, and who has it."""
+        found: dict[Architecture, list[int]] = {}
+        for participant in range(self.participants):
+            found.setdefault(self.get_architecture(participant), []).append(participant)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

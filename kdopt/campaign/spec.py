@@ -25,9 +25,11 @@ from kdopt.campaign.fields import (
 )
 from kdopt.campaign.method_rules import list_method_misfits
 from kdopt.campaign.method_spaces import SPACES, BudgetSpace
+from kdopt.campaign.participant_rules import list_participant_problems
 from kdopt.campaign.record import SettingLine
 from kdopt.campaign.settings import (
     NO_PUBLIC_SETS,
+    OWN,
     PARTITIONS,
     Campaign,
     CampaignFile,
@@ -109,6 +111,8 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
     """Check the text of a campaign file; see :func:`load_spec`."""
     try:
         raw = tomllib.loads(text)
+        if isinstance(raw.get("model"), list):
+            raw["models"] = raw.pop("model")
         # As JSON: there strict mode takes lists for tuples and whole numbers for floats, which TOML
         # cannot tell apart. JSON has no dates: they become tables, as no setting takes a date.
         text = json.dumps(raw, default=lambda date: {"date": str(date)})
@@ -126,6 +130,7 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
         *_list_own_prior(file),
         *list_method_misfits(file, raw),
         *_list_idle_settings(file, raw),
+        *list_participant_problems(file, "participants" in raw),
     ]:
         raise SpecError(source, problems)
     unused = [f"partition.{name}" for name in PARTITIONS if name not in file.partitions]
@@ -152,8 +157,9 @@ def _list_entries(settings: type[Settings], prefix: str) -> Iterator[SettingEntr
     descriptions = describe_attributes(settings)
     for field in list_fields(settings):
         key = prefix + field.name
-        if field.table is not None:
-            yield from _list_entries(field.table, f"{key}.")
+        table = field.table or field.rows
+        if table is not None:
+            yield from _list_entries(table, f"{key}.")
             continue
         required = field.default is MISSING
         hidden = required or field.source.depends
@@ -172,6 +178,8 @@ def _resolve_defaults(file: CampaignFile, raw: Mapping[str, Any]) -> Campaign:
     if tune.sampler == "warm" and "budget" not in raw["tune"]:
         tune = replace(tune, budget=8)
     values = {f.name: getattr(file, f.name) for f in fields(Campaign)}
+    if file.participant:
+        values["participants"] = len(file.participant)
     return Campaign(
         **{
             **values,
@@ -189,6 +197,8 @@ def _resolve_defaults(file: CampaignFile, raw: Mapping[str, Any]) -> Campaign:
 
 
 def _resolve_partition(file: CampaignFile, raw: Mapping[str, Any], name: str) -> PartitionSettings:
+    if name == OWN:
+        return PartitionSettings(OWN)
     values = asdict(getattr(file.partition, name))
     if "min_size" not in raw.get("partition", {}).get(name, {}):
         values["min_size"] = file.pretrain.batch_size
@@ -317,6 +327,9 @@ def _list_lines(
         if isinstance(value, Settings):
             if key not in skip:
                 yield from _list_lines(value, raw.get(field.name, {}), skip, f"{key}.")
+        elif field.rows is not None:
+            for index, row in enumerate(value):
+                yield from _list_lines(row, raw[field.name][index], skip, f"{key}[{index}].")
         elif field.name in raw:
             yield SettingLine(key, format_setting_value(value), "spec")
         else:
@@ -373,7 +386,7 @@ def _fields_of_table(names: Sequence[str]) -> dict[str, SettingField]:
     table: type[Settings] | None = CampaignFile
     for name in names:
         known = {f.name: f for f in list_fields(table)} if table else {}
-        table = known[name].table if name in known else None
+        table = (known[name].table or known[name].rows) if name in known else None
     return {f.name: f for f in list_fields(table)} if table else {}
 
 

@@ -55,7 +55,7 @@ def plan_control(campaign: Campaign) -> list[StudyPlan]:
         return []
     cells = tuple(
         {"student": student, "transfer_set": transfer_set, "replicate": replicate}
-        for student in range(campaign.participants)
+        for student in campaign.learners
         for transfer_set in list_control_sets(campaign)
         for replicate in range(campaign.replicates)
     )

@@ -1,0 +1,98 @@
+"""What a campaign file may say of its participants and models, beyond each value's own rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kdopt.campaign.settings import CampaignFile
+
+OWN = "own"
+
+
+def list_participant_problems(file: CampaignFile, counted: bool) -> list[str]:
+    """Every problem with ``[[participant]]``, ``models`` and partition ``own``.
+
+    Args:
+        file: The campaign file.
+        counted: Whether it says ``participants``, too.
+    """
+    return [*_list_count_problems(file, counted), *_list_own_problems(file), *_list_mixed(file)]
+
+
+def _list_count_problems(file: CampaignFile, counted: bool) -> Iterator[str]:
+    rows = file.participant
+    if not rows:
+        return
+    if len(rows) < 2:
+        yield "participant: there is 1 [[participant]], and a pair needs 2; add another"
+    if counted and file.participants != len(rows):
+        yield (
+            f"participants = {file.participants}: there are {len(rows)} [[participant]] tables; "
+            "leave the number out"
+        )
+    names = [row.name for row in rows]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"participant.name = '{name}': two have this name; rename one"
+    if file.models:
+        yield "models: with [[participant]] tables, say the model of each there"
+    for row in rows:
+        if len(row.mean) != len(row.std):
+            yield (
+                f"participant '{row.name}': {len(row.mean)} values of mean, {len(row.std)} of std; "
+                "give both per channel, or neither"
+            )
+
+
+def _list_own_problems(file: CampaignFile) -> Iterator[str]:
+    rows, own = file.participant, OWN in file.partitions
+    if not own:
+        for row in rows:
+            brought = [key for key in ("weights", "data") if getattr(row, key) is not None]
+            if brought:
+                yield (
+                    f"participant '{row.name}': {' and '.join(brought)} go with "
+                    'partitions = ["own"]; other partitions deal images and train the models'
+                )
+        return
+    if len(file.partitions) > 1:
+        yield (
+            f"partitions = {', '.join(file.partitions)}: 'own' stands alone, as its participants "
+            "have their own images; drop the others, or make another campaign of them"
+        )
+    if file.draws > 1:
+        yield f"draws = {file.draws}: nothing is drawn in partition 'own'; use replicates"
+    if not any(row.data for row in rows):
+        yield (
+            "partitions = own: no [[participant]] has 'data', so none can be a student; give at "
+            "least one a folder of images"
+        )
+    for row in rows:
+        if row.data is None and row.weights is None:
+            yield (
+                f"participant '{row.name}': it has neither weights nor data; give it weights to "
+                "teach, data to be trained and taught, or both"
+            )
+    if "federate" in file.stages and (idle := [row.name for row in rows if row.data is None]):
+        yield (
+            f"stages: federate needs images of every participant, and {', '.join(idle)} has none; "
+            "leave federate out, or give it data"
+        )
+
+
+def _list_mixed(file: CampaignFile) -> Iterator[str]:
+    own = {row.model or file.model for row in file.participant}
+    models = sorted(own or {*file.models} or {file.model})
+    if len(models) == 1 and not any(row.classes for row in file.participant):
+        return
+    if "federate" in file.stages:
+        yield (
+            f"stages: federate averages weights, so all participants need one model with the same "
+            f"classes; here they have {', '.join(models)}. Leave federate out, or give all the same"
+        )
+    if file.initial_weights == "shared":
+        yield (
+            f"initial_weights = 'shared': {', '.join(models)} cannot share weights; "
+            "leave it out, or give all participants the same model"
+        )

@@ -1,0 +1,72 @@
+"""``[[participant]]``: participants by name, with models, weights and images of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+from annotated_types import Interval, Len
+
+from kdopt.campaign.fields import DISTINCT, KDOPT, NAME_RULE, Settings, Source
+
+_Number = Annotated[float, Interval(ge=-1e6, le=1e6)]
+
+
+@dataclass(frozen=True)
+class ParticipantSettings(Settings):
+    """``[[participant]]``: one participant. Without ``weights`` it is pre-trained as any other.
+
+    Attributes:
+        name: How reports call it.
+        model: Its model. Left out: the campaign's.
+        weights: File with its weights: safetensors, or a state dict that torch saved. It is then
+            scored, and never trained again.
+        data: Folder of its own images, ``<class>/*``: what it trains on, and is distilled on when
+            it is the student. Without it, in partition ``own``, it can only teach.
+        classes: The classes of its model's outputs, in their order, where these are not those of
+            the data set in its order. Classes that the model lacks get no probability.
+        image_size: Side in pixels of the images that its model takes: they are resized for it.
+        channels: Channels that its model takes: 3 for a model of colour images on grey ones.
+        mean: Per channel, how its model wants images normalised, of pixels from 0 to 1. Left out:
+            as the data set's.
+        std: Likewise.
+    """
+
+    name: Annotated[str, NAME_RULE]
+    model: Annotated[str | None, Source("default: the campaign's model")] = None
+    weights: Annotated[str | None, Source("default: none, it is pre-trained")] = None
+    data: Annotated[str | None, Source("default: the share that the partition deals")] = None
+    classes: Annotated[tuple[str, ...], DISTINCT, Source("default: those of the data set")] = ()
+    image_size: Annotated[
+        int | None, Interval(ge=4, le=1024), Source("default: that of the data set")
+    ] = None
+    channels: Annotated[
+        int | None, Interval(ge=1, le=3), Source("default: those of the data set")
+    ] = None
+    mean: Annotated[tuple[_Number, ...], Len(0, 3), KDOPT] = ()
+    std: Annotated[tuple[Annotated[float, Interval(gt=0, le=1e6)], ...], Len(0, 3), KDOPT] = ()
+
+
+class Architecture(NamedTuple):
+    """What a participant's model is, and what stands between it and the campaign's images.
+
+    Attributes:
+        model: Its name.
+        classes: See :class:`ParticipantSettings`.
+        image_size: Likewise.
+        channels: Likewise.
+        mean: Likewise.
+        std: Likewise.
+    """
+
+    model: str
+    classes: tuple[str, ...] = ()
+    image_size: int | None = None
+    channels: int | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the model takes the campaign's images and gives its classes as they are."""
+        return self == Architecture(self.model)
