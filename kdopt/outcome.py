@@ -11,6 +11,7 @@ from annotated_types import Interval
 
 from kdopt.campaign.fields import SHA256_RULE, Fraction, MaybeInfinite
 from kdopt.campaign.names import StageName, pair_label
+from kdopt.campaign.participants import Architecture
 from kdopt.campaign.plain import PlainValueError, describe_value
 from kdopt.campaign.studies import Params
 
@@ -215,6 +216,8 @@ class StudentFacts:
         precision: In which it was scored.
         test_accuracy: On the campaign's test images, in [0, 1].
         test_images: How many these are.
+        architecture: What stands between these images and classes and the model's own, if
+            anything does.
     """
 
     trial: str
@@ -226,6 +229,7 @@ class StudentFacts:
     precision: str
     test_accuracy: float
     test_images: int
+    architecture: Architecture | None = None
 
 
 class Pair(NamedTuple):

@@ -15,8 +15,9 @@ import optuna
 import pytest
 
 from kdopt.campaign.data_settings import DataSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.record import CampaignRecord
-from kdopt.campaign.settings import NO_PUBLIC_SETS, Campaign, PartitionSettings, TrainSettings
+from kdopt.campaign.settings import NO_PUBLIC_SETS, Campaign, TrainSettings
 from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.outcome import Outcome, Scores, measure_change, measure_gain
 from kdopt.store.database import Store, open_store

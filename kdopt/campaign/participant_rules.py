@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from kdopt.campaign.settings import CampaignFile
-
-OWN = "own"
+from kdopt.campaign.partition_settings import OWN
+from kdopt.campaign.settings import CampaignFile
 
 
 def list_participant_problems(file: CampaignFile, counted: bool) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Interval, Len
 
@@ -70,3 +71,16 @@ class Architecture(NamedTuple):
     def is_plain(self) -> bool:
         """Whether the model takes the campaign's images and gives its classes as they are."""
         return self == Architecture(self.model)
+
+
+def make_architecture(values: Sequence[Any]) -> Architecture:
+    """Read what JSON makes of an :class:`Architecture`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        model, classes, size, channels, mean, std = values
+        return Architecture(model, tuple(classes), size, channels, tuple(mean), tuple(std))
+    except TypeError as error:
+        raise ValueError(f"not what describes a model: {error}") from error

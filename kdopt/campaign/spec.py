@@ -26,14 +26,12 @@ from kdopt.campaign.fields import (
 from kdopt.campaign.method_rules import list_method_misfits
 from kdopt.campaign.method_spaces import SPACES, BudgetSpace
 from kdopt.campaign.participant_rules import list_participant_problems
+from kdopt.campaign.partition_settings import OWN, PARTITIONS, PartitionSettings
 from kdopt.campaign.record import SettingLine
 from kdopt.campaign.settings import (
     NO_PUBLIC_SETS,
-    OWN,
-    PARTITIONS,
     Campaign,
     CampaignFile,
-    PartitionSettings,
     TrainSettings,
     TransferSettings,
 )

@@ -20,6 +20,7 @@ from kdopt.service.planner import (
     check_plan,
     draw_splits,
     plan_campaign,
+    read_given_weights,
 )
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.artifacts.location import check_folder, parse_place
@@ -64,6 +65,7 @@ def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_noth
     """
     loaded, dataset = load_spec_and_images(path, say)
     campaign = loaded.campaign
+    weights = read_given_weights(campaign, dataset)
     say(
         f"sharing out {len(dataset.train_images):,} images among {campaign.participants} "
         f"participants, in {_count(len(campaign.partitions), 'way')}"
@@ -78,7 +80,7 @@ def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_noth
         check_plan(loaded, dataset, splits, None)
     opened = open_store(store, create=True)
     say(f"planning studies and trials in {opened.label}")
-    planned = plan_campaign(loaded, dataset, splits, opened, kept)
+    planned = plan_campaign(loaded, dataset, splits, opened, kept, weights)
     return PlannedSpec(opened, kept, loaded, planned, measure_shares(splits, dataset))
 
 

@@ -39,7 +39,11 @@ def partitions_command(
     tables = {}
     for partition in loaded.campaign.partitions:
         splits = make_splits(
-            loaded.campaign, partition.name, dataset.train_labels, dataset.n_classes
+            loaded.campaign,
+            partition.name,
+            dataset.train_labels,
+            dataset.n_classes,
+            dataset.owned,
         )
         tables[partition.name] = count_classes(
             splits.train, dataset.train_labels, dataset.n_classes

@@ -13,6 +13,7 @@ from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import Campaign
+from kdopt.data.own_images import read_own_images
 from kdopt.data.sources.base import RawDataset, list_roots
 from kdopt.data.sources.cifar10 import read_cifar10
 from kdopt.data.sources.digits import read_digits
@@ -45,6 +46,8 @@ class Dataset:
         class_names: One name per class, in label order.
         mean: Per channel, of the training images scaled to [0, 1].
         std: Per channel, likewise; 1 for a channel that never changes, so that it can divide.
+        owned: By participant, the positions (first, and one past the last) of the training images
+            that it brought along; they come after all others. Equal for one that brought none.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Dataset:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    owned: tuple[tuple[int, int], ...] = ()
 
     @property
     def n_classes(self) -> int:
@@ -114,8 +118,36 @@ def read_dataset(settings: DataSettings, seed: int) -> Dataset:
 
 
 def load_dataset(campaign: Campaign) -> Dataset:
-    """The images of a campaign: the whole set, or the sizes drawn that it asks for."""
-    return read_dataset(campaign.data, campaign.seed)
+    """The images of a campaign: the set in the size that it asks for, and those brought along."""
+    return add_own_images(read_dataset(campaign.data, campaign.seed), campaign)
+
+
+def add_own_images(dataset: Dataset, campaign: Campaign) -> Dataset:
+    """A data set with the images that the campaign's participants bring along.
+
+    Pixels stay normalised as the data set's are.
+
+    Raises:
+        DataError: See :func:`kdopt.data.own_images.read_own_images`.
+    """
+    if not any(row.data for row in campaign.participant):
+        return dataset
+    images, labels, owned = [dataset.train_images], [dataset.train_labels], []
+    end = len(dataset.train_labels)
+    for row in campaign.participant:
+        start = end
+        if row.data is not None:
+            own, classes = read_own_images(row, dataset.class_names, dataset.shape)
+            images.append(own)
+            labels.append(classes)
+            end += len(classes)
+        owned.append((start, end))
+    return replace(
+        dataset,
+        train_images=np.concatenate(images),
+        train_labels=np.concatenate(labels),
+        owned=tuple(owned),
+    )
 
 
 def load_planned_dataset(record: CampaignRecord) -> Dataset:
@@ -133,6 +165,7 @@ def load_planned_dataset(record: CampaignRecord) -> Dataset:
         settings = replace(data, root=root, download=data.download and own)
         try:
             dataset = read_dataset(settings, record.campaign.seed)
+            dataset = add_own_images(dataset, record.campaign)
         except DataError as error:
             faults[str(error)] = None
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,16 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdopt.campaign.participants import ParticipantSettings
-from kdopt.data.sources.base import DATA_VARIABLE, expand_path
+from kdopt.data.sources.base import expand_path, list_roots
 from kdopt.data.sources.folder import list_class_folders
 from kdopt.data.sources.image_files import decode_images
 from kdopt.errors import DataError
 
-Shape = tuple[int, int, int]
-
 
 def read_own_images(
-    participant: ParticipantSettings, class_names: Sequence[str], shape: Shape
+    participant: ParticipantSettings, class_names: Sequence[str], shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The images of a participant's folder, ``<class>/*``, in the size of the campaign's.
 
@@ -43,7 +40,7 @@ def read_own_images(
             f"participant '{participant.name}': own images are made square, and those of the data "
             f"set are {height}x{width}; choose a data set of square images"
         )
-    listed = list_class_folders(folder)
+    listed = {name: files for name, files in list_class_folders(folder).items() if files}
     unknown = sorted(listed.keys() - set(class_names))
     if unknown:
         raise DataError(
@@ -52,8 +49,8 @@ def read_own_images(
         )
     if not listed:
         raise DataError(
-            f"{folder}: no class folders; participant '{participant.name}' needs <class>/ with "
-            f"image files, the classes being {', '.join(class_names)}"
+            f"{folder}: no class folder with images; participant '{participant.name}' needs "
+            f"<class>/ with image files, the classes being {', '.join(class_names)}"
         )
     files = [file for paths in listed.values() for file in paths]
     images = decode_images(folder, files, height, channels)
@@ -64,16 +61,13 @@ def read_own_images(
 
 def _find_folder(participant: ParticipantSettings) -> Path:
     assert participant.data is not None
-    given = expand_path(participant.data)
-    # On another machine the files may lie elsewhere: there the variable says where.
-    places = [given]
-    if root := os.environ.get(DATA_VARIABLE):
-        places.insert(0, expand_path(root) / participant.name)
+    # A worker may be on another machine than the one that planned.
+    places = [expand_path(root) for root in reversed(list_roots(participant.data)) if root]
     found = next((place for place in places if place.is_dir()), None)
     if found is None:
-        looked = " or ".join(map(str, places))
+        looked = ", ".join(map(str, places))
         raise DataError(
-            f"participant '{participant.name}': no folder {looked}; give the folder of its images "
-            f"as 'data', or set {DATA_VARIABLE} to the folder that holds '{participant.name}'"
+            f"participant '{participant.name}': there is no folder {looked}; give the folder of "
+            "its images as 'data', or point $KDOPT_DATA at the folder that holds it"
         )
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,11 @@ class Splits:
 
 
 def make_splits(
-    campaign: Campaign, partition: str, train_labels: NDArray[np.int64], n_classes: int
+    campaign: Campaign,
+    partition: str,
+    train_labels: NDArray[np.int64],
+    n_classes: int,
+    owned: Sequence[tuple[int, int]] = (),
 ) -> Splits:
     """Hold out validation and the public transfer sets, then partition the rest.
 
@@ -52,6 +56,8 @@ def make_splits(
         partition: Name of one of its partitions.
         train_labels: int64 (n,), values in [0, n_classes).
         n_classes: Number of classes.
+        owned: Partition ``own``: see :class:`kdopt.data.datasets.Dataset`. These images go to
+            nobody else, and into no common set.
 
     Raises:
         PartitionError: Not a partition of the campaign, labels out of range, a validation set
@@ -65,17 +71,25 @@ def make_splits(
         )
     _check_labels(train_labels, n_classes)
     local = campaign.data.validation == "local"
-    validation = np.empty(0, np.int64) if local else _draw_validation(campaign, train_labels)
-    rest = np.setdiff1d(np.arange(len(train_labels)), validation)
+    common = np.arange(owned[0][0] if owned else len(train_labels))
+    validation = (
+        np.empty(0, np.int64) if local else _draw_validation(campaign, train_labels[common])
+    )
+    rest = np.setdiff1d(common, validation)
     public = _draw_public(campaign, rest)
-    rest = np.setdiff1d(rest, public)
-    rng = np.random.default_rng(seed_for(campaign.seed, "partition", partition))
-    parts = draw_partition(train_labels[rest], campaign.participants, settings, rng)
-    shares = tuple(rest[part] for part in parts)
+    if owned:
+        shares = tuple(np.arange(start, end) for start, end in owned)
+    else:
+        rest = np.setdiff1d(rest, public)
+        rng = np.random.default_rng(seed_for(campaign.seed, "partition", partition))
+        parts = draw_partition(train_labels[rest], campaign.participants, settings, rng)
+        shares = tuple(rest[part] for part in parts)
     if not local:
         return Splits(shares, validation, public)
     own = tuple(
         _draw_local_validation(campaign, partition, who, share, train_labels)
+        if len(share)
+        else share
         for who, share in enumerate(shares)
     )
     train = tuple(np.setdiff1d(share, held) for share, held in zip(shares, own, strict=True))
@@ -149,7 +163,10 @@ def parse_splits(content: bytes, campaign: Campaign, n_images: int) -> Splits:
             f"{len(splits.public)} public images, the campaign has {campaign.transfer.n_public}"
         )
     parts = [*splits.train, *(splits.local_validation or (splits.validation,))]
-    if not all(map(len, parts)):
+    needed = [splits.validation, *(splits.train[i] for i in campaign.learners)]
+    if local:
+        needed += [splits.local_validation[i] for i in campaign.learners]
+    if not all(map(len, needed)):
         raise ArtifactError("a participant or a validation set has no images")
     used = np.concatenate([*parts, splits.public])
     if used.min() < 0 or used.max() >= n_images:

@@ -206,7 +206,7 @@ def _compare_pairs(
     # Each student has images of its own; a public set is the same for all, as of participant 0.
     images = {
         owner: sample_images(context.get_transfer_set(partition, owner, transfer_set))
-        for owner in (pretrained if own else [0])
+        for owner in ([i for i in context.campaign.learners if i in pretrained] if own else [0])
     }
     logits: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
     # By model first, so that only one model is in memory at a time.
@@ -219,7 +219,7 @@ def _compare_pairs(
         for teacher in pretrained
         for student in pretrained
         for owner in [student if own else 0]
-        if teacher != student
+        if teacher != student and owner in images
     }
 
 
@@ -251,7 +251,7 @@ def _make_splits(
             )
     # Any partition will do without participants: validation and public sets are the same in all.
     name = partition or campaign.partitions[0].name
-    return make_splits(campaign, name, dataset.train_labels, dataset.n_classes)
+    return make_splits(campaign, name, dataset.train_labels, dataset.n_classes, dataset.owned)
 
 
 def _find_share(splits: Splits, dataset: Dataset, checkpoint: Checkpoint) -> Positions:

@@ -23,7 +23,7 @@ from kdopt.analysis.students import (
 )
 from kdopt.analysis.tables import Tables, compute_tables
 from kdopt.errors import ArtifactError
-from kdopt.outcome import Outcome, Pair, StudentFacts
+from kdopt.outcome import Outcome, Pair, StudentFacts, TrialRow
 from kdopt.service.rerun import Rerunner
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
@@ -82,7 +82,10 @@ def distill_student(
     chosen = choose_trial(tables, pair, choice or TrialChoice())
     found = _find_student(store, artifacts, rerunner, chosen)
     facts = describe_student(
-        rerunner.record.campaign, rerunner.dataset, name_trial(chosen.row), found.outcome
+        rerunner.record.campaign.get_architecture(get_student(chosen.row)),
+        rerunner.dataset,
+        name_trial(chosen.row),
+        found.outcome,
     )
     hashes = _list_hashes(rerunner, pair, tables)
     return HomeStudent(found.model, facts, _make_record(tables, pair, chosen, found, hashes))
@@ -109,17 +112,20 @@ def _load_kept(
 ) -> _Found | None:
     """The kept weights of a trial, unless they are lost or are not those on record."""
     row, recorded = chosen.row, get_outcome(chosen.row)
+    student = get_student(row)
     sha256 = find_kept(store, row.study, row.number)
     if sha256 is None:
         return None
     try:
         state = artifacts.read(
-            sha256, f"student of {name_trial(row)}", lambda c: parse_weights(c, context.weights)
+            sha256,
+            f"student of {name_trial(row)}",
+            lambda c: parse_weights(c, context.get_weights(student)),
         )
     except ArtifactError as error:
         logger.warning("%s; it is trained again", error)
         return None
-    model = context.load_state(state)
+    model = context.load_state(state, student)
     found = _score_again(context, model, chosen)
     if compare_outcomes(recorded, found) and not compare_machines(recorded, found):
         logger.warning(
@@ -130,10 +136,15 @@ def _load_kept(
     return _Found("kept", model, found)
 
 
+def get_student(row: TrialRow) -> int:
+    """Whose model a trial of a pair, a control or a pre-training trains."""
+    return int(row.params.get("participant", row.params.get("student", row.student or 0)))
+
+
 def _score_again(context: Context, model: nn.Module, chosen: ChosenTrial) -> Outcome:
     """The record with the scores that the weights give now."""
     row, recorded = chosen.row, get_outcome(chosen.row)
-    student = int(row.params.get("participant", row.params.get("student", row.student or 0)))
+    student = get_student(row)
     validation, test = context.score_model(model, context.get_validation(row.partition, student))
     return replace(
         recorded,

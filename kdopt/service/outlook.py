@@ -34,9 +34,12 @@ class ShareSizes(NamedTuple):
 
     @property
     def too_small(self) -> list[int]:
-        """Participants with fewer than :data:`LEAST_PER_CLASS` images per class of the data."""
+        """Participants with fewer than :data:`LEAST_PER_CLASS` images per class of the data.
+
+        One without images can only teach, and needs none.
+        """
         least = LEAST_PER_CLASS * self.classes
-        return [who for who, size in enumerate(self.sizes) if size < least]
+        return [who for who, size in enumerate(self.sizes) if 0 < size < least]
 
 
 def measure_shares(splits: Mapping[str, bytes], dataset: Dataset) -> list[ShareSizes]:

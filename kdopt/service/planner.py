@@ -31,17 +31,58 @@ def draw_splits(campaign: Campaign, dataset: Dataset) -> dict[str, bytes]:
     return {
         partition.name: safetensors.numpy.save(
             pack_splits(
-                make_splits(campaign, partition.name, dataset.train_labels, dataset.n_classes)
+                make_splits(
+                    campaign,
+                    partition.name,
+                    dataset.train_labels,
+                    dataset.n_classes,
+                    dataset.owned,
+                )
             )
         )
         for partition in campaign.partitions
     }
 
 
+def read_given_weights(campaign: Campaign, dataset: Dataset) -> dict[str, bytes]:
+    """By participant's name, the checkpoint made of the weights that it brings along.
+
+    Raises:
+        KdoptError: A file cannot be read, or holds other weights than those of the model.
+    """
+    given = {
+        row.name: (number, row.weights)
+        for number, row in enumerate(campaign.participant)
+        if row.weights is not None
+    }
+    if not given:
+        return {}
+    # Slow to import, and not needed for models that are trained here.
+    from kdopt.train.given_weights import read_weights
+
+    return {
+        name: read_weights(name, path, campaign.get_architecture(number), dataset)
+        for name, (number, path) in given.items()
+    }
+
+
 def plan_campaign(
-    spec: Spec, dataset: Dataset, splits: Mapping[str, bytes], store: Store, artifacts: Artifacts
+    spec: Spec,
+    dataset: Dataset,
+    splits: Mapping[str, bytes],
+    store: Store,
+    artifacts: Artifacts,
+    weights: Mapping[str, bytes] | None = None,
 ) -> Planned:
     """Write a campaign into the store; doing it again adds nothing.
+
+    Args:
+        spec: The campaign.
+        dataset: Its images.
+        splits: From :func:`draw_splits`.
+        store: The store.
+        artifacts: Its artifacts.
+        weights: From :func:`read_given_weights`.
 
     Raises:
         KdoptError: See :func:`check_plan`; nothing was written then.
@@ -51,7 +92,8 @@ def plan_campaign(
     # finds a trial without them.
     prior = freeze_prior(spec.campaign, store, artifacts)
     kept = {name: artifacts.put(content) for name, content in splits.items()}
-    record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior)
+    given = {name: artifacts.put(content) for name, content in (weights or {}).items()}
+    record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior, given)
     return write_plan(store, record, plan_studies)
 
 
@@ -97,14 +139,16 @@ def check_augmentation(campaign: Campaign, dataset: Dataset) -> None:
 
 
 def check_model(campaign: Campaign, dataset: Dataset) -> None:
-    """Refuse a model that could only fail on these images, before anything is planned.
+    """Refuse models that could only fail on these images, before anything is planned.
 
     Kdopt's own models take any image, and checking them would import torch for nothing.
 
     Raises:
         KdoptError: See :func:`kdopt.train.rehearsal.rehearse_model`.
     """
-    if campaign.model not in OWN_MODELS:
+    doubtful = [k for k in campaign.architectures if k.model not in OWN_MODELS or not k.is_plain]
+    if doubtful:
         from kdopt.train.rehearsal import rehearse_model
 
-        rehearse_model(campaign.model, dataset.shape, dataset.n_classes)
+        for kind in doubtful:
+            rehearse_model(kind, dataset.shape, dataset.class_names, dataset.mean, dataset.std)

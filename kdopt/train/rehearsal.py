@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import safetensors.torch
 import torch
 from torch.nn import functional
 
+from kdopt.campaign.participants import Architecture
 from kdopt.errors import KdoptError
+from kdopt.train.adapted import build_model
 from kdopt.train.engine import Engine, seeded
-from kdopt.train.models import Shape, make_model
+from kdopt.train.models import Shape
 from kdopt.train.weights import parse_weights
 
 FIX = "choose another model"
 
 
-def rehearse_model(name: str, shape: Shape, n_classes: int) -> None:
+def rehearse_model(
+    kind: Architecture,
+    shape: Shape,
+    class_names: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> None:
     """Build a model, train it for a step, save its weights and load them again.
 
     Whatever is wrong with a model shows itself here, rather than in every trial.
+
+    Args:
+        kind: What it is.
+        shape: Of the campaign's images.
+        class_names: Of the campaign.
+        mean: How the images are normalised, per channel.
+        std: Likewise.
 
     Raises:
         KdoptError: There is no such model, it cannot take images of that shape, or it cannot be
             trained or loaded again.
     """
+    name = kind.model
     engine = Engine(torch.device("cpu"), "fp32")
     with seeded(0, engine.device):
-        model = make_model(name, shape, n_classes)
-        images, labels = torch.randn(2, *shape), torch.arange(2) % n_classes
+        model = build_model(kind, shape, class_names, mean, std)
+        images, labels = torch.randn(2, *shape), torch.arange(2) % len(class_names)
         try:
             optimizer = engine.make_optimizer("adam", model, 1e-3, 0.0)
             logits = model.train()(images)

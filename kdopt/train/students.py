@@ -22,12 +22,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from kdopt.campaign.participants import Architecture, make_architecture
 from kdopt.errors import ArtifactError, KdoptError
 from kdopt.files import open_input
 from kdopt.outcome import StudentFacts
+from kdopt.train.adapted import build_model
 from kdopt.train.engine import Engine, Images, Precision
 from kdopt.train.evaluation import predict_logits
-from kdopt.train.models import Shape, make_model
+from kdopt.train.models import Shape
 from kdopt.train.weights import check_weights
 
 LONGEST_SIDE = 4096
@@ -101,7 +103,8 @@ def read_student(path: str | Path) -> TrainedStudent:
         raise KdoptError(
             f"student {path}: not a file that 'kdopt distill' wrote ({error}); give that one"
         ) from error
-    model = make_model(facts.model, facts.shape, len(facts.classes))
+    kind = facts.architecture or Architecture(facts.model)
+    model = build_model(kind, facts.shape, facts.classes, facts.mean, facts.std)
     try:
         model.load_state_dict(check_weights(state, model.state_dict()))
     except ArtifactError as error:
@@ -187,6 +190,8 @@ def _put_on_cpu(model: nn.Module) -> nn.Module:
 def _parse_facts(values: dict[str, Any]) -> StudentFacts:
     lists = ("shape", "classes", "mean", "std")
     values = {k: tuple(v) if k in lists else v for k, v in values.items()}
+    if values.get("architecture") is not None:
+        values["architecture"] = make_architecture(values["architecture"])
     facts = StudentFacts(**values)
     channels = (facts.mean, facts.std)
     fine = (

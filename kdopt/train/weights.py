@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from kdopt.campaign.participants import Architecture, make_architecture
 from kdopt.errors import ArtifactError
 from kdopt.train.fit import find_not_finite
+
+ARCHITECTURE_KEY = "architecture"
+"""Where the header of a checkpoint says what its model is, as JSON."""
+
+
+def pack_weights(state: Mapping[str, Tensor], kind: Architecture) -> bytes:
+    """A checkpoint: safetensors, whose header says what stands around the model, if anything.
+
+    A plain model has no header: it is known by its weights, and its file is the one that it was
+    before there were others.
+    """
+    plain = {k: v.detach().cpu().contiguous() for k, v in state.items()}
+    header = None if kind.is_plain else {ARCHITECTURE_KEY: json.dumps(kind)}
+    return safetensors.torch.save(plain, header)
+
+
+def parse_architecture(content: bytes) -> Architecture | None:
+    """What the model of a checkpoint is; ``None`` where its header does not say.
+
+    Raises:
+        ArtifactError: It is no safetensors file, or its header is not one of kdopt's.
+    """
+    try:
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        text = header.get("__metadata__", {}).get(ARCHITECTURE_KEY)
+        if text is None:
+            return None
+        return make_architecture(json.loads(text))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactError("not a safetensors file with a header of kdopt's") from error
 
 
 def parse_weights(

@@ -12,18 +12,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from kdopt.campaign.names import seed_for
+from kdopt.campaign.participants import Architecture
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import TrainSettings
 from kdopt.campaign.stage_settings import TransferName
 from kdopt.data.datasets import Dataset
+from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome, Scores
+from kdopt.train.adapted import build_model
 from kdopt.train.engine import Engine, Images, seeded
 from kdopt.train.evaluation import (
     Evaluation,
@@ -33,9 +36,8 @@ from kdopt.train.evaluation import (
 from kdopt.train.fit import DivergedError, Fit, fit, fit_together
 from kdopt.train.graphs import make_recorder
 from kdopt.train.losses import DistillationLoss
-from kdopt.train.models import make_model
 from kdopt.train.steps import LossFn, StepKeeper, Student
-from kdopt.train.weights import parse_weights
+from kdopt.train.weights import pack_weights, parse_architecture, parse_weights
 from kdopt.trials.cache import Cache, CacheUse
 from kdopt.trials.image_sets import ImageSets
 from kdopt.trials.interfaces import ArtifactFolder
@@ -69,12 +71,14 @@ class Context(ImageSets):
         self, record: CampaignRecord, dataset: Dataset, artifacts: ArtifactFolder, engine: Engine
     ) -> None:
         super().__init__(record, dataset, artifacts, engine)
-        self._weights = Cache[str, dict[str, Tensor]](CACHED_MODELS)
+        self._weights = Cache[str, tuple[Architecture, dict[str, Tensor]]](CACHED_MODELS)
         self._logits = Cache[tuple[str, str, int, TransferName], Tensor](
             CACHED_LOGIT_BYTES, weigh=lambda t: t.numel() * t.element_size()
         )
         self._losses = Cache[tuple[str, int], list[DistillationLoss]](1)
-        self._workbenches: list[nn.Module] = []
+        self._architectures = self.campaign.architectures
+        self._workbenches: dict[tuple[Architecture, int], nn.Module] = {}
+        self._kinds = WeakKeyDictionary[nn.Module, Architecture]()
         self.steps = StepKeeper(make_recorder)
         self.trained = TrainedModels()
         self.evaluating_s = 0.0
@@ -88,10 +92,12 @@ class Context(ImageSets):
         }
         return {name: CacheUse(c.asked, c.asked - c.made) for name, c in caches.items()}
 
-    def new_model(self) -> nn.Module:
-        """A model with random weights, from torch's global generator."""
-        model = make_model(self.campaign.model, self._dataset.shape, self._dataset.n_classes)
-        return self.engine.move(model)
+    def new_model(self, participant: int = 0) -> nn.Module:
+        """A participant's model with random weights, from torch's global generator.
+
+        A model of nobody, such as the global one, is as that of the first participant.
+        """
+        return self._new_model(self.campaign.get_architecture(participant))
 
     def new_model_of_all(self, partition: str) -> nn.Module:
         """A model with the random weights that all participants of a partition start from."""
@@ -101,31 +107,27 @@ class Context(ImageSets):
 
     def load_model(self, pretrained: Outcome) -> nn.Module:
         """A participant's pre-trained model; the same object is filled again on every call."""
-        return self.load_state(self._read_state(pretrained))
+        return self.load_models(pretrained, 1)[0]
 
     def load_models(self, pretrained: Outcome, count: int) -> list[nn.Module]:
         """The same in several objects, the first of which is that of :meth:`load_model`."""
-        models = [self._get_workbench(number) for number in range(count)]
-        for model in models:
-            model.load_state_dict(self._read_state(pretrained))
-        return models
-
-    def load_state(self, state: Mapping[str, Tensor]) -> nn.Module:
-        """The same with any weights of this model."""
-        model = self._get_workbench()
-        model.load_state_dict(state)
-        return model
-
-    @property
-    def weights(self) -> Mapping[str, Tensor]:
-        """The weights of a model that trials fill, which say the names, shapes and types of all."""
-        return self._get_workbench().state_dict()
+        assert pretrained.checkpoint is not None
+        return [self.load_checkpoint(pretrained.checkpoint, number) for number in range(count)]
 
     def load_peer(self, pretrained: Outcome) -> nn.Module:
         """The same in a second object, for methods that train both models."""
-        model = self._get_workbench(1)
-        model.load_state_dict(self._read_state(pretrained))
+        assert pretrained.checkpoint is not None
+        return self.load_checkpoint(pretrained.checkpoint, 1)
+
+    def load_state(self, state: Mapping[str, Tensor], participant: int = 0) -> nn.Module:
+        """The same with any weights of a participant's model."""
+        model = self._get_workbench(self.campaign.get_architecture(participant))
+        model.load_state_dict(state)
         return model
+
+    def get_weights(self, participant: int = 0) -> Mapping[str, Tensor]:
+        """Some weights of a participant's model, which say the names, shapes and types of all."""
+        return self._get_workbench(self.campaign.get_architecture(participant)).state_dict()
 
     def get_logits(
         self, model: Outcome, partition: str, student: int, transfer_set: TransferName = "student"
@@ -161,8 +163,7 @@ class Context(ImageSets):
 
     def save_model(self, model: nn.Module) -> str:
         """Save a model's weights and return their sha256."""
-        state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-        return self._artifacts.put(safetensors.torch.save(state))
+        return self._artifacts.put(pack_weights(model.state_dict(), self._kinds[model]))
 
     def measure_validation(
         self, model: nn.Module, validation: Images, measure: Literal["accuracy", "loss"]
@@ -275,37 +276,60 @@ class Context(ImageSets):
     @functools.cached_property
     def together(self) -> int:
         """How many trials of a pair to run at once."""
-        return choose_group_size(self._get_workbench(), self._dataset.shape, self.engine)
+        return min(
+            choose_group_size(self._get_workbench(kind), self._dataset.shape, self.engine)
+            for kind in self._architectures
+        )
 
     def run_one_by_one(self) -> None:
         """Run one trial at a time from now on, and free what several needed."""
         self.together = 1
-        del self._workbenches[1:]
+        self._workbenches = {key: m for key, m in self._workbenches.items() if key[1] == 0}
         self.steps = StepKeeper(make_recorder)
         torch.cuda.empty_cache()
 
-    def _get_workbench(self, number: int = 0) -> nn.Module:
+    def _new_model(self, kind: Architecture) -> nn.Module:
+        data = self._dataset
+        model = build_model(kind, data.shape, data.class_names, data.mean, data.std)
+        moved = self.engine.move(model)
+        self._kinds[moved] = kind
+        return moved
+
+    def _get_workbench(self, kind: Architecture, number: int = 0) -> nn.Module:
         """One of the model objects that trials fill again and again."""
-        while len(self._workbenches) <= number:
-            self._workbenches.append(self._make_blank_model())
-        return self._workbenches[number]
+        if (kind, number) not in self._workbenches:
+            # Made when it is first needed, which may be within a seeded block: drawing its weights
+            # must not move the random numbers (of dropout, say) that the trial itself draws.
+            with seeded(0, self.engine.device):
+                self._workbenches[kind, number] = self._new_model(kind)
+        return self._workbenches[kind, number]
 
-    def _make_blank_model(self) -> nn.Module:
-        # Made when it is first needed, which may be within a seeded block: drawing its weights
-        # must not move the random numbers (of dropout, say) that the trial itself draws.
-        with seeded(0, self.engine.device):
-            return self.new_model()
+    def find_given_weights(self, participant: int) -> str | None:
+        """The checkpoint that a participant brought along; ``None`` if it is to be trained."""
+        rows = self.campaign.participant
+        return self._record.weights.get(rows[participant].name) if rows else None
 
-    def _read_state(self, pretrained: Outcome) -> dict[str, Tensor]:
-        sha256 = pretrained.checkpoint
-        assert sha256 is not None
+    def load_checkpoint(self, sha256: str, number: int = 0) -> nn.Module:
+        """A model with the weights of a checkpoint, in one of the objects that are filled again."""
+        kind, state = self._weights.get(
+            sha256, lambda: self._artifacts.read(sha256, "weights of a model", self._parse_model)
+        )
+        model = self._get_workbench(kind, number)
+        model.load_state_dict(state)
+        return model
 
-        def read() -> dict[str, Tensor]:
-            state = self._artifacts.read(
-                sha256,
-                f"weights of a '{self.campaign.model}'",
-                lambda content: parse_weights(content, self.weights),
-            )
-            return {k: v.to(self.engine.device) for k, v in state.items()}
-
-        return self._weights.get(sha256, read)
+    def _parse_model(self, content: bytes) -> tuple[Architecture, dict[str, Tensor]]:
+        said = parse_architecture(content)
+        if said is None:
+            kinds = [kind for kind in self._architectures if kind.is_plain]
+        else:
+            kinds = [kind for kind in self._architectures if kind == said]
+        faults = []
+        for kind in kinds:
+            try:
+                state = parse_weights(content, self._get_workbench(kind).state_dict())
+            except ArtifactError as error:
+                faults.append(error)
+            else:
+                return kind, {k: v.to(self.engine.device) for k, v in state.items()}
+        raise faults[0] if faults else ArtifactError("no participant has such a model")

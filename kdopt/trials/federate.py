@@ -243,7 +243,7 @@ def _load_saved_state(
             tensors.pop("so_far", None), plan, params, context.campaign.federate.rounds
         )
         weights = {k.removeprefix("model."): v for k, v in tensors.items()}
-        check_weights(weights, context.weights)
+        check_weights(weights, context.get_weights())
     except ArtifactError as error:
         sha256 = hashlib.sha256(content).hexdigest()
         logger.warning(

@@ -73,7 +73,9 @@ class ImageSets:
             if participant is None:
                 positions = splits.validation
             else:
+                # One without images of its own is judged on those of all.
                 positions = splits.local_validation[participant]
+                positions = positions if len(positions) else splits.validation
             return self._train.take(self._move_positions(positions))
 
         return self._validation.get((partition, participant), select)

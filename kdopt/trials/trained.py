@@ -7,7 +7,7 @@ from collections import deque
 
 from torch import nn
 
-from kdopt.campaign.settings import Campaign
+from kdopt.campaign.participants import Architecture
 from kdopt.data.datasets import Dataset
 from kdopt.outcome import Outcome, Scores, StudentFacts
 from kdopt.trials.together import TOGETHER
@@ -35,19 +35,19 @@ class TrainedModels:
 
 
 def describe_student(
-    campaign: Campaign, dataset: Dataset, trial: str, outcome: Outcome
+    kind: Architecture, dataset: Dataset, trial: str, outcome: Outcome
 ) -> StudentFacts:
     """What a student's file says of it.
 
     Args:
-        campaign: Its model.
+        kind: What its model is.
         dataset: The images.
         trial: The trial that it is from.
         outcome: What it recorded.
     """
     return StudentFacts(
         trial=trial,
-        model=campaign.model,
+        model=kind.model,
         shape=dataset.shape,
         classes=dataset.class_names,
         mean=dataset.mean,
@@ -55,4 +55,5 @@ def describe_student(
         precision=outcome.precision,
         test_accuracy=outcome.test.accuracy,
         test_images=len(dataset.test_labels),
+        architecture=None if kind.is_plain else kind,
     )

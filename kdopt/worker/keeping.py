@@ -55,7 +55,9 @@ class StudentKeeper:
         if model is None:
             return None  # where memory was too small for a group, its trials shared one model
         # The trial's name is in it, so no two trials ever share a file, and one can be removed.
-        facts = describe_student(context.campaign, self._dataset, f"{plan.name} #{number}", outcome)
+        student = int(params.get("student", plan.student or 0))
+        kind = context.campaign.get_architecture(student)
+        facts = describe_student(kind, self._dataset, f"{plan.name} #{number}", outcome)
         return Kept(studies, of, self._artifacts.put(pack_student(model, facts)), rank)
 
 

@@ -15,7 +15,7 @@ from kdopt.advice.training_set import (
     find_situation,
 )
 from kdopt.campaign.names import study_name
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.stage_settings import TRANSFER_SETS
 from kdopt.outcome import Pair, TrialRow
 from tests.analysis.synthetic import (

@@ -14,13 +14,8 @@ import numpy as np
 
 from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.names import study_name
-from kdopt.campaign.settings import (
-    NO_PUBLIC_SETS,
-    Campaign,
-    PartitionSettings,
-    TrainSettings,
-    TransferSettings,
-)
+from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.settings import NO_PUBLIC_SETS, Campaign, TrainSettings, TransferSettings
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS, TuneSettings
 from kdopt.outcome import Outcome, Scores, TrialRow
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from kdopt.analysis.combining import TABLE_II
 from kdopt.campaign.names import study_name
-from kdopt.campaign.settings import Campaign, PartitionSettings, TransferSettings
+from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.settings import Campaign, TransferSettings
 from kdopt.campaign.stages import plan_combine
 from kdopt.outcome import Outcome, RoundScore, Scores, TrialRow
 from tests.analysis.synthetic import FIVE, accuracy_of, make_campaign, outcome

@@ -14,7 +14,7 @@ from kdopt.analysis.agreement import (
 )
 from kdopt.analysis.tables import compute_tables
 from kdopt.analysis.tuning import OVERALL
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.errors import ComparisonError
 from tests.analysis.synthetic import make_campaign, make_rows, pretrain_rows, validation_surface
 

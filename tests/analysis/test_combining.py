@@ -16,7 +16,8 @@ from kdopt.analysis.combining import (
     rate_formulas,
 )
 from kdopt.analysis.tables import compute_tables
-from kdopt.campaign.settings import PartitionSettings, TransferSettings
+from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.settings import TransferSettings
 from kdopt.campaign.stage_settings import WEIGHTINGS
 from tests.analysis.synthetic import FIVE, accuracy_of
 from tests.analysis.synthetic_many import combine_row, combine_rows, many_campaign, paper_accuracy

@@ -14,7 +14,7 @@ from kdopt.analysis.federated import (
     summarise_reductions,
 )
 from kdopt.analysis.tables import compute_tables
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from tests.analysis.synthetic import accuracy_of, pretrain_rows
 from tests.analysis.synthetic_many import (
     ROUND_BYTES,

@@ -16,7 +16,7 @@ from kdopt.analysis.tuning import (
     summarise_gains,
     tabulate_payoff,
 )
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.stages import plan_points
 from kdopt.outcome import TrialRow
 from kdopt.search.samplers import choose_params

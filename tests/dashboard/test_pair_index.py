@@ -8,7 +8,7 @@ import pytest
 from kdopt.analysis.tables import compute_tables
 from kdopt.analysis.tuning import summarise_gains
 from kdopt.campaign.names import index_study_name, parse_study_name
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.dashboard.campaign_index import index_studies
 from kdopt.report.blocks import ReportData
 from kdopt.report.format import format_points

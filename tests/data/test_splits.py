@@ -10,13 +10,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from kdopt.campaign.data_settings import DataSettings
-from kdopt.campaign.settings import (
-    NO_PUBLIC_SETS,
-    Campaign,
-    PartitionSettings,
-    TrainSettings,
-    TransferSettings,
-)
+from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.settings import NO_PUBLIC_SETS, Campaign, TrainSettings, TransferSettings
 from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.data.splits import (
     Splits,

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from kdopt.campaign.participants import Architecture
 from kdopt.campaign.spec import parse_spec
 from kdopt.cli.campaign_file import plan_spec
 from kdopt.errors import KdoptError, SpecError
@@ -118,16 +119,16 @@ MODELS = {
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_that_cannot_be_trained_or_loaded_is_refused(model, monkeypatch):
-    monkeypatch.setattr(rehearsal, "make_model", lambda *_: model())
+    monkeypatch.setattr(rehearsal, "build_model", lambda *_: model())
     with pytest.raises(KdoptError, match="choose another model") as found:
-        rehearse_model("odd", (1, 8, 8), 10)
+        rehearse_model(Architecture("odd"), (1, 8, 8), "0123456789", (0.5,), (0.5,))
     assert MODELS[model] in str(found.value)
 
 
 @pytest.mark.parametrize("name", ["cnn", "mlp", "resnet18", "squeezenet1_0", "shufflenet_v2_x0_5"])
 def test_good_models_pass(name):
     before = torch.get_rng_state()
-    rehearse_model(name, (3, 32, 32), 10)
+    rehearse_model(Architecture(name), (3, 32, 32), "0123456789", (0.5,) * 3, (0.5,) * 3)
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kdopt.campaign.settings import Campaign, PartitionSettings, TransferSettings
+from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.settings import Campaign, TransferSettings
 from kdopt.campaign.stage_settings import CombineSettings, FederateSettings
 from kdopt.campaign.stages import plan_combine, plan_federate
 from kdopt.campaign.studies import StudyPlan

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from kdopt.analysis.agreement import ComparisonTables
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.record import CampaignRecord, SettingLine
-from kdopt.campaign.settings import PartitionSettings
 from kdopt.errors import ComparisonError
 from kdopt.report.comparison import make_compared_campaign, write_comparison
 from kdopt.report.page import read_plotly_js

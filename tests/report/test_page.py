@@ -12,8 +12,8 @@ from plotly.offline import get_plotlyjs_version
 
 from kdopt.analysis.paper.claims import CLAIMS
 from kdopt.analysis.paper.judging import CAVEAT, RULE
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.record import SettingLine
-from kdopt.campaign.settings import PartitionSettings
 from kdopt.report.blocks import ReportData
 from kdopt.report.page import (
     SECTIONS,

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.errors import KdoptError
 from kdopt.outcome import Scores
 from kdopt.search.prior import (

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from kdopt.analysis.results import GainPair, PointMean
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.stages import round_of_pair
 from kdopt.outcome import Pair
 from kdopt.search.prior import PairResults, PointResult, Prior, list_grid_points

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.campaign.stages import plan_studies

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset
 from kdopt.service.outlook import (

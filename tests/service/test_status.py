@@ -8,7 +8,7 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
 from kdopt.service.status import SILENT_S, group_failures, read_status

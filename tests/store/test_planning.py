@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from kdopt.campaign.data_settings import DataSettings
-from kdopt.campaign.settings import PartitionSettings, TrainSettings
+from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.settings import TrainSettings
 from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError

@@ -6,7 +6,8 @@ import dataclasses
 
 import torch
 
-from kdopt.campaign.settings import PartitionSettings, TransferSettings
+from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.settings import TransferSettings
 from kdopt.campaign.stages import plan_combine, plan_compare, plan_control, plan_tune
 from kdopt.train.evaluation import predict_logits
 from kdopt.trials.combine import run_combine

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from kdopt.campaign.settings import NO_PUBLIC_SETS, PartitionSettings, TransferSettings
+from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.settings import NO_PUBLIC_SETS, TransferSettings
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings
 from kdopt.campaign.stages import Combination, plan_studies
 from kdopt.data.datasets import read_dataset

@@ -4,7 +4,8 @@ import dataclasses
 
 import torch
 
-from kdopt.campaign.settings import NO_PUBLIC_SETS, PartitionSettings, TransferSettings
+from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.settings import NO_PUBLIC_SETS, TransferSettings
 from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stage_settings import CompareSettings
 from kdopt.campaign.stages import plan_studies

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from kdopt.campaign.settings import PartitionSettings, TrainSettings
+from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.settings import TrainSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset
 from kdopt.service.planner import draw_splits

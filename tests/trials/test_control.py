@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from kdopt.campaign.settings import NO_PUBLIC_SETS, PartitionSettings, TransferSettings
+from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.settings import NO_PUBLIC_SETS, TransferSettings
 from kdopt.campaign.stage_settings import CompareSettings
 from kdopt.campaign.stages import plan_control, plan_tune
 from kdopt.trials.control import run_control

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from kdopt.campaign.settings import PartitionSettings, TransferSettings
+from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.settings import TransferSettings
 from kdopt.campaign.stage_settings import CombineSettings, FederateSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset

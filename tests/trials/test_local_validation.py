@@ -7,7 +7,7 @@ import dataclasses
 import torch
 
 from kdopt.campaign.data_settings import DataSettings
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.stages import plan_control, plan_tune
 from kdopt.data.datasets import read_dataset
 from kdopt.trials.control import run_control

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from kdopt.campaign.names import parse_study_name
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stage_settings import CompareSettings
 from kdopt.campaign.stages import plan_studies

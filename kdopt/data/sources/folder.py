@@ -114,8 +114,7 @@ def _list_split(split: Path, skip_prefix: str | None) -> dict[str, list[Path]]:
             f"{split}: no such folder; data.root must have train/<class>/ and test/<class>/ with "
             "image files"
         )
-    classes = sorted(p for p in split.iterdir() if p.is_dir() and not p.name.startswith("."))
-    listed = {folder.name: _list_images(folder, skip_prefix) for folder in classes}
+    listed = list_class_folders(split, skip_prefix)
     empty = next((name for name, files in listed.items() if not files), None)
     if empty is not None:
         raise DataError(
@@ -123,6 +122,12 @@ def _list_split(split: Path, skip_prefix: str | None) -> dict[str, list[Path]]:
             "least one in train and in test, or take the folder away from both"
         )
     return listed
+
+
+def list_class_folders(root: Path, skip_prefix: str | None = None) -> dict[str, list[Path]]:
+    """The image files of each folder in ``root``, both in the order of their names."""
+    classes = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return {folder.name: _list_images(folder, skip_prefix) for folder in classes}
 
 
 def _list_images(folder: Path, skip_prefix: str | None) -> list[Path]:

@@ -8,7 +8,7 @@ from kdopt.analysis.paper.claims import CLAIMS, judge_claims
 from kdopt.analysis.stats import correlate_ranks
 from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.data_settings import DataSettings
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from tests.analysis.synthetic import (
     ALPHAS,
     TEMPERATURES,

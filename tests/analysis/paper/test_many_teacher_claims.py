@@ -8,7 +8,8 @@ from kdopt.analysis.combining import TABLE_II
 from kdopt.analysis.paper.claims import judge_claims
 from kdopt.analysis.paper.many_teacher_claims import find_adaptive_weighting
 from kdopt.analysis.tables import compute_tables
-from kdopt.campaign.settings import PartitionSettings, TransferSettings
+from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.settings import TransferSettings
 from kdopt.campaign.stage_settings import WEIGHTINGS
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_rows
 from tests.analysis.synthetic_many import (

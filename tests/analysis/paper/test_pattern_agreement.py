@@ -6,7 +6,7 @@ from kdopt.analysis.paper.judging import combine_verdicts, make_empty_contrast
 from kdopt.analysis.paper.pattern_agreement import compare_patterns
 from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.data_settings import DataSettings
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from tests.analysis.synthetic import (
     ALPHAS,
     TEMPERATURES,

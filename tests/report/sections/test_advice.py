@@ -5,7 +5,7 @@ import pytest
 
 from kdopt.advice.training_set import SITUATIONS, TrainingCampaign
 from kdopt.advice.tree import grow_tree
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.report.blocks import ReportData
 from kdopt.report.sections.advice import (

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from kdopt.analysis.tables import compute_tables
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.report.blocks import ReportData
 from kdopt.report.page import make_sections, render_page
 from kdopt.report.sections.best_settings import (

@@ -2,7 +2,7 @@ import pytest
 
 from kdopt.analysis.tables import compute_tables
 from kdopt.analysis.tuning import list_headline_measures, tabulate_payoff
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.report.blocks import ReportData
 from kdopt.report.sections.headline import (
     describe_where_not,

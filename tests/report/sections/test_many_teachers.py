@@ -7,7 +7,7 @@ import pytest
 from kdopt.analysis.combining import TABLE_II
 from kdopt.analysis.federated import PAPER_ROUND_REDUCTION
 from kdopt.analysis.tables import compute_tables
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings, FederateSettings
 from kdopt.outcome import RoundScore
 from kdopt.report.blocks import ReportData

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from kdopt.analysis.tables import compute_tables
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.report.blocks import ReportData
 from kdopt.report.sections.pairs import collect_pair_data, list_pair_options, make_best_tables
 from tests.analysis.synthetic import (

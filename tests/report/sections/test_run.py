@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from kdopt.campaign.data_settings import DataSettings
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.report.blocks import ReportData
 from kdopt.report.sections.run import (

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from kdopt.campaign.settings import PartitionSettings
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
 from kdopt.store import queries
