@@ -29,6 +29,7 @@ from kdopt.cli.app import app
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES = {
     "": "Top level",
+    "participant": "participants by name, with what they bring along; one table each",
     "data": "which images, and how many",
     "pretrain": "each participant's own training",
     "distill": "the budget of each distillation",
@@ -112,7 +113,8 @@ def render_settings() -> str:
 
 def render_table(name: str, entries: list[SettingEntry]) -> str:
     """One table of the campaign file."""
-    heading = ": ".join(filter(None, [f"`[{name}]`" if name else "", TABLES[name]]))
+    brackets = "`[[participant]]`" if name == "participant" else f"`[{name}]`"
+    heading = ": ".join(filter(None, [brackets if name else "", TABLES[name]]))
     lines = ["| setting | default | what it means, its rule, and the source of the default |"]
     lines += ["|---|---|---|"]
     for entry in entries:

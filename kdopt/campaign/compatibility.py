@@ -204,7 +204,8 @@ def describe_pretraining(record: CampaignRecord, partition: str) -> dict[str, ob
     for key in NOT_OF_IMAGES:
         values["data"].pop(key, None)
     images, split = record.data_sha256, record.splits[partition]
-    return {**values, "partition": partition, "images": images, "split": split}
+    found = {**values, "partition": partition, "images": images, "split": split}
+    return {**found, "weights": dict(record.weights)}
 
 
 def fingerprint(campaign: Campaign) -> dict[str, str]:

@@ -216,7 +216,8 @@ def _describe_input(facts: StudentFacts) -> str:
 
 
 def _list_settings(record: StudentRecord, campaign: Campaign) -> Iterable[list[str]]:
-    yield ["model", escape_markdown(campaign.model)]
+    kind = campaign.get_architecture(record.pair.student)
+    yield ["model", escape_markdown(kind.model)]
     yield ["data", escape_markdown(campaign.data.name)]
     if record.chosen.action == "leave as it is":
         budget = asdict(campaign.pretrain)

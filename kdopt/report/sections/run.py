@@ -57,6 +57,21 @@ def make_run_section(data: ReportData) -> Section:
     )
 
 
+def _describe_models(campaign: Campaign) -> str:
+    """The one model of all, or who has which."""
+    found: dict[str, list[int]] = {}
+    for kind, who in campaign.architectures.items():
+        found.setdefault(kind.model, []).extend(who)
+    if len(found) == 1:
+        return next(iter(found))
+    names = [row.name for row in campaign.participant] or list(
+        map(str, range(campaign.participants))
+    )
+    return "; ".join(
+        f"{model} ({', '.join(names[i] for i in who)})" for model, who in found.items()
+    )
+
+
 def list_facts(data: ReportData) -> dict[str, str]:
     """The run in a few lines: label to text."""
     campaign, images, n = data.campaign, data.campaign.data, data.campaign.participants
@@ -68,7 +83,7 @@ def list_facts(data: ReportData) -> dict[str, str]:
     found = {
         "Data": f"{images.name}: {train} training images, of which "
         f"{100 * images.validation_fraction:g} % for validation, and {test} test images",
-        "Model": campaign.model,
+        "Model": _describe_models(campaign),
         "Participants": f"{n}, and {n * (n - 1)} ordered pairs of them in each of "
         f"{len(campaign.partitions)} partition{'s' * (len(campaign.partitions) > 1)}",
         "Stages": ", ".join(campaign.all_stages),

@@ -1,0 +1,115 @@
+import dataclasses
+import json
+
+import pytest
+
+from kdopt.campaign.compatibility import fingerprint
+from kdopt.campaign.participants import Architecture
+from kdopt.campaign.record import format_campaign
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.spec import parse_spec
+from kdopt.campaign.stages import plan_studies
+from kdopt.errors import SpecError
+
+OWN = """
+name = "mine"
+partitions = ["own"]
+stages = ["tune"]
+[data]
+name = "digits"
+[[participant]]
+name = "berlin"
+model = "cnn"
+weights = "berlin.safetensors"
+data = "berlin"
+[[participant]]
+name = "big"
+model = "resnet18"
+weights = "big.pt"
+classes = ["0", "1"]
+[[participant]]
+name = "paris"
+model = "mlp"
+data = "paris"
+"""
+MIXED = 'name = "mixed"\nmodel = ["cnn", "mlp"]\nparticipants = 5\n[data]\nname = "digits"\n'
+
+
+def test_who_has_no_images_teaches_only():
+    campaign = parse_spec(OWN).campaign
+    assert campaign.participants == 3
+    assert campaign.learners == [0, 2]
+    assert campaign.pairs == [(0, 2), (1, 0), (1, 2), (2, 0)]
+    plans = {plan.stage: plan for plan in plan_studies(campaign)}
+    assert len(plans["pretrain"].cells) == 3
+    assert {cell["student"] for cell in plans["control"].cells} == {0, 2}
+
+
+def test_models_in_a_list_are_taken_in_turn():
+    campaign = parse_spec(MIXED).campaign
+    names = [campaign.get_architecture(i).model for i in range(5)]
+    assert names == ["cnn", "mlp", "cnn", "mlp", "cnn"]
+    assert campaign.architectures == {Architecture("cnn"): [0, 2, 4], Architecture("mlp"): [1, 3]}
+
+
+@pytest.mark.parametrize("text", [OWN, MIXED])
+def test_a_campaign_is_read_back_from_its_file_and_from_the_store(text):
+    spec = parse_spec(text)
+    assert parse_spec(format_campaign(spec.campaign, spec.settings)).campaign == spec.campaign
+    kept = json.loads(json.dumps(dataclasses.asdict(spec.campaign)))
+    assert Campaign.from_json(kept) == spec.campaign
+
+
+@pytest.mark.parametrize(
+    "change",
+    [('model = "cnn"', 'model = "mlp"'), ('"big"', '"large"'), ('["0", "1"]', '["1", "0"]'),
+     ('data = "paris"', 'data = "paris"\nimage_size = 16')],
+)  # fmt: skip
+def test_what_a_participant_is_belongs_to_what_a_campaign_means(change):
+    before, now = (fingerprint(parse_spec(t).campaign) for t in (OWN, OWN.replace(*change, 1)))
+    assert before != now
+
+
+def test_where_its_files_are_does_not():
+    moved = OWN.replace("berlin.safetensors", "/elsewhere/b.pt").replace('"paris"\n', '"paris"\n')
+    assert fingerprint(parse_spec(moved).campaign) == fingerprint(parse_spec(OWN).campaign)
+
+
+def test_augmentation_belongs_to_what_a_campaign_means():
+    plain = MIXED
+    some = [
+        plain,
+        plain + 'augment = ["crop_flip"]\n',
+        plain + 'augment = ["crop_flip"]\nviews = 3\n',
+    ]
+    assert len({json.dumps(fingerprint(parse_spec(text).campaign)) for text in some}) == 3
+
+
+def twice(text):
+    return text.replace('name = "paris"', 'name = "berlin"')
+
+
+REFUSED = [
+    (OWN.replace('["own"]', '["uniform"]'), "go with partitions = [\"own\"]"),
+    (OWN.replace('["own"]', '["own", "uniform"]'), "'own' stands alone"),
+    (OWN.replace('stages = ["tune"]', 'stages = ["tune"]\nparticipants = 4'), "3 [[participant]]"),
+    (OWN.replace('stages = ["tune"]', 'stages = ["tune"]\ndraws = 2'), "draws = 2"),
+    (OWN.replace('"tune"', '"federate"'), "cnn, mlp, resnet18"),
+    (OWN.replace('"tune"', '"federate"'), "big has none"),
+    (twice(OWN), "participant.name = 'berlin': two have this name"),
+    (OWN.replace('data = "berlin"\n', "").replace('data = "paris"\n', ""), "none can be a student"),
+    (OWN.replace('data = "paris"\n', ""), "'paris': it has neither weights nor data"),
+    (OWN.replace('model = "mlp"', 'modle = "mlp"'), "did you mean 'model'?"),
+    (OWN.replace('model = "mlp"', "mean = [0.5]"), "1 values of mean, 0 of std"),
+    (MIXED.replace("[data]", 'stages = ["federate"]\n[data]'), "federate averages weights"),
+    (MIXED.replace("[data]", 'initial_weights = "shared"\n[data]'), "cannot share weights"),
+    (MIXED.replace('"mlp"]', "3]"), "models[1] = 3"),
+    ('name = "x"\npartitions = ["own"]\n[data]\nname = "digits"\n', "none can be a student"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "said"), REFUSED, ids=[said for _, said in REFUSED])
+def test_what_cannot_be_is_refused_with_value_rule_and_fix(text, said):
+    with pytest.raises(SpecError) as caught:
+        parse_spec(text)
+    assert said in str(caught.value)
