@@ -11,8 +11,8 @@ import typer
 from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, CampaignNameArgument, StoreOption
 from kdopt.errors import StoreError
-from kdopt.store.campaigns import delete_campaign
-from kdopt.store.queries import pick_campaign, read_study_counts
+from kdopt.store.campaigns import count_finished, delete_campaign
+from kdopt.store.queries import pick_campaign
 
 
 def delete_command(
@@ -28,7 +28,7 @@ def delete_command(
     """
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
-        done = sum(state.complete for state in read_study_counts(opened, name))
+        done = count_finished(opened, name)
         if not yes:
             _confirm(f"delete campaign '{name}' with {done:,} finished trials?")
         kept = open_artifacts(opened, artifacts)

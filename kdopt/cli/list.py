@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import closing
 
 from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, JsonOption, StoreOption
 from kdopt.cli.tables import print_columns
+from kdopt.errors import StoreError
 from kdopt.store.database import Store
 from kdopt.store.queries import list_campaigns, read_record, read_study_counts
+
+HEADINGS = ("campaign", "images", "model", "stages", "participants", "trials done", "left")
 
 
 def list_command(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
@@ -25,14 +29,18 @@ def list_command(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
     elif not found:
         print(f"{label}: no campaign yet; plan one with 'kdopt run FILE'")
     else:
-        headings = ("campaign", "images", "model", "stages", "participants", "trials done", "left")
-        lines = [tuple(str(line[heading]) for heading in headings) for line in found]
-        print_columns([headings, *lines], 4)
+        lines = [tuple(str(line[heading]) for heading in HEADINGS) for line in found]
+        print_columns([HEADINGS, *lines], 4)
 
 
 def _describe_campaign(store: Store, name: str) -> dict[str, object]:
-    settings = read_record(store, name).campaign
-    counts = read_study_counts(store, name)
+    try:
+        settings = read_record(store, name).campaign
+        counts = read_study_counts(store, name)
+    except StoreError as error:
+        # The others are to be seen all the same.
+        print(f"kdopt: warning: {error}", file=sys.stderr)
+        return {**dict.fromkeys(HEADINGS, "?"), "campaign": name}
     return {
         "campaign": name,
         "images": settings.data.name,

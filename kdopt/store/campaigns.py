@@ -28,7 +28,12 @@ from kdopt.store.attributes import (
 )
 from kdopt.store.database import Store
 from kdopt.store.queries import list_campaigns, read_record, read_study_counts
-from kdopt.store.scope import drop_kept_record, rename_kept_record, under_campaign
+from kdopt.store.scope import (
+    drop_kept_record,
+    rename_kept_record,
+    select_scope,
+    under_campaign,
+)
 from kdopt.store.statements import bind_lists
 
 _OF_TRIALS = (
@@ -64,11 +69,11 @@ def delete_campaign(store: Store, campaign: str) -> Deleted:
     Raises:
         StoreError: Workers hold trials of it.
     """
-    _refuse_running(store, campaign, "delete")
 
     def write(connection: Connection) -> Deleted:
         store.lock_planning(connection)
         ids = list(_find_studies(connection, campaign).values())
+        _refuse_running(connection, ids, campaign, "delete")
         mine = _list_artifacts(connection, "s.study_id IN :ids", ids)
         others = _list_artifacts(connection, "s.study_id NOT IN :ids", ids)
         drop_kept_record(connection, campaign)
@@ -88,12 +93,12 @@ def rename_campaign(store: Store, campaign: str, new: str) -> None:
         raise StoreError(
             f"store {store.label}: there is a campaign '{new}' already; give another name"
         )
-    _refuse_running(store, campaign, "rename")
     _refuse_named(store, campaign)
 
     def write(connection: Connection) -> None:
         store.lock_planning(connection)
         studies = _find_studies(connection, campaign)
+        _refuse_running(connection, studies.values(), campaign, "rename")
         index = [i for name, i in studies.items() if name.endswith(INDEX_SUFFIX)]
         _delete_studies(connection, index)
         kept = {name: i for name, i in studies.items() if i not in index}
@@ -115,13 +120,31 @@ def rename_campaign(store: Store, campaign: str, new: str) -> None:
     store.run_write(write)
 
 
-def _refuse_running(store: Store, campaign: str, what: str) -> None:
-    running = sum(state.running for state in read_study_counts(store, campaign))
+def count_finished(store: Store, campaign: str) -> int:
+    """Trials of a campaign with a result, also of one whose record cannot be read."""
+
+    def count(connection: Connection) -> int:
+        studies = _find_studies(connection, campaign)
+        work = [i for name, i in studies.items() if not name.endswith(INDEX_SUFFIX)]
+        return _count_trials(connection, work, "COMPLETE")
+
+    return store.run_read(count)
+
+
+def _refuse_running(connection: Connection, ids: Iterable[int], campaign: str, what: str) -> None:
+    # Within the transaction: a worker may take a trial at any moment before it.
+    running = _count_trials(connection, ids, "RUNNING")
     if running:
         raise StoreError(
             f"campaign '{campaign}': workers hold {running:,} of its trials; stop them, then "
             f"{what} it"
         )
+
+
+def _count_trials(connection: Connection, ids: Iterable[int], state: str) -> int:
+    sql = "SELECT count(*) FROM trials WHERE study_id IN :ids AND state = :state"
+    values = {"ids": list(ids), "state": state}
+    return int(connection.execute(bind_lists(sql, "ids"), values).scalar_one())
 
 
 def _refuse_named(store: Store, campaign: str) -> None:
@@ -146,12 +169,16 @@ def _find_studies(connection: Connection, campaign: str) -> dict[str, int]:
     """The campaign's studies with those that sum it up; studies of other programs left out."""
     sql = "SELECT study_name, study_id FROM studies WHERE substr(study_name, 1, :length) = :prefix"
     found = connection.execute(sa.text(sql), under_campaign(campaign)).all()
-    return {name: i for name, i in found if _is_ours(name, campaign)}
+    try:
+        own = {name for name, _ in select_scope(connection, campaign).studies.values()}
+    except StoreError:
+        # Its record cannot be read, which may be why it is to go: its names must do.
+        own = {name for name, _ in found if _is_like_ours(name)}
+    own.add(campaign_study_name(campaign))
+    return {name: i for name, i in found if name in own or name.endswith(INDEX_SUFFIX)}
 
 
-def _is_ours(study: str, campaign: str) -> bool:
-    if study == campaign_study_name(campaign) or study.endswith(INDEX_SUFFIX):
-        return True
+def _is_like_ours(study: str) -> bool:
     try:
         parse_study_name(study)
     except ValueError:

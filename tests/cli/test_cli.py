@@ -166,6 +166,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(folder, number):
     run.send_signal(number)
     _, said = run.communicate(timeout=40)
     assert run.returncode == 130
+    assert re.search(r"^stop: (giving \d trials? back|stopping the workers) \.\.\.$", said, re.M)
     assert "2 of 10 trials are done; run the same command to go on" in said
     assert "Traceback" not in said
     assert not any(w.is_running() for w in workers)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import time
 
 import pytest
+from rich.console import Console
 
 from kdopt.campaign.stages import plan_studies
 from kdopt.cli import progress as module
@@ -11,6 +13,7 @@ from kdopt.cli.progress import ProgressBar
 from kdopt.store import leases, queries
 from kdopt.store.planning import write_plan
 from tests.conftest import make_outcome, make_record, new_store
+from tests.terminal import STYLE
 
 
 @pytest.fixture
@@ -83,6 +86,26 @@ def test_a_stop_is_answered_at_once_and_says_what_is_given_back(store, capsys):
     with progress:
         progress.announce_stop()
     assert "stop: giving 2 trials back ..." in capsys.readouterr().err.splitlines()
+
+
+def test_a_terminal_shows_the_time_the_end_the_workers_and_what_was_found(store, monkeypatch):
+    end_one(store, 0)
+    study = queries.read_study_counts(store, "tiny")[0].study_id
+    leases.claim_trial(store, study, "far/9/1/elsewhere", 90)
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24)
+    monkeypatch.setattr(module, "make_console", lambda **_: console)
+    progress = ProgressBar(store, "tiny")
+    progress.results.answer = "distilling pays in 1 of 2 pairs: +1.50 pp net"
+    with progress:
+        progress.update()
+        with console.capture() as captured:
+            console.print(progress._render(console))
+    lines = STYLE.sub("", captured.get()).splitlines()
+    assert max(map(len, lines)) <= 80 and len(lines) < 24
+    assert lines[0].endswith("0 s elapsed")
+    assert "tiny: 1 of 10 trials complete" in lines[1] and "ETA about" in lines[1]
+    assert any("pretrain #1" in line and "far" in line for line in lines)
+    assert "so far: distilling pays in 1 of 2 pairs: +1.50 pp net" in lines
 
 
 def test_a_quiet_view_says_nothing(store, capsys):

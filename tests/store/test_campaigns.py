@@ -10,7 +10,7 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import Param
 from kdopt.errors import StoreError
 from kdopt.store import leases, queries
-from kdopt.store.campaigns import delete_campaign, rename_campaign
+from kdopt.store.campaigns import count_finished, delete_campaign, rename_campaign
 from kdopt.store.database import open_store
 from kdopt.store.index_studies import IndexStudy, IndexTrial, write_index_studies
 from kdopt.store.planning import write_plan
@@ -76,6 +76,19 @@ def test_summaries_go_with_their_campaign_and_studies_of_other_programs_stay(sto
     delete_campaign(store, "tiny")
     names = [name for (name,) in store.select_rows("SELECT study_name FROM studies")]
     assert [name for name in names if not name.startswith("tiny2/")] == ["tiny/notes"]
+    assert queries.list_campaigns(store) == ["tiny2"]
+
+
+def test_a_campaign_whose_record_is_damaged_can_still_be_deleted(store):
+    with store.write() as connection:
+        connection.execute(
+            sa.text(
+                "UPDATE study_user_attributes SET value_json = '{}' WHERE key = 'kd:record' AND "
+                "study_id = (SELECT study_id FROM studies WHERE study_name = 'tiny/campaign')"
+            )
+        )
+    assert count_finished(store, "tiny") == 0
+    assert delete_campaign(store, "tiny").trials == 11
     assert queries.list_campaigns(store) == ["tiny2"]
 
 
