@@ -58,11 +58,6 @@ class SettingMean(NamedTuple):
         """The images it was distilled on."""
         return str(dict(self.setting).get("transfer_set", "student"))
 
-    @property
-    def uses_teacher(self) -> bool:
-        """Whether the teacher has a part in it: with alpha 0 it has none."""
-        return dict(self.setting).get("alpha") != 0
-
 
 def name_tuned(method: str | None) -> str:
     """What a tuned method is called in tables: ``tuned`` for temperature and alpha alone.

@@ -27,6 +27,7 @@ from kdopt.analysis.method_settings import (
 from kdopt.analysis.paired_test import rate_lead
 from kdopt.analysis.results import CampaignResults, read_number, read_point
 from kdopt.analysis.stats import TIE_DECIMALS, compute_mean
+from kdopt.campaign.method_studies import uses_teacher
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS, UNLABELED
 from kdopt.campaign.studies import Params, get_setting
@@ -259,8 +260,7 @@ def _make_point(
 
 
 def _make_setting(mean: SettingMean) -> Candidate:
-    # Alpha 0 is training on: no teacher has a part in it.
-    taught = mean.uses_teacher
+    taught = uses_teacher(dict(mean.setting), mean.method)
     return Candidate(
         "distil" if taught else "train on",
         name_tuned(mean.method) if taught else "",

@@ -30,6 +30,7 @@ TunedMethodName = Literal[
 TUNED_METHODS: tuple[TunedMethodName, ...] = get_args(TunedMethodName)
 
 Weight = Annotated[float, Interval(ge=0, le=1000)]
+Share = Annotated[float, Interval(ge=0, lt=1)]
 Alpha = Annotated[float, Interval(ge=-10, le=10)]
 """Outside [0, 1] one of the two terms is subtracted."""
 
@@ -46,10 +47,12 @@ class MethodSpace(Settings):
     Attributes:
         label: How people call the method.
         published: The setting that its authors recommend; it is always tried.
+        teacher_weights: Parameters of which one must not be 0, or no teacher has a part in it.
     """
 
     label: ClassVar[str]
     published: ClassVar[Published]
+    teacher_weights: ClassVar[tuple[str, ...]] = ()
 
 
 DKD_SOURCE = Source("default: around Zhao et al. 2022: 1, 1 to 10, and 4 on CIFAR, 1 on ImageNet")
@@ -59,6 +62,7 @@ STD_SOURCE = Source("default: around Sun et al. 2024, published code: T 2, weigh
 WTTM_SOURCE = Source("default: around Zheng & Yang 2024, published code")
 DML_SOURCE = Source("default: kdopt; Zhang et al. 2018 have T 1 and equal weights")
 DP_KD_SOURCE = Source("default: kdopt; the paper's Eq. 5 has T 1 and no labels")
+LABEL_SOURCE = Source("default: 1, as published")
 AS_DISTILL = Source("default: not searched, as in [distill]", depends=True)
 PUBLIC_SOURCE = Source("default: kdopt (the paper's are lost)")
 
@@ -71,14 +75,23 @@ class DkdSpace(MethodSpace):
         alpha: Weights of the divergence of the true class against all others.
         beta: Weights of the divergence among the other classes.
         temperature: Temperatures of both.
+        label_weight: Weights of the cross-entropy with the labels beside the teacher's term; 0
+            learns from the teacher alone.
     """
 
     label = "DKD"
-    published: ClassVar[Published] = {"alpha": 1.0, "beta": 8.0, "temperature": 4.0}
+    teacher_weights = ("alpha", "beta")
+    published: ClassVar[Published] = {
+        "alpha": 1.0,
+        "beta": 8.0,
+        "temperature": 4.0,
+        "label_weight": 1.0,
+    }
 
     alpha: Annotated[tuple[Weight, ...], Len(1), DISTINCT, DKD_SOURCE] = (1.0,)
     beta: Annotated[tuple[Weight, ...], Len(1), DISTINCT, DKD_SOURCE] = (1.0, 2.0, 4.0, 8.0)
     temperature: Annotated[tuple[Temperature, ...], Len(1), DISTINCT, DKD_SOURCE] = (1.0, 4.0)
+    label_weight: Annotated[tuple[Weight, ...], Len(1), DISTINCT, LABEL_SOURCE] = (1.0,)
 
 
 @dataclass(frozen=True)
@@ -89,14 +102,23 @@ class DistSpace(MethodSpace):
         beta: Weights of the relations between the classes of an image.
         gamma: Weights of the relations between the images of a class.
         temperature: Temperatures of both.
+        label_weight: Weights of the cross-entropy with the labels beside the teacher's term; 0
+            learns from the teacher alone.
     """
 
     label = "DIST"
-    published: ClassVar[Published] = {"beta": 2.0, "gamma": 2.0, "temperature": 1.0}
+    teacher_weights = ("beta", "gamma")
+    published: ClassVar[Published] = {
+        "beta": 2.0,
+        "gamma": 2.0,
+        "temperature": 1.0,
+        "label_weight": 1.0,
+    }
 
     beta: Annotated[tuple[Weight, ...], Len(1), DISTINCT, DIST_SOURCE] = (1.0, 2.0)
     gamma: Annotated[tuple[Weight, ...], Len(1), DISTINCT, DIST_SOURCE] = (1.0, 2.0)
     temperature: Annotated[tuple[Temperature, ...], Len(1), DISTINCT, DIST_SOURCE] = (1.0, 4.0)
+    label_weight: Annotated[tuple[Weight, ...], Len(1), DISTINCT, LABEL_SOURCE] = (1.0,)
 
 
 @dataclass(frozen=True)
@@ -106,13 +128,16 @@ class NkdSpace(MethodSpace):
     Attributes:
         gamma: Weights of the other classes' term.
         temperature: Temperatures of that term.
+        label_weight: Weights of the cross-entropy with the labels beside the teacher's term; 0
+            learns from the teacher alone.
     """
 
     label = "NKD"
-    published: ClassVar[Published] = {"gamma": 1.5, "temperature": 1.0}
+    published: ClassVar[Published] = {"gamma": 1.5, "temperature": 1.0, "label_weight": 1.0}
 
     gamma: Annotated[tuple[Weight, ...], Len(1), DISTINCT, NKD_SOURCE] = (0.5, 1.5, 3.0)
     temperature: Annotated[tuple[Temperature, ...], Len(1), DISTINCT, NKD_SOURCE] = (1.0, 2.0, 4.0)
+    label_weight: Annotated[tuple[Weight, ...], Len(1), DISTINCT, LABEL_SOURCE] = (1.0,)
 
 
 @dataclass(frozen=True)
@@ -125,6 +150,7 @@ class LogitStdSpace(MethodSpace):
     """
 
     label = "KD of standardised logits"
+    teacher_weights = ("alpha",)
     published: ClassVar[Published] = {"temperature": 2.0, "alpha": 0.99}
 
     temperature: Annotated[tuple[Temperature, ...], Len(1), DISTINCT, STD_SOURCE] = (1.0, 2.0, 4.0)
@@ -138,13 +164,17 @@ class WttmSpace(MethodSpace):
     Attributes:
         exponent: Powers of the teacher's probabilities; 1/T is the teacher at temperature T.
         weight: Weights of the teacher's term.
+        label_weight: Weights of the cross-entropy with the labels beside the teacher's term; 0
+            learns from the teacher alone.
     """
 
     label = "WTTM"
-    published: ClassVar[Published] = {"exponent": 0.2, "weight": 4.0}
+    teacher_weights = ("weight",)
+    published: ClassVar[Published] = {"exponent": 0.2, "weight": 4.0, "label_weight": 1.0}
 
     exponent: Annotated[tuple[Positive, ...], Len(1), DISTINCT, WTTM_SOURCE] = (0.1, 0.2, 0.5)
     weight: Annotated[tuple[Weight, ...], Len(1), DISTINCT, WTTM_SOURCE] = (0.5, 1.0, 4.0)
+    label_weight: Annotated[tuple[Weight, ...], Len(1), DISTINCT, LABEL_SOURCE] = (1.0,)
 
 
 @dataclass(frozen=True)
@@ -157,6 +187,7 @@ class DmlSpace(MethodSpace):
     """
 
     label = "DML"
+    teacher_weights = ("weight",)
     published: ClassVar[Published] = {"temperature": 1.0, "weight": 0.5}
 
     temperature: Annotated[tuple[Temperature, ...], Len(1), DISTINCT, DML_SOURCE] = (1.0, 2.0, 4.0)
@@ -180,7 +211,7 @@ class DpKdSpace(MethodSpace):
         2.0,
         4.0,
     )
-    label_weight: Annotated[tuple[Fraction, ...], Len(1), DISTINCT, DP_KD_SOURCE] = (0.0, 0.25, 0.5)
+    label_weight: Annotated[tuple[Share, ...], Len(1), DISTINCT, DP_KD_SOURCE] = (0.0, 0.25, 0.5)
 
 
 @dataclass(frozen=True)
@@ -201,9 +232,7 @@ class PublicKdSpace(MethodSpace):
         "public_unlabeled_large",
     )
     temperature: Annotated[tuple[Temperature, ...], Len(1), DISTINCT, PUBLIC_SOURCE] = (1.0, 4.0)
-    self_teacher_weight: Annotated[
-        tuple[Annotated[float, Interval(ge=0, lt=1)], ...], Len(1), DISTINCT, PUBLIC_SOURCE
-    ] = (0.0, 0.5)
+    self_teacher_weight: Annotated[tuple[Share, ...], Len(1), DISTINCT, PUBLIC_SOURCE] = (0.0, 0.5)
 
 
 @dataclass(frozen=True)

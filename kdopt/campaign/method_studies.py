@@ -95,6 +95,19 @@ def get_published_setting(campaign: Campaign, method: TunedMethodName) -> Params
     return {name: own[name] if name in own else budget[name] for name in values}
 
 
+def uses_teacher(params: Params, method: str | None) -> bool:
+    """Whether the teacher has a part in a distillation: none where its terms have weight 0.
+
+    Args:
+        params: Those of a trial of stage ``tune`` or ``compare``.
+        method: What its study tunes, where that is not temperature and alpha alone.
+    """
+    if method is None or method == "kd":
+        return params.get("alpha") != 0
+    weights = SPACES[method].teacher_weights if method in SPACES else ()
+    return not weights or any(params.get(name) != 0 for name in weights)
+
+
 def get_param_names(method: str) -> frozenset[str]:
     """The parameters that every trial of a method has; of another version's, what all have."""
     if method == "kd":

@@ -47,7 +47,7 @@ def method_row(method, params, gain, test=None, number=0, replicate=0, campaign=
 
 
 def dkd(beta, gain, test=None, **changes):
-    params = {"alpha": 1.0, "beta": beta, "temperature": 4.0}
+    params = {"alpha": 1.0, "beta": beta, "label_weight": 1.0, "temperature": 4.0}
     return method_row("dkd", params, gain, test, **changes)
 
 
@@ -77,7 +77,7 @@ def test_the_map_of_a_pair_and_its_best_point_know_nothing_of_other_methods():
 def test_the_setting_is_selected_on_validation_and_reported_on_test():
     found = tables(dkd(8.0, 20.0, 5.0), dkd(1.0, 10.0, 30.0)).tuned_methods
     line = line_of(found, method="tuned_dkd")
-    assert line["setting"] == "alpha=1, beta=8, temperature=4"
+    assert line["setting"] == "alpha=1, beta=8, label_weight=1, temperature=4"
     assert (line["validation_gain"], line["test_gain"]) == (20.0, 5.0)
     assert line["published_gain"] == 5.0
     assert line["best"] and not line_of(found, method="tuned")["best"]
@@ -98,7 +98,10 @@ def test_what_was_repeated_most_competes_alone():
 def test_a_tuned_method_can_win_a_pairs_verdict_and_is_named_with_its_setting():
     verdict = line_of(tables(dkd(8.0, 30.0), dkd(1.0, 29.0)).verdicts)
     assert (verdict["action"], verdict["method"]) == ("distil", "tuned_dkd")
-    assert describe_verdict(verdict) == "distil: Tuned DKD, alpha=1, beta=8, temperature=4"
+    assert (
+        describe_verdict(verdict)
+        == "distil: Tuned DKD, alpha=1, beta=8, label_weight=1, temperature=4"
+    )
     plain = line_of(tables().verdicts)
     assert verdict["tried"] == plain["tried"] + 2
 
@@ -141,7 +144,10 @@ def test_where_the_budget_is_searched_plain_kd_is_one_of_the_methods():
     rows += [
         method_row("kd", {**vanilla, **rate}, 6.0, campaign=campaign),
         method_row(
-            "dkd", {"alpha": 1.0, "beta": 8.0, "temperature": 4.0, **rate}, 8.0, campaign=campaign
+            "dkd",
+            {"alpha": 1.0, "beta": 8.0, "label_weight": 1.0, "temperature": 4.0, **rate},
+            8.0,
+            campaign=campaign,
         ),
     ]
     found = compute_tables([*pretrain_rows(campaign), *rows], campaign)

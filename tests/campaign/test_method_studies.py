@@ -14,6 +14,7 @@ from kdopt.campaign.method_studies import (
     list_searched_values,
     make_method_space,
     plan_settings,
+    uses_teacher,
 )
 from kdopt.campaign.names import parse_study_name
 from kdopt.campaign.record import CampaignRecord, format_campaign
@@ -136,7 +137,10 @@ name = "digits"
         ('methods = ["kd", "kd"]', ["each value may be listed once only"]),
         ('methods = ["dkd"]\n[tune.dkd]\nbeta = [-1]', ["tune.dkd.beta[0] = -1", "0"]),
         ('methods = ["dkd"]\n[tune.dkd]\nbeta = []', ["tune.dkd.beta"]),
-        ('methods = ["dkd"]\n[tune.dkd]\ngama = [1]', ["unknown key", "alpha, beta, temperature"]),
+        (
+            'methods = ["dkd"]\n[tune.dkd]\ngama = [1]',
+            ["unknown key", "beta, temperature, label_weight"],
+        ),
         ('methods = ["wttm"]\n[tune.wttm]\nexponent = [0]', ["exponent[0] = 0", "greater than 0"]),
         ('methods = ["dml"]\n[tune.dml]\nweight = [1.5]', ["tune.dml.weight[0] = 1.5", "1"]),
         ("[tune.dkd]\nbeta = [1]", ["'dkd' is not among tune.methods (kd)", "leave the table out"]),
@@ -200,3 +204,21 @@ def test_a_record_of_a_store_made_before_methods_existed_is_read():
     for key in ("methods", "search", *TUNED_METHODS):
         record["campaign"]["tune"].pop(key, None)
     assert CampaignRecord.from_json(record).campaign == tuning("kd")
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "taught"),
+    [
+        (None, {"temperature": 1.0, "alpha": 0.0}, False),
+        (None, {"method": "dml", "transfer_set": "student"}, True),
+        ("kd", {"alpha": 0.0}, False),
+        ("logit_std", {"alpha": 0.0}, False),
+        ("dkd", {"alpha": 0.0, "beta": 1.0}, True),
+        ("dkd", {"alpha": 0.0, "beta": 0.0}, False),
+        ("wttm", {"weight": 0.0}, False),
+        ("nkd", {"gamma": 0.0}, True),  # the true class is compared all the same
+        ("of-another-version", {"alpha": 0.0}, True),
+    ],
+)
+def test_no_teacher_has_a_part_where_its_terms_have_no_weight(method, params, taught):
+    assert uses_teacher(params, method) is taught

@@ -13,12 +13,19 @@ from kdopt.train.methods.base import Method, MethodInputs, join_labels
 from kdopt.train.steps import LossFn
 
 
-def _make_loss(inputs: MethodInputs, *, beta: float, gamma: float, temperature: float) -> LossFn:
-    """``CE + T^2 * (beta * inter + gamma * intra)`` (their section 4; T^2 as in their code).
+def _make_loss(
+    inputs: MethodInputs,
+    *,
+    beta: float,
+    gamma: float,
+    temperature: float,
+    label_weight: float = 1.0,
+) -> LossFn:
+    """``label_weight * CE + T^2 * (beta * inter + gamma * intra)`` (their section 4).
 
     With p and q the softmax of teacher and student at T, (batch, classes): ``inter`` is 1 minus
     the mean over images of the correlation of their rows, ``intra`` 1 minus the mean over classes
-    of the correlation of their columns.
+    of the correlation of their columns. T^2 as in published code, label weight 1 as published.
     """
 
     def soft(index: Tensor, logits: Tensor) -> Tensor:
@@ -27,7 +34,7 @@ def _make_loss(inputs: MethodInputs, *, beta: float, gamma: float, temperature: 
         inter, intra = (1 - _correlate(a, b).mean() for a, b in ((p, q), (p.T, q.T)))
         return beta * inter + gamma * intra
 
-    return join_labels(inputs, 1.0, soft, 1.0, inputs.scale_for(temperature))
+    return join_labels(inputs, label_weight, soft, 1.0, inputs.scale_for(temperature))
 
 
 def _correlate(first: Tensor, second: Tensor) -> Tensor:

@@ -13,8 +13,15 @@ from kdopt.train.methods.base import Method, MethodInputs, join_labels
 from kdopt.train.steps import LossFn
 
 
-def _make_loss(inputs: MethodInputs, *, alpha: float, beta: float, temperature: float) -> LossFn:
-    """``CE + T^2 * (alpha * TCKD + beta * NCKD)`` (their Eq. 7).
+def _make_loss(
+    inputs: MethodInputs,
+    *,
+    alpha: float,
+    beta: float,
+    temperature: float,
+    label_weight: float = 1.0,
+) -> LossFn:
+    """``label_weight * CE + T^2 * (alpha * TCKD + beta * NCKD)`` (their Eq. 7).
 
     TCKD is the KL of two probabilities, the true class and all others; NCKD is the KL of the
     softmax over the other classes alone. KD is ``TCKD + (1 - p_true) * NCKD``, which forgets the
@@ -31,7 +38,7 @@ def _make_loss(inputs: MethodInputs, *, alpha: float, beta: float, temperature: 
         rest = kl_divergence(drop_true_class(teacher, true), drop_true_class(student, true), 1.0)
         return alpha * target + beta * rest
 
-    return join_labels(inputs, 1.0, soft, 1.0, inputs.scale_for(temperature))
+    return join_labels(inputs, label_weight, soft, 1.0, inputs.scale_for(temperature))
 
 
 def _pair_up(logits: Tensor, labels: Tensor) -> Tensor:

@@ -14,11 +14,14 @@ from kdopt.train.methods.base import Method, MethodInputs, join_labels
 from kdopt.train.steps import LossFn
 
 
-def _make_loss(inputs: MethodInputs, *, gamma: float, temperature: float) -> LossFn:
-    """``CE - p_true * log q_true - gamma * T^2 * sum of n(p) * log n(q)`` (their section 3).
+def _make_loss(
+    inputs: MethodInputs, *, gamma: float, temperature: float, label_weight: float = 1.0
+) -> LossFn:
+    """``label_weight * CE - p_true * log q_true - gamma * T^2 * sum(n(p) * log n(q))``.
 
-    p and q are the softmax of teacher and student at temperature 1; the sum goes over the other
-    classes, and ``n`` is the softmax over them alone, at T. Needs labels.
+    Their section 3, with label weight 1. p and q are the softmax of teacher and student at
+    temperature 1; the sum goes over the other classes, and ``n`` is the softmax over them alone,
+    at T. Needs labels.
     """
     assert inputs.labels is not None
     labels = inputs.labels
@@ -32,7 +35,7 @@ def _make_loss(inputs: MethodInputs, *, gamma: float, temperature: float) -> Los
         p, q = (drop_true_class(each, true) / temperature for each in (teacher, student))
         return target + weight * functional.cross_entropy(q, p.softmax(1))
 
-    return join_labels(inputs, 1.0, soft, 1.0)
+    return join_labels(inputs, label_weight, soft, 1.0)
 
 
 NKD = Method(_make_loss)

@@ -13,8 +13,10 @@ from kdopt.train.methods.base import Method, MethodInputs, join_labels
 from kdopt.train.steps import LossFn
 
 
-def _make_loss(inputs: MethodInputs, *, exponent: float, weight: float) -> LossFn:
-    """``CE + weight * mean over images of u * KL(p^ || q)`` (their section 4).
+def _make_loss(
+    inputs: MethodInputs, *, exponent: float, weight: float, label_weight: float = 1.0
+) -> LossFn:
+    """``label_weight * CE + weight * mean over images of u * KL(p^ || q)`` (their section 4).
 
     ``u`` is the sum over classes of the teacher's probabilities raised to the exponent, ``p^``
     those powers divided by ``u``, and q the student's softmax at temperature 1. An exponent of
@@ -27,7 +29,7 @@ def _make_loss(inputs: MethodInputs, *, exponent: float, weight: float) -> LossF
         each = functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
         return (powers.exp().sum(1) * each).mean()
 
-    return join_labels(inputs, 1.0, soft, weight)
+    return join_labels(inputs, label_weight, soft, weight)
 
 
 WTTM = Method(_make_loss)

@@ -41,32 +41,34 @@ def kl(p, q):
     return (p * np.log(p / q)).sum()
 
 
-def dkd(teacher, student, labels, alpha, beta, temperature):
+def dkd(teacher, student, labels, alpha, beta, temperature, label_weight=1.0):
     total = 0.0
     for t, s, y in zip(teacher, student, labels, strict=True):
         p, q = softmax(t / temperature), softmax(s / temperature)
         others = np.arange(CLASSES) != y
         target = kl(np.array([p[y], p[others].sum()]), np.array([q[y], q[others].sum()]))
         rest = kl(p[others] / p[others].sum(), q[others] / q[others].sum())
-        total += -np.log(softmax(s)[y]) + temperature**2 * (alpha * target + beta * rest)
+        total += -label_weight * np.log(softmax(s)[y])
+        total += temperature**2 * (alpha * target + beta * rest)
     return total / len(labels)
 
 
-def dist(teacher, student, labels, beta, gamma, temperature):
+def dist(teacher, student, labels, beta, gamma, temperature, label_weight=1.0):
     p, q = (np.array([softmax(row / temperature) for row in z]) for z in (teacher, student))
     hard = -np.mean([np.log(softmax(s)[y]) for s, y in zip(student, labels, strict=True)])
     inter = 1 - np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(p, q, strict=True)])
     intra = 1 - np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(p.T, q.T, strict=True)])
-    return hard + temperature**2 * (beta * inter + gamma * intra)
+    return label_weight * hard + temperature**2 * (beta * inter + gamma * intra)
 
 
-def nkd(teacher, student, labels, gamma, temperature):
+def nkd(teacher, student, labels, gamma, temperature, label_weight=1.0):
     total = 0.0
     for t, s, y in zip(teacher, student, labels, strict=True):
         others = np.arange(CLASSES) != y
         p, q = softmax(t[others] / temperature), softmax(s[others] / temperature)
         true = np.log(softmax(s)[y])
-        total += -true - softmax(t)[y] * true - gamma * temperature**2 * (p * np.log(q)).sum()
+        total += -label_weight * true - softmax(t)[y] * true
+        total -= gamma * temperature**2 * (p * np.log(q)).sum()
     return total / len(labels)
 
 
@@ -78,26 +80,27 @@ def logit_std(teacher, student, labels, temperature, alpha):
     return total / len(labels)
 
 
-def wttm(teacher, student, labels, exponent, weight):
+def wttm(teacher, student, labels, exponent, weight, label_weight=1.0):
     total = 0.0
     for t, s, y in zip(teacher, student, labels, strict=True):
         powers = softmax(t) ** exponent
         q = softmax(s)
-        total += -np.log(q[y]) + weight * powers.sum() * kl(powers / powers.sum(), q)
+        total += -label_weight * np.log(q[y])
+        total += weight * powers.sum() * kl(powers / powers.sum(), q)
     return total / len(labels)
 
 
 CASES = [
     (dkd, {"alpha": 1.0, "beta": 8.0, "temperature": 4.0}),
-    (dkd, {"alpha": 0.0, "beta": 0.5, "temperature": 1.0}),
+    (dkd, {"alpha": 0.0, "beta": 0.5, "temperature": 1.0, "label_weight": 0.0}),
     (dist, {"beta": 2.0, "gamma": 2.0, "temperature": 1.0}),
-    (dist, {"beta": 0.0, "gamma": 1.0, "temperature": 4.0}),
+    (dist, {"beta": 0.0, "gamma": 1.0, "temperature": 4.0, "label_weight": 0.5}),
     (nkd, {"gamma": 1.5, "temperature": 1.0}),
-    (nkd, {"gamma": 3.0, "temperature": 2.0}),
+    (nkd, {"gamma": 3.0, "temperature": 2.0, "label_weight": 0.0}),
     (logit_std, {"temperature": 2.0, "alpha": 0.9}),
     (logit_std, {"temperature": 40.0, "alpha": 1.5}),
     (wttm, {"exponent": 0.2, "weight": 4.0}),
-    (wttm, {"exponent": 1.0, "weight": 1.0}),
+    (wttm, {"exponent": 1.0, "weight": 1.0, "label_weight": 2.0}),
 ]
 
 
