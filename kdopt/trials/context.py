@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -111,13 +112,12 @@ class Context(ImageSets):
 
     def load_models(self, pretrained: Outcome, count: int) -> list[nn.Module]:
         """The same in several objects, the first of which is that of :meth:`load_model`."""
-        assert pretrained.checkpoint is not None
-        return [self.load_checkpoint(pretrained.checkpoint, number) for number in range(count)]
+        checkpoint = _find_checkpoint(pretrained)
+        return [self.load_checkpoint(checkpoint, number) for number in range(count)]
 
     def load_peer(self, pretrained: Outcome) -> nn.Module:
         """The same in a second object, for methods that train both models."""
-        assert pretrained.checkpoint is not None
-        return self.load_checkpoint(pretrained.checkpoint, 1)
+        return self.load_checkpoint(_find_checkpoint(pretrained), 1)
 
     def load_state(self, state: Mapping[str, Tensor], participant: int = 0) -> nn.Module:
         """The same with any weights of a participant's model."""
@@ -333,3 +333,14 @@ class Context(ImageSets):
             else:
                 return kind, {k: v.to(self.engine.device) for k, v in state.items()}
         raise faults[0] if faults else ArtifactError("no participant has such a model")
+
+
+def _find_checkpoint(pretrained: Outcome) -> str:
+    assert pretrained.checkpoint is not None
+    if not math.isfinite(pretrained.validation.loss):
+        # A result of an older version: those that rest on it fail, and the others go on.
+        raise DivergedError(
+            f"the pre-trained model {pretrained.checkpoint[:12]}... diverged: its loss on "
+            f"validation is {pretrained.validation.loss}"
+        )
+    return pretrained.checkpoint

@@ -168,3 +168,12 @@ def test_a_model_that_overflows_in_its_last_step_is_no_result(tmp_path):
     (federated,) = [r for r in queries.read_trials(store, "tiny") if r.stage == "federate"]
     assert federated.state == "FAIL" and federated.error is not None
     assert "not finite" in federated.error and "Traceback" not in federated.error
+
+
+def test_what_rests_on_a_model_that_an_older_version_let_diverge_fails_and_the_rest_goes_on(world):
+    first = world.list_complete()[0]
+    world.change_outcome(first, lambda r: r["validation"].update(loss=float("nan")))
+    world.run()
+    rows = [r for r in queries.read_trials(world.store, "tiny") if r.stage == "tune"]
+    assert {r.state for r in rows} == {"FAIL"}, "all pairs have it"
+    assert all("diverged: its loss on validation is nan" in str(r.error) for r in rows)
