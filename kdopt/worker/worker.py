@@ -11,7 +11,6 @@ import contextlib
 import logging
 import random
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,7 +20,7 @@ from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import StudyPlan
 from kdopt.data.datasets import load_planned_dataset
-from kdopt.errors import ArtifactError, DataError, KdoptError, LeaseLostError, StoreError
+from kdopt.errors import LeaseLostError
 from kdopt.outcome import Outcome
 from kdopt.search.posterior import Posterior
 from kdopt.search.samplers import choose_params
@@ -35,6 +34,7 @@ from kdopt.train.engine import Engine, make_engine
 from kdopt.trials.cache import CacheUse
 from kdopt.trials.context import Context
 from kdopt.trials.runners import RUNNERS
+from kdopt.worker.failures import BrokenDeviceError, explain_failure
 from kdopt.worker.heartbeat import (
     BEAT_S,
     LEASE_S,
@@ -259,6 +259,8 @@ class _Worker:
             for claim in left:
                 self._give_back(claim)
                 logger.info("%s #%d: given back", plan.name, claim.number)
+        except BrokenDeviceError:
+            raise  # The trials are lost with their worker, which counts: one of them may break it.
         except BaseException:
             for claim in left:
                 leases.release_trial(self.store, claim)
@@ -281,11 +283,9 @@ class _Worker:
             with self._computing():
                 inputs = self.pretrained.get(plan.partition, {})
                 found = RUNNERS[plan.stage].compute_together(self.context, plan, cells, inputs)
-        except (StoreError, ArtifactError, DataError, LeaseLostError):
-            raise
         except Exception as error:
-            return [_describe_failure(error)] * len(claims)
-        return [r if isinstance(r, Outcome) else _describe_failure(r) for r in found]
+            return [explain_failure(error)] * len(claims)
+        return [r if isinstance(r, Outcome) else explain_failure(r) for r in found]
 
     def _run_trial(self, plan: StudyPlan, claim: Lease) -> None:
         """Run one trial and record how it ended; on the way out the trial is never left behind."""
@@ -309,6 +309,8 @@ class _Worker:
         except Stopped:
             self._give_back(claim)
             logger.info("%s: given back", label)
+        except BrokenDeviceError:
+            raise  # The trial is lost with its worker, which counts: it may be what breaks devices.
         except BaseException:
             # A fault of the store, the data or the machine is not the trial's: others may run it.
             leases.release_trial(self.store, claim)
@@ -343,10 +345,8 @@ class _Worker:
                 inputs = self.pretrained.get(plan.partition, {})
                 stage = RUNNERS[plan.stage]
                 return stage.compute(self.context, plan, claim.params, inputs, journal)
-        except (StoreError, ArtifactError, DataError, LeaseLostError):
-            raise
         except Exception as error:
-            return _describe_failure(error)
+            return explain_failure(error)
 
     @contextmanager
     def _computing(self) -> Iterator[None]:
@@ -386,12 +386,3 @@ def _describe_result(stage: StageName, claim: Lease, outcome: Outcome) -> str:
     else:
         result = f"gain {outcome.validation_gain:+.2f} pp on validation"
     return f"{params}: {result}, {outcome.epochs} epochs, {outcome.seconds:.2f} s"
-
-
-def _describe_failure(error: Exception) -> str:
-    """A failure as the store keeps it: what it was, then where, shortest first."""
-    if isinstance(error, KdoptError):
-        return str(error)
-    head = f"{type(error).__name__}: {error}"
-    where = "".join(traceback.format_tb(error.__traceback__)[-3:])
-    return f"{head}\n{where}"

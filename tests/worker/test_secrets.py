@@ -30,10 +30,11 @@ patience = 0
 epochs = 1
 patience = 0
 [tune]
-temperatures = [1e-40, 1]
+temperatures = [1]
 alphas = [0.5]
 [federate]
 rounds = 3
+learning_rate = 1e6
 """
 
 

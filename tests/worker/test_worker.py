@@ -219,8 +219,11 @@ def test_a_worker_stops_when_its_time_is_over_and_gives_its_trial_back(tmp_path)
 
 
 def test_a_trial_that_diverges_fails_with_its_reason_and_the_rest_goes_on(tmp_path):
-    # Logits divided by such a temperature are beyond float32.
-    store, artifacts = plan(tmp_path, tune="temperatures = [1e-40, 1]\nalphas = [0.5]")
+    text = SPEC.replace('stages = ["tune"]', 'stages = ["tune", "federate"]')
+    # Plain SGD with such steps is beyond float32 at once.
+    text += "[federate]\nrounds = 1\nlearning_rate = 1e6\n"
+    tune = "temperatures = [1]\nalphas = [0.5]"
+    store, artifacts = plan(tmp_path, text=text, tune=tune)
     summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert (summary.complete, summary.failed) == (2 + 2, 2)
     for failure in activity.read_failures(store, "tiny"):
