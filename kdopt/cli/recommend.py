@@ -32,7 +32,7 @@ from kdopt.features.definitions import FEATURE_NAMES
 from kdopt.features.table import tabulate_pairs
 from kdopt.outcome import Pair
 from kdopt.report.advice_answer import ADVICE_SCHEMA, format_advice, format_advice_json
-from kdopt.report.advice_text import format_feature, label_feature, parse_feature
+from kdopt.report.advice_text import combine_features, format_feature, label_feature
 from kdopt.report.guide_text import format_guide, format_guide_json, measure_guide
 from kdopt.report.sections.advice import format_advice_files, learn_advice, learn_lessons
 from kdopt.store.database import Store
@@ -319,11 +319,8 @@ def _ask_about_stored_pair(
 
 def _ask_about_features(gap: float | None, texts: list[str]) -> _Question:
     """Features as they were typed."""
-    known = {} if gap is None else {"accuracy_gap": gap}
-    known |= dict(map(parse_feature, texts))
+    known = combine_features(gap, texts)
     about = ", ".join(f"{label_feature(n)} {format_feature(n, v)}" for n, v in known.items())
-    if {"accuracy_gap", "student_accuracy"} <= known.keys():
-        known.setdefault("teacher_accuracy", known["accuracy_gap"] + known["student_accuracy"])
     return _Question(about, known)
 
 

@@ -13,6 +13,7 @@ from kdopt.advice.tree import AdviceTree, Answer, Leaf, Question
 from kdopt.errors import AdviceError
 from kdopt.features.definitions import FEATURES
 from kdopt.report.format import format_points, format_setting, format_signed
+from kdopt.shown import shorten
 
 SITUATION_TITLES: Mapping[Situation, str] = {
     "own": "the student's own labelled images",
@@ -29,6 +30,19 @@ METHOD_TITLES = {
     "dp_kd": "DP-KD",
 }
 
+
+RANGES = {
+    "pp": (-100.0, 100.0),
+    "%": (0.0, 100.0),
+    "": (0.0, 1.0),
+    "nats": (0.0, 1e6),
+    "images": (1.0, 1e12),
+    "x": (1e-9, 1e9),
+}
+"""What the values of a unit can be, as they are typed."""
+
+ROUNDING_PP = 0.11
+"""How far two accuracies of one decimal may be from their gap."""
 
 _FEATURES = {feature.name: feature for feature in FEATURES}
 
@@ -59,16 +73,69 @@ def parse_feature(text: str) -> tuple[str, float]:
         known = "\n".join(
             f"  {f.name:<17} {f.label} ({units.get(f.unit, f.unit)})" for f in FEATURES
         )
-        raise AdviceError(f"feature '{text}': give NAME=VALUE, the names are\n{known}")
+        raise AdviceError(
+            f"feature '{shorten(text, 100)}': give NAME=VALUE, the names are\n{known}"
+        )
     try:
         value = float(number)
     except ValueError:
         value = math.nan
-    is_factor = _FEATURES[name].unit == "x"
-    if not math.isfinite(value) or (is_factor and value <= 0):
-        rule = "a number above 0" if is_factor else "a number"
-        raise AdviceError(f"feature {name}: '{number}' is not {rule}, as in {name}=2")
-    return name, math.log2(value) if is_factor else value
+    check_feature(name, value, number)
+    return name, math.log2(value) if _FEATURES[name].unit == "x" else value
+
+
+def check_feature(name: str, value: float, typed: str) -> None:
+    """Refuse a value that no pair can have.
+
+    Args:
+        name: The feature.
+        value: As it is typed: ratios as factors.
+        typed: The text, for the message.
+
+    Raises:
+        AdviceError: It is no number, or out of the range of its unit.
+    """
+    unit = _FEATURES[name].unit
+    least, most = RANGES[unit]
+    if not least <= value <= most:
+        numbers = "a number above 0" if unit == "x" else "a number"
+        raise AdviceError(
+            f"feature {name}: '{shorten(typed, 50)}' is not {numbers} from {least:g} to {most:g}"
+            f"{f' {unit}' if unit in ('pp', '%', 'nats') else ''}, as in {name}=1"
+        )
+
+
+def combine_features(gap: float | None, texts: Sequence[str]) -> dict[str, float]:
+    """The features of a pair as they were typed; the teacher's accuracy follows from two others.
+
+    Args:
+        gap: ``accuracy_gap``, if it was given by itself.
+        texts: Further ones, see :func:`parse_feature`.
+
+    Raises:
+        AdviceError: One is out of range or given twice, or they contradict each other.
+    """
+    known: dict[str, float] = {}
+    if gap is not None:
+        check_feature("accuracy_gap", gap, str(gap))
+        known["accuracy_gap"] = gap
+    for name, value in map(parse_feature, texts):
+        if name in known:
+            raise AdviceError(f"feature {name}: given twice; give it once")
+        known[name] = value
+    if {"accuracy_gap", "student_accuracy"} <= known.keys():
+        teacher = known["accuracy_gap"] + known["student_accuracy"]
+        check_feature("teacher_accuracy", teacher, f"{teacher:g} (student's accuracy and gap)")
+        known.setdefault("teacher_accuracy", teacher)
+    accuracies = {"accuracy_gap", "student_accuracy", "teacher_accuracy"}
+    if accuracies <= known.keys():
+        gap_of_both = known["teacher_accuracy"] - known["student_accuracy"]
+        if abs(gap_of_both - known["accuracy_gap"]) > ROUNDING_PP:
+            raise AdviceError(
+                f"accuracy_gap = {known['accuracy_gap']:g}: teacher_accuracy - student_accuracy is "
+                f"{gap_of_both:g} pp; leave one of the three out"
+            )
+    return known
 
 
 def format_condition(step: Answer) -> str:
