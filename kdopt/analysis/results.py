@@ -15,7 +15,9 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
+from kdopt.analysis.controls import ControlCase, group_controls
 from kdopt.analysis.stats import compute_mean, compute_sd
+from kdopt.campaign.method_studies import tunes_points
 from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import UNLABELED
@@ -64,14 +66,6 @@ class PointMean(NamedTuple):
     test_gain: float
     replicates: int
     test_gain_sd: float = math.nan
-
-
-class ControlCase(NamedTuple):
-    """A student that trains on without a teacher, and the images it trains on."""
-
-    partition: str
-    student: int
-    transfer_set: str
 
 
 class PartitionRun(NamedTuple):
@@ -147,15 +141,14 @@ class CampaignResults:
         return dict(found)
 
     @cached_property
+    def controls(self) -> dict[ControlCase, list[list[TrialRow]]]:
+        """The complete trials of stage ``control`` by budget, the best budget first."""
+        return group_controls(self.by_stage.get("control", []))
+
+    @cached_property
     def controlled(self) -> dict[ControlCase, list[TrialRow]]:
-        """The complete trials of stage ``control``, by replicate."""
-        found: dict[ControlCase, list[TrialRow]] = defaultdict(list)
-        rows = self.by_stage.get("control", [])
-        for row in sorted(rows, key=lambda row: int(row.params.get("replicate", 0))):
-            if _read_gains(row) is not None:
-                student, transfer_set = int(row.params["student"]), str(row.params["transfer_set"])
-                found[ControlCase(row.partition, student, transfer_set)].append(row)
-        return dict(found)
+        """Those of the best budget, by replicate."""
+        return {case: budgets[0] for case, budgets in self.controls.items()}
 
     @cached_property
     def pretrained(self) -> dict[tuple[str, int], Outcome]:
@@ -198,7 +191,8 @@ class CampaignResults:
         tune = self.campaign.tune
         have = {read_point(row) for row in tuned}
         # Without the teacher's term the temperature has no part: the same trial at each.
-        points = [(t, 0.0) for t in tune.temperatures if 0.0 in tune.alphas]
+        has_zero = 0.0 in tune.alphas and tunes_points(self.campaign)
+        points = [(t, 0.0) for t in tune.temperatures if has_zero]
         return [
             replace(row, stage="tune", params=_point_params(point, int(row.params["replicate"])))
             for point in points

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kdopt.analysis.controls import ControlCase
 from kdopt.analysis.images_right import measure_lead, unpack_right
 from kdopt.analysis.method_settings import (
     SettingMean,
@@ -27,7 +28,7 @@ from kdopt.analysis.method_settings import (
 from kdopt.analysis.paired_test import rate_lead
 from kdopt.analysis.results import CampaignResults, read_number, read_point
 from kdopt.analysis.stats import TIE_DECIMALS, compute_mean
-from kdopt.campaign.method_studies import uses_teacher
+from kdopt.campaign.method_studies import get_budget, uses_teacher
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS, UNLABELED
 from kdopt.campaign.studies import Params, get_setting
@@ -225,11 +226,16 @@ def _report_leaving(pair: Pair, results: CampaignResults) -> dict[str, object]:
 
 
 def _list_controls(pair: Pair, results: CampaignResults) -> list[Candidate]:
-    return [
-        Candidate("train on", "", name, math.nan, math.nan, outcomes, (TRANSFER_SETS.index(name),))
-        for name in TRANSFER_SETS
-        if (outcomes := results.list_control_outcomes(pair, name))
-    ]
+    found = []
+    for place, name in enumerate(TRANSFER_SETS):
+        case = ControlCase(pair.partition, pair.student, name)
+        for rank, rows in enumerate(results.controls.get(case, [])):
+            outcomes = [row.outcome for row in rows if row.outcome]
+            budget = describe_values(get_budget(rows[0].params))
+            found.append(
+                Candidate("train on", "", name, math.nan, math.nan, outcomes, (place, rank), budget)
+            )
+    return found
 
 
 def _list_distilled(pair: Pair, results: CampaignResults) -> list[Candidate]:

@@ -240,7 +240,7 @@ class BudgetSpace(Settings):
     """``[tune.search]``: what else is searched with every method. Left out: as in ``[distill]``.
 
     With any of these, plain KD too has a study of its own kind, and no map: its trials differ in
-    more than T and alpha.
+    more than T and alpha. The control trains on with every combination of the values, too.
 
     Attributes:
         learning_rate: The optimizer's step sizes.

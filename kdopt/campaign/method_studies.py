@@ -12,7 +12,15 @@ from typing import get_args
 
 from kdopt.campaign.method_spaces import LOG_SCALED, SPACES, PublicSetName, TunedMethodName
 from kdopt.campaign.settings import Campaign
-from kdopt.campaign.studies import Param, Params, ParamValue, StudyPlan, get_setting, pair_studies
+from kdopt.campaign.studies import (
+    Param,
+    Params,
+    ParamValue,
+    SettingKey,
+    StudyPlan,
+    get_setting,
+    pair_studies,
+)
 
 BUDGET_FIELDS = ("learning_rate", "epochs", "batch_size")
 """Parameters of ``[tune.search]``, called as those of ``[distill]``."""
@@ -93,6 +101,29 @@ def get_published_setting(campaign: Campaign, method: TunedMethodName) -> Params
         own["transfer_set"] = values["transfer_set"][-1]
     budget = {name: getattr(campaign.distill, name) for name in BUDGET_FIELDS}
     return {name: own[name] if name in own else budget[name] for name in values}
+
+
+def list_control_budgets(campaign: Campaign) -> list[Params]:
+    """The budgets with which a student trains on without a teacher: that of ``[distill]`` first.
+
+    Where methods search their budget, so does the control, in every combination of the values:
+    what a method gains by more epochs or another rate, the teacher has no part in.
+    """
+    searched = _list_searched_budgets(campaign) if "tune" in campaign.stages else {}
+    own: Params = {name: getattr(campaign.distill, name) for name in searched}
+    grid = (dict(zip(searched, e, strict=True)) for e in itertools.product(*searched.values()))
+    return [own, *(budget for budget in grid if budget != own)]
+
+
+def make_budget_space(campaign: Campaign) -> dict[str, Param]:
+    """The parameters of :func:`list_control_budgets`."""
+    budgets = list_control_budgets(campaign)
+    return {name: _make_param(name, tuple(b[name] for b in budgets)) for name in budgets[0]}
+
+
+def get_budget(params: Params) -> SettingKey:
+    """What a trial says of its budget; what it does not is as in ``[distill]``."""
+    return tuple((name, params[name]) for name in BUDGET_FIELDS if name in params)
 
 
 def uses_teacher(params: Params, method: str | None) -> bool:

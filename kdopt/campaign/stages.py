@@ -9,7 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from kdopt.campaign.method_studies import plan_method_studies, tunes_points
+from kdopt.campaign.method_studies import (
+    list_control_budgets,
+    make_budget_space,
+    plan_method_studies,
+    tunes_points,
+)
 from kdopt.campaign.names import StageName, study_name
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import (
@@ -48,21 +53,26 @@ def plan_pretrain(campaign: Campaign) -> list[StudyPlan]:
 def plan_control(campaign: Campaign) -> list[StudyPlan]:
     """One study per partition, one trial per student, labelled transfer set and replicate.
 
+    With ``[tune.search]``, one per budget besides, on the student's own data.
+
     The student trains on without a teacher: what any gain by distillation is compared with. On a
     set without labels there is nothing to train on, so its control is the untouched student.
     """
     if not campaign.runs_control:
         return []
+    budgets = list_control_budgets(campaign)
     cells = tuple(
-        {"student": student, "transfer_set": transfer_set, "replicate": replicate}
+        {"student": student, "transfer_set": transfer_set, **budget, "replicate": replicate}
         for student in campaign.learners
         for transfer_set in list_control_sets(campaign)
+        for budget in (budgets if transfer_set == "student" else budgets[:1])
         for replicate in range(campaign.replicates)
     )
     # All choices, whatever this campaign asks for: Optuna's categories may not change later.
     space = {
         "student": Param("int", 0, campaign.participants - 1),
         "transfer_set": Param("category", choices=TRANSFER_SETS),
+        **make_budget_space(campaign),
         "replicate": Param("int", 0, campaign.replicates - 1),
     }
     plans = partition_studies(campaign, "control", space, cells, needs_all=True)

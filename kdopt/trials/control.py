@@ -17,6 +17,7 @@ from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
 from kdopt.trials.context import Context
+from kdopt.trials.distil import make_budget
 from kdopt.trials.interfaces import Inputs
 from kdopt.trials.outcomes import make_outcome
 
@@ -34,7 +35,7 @@ def run_control(context: Context, plan: StudyPlan, params: Params, inputs: Input
             model,
             images,
             lambda index, logits: functional.cross_entropy(logits.float(), images.labels[index]),
-            campaign.distill,
+            make_budget(campaign, params),
             generator,
             context.get_validation(plan.partition, student),
         )

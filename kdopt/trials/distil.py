@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from kdopt.campaign.method_spaces import TunedMethodName
+from kdopt.campaign.method_studies import get_budget
 from kdopt.campaign.names import seed_for
-from kdopt.campaign.settings import TrainSettings
+from kdopt.campaign.settings import Campaign, TrainSettings
 from kdopt.campaign.stage_settings import UNLABELED, MethodName, TransferName
-from kdopt.campaign.studies import StudyPlan
+from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
 from kdopt.train.methods.base import MethodInputs
@@ -18,6 +20,11 @@ from kdopt.train.models import ModelPair
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Inputs
 from kdopt.trials.outcomes import make_outcome
+
+
+def make_budget(campaign: Campaign, params: Params) -> TrainSettings:
+    """The budget of a trial: that of ``[distill]``, and what its parameters say besides."""
+    return replace(campaign.distill, **dict(get_budget(params)))  # type: ignore[arg-type]
 
 
 def distil_pair(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import cast
 
 import torch
@@ -20,7 +19,7 @@ from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
 from kdopt.train.fit import DivergedError
 from kdopt.trials.context import Context
-from kdopt.trials.distil import distil_pair
+from kdopt.trials.distil import distil_pair, make_budget
 from kdopt.trials.interfaces import Inputs
 from kdopt.trials.outcomes import make_outcome
 
@@ -91,8 +90,7 @@ def _try_method(
 def _run_method(context: Context, plan: StudyPlan, params: Params, inputs: Inputs) -> Outcome:
     """Distil by the study's method; what the parameters do not say is as in ``[distill]``."""
     assert plan.method is not None
-    budget = {name: params[name] for name in BUDGET_FIELDS if name in params}
-    apart = {"replicate", "transfer_set", *budget}
+    apart = {"replicate", "transfer_set", *BUDGET_FIELDS}
     return distil_pair(
         context,
         plan,
@@ -101,5 +99,5 @@ def _run_method(context: Context, plan: StudyPlan, params: Params, inputs: Input
         values={name: value for name, value in params.items() if name not in apart},
         transfer_set=cast("TransferName", params.get("transfer_set", "student")),
         replicate=int(params["replicate"]),
-        budget=replace(context.campaign.distill, **budget),  # type: ignore[arg-type]
+        budget=make_budget(context.campaign, params),
     )

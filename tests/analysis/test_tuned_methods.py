@@ -174,3 +174,33 @@ def test_a_campaign_without_methods_has_no_such_table():
 def test_a_setting_is_put_in_words_without_its_images():
     setting = (("temperature", 4.0), ("transfer_set", "public_unlabeled_small"), ("epochs", 3))
     assert describe_values(setting) == "temperature=4, epochs=3"
+
+
+def control_row(number, gain, test, **budget):
+    params = {"student": PAIR.student, "transfer_set": "student", **budget, "replicate": 0}
+    result = outcome(gain, test, accuracy_of(PAIR.student))
+    name = study_name(CAMPAIGN.name, PAIR.partition, "control")
+    return TrialRow(name, PAIR.partition, "control", None, None, number, "COMPLETE", params, result)
+
+
+def test_the_net_gain_counts_from_the_best_budget_without_a_teacher():
+    controls = [
+        control_row(0, 1.0, 1.0, epochs=5),
+        control_row(1, 6.0, 4.0, epochs=9),  # the best on validation
+        control_row(2, 5.0, 8.0, epochs=7),
+    ]
+    found = tables(dkd(8.0, 30.0, 20.0), *controls)
+    verdict = line_of(found.verdicts)
+    assert (verdict["action"], verdict["control_gain"]) == ("distil", 4.0)
+    assert verdict["net_gain"] == pytest.approx(16.0)
+    assert line_of(found.tuned_methods, method="tuned_dkd")["net_gain"] == pytest.approx(16.0)
+    # All of them were tried.
+    assert verdict["tried"] == line_of(tables(dkd(8.0, 30.0, 20.0)).verdicts)["tried"] + 3
+
+
+def test_training_on_with_another_budget_can_win_and_is_named_with_it():
+    verdict = line_of(
+        tables(control_row(0, 1.0, 1.0, epochs=5), control_row(1, 30.0, 28.0, epochs=9)).verdicts
+    )
+    assert (verdict["action"], verdict["setting"]) == ("train on", "epochs=9")
+    assert verdict["test_gain"] == 28.0

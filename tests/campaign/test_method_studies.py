@@ -31,7 +31,7 @@ ASKED = ("kd", *(method for method in TUNED_METHODS if method != "kd"))
 
 
 def tuning(*methods, **changes):
-    base = make_campaign(stages=("tune",), transfer=TransferSettings(100, 0, 0))
+    base = make_campaign(stages=("tune",), transfer=TransferSettings(100, 0, 0), control=True)
     return dataclasses.replace(
         base, tune=dataclasses.replace(base.tune, methods=methods, **changes)
     )
@@ -108,6 +108,22 @@ def test_what_is_searched_besides_joins_every_method_and_plain_kd_gets_a_study_o
         published = get_published_setting(campaign, method)
         assert published["epochs"] == campaign.distill.epochs
         assert published["learning_rate"] == campaign.distill.learning_rate
+
+
+def test_the_control_trains_on_with_every_budget_that_methods_search():
+    search = BudgetSpace(learning_rate=(1e-3, 1e-2), epochs=(1, 3))
+    (plan,) = (p for p in plan_studies(tuning("dkd", search=search)) if p.stage == "control")
+    mine = [dict(cell) for cell in plan.cells if cell["student"] == 0]
+    first = get_published_setting(tuning("dkd", search=search), "dkd")
+    assert {key: mine[0][key] for key in ("learning_rate", "epochs")} == {
+        key: first[key] for key in ("learning_rate", "epochs")
+    }
+    assert len(mine) == len({get_setting(cell) for cell in mine})
+    assert {(c["learning_rate"], c["epochs"]) for c in mine} >= set(
+        itertools.product((1e-3, 1e-2), (1, 3))
+    )
+    (plain,) = (p for p in plan_studies(tuning("dkd")) if p.stage == "control")
+    assert set(plain.space) == {"student", "transfer_set", "replicate"}
 
 
 def test_public_sets_without_images_are_left_out():

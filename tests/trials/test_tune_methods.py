@@ -12,6 +12,7 @@ from kdopt.campaign.settings import PartitionSettings, TransferSettings
 from kdopt.campaign.stage_settings import CompareSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.trials.compare import run_compare
+from kdopt.trials.control import run_control
 from kdopt.trials.tune import run_tune, run_tune_together
 from tests.conftest import make_campaign
 from tests.trials.test_context import without_time
@@ -27,6 +28,7 @@ CAMPAIGN = with_methods(
         participants=2,
         partitions=(PartitionSettings("quantity_skew", concentration=(5.0,)),),
         stages=("tune", "compare"),
+        control=True,
         transfer=TransferSettings(60, 200, 60),
         compare=CompareSettings(dml_weight=0.5),
     ),
@@ -75,3 +77,13 @@ def test_epochs_batch_size_and_learning_rate_of_a_trial_are_its_own(context, tra
         assert found.epochs == change.get("epochs", 1)
         losses.add(found.validation.loss)
     assert len(losses) == 4
+
+
+def test_the_control_of_a_budget_is_the_method_without_its_teacher(context, trained):
+    plan, control = find_plan("tune", "kd"), find_plan("control")
+    budget = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-2}
+    cell = {"student": plan.student, "transfer_set": "student", **budget, "replicate": 0}
+    alone = run_control(context, control, cell, trained)
+    untaught = {"temperature": 4.0, "alpha": 0.0, **budget, "replicate": 0}
+    assert without_time(run_tune(context, plan, untaught, trained)) == without_time(alone)
+    assert alone.epochs == 2
