@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -13,7 +14,10 @@ import typer
 from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, JsonOption, StoreOption
 from kdopt.cli.tables import print_columns
-from kdopt.service.doctor import Checkup, check_campaign
+from kdopt.errors import StoreError
+from kdopt.service.doctor import Checkup, check_campaign, check_store
+from kdopt.service.repair import drop_leases_of_nothing, repair_campaign
+from kdopt.store.database import Store
 from kdopt.store.queries import list_campaigns, pick_campaign
 
 SHOWN_PROBLEMS = 50
@@ -38,6 +42,14 @@ AnyCampaignOption = Annotated[
 DeepOption = Annotated[
     bool, typer.Option("--deep", help="Read every artifact and compare its sha256.")
 ]
+RepairOption = Annotated[
+    bool,
+    typer.Option(
+        "--repair",
+        help="First put back the record, queue trials again that cannot be read or that another "
+        "program ended, and remove leases that belong to nothing.",
+    ),
+]
 
 
 def doctor_command(
@@ -45,22 +57,45 @@ def doctor_command(
     store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
     deep: DeepOption = False,
+    repair: RepairOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that nothing was lost or done twice.
+    """Check that nothing was lost, done twice or changed by others.
 
     Exit code 1 when there are problems.
     """
     with closing(open_store_at(store)) as opened:
         names = list_campaigns(opened) if campaign is None else [pick_campaign(opened, campaign)]
         kept = open_artifacts(opened, artifacts)
+        if repair:
+            _repair_all(opened, names)
         found = [check_campaign(opened, kept, name, deep) for name in names]
+        lost = check_store(opened)
+        if lost:
+            found.append(Checkup("(no campaign)", problems=tuple(lost)))
     if as_json:
         print(json.dumps([asdict(checkup) for checkup in found], indent=2))
     else:
         _print_checkups(found)
     if any(checkup.problems for checkup in found):
         raise typer.Exit(1)
+
+
+def _repair_all(store: Store, names: Sequence[str]) -> None:
+    """Repair what can be; one that cannot keeps nobody from the others."""
+    n_leases = drop_leases_of_nothing(store)
+    if n_leases:
+        print(f"removed {n_leases:,} leases of trials that are no more", file=sys.stderr)
+    for name in names:
+        try:
+            done = repair_campaign(store, name)
+        except StoreError as error:
+            print(f"{name}: not repaired: {error}", file=sys.stderr)
+            continue
+        if done.record:
+            print(f"{name}: its record was put back", file=sys.stderr)
+        if done.trials:
+            print(f"{name}: {done.trials:,} trials are planned again", file=sys.stderr)
 
 
 def _print_checkups(found: Sequence[Checkup]) -> None:

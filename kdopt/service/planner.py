@@ -18,6 +18,7 @@ from kdopt.search.prior import Prior
 from kdopt.search.warm_start import choose_prior, freeze_prior
 from kdopt.store.artifacts.artifacts import Artifacts, hash_content
 from kdopt.store.database import Store
+from kdopt.store.foreign import take_back_trials
 from kdopt.store.planning import Planned, write_plan
 from kdopt.store.queries import list_campaigns, read_record
 
@@ -94,6 +95,9 @@ def plan_campaign(
     kept = {name: artifacts.put(content) for name, content in splits.items()}
     given = {name: artifacts.put(content) for name, content in (weights or {}).items()}
     record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior, given)
+    if spec.campaign.name in list_campaigns(store):
+        # Or their places would seem to be taken.
+        take_back_trials(store, spec.campaign.name, plan_studies)
     return write_plan(store, record, plan_studies)
 
 

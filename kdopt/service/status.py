@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from kdopt.campaign.names import StageName, parse_study_name
 from kdopt.campaign.stages import plan_studies
 from kdopt.durations import duration
+from kdopt.service.foreign_notes import list_foreign_notes
 from kdopt.service.stage_progress import (
     AT_MOST_S,
     LEAST,
@@ -70,6 +71,7 @@ def read_status(store: Store, campaign: str, since_s: float = math.inf) -> Statu
         workers=tuple(sorted(workers, key=lambda w: (TROUBLE.index(w.state), -w.running_s))),
         failures=group_failures(activity.read_failure_reasons(store, campaign)),
         notes=(
+            *list_foreign_notes(store, campaign),
             *_advise_on_given_back(read_given_back(store, campaign)),
             *describe_mixture(read_versions(store, campaign), "workers"),
         ),

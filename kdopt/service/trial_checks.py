@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 from kdopt.campaign.plain import describe_value
 from kdopt.campaign.settings import Campaign
-from kdopt.campaign.stages import PARAM_NAMES
 from kdopt.campaign.studies import Param, ParamValue, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.service.record_checks import check_outcome
 from kdopt.store.attributes import (
     ERROR_KEY,
+    FIXED_PARAMS_KEY,
     IGNORED_KEY,
     OUTCOME_KEY,
     RETRIED_KEY,
@@ -39,9 +39,6 @@ LONGEST_LEASE_S = 3600.0
 
 FUTURE_S = 86_400.0
 """Seconds that clocks of machines may differ by, whose databases were merged."""
-
-FIXED_PARAMS_KEY = "fixed_params"
-"""Optuna's mark of a trial that ``enqueue_trial`` added."""
 
 
 @dataclass
@@ -141,7 +138,7 @@ def _check_links(trial: RawTrial, by_id: Mapping[int, RawTrial]) -> Iterator[str
 
 def _check_params(checked: ExaminedTrial, plan: StudyPlan) -> Iterator[str]:
     trial, params = checked.trial, checked.params
-    missing = sorted(PARAM_NAMES[plan.stage] - trial.params.keys())
+    missing = sorted(plan.space.keys() - trial.params.keys())
     if missing and (trial.params or not plan.open_trials or trial.state == "COMPLETE"):
         yield f"no parameter {missing[0]}" if trial.params else "no parameters"
     for name in sorted(params.keys() & plan.space.keys()):

@@ -38,6 +38,8 @@ TEACHER_KEY = "kd:teacher"
 STUDENT_KEY = "kd:student"
 VERDICT_KEY = "kd:verdict"
 """Of a pair's studies: its verdict in a few words, for people who browse the store."""
+FIXED_PARAMS_KEY = "fixed_params"
+"""System attribute of Optuna: a trial that ``enqueue_trial`` added has it."""
 METRIC_NAMES_KEY = "study:metric_names"
 """System attribute of Optuna: what the values are called in the dashboard."""
 

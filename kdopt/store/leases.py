@@ -37,6 +37,7 @@ from kdopt.store.attributes import (
     write_trial_attributes,
 )
 from kdopt.store.database import Store
+from kdopt.store.foreign import check_recorded
 from kdopt.store.given_back import count_giving_back, forget_giving_back
 from kdopt.store.kept import Kept, keep_better, lock_kept
 from kdopt.store.params import list_param_rows, read_params
@@ -367,7 +368,8 @@ def _close_trial(store: Store, connection: Connection, lease: Lease, state: str)
     _check_lease(connection, lease)
     drop_saved_states(connection, [lease.trial_id])
     forget_giving_back(connection, lease.trial_id)
-    return _set_state(store, connection, lease.trial_id, state)
+    set_now = _set_state(store, connection, lease.trial_id, state)
+    return set_now or not check_recorded(connection, lease.trial_id, state)
 
 
 def _set_state(store: Store, connection: Connection, trial_id: int, state: str) -> bool:

@@ -44,8 +44,10 @@ from kdopt.store.scope import (
     LIVE,
     TRIALS,
     UNDER_CAMPAIGN,
+    Scope,
     keep_newer_keys,
     scope_of,
+    select_kept_record,
     select_names,
     select_record,
     select_record_text,
@@ -86,19 +88,35 @@ def write_plan(
         plans = studies(united.campaign)
         scope = scope_of(connection, united)
         known = {text: study_id for study_id, (text, _) in scope.studies.items()}
-        present = read_rows(connection, scope.where, scope.values)
         new = [plan for plan in plans if plan.name not in known]
         ids = known | _insert_studies(connection, new, planned_as)
         _mark_studies(connection, ids.values(), planned_as)
-        trials = [
-            trial
-            for plan in plans
-            for trial in _list_missing_trials(plan, ids[plan.name], present.get(ids[plan.name], []))
-        ]
-        _insert_trials(connection, trials)
-        return Planned(len(plans), sum(p.n_trials for p in plans), len(new), len(trials))
+        n_trials = plan_missing_trials(connection, scope_of(connection, united), plans)
+        return Planned(len(plans), sum(p.n_trials for p in plans), len(new), n_trials)
 
     return store.run_write(write)
+
+
+def plan_missing_trials(connection: Connection, scope: Scope, plans: Sequence[StudyPlan]) -> int:
+    """Add the trials that studies lack, in a transaction that holds the right to plan.
+
+    Args:
+        connection: The transaction.
+        scope: What the store has of the campaign; its studies are there.
+        plans: Those to look at.
+
+    Returns:
+        How many trials were added.
+    """
+    ids = {text: study_id for study_id, (text, _) in scope.studies.items()}
+    present = read_rows(connection, scope.where, scope.values)
+    trials = [
+        trial
+        for plan in plans
+        for trial in _list_missing_trials(plan, ids[plan.name], present.get(ids[plan.name], []))
+    ]
+    _insert_trials(connection, trials)
+    return len(trials)
 
 
 def requeue_failed_trials(store: Store, campaign: str, reason: str = "") -> list[str]:
@@ -200,6 +218,32 @@ def _write_record(connection: Connection, record: CampaignRecord) -> tuple[Campa
     values = {names[study]: {RECORD_KEY: text, PLANNED_AS_KEY: json.dumps(planned_as)}}
     write_attributes(connection, "study_user_attributes", values, encode=str)
     return record, planned_as
+
+
+def restore_record(connection: Connection, campaign: str) -> bool:
+    """Put kdopt's copy of a campaign's record where people see it, if what is there is not right.
+
+    Returns:
+        Whether it had to.
+
+    Raises:
+        StoreError: There is no copy, or it cannot be read.
+    """
+    study = campaign_study_name(campaign)
+    names = {text: study_id for study_id, text in select_names(connection, campaign)}
+    kept = select_kept_record(connection, campaign)
+    try:
+        select_record(connection, campaign)
+        if study in names or kept is None:
+            return False
+    except StoreError:
+        if kept is None or not names:
+            raise
+    if study not in names:
+        names |= _insert_study_rows(connection, [study])
+    values = {RECORD_KEY: kept.record, PLANNED_AS_KEY: json.dumps(kept.planned_as)}
+    write_attributes(connection, "study_user_attributes", {names[study]: values}, encode=str)
+    return True
 
 
 def _mark_studies(connection: Connection, ids: Iterable[int], planned_as: str) -> None:

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from kdopt.campaign.names import StageName
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import StudyPlan
@@ -28,12 +27,14 @@ from kdopt.search.warm_start import PosteriorSource
 from kdopt.store import leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
+from kdopt.store.foreign import take_back_trials
 from kdopt.store.leases import Lease
 from kdopt.store.queries import StudyCounts
 from kdopt.train.engine import Engine, make_engine
 from kdopt.trials.cache import CacheUse
 from kdopt.trials.context import Context
 from kdopt.trials.runners import RUNNERS
+from kdopt.worker.descriptions import describe_result
 from kdopt.worker.failures import BrokenDeviceError, explain_failure
 from kdopt.worker.heartbeat import (
     BEAT_S,
@@ -138,7 +139,7 @@ class _Worker:
         self.states: list[StudyCounts] = []
         self.summary = WorkerSummary()
         self.last: StudyPlan | None = None
-        self.next_requeue = 0.0
+        self.next_requeue = self.next_look = 0.0
         self.stop = StopSignal()
         self.watch = Stopwatch()
 
@@ -147,6 +148,7 @@ class _Worker:
             while not self.stop.asked and not is_orphan():
                 with self.watch.timing("store"):
                     self._requeue_when_due()
+                    self._take_back_when_due()
                     states = queries.read_study_counts(self.store, self.campaign)
                     self._follow_growth(states)
                     ready = self._list_ready(states)
@@ -156,10 +158,11 @@ class _Worker:
                 elif ready or any(s.running for s in states):
                     # Only now may a trial become free: one that runs elsewhere may be lost.
                     self.next_requeue = min(self.next_requeue, time.monotonic() + 5 * IDLE_S)
+                    self.next_look = min(self.next_look, time.monotonic() + 5 * IDLE_S)
                     with self.watch.timing("waiting"):
                         # Not all workers at once: the store serves one question after the other.
                         self.stop.wait(IDLE_S * random.uniform(0.5, 1.5))  # noqa: S311
-                else:
+                elif not self._take_back_trials():
                     self.summary.blocked = [s.study for s in states if s.waiting]
                     break
         self.summary.stopped = self.stop.asked
@@ -195,6 +198,19 @@ class _Worker:
             lost = requeue_trials_of_dead_workers(self.store, self.artifacts)
             if lost:
                 logger.info("requeued %d trial(s) of lost workers", lost)
+
+    def _take_back_when_due(self) -> None:
+        if time.monotonic() >= self.next_look:
+            # Other programs are rare and the question is not cheap: as a rule it is asked when
+            # this worker has nothing else to do.
+            self.next_look = time.monotonic() + 20 * REQUEUE_S
+            self._take_back_trials()
+
+    def _take_back_trials(self) -> int:
+        n = take_back_trials(self.store, self.campaign, plan_studies)
+        if n:
+            logger.warning("took back %d trial(s) that another program took, ended or added", n)
+        return n
 
     def _list_ready(self, states: list[StudyCounts]) -> list[StudyCounts]:
         """The studies with waiting trials that may be claimed."""
@@ -330,7 +346,7 @@ class _Worker:
                 for sha256 in leases.finish_trial(self.store, claim, result, student):
                     self.artifacts.discard(sha256)
             self.summary.complete += 1
-            logger.info("%s: %s", label, _describe_result(plan.stage, claim, result))
+            logger.info("%s: %s", label, describe_result(plan.stage, claim, result))
         else:
             leases.fail_trial(self.store, claim, result)
             self.summary.failed += 1
@@ -375,14 +391,3 @@ class _Worker:
             self.warm = PosteriorSource(self.store, self.artifacts, self.record)
         earlier = list_finished_before(plan, self.states, self.plans)
         return self.warm.get_posterior(plan, earlier, self.pretrained[plan.partition])
-
-
-def _describe_result(stage: StageName, claim: Lease, outcome: Outcome) -> str:
-    params = ", ".join(
-        f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in claim.params.items()
-    )
-    if stage not in ("tune", "compare") or outcome.validation_gain is None:
-        result = f"validation accuracy {100 * outcome.validation.accuracy:.1f} %"
-    else:
-        result = f"gain {outcome.validation_gain:+.2f} pp on validation"
-    return f"{params}: {result}, {outcome.epochs} epochs, {outcome.seconds:.2f} s"
