@@ -49,6 +49,7 @@ class ProgressBar:
         self._done_before = 0
         self._next_look = 0.0
         self._next_line = 0.0
+        self._said = ""
         self._status: Status | None = None
         self._note = "workers are starting: each loads torch and the images first"
         self.results = ResultsSoFar(store, campaign)
@@ -148,8 +149,9 @@ class ProgressBar:
             *([f"{n:,} worker{'' if n == 1 else 's'}"] if n else []),
             *([f"ETA {format_eta(status)}"] if status.left and n else []),
             *([self._note] if self._note and status.left else []),
-            *([self.results.answer] if self.results.answer else []),
+            *([self.results.answer] if self.results.answer != self._said else []),
         ]
+        self._said = self.results.answer
         print(f"{duration(self._elapsed_s)}: {'; '.join(notes)}", file=sys.stderr, flush=True)
 
 

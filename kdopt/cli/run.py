@@ -62,7 +62,11 @@ def run_command(
     slots = _find_slots(workers, slots_per_gpu, gpus, device)
     if out is not None:
         check_report_folder(out)  # rather than when all trials are done
-    planned = plan_spec(spec, store, artifacts, say)
+    try:
+        planned = plan_spec(spec, store, artifacts, say)
+    except KeyboardInterrupt:
+        print("stopped before anything was run; run the same command again", file=sys.stderr)
+        raise typer.Exit(130) from None
     opened, kept, campaign = planned.store, planned.artifacts, planned.spec.campaign.name
     if not quiet:
         print_planned(planned)

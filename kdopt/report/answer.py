@@ -30,6 +30,9 @@ def _describe_pairs(data: ReportData) -> str:
     pays = decided[decided["action"] == "distil"]
     gains = decided["net_gain"] if decided["net_gain"].notna().any() else decided["test_gain"]
     what = "net of training on alone" if gains.name == "net_gain" else "on test"
+    if gains.name == "test_gain" and data.campaign.runs_control:
+        # With it, pairs that do as well without a teacher no longer count as paying.
+        what += " before the control"
     text = (
         f"distilling pays in {len(pays):,} of {len(decided):,} pairs: "
         f"{format_signed(float(gains.mean()))} pp {what}, mean of all"

@@ -4,12 +4,14 @@ import pandas as pd
 import pytest
 
 from kdopt.report.answer import format_answer
+from tests.conftest import make_campaign
 
 
 class Data:
     """What a report is made from, with a table of verdicts and nothing else."""
 
     has_pairs = True
+    campaign = make_campaign()
 
     def __init__(self, *lines):
         columns = ["partition", "teacher", "student", "action", "net_gain", "test_gain"]
@@ -48,3 +50,9 @@ UNKNOWN = float("nan")
 )
 def test_the_answer_counts_decided_pairs_and_says_net_where_a_control_ran(lines, said):
     assert format_answer(Data(*lines)) == said
+
+
+def test_gains_before_the_control_has_run_are_called_so():
+    data = Data(("uniform", 0, 1, "distil", UNKNOWN, 5.0))
+    data.campaign = make_campaign(control=True)
+    assert "+5.00 pp on test before the control, mean of all" in format_answer(data)
