@@ -54,11 +54,14 @@ def check_claimed_params(plan: StudyPlan, lease: Lease, campaign: Campaign) -> N
         if kind == "category":
             fine = isinstance(value, str)
         else:
-            fine = not isinstance(value, str) and math.isfinite(value) and value >= 0
-        if name in NUMBERS_OF_PARTICIPANTS:
-            fine = fine and value in range(campaign.participants)
-        if name == "temperature":
-            fine = fine and value != 0
+            # A weight such as alpha may be below 0; a temperature and what counts may not.
+            fine = not isinstance(value, str) and math.isfinite(value)
+            if name == "temperature":
+                fine = fine and float(value) > 0
+            elif name in NUMBERS_OF_PARTICIPANTS:
+                fine = fine and value in range(campaign.participants)
+            elif kind == "int":
+                fine = fine and float(value) >= 0
         if not fine:
             raise _refuse_param(plan, lease, name, f"{value!r} is impossible")
 

@@ -73,7 +73,6 @@ WRONG_PARAMS = {
     f"AND trial_id IN ({WAITING})",
     "a temperature of 0": set_param("temperature", 0, FLOATS),
     "a temperature below 0": set_param("temperature", -1, FLOATS),
-    "an alpha below 0": set_param("alpha", -1, FLOATS),
     "a replicate below 0": set_param("replicate", -1, INTS),
     "a text": set_param("alpha", "'x'"),
 }
@@ -102,3 +101,10 @@ def test_a_participant_that_does_not_exist_is_not_trained(world):
         )
     with pytest.raises(StoreError, match=r"pretrain #0: .*participant 99"):
         world.run()
+
+
+def test_a_weight_below_zero_is_no_fault(world):
+    with world.store.write() as connection:
+        connection.exec_driver_sql(set_param("alpha", -1, FLOATS))
+    world.run()
+    assert set(world.states) == {"COMPLETE"}

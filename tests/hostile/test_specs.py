@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from kdopt.campaign.participants import Architecture
-from kdopt.campaign.spec import parse_spec
+from kdopt.campaign.spec import list_settings, parse_spec
 from kdopt.cli.campaign_file import plan_spec
 from kdopt.errors import KdoptError, SpecError
 from kdopt.train import rehearsal
@@ -51,6 +51,12 @@ def test_numbers_on_which_a_trial_could_only_fail_are_refused(key):
             parse_spec(f"{head}[{table}]\n{extra}{name} = {value}\n")
         message = str(found.value)
         assert key in message and "change it" in message and len(message) < 2000, message
+
+
+def test_every_number_of_a_campaign_file_has_an_upper_bound():
+    numbers = [entry for entry in list_settings() if "number" in entry.rule]
+    assert len(numbers) > 40
+    assert [entry.key for entry in numbers if "<" not in entry.rule] == []
 
 
 def test_a_comparison_without_images_on_any_set_is_refused():
