@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import Annotated
 
 import typer
 
-from kdopt.analysis.tables import compute_tables
-from kdopt.cli.inputs import open_store_at, read_pair
+from kdopt.api.stores import OpenStore
+from kdopt.cli.inputs import read_pair
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, JsonOption, StoreOption
 from kdopt.cli.tables import print_columns
 from kdopt.errors import AdviceError
 from kdopt.report.verdict_text import format_verdict, format_verdicts, format_verdicts_json
-from kdopt.store.queries import pick_campaign, read_record, read_trials
 
 PairArgument = Annotated[
     str | None,
@@ -36,14 +34,13 @@ def best_command(
     measured there is 'kdopt recommend'.
     """
     wanted = None if pair is None else read_pair(pair)
-    with closing(open_store_at(store)) as opened:
-        name = pick_campaign(opened, wanted[0] if wanted and wanted[0] else campaign)
-        record, rows = read_record(opened, name), read_trials(opened, name)
-    tables = compute_tables(rows, record.campaign)
-    table = tables.verdicts
-    if wanted is not None:
-        keys = ["partition", "teacher", "student"]
-        table = table[(table[keys] == list(wanted[1])).all(axis=1)]
+    with OpenStore(store) as opened:
+        asked = opened.pick(wanted[0] if wanted and wanted[0] else campaign)
+        name, tables = asked.name, asked.tables
+    if wanted is None:
+        table = asked.best()
+    else:
+        table = asked.best(*wanted[1])
         if table.empty:
             raise AdviceError(
                 f"{pair}: campaign '{name}' has no such pair; 'kdopt best --campaign {name}' "

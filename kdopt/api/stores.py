@@ -1,0 +1,236 @@
+"""A store and its campaigns, for notebooks and scripts.
+
+    import kdopt
+
+    with kdopt.open("storage/kdopt.db") as store:
+        campaign = store["quickstart"]
+        campaign.best()
+        campaign.plot_map()
+
+Nothing here trains or writes, and nothing needs the images. What a campaign shows is the store's
+state when it was first asked; :meth:`OpenCampaign.refresh` asks again. Studies are Optuna's own:
+:meth:`OpenCampaign.load_study` gives one to ``optuna.visualization``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+
+from kdopt.analysis.tables import Tables, compute_tables
+from kdopt.analysis.trial_table import tabulate_trials
+from kdopt.campaign.names import study_name
+from kdopt.campaign.settings import Campaign
+from kdopt.errors import AdviceError
+from kdopt.features.measurements import read_measurements
+from kdopt.outcome import Pair
+from kdopt.report.blocks import ReportData
+from kdopt.report.export import write_report
+from kdopt.store.database import Store, open_store
+from kdopt.store.queries import list_campaigns, pick_campaign, read_record, read_trials
+
+if TYPE_CHECKING:
+    # Slow to import, and needed by few.
+    import optuna
+    import plotly.graph_objects as go
+
+PAIR_COLUMNS = list(Pair._fields)
+
+
+class OpenStore(Mapping[str, "OpenCampaign"]):
+    """A store: its campaigns by name.
+
+    Args:
+        location: Path of an SQLite file, or the URL of a database.
+
+    Raises:
+        StoreError: There is no store there, or it cannot be opened.
+    """
+
+    def __init__(self, location: str | Path = "storage/kdopt.db") -> None:
+        self._store = open_store(str(location))
+
+    def __getitem__(self, name: str) -> OpenCampaign:
+        """A campaign; ``StoreError`` names those that there are."""
+        return OpenCampaign(self._store, pick_campaign(self._store, name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list_campaigns(self._store))
+
+    def __len__(self) -> int:
+        return len(list_campaigns(self._store))
+
+    def __contains__(self, name: object) -> bool:
+        return name in list_campaigns(self._store)
+
+    def __repr__(self) -> str:
+        return f"<kdopt store {self._store.label}: {', '.join(self) or 'no campaign'}>"
+
+    def __enter__(self) -> OpenStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def pick(self, name: str | None = None) -> OpenCampaign:
+        """The campaign of that name, or the only one of the store."""
+        return OpenCampaign(self._store, pick_campaign(self._store, name))
+
+    def close(self) -> None:
+        """Close the database."""
+        self._store.close()
+
+
+class OpenCampaign:
+    """A campaign of a store.
+
+    Attributes:
+        name: Its name.
+    """
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self.name = name
+
+    def __repr__(self) -> str:
+        states = [row.state for row in self.tables.results.rows]
+        return (
+            f"<kdopt campaign {self.name}: {states.count('COMPLETE'):,} of {len(states):,} trials>"
+        )
+
+    @property
+    def settings(self) -> Campaign:
+        """What was planned."""
+        return self.tables.campaign
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Every table of the report; each is computed when it is first read."""
+        record = read_record(self._store, self.name)
+        return compute_tables(read_trials(self._store, self.name), record.campaign)
+
+    def refresh(self) -> OpenCampaign:
+        """Read the store again when something is asked next."""
+        vars(self).pop("tables", None)
+        return self
+
+    def best(
+        self,
+        partition: str | None = None,
+        teacher: int | None = None,
+        student: int | None = None,
+    ) -> pd.DataFrame:
+        """What to do with each pair: the verdicts of ``kdopt best`` and ``verdicts.csv``.
+
+        Args:
+            partition: Only pairs of this one.
+            teacher: Only pairs with this teacher, by number.
+            student: Only pairs with this student, by number.
+        """
+        table = self.tables.verdicts
+        for key, wanted in zip(PAIR_COLUMNS, (partition, teacher, student), strict=True):
+            if wanted is not None:
+                table = table[table[key] == wanted]
+        return table.reset_index(drop=True)
+
+    def trials(self) -> pd.DataFrame:
+        """Every trial with all that it recorded, as ``trials.csv`` has them."""
+        return pd.DataFrame(tabulate_trials(self.tables.results.rows))
+
+    def surface(
+        self,
+        partition: str,
+        teacher: int,
+        student: int,
+        on: Literal["validation", "test"] = "test",
+    ) -> pd.DataFrame:
+        """The gain in pp at every measured setting of a pair: temperatures down, alphas across.
+
+        Raises:
+            AdviceError: The campaign has no such pair, or nothing of it was tuned.
+        """
+        points = self.tables.results.points.get(Pair(partition, teacher, student))
+        if not points:
+            raise AdviceError(
+                f"campaign '{self.name}' has no tuned trial of partition '{partition}', teacher "
+                f"{teacher}, student {student}; best() lists its pairs"
+            )
+        gains = [(p.temperature, p.alpha, getattr(p, f"{on}_gain")) for p in points]
+        table = pd.DataFrame(gains, columns=["temperature", "alpha", "gain_pp"])
+        return table.pivot(index="temperature", columns="alpha", values="gain_pp")
+
+    def plot_surface(
+        self,
+        partition: str,
+        teacher: int,
+        student: int,
+        on: Literal["validation", "test"] = "test",
+    ) -> go.Figure:
+        """The same as a heat map; a notebook shows it when it is the last line of a cell."""
+        import plotly.graph_objects as go
+
+        surface = self.surface(partition, teacher, student, on)
+        figure = go.Figure(
+            go.Heatmap(
+                x=[f"{alpha:g}" for alpha in surface.columns],
+                y=[f"{temperature:g}" for temperature in surface.index],
+                z=surface.to_numpy(),
+                zmid=0,
+                colorscale="RdBu",
+                texttemplate="%{z:.2f}",
+                colorbar={"title": {"text": f"{on} gain (pp)"}},
+            )
+        )
+        figure.update_layout(
+            title=f"{self.name}/{Pair(partition, teacher, student).label}, {partition}",
+            xaxis={"title": "alpha (weight of the teacher)", "type": "category"},
+            yaxis={"title": "temperature T", "type": "category"},
+        )
+        return figure
+
+    def plot_map(
+        self, partition: str | None = None, kind: Literal["alpha", "temperature", "gain"] = "gain"
+    ) -> go.Figure:
+        """Best settings, or gains, of all pairs against their accuracy gap (paper, Fig. 3).
+
+        Args:
+            partition: Only pairs of this one.
+            kind: What is shown.
+        """
+        import plotly.graph_objects as go
+
+        from kdopt.report.sections.best_settings import MAPS
+
+        best = self.tables.best_settings
+        if partition is not None:
+            best = best[best["partition"] == partition]
+        title, draw = MAPS[kind]
+        return go.Figure(draw(best, self.settings)).update_layout(title=title)
+
+    def load_study(
+        self, partition: str, teacher: int, student: int, stage: Literal["tune", "compare"] = "tune"
+    ) -> optuna.Study:
+        """The Optuna study of a pair, for ``optuna.visualization`` and ``trials_dataframe``.
+
+        To look at: whoever optimizes it takes trials away from kdopt's workers.
+        """
+        import optuna
+
+        name = study_name(self.name, partition, stage, teacher, student)
+        url = self._store.url.render_as_string(hide_password=False)
+        return optuna.load_study(study_name=name, storage=url)
+
+    def report(self, folder: str | Path) -> Path:
+        """Write the report: tables, and a page, whose path is given back."""
+        record = read_record(self._store, self.name)
+        data = ReportData(
+            record.campaign,
+            read_trials(self._store, self.name),
+            record.settings,
+            read_measurements(self._store, self.name),
+        )
+        return write_report(Path(folder), data)[-1]
