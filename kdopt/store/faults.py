@@ -11,6 +11,7 @@ import tenacity
 from sqlalchemy.engine import URL
 
 from kdopt.errors import StoreError
+from kdopt.shown import shorten
 from kdopt.store.location import explain_driver_error, label_of
 
 logger = logging.getLogger(__name__)
@@ -28,8 +29,59 @@ _FINAL = (
     "no such table",
     "does not exist",
     "disk i/o error",
+    "no such column",
+    "syntax error",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "invalid connection option",
 )
 """What drivers say of faults that waiting does not end; they agree on no error code."""
+
+_FIXES = (
+    (
+        ("disk is full", "disk i/o error", "no space left"),
+        "free space and run the same command again; nothing recorded is lost",
+    ),
+    (
+        ("readonly", "read-only", "unable to open"),
+        "change the permissions or give another --store",
+    ),
+    (
+        ("not a database", "malformed"),
+        "this file is not a (whole) SQLite database; give another --store or restore a backup",
+    ),
+    (
+        ("locked",),
+        "another program holds the database for long: end it; a network disk cannot lock at all, "
+        "so keep an SQLite store on a local one",
+    ),
+    (
+        ("too many clients", "too many connections", "connection slots"),
+        "let the server take more connections (max_connections), or start fewer workers",
+    ),
+    (
+        ("authentication failed", "no password supplied", "pg_hba.conf", 'role "'),
+        "check the user and the password in the URL, and that the server lets them in from here",
+    ),
+    (
+        ("invalid connection option", "invalid port", "invalid sslmode"),
+        "check what follows the '?' of the URL",
+    ),
+    (
+        ("translate host name", "not known", "failed to resolve", "no address associated"),
+        "check the host in the URL",
+    ),
+    (("permission denied",), "let this user write the tables (GRANT), or use another one"),
+    (
+        ("no such table", "no such column", "syntax error", "relation"),
+        "its tables are not those of this kdopt: use the version that made the store, or another "
+        "--store",
+    ),
+    (("does not exist",), "make the database (CREATE DATABASE), or check its name in the URL"),
+)
+"""What to do about a fault, by words of the driver; the first that fits."""
+
+_OTHER_FIX = "check that the database runs, its host and port in the URL, and that you may write it"
 
 
 def retry_call(url: URL, patience_s: float, call: Callable[[], T]) -> T:
@@ -71,11 +123,6 @@ def _can_pass(error: BaseException) -> bool:
 
 def _explain_fault(url: URL, error: sa.exc.DBAPIError) -> str:
     reason = explain_driver_error(url, error.orig)
-    fix = "check that the database runs and that this user may write it"
-    if any(full in reason.lower() for full in ("disk is full", "disk i/o error", "no space left")):
-        fix = "free space and run the same command again; nothing recorded is lost"
-    elif "readonly" in reason or "unable to open" in reason:
-        fix = "change the permissions or give another --store"
-    elif "not a database" in reason or "malformed" in reason:
-        fix = "this file is not a (whole) SQLite database; give another --store or restore a backup"
-    return f"store {label_of(url)}: {reason}; {fix}"
+    said = reason.lower()
+    fix = next((fix for words, fix in _FIXES if any(word in said for word in words)), _OTHER_FIX)
+    return f"store {label_of(url)}: {shorten(reason, 1000)}; {fix}"
