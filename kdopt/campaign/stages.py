@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from kdopt.campaign.method_studies import (
+    get_param_names,
     list_control_budgets,
     make_budget_space,
     plan_method_studies,
@@ -269,7 +270,7 @@ PLANNERS: dict[StageName, Callable[[Campaign], list[StudyPlan]]] = {
 }
 
 
-PARAM_NAMES: Mapping[StageName, frozenset[str]] = {
+_PARAM_NAMES: Mapping[StageName, frozenset[str]] = {
     "pretrain": frozenset({"participant"}),
     "control": frozenset({"student", "transfer_set", "replicate"}),
     "tune": frozenset({"temperature", "alpha", "replicate"}),
@@ -278,6 +279,11 @@ PARAM_NAMES: Mapping[StageName, frozenset[str]] = {
     "federate": frozenset({"initial_model", "replicate"}),
 }
 """The parameters of each stage's trials."""
+
+
+def get_needed_params(stage: StageName, method: str | None = None) -> frozenset[str]:
+    """The parameters that every trial of a stage has, or of a method that it tunes."""
+    return _PARAM_NAMES[stage] if method is None else get_param_names(method)
 
 
 def plan_studies(campaign: Campaign) -> list[StudyPlan]:

@@ -16,10 +16,9 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kdopt.campaign.method_studies import get_param_names
 from kdopt.campaign.names import StudyName
 from kdopt.campaign.record import CampaignRecord
-from kdopt.campaign.stages import PARAM_NAMES
+from kdopt.campaign.stages import get_needed_params
 from kdopt.campaign.studies import Params, ParamValue
 from kdopt.errors import StoreError
 from kdopt.outcome import Outcome, TrialRow
@@ -284,8 +283,7 @@ def _check_trial(
     """Refuse a trial that is not one of its stage's."""
     if state not in STATES:
         raise UnreadableError(f"state '{state}' is none of kdopt's")
-    needed = PARAM_NAMES[name.stage] if name.method is None else get_param_names(name.method)
-    missing = needed - params.keys()
+    missing = get_needed_params(name.stage, name.method) - params.keys()
     # Trials of adaptive samplers have none until they are claimed.
     if missing and (params or name.stage != "tune"):
         raise UnreadableError(f"parameter {min(missing)} is missing")

@@ -9,6 +9,8 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from kdopt.campaign.method_spaces import BudgetSpace
+from kdopt.campaign.settings import TransferSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.cli.app import app
 from kdopt.service.doctor import check_campaign
@@ -73,6 +75,29 @@ def test_a_new_and_a_finished_campaign_are_sound(planned, shelf):
     done = check_campaign(planned, shelf, "tiny", deep=True)
     assert done.problems == ()
     assert (done.planned, done.complete, done.duplicates, done.artifacts) == (8, 8, 0, 3)
+
+
+def test_trials_of_tuned_methods_are_sound_and_have_their_own_parameters(store, shelf, campaign):
+    tune = dataclasses.replace(
+        campaign.tune, methods=("kd", "dkd", "public_kd"), search=BudgetSpace(epochs=(1, 2))
+    )
+    sets = TransferSettings(60, 60, 0)
+    asked = dataclasses.replace(campaign, tune=tune, transfer=sets, control=True)
+    record = dataclasses.replace(make_record(asked), splits={"uniform": shelf.put(b"splits")})
+    write_plan(store, record, plan_studies)
+    run_all(store, shelf)
+    found = check_campaign(store, shelf, "tiny", deep=True)
+    assert found.problems == ()
+    assert {row.method for row in queries.read_trials(store, "tiny")} == {
+        *(None, "kd", "dkd", "public_kd")
+    }
+    change(
+        store,
+        "DELETE FROM trial_params WHERE param_name = 'beta' AND trial_id = :id",
+        id=trial_of(store, study=f"{STUDY}/dkd"),
+    )
+    problems = check_campaign(store, shelf, "tiny").problems
+    assert any("no parameter beta" in problem for problem in problems)
 
 
 def test_failed_and_retried_trials_are_sound_too(planned, shelf):
