@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 import torch
 
 from kdopt.campaign.partition_settings import PartitionSettings
@@ -74,6 +75,26 @@ def test_vanilla_on_the_students_data_is_the_vanilla_cell_of_tuning(context, tra
     vanilla = {"temperature": 1.0, "alpha": 0.5, "replicate": 0}
     by_tune = run_tune(context, plans("tune")[0], vanilla, trained)
     assert without_time(by_compare) == without_time(by_tune)
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "value"),
+    [("dml", "dml_temperature", 4.0), ("dp_kd", "dp_kd_temperature", 4.0),
+     ("dp_kd", "dp_kd_label_weight", 0.5)],
+)  # fmt: skip
+def test_temperatures_and_weights_of_untuned_methods_are_trained_with(
+    method, key, value, context, trained, monkeypatch
+):
+    plan = plans("compare")[0]
+    before = run_compare(context, plan, params(method), trained)
+    compare = dataclasses.replace(CAMPAIGN.compare, **{key: value})
+    monkeypatch.setattr(context, "campaign", dataclasses.replace(CAMPAIGN, compare=compare))
+    assert run_compare(context, plan, params(method), trained).test.loss != before.test.loss
+    vanilla = run_compare(context, plan, params("vanilla"), trained)
+    monkeypatch.undo()
+    assert without_time(run_compare(context, plan, params("vanilla"), trained)) == without_time(
+        vanilla
+    )
 
 
 def test_labels_of_unlabeled_sets_have_no_part_in_any_result(context, trained, monkeypatch):
