@@ -67,7 +67,7 @@ def worker_command(
         from kdopt.worker.worker import run_worker  # loads torch
 
         summary = run_worker(opened, kept, name, device, time_limit_s, same_versions)
-        _print_summary(name, summary, quiet)
+        print_worker_summary(name, summary, quiet)
         return
     call = replace(
         make_call(opened, kept, name),
@@ -82,7 +82,8 @@ def worker_command(
         LocalWorkers(slots, call, log_dir=None).run(lambda: None)
 
 
-def _print_summary(campaign: str, summary: WorkerSummary, quiet: bool) -> None:
+def print_worker_summary(campaign: str, summary: WorkerSummary, quiet: bool) -> None:
+    """Say what a worker did, and in more than one line unless it is to be quiet."""
     print(
         f"{campaign}: {summary.complete} trials complete, {summary.failed} failed"
         + (f", {summary.lost} results dropped" if summary.lost else "")
