@@ -75,7 +75,11 @@ def is_tuned(name: str) -> bool:
 
 def describe_values(setting: SettingKey) -> str:
     """A setting in words, such as ``beta=8, temperature=4``; without the transfer set."""
-    return ", ".join(f"{name}={value:g}" for name, value in setting if not isinstance(value, str))
+    return ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in setting
+        if not isinstance(value, str)
+    )
 
 
 def rate_setting(campaign: Campaign, method: str, setting: SettingKey) -> tuple[float, ...]:

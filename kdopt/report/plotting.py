@@ -50,10 +50,10 @@ METHOD_STYLES = {
     "dp_kd": Style("DP-KD", PURPLE, "triangle-up"),
     "tuned": Style("Tuned", BLUE, "diamond"),
     **{
-        name_tuned(method): Style(f"Tuned {label}", *look)
-        for (method, label), look in zip(
+        name_tuned(method): Style(f"Tuned {label}", colour, symbol)
+        for (method, label), (symbol, colour) in zip(
             {"kd": "KD", **{name: space.label for name, space in SPACES.items()}}.items(),
-            itertools.product((SKY, VERMILLION, INK), ("cross", "x", "star")),
+            itertools.product(("cross", "x", "star"), (SKY, VERMILLION, INK)),
             strict=True,
         )
     },

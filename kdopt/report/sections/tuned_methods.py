@@ -36,7 +36,7 @@ def _make_comparison_block(tables: Tables, missing: str) -> Block:
     own = gains[(gains["transfer_set"] == "student") & gains["method"].map(is_tuned).astype(bool)]
     boxes, figure = tabulate_boxes(own, tables.transfers), None
     if len(boxes):
-        figure = PageFigure("tuned-methods", "tuned-methods", draw_methods(boxes), boxes)
+        figure = PageFigure("tuned-gains", "tuned-methods", draw_methods(boxes), boxes)
     columns: Columns = [
         *("partition", "method", "n", "trials"),
         IntervalColumn("mean_gain"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from kdopt.report.blocks import ReportData
 from kdopt.report.page import make_sections, render_page
@@ -34,6 +35,9 @@ def test_the_page_shows_it_only_where_methods_are_tuned():
     data = data_of(dkd(8.0, 20.0, 5.0))
     page = render_page(data, make_sections(data))
     assert "Tuned against tuned" in page and "Tuned DKD" in page
+    # A figure is drawn into the element of its id, which no section may have.
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
     plain = data_of(campaign=make_campaign())
     assert make_tuned_section(plain) is None
 
