@@ -26,6 +26,10 @@ REMOTE_RETRY_S = 60.0
 """How long a call goes on through faults of the network. The last attempt may end later: by up to
 half a minute with gcsfs, which tries again by itself."""
 
+S3_ANSWER_S = 20.0
+"""How long an endpoint may say nothing. Some never answer an upload that asks first whether it may
+begin, and the driver alone would wait for seven minutes."""
+
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -34,7 +38,14 @@ _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 # One request reads an object, and our own retries are the only ones: nested in botocore's they
 # would take many times as long as they say.
-_S3_OPTIONS = {"max_concurrency": 1, "config_kwargs": {"retries": {"total_max_attempts": 1}}}
+_S3_OPTIONS: dict[str, Any] = {
+    "max_concurrency": 1,
+    "config_kwargs": {
+        "retries": {"total_max_attempts": 1},
+        "connect_timeout": S3_ANSWER_S,
+        "read_timeout": S3_ANSWER_S,
+    },
+}
 
 
 class RemoteFiles:
@@ -150,6 +161,8 @@ class RemoteFiles:
                 "give a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or another URL that "
                 "fsspec can write"
             ) from error
+        if options:
+            files.retries = 1  # s3fs would make each call five times
         return files, str(base).rstrip("/")
 
     def _path(self, name: str) -> str:

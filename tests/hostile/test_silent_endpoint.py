@@ -1,0 +1,58 @@
+"""An object store that takes a connection and never answers is given up in time."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from kdopt.errors import ArtifactError
+from kdopt.store.artifacts import remote
+from kdopt.store.artifacts.artifacts import Artifacts
+
+pytest.importorskip("s3fs")
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
+    """The connections that a silent endpoint has taken."""
+    found: list[socket.socket] = []
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def take() -> None:
+        while True:
+            try:
+                found.append(server.accept()[0])
+            except OSError:
+                return
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    yield found
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    thread.join()
+    for connection in found:
+        connection.close()
+
+
+def test_a_call_waits_for_an_answer_once(
+    taken: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {**remote._S3_OPTIONS["config_kwargs"], "read_timeout": 0.3}
+    assert remote._S3_OPTIONS["config_kwargs"]["read_timeout"] <= remote.REMOTE_RETRY_S / 2
+    monkeypatch.setitem(remote._S3_OPTIONS, "config_kwargs", config)
+    monkeypatch.setattr(remote, "REMOTE_RETRY_S", 0.0)
+    artifacts = Artifacts("s3://bucket/prefix")
+    with pytest.raises(ArtifactError, match="it did not pass within"):
+        artifacts.put(b"content")
+    assert len(taken) == 1
+    with pytest.raises(ArtifactError, match="it did not pass within"):
+        artifacts.get("0" * 64)
+    assert len(taken) == 2
