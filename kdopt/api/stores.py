@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     import optuna
     import plotly.graph_objects as go
 
-PAIR_COLUMNS = list(Pair._fields)
-
 
 class OpenStore(Mapping[str, "OpenCampaign"]):
     """A store: its campaigns by name.
@@ -132,7 +130,7 @@ class OpenCampaign:
             student: Only pairs with this student, by number.
         """
         table = self.tables.verdicts
-        for key, wanted in zip(PAIR_COLUMNS, (partition, teacher, student), strict=True):
+        for key, wanted in zip(Pair._fields, (partition, teacher, student), strict=True):
             if wanted is not None:
                 table = table[table[key] == wanted]
         return table.reset_index(drop=True)
