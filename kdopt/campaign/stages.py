@@ -17,6 +17,7 @@ from kdopt.campaign.method_studies import (
     tunes_points,
 )
 from kdopt.campaign.names import StageName, study_name
+from kdopt.campaign.partition_settings import OWN
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import (
     INITIAL_MODELS,
@@ -30,6 +31,7 @@ from kdopt.campaign.stage_settings import (
     WeightingName,
 )
 from kdopt.campaign.studies import Param, StudyPlan, pair_studies, partition_studies
+from kdopt.errors import KdoptError
 
 SEQUENTIAL_TEMPERATURE = 1.0
 """The temperature at which the sequential search tries all alphas first."""
@@ -289,3 +291,38 @@ def get_needed_params(stage: StageName, method: str | None = None) -> frozenset[
 def plan_studies(campaign: Campaign) -> list[StudyPlan]:
     """Every study of a campaign, in planning order."""
     return [plan for plan_stage in PLANNERS.values() for plan in plan_stage(campaign)]
+
+
+MOST_TRIALS = 2_000_000
+"""Trials of a campaign beyond which it is refused: nobody waits so long for their end."""
+
+
+def count_trials(campaign: Campaign) -> int:
+    """How many trials a campaign plans, counted without planning them."""
+    if any(p.kind == OWN for p in campaign.partitions):
+        # Each has a table in the file, so they are few.
+        return sum(plan.n_trials for plan in plan_studies(campaign))
+    two = replace(campaign, participants=2, partitions=campaign.partitions[:1])
+    n = campaign.participants
+    times = {True: n * (n - 1) // 2, False: n // 2 + n % 2}
+    found = 0
+    for plan in plan_studies(two):
+        alone = plan.teacher is None and plan.stage not in ("pretrain", "control")
+        found += plan.n_trials * (1 if alone else times[plan.teacher is not None])
+    return found * len(campaign.partitions)
+
+
+def check_size(campaign: Campaign) -> None:
+    """Refuse a campaign of more trials than anybody can run.
+
+    Raises:
+        KdoptError: Says how many they are.
+    """
+    n = count_trials(campaign)
+    if n > MOST_TRIALS:
+        raise KdoptError(
+            f"campaign '{campaign.name}': {campaign.participants:,} participants and "
+            f"{len(campaign.partitions)} partitions make {n:,} trials, and more than "
+            f"{MOST_TRIALS:,} are refused; take fewer participants, partitions, replicates or "
+            "settings of [tune]"
+        )

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdopt.campaign.spec import Spec, load_spec
+from kdopt.campaign.stages import check_size
 from kdopt.cli.announce import Say, say_nothing
 from kdopt.cli.inputs import folder_beside
 from kdopt.data.datasets import Dataset, load_dataset
-from kdopt.service.outlook import ShareSizes, measure_shares
+from kdopt.service.outlook import ShareSizes, describe_images, measure_shares
 from kdopt.service.planner import (
     check_augmentation,
     check_model,
@@ -32,6 +33,7 @@ from kdopt.store.planning import Planned
 def load_spec_and_images(path: Path, say: Say = say_nothing) -> tuple[Spec, Dataset]:
     """Read a campaign file and its images, and check that its model fits them."""
     loaded = load_spec(path)
+    check_size(loaded.campaign)
     say(f"reading the images of {loaded.campaign.data.name}")
     dataset = load_dataset(loaded.campaign)
     check_model(loaded.campaign, dataset)
@@ -48,6 +50,7 @@ class PlannedSpec(NamedTuple):
         spec: The file.
         planned: What planning found and added.
         shares: How many images the participants of each partition have.
+        notes: What is odd about the images.
     """
 
     store: Store
@@ -55,6 +58,7 @@ class PlannedSpec(NamedTuple):
     spec: Spec
     planned: Planned
     shares: list[ShareSizes]
+    notes: list[str]
 
 
 def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_nothing) -> PlannedSpec:
@@ -81,7 +85,14 @@ def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_noth
     opened = open_store(store, create=True)
     say(f"planning studies and trials in {opened.label}")
     planned = plan_campaign(loaded, dataset, splits, opened, kept, weights)
-    return PlannedSpec(opened, kept, loaded, planned, measure_shares(splits, dataset))
+    return PlannedSpec(
+        opened,
+        kept,
+        loaded,
+        planned,
+        measure_shares(splits, dataset),
+        describe_images(campaign.data, dataset),
+    )
 
 
 def _count(n: int, what: str) -> str:

@@ -63,13 +63,14 @@ WorkersOption = Annotated[
     typer.Option(
         "--workers",
         min=1,
+        max=10_000,
         help="Worker processes in all [default: --slots-per-gpu for each GPU, or one per core "
         "where there is no GPU].",
     ),
 ]
 SlotsPerGpuOption = Annotated[
     int | None,
-    typer.Option("--slots-per-gpu", min=1, help="Workers that share a GPU [default: 1]."),
+    typer.Option("--slots-per-gpu", min=1, max=1000, help="Workers that share a GPU [default: 1]."),
 ]
 TimeLimitOption = Annotated[
     str | None,

@@ -50,6 +50,8 @@ def print_planned(done: PlannedSpec) -> None:
         f"images per participant: {shares}\n"
         f"time: {_describe_time(done)}"
     )
+    for note in done.notes:
+        print(f"kdopt: warning: {note}", file=sys.stderr)
     for share in done.shares:
         if share.too_small:
             print(_warn_of_small_shares(share), file=sys.stderr)

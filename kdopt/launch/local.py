@@ -43,6 +43,10 @@ class Slot:
     environment: dict[str, str]
 
 
+WORKERS_PER_SLOT = 64
+"""Workers for each core or GPU that are refused beyond: each takes some hundred megabytes."""
+
+
 def assign_slots(
     workers: int | None,
     per_gpu: int = 1,
@@ -76,6 +80,12 @@ def assign_slots(
     else:
         everywhere = [Slot("cpu" if device is None else device, {}) for _ in range(_count_cores())]
     count = workers or len(everywhere)
+    most = WORKERS_PER_SLOT * max(len(everywhere), _count_cores())
+    if count > most:
+        raise KdoptError(
+            f"--workers {count:,}: this machine has room for {len(everywhere):,} at a time, and "
+            f"more than {most:,} would fill its memory; give fewer"
+        )
     return [everywhere[i % len(everywhere)] for i in range(count)]
 
 

@@ -9,9 +9,13 @@ from typing import NamedTuple
 
 import safetensors.numpy
 
+from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import Dataset
+from kdopt.data.overlaps import count_overlaps
+from kdopt.data.sources.base import expand_path
+from kdopt.data.sources.folder import list_skipped
 from kdopt.data.splits import unpack_splits
 from kdopt.outcome import TrialRow
 
@@ -40,6 +44,22 @@ class ShareSizes(NamedTuple):
         """
         least = LEAST_PER_CLASS * self.classes
         return [who for who, size in enumerate(self.sizes) if 0 < size < least]
+
+
+def describe_images(settings: DataSettings, dataset: Dataset) -> list[str]:
+    """What is odd about the images of a campaign: what is not read, and what is there twice."""
+    notes = []
+    if settings.name == "folder" and settings.root is not None:
+        notes += list_skipped(expand_path(settings.root))
+    twice = count_overlaps(dataset)
+    if twice.test:
+        notes.append(
+            f"{twice.test:,} of {len(dataset.test_images):,} test images are among the training "
+            "images too, pixel by pixel: accuracies on test are too high by up to that share"
+        )
+    if twice.classes:
+        notes.append(f"{twice.classes:,} images are in more than one class, pixel by pixel")
+    return notes
 
 
 def measure_shares(splits: Mapping[str, bytes], dataset: Dataset) -> list[ShareSizes]:

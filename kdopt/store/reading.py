@@ -12,7 +12,8 @@ from typing import Any
 
 from kdopt.campaign.plain import PlainValueError, describe_value, read_plain
 from kdopt.campaign.record import CampaignRecord
-from kdopt.errors import StoreError
+from kdopt.campaign.stages import check_size
+from kdopt.errors import KdoptError, StoreError
 from kdopt.outcome import Outcome
 
 REPAIR = "'kdopt doctor' lists all that is broken, and 'kdopt doctor --repair' queues such trials"
@@ -68,6 +69,10 @@ def parse_record(text: str) -> CampaignRecord:
     names = [partition.name for partition in record.campaign.partitions]
     if not names or len(set(names)) != len(names) or set(names) - record.splits.keys():
         raise UnreadableError("partitions: each needs a name of its own and its splits")
+    try:
+        check_size(record.campaign)
+    except KdoptError as error:
+        raise UnreadableError(str(error)) from error
     return record
 
 

@@ -4,6 +4,7 @@ your own.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -126,15 +127,55 @@ def _list_split(split: Path, skip_prefix: str | None) -> dict[str, list[Path]]:
 
 def list_class_folders(root: Path, skip_prefix: str | None = None) -> dict[str, list[Path]]:
     """The image files of each folder in ``root``, both in the order of their names."""
-    classes = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    classes = [p for p in _list_entries(root) if p.is_dir()]
     return {folder.name: _list_images(folder, skip_prefix) for folder in classes}
 
 
+def list_skipped(root: Path) -> list[str]:
+    """What ``root/train`` and ``root/test`` hold and nobody reads, a sentence for each reason.
+
+    Hidden files are no part of a data set, and not named.
+    """
+    found: dict[str, list[Path]] = defaultdict(list)
+    for split in (root / "train", root / "test"):
+        for folder in _list_entries(split) if split.is_dir() else []:
+            if not folder.is_dir():
+                found["files beside the class folders"].append(folder)
+                continue
+            for file in _list_entries(folder):
+                if file.is_dir():
+                    found["folders within class folders"].append(file)
+                elif file.suffix.lower() not in SUFFIXES:
+                    ending = file.suffix.lower()
+                    found[f"files {ending}" if ending else "files without an ending"].append(file)
+    return [
+        f"{len(files):,} {what} are not read, such as {files[0].relative_to(root)}; images are "
+        f"files in a class folder that end in {', '.join(SUFFIXES)}"
+        for what, files in sorted(found.items())
+    ]
+
+
 def _list_images(folder: Path, skip_prefix: str | None) -> list[Path]:
-    return sorted(
+    files = [
         file
-        for file in folder.iterdir()
+        for file in _list_entries(folder)
         if file.suffix.lower() in SUFFIXES
-        and not file.name.startswith(".")
         and not (skip_prefix and file.name.startswith(skip_prefix))
-    )
+    ]
+    lost = next((file for file in files if file.is_symlink() and not file.exists()), None)
+    if lost is not None:
+        raise DataError(
+            f"{lost}: this link leads nowhere (to {lost.readlink()}); bring the file, or remove "
+            "the link"
+        )
+    return files
+
+
+def _list_entries(folder: Path) -> list[Path]:
+    """What is in a folder, in the order of the names, hidden entries left out."""
+    try:
+        return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be read: {error.strerror}; change its permissions, or take it away"
+        ) from error
