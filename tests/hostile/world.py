@@ -96,9 +96,8 @@ def make_pretrained(folder: Path) -> Path:
         connection.execute(sa.text("UPDATE trials SET state = 'WAITING' WHERE state = 'FAIL'"))
         connection.execute(sa.text("DELETE FROM kdopt_lease"))
         connection.execute(sa.text("DELETE FROM trial_user_attributes WHERE key = 'kd:error'"))
-        connection.execute(
-            sa.text("UPDATE trials SET datetime_complete = NULL WHERE state = 'WAITING'")
-        )
+        times = "datetime_start = NULL, datetime_complete = NULL"
+        connection.execute(sa.text(f"UPDATE trials SET {times} WHERE state = 'WAITING'"))
     store.close()
     return folder
 

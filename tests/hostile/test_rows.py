@@ -1,0 +1,242 @@
+"""Rows of the store that kdopt did not write: named with study, trial and key, never believed.
+
+Each case changes one thing in a small campaign that was really run. Reading it gives a message or a
+value, the doctor names what is off, and nothing ends in a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kdopt.errors import KdoptError, StoreError
+from kdopt.service.doctor import check_campaign, check_store
+from kdopt.service.status import read_status
+from kdopt.store import queries
+from kdopt.store.database import open_store
+from kdopt.store.merge.merge import Site, merge_campaign
+from tests.hostile.world import World, copy_world
+
+Change = Callable[[Connection], object]
+PRETRAIN, TUNE = "tiny/uniform/pretrain", "tiny/uniform/tune/t00-s01"
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.fixture(scope="session")
+def finished_folder(pretrained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The campaign at its end."""
+    done = copy_world(pretrained_folder, tmp_path_factory.mktemp("finished") / "world")
+    done.run()
+    done.store.close()
+    return done.folder
+
+
+@pytest.fixture
+def finished(finished_folder: Path, tmp_path: Path) -> World:
+    return copy_world(finished_folder, tmp_path / "world")
+
+
+def find(connection: Connection, study: str = TUNE) -> int:
+    sql = "SELECT min(trial_id) FROM trials JOIN studies USING (study_id) WHERE study_name = :name"
+    return connection.execute(sa.text(sql), {"name": study}).scalar_one()
+
+
+def sql(text: str, study: str = TUNE, **values: object) -> Change:
+    def change(connection: Connection) -> None:
+        trial = {"t": find(connection, study)} if ":t" in text else {}
+        connection.execute(sa.text(text), {**trial, **values})
+
+    return change
+
+
+def write(key: str, text: object, study: str = TUNE) -> Change:
+    where = f"trial_id = :t AND key = '{key}'"
+    return sql(f"UPDATE trial_user_attributes SET value_json = :v WHERE {where}", study, v=text)
+
+
+def edit(*path_and_value: Any, study: str = TUNE) -> Change:
+    """Replace one value in a trial's record."""
+    *path, last, value = path_and_value
+
+    def change(connection: Connection) -> None:
+        where = {"t": find(connection, study)}
+        select = "FROM trial_user_attributes WHERE trial_id = :t AND key = 'kd:metrics'"
+        record = json.loads(
+            connection.execute(sa.text(f"SELECT value_json {select}"), where).scalar()
+        )
+        inner = record
+        for name in path:
+            inner = inner[name]
+        inner[last] = value
+        write("kd:metrics", json.dumps(record), study)(connection)
+
+    return change
+
+
+def edit_record(*path_and_value: Any) -> Change:
+    *path, last, value = path_and_value
+
+    def change(connection: Connection) -> None:
+        text = connection.execute(
+            sa.text("SELECT value_json FROM study_user_attributes WHERE key = 'kd:record'")
+        ).scalar_one()
+        record = inner = json.loads(text)
+        for name in path:
+            inner = inner[name]
+        inner[last] = value
+        connection.execute(
+            sa.text("UPDATE study_user_attributes SET value_json = :v WHERE key = 'kd:record'"),
+            {"v": json.dumps(record)},
+        )
+
+    return change
+
+
+OF_TRIAL = "UPDATE trials SET {} WHERE trial_id = :t"
+OF_PARAM = "UPDATE trial_params SET {} WHERE trial_id = :t AND param_name = 'alpha'"
+TEXTS = ["", "{", "null", "[]", "3", '"x"', "9" * 5000, DEEP]
+UNREADABLE = {
+    **{f"record of a trial {text[:9]!r}": write("kd:metrics", text) for text in TEXTS},
+    "record that is no text": write("kd:metrics", b"\xff"),
+    "record without its test": edit("test", None),
+    "accuracy that is a text": edit("test", "accuracy", "x"),
+    "accuracy of 500": edit("test", "accuracy", 500),
+    "classes that are a text": edit("test", "per_class", "abc"),
+    "value that is no number": edit("value", float("nan")),
+    "checkpoint that is a number": edit("checkpoint", 3, study=PRETRAIN),
+    "empty checkpoint": edit("checkpoint", "", study=PRETRAIN),
+    "negative epochs": edit("epochs", -1),
+    "parameter without a number": sql(OF_PARAM.format("param_value = NULL")),
+    "parameter out of bounds": sql(OF_PARAM.format("param_value = 99")),
+    "parameter that is a text": sql(OF_PARAM.format("param_value = 'x'")),
+    "broken distribution": sql(OF_PARAM.format("distribution_json = '{'")),
+    "deep distribution": sql(OF_PARAM.format("distribution_json = :v"), v=DEEP),
+    "lost parameter": sql("DELETE FROM trial_params WHERE trial_id = :t AND param_name = 'alpha'"),
+    "lost record": sql("DELETE FROM trial_user_attributes WHERE trial_id = :t"),
+    "unknown state": sql(OF_TRIAL.format("state = 'FOO'")),
+    "pruned": sql(OF_TRIAL.format("state = 'PRUNED'")),
+    "record of the campaign": sql(
+        "UPDATE study_user_attributes SET value_json = '{' WHERE key = 'kd:record'"
+    ),
+    "seed that is a text": edit_record("campaign", "seed", "x"),
+    "another seed": edit_record("campaign", "seed", 77),
+    "ten million participants": edit_record("campaign", "participants", 10**7),
+    "other splits": edit_record("splits", {"uniform": "0" * 64}),
+    "no partitions": edit_record("campaign", "partitions", []),
+}
+"""Changes after which nothing can be told: every reader refuses."""
+
+STUDY = "INSERT INTO studies (study_name) VALUES (:name)"
+TAMPERED = {
+    "another value": sql("UPDATE trial_values SET value = 7.5 WHERE trial_id = :t"),
+    "no value": sql("DELETE FROM trial_values WHERE trial_id = :t"),
+    "another gain": edit("validation_gain", 1.25),
+    "another learning": edit("learning", 9.0),
+    "another accuracy before": edit("test_before", "accuracy", 0.123),
+    "classes of wrong number": edit("test", "per_class", [0.5]),
+    "participant 99": edit("participant", 99),
+    "weights of nobody": edit("checkpoint", "b" * 64, study=PRETRAIN),
+    "images that were right": edit("test", "right", "AAAA", study=PRETRAIN),
+    "loss that is no number": edit("test", "loss", float("nan")),
+    "best epoch": edit("best_epoch", 9),
+    "waiting with a result": sql(OF_TRIAL.format("state = 'WAITING'")),
+    "failed with a result": sql(OF_TRIAL.format("state = 'FAIL'")),
+    "running without a lease": sql("UPDATE trials SET state = 'RUNNING' WHERE trial_id = :t"),
+    "time that cannot be read": sql(OF_TRIAL.format("datetime_complete = 'x'")),
+    "no time": sql(OF_TRIAL.format("datetime_start = NULL")),
+    "times reversed": sql(OF_TRIAL.format("datetime_start = '2199-01-01 00:00:00.000000'")),
+    "a number that is taken": sql(OF_TRIAL.format("number = 77")),
+    "a step": sql(
+        "INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value, "
+        "intermediate_value_type) VALUES (:t, 1, 0.5, 'FINITE')"
+    ),
+    "direction": sql("UPDATE study_directions SET direction = 'MINIMIZE'"),
+    "stage of a study": sql(
+        "UPDATE study_user_attributes SET value_json = '{' WHERE key = 'kd:stage'"
+    ),
+    "hash of the record": sql(
+        "UPDATE study_user_attributes SET value_json = '\"x\"' WHERE key = 'kd:planned_as'"
+    ),
+    "trial without a study": sql(
+        "INSERT INTO trials (number, study_id, state) VALUES (0, 999, 'WAITING')"
+    ),
+    "lease of nothing": sql("INSERT INTO kdopt_lease VALUES (999, 'me', 3, 1)"),
+    "copied study": sql(STUDY, name=f"{TUNE}-copy"),
+    "study of no stage": sql(STUDY, name="tiny/uniform/prune"),
+    "study of no pair": sql(STUDY, name="tiny/uniform/tune/t05-s09"),
+    "deleted study": sql("DELETE FROM studies WHERE study_name = :name", name=TUNE),
+    "deleted campaign study": sql("DELETE FROM studies WHERE study_name = 'tiny/campaign'"),
+}
+"""Changes that the doctor names; what else is known may still be shown."""
+
+
+def list_problems(world: World) -> list[str]:
+    found = check_campaign(world.store, world.artifacts, "tiny").problems
+    return [*found, *check_store(world.store)]
+
+
+def change_store(world: World, change: Change) -> None:
+    with world.store.write() as connection:
+        change(connection)
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_what_cannot_be_read_is_refused_by_name_and_the_doctor_goes_on(finished, case):
+    change_store(finished, UNREADABLE[case])
+    with pytest.raises(StoreError) as refused:
+        queries.read_trials(finished.store, "tiny")
+    message = str(refused.value)
+    assert "tiny" in message and "doctor" in message and len(message) < 2000
+    assert list_problems(finished)
+    try:
+        read_status(finished.store, "tiny")
+    except StoreError as error:
+        assert "tiny" in str(error)
+
+
+@pytest.mark.parametrize("case", TAMPERED)
+def test_what_kdopt_cannot_have_written_is_named(finished, case):
+    assert list_problems(finished) == []
+    change_store(finished, TAMPERED[case])
+    assert list_problems(finished)
+    read_status(finished.store, "tiny")
+
+
+@pytest.mark.parametrize("case", [*UNREADABLE, *TAMPERED])
+def test_another_store_is_merged_or_refused(finished, empty_store, tmp_path, case):
+    change_store(finished, {**UNREADABLE, **TAMPERED}[case])
+    shutil.copy(empty_store, tmp_path / "here.db")
+    store = open_store(str(tmp_path / "here.db"))
+    try:
+        merge_campaign(
+            Site(store, finished.artifacts), Site(finished.store, finished.artifacts), "tiny"
+        )
+    except KdoptError as error:
+        assert "tiny" in str(error)
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        edit("later", {"a": 1}),
+        edit("test", "later", [1]),
+        edit_record("later", 3),
+        edit_record("campaign", "tune", "later", 1),
+        sql(
+            "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (:t, 'kd:x', '')"
+        ),
+    ],
+)
+def test_keys_of_a_newer_version_are_kept_and_ignored(finished, change):
+    change_store(finished, change)
+    assert list_problems(finished) == []
+    assert all(row.outcome for row in queries.read_trials(finished.store, "tiny"))
