@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scripts import coverage_of_intervals, make_picture
+from scripts import coverage_of_intervals, few_trials, make_picture
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -49,6 +49,22 @@ def test_pairs_that_share_models_resampled_as_if_independent_cover_less():
     apart = coverage_of_intervals.cover_pairs(1, 6, (0.0, 0.0))
     shared = coverage_of_intervals.cover_pairs(1, 6, (0.65, 0.1))
     assert apart > 0.85 and shared < 0.75
+
+
+def test_the_grids_that_ship_are_whole_and_give_the_figures_of_the_docs():
+    """The prior and the lessons are of the same trials, and start and end of the scale are those."""
+    campaign, grids = few_trials.read_shipped_grids()
+    assert len(grids) == 150 and len({grid.pair for grid in grids}) == 150
+    for grid in grids:
+        assert len(grid.cells) == 55
+        for point, result in grid.known.results.items():
+            assert abs(grid.cells[point].validation_gain - result.gain) < 0.01
+    nothing, whole = (
+        np.mean([grid.compute_kept_gain(choose(grid), campaign) for grid in grids])
+        for choose in (lambda _: (), lambda grid: grid.cells)
+    )
+    text = (ROOT / "docs" / "few-trials.md").read_text("utf-8")
+    assert f"a mean gain of {nothing:.2f} pp is 0, the grid's {whole:.2f} pp is 100" in text
 
 
 def test_scripts_import_what_the_package_has():
