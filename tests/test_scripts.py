@@ -52,7 +52,7 @@ def test_pairs_that_share_models_resampled_as_if_independent_cover_less():
 
 
 def test_the_grids_that_ship_are_whole_and_give_the_figures_of_the_docs():
-    """The prior and the lessons are of the same trials, and start and end of the scale are those."""
+    """The prior and the lessons are of the same trials; both ends of the scale are quoted."""
     campaign, grids = few_trials.read_shipped_grids()
     assert len(grids) == 150 and len({grid.pair for grid in grids}) == 150
     for grid in grids:
@@ -63,7 +63,7 @@ def test_the_grids_that_ship_are_whole_and_give_the_figures_of_the_docs():
         np.mean([grid.compute_kept_gain(choose(grid), campaign) for grid in grids])
         for choose in (lambda _: (), lambda grid: grid.cells)
     )
-    text = (ROOT / "docs" / "few-trials.md").read_text("utf-8")
+    text = (few_trials.ROOT / "docs" / "few-trials.md").read_text("utf-8")
     assert f"a mean gain of {nothing:.2f} pp is 0, the grid's {whole:.2f} pp is 100" in text
 
 
