@@ -270,7 +270,10 @@ def test_no_page_names_places_of_one_machine():
 
 
 def test_options_named_alone_in_the_text_exist():
-    known = {option for c in COMMANDS.values() for p in c.params for option in p.opts} | {"--help"}
+    known = {option for c in COMMANDS.values() for p in c.params for option in p.opts} | {
+        "--help",
+        "--install-completion",
+    }
     for page in PAGES:
         text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
         if page.name == "CHANGELOG.md":

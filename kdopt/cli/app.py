@@ -52,7 +52,7 @@ COMMANDS = {
     },
     "Look after the store": {
         "retry-failed": "Queue failed trials again.",
-        "doctor": "Check that nothing was lost or done twice.",
+        "doctor": "Check that nothing was lost, done twice or changed by others.",
         "verify": "Run random finished trials again and compare.",
         "rename": "Give a campaign of the store another name.",
         "delete": "Delete a campaign from the store.",

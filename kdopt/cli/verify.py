@@ -43,9 +43,9 @@ def verify_command(
     artifacts: ArtifactsOption = None,
     device: SameDeviceOption = None,
 ) -> None:
-    """Run random finished trials again and compare every recorded number.
+    """Run random finished trials again and compare.
 
-    Trials of all stages, each from its seed; nothing is written. Exit code 1 when a number differs
+    Trials of all stages, each from its seed, with every number that was recorded; nothing is written. Exit code 1 when a number differs
     although machine and versions are those of the record.
     """
     with closing(open_store_at(store)) as opened:
