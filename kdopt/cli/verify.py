@@ -45,8 +45,9 @@ def verify_command(
 ) -> None:
     """Run random finished trials again and compare.
 
-    Trials of all stages, each from its seed, with every number that was recorded; nothing is written. Exit code 1 when a number differs
-    although machine and versions are those of the record.
+    Trials of all stages, each from its seed, with every number that was recorded; nothing is
+    written. Exit code 1 when a number differs although machine and versions are those of the
+    record.
     """
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
