@@ -37,6 +37,9 @@ LATE_S = 30.0
 LONGEST_LEASE_S = 3600.0
 """Seconds that no lease is good for; workers renew theirs every quarter of a minute."""
 
+LONG_AGO_S = 20 * 365 * 86_400.0
+"""Seconds before now in which there was no kdopt."""
+
 FUTURE_S = 86_400.0
 """Seconds that clocks of machines may differ by, whose databases were merged."""
 
@@ -176,8 +179,8 @@ def _check_times(trial: RawTrial) -> Iterator[str]:
             yield f"{trial.state} with{'' if has else 'out'} a time of its {what}"
         elif has and (ago_s is None or not math.isfinite(ago_s)):
             yield f"the time of its {what} cannot be read"
-        elif has and ago_s is not None and ago_s < -FUTURE_S:
-            yield f"its {what} is in the future"
+        elif has and ago_s is not None and not -FUTURE_S <= ago_s <= LONG_AGO_S:
+            yield f"its {what} is in the future, or before kdopt was"
     if None not in (trial.started_ago_s, trial.ended_ago_s):
         assert trial.started_ago_s is not None and trial.ended_ago_s is not None
         # A hundredth of a second: the clock of the database may be set.

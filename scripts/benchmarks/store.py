@@ -5,6 +5,7 @@ Outcomes are synthetic; everything else is the product's own code.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import statistics
@@ -22,7 +23,7 @@ from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stages import plan_studies
 from kdopt.dashboard.server import make_app
-from kdopt.outcome import Outcome, Scores
+from kdopt.outcome import Outcome, Scores, measure_change, measure_gain
 from kdopt.service.doctor import check_campaign
 from kdopt.service.status import read_status
 from kdopt.store import leases, queries
@@ -31,6 +32,7 @@ from kdopt.store.database import Store, open_store
 from kdopt.store.planning import write_plan
 
 T = TypeVar("T")
+SPLIT = b"the splits of a campaign that nobody runs"
 CYCLES = 60
 COLUMNS = ("size", "studies", "trials", "plan s", "replan s", "cycle ms", "p95 ms",
            "with queue ms", "status s", "doctor s", "dashboard list s",
@@ -96,7 +98,7 @@ def record_of(name: str, shelf: Artifacts, size: str) -> CampaignRecord:
         f'name = "{name}"\nparticipants = {participants}\npartitions = [{listed}]\n'
         '[data]\nname = "cifar10"\n'
     ).campaign
-    split = shelf.put(b"the splits of a campaign that nobody runs")
+    split = shelf.put(SPLIT)
     return CampaignRecord(campaign, (), "0" * 64, {p.name: split for p in campaign.partitions})
 
 
@@ -116,7 +118,7 @@ def cycle(store: Store, study_id: int) -> bool:
     claim = leases.claim_trial(store, study_id, "bench", 90.0)
     if claim is None:
         return False
-    leases.finish_trial(store, claim, outcome_of(claim.number))
+    leases.finish_trial(store, claim, outcome_of(claim.number, "participant" in claim.params))
     return True
 
 
@@ -126,12 +128,13 @@ class Line(NamedTuple):
     trial: int
     study: int
     number: int
+    pretrained: bool
 
 
 def unfinished(store: Store, name: str) -> list[Line]:
     """The trials of a new campaign without the last one of each study but pre-training."""
     sql = sa.text(
-        "SELECT t.trial_id, t.study_id, t.number FROM trials t "
+        "SELECT t.trial_id, t.study_id, t.number, s.study_name LIKE '%/pretrain' FROM trials t "
         "JOIN studies s ON s.study_id = t.study_id WHERE s.study_name LIKE :name"
     )
     spared = {
@@ -146,7 +149,7 @@ def unfinished(store: Store, name: str) -> list[Line]:
 
 def fill(store: Store, lines: Iterable[Line]) -> None:
     """Complete trials in bulk."""
-    outcomes = [(line.trial, outcome_of(line.number)) for line in lines]
+    outcomes = [(line.trial, outcome_of(line.number, line.pretrained)) for line in lines]
     when = "2026-01-01 00:00:00.000000"
     with store.write() as connection:
         connection.execute(
@@ -174,18 +177,23 @@ def fill(store: Store, lines: Iterable[Line]) -> None:
         connection.exec_driver_sql("ANALYZE")
 
 
-def outcome_of(number: int) -> Outcome:
-    """An outcome of ten classes, the same for the same number."""
+def outcome_of(number: int, pretrained: bool = False) -> Outcome:
+    """An outcome of ten classes, the same for the same number: of pre-training, or a gain on it."""
+    before = [_draw_scores(random.Random(f"{part} before")) for part in ("validation", "test")]
+    how = (30, 20, 0.5, 0.5, 1.0, "cpu", "fp32", {"kdopt": "0", "torch": "0"})
+    if pretrained:
+        weights = hashlib.sha256(SPLIT).hexdigest()
+        return Outcome(before[0].accuracy, *before, *how, checkpoint=weights)
     chance = random.Random(number)
-    scores = [
-        Scores(chance.random(), tuple(chance.random() for _ in range(10)), chance.random())
-        for _ in range(4)
-    ]
-    gains = [chance.uniform(-5, 5) for _ in range(3)]
-    return Outcome(
-        gains[0], scores[0], scores[1], 30, 20, 0.5, 0.5, 1.0, "cpu", "fp32",
-        {"kdopt": "0", "torch": "0"}, scores[2], scores[3], *gains, 0.0,
-    )  # fmt: skip
+    after = [_draw_scores(chance) for _ in range(2)]
+    gains = [measure_gain(*pair) for pair in zip(after, before, strict=True)]
+    change = measure_change(after[1], before[1])
+    return Outcome(gains[0], *after, *how, *before, *gains, *change)
+
+
+def _draw_scores(chance: random.Random) -> Scores:
+    classes = tuple(chance.random() for _ in range(10))
+    return Scores(statistics.fmean(classes), classes, chance.random())
 
 
 def _dashboard_s(store: Store) -> float:
