@@ -26,6 +26,17 @@ KEEPS_WEIGHTS = ("pretrain", "combine", "federate")
 """Stages whose trials keep the weights that they made."""
 
 
+def _brought_weights(checked: ExaminedTrial, plan: StudyPlan, around: Surroundings) -> bool:
+    """Whether it is of a participant that brings its weights along."""
+    rows, who = around.campaign.participant, checked.params.get("participant")
+    return (
+        plan.stage == "pretrain"
+        and isinstance(who, int)
+        and 0 <= who < len(rows)
+        and rows[who].weights is not None
+    )
+
+
 def check_outcome(checked: ExaminedTrial, plan: StudyPlan, around: Surroundings) -> Iterator[str]:
     """What of a complete trial's record cannot be, a line each."""
     outcome = checked.outcome
@@ -37,7 +48,10 @@ def check_outcome(checked: ExaminedTrial, plan: StudyPlan, around: Surroundings)
             yield from _check_scores(key, scores, around.classes)
     if not math.isfinite(outcome.validation.loss + outcome.test.loss):
         yield "its loss is not a number: the model diverged, and its scores say nothing"
-    if not 1 <= outcome.best_epoch <= outcome.epochs:
+    if _brought_weights(checked, plan, around):
+        if outcome.epochs or outcome.best_epoch:
+            yield f"it trained {outcome.epochs} epochs, and its weights are only to be scored"
+    elif not 1 <= outcome.best_epoch <= outcome.epochs:
         yield f"its best epoch is {outcome.best_epoch} of {outcome.epochs}"
     if outcome.precision not in ("fp32", "bf16"):
         yield f"its precision is {outcome.precision!r}"

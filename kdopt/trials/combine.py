@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple, cast
 
@@ -66,15 +67,23 @@ def make_combine_budget(campaign: Campaign) -> TrainSettings:
     )
 
 
-def choose_student(start: StartName, inputs: Inputs) -> int | None:
+def choose_student(
+    start: StartName, inputs: Inputs, learners: Collection[int] | None = None
+) -> int | None:
     """The participant of least or greatest validation accuracy; ``None`` for random weights.
 
     Among equals the first.
+
+    Args:
+        start: Which.
+        inputs: The pre-training outcome of every participant.
+        learners: Those that may be a student; ``None`` for all.
     """
     if start == "untrained":
         return None
     choose = min if start == "worst" else max
-    return choose(sorted(inputs), key=lambda i: inputs[i].validation.accuracy)
+    able = sorted(inputs if learners is None else set(inputs) & set(learners))
+    return choose(able, key=lambda i: inputs[i].validation.accuracy)
 
 
 def consolidate(
@@ -93,10 +102,10 @@ def consolidate(
         inputs: The pre-training outcome of every participant.
     """
     campaign, engine = context.campaign, context.engine
-    student = choose_student(combination.start, inputs)
+    student = choose_student(combination.start, inputs, campaign.learners)
     images = context.get_transfer_set(partition, student or 0, combination.transfer_set)
     labels = None if combination.transfer_set in UNLABELED else images.labels
-    mixture = _mix_teachers(context, partition, combination, inputs, labels)
+    mixture = _mix_teachers(context, partition, combination, inputs, student, labels)
     tune = campaign.tune
     scale = tune.vanilla_temperature**2 if tune.t2_scale else 1.0
     alpha = tune.vanilla_alpha
@@ -118,9 +127,8 @@ def consolidate(
         return Consolidated(model, result, student)
 
 
-def list_teachers(combination: Combination, inputs: Inputs) -> list[int]:
+def list_teachers(combination: Combination, inputs: Inputs, student: int | None) -> list[int]:
     """The teachers: all other participants, and last the student's copy where there is one."""
-    student = choose_student(combination.start, inputs)
     others = [i for i in sorted(inputs) if i != student]
     copied = student is not None and combination.transfer_set != "student"
     return [*others, student] if copied and student is not None else others
@@ -131,13 +139,11 @@ def _mix_teachers(
     partition: str,
     combination: Combination,
     inputs: Inputs,
+    student: int | None,
     labels: Tensor | None,
 ) -> Mixture:
     """Add up the weighted teachers, one at a time."""
-    student, teachers = (
-        choose_student(combination.start, inputs),
-        list_teachers(combination, inputs),
-    )
+    teachers = list_teachers(combination, inputs, student)
     weights = compute_class_weights(
         combination.weighting,
         [_class_accuracies(inputs[t]) for t in teachers],

@@ -100,10 +100,12 @@ def test_worst_and_best_are_by_validation_and_ties_go_to_the_first():
     assert choose_student("best", inputs) == 1
     assert choose_student("worst", inputs) == 0
     assert choose_student("untrained", inputs) is None
-    assert list_teachers(Combination("best", "student", "equal"), inputs) == [0, 2, 3]
+    # One without images can only teach.
+    assert choose_student("best", inputs, [0, 2, 3]) != 1
+    assert list_teachers(Combination("best", "student", "equal"), inputs, 1) == [0, 2, 3]
     # On a public set the student's own copy joins, as the last; random weights have no copy.
-    assert list_teachers(Combination("best", LARGE, "equal"), inputs) == [0, 2, 3, 1]
-    assert list_teachers(Combination("untrained", LARGE, "equal"), inputs) == [0, 1, 2, 3]
+    assert list_teachers(Combination("best", LARGE, "equal"), inputs, 1) == [0, 2, 3, 1]
+    assert list_teachers(Combination("untrained", LARGE, "equal"), inputs, None) == [0, 1, 2, 3]
 
 
 def test_every_cell_runs_and_keeps_its_model(context, trained):

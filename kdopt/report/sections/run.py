@@ -84,7 +84,7 @@ def list_facts(data: ReportData) -> dict[str, str]:
         "Data": f"{images.name}: {train} training images, of which "
         f"{100 * images.validation_fraction:g} % for validation, and {test} test images",
         "Model": _describe_models(campaign),
-        "Participants": f"{n}, and {n * (n - 1)} ordered pairs of them in each of "
+        "Participants": f"{n}, and {len(campaign.pairs)} ordered pairs of them in each of "
         f"{len(campaign.partitions)} partition{'s' * (len(campaign.partitions) > 1)}",
         "Stages": ", ".join(campaign.all_stages),
         **_describe_left_out(campaign),
