@@ -26,8 +26,8 @@ from kdopt.report.format import (
     format_title,
     join_pipe_line,
 )
-from kdopt.report.sections.best_settings import draw_alpha_map, draw_gain_map, draw_temperature_map
 from kdopt.report.sections.headline import HeadlineNumber, tabulate_headlines
+from kdopt.report.setting_maps import draw_alpha_map, draw_gain_map, draw_temperature_map
 from kdopt.store.index_studies import IndexStudy, IndexTrial, IndexValue
 
 PAIR_OBJECTIVE = "test gain by the verdict (pp)"

@@ -175,6 +175,7 @@ class Block(NamedTuple):
         small: Figures shown beside each other.
         template: For a block like no other: the template that shows it instead.
         values: What that template reads as ``values``.
+        folded: Whether a reader opens it first.
     """
 
     title: str = ""
@@ -187,6 +188,7 @@ class Block(NamedTuple):
     parts: Sequence[str] = ()
     template: str = ""
     values: Mapping[str, Any] = {}
+    folded: bool = False
 
 
 class Section(NamedTuple):

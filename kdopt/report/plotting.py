@@ -42,12 +42,13 @@ class Style(NamedTuple):
     label: str
     colour: str
     symbol: str
+    dash: str = "solid"
 
 
 METHOD_STYLES = {
-    "vanilla": Style("Vanilla", ORANGE, "circle"),
-    "dml": Style("DML", GREEN, "square"),
-    "dp_kd": Style("DP-KD", PURPLE, "triangle-up"),
+    "vanilla": Style("Vanilla", ORANGE, "circle", "dash"),
+    "dml": Style("DML", GREEN, "square", "dot"),
+    "dp_kd": Style("DP-KD", PURPLE, "triangle-up", "dashdot"),
     "tuned": Style("Tuned", BLUE, "diamond"),
     **{
         name_tuned(method): Style(f"Tuned {label}", colour, symbol)

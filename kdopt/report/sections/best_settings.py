@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import describe_selection, describe_vanilla
-from kdopt.campaign.names import pair_label
 from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import (
     Block,
@@ -33,17 +29,7 @@ from kdopt.report.format import (
     format_title,
     make_slug,
 )
-from kdopt.report.plotting import (
-    BLUE,
-    DIVERGING,
-    GAIN_TITLE,
-    GAP_TITLE,
-    GREEN,
-    GREY,
-    LIGHT_GREY,
-    ORANGE,
-    make_single_figure,
-)
+from kdopt.report.setting_maps import MAPS, add_labels, draw_sheet
 
 SETTING_COLUMNS = (
     "temperature",
@@ -72,7 +58,7 @@ def make_maps_section(data: ReportData) -> Section | None:
         make_maps_block(number, name, best[best["partition"] == name], campaign)
         for number, name in enumerate(names)
     ]
-    blocks.append(make_protocol_block(data.tables))
+    blocks += [*make_sheet_blocks(data.tables), make_protocol_block(data.tables)]
     files = {
         "best_settings.csv": format_best_csv(best),
         "best_settings.md": format_best_markdown(best, campaign),
@@ -82,7 +68,8 @@ def make_maps_section(data: ReportData) -> Section | None:
         "maps",
         "Best settings",
         "Fig. 3 of the paper: every point is a teacher-student pair at its best cell. Click a "
-        "point to see the pair. Crosses are pairs not to distil: see the verdicts.",
+        "point to see the pair. Crosses are pairs not to distil: see the verdicts. Points that "
+        "would hide each other are moved apart; their true values are in their texts and data.",
         blocks,
         files=files,
     )
@@ -119,6 +106,20 @@ def make_maps_block(number: int, name: str, best: pd.DataFrame, campaign: Campai
     )
 
 
+def make_sheet_blocks(tables: Tables) -> list[Block]:
+    """Fig. 3 as the paper has it, on one sheet; none before there is a result."""
+    best = tables.measured_settings
+    if best.empty:
+        return []
+    drawn = draw_sheet(best, tables.method_gains, tables.campaign)
+    figure = PageFigure("maps-sheet", "fig3", drawn, best, SETTING_COLUMNS)
+    note = (
+        "Best alpha and best temperature of every pair, and the sums and distributions of gains "
+        "by method on the student's own data."
+    )
+    return [Block("Fig. 3 on one sheet", note, figure, folded=True)]
+
+
 def make_protocol_block(tables: Tables) -> Block:
     """The full grid beside the sequential search: trials used and gain reached."""
     campaign, sampler = tables.campaign, tables.campaign.tune.sampler
@@ -143,134 +144,6 @@ def make_protocol_block(tables: Tables) -> Block:
     )
 
 
-def draw_alpha_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
-    """Best alpha of each pair against its accuracy gap, coloured by test gain."""
-    axis = {
-        "title": {"text": "Best alpha (weight of the teacher)"},
-        "tickvals": list(campaign.tune.alphas),
-        "ticktext": [format_setting(alpha) for alpha in campaign.tune.alphas],
-        "range": [-0.05, 1.05],
-    }
-    return _draw_setting_map(best, "alpha", axis)
-
-
-def draw_temperature_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
-    """Best temperature (logarithmic axis) of each pair against its gap, coloured by test gain."""
-    shown = [*campaign.tune.temperatures, *best["temperature"].dropna()]
-    axis = {
-        "title": {"text": "Best temperature T (log scale)"},
-        "type": "log",
-        "tickfont": {"size": 10},
-        "tickvals": list(campaign.tune.temperatures),
-        "ticktext": [format_setting(t) for t in campaign.tune.temperatures],
-        "range": [math.log10(min(shown)) - 0.08, math.log10(max(shown)) + 0.08],
-    }
-    return _draw_setting_map(best, "temperature", axis)
-
-
-def draw_gain_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
-    """Test gain against accuracy gap: vanilla, tuned and its net gain over the control.
-
-    The control and the oracle are off until asked for.
-    """
-    tuned = f"Tuned, {describe_selection(campaign)}"
-    traces = [
-        _scatter_gains(
-            best, "vanilla_gain", f"Vanilla ({describe_vanilla(campaign)})", ORANGE, "circle"
-        ),
-        _scatter_gains(best, "test_gain", tuned, BLUE, "diamond"),
-        _scatter_gains(best, "net_gain", "Tuned, net of the control", GREEN, "diamond-open"),
-        _scatter_gains(best, "control_gain", "Control: no teacher", GREY, "square-open"),
-        _scatter_gains(best, "oracle_gain", "Oracle (selected on test)", LIGHT_GREY, "circle-open"),
-    ]
-    for trace in traces[-2:]:
-        trace.visible = "legendonly"
-    if best["control_gain"].isna().all():
-        del traces[2:4]
-    return _make_figure(traces, {"title": {"text": GAIN_TITLE}, "zeroline": True})
-
-
-MAPS = {
-    "alpha": ("Best alpha against the accuracy gap", draw_alpha_map),
-    "temperature": ("Best temperature against the accuracy gap", draw_temperature_map),
-    "gain": ("Gain against the accuracy gap", draw_gain_map),
-}
-
-
-def _draw_setting_map(best: pd.DataFrame, key: str, axis: dict[str, Any]) -> dict[str, Any]:
-    # Both groups share one symmetric scale, so that equal colours are equal gains.
-    best = _select_known(best, key)
-    limit = max([1.0, *best["test_gain"].abs()])
-    groups = (("distil", "Distil", "circle"), ("other", "Not to distil", "x"))
-    traces = []
-    for advice, name, symbol in groups:
-        chosen = best[(best["advice"] == "distil") == (advice == "distil")]
-        marker = {
-            "symbol": symbol,
-            "size": 10,
-            "color": _round_column(chosen["test_gain"]),
-            "colorscale": DIVERGING,
-            "cmin": -limit,
-            "cmax": limit,
-            "line": {"width": 1, "color": "#555555"},
-            "showscale": bool(advice == groups[0][0]),
-            "colorbar": {"title": {"text": GAIN_TITLE, "side": "right"}, "thickness": 12},
-        }
-        traces.append(_scatter_pairs(chosen, key, name, marker))
-    return _make_figure(traces, axis)
-
-
-def _scatter_gains(best: pd.DataFrame, key: str, name: str, colour: str, symbol: str) -> go.Scatter:
-    marker = {"symbol": symbol, "size": 8, "color": colour, "opacity": 0.85}
-    return _scatter_pairs(_select_known(best, key), key, name, marker)
-
-
-def _select_known(best: pd.DataFrame, key: str) -> pd.DataFrame:
-    """The pairs that have a place in the figure: both participants and the cell are measured."""
-    return best[best["accuracy_gap"].notna() & best[key].notna()]
-
-
-def _scatter_pairs(pairs: pd.DataFrame, key: str, name: str, marker: dict[str, Any]) -> go.Scatter:
-    labels = zip(pairs["partition"], add_labels(pairs)["pair"], strict=True)
-    return go.Scatter(
-        mode="markers",
-        name=name,
-        x=_round_column(pairs["accuracy_gap"]),
-        y=_round_column(pairs[key]),
-        marker=marker,
-        customdata=[f"{partition}/{pair}" for partition, pair in labels],
-        hovertext=_list_hover_texts(pairs),
-        hoverinfo="text",
-    )
-
-
-def _list_hover_texts(pairs: pd.DataFrame) -> list[str]:
-    return [
-        f"{line['pair']}: gap {format_points(line['accuracy_gap'])} pp<br>"
-        f"T={format_setting(line['temperature'])}, alpha={format_setting(line['alpha'])}: "
-        f"{line['advice']}<br>"
-        f"test gain {format_points(line['test_gain'])} pp "
-        f"(validation {format_points(line['validation_gain'])} pp)<br>"
-        f"control {format_points(line['control_gain']) or 'not run'}, "
-        f"vanilla {format_points(line['vanilla_gain']) or 'not run'}, "
-        f"oracle {format_points(line['oracle_gain'])} pp "
-        f"at T={format_setting(line['oracle_temperature'])}, "
-        f"alpha={format_setting(line['oracle_alpha'])}"
-        + ("" if line["complete"] else "<br>incomplete: " + line["cells"] + " cells")
-        for line in add_labels(pairs).to_dict("records")
-    ]
-
-
-def _make_figure(traces: Sequence[go.Scatter], y_axis: dict[str, Any]) -> dict[str, Any]:
-    x_axis = {"title": {"text": GAP_TITLE}, "zeroline": True, "automargin": True}
-    return make_single_figure(traces, x_axis, {"zeroline": False} | y_axis, 460)
-
-
-def _round_column(column: pd.Series[float]) -> list[float]:
-    # Rounded: a hundredth of a pp is far below what a plot or a test set can resolve.
-    return [round(float(value), 4) for value in column]
-
-
 def list_columns(best: pd.DataFrame) -> list[Column]:
     """The columns people read; the CSV file has all columns of the frame.
 
@@ -286,14 +159,6 @@ def list_columns(best: pd.DataFrame) -> list[Column]:
         *("advice", "advised_gain", "cells"),
     ]
     return [COLUMNS[key] for key in keys]
-
-
-def add_labels(best: pd.DataFrame) -> pd.DataFrame:
-    """The best-settings frame with the columns ``pair`` and ``cells`` that people read."""
-    pairs = zip(best["teacher"], best["student"], strict=True)
-    counts = zip(best["cells_done"], best["cells_failed"], best["cells_planned"], strict=True)
-    cells = [f"{d}/{p}" + (f", {f} failed" if f else "") for d, f, p in counts]
-    return best.assign(pair=[pair_label(int(t), int(s)) for t, s in pairs], cells=cells)
 
 
 def format_best_csv(best: pd.DataFrame) -> str:

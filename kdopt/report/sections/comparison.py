@@ -41,8 +41,9 @@ from kdopt.report.plotting import (
     Panel,
     arrange_panels,
 )
-from kdopt.report.sections.best_settings import SETTING_COLUMNS, add_labels
+from kdopt.report.sections.best_settings import SETTING_COLUMNS
 from kdopt.report.sections.patterns import make_patterns_section
+from kdopt.report.setting_maps import add_labels
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION)
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")

@@ -223,8 +223,8 @@ def draw_cumulative_gains(gains: pd.DataFrame) -> dict[str, Any]:
     panels = {}
     for row, partition in enumerate(partitions):
         here = known[known["partition"] == partition]
-        panels[row, 0] = Panel([_draw_sums(here)], y={"range": _widen_range(_sum_gains(here))})
-        panels[row, 1] = Panel([_draw_distribution(table, m) for m, table in split_by_method(here)])
+        panels[row, 0] = Panel([draw_sums(here)], y={"range": widen_range(sum_gains(here))})
+        panels[row, 1] = Panel([draw_distribution(table, m) for m, table in split_by_method(here)])
         panels[row, 2] = Panel(_scatter_gains_of_methods(here))
     axes = [
         Axis("Method", "Sum of gains (pp)", {"type": "category"}, {"zeroline": True}),
@@ -300,33 +300,40 @@ def _scatter_gains_of_methods(table: pd.DataFrame) -> list[Any]:
     return traces
 
 
-def _draw_distribution(table: pd.DataFrame, method: str) -> go.Scatter:
+def draw_distribution(table: pd.DataFrame, method: str) -> go.Scatter:
+    """The share of pairs that gain at most so much, by one method."""
     style, data = get_method_style(method), compute_ecdf(table["test_gain"])
     return go.Scatter(
         mode="lines", name=style.label, legendgroup=method, showlegend=False,
         x=round_values(data.values), y=round_values(data.shares),
-        line={"color": style.colour, "shape": "hv", "width": 2},
+        line={"color": style.colour, "shape": "hv", "width": 2, "dash": style.dash},
         hovertemplate="%{y:.0%} of pairs gain at most %{x} pp<extra>%{fullData.name}</extra>",
     )  # fmt: skip
 
 
-def _sum_gains(table: pd.DataFrame) -> list[float]:
+def sum_gains(table: pd.DataFrame) -> list[float]:
+    """The sum of the gains of each method, pp."""
     return [math.fsum(here["test_gain"]) for _, here in split_by_method(table)]
 
 
-def _draw_sums(table: pd.DataFrame) -> go.Bar:
-    groups, totals = split_by_method(table), _sum_gains(table)
+def draw_sums(table: pd.DataFrame) -> go.Bar:
+    """A bar per method with the sum of its gains, pp."""
+    groups, totals = split_by_method(table), sum_gains(table)
     return go.Bar(
         x=[get_method_style(m).label for m, _ in groups], y=round_values(totals), name="sum",
         marker={"color": [get_method_style(m).colour for m, _ in groups]}, showlegend=False,
-        text=[f"{round(t) + 0:d}" for t in totals], textposition="outside", textangle=0,
+        text=[_format_sum(total) for total in totals], textposition="outside", textangle=0,
         textfont={"size": 11}, cliponaxis=False,
         customdata=[len(here) for _, here in groups],
         hovertemplate="%{x}: %{y} pp over %{customdata} pairs<extra></extra>",
     )  # fmt: skip
 
 
-def _widen_range(totals: list[float]) -> list[float]:
+def _format_sum(total: float) -> str:
+    return f"{total:.0f}" if abs(total) >= 100 else f"{round(total, 2) + 0.0:.3g}"
+
+
+def widen_range(totals: list[float]) -> list[float]:
     """A range around bars that leaves room for the numbers at their ends."""
     low, high = min(0.0, *totals), max(0.0, *totals)
     pad = 0.16 * ((high - low) or 1.0)

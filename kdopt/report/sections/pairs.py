@@ -20,7 +20,7 @@ from kdopt.outcome import TrialRow
 from kdopt.report.blocks import Block, ReportData, Section, Table, make_tables
 from kdopt.report.format import format_frame, format_points, format_title, name_classes
 from kdopt.report.plotting import get_method_style
-from kdopt.report.sections.best_settings import add_labels, list_columns
+from kdopt.report.sections.best_settings import list_columns
 from kdopt.report.sections.verdicts import (
     METHOD_NOTE,
     VERDICT_NOTE,
@@ -28,6 +28,7 @@ from kdopt.report.sections.verdicts import (
     make_pair_key,
     make_verdict_tables,
 )
+from kdopt.report.setting_maps import add_labels
 from kdopt.report.verdict_text import describe_effect, describe_verdict
 
 

@@ -50,7 +50,7 @@ function inked(figure, { ink, line, soft }) {
 
 function draw(id, printing) {
   const element = document.getElementById(id);
-  const figure = sources[id]();
+  const figure = sources[id](printing);
   drawn.add(id);
   if (!figure) {
     Plotly.purge(element);

@@ -46,20 +46,30 @@ function showPair() {
   for (const id of ["surface", "classes", "history"]) if (drawn.has(id)) draw(id, false);
 }
 
-sources.surface = () => {
+// The grid is turned where its columns would be too narrow for numbers that can be read.
+const LEAST_CELL = 36;
+const isNarrow = (surface, printing) => {
+  const width = printing ? 340 : document.getElementById("surface").clientWidth;
+  return (width - 160) / surface.temperatures.length < LEAST_CELL;
+};
+
+sources.surface = (printing) => {
   const surface = here();
   if (!surface.selected) return null;
   const grid = surface.temperatures.length > 0;
-  const x = { title: { text: "Temperature T" + (grid ? "" : " (log scale)") }, automargin: true };
-  const y = { title: { text: "alpha (weight of the teacher)" }, automargin: true };
-  Object.assign(x, grid ? { type: "category", showgrid: false } : { type: "log" });
-  Object.assign(y, grid ? { type: "category", showgrid: false } : { range: [-0.05, 1.05] });
+  const T = { title: { text: "Temperature T" + (grid ? "" : " (log scale)") }, automargin: true };
+  const alpha = { title: { text: "alpha (weight of the teacher)" }, automargin: true };
+  // Places, not names: marks stand beside the numbers.
+  const places = (values) => ({ tickvals: values.map((_, i) => i), ticktext: values.map(String), showgrid: false, zeroline: false });
+  Object.assign(T, grid ? places(surface.temperatures) : { type: "log" });
+  Object.assign(alpha, grid ? places(surface.alphas) : { range: [-0.05, 1.05] });
+  const turned = grid && isNarrow(surface, printing);
   // The marks are black for the pale cells, so their legend is pale in the dark too.
   const legend = { ...LEGEND, bgcolor: "#f2f2f2", font: { color: "#1a1a1a" } };
   return {
     name: `surface-${picker.value}`,
-    data: [grid ? heatMap(surface, setShown()) : cells(surface, setShown()), ...marks(surface, grid)],
-    layout: { ...LAYOUT, xaxis: x, yaxis: y, legend },
+    data: [grid ? heatMap(surface, setShown(), turned) : cells(surface, setShown()), ...marks(surface, grid, turned)],
+    layout: { ...LAYOUT, xaxis: turned ? alpha : T, yaxis: turned ? T : alpha, legend },
     csv: csvText([["temperature", "alpha", "validation_gain", "test_gain"], ...measured(surface, grid)]),
   };
 };
@@ -70,21 +80,46 @@ function measured(surface, grid) {
     .filter((line) => line[2] !== null);
 }
 
-function scale(values, set) {
-  const limit = Math.max(1, ...values.filter((value) => value !== null).map(Math.abs));
-  const title = { text: `Accuracy gain on ${set} (pp)`, side: "right" };
-  return [limit, { title, thickness: 12 }];
+function quantile(sorted, share) {
+  const at = share * (sorted.length - 1);
+  const low = Math.floor(at);
+  return sorted[low] + (at - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
 }
 
-function heatMap(surface, set) {
-  // Rows of the data are temperatures, rows of a heat map are alphas.
-  const z = surface.alphas.map((_, a) => surface[set].map((row) => row[a]));
+// Tukey's fences: what lies outside is an outlier, such as a diverged trial.
+function fences(values) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const [low, high] = [quantile(sorted, 0.25), quantile(sorted, 0.75)];
+  return [low - 1.5 * (high - low), high + 1.5 * (high - low)];
+}
+
+// The least symmetric scale that holds all values but outliers; a clipped end is marked.
+function scale(values, set) {
+  const known = values.filter((value) => value !== null);
+  const sizes = known.map(Math.abs);
+  const limit = Math.max(1, Math.min(Math.max(...sizes), fences(sizes)[1]));
+  const title = { text: `Accuracy gain on ${set} (pp)`, side: "right" };
+  const [below, above] = [known.some((value) => value < -limit), known.some((value) => value > limit)];
+  if (!below && !above) return [limit, { title, thickness: 12 }];
+  const tickvals = [-1, -0.5, 0, 0.5, 1].map((share) => share * limit);
+  const ticktext = tickvals.map((value) => Number(value.toPrecision(3)).toString());
+  if (below) ticktext[0] = `\u2264 ${ticktext[0]}`;
+  if (above) ticktext[4] = `\u2265 ${ticktext[4]}`;
+  return [limit, { title, thickness: 12, tickvals, ticktext }];
+}
+
+function heatMap(surface, set, turned) {
+  const { temperatures, alphas } = surface;
+  const byAlpha = (cell) => alphas.map((_, a) => temperatures.map((_, t) => cell(t, a)));
+  const byTemperature = (cell) => temperatures.map((_, t) => alphas.map((_, a) => cell(t, a)));
+  const laidOut = turned ? byTemperature : byAlpha;
+  const z = laidOut((t, a) => surface[set][t][a]);
   const [limit, colorbar] = scale(z.flat(), set);
   return {
-    type: "heatmap", x: surface.temperatures.map(String), y: surface.alphas.map(String), z,
+    type: "heatmap", z, text: laidOut((t, a) => `T=${temperatures[t]}, alpha=${alphas[a]}`),
     zmin: -limit, zmax: limit, colorscale: DIVERGING, colorbar, xgap: 1, ygap: 1,
-    texttemplate: "%{z:.1f}", hoverongaps: false,
-    hovertemplate: "T=%{x}, alpha=%{y}<br>%{z:.2f} pp<extra></extra>",
+    texttemplate: "%{z:.1f}", textfont: { size: 10 }, hoverongaps: false,
+    hovertemplate: "%{text}<br>%{z:.2f} pp<extra></extra>",
   };
 }
 
@@ -99,22 +134,27 @@ function cells(surface, set) {
   };
 }
 
-function marks(surface, grid) {
-  // Three sizes, so that marks on one cell can be told apart; none wider than a column.
-  const width = document.getElementById("surface").clientWidth - 160;
-  const size = grid ? Math.max(14, Math.min(36, width / surface.temperatures.length)) : 22;
+// In a grid each mark has a corner of its cell, so that it covers neither its number nor another
+// mark; among free points it stands around its point.
+function marks(surface, grid, turned) {
   const shown = [
-    ["Selected", surface.selected, "square-open", size],
-    ["Vanilla", data.vanilla, "circle-open", 0.75 * size],
-    ["Oracle (selected on test)", surface.oracle, "diamond-open", 0.85 * size],
+    ["Selected", surface.selected, "square", -0.36, 0.36, 26],
+    ["Vanilla", data.vanilla, "circle", 0.36, 0.36, 18],
+    ["Oracle (selected on test)", surface.oracle, "diamond", 0.36, -0.36, 22],
   ];
-  // A cell outside the grid would add a row or column to the map, so it is not marked there.
+  const place = (cell, right, up) => {
+    const at = [surface.temperatures.indexOf(cell[0]), surface.alphas.indexOf(cell[1])];
+    return turned ? [at[1] + right, at[0] + up] : [at[0] + right, at[1] + up];
+  };
+  // A cell outside the grid has no place in the map, so it is not marked there.
   const placed = (cell) => !grid || (surface.temperatures.includes(cell[0]) && surface.alphas.includes(cell[1]));
-  return shown.filter(([, cell]) => cell && placed(cell)).map(([name, cell, symbol, diameter]) => ({
-    type: "scatter", mode: "markers", name, hoverinfo: "skip",
-    x: [grid ? String(cell[0]) : cell[0]], y: [grid ? String(cell[1]) : cell[1]],
-    marker: { symbol, size: diameter, color: "#1a1a1a", line: { width: 2.5 } },
-  }));
+  return shown.filter(([, cell]) => cell && placed(cell)).map(([name, cell, symbol, right, up, diameter]) => {
+    const [x, y] = grid ? place(cell, right, up) : cell;
+    const marker = grid
+      ? { symbol, size: 9, color: "#1a1a1a", line: { width: 1, color: "#ffffff" } }
+      : { symbol: `${symbol}-open`, size: diameter, color: "#1a1a1a", line: { width: 2.5 } };
+    return { type: "scatter", mode: "markers", name, hoverinfo: "skip", x: [x], y: [y], marker, cliponaxis: false };
+  });
 }
 
 function classesText({ before, after }) {
@@ -153,23 +193,30 @@ sources.history = () => {
   const failed = history.filter((trial) => trial[3] === null);
   let best = -Infinity;
   const record = done.map((trial) => (best = Math.max(best, trial[3])));
-  const floor = Math.min(0, ...done.map((trial) => Math.min(trial[3], trial[4])));
+  const gains = done.flatMap((trial) => [trial[3], trial[4]]).filter((gain) => gain !== null);
+  // A diverged trial stands on the floor with a mark of its own, or all others would be one line.
+  const floor = gains.length ? Math.min(0, Math.max(Math.min(...gains), fences(gains)[0])) : 0;
+  const isLow = (trial, column) => Boolean(column) && trial[column] !== null && trial[column] < floor;
+  const heightOf = (trial, column) => (column && trial[column] !== null ? Math.max(floor, trial[column]) : column ? null : floor);
   const dots = (trials, name, column, marker) => ({
-    type: "scatter", mode: "markers", name, marker, x: trials.map((trial) => trial[0]),
-    y: trials.map((trial) => (column ? trial[column] : floor)), text: trials.map((trial) => `T=${trial[1]}, alpha=${trial[2]}`),
-    hovertemplate: "#%{x}: %{text}<br>%{y:.2f} pp<extra>%{fullData.name}</extra>", cliponaxis: false,
+    type: "scatter", mode: "markers", name,
+    marker: { ...marker, symbol: trials.map((trial) => (isLow(trial, column) ? "triangle-down" : marker.symbol)) },
+    x: trials.map((trial) => trial[0]), y: trials.map((trial) => heightOf(trial, column)),
+    text: trials.map((trial) => `T=${trial[1]}, alpha=${trial[2]}${column ? `<br>${trial[column]} pp` : ""}`),
+    hovertemplate: "#%{x}: %{text}<extra>%{fullData.name}</extra>", cliponaxis: false,
   });
+  const low = done.some((trial) => isLow(trial, 3) || isLow(trial, 4));
   return {
     name: `history-${picker.value}`,
     data: [
-      { type: "scatter", mode: "lines", name: "Best so far, validation", x: done.map((trial) => trial[0]), y: record, line: { shape: "hv", width: 2, color: "#0072B2" }, hoverinfo: "skip" },
-      dots(done, "Validation", 3, { color: "#0072B2", size: 7 }),
+      { type: "scatter", mode: "lines", name: "Best so far, validation", x: done.map((trial) => trial[0]), y: record.map((gain) => Math.max(floor, gain)), line: { shape: "hv", width: 2, color: "#0072B2" }, hoverinfo: "skip" },
+      dots(done, "Validation", 3, { color: "#0072B2", size: 7, symbol: "circle" }),
       dots(done, "Test", 4, { color: "#E69F00", size: 7, symbol: "circle-open" }),
       ...(failed.length ? [dots(failed, "Failed", 0, { color: "#1b1b1b", size: 9, symbol: "x" })] : []),
     ],
     layout: {
       ...LAYOUT, xaxis: { title: { text: "Trial" }, zeroline: false, automargin: true },
-      yaxis: { title: { text: "Accuracy gain (pp)" }, zeroline: true, automargin: true },
+      yaxis: { title: { text: `Accuracy gain (pp)${low ? "; \u25BC lies lower" : ""}` }, zeroline: true, automargin: true },
     },
     csv: csvText([["trial", "temperature", "alpha", "validation_gain", "test_gain"], ...history]),
   };

@@ -12,13 +12,11 @@ from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.report.blocks import ReportData
 from kdopt.report.page import make_sections, render_page
 from kdopt.report.sections.best_settings import (
-    draw_alpha_map,
-    draw_gain_map,
-    draw_temperature_map,
     format_best_csv,
     format_best_markdown,
     make_maps_section,
 )
+from kdopt.report.setting_maps import draw_alpha_map, draw_gain_map, draw_temperature_map
 from tests.analysis.synthetic import (
     large_campaign,
     make_campaign,
