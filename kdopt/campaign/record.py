@@ -35,6 +35,7 @@ class CampaignRecord:
         splits: Per partition, the sha256 of the artifact that holds its index arrays.
         weights: By participant's name, the sha256 of the weights that it brought along.
         prior: ``warm``: the sha256 of the artifact with what its prior was when it was planned.
+        class_names: Of the images, in class order; empty in records of older versions.
     """
 
     campaign: Campaign
@@ -43,6 +44,7 @@ class CampaignRecord:
     splits: Mapping[str, Sha256]
     prior: Sha256 | None = None
     weights: Mapping[str, Sha256] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
 
     @property
     def artifacts(self) -> dict[str, str]:

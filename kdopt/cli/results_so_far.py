@@ -64,6 +64,7 @@ def read_report_data(store: Store, campaign: str) -> ReportData:
         read_trials(store, campaign),
         record.settings,
         read_measurements(store, campaign),
+        record.class_names,
     )
 
 

@@ -32,6 +32,7 @@ class ReportData:
         rows: Its trials, in any state and order.
         settings: Its resolved settings with the source of each.
         measurements: What was measured of its partitions, by name.
+        class_names: Names of its classes, in order; empty where the store does not have them.
         tables: All tables of it, each computed once.
     """
 
@@ -41,7 +42,9 @@ class ReportData:
         rows: Sequence[TrialRow],
         settings: Sequence[SettingLine] = (),
         measurements: Mapping[str, PartitionMeasurements] | None = None,
+        class_names: Sequence[str] = (),
     ) -> None:
+        self.class_names = class_names
         self.campaign = campaign
         self.rows = rows
         self.settings = settings

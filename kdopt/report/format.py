@@ -124,13 +124,17 @@ def escape_title(name: str) -> str:
 PUBLISHED_CLASSES = {"fashion_mnist": FASHION_MNIST_CLASSES, "cifar10": CIFAR10_CLASSES}
 
 
-def name_classes(data: DataSettings, n_classes: int) -> list[str]:
-    """Names in class order; numbers where a user's own files may have decided the names.
+def name_classes(data: DataSettings, n_classes: int, known_names: Sequence[str] = ()) -> list[str]:
+    """Names in class order; numbers where neither the store nor the data set's kind tells them.
 
     Args:
         data: The images of a campaign.
         n_classes: How many names are wanted.
+        known_names: What the store has of them: a folder's class folders, for instance. Text of
+            others, so figures have to escape it.
     """
+    if len(known_names) == n_classes:
+        return list(known_names)
     known = PUBLISHED_CLASSES.get(data.name, ())
     if data.checksum == "published" and len(known) == n_classes:
         return list(known)

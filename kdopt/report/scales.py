@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,15 +63,19 @@ def make_colour_axis(values: Iterable[float], title: str = GAIN_TITLE) -> dict[s
     return {"colorscale": DIVERGING, "cmin": -limit, "cmax": limit, "colorbar": bar}
 
 
-def spread_points(x: Sequence[float], levels: Sequence[float], width: float) -> list[int]:
-    """How many steps each point is moved off its level, so that none hides another.
+def spread_points(
+    x: Sequence[float], levels: Sequence[float], width: float, step: float
+) -> list[float]:
+    """The levels again, with points moved off them so that none hides another.
 
-    Points of one level that are nearer than ``width`` take lanes 0, 1, -1, 2, ... in turn.
+    Points of one level that are nearer than ``width`` take lanes 0, 1, -1, 2, ... in turn. None
+    comes half the way to another level.
 
     Args:
         x: Where the points are along their level.
         levels: The level of each.
         width: Of a marker, in the unit of ``x``.
+        step: Between lanes, in the unit of the levels, where there is room.
     """
     lanes = [0, *(sign * n for n in range(1, MOST_LANES + 1) for sign in (1, -1))]
     ends: dict[tuple[float, int], float] = {}
@@ -79,4 +85,20 @@ def spread_points(x: Sequence[float], levels: Sequence[float], width: float) -> 
         free = (lane for lane in lanes if at - ends.get((level, lane), -np.inf) >= width)
         lane = next(free, lanes[place % len(lanes)])
         found[place], ends[level, lane] = lane, at
-    return found
+    steps = {
+        level: min(
+            step, room / max(1, *(abs(found[i]) for i, v in enumerate(levels) if v == level))
+        )
+        for level, room in _measure_room(levels).items()
+    }
+    return [level + lane * steps[level] for level, lane in zip(levels, found, strict=True)]
+
+
+def _measure_room(levels: Sequence[float]) -> dict[float, float]:
+    """How far points of a level may go: less than half the way to the nearest other level."""
+    known = sorted(set(levels))
+    gaps = [0.45 * (high - low) for low, high in pairwise(known)]
+    return {
+        level: min([*gaps[max(0, place - 1) : place + 1], math.inf])
+        for place, level in enumerate(known)
+    }

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -36,6 +37,8 @@ from kdopt.report.sections.methods import draw_distribution, draw_sums, sum_gain
 GROUPS = (("distil", "Distil", "circle"), ("other", "Not to distil", "x"))
 MARKER_SHARE = 0.028
 """Width of a marker as a share of the range of gaps."""
+STEPS = {"alpha": 0.02, "temperature": 0.035}
+"""How far apart points are moved: alpha, and decades of T."""
 
 
 def draw_alpha_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
@@ -77,8 +80,17 @@ MAPS = {
 }
 
 
-def _make_setting_axis(key: str, best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
-    """The axis of a best setting, with the values of the grid as ticks."""
+def _make_setting_axis(
+    key: str, best: pd.DataFrame, campaign: Campaign, nearest: float = 0.04
+) -> dict[str, Any]:
+    """The axis of a best setting, with the values of the grid as ticks.
+
+    Args:
+        key: ``alpha`` or ``temperature``.
+        best: The best settings shown.
+        campaign: Its grid.
+        nearest: How near two numbers may stand, as a share of the axis; others have a line only.
+    """
     if key == "alpha":
         ticks = campaign.tune.alphas
         more: dict[str, Any] = {"range": [-0.08, 1.08]}
@@ -91,8 +103,17 @@ def _make_setting_axis(key: str, best: pd.DataFrame, campaign: Campaign) -> dict
         **more,
         "tickfont": {"size": 10},
         "tickvals": list(ticks),
-        "ticktext": [format_setting(value) for value in ticks],
+        "ticktext": _thin_ticks(list(ticks), nearest * (more["range"][1] - more["range"][0]), key),
     }
+
+
+def _thin_ticks(ticks: Sequence[float], nearest: float, key: str) -> list[str]:
+    texts, last = [], -math.inf
+    for tick in ticks:
+        place = tick if key == "alpha" else math.log10(tick)
+        texts.append(format_setting(tick) if place - last >= nearest else "")
+        last = place if texts[-1] else last
+    return texts
 
 
 def _scatter_settings(best: pd.DataFrame, key: str, size: int, hover: bool) -> list[go.Scatter]:
@@ -100,10 +121,9 @@ def _scatter_settings(best: pd.DataFrame, key: str, size: int, hover: bool) -> l
     best = _select_known(best, key)
     gaps = best["accuracy_gap"].tolist()
     width = MARKER_SHARE * (max(gaps, default=0.0) - min(gaps, default=0.0))
-    lanes = spread_points(gaps, best[key].tolist(), width)
-    best = best.assign(
-        shown=[_move(value, lane, key) for value, lane in zip(best[key], lanes, strict=True)]
-    )
+    levels = best[key] if key == "alpha" else np.log10(best[key].astype(float))
+    moved = np.array(spread_points(gaps, levels.tolist(), width, STEPS[key]))
+    best = best.assign(shown=moved if key == "alpha" else 10**moved)
     traces = []
     for advice, name, symbol in GROUPS:
         chosen = best[(best["advice"] == "distil") == (advice == "distil")]
@@ -117,10 +137,6 @@ def _scatter_settings(best: pd.DataFrame, key: str, size: int, hover: bool) -> l
         trace = _scatter_pairs(chosen, "shown", name, marker, hover)
         traces.append(trace.update(legendgroup=name, showlegend=False))
     return traces
-
-
-def _move(value: float, lane: int, key: str) -> float:
-    return float(value + 0.02 * lane if key == "alpha" else value * 10 ** (0.035 * lane))
 
 
 def _make_legend() -> list[go.Scatter]:
@@ -166,7 +182,7 @@ def draw_sheet(best: pd.DataFrame, gains: pd.DataFrame, campaign: Campaign) -> d
             curves = [draw_distribution(table, name) for name, table in split_by_method(methods)]
             panels[row, 3] = Panel(curves)
     settings = [
-        {**_make_setting_axis(k, known, campaign), "zeroline": False}
+        {**_make_setting_axis(k, known, campaign, nearest=0.08), "zeroline": False}
         for k in ("alpha", "temperature")
     ]
     axes = [

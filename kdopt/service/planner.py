@@ -94,7 +94,15 @@ def plan_campaign(
     prior = freeze_prior(spec.campaign, store, artifacts)
     kept = {name: artifacts.put(content) for name, content in splits.items()}
     given = {name: artifacts.put(content) for name, content in (weights or {}).items()}
-    record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior, given)
+    record = CampaignRecord(
+        spec.campaign,
+        spec.settings,
+        dataset.sha256(),
+        kept,
+        prior,
+        given,
+        dataset.class_names,
+    )
     if spec.campaign.name in list_campaigns(store):
         # Or their places would seem to be taken.
         take_back_trials(store, spec.campaign.name, plan_studies)

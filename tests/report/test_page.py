@@ -129,7 +129,7 @@ def test_the_data_is_json_without_a_closing_tag():
     assert "<" not in text
     data = json.loads(text)
     # The campaign's own partition has no pair with a result, so only the other one has maps.
-    assert len(data["figures"]) == 3
+    assert len(data["figures"]) == 3 + 1
     assert data["figures"].keys() == data["files"].keys()
     assert f"{NASTY}/t00-s01" in data["pairs"]
 

@@ -90,7 +90,7 @@ def collect_pair_data(data: ReportData) -> dict[str, Any]:
     styles = {m: get_method_style(m) for s in scores.values() for m in s.after}
     return {
         "pairs": found,
-        "classes": name_classes(campaign.data, n_classes),
+        "classes": name_classes(campaign.data, n_classes, data.class_names),
         "methods": {method: [style.label, style.colour] for method, style in styles.items()},
         "vanilla": list(campaign.tune.vanilla_point),
         "selection": describe_selection(campaign),

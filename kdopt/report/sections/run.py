@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -184,7 +185,7 @@ def make_participants_block(data: ReportData) -> Block:
     return Block(
         "Participants",
         "Each is trained on its own share of the images before anything is distilled.",
-        _make_sizes_figure(data.campaign, measured) if measured else None,
+        _make_sizes_figure(data) if measured else None,
         make_tables("Participants before distillation", columns, frame),
         " ".join(missing),
     )
@@ -197,23 +198,22 @@ def _find_counts(measured: PartitionMeasurements | None, participant: int) -> Se
     return measured.label_counts[participant]
 
 
-def _make_sizes_figure(
-    campaign: Campaign, measurements: Mapping[str, PartitionMeasurements]
-) -> PageFigure:
+def _make_sizes_figure(data: ReportData) -> PageFigure:
+    measured = data.measurements
     counts = {
-        name: measurements[name].label_counts for name in order_partitions(measurements, campaign)
+        name: measured[name].label_counts for name in order_partitions(measured, data.campaign)
     }
     first = next(iter(counts.values()))
-    class_names = name_classes(campaign.data, len(first[0]))
+    class_names = name_classes(data.campaign.data, len(first[0]), data.class_names)
     lines = [
         (name, participant, label, number)
         for name, table in counts.items()
         for participant, row in enumerate(table)
         for label, number in zip(class_names, row, strict=True)
     ]
-    data = pd.DataFrame(lines, columns=["partition", "participant", "class", "images"])
+    numbers = pd.DataFrame(lines, columns=["partition", "participant", "class", "images"])
     figure = draw_sizes(counts, class_names)
-    return PageFigure("run-sizes", "images-per-participant", figure, data)
+    return PageFigure("run-sizes", "images-per-participant", figure, numbers)
 
 
 def draw_sizes(
@@ -229,10 +229,12 @@ def draw_sizes(
     panels: list[Panel] = []
     for name, table in counts.items():
         heat = go.Heatmap(
-            x=list(class_names), y=[str(participant) for participant in range(len(table))],
+            x=[html.escape(name, quote=False) for name in class_names],
+            y=[str(participant) for participant in range(len(table))],
             z=[list(row) for row in table], name="images",
             zmin=0, zmax=top, colorscale=[[0, "#F2F2F2"], [1, BLUE]], xgap=1, ygap=1,
             showlegend=False, texttemplate="%{z}" if len(class_names) <= MOST_NUMBERED else None,
+            textfont={"size": 10},
             showscale=not panels, colorbar={"title": {"text": "Images"}, "thickness": 12},
             hovertemplate="participant %{y}, %{x}: %{z} images<extra></extra>",
         )  # fmt: skip

@@ -8,6 +8,9 @@ const setShown = () => document.querySelector("input[name=set]:checked").value;
 const difference = (after, before) => (after === null || before === null ? null : after - before);
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
+// Figures read some tags, and names of folders are not ours to trust.
+const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+
 // Returns whether there is such a pair.
 function choose(pair) {
   if (!Object.hasOwn(data.pairs, pair)) return false;
@@ -174,7 +177,7 @@ sources.classes = () => {
   return {
     name: `classes-${picker.value}`,
     data: Object.entries(after).map(([method, values]) => ({
-      type: "bar", name: data.methods[method][0], marker: { color: data.methods[method][1] }, x: data.classes,
+      type: "bar", name: data.methods[method][0], marker: { color: data.methods[method][1] }, x: data.classes.map(escaped),
       y: values.map((value, i) => difference(value, before[i])), text: values.map((value, i) => `${before[i]} % to ${value} %`), textposition: "none",
       hovertemplate: "%{x}: %{y:.2f} pp<br>%{text}<extra>%{fullData.name}</extra>",
     })),

@@ -16,7 +16,12 @@ from kdopt.report.sections.best_settings import (
     format_best_markdown,
     make_maps_section,
 )
-from kdopt.report.setting_maps import draw_alpha_map, draw_gain_map, draw_temperature_map
+from kdopt.report.setting_maps import (
+    draw_alpha_map,
+    draw_gain_map,
+    draw_sheet,
+    draw_temperature_map,
+)
 from tests.analysis.synthetic import (
     large_campaign,
     make_campaign,
@@ -36,10 +41,15 @@ def test_every_partition_has_three_maps_of_its_own_pairs():
     assert [block.title for block in maps] == ["Uniform", "Label dirichlet"]
     assert [len(block.small) for block in maps] == [3, 3]
     assert search.title == "Sequential search or full grid"
-    assert len(part.list_figures()) == 6
-    for item in part.list_figures():
+    figures = [item for block in maps for item in block.small]
+    assert [item.id for item in part.list_figures()] == [*(i.id for i in figures), "maps-sheet"]
+    for item in figures:
         assert set(item.data["partition"]) == {"uniform" if "-0-" in item.id else "label_dirichlet"}
-        points = [t for t in item.figure["data"] if t.get("visible") != "legendonly"]
+        points = [
+            t
+            for t in item.figure["data"]
+            if t.get("visible") != "legendonly" and list(t["x"]) != [None]
+        ]
         assert sum(len(t["x"]) for t in points) == len(item.data) * (2 if "gain" in item.id else 1)
 
 
@@ -83,11 +93,20 @@ def test_axes_have_names_and_units(draw, best, campaign):
 
 def test_setting_maps_show_every_pair_once_apart_by_advice(best, campaign):
     for draw, key in ((draw_alpha_map, "alpha"), (draw_temperature_map, "temperature")):
-        distil, do_not = draw(best, campaign)["data"]
+        figure = draw(best, campaign)
+        distil, do_not, *legend = figure["data"]
         assert len(distil["x"]) == (best["advice"] == "distil").sum() > 0
         assert len(do_not["x"]) == (best["advice"] == "leave as it is").sum() > 0
-        assert sorted([*distil["y"], *do_not["y"]]) == sorted(best[key])
-        assert distil["marker"]["cmin"] == do_not["marker"]["cmin"] == -distil["marker"]["cmax"]
+        # Moved apart by less than half the way to the next setting.
+        drawn, grid = [*distil["y"], *do_not["y"]], sorted(set(best[key]))
+        nearest = [min(grid, key=lambda level: abs(level - value)) for value in drawn]
+        assert sorted(nearest) == sorted(best[key])
+        assert {t["marker"]["coloraxis"] for t in (distil, do_not)} == {"coloraxis"}
+        scale = figure["layout"]["coloraxis"]
+        assert scale["cmin"] == -scale["cmax"]
+        # Keys of a colour of their own, whatever the colour of the first pair.
+        assert [trace["name"] for trace in legend] == ["Distil", "Not to distil"]
+        assert not distil["showlegend"] and not do_not["showlegend"]
 
 
 def test_the_temperature_axis_is_logarithmic_with_the_grid_as_ticks(best, campaign):
@@ -109,6 +128,22 @@ def test_gain_map_hides_the_oracle_and_the_control_at_first(best, campaign):
     assert all(o >= t for o, t in zip(oracle["y"], tuned["y"], strict=True))
 
 
+def test_the_sheet_has_a_row_of_four_panels_per_partition():
+    campaign = make_campaign(partitions=TWO)
+    tables = compute_tables(make_rows(campaign), campaign)
+    figure = draw_sheet(tables.measured_settings, tables.method_gains, campaign)
+    json.dumps(figure, allow_nan=False)
+    assert [t["type"] for t in figure["data"]].count("bar") == 2
+    lines = [t for t in figure["data"] if t.get("mode") == "lines"]
+    assert len({t["line"]["dash"] for t in lines}) == len({t["name"] for t in lines}) == 2
+    pairs = [
+        key for t in figure["data"] if t["type"] == "scatter" for key in t.get("customdata", ())
+    ]
+    assert len(pairs) == 2 * 2 * len(campaign.pairs)
+    assert len(set(pairs)) == 2 * len(campaign.pairs)
+    assert {f"xaxis{n}" for n in range(2, 9)} <= figure["layout"].keys()
+
+
 def test_hover_names_the_pair_and_its_numbers(best, campaign):
     text = draw_gain_map(best, campaign)["data"][0]["hovertext"][0]
     line = best.iloc[0]
@@ -121,7 +156,7 @@ def test_pairs_without_a_result_are_left_out_not_drawn_at_zero():
     campaign = make_campaign()
     empty = compute_tables(pretrain_rows(campaign), campaign).best_settings
     for draw in (draw_alpha_map, draw_temperature_map, draw_gain_map):
-        assert all(len(trace["x"]) == 0 for trace in draw(empty, campaign)["data"])
+        assert all(list(trace["x"]) in ([], [None]) for trace in draw(empty, campaign)["data"])
 
 
 def test_selection_on_test_says_so():
