@@ -85,12 +85,10 @@ def spread_points(
         free = (lane for lane in lanes if at - ends.get((level, lane), -np.inf) >= width)
         lane = next(free, lanes[place % len(lanes)])
         found[place], ends[level, lane] = lane, at
-    steps = {
-        level: min(
-            step, room / max(1, *(abs(found[i]) for i, v in enumerate(levels) if v == level))
-        )
-        for level, room in _measure_room(levels).items()
-    }
+    most = dict.fromkeys(levels, 1)
+    for level, lane in zip(levels, found, strict=True):
+        most[level] = max(most[level], abs(lane))
+    steps = {level: min(step, room / most[level]) for level, room in _measure_room(levels).items()}
     return [level + lane * steps[level] for level, lane in zip(levels, found, strict=True)]
 
 

@@ -234,7 +234,8 @@ def test_a_sorted_and_filtered_table_is_downloaded_as_it_is_shown(visit, address
 def test_every_figure_is_downloaded_as_data_and_as_a_picture(visit, whole):
     page = visit(whole, color_scheme="dark")
     figures = page.eval_on_selector_all(".plot", "all => all.map(one => one.id)")
-    assert len(figures) == 1 + 5 * 3 + 5 + 2 + 3 + 3
+    assert len(figures) == 1 + 5 * 3 + 1 + 5 + 2 + 3 + 3
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     names = set()
     for number, figure in enumerate(figures):
         if number % 8 == 7:  # Chromium drops a page's downloads beyond ten a second
@@ -259,9 +260,10 @@ def test_the_data_of_a_map_are_its_points(visit, address):
     assert name == "synthetic-fig3-2-label-dirichlet-alpha.csv"
     lines = rows_of(text)
     drawn = page.evaluate(
-        "document.getElementById('map-1-alpha').data.flatMap((t) => t.y).sort().map(String)"
+        "document.getElementById('map-1-alpha').data.flatMap((t) => t.customdata || []).sort()"
     )
-    assert sorted(line["alpha"] for line in lines) == drawn
+    named = [f"t{int(line['teacher']):02}-s{int(line['student']):02}" for line in lines]
+    assert sorted(f"label_dirichlet/{name}" for name in named) == drawn
     assert {line["partition"] for line in lines} == {"label_dirichlet"}
 
 
@@ -274,7 +276,7 @@ def test_the_surface_of_a_chosen_pair_is_drawn_for_both_sets(visit, address):
         for name in ("validation", "test"):
             page.check(f"input[value={name}]")
             z = page.evaluate("document.getElementById('surface').data[0].z")
-            assert (len(z), {len(row) for row in z}) == (5, {11})
+            assert (len(z), {len(row) for row in z}) == (11, {5})  # so its columns are wide enough
             shown.append(str(z))
             title = page.locator("#surface .cbtitle").text_content()
             assert title == f"Accuracy gain on {name} (pp)"
