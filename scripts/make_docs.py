@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from kdopt.campaign.method_spaces import SPACES
 from kdopt.campaign.spec import SettingEntry, list_settings
 from kdopt.cli.app import app
+from kdopt.report.export_columns import EXPORT_COLUMNS
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES = {
@@ -211,7 +212,20 @@ def clean_help(text: str) -> str:
     return joined.replace("<", "&lt;")
 
 
-GENERATED = {"cli.md": render_cli, "campaign-file.md": render_settings}
+def render_columns() -> str:
+    """Every column of the exported files."""
+    names: dict[str, str] = {}
+    for column in EXPORT_COLUMNS.values():
+        names.setdefault(column.name, column.meaning)
+    lines = [f"| `{name}` | {names[name]} |" for name in sorted(names)]
+    return "\n".join(["| column | what it is |", "|---|---|", *lines, ""])
+
+
+GENERATED = {
+    "cli.md": render_cli,
+    "campaign-file.md": render_settings,
+    "dashboard-and-report.md": render_columns,
+}
 """The pages with a generated part, and what makes it."""
 
 if __name__ == "__main__":

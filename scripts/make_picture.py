@@ -64,7 +64,7 @@ def add_surface(figure: go.Figure, trials: pd.DataFrame, pair: pd.Series) -> Non
         & (trials["teacher"] == teacher)
         & (trials["student"] == student)
     ]
-    grid = rows.pivot_table(index="alpha", columns="temperature", values="test_gain")
+    grid = rows.pivot_table(index="alpha", columns="temperature", values="test_gain_pp")
     temperatures, alphas = [f"{t:g}" for t in grid.columns], [f"{a:g}" for a in grid.index]
     bound = grid.abs().to_numpy().max()
     figure.add_trace(
@@ -105,8 +105,8 @@ def add_pairs(figure: go.Figure, best: pd.DataFrame) -> None:
     for _, line in best.iterrows():
         figure.add_trace(
             go.Scatter(
-                x=[line["accuracy_gap"]] * 2,
-                y=[line["vanilla_gain"], line["test_gain"]],
+                x=[line["accuracy_gap_pp"]] * 2,
+                y=[line["vanilla_gain_pp"], line["test_gain_pp"]],
                 mode="lines",
                 line={"color": "#d0d7de", "width": 1.5},
                 showlegend=False,
@@ -115,13 +115,13 @@ def add_pairs(figure: go.Figure, best: pd.DataFrame) -> None:
             col=2,
         )
     shown = [
-        ("vanilla_gain", "vanilla (T = 1, alpha = 0.5)", VANILLA),
-        ("test_gain", "tuned: T and alpha chosen on validation", TUNED),
+        ("vanilla_gain_pp", "vanilla (T = 1, alpha = 0.5)", VANILLA),
+        ("test_gain_pp", "tuned: T and alpha chosen on validation", TUNED),
     ]
     for column, name, colour in shown:
         figure.add_trace(
             go.Scatter(
-                x=best["accuracy_gap"],
+                x=best["accuracy_gap_pp"],
                 y=best[column],
                 mode="markers",
                 name=name,

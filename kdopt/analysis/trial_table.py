@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,8 +37,8 @@ def tabulate_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
     ``None``. Gains, learning and forgetting are pp, accuracies are shares in [0, 1]; a score has
     three columns such as ``test_before_accuracy``, ``test_before_loss`` and
     ``test_before_per_class`` (a list in class order). ``started_from`` is the participant that a
-    stage chose itself, the two ``rounds_...`` columns are lists with an entry per round, and
-    ``versions`` is JSON.
+    stage chose itself, the two ``rounds_...`` columns are lists with an entry per round, and there
+    is a column ``version_...`` per package.
     """
     ordered = sorted(rows, key=lambda row: (row.study, row.number))
     outcomes = [row.outcome for row in ordered]
@@ -60,8 +59,7 @@ def tabulate_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
             tuple(getattr(score, key) for score in o.rounds) if o and o.rounds else None
             for o in outcomes
         ]
-    columns["versions"] = [
-        json.dumps(dict(o.versions), sort_keys=True) if o and o.versions else None for o in outcomes
-    ]
+    for package in sorted({package for o in outcomes if o for package in o.versions}):
+        columns[f"version_{package}"] = [o.versions.get(package) if o else None for o in outcomes]
     columns["error"] = [row.error for row in ordered]
     return columns

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import json
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from kdopt.analysis.trial_table import tabulate_trials
+from kdopt.campaign.names import pair_label
 from kdopt.campaign.record import format_campaign
+from kdopt.outcome import TrialRow
 from kdopt.report.blocks import ReportData
+from kdopt.report.export_columns import name_export_column
 from kdopt.report.files import PAGE_NAME, write_files
 from kdopt.report.format import format_csv
 from kdopt.report.images import ImageFormat, draw_images
@@ -27,7 +30,8 @@ def write_report(
     ``verdicts.csv`` (if there are pairs), ``method_gains.csv`` (if there are results of a
     comparison), ``combined.csv/.md/.tex``,
     ``federated_curves.csv``, ``rounds_to_target.csv`` and ``claims.csv/.md``; ``trials.csv`` and
-    ``trials.parquet`` (where pyarrow is installed) hold every trial, ``spec.toml`` every setting,
+    ``trials.parquet`` (where pyarrow is installed) hold every trial, ``trials_per_class.csv`` their
+    accuracies by class (lists in the Parquet file), ``spec.toml`` every setting,
     ``figures/`` the page's figures in the formats asked for, and ``report.html`` is the page.
 
     All contents are made before the first file is written, and each file is replaced in one step,
@@ -49,8 +53,9 @@ def write_report(
     contents: dict[str, str | bytes] = {}
     for section in sections:
         contents |= section.files
-    columns = tabulate_trials(data.rows)
+    columns = name_trials(data.rows)
     contents["trials.csv"] = format_trials_csv(columns)
+    contents["trials_per_class.csv"] = format_classes_csv(columns)
     if parquet := make_trials_parquet(columns):
         contents["trials.parquet"] = parquet
     contents["spec.toml"] = format_campaign(data.campaign, data.settings)
@@ -65,17 +70,55 @@ def write_report(
 NO_PARQUET = "trials.parquet is not written: it needs pyarrow (pip install 'kdopt[parquet]')"
 
 
-def format_trials_csv(columns: Mapping[str, list[Any]]) -> str:
-    """:func:`kdopt.analysis.trial_table.tabulate_trials` as CSV.
+def name_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
+    """:func:`kdopt.analysis.trial_table.tabulate_trials` under the names and units of files.
 
-    Floats are written so that they read back exactly; lists are JSON.
+    Accuracies are percent, as in all other files, also those by class and by round. ``pair`` is
+    the label of teacher and student, and ``objective`` is the study's, as Optuna has it.
     """
-    texts = [_format_column(column) for column in columns.values()]
-    return format_csv(columns, zip(*texts, strict=True))
+    columns = tabulate_trials(rows)
+    pairs = zip(columns["teacher"], columns["student"], strict=True)
+    named: dict[str, list[Any]] = {}
+    for key, column in columns.items():
+        if key == "teacher":
+            named["pair"] = [None if t is None or s is None else pair_label(t, s) for t, s in pairs]
+        name = name_export_column("objective" if key == "value" else key)
+        named[name] = [_make_percent(v) for v in column] if name.endswith("_percent") else column
+    return named
+
+
+def _make_percent(share: Any) -> Any:
+    if isinstance(share, tuple):
+        return tuple(map(_make_percent, share))
+    return None if share is None else 100 * share
+
+
+def format_trials_csv(columns: Mapping[str, list[Any]]) -> str:
+    """The columns of :func:`name_trials` that hold one value each, as CSV; floats are exact."""
+    plain = {key: column for key, column in columns.items() if not _has_lists(column)}
+    return format_csv(plain, zip(*plain.values(), strict=True))
+
+
+def format_classes_csv(columns: Mapping[str, list[Any]]) -> str:
+    """The columns by class: one line per complete trial and class, classes counted from 0."""
+    by_class = {key: column for key, column in columns.items() if "_per_class_" in key}
+    labels = [columns[key] for key in ("study", "pair", "number")]
+    header = ["study", "pair", "number", "class", *by_class]
+    lines = (
+        [*about, number, *values]
+        for *about, lists in zip(*labels, zip(*by_class.values(), strict=True), strict=True)
+        if any(lists)
+        for number, values in enumerate(zip_longest(*(one or () for one in lists)))
+    )
+    return format_csv(header, lines)
+
+
+def _has_lists(column: Sequence[Any]) -> bool:
+    return any(isinstance(value, tuple) for value in column)
 
 
 def make_trials_parquet(columns: Mapping[str, list[Any]]) -> bytes | None:
-    """The same as a Parquet file, lists as lists; ``None`` where pyarrow is not installed."""
+    """All columns as a Parquet file, lists as lists; ``None`` where pyarrow is not installed."""
     if importlib.util.find_spec("pyarrow") is None:
         return None
     import pyarrow as pa
@@ -85,16 +128,6 @@ def make_trials_parquet(columns: Mapping[str, list[Any]]) -> bytes | None:
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
-
-
-def _format_column(column: list[Any]) -> list[Any]:
-    """Scalars are left to the CSV writer, which writes floats exactly."""
-    if not any(isinstance(value, tuple) for value in column):
-        return column
-    # The untouched student's scores recur in each of its trials, so few lists are written often.
-    known: dict[Any, str] = {None: ""}
-    encode = json.JSONEncoder().encode
-    return [known[v] if v in known else known.setdefault(v, encode(v)) for v in column]
 
 
 def _make_arrow_column(column: list[Any]) -> Any:

@@ -20,6 +20,7 @@ import pandas as pd
 from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.sources.cifar10 import CIFAR10_CLASSES
 from kdopt.data.sources.fashion_mnist import FASHION_MNIST_CLASSES
+from kdopt.report.export_columns import label_pairs, name_export_column
 from kdopt.shown import defuse_formula
 
 _LATEX_SPECIAL = {
@@ -144,7 +145,7 @@ def name_classes(data: DataSettings, n_classes: int, known_names: Sequence[str] 
 
 
 def format_frame(frame: pd.DataFrame, short: Collection[str] = ()) -> str:
-    """All columns of a frame as CSV.
+    """All columns of a frame as CSV, under the names that files have.
 
     Args:
         frame: The frame.
@@ -154,13 +155,15 @@ def format_frame(frame: pd.DataFrame, short: Collection[str] = ()) -> str:
 
     def format_value(key: str, value: Any) -> str:
         if isinstance(value, float):
-            return format_setting(value) if key in short else format_points(value)
+            # Of a number in [0, 1] two decimals are too few.
+            exact = key in short or name_export_column(key).endswith("_share")
+            return format_setting(value) if exact else format_points(value)
         return str(value).lower() if isinstance(value, bool) else str(value)
 
+    frame = label_pairs(frame)
     lines = frame.astype(object).to_dict("records")
-    return format_csv(
-        frame.columns, ([format_value(str(k), v) for k, v in line.items()] for line in lines)
-    )
+    names = [name_export_column(str(key)) for key in frame.columns]
+    return format_csv(names, ([format_value(str(k), v) for k, v in line.items()] for line in lines))
 
 
 def format_csv(header: Iterable[str], lines: Iterable[Sequence[Any]]) -> str:

@@ -248,7 +248,7 @@ def _make_figure(traces: Sequence[go.Scatter], y_axis: dict[str, Any]) -> dict[s
 
 def _round_column(column: pd.Series[float]) -> list[float]:
     # Rounded: a hundredth of a pp is far below what a plot or a test set can resolve.
-    return [round(float(value), 4) for value in column]
+    return [round(float(value), 3) for value in column]
 
 
 def add_labels(best: pd.DataFrame) -> pd.DataFrame:

@@ -82,7 +82,7 @@ def test_the_files_hold_what_the_tables_hold(tmp_path, three):
     assert {line["same_images"] for line in agreement} == {"true", "false"}
     best = lines_of(tmp_path / "best_settings.csv")
     assert len(best) == 3 * 24
-    assert list(best[0])[:4] == ["campaign", "partition", "teacher", "student"]
+    assert list(best[0])[:4] == ["campaign", "partition", "pair", "teacher"]
     differences = lines_of(tmp_path / "settings_differences.csv")
     assert {"key": "seed", "first": "7", "turned": "8", "no-t2": "7"} in differences
     assert {line["key"] for line in differences} == {

@@ -1,20 +1,26 @@
 import csv
 import importlib.util
 import io
-import json
 import random
+import re
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from kdopt.analysis.trial_table import tabulate_trials
 from kdopt.campaign.record import SettingLine
 from kdopt.errors import KdoptError
 from kdopt.report import export
 from kdopt.report.blocks import ReportData
-from kdopt.report.export import format_trials_csv, make_trials_parquet, write_report
+from kdopt.report.export import (
+    format_classes_csv,
+    format_trials_csv,
+    make_trials_parquet,
+    name_trials,
+    write_report,
+)
 from tests.analysis.synthetic import (
     compare_campaign,
     compare_rows,
@@ -26,7 +32,13 @@ from tests.analysis.synthetic import (
 from tests.report.many_synthetic import many_campaign, many_rows
 
 SETTINGS = [SettingLine("tune.t2_scale", "true", "paper, Eq. 2")]
-ALWAYS = ["claims.csv", "claims.md", "trials.csv", "trials.parquet", "spec.toml", "report.html"]
+DOCS = Path(__file__).parents[2] / "docs"
+WITH_UNIT = re.compile("accuracy|gain|_gap|learning|forgetting|reduction|chance|_sd")
+UNITS = ("_pp", "_percent", "_share")
+ALWAYS = [
+    *("claims.csv", "claims.md", "trials.csv", "trials_per_class.csv", "trials.parquet"),
+    *("spec.toml", "report.html"),
+]
 
 
 def test_a_report_is_these_files_and_nothing_else(tmp_path):
@@ -93,7 +105,7 @@ def test_trials_are_the_same_in_csv_and_parquet(tmp_path):
     one = pd.read_csv(tmp_path / "trials.csv")
     other = pd.read_parquet(tmp_path / "trials.parquet")
     assert len(one) == len(other) == len(rows)
-    assert one["test_gain"].equals(other["test_gain"])
+    assert one["test_gain_pp"].equals(other["test_gain_pp"])
 
 
 def test_the_resolved_spec_is_toml(tmp_path):
@@ -115,9 +127,9 @@ def every_kind_of_row():
     ]
 
 
-def test_the_csv_leaves_no_row_out_and_floats_and_lists_read_back_exactly():
+def test_the_csv_leaves_no_row_out_and_floats_read_back_exactly():
     rows = every_kind_of_row()
-    text = format_trials_csv(tabulate_trials(rows))
+    text = format_trials_csv(name_trials(rows))
     header = text.partition("\n")[0].split(",")
     assert len(header) == len(set(header))
     lines = list(csv.DictReader(io.StringIO(text)))
@@ -127,23 +139,36 @@ def test_the_csv_leaves_no_row_out_and_floats_and_lists_read_back_exactly():
         line = by_key[row.study, row.number]
         assert line["state"] == row.state
         assert line["error"] == (row.error or "")
+        assert line["pair"] == (row.pair.label if row.pair else "")
+        assert not any(text.startswith(("[", "{")) for text in line.values())
         if row.outcome:
-            assert float(line["value"]) == row.outcome.value
-            assert float(line["test_accuracy"]) == row.outcome.test.accuracy
-            assert json.loads(line["test_per_class"]) == list(row.outcome.test.per_class)
+            assert float(line["objective"]) == row.outcome.value
+            assert float(line["test_accuracy_percent"]) == 100 * row.outcome.test.accuracy
+
+
+def test_accuracies_by_class_have_a_line_per_trial_and_class():
+    rows = every_kind_of_row()
+    lines = list(csv.DictReader(io.StringIO(format_classes_csv(name_trials(rows)))))
+    done = [row.outcome for row in rows if row.outcome]
+    assert len(lines) == sum(len(outcome.test.per_class) for outcome in done)
+    row = next(row for row in rows if row.outcome and row.pair)
+    mine = [x for x in lines if (x["study"], x["number"]) == (row.study, str(row.number))]
+    assert [x["class"] for x in mine] == [str(n) for n in range(len(mine))]
+    shares = row.outcome.test.per_class
+    assert [x["test_per_class_percent"] for x in mine] == [
+        "" if share is None else str(100 * share) for share in shares
+    ]
 
 
 def test_the_order_of_rows_does_not_show():
     rows = every_kind_of_row()
     shuffled = random.Random(0).sample(rows, len(rows))
-    assert format_trials_csv(tabulate_trials(shuffled)) == format_trials_csv(tabulate_trials(rows))
-    assert make_trials_parquet(tabulate_trials(shuffled)) == make_trials_parquet(
-        tabulate_trials(rows)
-    )
+    assert format_trials_csv(name_trials(shuffled)) == format_trials_csv(name_trials(rows))
+    assert make_trials_parquet(name_trials(shuffled)) == make_trials_parquet(name_trials(rows))
 
 
 def test_parquet_holds_what_the_columns_hold():
-    columns = tabulate_trials(every_kind_of_row())
+    columns = name_trials(every_kind_of_row())
     frame = pd.read_parquet(io.BytesIO(make_trials_parquet(columns)))
     assert list(frame.columns) == list(columns)
     for key, column in columns.items():
@@ -156,10 +181,26 @@ def test_parquet_holds_what_the_columns_hold():
                 assert found == wanted, key
 
 
+def test_every_column_is_in_the_docs_and_says_its_unit(tmp_path):
+    campaign = many_campaign(stages=("tune", "compare", "combine", "federate"))
+    rows = make_rows(campaign) + compare_rows(campaign) + many_rows(campaign)[20:]
+    paths = write_report(tmp_path, ReportData(campaign, rows, SETTINGS))
+    described = (DOCS / "dashboard-and-report.md").read_text("utf-8").partition("## Columns")[2]
+    files = {path.name: path.read_text("utf-8") for path in paths if path.suffix == ".csv"}
+    assert len(files) == 9
+    for name, text in files.items():
+        header = next(csv.reader(io.StringIO(text)))
+        header = [re.sub("^version_.*", "version_kdopt", column) for column in header]
+        assert [c for c in header if f"| `{c}` |" not in described] == [], name
+        assert "pair" in header or not {"teacher", "student"} & set(header), name
+        assert [c for c in header if WITH_UNIT.search(c) and not c.endswith(UNITS)] == [], name
+        assert not any(cell.startswith(("[", "{")) for cell in text.split(",")), name
+
+
 def test_a_column_whose_values_differ_in_kind_is_text():
     campaign = make_campaign()
     rows = [tune_row(campaign, (0, 1), {"alpha": value}, n) for n, value in enumerate([0.5, "x"])]
-    frame = pd.read_parquet(io.BytesIO(make_trials_parquet(tabulate_trials(rows))))
+    frame = pd.read_parquet(io.BytesIO(make_trials_parquet(name_trials(rows))))
     assert frame["alpha"].tolist() == ["0.5", "x"]
 
 
@@ -168,4 +209,4 @@ def test_without_pyarrow_there_is_no_parquet(monkeypatch):
     monkeypatch.setattr(
         export.importlib.util, "find_spec", lambda n: None if n == "pyarrow" else found(n)
     )
-    assert make_trials_parquet(tabulate_trials(make_rows(make_campaign()))) is None
+    assert make_trials_parquet(name_trials(make_rows(make_campaign()))) is None

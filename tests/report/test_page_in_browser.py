@@ -292,7 +292,7 @@ def test_the_surface_of_a_chosen_pair_is_drawn_for_both_sets(visit, address):
     lines = rows_of(text)
     assert len(lines) == 55
     test = page.evaluate("document.getElementById('surface').data[0].z.flat()")
-    assert sorted(float(line["test_gain"]) for line in lines) == sorted(test)
+    assert sorted(float(line["test_gain_pp"]) for line in lines) == sorted(test)
 
 
 def test_the_classes_and_the_history_of_a_pair_are_those_of_its_trials(visit, comparison):

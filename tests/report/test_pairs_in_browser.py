@@ -110,7 +110,7 @@ def test_the_keyboard_stops_once_per_figure_and_table_and_arrows_do_the_rest(vis
         " [...one.querySelectorAll('a[href], button')].filter((x) => x.tabIndex >= 0).length)"
     )
     assert set(page.evaluate(stops, ".plot")) == {0}
-    assert set(page.evaluate(stops, "[role=toolbar]")) == {1}
+    assert set(page.evaluate(stops, ".tools[role=toolbar]")) == {1}
     assert set(page.evaluate(stops, ".sortable thead")) == {1}
     assert max(page.evaluate(stops, ".sortable tbody")) == 1
     page.keyboard.press("Tab")

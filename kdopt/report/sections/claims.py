@@ -9,6 +9,7 @@ from kdopt.analysis.paper.claims import judge_claims
 from kdopt.analysis.paper.judging import CAVEAT, RULE, Claim, Contrast
 from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import Block, ReportData, Section
+from kdopt.report.export_columns import name_export_column
 from kdopt.report.format import (
     escape_markdown,
     format_chance,
@@ -68,7 +69,7 @@ def format_claims_csv(claims: Iterable[Claim]) -> str:
         lines += [
             [claim.id, claim.paper, claim.verdict, *n, claim.remark, claim.need] for n in numbers
         ]
-    return format_csv(CLAIM_COLUMNS, lines)
+    return format_csv(map(name_export_column, CLAIM_COLUMNS), lines)
 
 
 def format_claims_markdown(claims: Sequence[Claim], campaign: Campaign) -> str:

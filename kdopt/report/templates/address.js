@@ -36,9 +36,13 @@ function remember(key, value, section = sectionChosen) {
 }
 
 // One tab stop for many that are alike; arrows lead from one to the next.
+function shownIn(container, selector) {
+  return [...container.querySelectorAll(selector)].filter((one) => !container.contains(one.closest("[hidden]")));
+}
+
 function settle(container, selector) {
-  const all = [...container.querySelectorAll(selector)];
-  const first = all.find((one) => !one.closest("[hidden]"));
+  const all = container.querySelectorAll(selector);
+  const [first] = shownIn(container, selector);
   for (const one of all) one.tabIndex = one === first ? 0 : -1;
 }
 
@@ -46,7 +50,7 @@ function rove(container, selector) {
   settle(container, selector);
   container.addEventListener("keydown", (event) => {
     const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    const all = [...container.querySelectorAll(selector)].filter((one) => !one.closest("[hidden]"));
+    const all = shownIn(container, selector);
     const at = all.indexOf(event.target);
     if (!by || at < 0) return;
     event.preventDefault();

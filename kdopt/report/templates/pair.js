@@ -73,7 +73,7 @@ sources.surface = (printing) => {
     name: `surface-${picker.value}`,
     data: [grid ? heatMap(surface, setShown(), turned) : cells(surface, setShown()), ...marks(surface, grid, turned)],
     layout: { ...LAYOUT, xaxis: turned ? alpha : T, yaxis: turned ? T : alpha, legend },
-    csv: csvText([["temperature", "alpha", "validation_gain", "test_gain"], ...measured(surface, grid)]),
+    csv: csvText([["temperature", "alpha", "validation_gain_pp", "test_gain_pp"], ...measured(surface, grid)]),
   };
 };
 
@@ -185,7 +185,7 @@ sources.classes = () => {
       ...LAYOUT, barmode: "group", bargap: 0.25, showlegend: true,
       xaxis: { type: "category", automargin: true, showgrid: false }, yaxis: { title: { text: "Change of accuracy (pp)" }, zeroline: true, automargin: true },
     },
-    csv: csvText([["class", "method", "accuracy_before", "accuracy_after", "change_pp"], ...rows]),
+    csv: csvText([["class", "method", "accuracy_before_percent", "accuracy_after_percent", "change_pp"], ...rows]),
   };
 };
 
@@ -221,7 +221,7 @@ sources.history = () => {
       ...LAYOUT, xaxis: { title: { text: "Trial" }, zeroline: false, automargin: true },
       yaxis: { title: { text: `Accuracy gain (pp)${low ? "; \u25BC lies lower" : ""}` }, zeroline: true, automargin: true },
     },
-    csv: csvText([["trial", "temperature", "alpha", "validation_gain", "test_gain"], ...history]),
+    csv: csvText([["number", "temperature", "alpha", "validation_gain_pp", "test_gain_pp"], ...history]),
   };
 };
 

@@ -120,11 +120,11 @@ def test_the_temperature_axis_is_logarithmic_with_the_grid_as_ticks(best, campai
 def test_gain_map_hides_the_oracle_and_the_control_at_first(best, campaign):
     best = best.assign(control_gain=0.5, net_gain=best["test_gain"] - 0.5)
     vanilla, tuned, net, control, oracle = draw_gain_map(best, campaign)["data"]
-    assert vanilla["y"] == pytest.approx(best["vanilla_gain"].tolist(), abs=1e-4)
-    assert tuned["y"] == pytest.approx(best["test_gain"].tolist(), abs=1e-4)
-    assert oracle["y"] == pytest.approx(best["oracle_gain"].tolist(), abs=1e-4)
+    assert vanilla["y"] == pytest.approx(best["vanilla_gain"].tolist(), abs=1e-3)
+    assert tuned["y"] == pytest.approx(best["test_gain"].tolist(), abs=1e-3)
+    assert oracle["y"] == pytest.approx(best["oracle_gain"].tolist(), abs=1e-3)
     assert oracle["visible"] == control["visible"] == "legendonly"
-    assert list(net["y"]) == pytest.approx([y - 0.5 for y in tuned["y"]])
+    assert list(net["y"]) == pytest.approx([y - 0.5 for y in tuned["y"]], abs=2e-3)
     assert all(o >= t for o, t in zip(oracle["y"], tuned["y"], strict=True))
 
 
@@ -183,8 +183,8 @@ def test_tables_show_the_spread_where_cells_were_repeated():
     best = data.tables.best_settings
     line = next(csv.DictReader(io.StringIO(format_best_csv(best))))
     assert line["replicates"] == "2"
-    assert float(line["test_gain"]) == 1.5
-    assert float(line["test_gain_sd"]) == 0.71
+    assert float(line["test_gain_pp"]) == 1.5
+    assert float(line["test_gain_sd_pp"]) == 0.71
     assert "sd over replicates" in format_best_markdown(best, campaign)
     assert "sd over replicates" in render_page(data, make_sections(data))
 

@@ -7,6 +7,7 @@ import pytest
 
 from kdopt.analysis.paper.claims import CLAIMS, judge_claims
 from kdopt.analysis.tables import compute_tables
+from kdopt.report.export_columns import name_export_column
 from kdopt.report.format import format_frame
 from kdopt.report.sections.claims import CLAIM_COLUMNS, format_claims_csv, format_claims_markdown
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_rows
@@ -49,7 +50,7 @@ def test_writing_the_gains_that_were_read_gives_the_same_bytes(campaign, rows):
 def test_the_claims_file_has_every_contrast_and_every_claim(campaign, rows):
     found = judge_claims(compute_tables(rows, campaign))
     lines = list(csv.DictReader(io.StringIO(format_claims_csv(found))))
-    assert set(lines[0]) == set(CLAIM_COLUMNS)
+    assert set(lines[0]) == set(map(name_export_column, CLAIM_COLUMNS))
     assert {line["claim"] for line in lines} == {f"C{i}" for i in range(1, len(CLAIMS) + 1)}
     assert len(lines) == sum(max(1, len(claim.contrasts)) for claim in found)
     for line in lines:
