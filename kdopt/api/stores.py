@@ -22,14 +22,13 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from kdopt.analysis.tables import Tables, compute_tables
-from kdopt.analysis.trial_table import tabulate_trials
 from kdopt.campaign.names import study_name
 from kdopt.campaign.settings import Campaign
 from kdopt.errors import AdviceError
 from kdopt.features.measurements import read_measurements
 from kdopt.outcome import Pair
 from kdopt.report.blocks import ReportData
-from kdopt.report.export import write_report
+from kdopt.report.export import name_trials, write_report
 from kdopt.store.database import Store, open_store
 from kdopt.store.queries import list_campaigns, pick_campaign, read_record, read_trials
 
@@ -137,7 +136,7 @@ class OpenCampaign:
 
     def trials(self) -> pd.DataFrame:
         """Every trial with all that it recorded, as ``trials.csv`` has them."""
-        return pd.DataFrame(tabulate_trials(self.tables.results.rows))
+        return pd.DataFrame(name_trials(self.tables.results.rows))
 
     def surface(
         self,
@@ -201,7 +200,7 @@ class OpenCampaign:
         """
         import plotly.graph_objects as go
 
-        from kdopt.report.sections.best_settings import MAPS
+        from kdopt.report.setting_maps import MAPS
 
         best = self.tables.best_settings
         if partition is not None:
@@ -230,5 +229,6 @@ class OpenCampaign:
             read_trials(self._store, self.name),
             record.settings,
             read_measurements(self._store, self.name),
+            record.class_names,
         )
         return write_report(Path(folder), data)[-1]
