@@ -217,10 +217,10 @@ def test_help_and_version_are_there():
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (("alphas = [0.5, 0.9]", "alphas = [1.5]"), "tune.alphas[0] = 1.5"),
+        (("alphas = [0.5, 0.9]", "alphas = [1000]"), "tune.alphas[0] = 1000"),
         (("temperatures = [1, 4]", "temperatures = [0]"), "tune.temperatures[0] = 0: "),
         (('name = "digits"', 'name = "folder"\nroot = "nowhere"'), "nowhere"),
-        (("participants = 2", "participants = 900"), "uniform"),
+        (("participants = 2", "participants = 500"), "uniform"),
         (('model = "mlp"', 'model = "resnet19"'), "resnet18"),
     ],
 )
@@ -270,7 +270,7 @@ def test_the_partitions_command_draws_the_classes(folder):
     assert "Plotly.newPlot" in (folder / "out" / "p.html").read_text()
     unwritable = kdopt(folder, "partitions", "tiny.toml", "--html", "out")
     assert unwritable.returncode == 2
-    assert "out: cannot be written: Is a directory" in unwritable.stderr
+    assert "out: is there already and is no page of kdopt" in unwritable.stderr
     assert "Traceback" not in unwritable.stderr
 
 
