@@ -32,7 +32,8 @@ def describe_verdict(line: Line) -> str:
     action = str(line["action"])
     where = "" if line["transfer_set"] in ("", "student") else _name_images(line["transfer_set"])
     if action != "distil":
-        return f"{action}{where}"
+        budget = f": {line['setting']}" if action == "train on" and line.get("setting") else ""
+        return f"{action}{budget}{where}"
     return f"{action}: {_describe_method(line)}{where}"
 
 
@@ -129,7 +130,7 @@ def format_verdict(line: Line, results: CampaignResults) -> tuple[str, list[list
     ]
     if effect := describe_effect(line):
         texts.append(effect)
-    shown = [*trained, *distilled[:CANDIDATES_SHOWN]]
+    shown = [*trained[:CANDIDATES_SHOWN], *distilled[:CANDIDATES_SHOWN]]
     table = [["tried", "images", "T", "alpha", "validation gain", "test gain"]]
     table += [
         [

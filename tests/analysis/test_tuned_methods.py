@@ -202,5 +202,5 @@ def test_training_on_with_another_budget_can_win_and_is_named_with_it():
     verdict = line_of(
         tables(control_row(0, 1.0, 1.0, epochs=5), control_row(1, 30.0, 28.0, epochs=9)).verdicts
     )
-    assert (verdict["action"], verdict["setting"]) == ("train on", "epochs=9")
+    assert describe_verdict(verdict) == "train on: epochs=9"
     assert verdict["test_gain"] == 28.0
