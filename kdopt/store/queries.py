@@ -8,6 +8,7 @@ Optuna's own objects take six to ten.
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kdopt.campaign.names import StudyName
+from kdopt.campaign.names import StudyName, parse_study_name
+from kdopt.campaign.plain import describe_value
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stages import get_needed_params
 from kdopt.campaign.studies import Params, ParamValue
@@ -214,6 +216,8 @@ def read_trials(store: Store, campaign: str, study_id: int | None = None) -> lis
             text, name = scope.studies[study]
             cell = params[trial_id]
             try:
+                if type(number) is not int:
+                    raise UnreadableError(f"number {describe_value(number)}")
                 _check_trial(name, state, cell, everyone)
                 outcome = _read_outcome(state, metrics)
             except UnreadableError as reason:
@@ -260,6 +264,8 @@ def read_rows(
         if state not in STATES:
             raise refuse_trial(study, number, "state", f"'{state}' is none of kdopt's")
         try:
+            if not retried:
+                _check_trial(parse_study_name(study), state, params[trial_id], sys.maxsize)
             retry_of = mark.get(RETRY_OF_KEY)
             row = Row(
                 trial_id,
@@ -272,7 +278,7 @@ def read_rows(
                 saved=None if saved is None else saved.sha256,
             )
         except UnreadableError as error:
-            raise refuse_trial(study, number, RETRY_OF_KEY, error) from error
+            raise refuse_trial(study, number, "its row", error) from error
         found[study_id].append(row)
     return found
 

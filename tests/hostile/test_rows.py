@@ -121,6 +121,8 @@ UNREADABLE = {
     "lost parameter": sql("DELETE FROM trial_params WHERE trial_id = :t AND param_name = 'alpha'"),
     "lost record": sql("DELETE FROM trial_user_attributes WHERE trial_id = :t"),
     "unknown state": sql(OF_TRIAL.format("state = 'FOO'")),
+    "number that is a text": sql(OF_TRIAL.format("number = 'x'")),
+    "lost participant": sql("DELETE FROM trial_params WHERE trial_id = :t", PRETRAIN),
     "pruned": sql(OF_TRIAL.format("state = 'PRUNED'")),
     "record of the campaign": sql(
         "UPDATE study_user_attributes SET value_json = '{' WHERE key = 'kd:record'"
@@ -150,6 +152,7 @@ TAMPERED = {
     "failed with a result": sql(OF_TRIAL.format("state = 'FAIL'")),
     "running without a lease": sql("UPDATE trials SET state = 'RUNNING' WHERE trial_id = :t"),
     "time that cannot be read": sql(OF_TRIAL.format("datetime_complete = 'x'")),
+    "time before kdopt": sql(OF_TRIAL.format("datetime_start = 3")),
     "no time": sql(OF_TRIAL.format("datetime_start = NULL")),
     "times reversed": sql(OF_TRIAL.format("datetime_start = '2199-01-01 00:00:00.000000'")),
     "a number that is taken": sql(OF_TRIAL.format("number = 77")),
