@@ -27,10 +27,12 @@ _LIKE_A_URL = re.compile(
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]")
 
+# Not the end of a quotation: the text may be JSON, which has to stay JSON.
+_REST = r"(?:[^\s'\"\\]|\\(?!\"))*"
 _IN_TEXT = (
     (re.compile(r"://(?!USER)[^\s'\"]*@"), f"://{HIDDEN}@"),
-    (re.compile(r"(://[^\s'\"?#]*)[?#][^\s'\"]*"), rf"\1?{HIDDEN}"),
-    (re.compile(r"\b(\w*passw\w*|pwd)(\s*=\s*)(?![\s=])[^\s'\"&]+", re.I), rf"\1\2{HIDDEN}"),
+    (re.compile(rf"(://[^\s'\"?#]*)[?#]{_REST}"), rf"\1?{HIDDEN}"),
+    (re.compile(rf"\b(\w*passw\w*|pwd)(\s*=\s*)(?![\s=&'\"]){_REST}", re.I), rf"\1\2{HIDDEN}"),
     (re.compile(r"(?<![\w/])[^\s'\"/:@()]+:(?!//)[^\s'\"@]+@(?=[\w\[])"), f"{HIDDEN}@"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -147,3 +148,11 @@ def test_ordinary_messages_stay_as_they_are() -> None:
     ):
         assert hide_secrets(text) == text
     assert list_secrets("storage/kdopt.db") == [] == list_secrets("sqlite:///x.db")
+
+
+def test_json_stays_json() -> None:
+    for secret in ("?pwd=GEHEIM", "?x=GE\\HEIM", "#GEHEIM", "?password=GEHEIM"):
+        text = json.dumps({"error": f'store "postgresql://me:GEHEIM@h/db{secret}" of "x"', "n": 1})
+        hidden = hide_secrets(text)
+        assert "HEIM" not in hidden and json.loads(hidden)["n"] == 1
+        assert json.loads(hidden)["error"].endswith('" of "x"')

@@ -197,8 +197,10 @@ def _download_files(torchvision_name: TorchvisionName, folder: Path) -> None:
 
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
-            # stdout carries kdopt's results only
-            with contextlib.redirect_stdout(sys.stderr):
+            # stdout carries kdopt's results only; a progress bar goes back in its line, which the
+            # guarded stderr of the command line (`kdopt.cli.process`) lets no text do.
+            bar = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+            with contextlib.redirect_stdout(bar), contextlib.redirect_stderr(bar):
                 getattr(torchvision.datasets, torchvision_name)(temporary, download=True)
             for file in Path(temporary).rglob("*"):
                 if file.is_file():
