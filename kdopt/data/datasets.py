@@ -164,7 +164,7 @@ def load_planned_dataset(record: CampaignRecord) -> Dataset:
         own = root is roots[-1]
         settings = replace(data, root=root, download=data.download and own)
         try:
-            dataset = read_dataset(settings, record.campaign.seed)
+            dataset = load_dataset(replace(record.campaign, data=settings))
             dataset = add_own_images(dataset, record.campaign)
         except DataError as error:
             faults[str(error)] = None

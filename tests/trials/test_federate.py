@@ -142,7 +142,8 @@ def test_seconds_add_up_over_lost_workers(context, trained):
     lost = Memory(killed_at=5)
     with pytest.raises(Killed):
         run_federate(context, the_plan(), params, trained, lost)
-    before = federate._load_saved_state(context, Memory(state=lost.state))[1].seconds
+    state = Memory(state=lost.state)
+    before = federate._load_saved_state(context, state, the_plan(), params)[1].seconds
     outcome = run_federate(context, the_plan(), params, trained, Memory(state=lost.state))
     assert outcome.seconds > before > 0
 
