@@ -6,11 +6,13 @@ Measurements are kept beside the campaign's record. Reading them needs no torch;
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from kdopt.campaign.plain import PlainValueError, describe_value, read_plain
 from kdopt.features.definitions import LogitFeatures
 from kdopt.outcome import Outcome, find_pretrained
 from kdopt.store.attributes import (
@@ -20,6 +22,8 @@ from kdopt.store.attributes import (
 )
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record, read_study_counts, read_trials
+
+logger = logging.getLogger(__name__)
 
 Matrix = tuple[tuple[float | None, ...], ...]
 """(teachers, students); ``None`` where a model was not pre-trained yet, and on the diagonal."""
@@ -61,19 +65,53 @@ class PartitionMeasurements:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> PartitionMeasurements:
-        """Read what :meth:`to_json` wrote."""
-        return cls(
-            label_counts=tuple(tuple(row) for row in record["label_counts"]),
-            checkpoints=tuple(record["checkpoints"]),
-            disagreement={k: _read_matrix(m) for k, m in record["disagreement"].items()},
-            teacher_entropy={k: _read_matrix(m) for k, m in record["teacher_entropy"].items()},
-        )
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            PlainValueError: It is not that, or not of one shape.
+        """
+        found: PartitionMeasurements = read_plain(cls, record)
+        n = len(found.label_counts)
+        matrices = [*found.disagreement.values(), *found.teacher_entropy.values()]
+        whole = all(len(m) == n and all(len(row) == n for row in m) for m in matrices)
+        if not whole or len({len(row) for row in found.label_counts}) > 1:
+            raise PlainValueError(f"its tables are not all of {n} participants")
+        return found
 
 
 def read_measurements(store: Store, campaign: str) -> dict[str, PartitionMeasurements]:
-    """The measurements of a campaign by partition; empty where none were taken."""
-    found = read_campaign_attribute(store, campaign, MEASUREMENTS_KEY) or {}
-    return {name: PartitionMeasurements.from_json(record) for name, record in found.items()}
+    """The measurements of a campaign by partition; empty where none were taken.
+
+    What cannot be read counts as not taken: it can be measured again.
+    """
+    found, problems = _read_all(store, campaign)
+    for problem in problems:
+        logger.warning("campaign '%s': %s", campaign, problem)
+    return found
+
+
+def check_measurements(store: Store, campaign: str) -> list[str]:
+    """What of a campaign's measurements cannot be read, and why."""
+    return _read_all(store, campaign)[1]
+
+
+def _read_all(store: Store, campaign: str) -> tuple[dict[str, PartitionMeasurements], list[str]]:
+    records = read_campaign_attribute(store, campaign, MEASUREMENTS_KEY)
+    participants = read_record(store, campaign).campaign.participants
+    again = "'kdopt features' measures it again"
+    if records is not None and not isinstance(records, dict):
+        return {}, [f"{MEASUREMENTS_KEY} is no table; {again}"]
+    found, problems = {}, []
+    for name, record in (records or {}).items():
+        try:
+            measured = PartitionMeasurements.from_json(record)
+            if len(measured.label_counts) != participants:
+                raise PlainValueError(f"it is of {len(measured.label_counts)} participants")
+            found[name] = measured
+        except PlainValueError as error:
+            shown = describe_value(name)
+            problems.append(f"{MEASUREMENTS_KEY} of {shown} cannot be read: {error}; {again}")
+    return found, problems
 
 
 def write_measurements(
@@ -87,7 +125,10 @@ def write_measurements(
     new = {name: measured.to_json() for name, measured in measurements.items()}
     # Merged inside the update: two processes that measure different partitions both keep theirs.
     update_campaign_attribute(
-        store, campaign, MEASUREMENTS_KEY, lambda before: {**(before or {}), **new}
+        store,
+        campaign,
+        MEASUREMENTS_KEY,
+        lambda before: {**(before if isinstance(before, dict) else {}), **new},
     )
 
 
@@ -118,7 +159,3 @@ def _is_stale(known: PartitionMeasurements | None, pretrained: Mapping[int, Outc
         participant >= len(measured) or measured[participant] != outcome.checkpoint
         for participant, outcome in pretrained.items()
     )
-
-
-def _read_matrix(rows: list[list[float | None]]) -> Matrix:
-    return tuple(tuple(row) for row in rows)

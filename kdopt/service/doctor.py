@@ -30,6 +30,7 @@ from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import StudyPlan
 from kdopt.errors import ArtifactError, StoreError
+from kdopt.features.measurements import check_measurements
 from kdopt.service.trial_checks import ExaminedTrial, Surroundings, check_trial, read_trial
 from kdopt.store.attributes import METRIC_NAMES_KEY, RECORD_KEY
 from kdopt.store.database import Store
@@ -143,6 +144,7 @@ def check_campaign(
         *duplicates,
         *_check_trials(rows, plans, found),
         *_check_artifacts(needed, artifacts, deep),
+        *_check_measured(store, campaign),
     ]
     states = Counter(row.trial.state for row in live)
     return Checkup(
@@ -324,6 +326,13 @@ def _check_artifacts(
                 yield f"artifact {sha256[:12]}... ({purpose}): missing"
         except ArtifactError as error:
             yield f"{error} ({purpose})"
+
+
+def _check_measured(store: Store, campaign: str) -> list[str]:
+    try:
+        return check_measurements(store, campaign)
+    except StoreError as error:
+        return [str(error)]
 
 
 def _make_key(params: Mapping[str, object]) -> tuple[tuple[str, object], ...]:

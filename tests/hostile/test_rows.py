@@ -135,6 +135,10 @@ UNREADABLE = {
 }
 """Changes after which nothing can be told: every reader refuses."""
 
+FACTS = (
+    "INSERT INTO study_user_attributes (study_id, key, value_json) "
+    "SELECT study_id, 'kd:facts', :v FROM studies WHERE study_name = 'tiny/campaign'"
+)
 STUDY = "INSERT INTO studies (study_name) VALUES (:name)"
 TAMPERED = {
     "another value": sql("UPDATE trial_values SET value = 7.5 WHERE trial_id = :t"),
@@ -171,6 +175,9 @@ TAMPERED = {
         "INSERT INTO trials (number, study_id, state) VALUES (0, 999, 'WAITING')"
     ),
     "lease of nothing": sql("INSERT INTO kdopt_lease VALUES (999, 'me', 3, 1)"),
+    "measurements that are no table": sql(FACTS, v="[]"),
+    "measurements of other types": sql(FACTS, v='{"uniform": {"label_counts": "x"}}'),
+    "measurements of one": sql(FACTS, v='{"uniform": {"label_counts": [[1]]}}'),
     "copied study": sql(STUDY, name=f"{TUNE}-copy"),
     "study of no stage": sql(STUDY, name="tiny/uniform/prune"),
     "study of no pair": sql(STUDY, name="tiny/uniform/tune/t05-s09"),
