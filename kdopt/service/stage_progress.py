@@ -26,6 +26,9 @@ LEAST = 20
 AT_MOST_S = 86_400.0
 """... but never over trials that ended longer ago than this."""
 
+LEAST_S = 0.05
+"""Trials that took less trained nothing."""
+
 PAUSE_S = 90.0
 """A longer gap in which nothing ran is no part of the time: the campaign was not at work."""
 
@@ -203,7 +206,8 @@ def _guess_times(
     unknown: Iterable[StageName], known: Mapping[StageName, float], epochs: Mapping[StageName, int]
 ) -> dict[StageName, float]:
     """Seconds of a trial of stages of which none has ended: as long per epoch as the most alike."""
-    measured = [stage for stage in known if stage in epochs]
+    # Models that were taken from another campaign cost nothing, and say nothing.
+    measured = [s for s, each_s in known.items() if s in epochs and each_s >= LEAST_S]
     guessed = {}
     for stage in unknown:
         if measured and stage in epochs:

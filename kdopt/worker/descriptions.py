@@ -16,4 +16,5 @@ def describe_result(stage: StageName, claim: Lease, outcome: Outcome) -> str:
         result = f"validation accuracy {100 * outcome.validation.accuracy:.1f} %"
     else:
         result = f"gain {outcome.validation_gain:+.2f} pp on validation"
-    return f"{params}: {result}, {outcome.epochs} epochs, {outcome.seconds:.2f} s"
+    source = f", taken from {outcome.taken_from}" if outcome.taken_from else ""
+    return f"{params}: {result}, {outcome.epochs} epochs, {outcome.seconds:.2f} s{source}"

@@ -158,6 +158,7 @@ def test_done_means_that_nothing_can_be_done_any_more(store, studies):
 
 def test_a_campaign_without_trials_is_no_division_by_zero(store, studies):
     with store.write() as connection:
+        connection.execute(sa.text("DELETE FROM trial_params"))
         connection.execute(sa.text("DELETE FROM trials"))
     status = read_status(store, "tiny")
     assert (status.trials, status.eta_s, status.done) == (0, None, True)
