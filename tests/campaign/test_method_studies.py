@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ from kdopt.campaign.method_studies import (
 from kdopt.campaign.names import parse_study_name
 from kdopt.campaign.record import CampaignRecord, format_campaign
 from kdopt.campaign.settings import TransferSettings
-from kdopt.campaign.spec import parse_spec
+from kdopt.campaign.spec import load_spec, parse_spec
 from kdopt.campaign.stages import plan_points, plan_studies
 from kdopt.campaign.studies import get_setting
 from kdopt.errors import SpecError, StoreError
@@ -238,3 +239,11 @@ def test_a_record_of_a_store_made_before_methods_existed_is_read():
 )
 def test_no_teacher_has_a_part_where_its_terms_have_no_weight(method, params, taught):
     assert uses_teacher(params, method) is taught
+
+
+def test_the_campaign_that_compares_methods_gives_each_as_many_trials():
+    campaign = load_spec(Path(__file__).parents[2] / "studies" / "methods.toml").campaign
+    plans = studies(campaign)
+    assert {plan.method for plan in plans} == {None, "dkd", "dist", "nkd"}
+    assert len(plans) == 2 * 12 * 4
+    assert {plan.n_trials for plan in plans} == {12}
