@@ -57,7 +57,7 @@ def test_nothing_is_planned_for_a_device_that_is_not_there(tmp_path, device):
 def test_no_trial_fails_by_a_device(world):
     before = world.states
     store = world.folder / "kdopt.db"
-    for command in (["worker"], ["worker", "--workers", "1"], ["launch", "local"]):
+    for command in (["worker"], ["launch", "local"]):
         ended = kdopt(world.folder, *command, "--store", store, "--device", "meta")
         assert ended.returncode == 2 and "kdopt: error: device 'meta'" in ended.stderr, command
     assert world.states == before

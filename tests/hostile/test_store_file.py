@@ -50,7 +50,7 @@ FOREIGN = {
     "text": (lambda path: path.write_text("hello"), True),
     "half a database": (lambda path: path.write_bytes(b"SQLite format 3\x00" + b"x" * 5000), True),
 }
-COMMANDS = ("status", "doctor", "report", "best", "worker", "retry-failed", "backup copy")
+COMMANDS = ("status", "report", "worker", "backup copy")
 
 
 def look_at(folder: Path) -> dict[str, tuple[str, int]]:

@@ -12,6 +12,7 @@ from kdopt.service.doctor import check_campaign
 from kdopt.service.status import read_status
 from kdopt.store.attributes import VERSIONS_KEY, update_campaign_attribute
 from kdopt.worker.versions import describe_mixture, join_campaign, pick_versions, read_versions
+from kdopt.worker.worker import run_worker
 from tests.hostile.world import ENGINE, kdopt
 
 OWN = ENGINE.list_versions()
@@ -72,8 +73,8 @@ def test_the_commands_say_and_refuse(world):
     forget(world.store, [list(pick_versions(OTHERS))])
     before = world.states
     store = ("--store", "kdopt.db")
-    ended = kdopt(world.folder, "worker", *store, "--same-versions")
-    assert ended.returncode == 2 and "kdopt: error: this worker has kdopt" in ended.stderr
+    with pytest.raises(StoreError, match="this worker has kdopt"):
+        run_worker(world.store, world.artifacts, "tiny", "cpu", same_versions=True)
     call = WorkerCall("sqlite:///x.db", "artifacts", "tiny", same_versions=True)
     assert call.command()[-1] == "--same-versions", "so do all workers that are launched"
     assert world.states == before
