@@ -342,7 +342,7 @@ def test_sections_stand_in_one_order_and_bring_their_files():
     order = ["short", "pairs", "maps", "methods", "advice", "run", "claims"]
     assert [section.id for section in sections] == order
     assert [section.id for section in sections if section.folded] == ["claims"]
-    assert len(SECTIONS) == len(order) + 1  # no stage of many teachers
+    assert len(SECTIONS) == len(order) + 2  # no stage of many teachers, no other tuned method
     files = [name for section in sections for name in section.files]
     assert files == [
         *("verdicts.csv", "best_settings.csv", "best_settings.md", "best_settings.tex"),

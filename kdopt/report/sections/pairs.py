@@ -67,7 +67,8 @@ def collect_pair_data(data: ReportData) -> dict[str, Any]:
 
     Returns:
         ``pairs``: by key (:func:`~kdopt.report.sections.verdicts.make_pair_key`) the verdict, the
-        surface, the history and the class accuracies; ``classes``: names in class order;
+        surface, the history and the class accuracies; ``grid``: what of a surface
+        the pairs have in common and so leave out; ``classes``: names in class order;
         ``methods``: label and colour by method; ``vanilla``: its temperature and alpha;
         ``selection``: how settings were selected.
     """
@@ -88,7 +89,16 @@ def collect_pair_data(data: ReportData) -> dict[str, Any]:
             shown["effect"] = describe_effect(line)
     n_classes = max((len(s.before) for s in scores.values()), default=0)
     styles = {m: get_method_style(m) for s in scores.values() for m in s.after}
+    # Once, not in every pair: pairs whose grid is another keep their own.
+    grid: dict[str, Any] = {"points": []}
+    for key in ("temperatures", "alphas"):
+        grid[key] = next((pair[key] for pair in found.values() if key in pair), [])
+    for pair_data in found.values():
+        for key, value in grid.items():
+            if pair_data.get(key) == value:
+                del pair_data[key]
     return {
+        "grid": grid,
         "pairs": found,
         "classes": name_classes(campaign.data, n_classes, data.class_names),
         "methods": {method: [style.label, style.colour] for method, style in styles.items()},

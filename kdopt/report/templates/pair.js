@@ -3,7 +3,7 @@ const picker = document.getElementById("pair");
 const DIVERGING = [[0, "#D55E00"], [0.5, "#F2F2F2"], [1, "#0072B2"]];
 const LEGEND = { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" };
 const LAYOUT = { height: 420, margin: { l: 60, r: 10, t: 50, b: 50 }, hovermode: "closest", legend: LEGEND };
-const here = () => data.pairs[picker.value] || {};
+const here = () => ({ ...data.grid, ...data.pairs[picker.value] });
 const setShown = () => document.querySelector("input[name=set]:checked").value;
 const difference = (after, before) => (after === null || before === null ? null : after - before);
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;

@@ -130,11 +130,11 @@ function startTables() {
   }
   for (const box of document.querySelectorAll(".scroll")) {
     const heading = box.closest("details, section, figure").querySelector("summary, h2, figcaption");
+    box.setAttribute("role", "group");
     box.setAttribute("aria-label", heading.textContent.trim());
     // Only what really scrolls, and has nothing else to stop at, is a tab stop.
     new ResizeObserver(() => {
       const stop = box.scrollWidth > box.clientWidth && !box.querySelector("button, a");
-      box.setAttribute("role", stop ? "region" : "group");
       if (stop) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
     }).observe(box);

@@ -26,7 +26,8 @@ def data_of(campaign, rows):
 
 def test_surfaces_of_the_page_are_those_of_the_rows():
     campaign = make_campaign()
-    shown = data_of(campaign, make_rows(campaign))["pairs"]["uniform/t02-s00"]
+    found = data_of(campaign, make_rows(campaign))
+    shown = {**found["grid"], **found["pairs"]["uniform/t02-s00"]}
     gap = 100 * (accuracy_of(2) - accuracy_of(0))
     for i, t in enumerate(shown["temperatures"]):
         for j, a in enumerate(shown["alphas"]):
