@@ -135,16 +135,17 @@ def read_endings(connection: Connection, trials: Sequence[int]) -> dict[int, End
     """What ended trials recorded; a trial that ended never changes.
 
     Raises:
-        StoreError: A time cannot be read.
+        StoreError: A time cannot be read, or a trial's value is not that of its record.
     """
     of = {"trials": list(trials)}
-    found = {}
+    found, names = {}, {}
     for trial, study, number, *times in connection.execute(_TIMES, of):
         try:
             started, completed = map(_read_time, times)
         except (ValueError, TypeError) as error:
             raise refuse_trial(study, number, "datetime_start, datetime_complete", error) from error
         found[trial] = Ending(started, completed, [], {}, [])
+        names[trial] = (study, number)
     for row in connection.execute(_VALUES, of):
         found[row.trial_id].values.append(row._asdict())
     for trial, key, text in connection.execute(_ATTRIBUTES, of):
@@ -152,6 +153,11 @@ def read_endings(connection: Connection, trials: Sequence[int]) -> dict[int, End
             found[trial].attributes[key] = text
     for row in connection.execute(_STEPS, of):
         found[row.trial_id].steps.append(row._asdict())
+    for trial, ending in found.items():
+        text = ending.attributes.get(OUTCOME_KEY)
+        recorded = [] if text is None else [parse_outcome(text).value]
+        if [value["value"] for value in ending.values] != recorded:
+            raise refuse_trial(*names[trial], "value", "it is not that of its record")
     return found
 
 
