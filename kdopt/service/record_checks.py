@@ -137,7 +137,6 @@ def _check_before(
     student = plan.student if plan.student is not None else checked.params.get("student")
     before = around.pretrained.get((plan.partition, int(student))) if student is not None else None
     if before is None:
-        yield "it has a result, and its student's pre-training has none"
         return
     for key in ("validation", "test"):
         scores: Scores = getattr(before, key)

@@ -9,6 +9,7 @@ and its place is planned again in a new row. Rows are never deleted and never re
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import sqlalchemy as sa
@@ -31,6 +32,8 @@ from kdopt.store.planning import plan_missing_trials
 from kdopt.store.queries import STATES
 from kdopt.store.scope import LIVE, TRIALS, Scope, select_scope
 from kdopt.store.statements import execute_many
+
+logger = logging.getLogger(__name__)
 
 _FOREIGN = f"""
     FROM {TRIALS}
@@ -87,7 +90,9 @@ def take_back_trials(
         plan_missing_trials(connection, scope, plans)
         return len(found)
 
-    return store.run_write(write)
+    taken = store.run_write(write)
+    logger.warning("took back %d trial(s) that another program took, ended or added", taken)
+    return taken
 
 
 def check_recorded(connection: Connection, trial_id: int, state: str) -> bool:

@@ -19,8 +19,8 @@ from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import StudyPlan
 from kdopt.data.datasets import load_planned_dataset
-from kdopt.errors import LeaseLostError
-from kdopt.outcome import Outcome
+from kdopt.errors import LeaseLostError, StoreError
+from kdopt.outcome import Outcome, TrialRow
 from kdopt.search.posterior import Posterior
 from kdopt.search.samplers import choose_params
 from kdopt.search.warm_start import PosteriorSource
@@ -207,10 +207,16 @@ class _Worker:
             self._take_back_trials()
 
     def _take_back_trials(self) -> int:
-        n = take_back_trials(self.store, self.campaign, plan_studies)
-        if n:
-            logger.warning("took back %d trial(s) that another program took, ended or added", n)
-        return n
+        return take_back_trials(self.store, self.campaign, plan_studies)
+
+    def _read_trials(self, study_id: int) -> list[TrialRow]:
+        try:
+            return queries.read_trials(self.store, self.campaign, study_id)
+        except StoreError:
+            # Another program may have ended a trial since this worker last looked.
+            if not self._take_back_trials():
+                raise
+            return queries.read_trials(self.store, self.campaign, study_id)
 
     def _list_ready(self, states: list[StudyCounts]) -> list[StudyCounts]:
         """The studies with waiting trials that may be claimed."""
@@ -223,7 +229,7 @@ class _Worker:
         for state in states:
             known = self.pretrained.setdefault(state.name.partition, {})
             if state.name.stage == "pretrain" and state.complete > len(known):
-                for row in queries.read_trials(self.store, self.campaign, state.study_id):
+                for row in self._read_trials(state.study_id):
                     if row.state == "COMPLETE":
                         participant, outcome = take_pretrained(
                             row, self.record.campaign, self.dataset.n_classes
@@ -380,7 +386,7 @@ class _Worker:
     def _choose_params(self, plan: StudyPlan, claim: Lease) -> Lease:
         if claim.params:
             return claim
-        history = queries.read_trials(self.store, self.campaign, claim.study_id)
+        history = self._read_trials(claim.study_id)
         get_posterior = partial(self._get_posterior, plan)
         params = choose_params(self.context.campaign, plan, claim.number, history, get_posterior)
         return leases.record_params(self.store, claim, params, plan.space)

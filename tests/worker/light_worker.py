@@ -18,16 +18,25 @@ from pathlib import Path
 
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import LeaseLostError
+from kdopt.outcome import Outcome
 from kdopt.store import leases, queries
 from kdopt.store.database import RETRY_S, Store, open_store
+from kdopt.store.leases import Lease
 from kdopt.worker.heartbeat import Heartbeat
 from kdopt.worker.worker_id import is_dead, name_worker
-from tests.conftest import make_outcome
+from tests.conftest import make_distilled, make_pretrained
 
 
 def diverges(number: int) -> bool:
     """Whether the trial of that number fails, whoever runs it."""
     return number % 13 == 5
+
+
+def make_result(claim: Lease, weights: str) -> Outcome:
+    """What a trial records; as weights of a participant any artifact will do."""
+    if "participant" in claim.params:
+        return make_pretrained(0.5, weights)
+    return make_distilled(1.0, make_pretrained(0.5))
 
 
 def follow(clock: Path) -> None:
@@ -55,7 +64,9 @@ def main() -> None:
     if len(sys.argv) > 3:
         follow(Path(sys.argv[3]))
     store = open_store(url, patience_s=RETRY_S)
-    plans = {p.name: p for p in plan_studies(queries.read_record(store, "tiny").campaign)}
+    record = queries.read_record(store, "tiny")
+    (splits,) = set(record.splits.values())
+    plans = {p.name: p for p in plan_studies(record.campaign)}
     chance = random.Random()
     told: list[int] = []
     signal.signal(signal.SIGUSR1, lambda number, _frame: told.append(number))
@@ -85,7 +96,7 @@ def main() -> None:
                 if diverges(claim.number):
                     leases.fail_trial(store, claim, "the training loss became nan in epoch 1")
                 else:
-                    leases.finish_trial(store, claim, make_outcome(1.0))
+                    leases.finish_trial(store, claim, make_result(claim, splits))
             print("finished", claim.trial_id, flush=True)
         except LeaseLostError:
             print("refused", claim.trial_id, flush=True)
