@@ -148,11 +148,11 @@ def test_the_three_ways_to_ask_about_one_pair_agree(folder):
 
 
 def test_the_answer_is_complete(folder):
-    text = answered(kdopt(folder, "recommend", "--gap", 200))
+    text = answered(kdopt(folder, "recommend", "--gap", 99))
     for label in ("Pair", "Advice", "Because", "Expected", "Rules", "Tree", "Evidence", "Caution"):
         assert re.search(rf"^{label} ", text, re.MULTILINE), label
     assert "on partitions that were not learnt from it lost" in text
-    assert "200 pp is outside the range that was seen" in text
+    assert "99 pp is outside the range that was seen" in text
 
 
 def test_public_images_have_their_own_advice(folder):
