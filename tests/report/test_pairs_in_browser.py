@@ -149,7 +149,7 @@ def test_a_long_table_says_that_it_has_more_rows_and_shows_them(visit, address):
 
 
 def test_paper_has_every_section_and_all_rows_of_the_verdicts(visit, address):
-    page = visit(address)
+    page = visit(address, viewport={"width": 718, "height": 1000})  # A4 within its margins
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     for name in ("#short details", "#run details", "#claims details"):
@@ -158,3 +158,4 @@ def test_paper_has_every_section_and_all_rows_of_the_verdicts(visit, address):
     table = page.locator("#pairs .tall").first
     assert table.evaluate("box => box.scrollHeight <= box.clientHeight + 1")
     assert page.locator("#pairs [data-pair]:visible").count() == 180
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718
