@@ -85,7 +85,8 @@ def main() -> None:
         try:
             with Heartbeat(store, claim, lease_s / 6, lease_s):
                 if not claim.params:
-                    temperature = chance.uniform(0.5, 4.0)
+                    bounds = plans[state.study].space["temperature"]
+                    temperature = chance.uniform(bounds.low, bounds.high)
                     params = {"temperature": temperature, "alpha": 0.5, "replicate": 0}
                     claim = leases.record_params(store, claim, params, plans[state.study].space)
                 time.sleep(chance.uniform(0.02, 0.15))
