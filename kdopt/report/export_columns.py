@@ -49,7 +49,9 @@ action | =verdict | what to do with the pair: leave as it is, train on, distil, 
 advice | =verdict | what to do with the pair: leave as it is, train on, distil, or undecided
 advised_gain | =verdict_gain_pp | test gain of following the verdict
 advised_net_gain | =verdict_net_gain_pp | of it because of the teacher
+agreement | | whether two campaigns agree in the contrast
 alpha | | weight of the teacher's term, in [0, 1]
+alpha_correlation | | rank correlation of best alphas within partitions
 best_epoch | | epoch whose weights were kept, counted from 1
 bound | | exact, at least or at most: whether both runs reached the target
 campaign | | name of the campaign
@@ -62,6 +64,7 @@ chance_over_leaving | share | chance of so great a lead over the untouched stude
 chance_over_training | share | chance of so great a lead over training on
 checkpoint | sha256 | sha256 of the weights, where they are kept
 claim | | number of the paper's claim
+claimed | | range that the paper claims, in the unit of the line
 claimed_range | | range that the paper claims, in the unit of the line
 class | | number of the class, counted from 0; in data of figures its name
 complete | | whether every cell is complete
@@ -71,15 +74,24 @@ control_gain | pp | test gain of training on without a teacher
 control_validation_gain | pp | the same on validation
 device | | where the trial ran
 effective_kd_weight | | factor of the teacher's term over that of the labels
+effective_kd_weight_correlation | | rank correlation of KD weights within partitions
 epochs | | epochs trained
 error | | why a trial failed
 family | | way of partitioning, which all draws of a partition share
 first | | one campaign
+first_high | | upper end of the 95 % interval in the first campaign
+first_low | | lower end of the 95 % interval in the first campaign
+first_n | | units of the first campaign
+first_value | | the number in the first campaign
+first_verdict | | the verdict on the contrast in the first campaign
 forgetting | pp | mean over classes of the falls of test accuracy
 gain | pp | test gain over the starting student
 high | | upper end of the 95 % interval of the value, in its unit
+image_error | | half the 95 % interval of the value over other test images, in its unit
 initial_model | | what federated averaging starts from
+key | | name of the setting
 kind | | of the target: absolute, or relative to FedAvg's final accuracy
+label | | the measure in words
 lacks_labels | | whether the transfer set has no labels
 last_test_accuracy | percent | test accuracy after the last epoch
 last_validation_accuracy | percent | validation accuracy after the last epoch
@@ -93,6 +105,7 @@ method | | vanilla, tuned, dml, dp_kd or another method
 n | | pairs, or units that the line is about
 need | | what is missing to judge the claim
 net_gain | pp | test gain beyond training on without a teacher
+net_gain_correlation | | rank correlation of net gains within partitions
 net_high | =net_gain_high_pp | upper end of its 95 % interval over other test images
 net_low | =net_gain_low_pp | lower end of its 95 % interval over other test images
 net_vanilla_gain | pp | vanilla's test gain beyond training on
@@ -123,10 +136,16 @@ same_alpha_by_chance | percent | the same by chance
 same_images | | whether participants have the same images
 same_point | percent | shared pairs with the same best temperature and alpha
 same_point_by_chance | percent | the same by chance
+same_side | | whether both numbers lie on the same side of the range
 same_temperature | percent | shared pairs with the same best temperature
 same_temperature_by_chance | percent | the same by chance
 same_verdict | | shared pairs with the same verdict
 second | | the other campaign
+second_high | | upper end of the 95 % interval in the second campaign
+second_low | | lower end of the 95 % interval in the second campaign
+second_n | | units of the second campaign
+second_value | | the number in the second campaign
+second_verdict | | the verdict on the contrast in the second campaign
 seconds | | wall time of the trial
 source | | stage that the number is from
 stage | | stage of the trial
@@ -143,11 +162,13 @@ teacher | | number of the teacher
 teacher_accuracy | percent | the teacher's test accuracy
 teacher_kind | | much weaker, similar or strong
 temperature | | distillation temperature
+temperature_correlation | | rank correlation of best temperatures within partitions
 test_accuracy | percent | accuracy on test
 test_before_accuracy | percent | the untouched student's accuracy on test
 test_before_loss | nats | the same of the untouched student
 test_before_per_class | percent | the same of the untouched student
 test_gain | pp | gain of test accuracy over the untouched student
+test_gain_correlation | | rank correlation of test gains within partitions
 test_gain_sd | pp | its standard deviation over replicates
 test_loss | nats | mean cross-entropy on test
 test_per_class | percent | accuracy of each class on test
