@@ -220,7 +220,8 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
     alone = ("seed", "participants", "precision", "select_on", "transfer", "initial_weights")
     parts = {key: values[key] for key in (*alone, "pretrain", "distill")}
     kinds = [campaign.get_architecture(i) for i in range(campaign.participants)]
-    parts["model"] = kinds
+    # One for all does not depend on how many there are.
+    parts["model"] = kinds if len(campaign.architectures) > 1 else kinds[:1]
     parts["participant"] = [p.name for p in campaign.participant]
     # One validation set serves all partitions, also those that a grown spec adds.
     parts["data.validation_fraction"] = values["data"]["validation_fraction"]
