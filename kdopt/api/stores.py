@@ -95,9 +95,8 @@ class OpenCampaign:
 
     def __repr__(self) -> str:
         states = [row.state for row in self.tables.results.rows]
-        return (
-            f"<kdopt campaign {self.name}: {states.count('COMPLETE'):,} of {len(states):,} trials>"
-        )
+        done = states.count("COMPLETE")
+        return f"<kdopt campaign {self.name}: {done:,} of {len(states):,} trials done>"
 
     @property
     def settings(self) -> Campaign:
