@@ -20,13 +20,13 @@ def make_report() -> tuple[pd.DataFrame, pd.DataFrame]:
     pair = {"partition": partition, "teacher": teacher, "student": student}
     cells = [(t, a) for t in (1.0, 4.0) for a in (0.1, 0.5)]
     trials = [
-        {**pair, "stage": "tune", "temperature": t, "alpha": a, "test_gain": 10 * t + a}
+        {**pair, "stage": "tune", "temperature": t, "alpha": a, "test_gain_pp": 10 * t + a}
         for t, a in cells
     ]
     other = {**pair, "stage": "tune", "student": 3, "temperature": 1.0, "alpha": 0.1}
-    best = {**pair, "temperature": 4.0, "alpha": 0.1, "vanilla_gain": 1.0, "test_gain": 3.0}
-    return pd.DataFrame([{**best, "accuracy_gap": 7.0}]), pd.DataFrame(
-        [*trials, {**other, "test_gain": 99.0}]
+    best = {**pair, "temperature": 4.0, "alpha": 0.1, "vanilla_gain_pp": 1.0, "test_gain_pp": 3.0}
+    return pd.DataFrame([{**best, "accuracy_gap_pp": 7.0}]), pd.DataFrame(
+        [*trials, {**other, "test_gain_pp": 99.0}]
     )
 
 

@@ -165,7 +165,6 @@ def load_planned_dataset(record: CampaignRecord) -> Dataset:
         settings = replace(data, root=root, download=data.download and own)
         try:
             dataset = load_dataset(replace(record.campaign, data=settings))
-            dataset = add_own_images(dataset, record.campaign)
         except DataError as error:
             faults[str(error)] = None
             continue

@@ -147,6 +147,7 @@ second_n | | units of the second campaign
 second_value | | the number in the second campaign
 second_verdict | | the verdict on the contrast in the second campaign
 seconds | | wall time of the trial
+setting | | values of the parameters of a tuned method other than plain distillation
 source | | stage that the number is from
 stage | | stage of the trial
 start | | student that a combination starts from

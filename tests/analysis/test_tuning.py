@@ -17,7 +17,7 @@ from kdopt.analysis.tuning import (
     tabulate_payoff,
 )
 from kdopt.campaign.partition_settings import PartitionSettings
-from kdopt.campaign.stages import plan_points
+from kdopt.campaign.stages import plan_points, plan_tune
 from kdopt.outcome import TrialRow
 from kdopt.search.samplers import choose_params
 from tests.analysis.synthetic import (
@@ -215,6 +215,7 @@ def test_it_chooses_what_the_sampler_itself_would_have_tried():
     gridded = make_campaign()
     campaign = make_campaign(tune_sampler="sequential")
     points, n_open = plan_points(campaign)
+    plans = {(plan.partition, plan.teacher, plan.student): plan for plan in plan_tune(campaign)}
     for row in make_rows(gridded):
         if row.stage != "tune" or row.number:
             continue
@@ -225,7 +226,7 @@ def test_it_chooses_what_the_sampler_itself_would_have_tried():
         }
         history: list[TrialRow] = [replace(mine[p], number=i) for i, p in enumerate(points)]
         for number in range(len(points), len(points) + n_open):
-            cell = choose_params(campaign, None, number, history)
+            cell = choose_params(campaign, plans[row.pair], number, history)
             history.append(replace(mine[cell["temperature"], cell["alpha"]], number=number))
         best = max(history, key=lambda r: r.outcome.value)
         cells = [

@@ -185,7 +185,7 @@ def test_a_pair_that_was_measured_has_its_verdict_first(folder):
     assert second.strip() == "what follows is learnt from other pairs"
     assert third.startswith(f"Pair      {PAIR}; on ")
     # Where nothing can be learnt for it, what was measured stands all the same.
-    asked = ("recommend", "--pair", PAIR, "--transfer-set", "public_labeled")
+    asked = ("recommend", "--pair", PAIR, "--transfer-set", "public_labeled", "--campaign", "four")
     first, second = answered(kdopt(folder, *asked)).splitlines()
     assert first.startswith(f"Measured  {PAIR}: ")
     assert second.startswith("Advice    none: too little to learn from")
@@ -207,7 +207,7 @@ def test_the_papers_guide_stands_with_what_it_loses(folder, tmp_path):
     assert {line["situation"] for line in record["measured"]} == {"own", "public_unlabeled"}
     # Without a store it is measured on what comes with kdopt.
     text = answered(kdopt(tmp_path, "recommend", "--guide"))
-    assert "Note: too little of your own" in text and "75 of 150" in text
+    assert "Note: too little of your own" in text and "300 of 300" in text
 
 
 def test_what_cannot_be_answered_is_refused_with_the_reason(folder):
