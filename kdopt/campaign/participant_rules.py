@@ -79,14 +79,17 @@ def _list_own_problems(file: CampaignFile) -> Iterator[str]:
 
 
 def _list_mixed(file: CampaignFile) -> Iterator[str]:
-    own = {row.model or file.model for row in file.participant}
-    models = sorted(own or {*file.models} or {file.model})
-    if len(models) == 1 and not any(row.classes for row in file.participant):
+    # The number of participants is not resolved yet where they have tables.
+    kinds = {file.get_architecture(i) for i in range(len(file.participant) or file.participants)}
+    if len(kinds) == 1:
         return
+    models = sorted({kind.model for kind in kinds})
     if "federate" in file.stages:
         yield (
-            f"stages: federate averages weights, so all participants need one model with the same "
-            f"classes; here they have {', '.join(models)}. Leave federate out, or give all the same"
+            "stages: federate averages weights, so all participants need one model with the same "
+            f"images and classes; here they have {', '.join(models)}"
+            f"{' in different ways' if len(models) == 1 else ''}. "
+            "Leave federate out, or give all the same"
         )
     if file.initial_weights == "shared":
         yield (

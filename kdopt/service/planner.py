@@ -88,7 +88,7 @@ def plan_campaign(
     Raises:
         KdoptError: See :func:`check_plan`; nothing was written then.
     """
-    check_plan(spec, dataset, splits, store)
+    check_plan(spec, dataset, splits, store, weights)
     # The splits are stored before any trial exists: if planning is cut off in between, no worker
     # finds a trial without them.
     prior = freeze_prior(spec.campaign, store, artifacts)
@@ -110,7 +110,11 @@ def plan_campaign(
 
 
 def check_plan(
-    spec: Spec, dataset: Dataset, splits: Mapping[str, bytes], store: Store | None
+    spec: Spec,
+    dataset: Dataset,
+    splits: Mapping[str, bytes],
+    store: Store | None,
+    weights: Mapping[str, bytes] | None = None,
 ) -> None:
     """Refuse a campaign that cannot be planned, before anything of it is written.
 
@@ -119,6 +123,7 @@ def check_plan(
         dataset: Its images.
         splits: Its partitions, see :func:`draw_splits`.
         store: Where it will be planned; ``None`` where there is no store yet.
+        weights: Those that participants bring along, see :func:`read_given_weights`.
 
     Raises:
         KdoptError: It learns from campaigns that the store has not, or the store has another
@@ -129,8 +134,11 @@ def check_plan(
     if store is None or name not in list_campaigns(store):
         return
     prior = hash_content(chosen.to_bytes()) if isinstance(chosen, Prior) else chosen
-    kept = {name: hash_content(content) for name, content in splits.items()}
-    record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior)
+    kept, given = (
+        {key: hash_content(content) for key, content in contents.items()}
+        for contents in (splits, weights or {})
+    )
+    record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior, given)
     check_same_meaning(read_record(store, name), record)
 
 

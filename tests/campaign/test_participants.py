@@ -89,6 +89,15 @@ def twice(text):
     return text.replace('name = "paris"', 'name = "berlin"')
 
 
+SIZES = (
+    OWN.replace('stages = ["tune"]', 'stages = ["federate"]')
+    .replace(
+        'model = "resnet18"\nweights = "big.pt"\nclasses = ["0", "1"]',
+        'model = "cnn"\ndata = "big"\nimage_size = 16',
+    )
+    .replace('model = "mlp"', 'model = "cnn"')
+)
+
 REFUSED = [
     (OWN.replace('["own"]', '["uniform"]'), "go with partitions = [\"own\"]"),
     (OWN.replace('["own"]', '["own", "uniform"]'), "'own' stands alone"),
@@ -96,6 +105,7 @@ REFUSED = [
     (OWN.replace('stages = ["tune"]', 'stages = ["tune"]\ndraws = 2'), "draws = 2"),
     (OWN.replace('"tune"', '"federate"'), "cnn, mlp, resnet18"),
     (OWN.replace('"tune"', '"federate"'), "big has none"),
+    (SIZES, "here they have cnn in different ways"),
     (twice(OWN), "participant.name = 'berlin': two have this name"),
     (OWN.replace('data = "berlin"\n', "").replace('data = "paris"\n', ""), "none can be a student"),
     (OWN.replace('data = "paris"\n', ""), "'paris': it has neither weights nor data"),

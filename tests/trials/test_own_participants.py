@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -15,11 +17,13 @@ from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import load_dataset, load_planned_dataset
-from kdopt.errors import ArtifactError, DataError
-from kdopt.service.planner import draw_splits, read_given_weights
+from kdopt.errors import ArtifactError, DataError, StoreError
+from kdopt.service.planner import draw_splits, plan_campaign, read_given_weights
 from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.database import open_store
 from kdopt.train.engine import make_engine
 from kdopt.train.models import make_model
+from kdopt.train.weights import pack_weights
 from kdopt.trials.compare import run_compare
 from kdopt.trials.context import Context
 from kdopt.trials.control import run_control
@@ -201,6 +205,20 @@ def test_a_checkpoint_of_a_model_that_nobody_has_is_refused(context, pretrained)
     with pytest.raises(ArtifactError):
         context.load_checkpoint(odd)
     assert context.campaign.get_architecture(2) == Architecture("cnn")
+
+
+def test_a_campaign_is_planned_again_with_the_same_weights_only(root, spec, tmp_path):
+    campaign, dataset = spec.campaign, load_dataset(spec.campaign)
+    splits, weights = draw_splits(campaign, dataset), read_given_weights(campaign, dataset)
+    with closing(open_store(str(tmp_path / "kdopt.db"), create=True)) as store:
+        artifacts = Artifacts(tmp_path / "artifacts")
+        first = plan_campaign(spec, dataset, splits, store, artifacts, weights)
+        again = plan_campaign(spec, dataset, splits, store, artifacts, weights)
+        assert first.new_trials and not again.new_trials
+        state = torch.load(root[0] / "berlin.pt", weights_only=True)["state_dict"]
+        other = {**weights, "berlin": pack_weights(state, campaign.get_architecture(0))}
+        with pytest.raises(StoreError, match="participant berlin \\(its weights are not the same"):
+            plan_campaign(spec, dataset, splits, store, artifacts, other)
 
 
 def test_folders_of_other_classes_are_named(root, spec, tmp_path):
