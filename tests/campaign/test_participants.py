@@ -71,7 +71,9 @@ def test_what_a_participant_is_belongs_to_what_a_campaign_means(change):
 
 
 def test_where_its_files_are_does_not():
-    moved = OWN.replace("berlin.safetensors", "/elsewhere/b.pt").replace('"paris"\n', '"paris"\n')
+    moved = OWN.replace("berlin.safetensors", "/elsewhere/b.pt")
+    moved = moved.replace('data = "paris"', 'data = "/elsewhere/paris"')
+    assert moved.count("/elsewhere/") == 2
     assert fingerprint(parse_spec(moved).campaign) == fingerprint(parse_spec(OWN).campaign)
 
 
