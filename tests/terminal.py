@@ -56,6 +56,7 @@ class Terminal:
 
     def resize(self, rows: int, columns: int) -> None:
         """Change the size of the window."""
+        self._size = rows, columns
         size = struct.pack("HHHH", rows, columns, 0, 0)
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
 
@@ -64,8 +65,20 @@ class Terminal:
         return self._said.decode(errors="replace")
 
     def screen(self) -> list[str]:
-        """The lines drawn last from the upper left corner, without colours."""
-        return STYLE.sub("", self.said().rpartition(HOME)[2]).split("\r\n")
+        """The lines of the last whole picture, or all lines of a plain text, without colours.
+
+        A picture comes in pieces on a busy machine: it is whole once all rows are there and the
+        last one, which is padded with spaces, is as wide as the window.
+        """
+        rows, columns = self._size
+        plain, *pictures = self.said().split(HOME)
+        if not pictures:
+            return STYLE.sub("", plain).split("\r\n")
+        for drawn in reversed(pictures):
+            lines = STYLE.sub("", drawn).split("\r\n")
+            if len(lines) > rows or (len(lines) == rows and len(lines[-1]) >= columns):
+                return lines
+        return []
 
     def press_ctrl_c(self) -> None:
         """As a person would."""
@@ -75,7 +88,7 @@ class Terminal:
         """Type a text."""
         os.write(self._master, text.encode())
 
-    def wait_for(self, shown: Callable[[str], bool], timeout_s: float = 30.0) -> str:
+    def wait_for(self, shown: Callable[[str], bool], timeout_s: float = 120.0) -> str:
         """Wait until the screen shows something."""
         end = time.monotonic() + timeout_s
         while not shown(text := "\n".join(self.screen())):
@@ -83,7 +96,7 @@ class Terminal:
             time.sleep(0.02)
         return text
 
-    def end(self, timeout_s: float = 20.0) -> int:
+    def end(self, timeout_s: float = 120.0) -> int:
         """Wait for the end; the exit code."""
         code = self.process.wait(timeout_s)
         self._ear.join(timeout_s)
