@@ -66,9 +66,12 @@ PairOption = Annotated[
 ]
 TeacherOption = Annotated[
     Path | None,
-    typer.Option("--teacher", help="Checkpoint (safetensors); with --student and --spec."),
+    typer.Option(
+        "--teacher",
+        help="Its weights, safetensors or a state dict of torch; with --student and --spec.",
+    ),
 ]
-StudentOption = Annotated[Path | None, typer.Option("--student", help="Checkpoint (safetensors).")]
+StudentOption = Annotated[Path | None, typer.Option("--student", help="Its weights, likewise.")]
 SpecOption = Annotated[
     Path | None, typer.Option("--spec", help="Campaign file with the images and the model.")
 ]

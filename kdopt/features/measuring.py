@@ -30,14 +30,13 @@ from kdopt.features.measurements import (
     read_pretrained,
     write_measurements,
 )
-from kdopt.files import open_input
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
 from kdopt.train.engine import Engine, Images
 from kdopt.train.evaluation import predict_logits, score_logits
+from kdopt.train.given_weights import load_weights
 from kdopt.train.models import make_model
-from kdopt.train.weights import parse_weights
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Inputs
 
@@ -281,9 +280,7 @@ def _load_checkpoint(
     name, path = checkpoint.model or campaign.model, checkpoint.path
     model = make_model(name, dataset.shape, dataset.n_classes)
     try:
-        with open_input(path) as file:
-            content = file.read()
-        model.load_state_dict(parse_weights(content, model.state_dict(), any_precision=True))
+        load_weights(model, path)
     except OSError as error:
         reason = error.strerror or "no such file"
         raise ArtifactError(f"checkpoint {path}: cannot be read: {reason}") from error
@@ -291,7 +288,7 @@ def _load_checkpoint(
         raise ArtifactError(
             f"checkpoint {path}: {error}; give a state dict of model '{name}' for images of "
             f"{'x'.join(map(str, dataset.shape))} and {dataset.n_classes} classes, saved with "
-            "safetensors.torch.save_file"
+            "safetensors.torch.save_file or torch.save"
         ) from error
     return engine.move(model)
 

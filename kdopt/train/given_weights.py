@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdopt.campaign.participants import Architecture
 from kdopt.data.datasets import Dataset
@@ -45,9 +46,7 @@ def read_weights(name: str, path: str, kind: Architecture, dataset: Dataset) -> 
     inner = model.model if isinstance(model, AdaptedModel) else model
     where = f"participant '{name}': weights {path}"
     try:
-        found = _strip_prefixes(_read_state(read_input(expand_path(path), MAX_BYTES)))
-        own = inner.state_dict()
-        inner.load_state_dict(check_weights(_cast(found, own), own, any_precision=True))
+        load_weights(inner, expand_path(path))
     except OSError as error:
         reason = error.strerror or "it cannot be read"
         raise KdoptError(f"{where}: {reason}; give the path of the file") from error
@@ -59,6 +58,18 @@ def read_weights(name: str, path: str, kind: Architecture, dataset: Dataset) -> 
             "channels): save model.state_dict() with safetensors.torch.save_file or torch.save"
         ) from error
     return pack_weights(model.state_dict(), kind)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Put the weights of a file into a model.
+
+    Raises:
+        OSError: The file cannot be read.
+        ArtifactError: It holds other weights than the model's, says what is wrong with them.
+    """
+    found = _strip_prefixes(_read_state(read_input(path, MAX_BYTES)))
+    own = model.state_dict()
+    model.load_state_dict(check_weights(_cast(found, own), own, any_precision=True))
 
 
 def _read_state(content: bytes) -> dict[str, Tensor]:

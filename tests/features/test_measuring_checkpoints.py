@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import safetensors.torch
+import torch
 
 from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import load_dataset
@@ -103,12 +104,16 @@ def test_without_participants_the_student_owns_all_training_images(world):
 
 def test_a_teacher_may_be_of_another_architecture(world, tmp_path):
     _, dataset, _, paths = world
-    path = tmp_path / "cnn.safetensors"
+    path, torch_path = tmp_path / "cnn.safetensors", tmp_path / "cnn.pt"
     made = make_model("cnn", dataset.shape, dataset.n_classes)
     safetensors.torch.save_file(made.state_dict(), path)
+    torch.save({"epoch": 3, "state_dict": made.state_dict()}, torch_path)
     student = Checkpoint(paths[1])
     found = describe(world, Checkpoint(path, "cnn"), student, "student", "specialized")
     assert found["teacher_entropy"] > 0.9  # it was never trained
+    assert found == describe(
+        world, Checkpoint(torch_path, "cnn"), student, "student", "specialized"
+    )
     with pytest.raises(ArtifactError, match="state dict of model 'mlp' for images of 1x8x8"):
         describe(world, Checkpoint(path), student, "student", None)
     with pytest.raises(KdoptError, match="there is no such model"):
