@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
@@ -63,6 +64,19 @@ class Scores(Recorded):
     def from_json(cls, record: Mapping[str, Any]) -> Scores:
         """Read what ``dataclasses.asdict`` wrote."""
         return cls(**{**record, "per_class": tuple(record["per_class"])})
+
+    @property
+    def known_accuracy(self) -> float:
+        """The accuracy; NaN where no image was scored, as of a teacher given by some logits."""
+        return math.nan if self.images == 0 else self.accuracy
+
+
+def make_unknown_scores(n_classes: int) -> Scores:
+    """What is recorded of a model on a set on which its answers are not known.
+
+    Its accuracy is 0 as JSON has no number for none; :attr:`Scores.known_accuracy` tells.
+    """
+    return Scores(0.0, (None,) * n_classes, math.nan, 0)
 
 
 def measure_gain(after: Scores, before: Scores) -> float:

@@ -369,8 +369,8 @@ def tabulate_participants(rows: Iterable[TrialRow]) -> pd.DataFrame:
         (
             row.partition,
             int(row.params["participant"]),
-            row.outcome.validation.accuracy,
-            row.outcome.test.accuracy,
+            row.outcome.validation.known_accuracy,
+            row.outcome.test.known_accuracy,
             *(getattr(row.outcome, key) for key in PARTICIPANT_COLUMNS[4:]),
         )
         for row in rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kdopt.outcome import TrialRow
+from kdopt.outcome import Outcome, TrialRow
 
 TRIAL_COLUMNS = ("study", "partition", "stage", "teacher", "student", "number", "state")
 SCORES = ("validation", "test", "validation_before", "test_before")
@@ -27,6 +27,12 @@ OUTCOME_COLUMNS = (
     "round_bytes",
     "start_bytes",
 )
+SET_OF = {
+    "value": "validation",
+    "last_validation_accuracy": "validation",
+    "last_test_accuracy": "test",
+}
+"""Numbers that nobody knows where a teacher given by its logits was not scored on a set."""
 
 
 def tabulate_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
@@ -48,12 +54,14 @@ def tabulate_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
     for key in sorted({key for row in ordered for key in row.params}):
         columns[key] = [row.params.get(key) for row in ordered]
     for key in OUTCOME_COLUMNS:
-        columns[key] = [getattr(o, key) if o else None for o in outcomes]
+        columns[key] = [_read_known(o, key) if o else None for o in outcomes]
     columns["started_from"] = [o.participant if o else None for o in outcomes]
     for key in SCORES:
         scores = [getattr(o, key) if o else None for o in outcomes]
         for part in SCORE_PARTS:
-            columns[f"{key}_{part}"] = [getattr(s, part) if s else None for s in scores]
+            columns[f"{key}_{part}"] = [
+                getattr(s, part) if s and s.images != 0 else None for s in scores
+            ]
     for key in ("validation_accuracy", "test_accuracy"):
         columns[f"rounds_{key}"] = [
             tuple(getattr(score, key) for score in o.rounds) if o and o.rounds else None
@@ -63,3 +71,8 @@ def tabulate_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
         columns[f"version_{package}"] = [o.versions.get(package) if o else None for o in outcomes]
     columns["error"] = [row.error for row in ordered]
     return columns
+
+
+def _read_known(outcome: Outcome, key: str) -> Any:
+    scores = getattr(outcome, SET_OF[key]) if key in SET_OF else None
+    return None if scores and scores.images == 0 else getattr(outcome, key)

@@ -65,8 +65,9 @@ def list_differences(before: CampaignRecord, now: CampaignRecord) -> list[str]:
             for name in sorted(before.splits.keys() & now.splits.keys())
             if before.splits[name] != now.splits[name]
         ]
+    by_logits = {row.name for row in now.campaign.participant if row.logits is not None}
     changed += [
-        f"participant {name} (its weights are not the same)"
+        f"participant {name} (its {'logits' if name in by_logits else 'weights'} are not the same)"
         for name in sorted(before.weights.keys() | now.weights.keys())
         if before.weights.get(name) != now.weights.get(name)
     ]
@@ -221,7 +222,7 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
     parts = {key: values[key] for key in (*alone, "pretrain", "distill")}
     kinds = [campaign.get_architecture(i) for i in range(campaign.participants)]
     # One for all does not depend on how many there are.
-    parts["model"] = kinds if len(campaign.architectures) > 1 else kinds[:1]
+    parts["model"] = kinds if len(set(kinds)) > 1 else kinds[:1]
     parts["participant"] = [p.name for p in campaign.participant]
     # One validation set serves all partitions, also those that a grown spec adds.
     parts["data.validation_fraction"] = values["data"]["validation_fraction"]

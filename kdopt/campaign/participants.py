@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Interval, Len
 
 from kdopt.campaign.fields import DISTINCT, KDOPT, NAME_RULE, Settings, Source
 
 _Number = Annotated[float, Interval(ge=-1e6, le=1e6)]
+
+ABSENT = -30.0
+"""Logit of a class that a model lacks, below its least one: a probability of 1e-13 at most."""
+
+LOGITS = "logits"
+"""What stands for the model of a participant that is given by its logits."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,9 @@ class ParticipantSettings(Settings):
         mean: Per channel, how its model wants images normalised, of pixels from 0 to 1. Left out:
             as the data set's.
         std: Likewise.
+        logits: File with its logits of the images that others are distilled on (``kdopt images``
+            lists them): it has no model here, and can only teach.
+        outputs: What that file holds: logits (log-probabilities are such), or probabilities.
     """
 
     name: Annotated[str, NAME_RULE]
@@ -46,6 +55,8 @@ class ParticipantSettings(Settings):
     ] = None
     mean: Annotated[tuple[_Number, ...], Len(0, 3), KDOPT] = ()
     std: Annotated[tuple[Annotated[float, Interval(gt=0, le=1e6)], ...], Len(0, 3), KDOPT] = ()
+    logits: Annotated[str | None, Source("default: none, it has a model")] = None
+    outputs: Annotated[Literal["logits", "probabilities"], KDOPT] = "logits"
 
 
 class Architecture(NamedTuple):

@@ -33,7 +33,8 @@ class CampaignRecord:
         settings: The same for people, with the source of every value.
         data_sha256: Fingerprint of the images; a worker whose images differ refuses to run.
         splits: Per partition, the sha256 of the artifact that holds its index arrays.
-        weights: By participant's name, the sha256 of the weights that it brought along.
+        weights: By participant's name, the sha256 of what it brought along, as kdopt keeps it:
+            weights or logits.
         prior: ``warm``: the sha256 of the artifact with what its prior was when it was planned.
         class_names: Of the images, in class order; empty in records of older versions.
     """
@@ -50,7 +51,7 @@ class CampaignRecord:
     def artifacts(self) -> dict[str, str]:
         """What each artifact that the record itself needs is, by its sha256."""
         needed = {sha256: f"splits of {name}" for name, sha256 in self.splits.items()}
-        needed |= {sha256: f"weights of {name}" for name, sha256 in self.weights.items()}
+        needed |= {sha256: f"weights or logits of {name}" for name, sha256 in self.weights.items()}
         return needed if self.prior is None else {**needed, self.prior: "tune.prior"}
 
     def to_json(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from kdopt.campaign.fields import (
     Source,
 )
 from kdopt.campaign.names import StageName
-from kdopt.campaign.participants import Architecture, ParticipantSettings
+from kdopt.campaign.participants import LOGITS, Architecture, ParticipantSettings
 from kdopt.campaign.partition_settings import (
     OWN,
     PARTITIONS,
@@ -268,22 +268,29 @@ class Campaign(Settings):
         return list(everyone)
 
     def get_architecture(self, participant: int) -> Architecture:
-        """The model of a participant."""
+        """The model of a participant; of one that is given by its logits, their classes."""
         models = self.models or (self.model,)
         model = models[participant % len(models)]
         if not self.participant:
             return Architecture(model)
         own = self.participant[participant]
+        if own.logits is not None:
+            return Architecture(LOGITS, own.classes)
         return Architecture(
             own.model or model, own.classes, own.image_size, own.channels, own.mean, own.std
         )
 
+    def is_given_by_logits(self, participant: int) -> bool:
+        """Whether a participant has no model: what it answers is in a file."""
+        return bool(self.participant) and self.participant[participant].logits is not None
+
     @property
     def architectures(self) -> dict[Architecture, list[int]]:
-        """Every model that occurs, and who has it."""
+        """Every model that occurs, and who has it; who is given by logits has none."""
         found: dict[Architecture, list[int]] = {}
         for participant in range(self.participants):
-            found.setdefault(self.get_architecture(participant), []).append(participant)
+            if not self.is_given_by_logits(participant):
+                found.setdefault(self.get_architecture(participant), []).append(participant)
         return found
 
 

@@ -33,6 +33,7 @@ COMMANDS = {
         "run": "Plan a campaign, run it here and write its report.",
         "spec": "Show every setting of a campaign and its source.",
         "partitions": "Show each participant's images per class.",
+        "images": "Write the images of a campaign for a teacher that answers them elsewhere.",
     },
     "Look at it": {
         "list": "List the campaigns of a store.",
@@ -69,6 +70,7 @@ EXAMPLES = {
     "run": "kdopt run studies/quickstart.toml",
     "spec": "kdopt spec mine.toml",
     "partitions": "kdopt partitions mine.toml --html shares.html",
+    "images": "kdopt images mine.toml --output images.npz",
     "list": "kdopt list",
     "status": "kdopt status --watch",
     "report": "kdopt report mine --figures pdf",

@@ -14,6 +14,8 @@ from kdopt.campaign.stages import check_size
 from kdopt.cli.announce import Say, say_nothing
 from kdopt.cli.inputs import folder_beside
 from kdopt.data.datasets import Dataset, load_dataset
+from kdopt.data.given_logits import pack_logits
+from kdopt.service.given_logits import describe_given_logits, read_given_logits
 from kdopt.service.outlook import ShareSizes, describe_images, measure_shares
 from kdopt.service.planner import (
     check_augmentation,
@@ -75,6 +77,8 @@ def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_noth
         f"participants, in {_count(len(campaign.partitions), 'way')}"
     )
     splits = draw_splits(campaign, dataset)
+    logits = read_given_logits(campaign, dataset, splits)
+    weights |= {name: pack_logits(given) for name, given in logits.items()}
     url = parse_location(store)
     place = parse_place(artifacts or folder_beside(url, "artifacts"))
     if isinstance(place, Path):
@@ -91,7 +95,10 @@ def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_noth
         loaded,
         planned,
         measure_shares(splits, dataset),
-        describe_images(campaign.data, dataset),
+        [
+            *describe_images(campaign.data, dataset),
+            *describe_given_logits(campaign, dataset, splits, logits),
+        ],
     )
 
 

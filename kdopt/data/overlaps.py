@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kdopt.data.datasets import Dataset
+from kdopt.data.image_keys import hash_images
 
 
 class Overlaps(NamedTuple):
@@ -28,7 +24,7 @@ class Overlaps(NamedTuple):
 def count_overlaps(dataset: Dataset) -> Overlaps:
     """Count the images of a data set that are the same, pixel by pixel."""
     train, test = (
-        list(_hash_images(images)) for images in (dataset.train_images, dataset.test_images)
+        list(hash_images(images)) for images in (dataset.train_images, dataset.test_images)
     )
     labels: dict[bytes, set[int]] = defaultdict(set)
     for digest, label in zip(train, dataset.train_labels.tolist(), strict=True):
@@ -40,8 +36,3 @@ def count_overlaps(dataset: Dataset) -> Overlaps:
         sum(digest in known for digest in test),
         sum(len(labels[digest]) > 1 for digest in (*train, *test)),
     )
-
-
-def _hash_images(images: NDArray[np.uint8]) -> Iterator[bytes]:
-    for image in images:
-        yield hashlib.blake2b(image.tobytes(), digest_size=16).digest()

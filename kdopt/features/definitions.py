@@ -157,9 +157,9 @@ def _describe_outcomes(teacher: Scores, student: Scores) -> dict[str, float]:
     ahead = 100 * ahead[np.isfinite(ahead)]
     known = len(ahead) > 0
     return {
-        "accuracy_gap": 100 * (teacher.accuracy - student.accuracy),
-        "teacher_accuracy": 100 * teacher.accuracy,
-        "student_accuracy": 100 * student.accuracy,
+        "accuracy_gap": 100 * (teacher.known_accuracy - student.known_accuracy),
+        "teacher_accuracy": 100 * teacher.known_accuracy,
+        "student_accuracy": 100 * student.known_accuracy,
         "teacher_edge": float(np.maximum(ahead, 0).mean()) if known else math.nan,
         "student_edge": float(np.maximum(-ahead, 0).mean()) if known else math.nan,
         "teacher_loss": teacher.loss,

@@ -190,11 +190,15 @@ def sample_images(images: Images) -> Images:
     """Evenly spaced images of a set, at most :data:`MAX_IMAGES`; a small set as it is."""
     if images.views == 1 and len(images) <= MAX_IMAGES:
         return images
+    return images.take(_choose_sample(len(images)).to(images.pixels.device))
+
+
+def _choose_sample(n_images: int) -> torch.Tensor:
     # Evenly spaced rather than drawn: the same images in any process, without a seed.
     # The first view of each: the image as it is.
-    count = min(len(images), MAX_IMAGES)
-    positions = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
-    return images.take(torch.from_numpy(positions).to(images.pixels.device))
+    count = min(n_images, MAX_IMAGES)
+    positions = np.linspace(0, n_images - 1, count).round().astype(np.int64)
+    return torch.from_numpy(positions)
 
 
 def _compare_pairs(
@@ -210,9 +214,15 @@ def _compare_pairs(
     logits: dict[tuple[int, int], npt.NDArray[np.float32]] = {}
     # By model first, so that only one model is in memory at a time.
     for participant, outcome in pretrained.items():
-        model = context.load_model(outcome)
+        given = context.campaign.is_given_by_logits(participant)
+        model = None if given else context.load_model(outcome)
         for owner, shown in images.items():
-            logits[participant, owner] = predict_logits(model, shown, context.engine).cpu().numpy()
+            if model is None:
+                whole = context.get_logits(outcome, partition, owner, transfer_set).cpu()
+                found = whole[_choose_sample(len(whole))]
+            else:
+                found = predict_logits(model, shown, context.engine).cpu()
+            logits[participant, owner] = found.numpy()
     return {
         (teacher, student): compare_logits(logits[teacher, owner], logits[student, owner])
         for teacher in pretrained

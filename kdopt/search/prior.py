@@ -212,13 +212,17 @@ def build_prior(campaigns: Sequence[tuple[Campaign, Mapping[Pair, PairResults]]]
 
 
 def collect_pair_results(rows: Iterable[TrialRow]) -> dict[Pair, PairResults]:
-    """Every pair with pre-trained participants and a tune trial of any state, in sorted order."""
+    """Every pair with pre-trained participants and a tune trial of any state, in sorted order.
+
+    Pairs whose teacher was not scored on validation are left out: nothing is similar to them.
+    """
     rows = list(rows)
     pretrained = find_pretrained(rows)
     trials: dict[Pair, list[TrialRow]] = defaultdict(list)
     for row in rows:
         if row.stage == "tune" and row.pair is not None and row.method is None:
             trials[row.pair].append(row)
+    scored = {key for key, outcome in pretrained.items() if outcome.validation.images != 0}
     return {
         pair: make_pair_results(
             pretrained[pair.partition, pair.teacher],
@@ -226,7 +230,7 @@ def collect_pair_results(rows: Iterable[TrialRow]) -> dict[Pair, PairResults]:
             collect_point_results(tried),
         )
         for pair, tried in sorted(trials.items())
-        if {(pair.partition, pair.teacher), (pair.partition, pair.student)} <= pretrained.keys()
+        if {(pair.partition, pair.teacher), (pair.partition, pair.student)} <= scored
     }
 
 

@@ -83,7 +83,8 @@ def plan_campaign(
         splits: From :func:`draw_splits`.
         store: The store.
         artifacts: Its artifacts.
-        weights: From :func:`read_given_weights`.
+        weights: From :func:`read_given_weights`; and the logits of participants without a model,
+            see :func:`kdopt.data.given_logits.pack_logits`.
 
     Raises:
         KdoptError: See :func:`check_plan`; nothing was written then.
@@ -123,7 +124,7 @@ def check_plan(
         dataset: Its images.
         splits: Its partitions, see :func:`draw_splits`.
         store: Where it will be planned; ``None`` where there is no store yet.
-        weights: Those that participants bring along, see :func:`read_given_weights`.
+        weights: What participants bring along, see :func:`plan_campaign`.
 
     Raises:
         KdoptError: It learns from campaigns that the store has not, or the store has another

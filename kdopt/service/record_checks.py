@@ -27,13 +27,13 @@ KEEPS_WEIGHTS = ("pretrain", "combine", "federate")
 
 
 def _brought_weights(checked: ExaminedTrial, plan: StudyPlan, around: Surroundings) -> bool:
-    """Whether it is of a participant that brings its weights along."""
+    """Whether it is of a participant that brings its weights or logits along."""
     rows, who = around.campaign.participant, checked.params.get("participant")
     return (
         plan.stage == "pretrain"
         and isinstance(who, int)
         and 0 <= who < len(rows)
-        and rows[who].weights is not None
+        and (rows[who].weights is not None or rows[who].logits is not None)
     )
 
 
@@ -46,7 +46,8 @@ def check_outcome(checked: ExaminedTrial, plan: StudyPlan, around: Surroundings)
         scores = getattr(outcome, key)
         if scores is not None:
             yield from _check_scores(key, scores, around.classes)
-    if not math.isfinite(outcome.validation.loss + outcome.test.loss):
+    scored = [s for s in (outcome.validation, outcome.test) if s.images != 0]
+    if not all(math.isfinite(scores.loss) for scores in scored):
         yield "its loss is not a number: the model diverged, and its scores say nothing"
     if _brought_weights(checked, plan, around):
         if outcome.epochs or outcome.best_epoch:

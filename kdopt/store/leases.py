@@ -224,7 +224,7 @@ def finish_trial(
         # Scalars are columns that the dashboard can sort by; the whole outcome is one JSON text.
         scalars = {
             "test_gain": outcome.test_gain,
-            "test_accuracy": outcome.test.accuracy,
+            "test_accuracy": None if outcome.test.images == 0 else outcome.test.accuracy,
             "seconds": round(outcome.seconds, 3),
         }
         attributes = {k: v for k, v in scalars.items() if v is not None}

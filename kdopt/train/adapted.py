@@ -8,12 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kdopt.campaign.participants import Architecture
+from kdopt.campaign.participants import ABSENT, Architecture
 from kdopt.errors import KdoptError
 from kdopt.train.models import Shape, make_model
-
-ABSENT = -30.0
-"""Logit of a class that a model lacks, below its least one: a probability of 1e-13 at most."""
 
 
 class AdaptedModel(nn.Module):

@@ -78,6 +78,11 @@ class Context(ImageSets):
         )
         self._losses = Cache[tuple[str, int], list[DistillationLoss]](1)
         self._architectures = self.campaign.architectures
+        self._logits_of = frozenset(
+            record.weights[row.name]
+            for row in self.campaign.participant
+            if row.logits is not None and row.name in record.weights
+        )
         self._workbenches: dict[tuple[Architecture, int], nn.Module] = {}
         self._kinds = WeakKeyDictionary[nn.Module, Architecture]()
         self.steps = StepKeeper(make_recorder)
@@ -132,11 +137,13 @@ class Context(ImageSets):
     def get_logits(
         self, model: Outcome, partition: str, student: int, transfer_set: TransferName = "student"
     ) -> Tensor:
-        """A pre-trained model's logits on a transfer set, float32, (n, classes); computed once."""
+        """A participant's logits on a transfer set, float32, (n, classes); computed once."""
         checkpoint = model.checkpoint
         assert checkpoint is not None
 
         def compute() -> Tensor:
+            if checkpoint in self._logits_of:
+                return self.look_up_logits(checkpoint, partition, student, transfer_set)
             images = self.get_transfer_set(partition, student, transfer_set)
             try:
                 return predict_logits(self.load_model(model), images, self.engine)
@@ -305,7 +312,7 @@ class Context(ImageSets):
         return self._workbenches[kind, number]
 
     def find_given_weights(self, participant: int) -> str | None:
-        """The checkpoint that a participant brought along; ``None`` if it is to be trained."""
+        """The weights or logits that a participant brought; ``None`` if it is to be trained."""
         rows = self.campaign.participant
         return self._record.weights.get(rows[participant].name) if rows else None
 

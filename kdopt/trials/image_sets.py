@@ -10,9 +10,13 @@ from kdopt.campaign.names import seed_for
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stage_settings import TransferName
 from kdopt.data.datasets import Dataset
+from kdopt.data.given_logits import GivenLogits, parse_logits
 from kdopt.data.splits import Splits, parse_splits
+from kdopt.errors import ArtifactError
+from kdopt.outcome import Scores, make_unknown_scores
 from kdopt.train.augment import make_views
 from kdopt.train.engine import Engine, Images
+from kdopt.train.evaluation import score_logits
 from kdopt.trials.cache import Cache
 from kdopt.trials.interfaces import ArtifactFolder
 
@@ -46,6 +50,7 @@ class ImageSets:
         self._public: dict[TransferName, Images] = {}
         self._shares = Cache[tuple[str, int], Images](CACHED_SHARES)
         self._validation = Cache[tuple[str, int | None], Images](CACHED_SHARES)
+        self._given = Cache[str, GivenLogits](CACHED_SHARES)
 
     def get_splits(self, partition: str) -> Splits:
         """The index arrays of a partition, as they were planned."""
@@ -69,16 +74,18 @@ class ImageSets:
             partition, participant = self.campaign.partitions[0].name, None
 
         def select() -> Images:
-            splits = self.get_splits(partition)
-            if participant is None:
-                positions = splits.validation
-            else:
-                # One without images of its own is judged on those of all.
-                positions = splits.local_validation[participant]
-                positions = positions if len(positions) else splits.validation
+            positions = self._find_validation(partition, participant)
             return self._train.take(self._move_positions(positions))
 
         return self._validation.get((partition, participant), select)
+
+    def _find_validation(self, partition: str, participant: int | None) -> np.ndarray:
+        splits = self.get_splits(partition)
+        if participant is None or self.campaign.data.validation == "global":
+            return splits.validation
+        # One without images of its own is judged on those of all.
+        own = splits.local_validation[participant]
+        return own if len(own) else splits.validation
 
     def get_share(self, partition: str, participant: int) -> Images:
         """The training images of one participant, in all views that are trained on."""
@@ -96,11 +103,63 @@ class ImageSets:
         if name == "student":
             return self.get_share(partition, student)
         if name not in self._public:
-            some = self.campaign.partitions[0].name
-            positions = self.get_splits(some).public[: self.campaign.transfer.size(name)]
+            positions = self._find_transfer_set(partition, student, name)
             images = self._train.take(self._move_positions(positions))
             self._public[name] = self._augment(images, name)
         return self._public[name]
+
+    def _find_transfer_set(self, partition: str, student: int, name: TransferName) -> np.ndarray:
+        if name == "student":
+            return self.get_splits(partition).train[student]
+        some = self.campaign.partitions[0].name
+        return self.get_splits(some).public[: self.campaign.transfer.size(name)]
+
+    def look_up_logits(
+        self, sha256: str, partition: str, student: int, name: TransferName
+    ) -> Tensor:
+        """The logits that a participant was given by, of a transfer set: float32, (n, classes).
+
+        Raises:
+            ArtifactError: They lack some of these images.
+        """
+        positions = self._find_transfer_set(partition, student, name)
+        logits = self._read_given(sha256).train[positions]
+        if lacking := int(np.isnan(logits[:, 0]).sum()):
+            raise ArtifactError(
+                f"the logits {sha256[:12]}... lack {lacking} of the {len(positions)} images of "
+                f"'{name}'; plan the campaign again with logits of all images"
+            )
+        return torch.from_numpy(logits).to(self.engine.device)
+
+    def score_given_logits(
+        self, sha256: str, partition: str, participant: int
+    ) -> tuple[Scores, Scores]:
+        """A participant that is given by its logits, on validation and on test.
+
+        Nothing is said of a set that they do not cover: on a part of it, an accuracy could not be
+        compared with that of any other.
+        """
+        given, classes = self._read_given(sha256), self._dataset.n_classes
+        positions = self._find_validation(partition, participant)
+        sets = (
+            (given.train[positions], self._dataset.train_labels[positions]),
+            (given.test, self._dataset.test_labels),
+        )
+        on_validation, on_test = (
+            make_unknown_scores(classes)
+            if np.isnan(rows).any()
+            else score_logits(torch.from_numpy(rows), torch.from_numpy(labels), classes)
+            for rows, labels in sets
+        )
+        return on_validation, on_test
+
+    def _read_given(self, sha256: str) -> GivenLogits:
+        return self._given.get(
+            sha256,
+            lambda: self._artifacts.read(
+                sha256, "logits of a participant", lambda c: parse_logits(c, self._dataset)
+            ),
+        )
 
     def _augment(self, images: Images, *owner: str | int) -> Images:
         data = self.campaign.data

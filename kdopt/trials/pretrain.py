@@ -53,7 +53,11 @@ def run_pretrain(context: Context, plan: StudyPlan, params: Params, inputs: Inpu
 
 
 def score_given(context: Context, sha256: str, partition: str, participant: int) -> Evaluation:
-    """Score weights that a participant brought along; no epoch is trained."""
-    model = context.load_checkpoint(sha256)
-    validation, test = context.score_model(model, context.get_validation(partition, participant))
+    """Score the weights or logits that a participant brought along; no epoch is trained."""
+    if context.campaign.is_given_by_logits(participant):
+        validation, test = context.score_given_logits(sha256, partition, participant)
+    else:
+        model = context.load_checkpoint(sha256)
+        images = context.get_validation(partition, participant)
+        validation, test = context.score_model(model, images)
     return Evaluation(Fit(0, 0, None), validation, test, validation.accuracy, test.accuracy)

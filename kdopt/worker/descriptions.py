@@ -12,7 +12,9 @@ def describe_result(stage: StageName, claim: Lease, outcome: Outcome) -> str:
     params = ", ".join(
         f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in claim.params.items()
     )
-    if stage not in ("tune", "compare") or outcome.validation_gain is None:
+    if outcome.validation.images == 0:
+        result = "validation accuracy not known"
+    elif stage not in ("tune", "compare") or outcome.validation_gain is None:
         result = f"validation accuracy {100 * outcome.validation.accuracy:.1f} %"
     else:
         result = f"gain {outcome.validation_gain:+.2f} pp on validation"

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from kdopt.campaign.compatibility import fingerprint
+from kdopt.campaign.participant_rules import TRAINS_TEACHER
 from kdopt.campaign.participants import Architecture
 from kdopt.campaign.record import format_campaign
 from kdopt.campaign.settings import Campaign
@@ -119,9 +120,66 @@ REFUSED = [
     ('name = "x"\npartitions = ["own"]\n[data]\nname = "digits"\n', "none can be a student"),
 ]  # fmt: skip
 
+GIVEN = OWN.replace('model = "resnet18"\nweights = "big.pt"', 'logits = "big.npz"')
+
+
+def with_logits(*changes):
+    text = GIVEN
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+AUGMENT = ("[data]", '[data]\naugment = ["crop_flip"]')
+COMPARE = ('stages = ["tune"]', 'stages = ["tune", "compare"]')
+REFUSED += [
+    (with_logits(('logits', 'model = "cnn"\nmean = [0.5]\nstd = [0.5]\nlogits')),
+     "'big': it is given by its logits, so it has no model, and cannot learn; leave out model, "
+     "mean, std"),
+    (with_logits(('logits', 'data = "big"\nlogits')), "leave out data, or leave out logits"),
+    (OWN.replace('weights = "big.pt"', 'weights = "big.pt"\noutputs = "probabilities"'),
+     "'big': outputs = 'probabilities' says what a file of logits holds"),
+    (with_logits(('"tune"', '"combine"')), "combine weighs teachers by how they do on each class"),
+    (with_logits(('"tune"', '"federate"')), "leave federate out, or give it weights"),
+    (with_logits(COMPARE),
+     "compare.methods: dml trains the teacher along; participant 'big' is given by logits, so say "
+     'compare.methods = ["vanilla", "dp_kd"], or give it weights'),
+    (with_logits(('[data]', '[tune]\nmethods = ["dml"]\n[data]')), "leave stage tune out"),
+    (with_logits(AUGMENT), "the teacher has to see every view of an image"),
+    (with_logits(('["own"]', '["uniform"]')), "'big': logits go with partitions"),
+]  # fmt: skip
+
 
 @pytest.mark.parametrize(("text", "said"), REFUSED, ids=[said for _, said in REFUSED])
 def test_what_cannot_be_is_refused_with_value_rule_and_fix(text, said):
     with pytest.raises(SpecError) as caught:
         parse_spec(text)
     assert said in str(caught.value)
+
+
+def test_a_teacher_given_by_logits_has_no_model_and_never_learns():
+    campaign = parse_spec(GIVEN).campaign
+    assert campaign.pairs == [(0, 2), (1, 0), (1, 2), (2, 0)]
+    assert campaign.architectures == {Architecture("cnn"): [0], Architecture("mlp"): [2]}
+    spec = parse_spec(GIVEN)
+    assert parse_spec(format_campaign(spec.campaign, spec.settings)).campaign == campaign
+    # Which file it is does not count; what is in it does, by its hash in the record.
+    moved = parse_spec(GIVEN.replace("big.npz", "/elsewhere/big.npz")).campaign
+    assert fingerprint(moved) == fingerprint(campaign)
+    alike = GIVEN.replace('"mlp"', '"cnn"')
+    assert fingerprint(parse_spec(alike).campaign) != fingerprint(campaign)
+
+
+def test_a_teacher_given_by_logits_goes_with_one_model_for_all_others():
+    alike = GIVEN.replace('"mlp"', '"cnn"')
+    text = alike.replace('name = "mine"', 'name = "mine"\ninitial_weights = "shared"')
+    assert parse_spec(text).campaign.initial_weights == "shared"
+
+
+def test_methods_that_train_the_teacher_are_known_by_name():
+    # Here, as it needs torch; the rule itself must not.
+    from kdopt.train.methods.registry import METHODS_BY_NAME
+
+    both = {name for name, method in METHODS_BY_NAME.items() if method.trains_both}
+    assert both == TRAINS_TEACHER

@@ -1,0 +1,107 @@
+"""Arrays in files of others: npz without pickles, and safetensors. Nothing they claim is believed.
+
+A file says how large its arrays are before it holds them, so sizes are checked first: some
+kilobytes of zip file may unpack to all memory there is.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from kdopt.files import read_input
+
+MAX_ARRAY_BYTES = 8 * 2**30
+"""Of a file, unpacked."""
+
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError),
+    *(ValueError, TypeError, SyntaxError, RecursionError, KeyError, AttributeError),
+)
+"""What Python's readers of zip files and of NumPy's headers raise on damaged ones."""
+
+
+def read_arrays(
+    path: Path, names: Collection[str], limit: int | None = None
+) -> dict[str, NDArray[Any]]:
+    """The arrays of these names; those that the file lacks are left out, others are not read.
+
+    Args:
+        path: What ``numpy.savez`` or ``safetensors.numpy.save_file`` wrote.
+        names: Which.
+        limit: Bytes of all of them, unpacked; :data:`MAX_ARRAY_BYTES` where none is given.
+
+    Raises:
+        OSError: It cannot be read, is no ordinary file, or is larger.
+        ValueError: It is no such file, is damaged, holds pickled objects, or claims to be larger.
+    """
+    limit = MAX_ARRAY_BYTES if limit is None else limit
+    content = read_input(path, limit)
+    if content.startswith(b"\x93NUMPY"):
+        raise ValueError("it is one array without a name (npy)")
+    if content.startswith(b"\x80"):
+        raise ValueError("it is a pickle, which may run code, and was not read")
+    if content.startswith(b"PK"):
+        return _read_zip(content, names, limit)
+    try:
+        found = safetensors.numpy.load(content)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"it is neither npz nor safetensors ({reason})") from error
+    return {name: found[name] for name in names if name in found}
+
+
+def _read_zip(content: bytes, names: Collection[str], limit: int) -> dict[str, NDArray[Any]]:
+    found: dict[str, NDArray[Any]] = {}
+    name = ""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            wanted = [e for e in archive.infolist() if e.filename.removesuffix(".npy") in names]
+            size = sum(entry.file_size for entry in wanted)
+            if size > limit:
+                raise _TooLargeError(f"it unpacks to {size:,} bytes, and {limit:,} are read")
+            for entry in wanted:
+                name = entry.filename.removesuffix(".npy")
+                if name in found:
+                    raise ValueError("it is there twice")
+                found[name] = _parse_npy(archive.read(entry))
+    except _TooLargeError:
+        raise
+    except _DAMAGED as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        where = f"array '{name}': " if name else ""
+        raise ValueError(f"{where}{reason}") from error
+    return found
+
+
+class _TooLargeError(ValueError):
+    pass
+
+
+def _parse_npy(content: bytes) -> NDArray[Any]:
+    # By hand: NumPy makes an array of the size that the header claims before it reads one.
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, by_columns, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"version {version} of NumPy's format is not read")
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are pickled, and was not read")
+    start, count = file.tell(), math.prod(shape)
+    if count * dtype.itemsize != len(content) - start or not all(side >= 0 for side in shape):
+        raise ValueError("it is damaged: its header claims another size than it has")
+    order = "F" if by_columns else "C"
+    return np.frombuffer(content, dtype, count, start).reshape(shape, order=order)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,235 @@
+"""Teachers given by their logits: a file of somebody's, in the order of a campaign's images."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from kdopt.campaign.participants import ABSENT, ParticipantSettings
+from kdopt.data.array_files import read_arrays
+from kdopt.data.datasets import Dataset
+from kdopt.data.image_keys import KEY_BYTES, hash_images
+from kdopt.data.sources.base import expand_path
+from kdopt.errors import ArtifactError, DataError
+
+LEAST_PROBABILITY = 1e-13
+"""What stands for a probability of 0, whose logarithm no loss can use."""
+
+SUM_TOLERANCE = 0.01
+"""By how much probabilities may miss a sum of 1: services round them."""
+
+SEE = "'kdopt images' lists the images and their keys"
+
+
+class GivenLogits(NamedTuple):
+    """The logits of a participant by position in the data set; NaN where it gave none.
+
+    Attributes:
+        train: float32 (training images, classes).
+        test: float32 (test images, classes).
+    """
+
+    train: NDArray[np.float32]
+    test: NDArray[np.float32]
+
+
+def read_logits(
+    participant: ParticipantSettings, dataset: Dataset, needed: NDArray[np.int64]
+) -> GivenLogits:
+    """Read a participant's file, and find the image of each row by its key.
+
+    Rows of images that the campaign does not have are passed over.
+
+    Args:
+        participant: With ``logits``.
+        dataset: The images.
+        needed: Positions of the training images that must have logits.
+
+    Raises:
+        DataError: The file cannot be read, or is not of logits, of these classes, or of these
+            images.
+    """
+    where = f"participant '{participant.name}': logits {participant.logits}"
+    try:
+        keys, rows = _read_rows(participant, dataset)
+    except OSError as error:
+        raise DataError(
+            f"{where}: {error.strerror or 'it cannot be read'}; give the path of the file"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+    row_of = {key: number for number, key in enumerate(keys)}
+    if len(row_of) < len(keys):
+        twice = next(key for number, key in enumerate(keys) if row_of[key] != number)
+        raise DataError(
+            f"{where}: {len(keys) - len(row_of):,} of its {len(keys):,} keys are there more than "
+            f"once, such as {twice.hex()}; keep one row of each image"
+        )
+    found = GivenLogits(
+        *(
+            _place_rows(images, row_of, rows)
+            for images in (dataset.train_images, dataset.test_images)
+        )
+    )
+    _check_complete(where, found, dataset, needed, len(keys))
+    return found
+
+
+def pack_logits(logits: GivenLogits) -> bytes:
+    """The content of the artifact that keeps them."""
+    return safetensors.numpy.save(logits._asdict())
+
+
+def parse_logits(content: bytes, dataset: Dataset) -> GivenLogits:
+    """Read what :func:`pack_logits` gave.
+
+    Raises:
+        ArtifactError: It is no such file, or not of these images and classes.
+    """
+    try:
+        arrays = safetensors.numpy.load(content)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"not a safetensors file ({reason})") from error
+    sizes = {"train": len(dataset.train_labels), "test": len(dataset.test_labels)}
+    for name, size in sizes.items():
+        array = arrays.get(name)
+        shape = (size, dataset.n_classes)
+        if array is None or array.dtype != np.float32 or array.shape != shape:
+            raise ArtifactError(f"it lacks '{name}' as float32 {shape}")
+        if np.isinf(array).any():
+            raise ArtifactError(f"'{name}' holds numbers that are not finite")
+    return GivenLogits(arrays["train"], arrays["test"])
+
+
+def _read_rows(
+    participant: ParticipantSettings, dataset: Dataset
+) -> tuple[list[bytes], NDArray[np.float32]]:
+    """The keys, and the logits of the data set's classes: float32 (n, classes)."""
+    assert participant.logits is not None
+    arrays = read_arrays(expand_path(participant.logits), ("keys", "logits"))
+    if missing := [name for name in ("keys", "logits") if name not in arrays]:
+        raise ValueError(
+            f"it has no array '{missing[0]}'; save both with "
+            f"numpy.savez(FILE, keys=..., logits=...) ({SEE})"
+        )
+    keys, rows = _read_keys(arrays["keys"]), arrays["logits"]
+    classes = _find_classes(participant, dataset)
+    if rows.dtype.kind != "f":
+        raise ValueError(f"logits are {rows.dtype}; they must be floats, one per class")
+    if rows.ndim != 2 or rows.shape[1] != len(classes):
+        raise ValueError(
+            f"logits are {_format_shape(rows)}; they must be images x {len(classes)} classes "
+            f"({', '.join(dataset.class_names[c] for c in classes)}): for other classes, or "
+            "another order, list the participant's classes"
+        )
+    if len(rows) != len(keys):
+        raise ValueError(f"{len(keys):,} keys and {len(rows):,} rows of logits; give one per image")
+    if not len(rows):
+        raise ValueError(f"it has no rows; give one per image ({SEE})")
+    with np.errstate(over="ignore"):  # what is too large is infinite then
+        rows = rows.astype(np.float32)
+    if broken := int((~np.isfinite(rows)).any(axis=1).sum()):
+        raise ValueError(
+            f"{broken:,} of {len(rows):,} rows hold NaN or infinity (as float32), the first of "
+            f"them row {int((~np.isfinite(rows)).any(axis=1).argmax())}; look how they were "
+            "computed"
+        )
+    return keys, _spread_classes(_take_logits(participant, rows), classes, dataset.n_classes)
+
+
+def _read_keys(keys: NDArray[Any]) -> list[bytes]:
+    if keys.dtype == np.uint8 and keys.ndim == 2 and keys.shape[1] == KEY_BYTES:
+        return [row.tobytes() for row in keys]
+    texts: list[Any] = keys.tolist() if keys.dtype.kind in "US" and keys.ndim == 1 else []
+    try:
+        found = [bytes.fromhex(t.decode() if isinstance(t, bytes) else t) for t in texts]
+    except ValueError:
+        found = []
+    if len(found) != keys.size or not all(len(key) == KEY_BYTES for key in found):
+        raise ValueError(
+            f"keys are {keys.dtype} {_format_shape(keys)}; they must be those of 'kdopt images', "
+            f"{2 * KEY_BYTES} hexadecimal digits each (or uint8, images x {KEY_BYTES})"
+        )
+    return found
+
+
+def _find_classes(participant: ParticipantSettings, dataset: Dataset) -> list[int]:
+    names = dataset.class_names
+    unknown = [name for name in participant.classes if name not in names]
+    if unknown:
+        raise ValueError(
+            f"classes = ... '{unknown[0]}' ...: the data set has no such class; its classes are "
+            f"{', '.join(names)}"
+        )
+    return [names.index(name) for name in participant.classes or names]
+
+
+def _take_logits(
+    participant: ParticipantSettings, rows: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    # Added up in double precision: a thousand classes rounded one by one miss 1 by more.
+    sums = rows.sum(axis=1, dtype=np.float64)
+    are_shares = (rows >= 0).all(axis=1) & (np.abs(sums - 1) <= SUM_TOLERANCE)
+    if participant.outputs == "probabilities":
+        if not are_shares.all():
+            worst = int((~are_shares).argmax())
+            raise ValueError(
+                f"outputs = 'probabilities': row {worst} has values from {rows[worst].min():g} to "
+                f"{rows[worst].max():g} and the sum {sums[worst]:g}; probabilities are 0 or more "
+                "and have the sum 1. Leave outputs out if these are logits"
+            )
+        return np.log(np.maximum(rows, np.float32(LEAST_PROBABILITY)))
+    if are_shares.all():
+        raise ValueError(
+            "all rows are 0 or more and have the sum 1, as probabilities have: as logits they "
+            'would say almost nothing. Add outputs = "probabilities", or give logits'
+        )
+    return rows
+
+
+def _spread_classes(
+    rows: NDArray[np.float32], classes: list[int], n_classes: int
+) -> NDArray[np.float32]:
+    if classes == list(range(n_classes)):
+        return rows
+    whole = np.repeat(rows.min(axis=1, keepdims=True) + np.float32(ABSENT), n_classes, axis=1)
+    whole[:, classes] = rows
+    return whole
+
+
+def _place_rows(
+    images: NDArray[Any], row_of: dict[bytes, int], rows: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    numbers = np.array([row_of.get(key, -1) for key in hash_images(images)], np.int64)
+    placed = np.full((len(images), rows.shape[1]), np.nan, np.float32)
+    placed[numbers >= 0] = rows[numbers[numbers >= 0]]
+    return placed
+
+
+def _check_complete(
+    where: str, found: GivenLogits, dataset: Dataset, needed: NDArray[np.int64], n_rows: int
+) -> None:
+    known = ~np.isnan(found.train[:, 0])
+    if not known.any() and np.isnan(found.test[:, 0]).all():
+        raise DataError(
+            f"{where}: none of its {n_rows:,} keys is of an image of this campaign: they are of "
+            f"another data set, size or version of the images; {SEE}"
+        )
+    lacking = needed[~known[needed]]
+    if len(lacking):
+        image = dataset.train_images[lacking[:1]]
+        label = dataset.class_names[dataset.train_labels[lacking[0]]]
+        raise DataError(
+            f"{where}: it lacks {len(lacking):,} of the {len(needed):,} images that students are "
+            f"distilled on, such as {next(hash_images(image)).hex()} (class {label}); add their "
+            f"rows ({SEE})"
+        )
+
+
+def _format_shape(array: NDArray[Any]) -> str:
+    return "x".join(map(str, array.shape)) or "one value"
