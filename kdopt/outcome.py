@@ -116,6 +116,20 @@ class RoundScore(NamedTuple):
     test_accuracy: Fraction
 
 
+class LinePoint(NamedTuple):
+    """A student on the line between the untouched and the trained one.
+
+    Attributes:
+        position: 0 is the untouched student, 1 the trained one.
+        validation_accuracy: In [0, 1].
+        right: Which validation images it classifies rightly, as :attr:`Scores.right`.
+    """
+
+    position: Annotated[float, Interval(gt=0, le=2)]
+    validation_accuracy: Fraction
+    right: str
+
+
 @dataclass(frozen=True)
 class Outcome(Recorded):
     """What one finished trial recorded.
@@ -147,6 +161,9 @@ class Outcome(Recorded):
         rounds: Federated averaging: the global model before the first round and after each.
         round_bytes: What all participants send and receive in one round.
         start_bytes: What they sent and received to make the initial model.
+        line_position: Student line: which student was kept and scored; 1 is the end of training.
+            ``None`` where the line was not tried.
+        line: The other students of the line, by position.
         taken_from: Pre-training that was not run again: the trial of another campaign, of the same
             images, split, model, budget and seed, whose result this is.
     """
@@ -174,6 +191,8 @@ class Outcome(Recorded):
     round_bytes: _Whole | None = None
     start_bytes: _Whole | None = None
     taken_from: str | None = None
+    line_position: Annotated[float, Interval(gt=0, le=2)] | None = None
+    line: tuple[LinePoint, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; :meth:`from_text` reads their text."""

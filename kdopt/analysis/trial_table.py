@@ -18,6 +18,7 @@ OUTCOME_COLUMNS = (
     "forgetting",
     "epochs",
     "best_epoch",
+    "line_position",
     "last_validation_accuracy",
     "last_test_accuracy",
     "seconds",

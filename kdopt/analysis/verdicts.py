@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -320,7 +321,23 @@ def _keep_most_repeated(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _stack_right(candidates: Iterable[Candidate]) -> npt.NDArray[np.float32]:
-    return np.stack([_read_right(c.outcomes) for c in candidates], axis=1)
+    """Every candidate, and every student on its line: the best of them all was chosen."""
+    columns = []
+    for candidate in candidates:
+        columns.append(_read_right(candidate.outcomes))
+        columns += _read_lines(candidate.outcomes)
+    return np.stack(columns, axis=1)
+
+
+def _read_lines(outcomes: Sequence[Outcome]) -> Iterator[npt.NDArray[np.float32]]:
+    """The same of every position at which all replicates were tried."""
+    lines = [{point.position: point.right for point in outcome.line} for outcome in outcomes]
+    for position in sorted(set.intersection(*map(set, lines))):
+        tried = (
+            replace(outcome, validation=replace(outcome.validation, right=line[position]))
+            for outcome, line in zip(outcomes, lines, strict=True)
+        )
+        yield _read_right(list(tried))
 
 
 def _read_right(outcomes: Sequence[Outcome]) -> npt.NDArray[np.float32]:

@@ -29,6 +29,7 @@ from kdopt.campaign.fields import (
     Fraction,
     NotInFiles,
     Positive,
+    Rule,
     Settings,
     SizeOrZero,
     Source,
@@ -54,7 +55,9 @@ from kdopt.campaign.stage_settings import (
 LaterStageName = Literal["tune", "compare", "combine", "federate"]
 """The stages that a campaign chooses; pre-training is part of every campaign."""
 
+OTHER_THAN_TRAINED = Rule("1 is the trained student itself: leave it out", lambda v: v != 1)
 SelectOn = Literal["validation", "test"]
+LinePosition = Annotated[float, Interval(gt=0, le=2), OTHER_THAN_TRAINED]
 OWN_MODELS = ("cnn", "mlp", "resnet18")
 """Models that kdopt builds itself; every other name is looked up in torchvision."""
 
@@ -143,6 +146,10 @@ class Campaign(Settings):
         deterministic: On CUDA: the same trial gives the same bits again on the same kind of GPU.
             On a CPU it always does.
         select_on: The set on which the best trial of a pair is chosen.
+        student_line: Every distilled student, and every student trained on without a teacher, is
+            also tried at these places on the straight line from the untouched student's weights (0)
+            through its own (1), and beyond; the best on validation is kept. Each place costs an
+            evaluation of the validation set and no training (Wortsman et al., 2022).
         keep: ``best`` keeps the best student of each pair, and of each student trained on without
             a teacher, as trials finish; ``kdopt distill`` then need not train it again.
         initial_weights: Whether participants start pre-training from random weights of their
@@ -217,6 +224,9 @@ class Campaign(Settings):
         int, Interval(ge=1, le=100), Source("default: 1 (the paper reports no repeats)"), MORE_WORK
     ] = 1
     deterministic: Annotated[bool, KDOPT] = True
+    student_line: Annotated[
+        tuple[LinePosition, ...], Len(0, 16), DISTINCT, Source("default: none, as in the paper")
+    ] = ()
     keep: Annotated[Literal["none", "best"], KDOPT, MORE_WORK] = "none"
 
     def get_partition(self, name: str) -> PartitionSettings:

@@ -96,6 +96,7 @@ lacks_labels | | whether the transfer set has no labels
 last_test_accuracy | percent | test accuracy after the last epoch
 last_validation_accuracy | percent | validation accuracy after the last epoch
 learning | pp | mean over classes of the rises of test accuracy
+line_position | | place of the kept student on the student line: 0 untouched, 1 trained
 low | | lower end of the 95 % interval of the value, in its unit
 measure | | what is measured
 megabytes_consolidated | | traffic until the target after consolidation

@@ -237,6 +237,9 @@ def _list_settings(record: StudentRecord, campaign: Campaign) -> Iterable[list[s
     yield from ([key.replace("_", " "), str(value)] for key, value in budget.items())
     yield ["epochs trained", str(record.recorded.epochs)]
     yield ["epoch kept", str(record.recorded.best_epoch)]
+    if record.recorded.line_position is not None:
+        position = format_setting(record.recorded.line_position)
+        yield ["student line", f"{position} of the way from the untouched weights to the trained"]
 
 
 def _list_classes(facts: StudentFacts) -> list[list[str]]:

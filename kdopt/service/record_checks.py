@@ -62,6 +62,7 @@ def check_outcome(checked: ExaminedTrial, plan: StudyPlan, around: Surroundings)
         yield f"it kept weights, which trials of {plan.stage} do not"
     if outcome.participant is not None and outcome.participant >= around.campaign.participants:
         yield f"it starts from participant {outcome.participant}"
+    yield from _check_line(outcome, around)
     yield from _check_rounds(outcome, plan, around)
     yield from _check_change(outcome)
     if OTHER_WEIGHTS_KEY not in checked.trial.attributes:
@@ -97,6 +98,24 @@ def _check_scores(key: str, scores: Scores, classes: int) -> Iterator[str]:
     right = int.from_bytes(bits, "big").bit_count()
     if len(bits) != -(-scores.images // 8) or not _agree(right, scores.accuracy * scores.images):
         yield f"{key}: {right} of {scores.images} images right, accuracy {scores.accuracy}"
+
+
+def _check_line(outcome: Outcome, around: Surroundings) -> Iterator[str]:
+    """Whether the best student of the line was kept, and each agrees with its images."""
+    planned = around.campaign.student_line
+    for point in outcome.line:
+        where = f"student line at {point.position}"
+        if point.position not in planned:
+            yield f"{where}: the campaign has no such place"
+        scores = replace(
+            outcome.validation, accuracy=point.validation_accuracy, right=point.right, per_class=()
+        )
+        yield from _check_scores(where, scores, 0)
+        better = point.validation_accuracy > outcome.validation.accuracy
+        if better and around.campaign.select_on == "validation":
+            yield f"{where}: better on validation than the student that was kept"
+    if outcome.line_position not in (None, 1.0, *(point.position for point in outcome.line)):
+        yield f"it keeps the student at {outcome.line_position} of its line, which was not tried"
 
 
 def _check_rounds(outcome: Outcome, plan: StudyPlan, around: Surroundings) -> Iterator[str]:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from kdopt.outcome import Scores
 from kdopt.train.engine import Engine, Images
 from kdopt.train.fit import ADVICE, DivergedError, Fit
+from kdopt.train.student_line import StudentLine
 
 
 class Evaluation(NamedTuple):
@@ -27,6 +28,7 @@ class Evaluation(NamedTuple):
     test: Scores
     last_validation_accuracy: float
     last_test_accuracy: float
+    line: StudentLine | None = None
 
 
 @torch.no_grad()

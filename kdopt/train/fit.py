@@ -144,11 +144,11 @@ class _Course:
     def _compare(self, value: float) -> None:
         if value > self._best:
             self._best, self._best_epoch = value, self._epoch
-            self._best_state = _copy_state(self._model)
+            self._best_state = copy_state(self._model)
         elif self._epoch - self._best_epoch >= self._settings.patience:
             self.ended = True
             # While others go on, so do this model's weights.
-            self._last_state = _copy_state(self._model)
+            self._last_state = copy_state(self._model)
 
     def finish(self) -> Fit | DivergedError:
         if self._failure is not None:
@@ -174,7 +174,8 @@ def find_not_finite(state: Mapping[str, Tensor]) -> str | None:
     return next((key for key, fine in zip(floating, finite, strict=True) if not fine), None)
 
 
-def _copy_state(model: nn.Module) -> dict[str, Tensor]:
+def copy_state(model: nn.Module) -> dict[str, Tensor]:
+    """A model's weights and statistics as they are now."""
     return {key: value.clone() for key, value in model.state_dict().items()}
 
 

@@ -123,7 +123,9 @@ def consolidate(
         model = context.new_model() if student is None else context.load_model(inputs[student])
         validation = context.get_validation(partition, student)
         budget = make_combine_budget(campaign)
-        result = context.train_model(model, images, loss, budget, generator, validation)
+        result = context.train_model(
+            model, images, loss, budget, generator, validation, from_student=student is not None
+        )
         return Consolidated(model, result, student)
 
 

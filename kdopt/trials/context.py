@@ -34,10 +34,17 @@ from kdopt.train.evaluation import (
     predict_logits,
     score_logits,
 )
-from kdopt.train.fit import DivergedError, Fit, fit, fit_together
+from kdopt.train.fit import DivergedError, Fit, copy_state, fit, fit_together
 from kdopt.train.graphs import make_recorder
 from kdopt.train.losses import DistillationLoss
 from kdopt.train.steps import LossFn, StepKeeper, Student
+from kdopt.train.student_line import (
+    TRAINED,
+    StudentLine,
+    interpolate_weights,
+    make_line_point,
+    sort_positions,
+)
 from kdopt.train.weights import pack_weights, parse_architecture, parse_weights
 from kdopt.trials.cache import Cache, CacheUse
 from kdopt.trials.image_sets import ImageSets
@@ -191,6 +198,7 @@ class Context(ImageSets):
         generator: torch.Generator,
         validation: Images,
         judged: nn.Module | None = None,
+        from_student: bool = False,
     ) -> Evaluation:
         """Train a model and score its last and its best weights; it is left with the best.
 
@@ -202,8 +210,11 @@ class Context(ImageSets):
             generator: From :func:`kdopt.train.engine.seeded`.
             validation: From :meth:`get_validation`.
             judged: The part of it whose scores count; the whole by default.
+            from_student: Whether it is an untouched student now, so that the campaign's student
+                line begins at its present weights.
         """
         judged = judged or model
+        untouched = self._copy_for_line(judged) if from_student else None
         fitted = fit(
             model,
             images,
@@ -214,7 +225,7 @@ class Context(ImageSets):
             monitor=lambda _: self.measure_validation(judged, validation, settings.monitor),
             steps=self.steps,
         )
-        return self._evaluate(model, judged, fitted, validation)
+        return self._evaluate(model, judged, fitted, validation, untouched)
 
     def train_models(
         self,
@@ -225,7 +236,8 @@ class Context(ImageSets):
         generators: Sequence[torch.Generator],
         validation: Images,
     ) -> list[Evaluation | DivergedError]:
-        """The same for several models at once."""
+        """The same for several copies of an untouched student at once."""
+        untouched = self._copy_for_line(models[0])
         students = [
             Student(
                 model,
@@ -238,39 +250,80 @@ class Context(ImageSets):
         return [
             fitted
             if isinstance(fitted, DivergedError)
-            else self._try_to_evaluate(model, fitted, validation)
+            else self._try_to_evaluate(model, fitted, validation, untouched)
             for model, fitted in zip(models, fits, strict=True)
         ]
 
     def _try_to_evaluate(
-        self, model: nn.Module, fitted: Fit, validation: Images
+        self,
+        model: nn.Module,
+        fitted: Fit,
+        validation: Images,
+        untouched: Mapping[str, Tensor] | None,
     ) -> Evaluation | DivergedError:
         try:
-            return self._evaluate(model, model, fitted, validation)
+            return self._evaluate(model, model, fitted, validation, untouched)
         except DivergedError as error:
             # The others of its group go on.
             return error
 
     def _evaluate(
-        self, model: nn.Module, judged: nn.Module, fitted: Fit, validation: Images
+        self,
+        model: nn.Module,
+        judged: nn.Module,
+        fitted: Fit,
+        validation: Images,
+        untouched: Mapping[str, Tensor] | None,
     ) -> Evaluation:
         last = self.score_model(judged, validation)
         best = last
         if fitted.best_state is not None:
             model.load_state_dict(fitted.best_state)
             best = self.score_model(judged, validation)
+        line = None
+        if untouched is not None:
+            best, line = self._choose_on_line(judged, untouched, validation, best)
         self.trained.note(best[1], judged)
-        return Evaluation(fitted, *best, last[0].accuracy, last[1].accuracy)
+        return Evaluation(fitted, *best, last[0].accuracy, last[1].accuracy, line)
+
+    def _copy_for_line(self, model: nn.Module) -> dict[str, Tensor] | None:
+        return copy_state(model) if self.campaign.student_line else None
+
+    def _choose_on_line(
+        self,
+        model: nn.Module,
+        untouched: Mapping[str, Tensor],
+        validation: Images,
+        best: tuple[Scores, Scores],
+    ) -> tuple[tuple[Scores, Scores], StudentLine]:
+        """Leave a trained model with the best weights of its student line; their scores."""
+        trained = copy_state(model)
+        kept, chosen, points = trained, TRAINED, []
+        by_test = self.campaign.select_on == "test"
+        for position in sort_positions(self.campaign.student_line):
+            state = interpolate_weights(untouched, trained, position)
+            model.load_state_dict(state)
+            try:
+                on_validation = self._score(model, validation)
+                points.append(make_line_point(position, on_validation))
+                # Most positions never need the test set.
+                if by_test or on_validation.accuracy > best[0].accuracy:
+                    scores = on_validation, self._score(model, self.test)
+                    if scores[by_test].accuracy > best[by_test].accuracy:
+                        kept, chosen, best = state, position, scores
+            except DivergedError:
+                continue  # beyond the trained student some weights may be of no use
+        model.load_state_dict(kept)
+        return best, StudentLine(chosen, tuple(sorted(points)))
 
     def score_model(self, model: nn.Module, validation: Images) -> tuple[Scores, Scores]:
         """A model on validation and on test."""
-        classes = self._dataset.n_classes
+        return self._score(model, validation), self._score(model, self.test)
+
+    def _score(self, model: nn.Module, images: Images) -> Scores:
         with self._count_seconds():
-            on_validation, on_test = (
-                score_logits(predict_logits(model, images, self.engine), images.labels, classes)
-                for images in (validation, self.test)
-            )
-        return on_validation, on_test
+            logits = predict_logits(model, images, self.engine)
+            return score_logits(logits, images.labels, self._dataset.n_classes)
 
     @contextmanager
     def _count_seconds(self) -> Iterator[None]:

@@ -38,6 +38,7 @@ def run_control(context: Context, plan: StudyPlan, params: Params, inputs: Input
             make_budget(campaign, params),
             generator,
             context.get_validation(plan.partition, student),
+            from_student=True,
         )
     return make_outcome(
         context, result, seconds=time.perf_counter() - started, before=inputs[student]

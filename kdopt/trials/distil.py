@@ -80,5 +80,6 @@ def distil_pair(
             generator,
             context.get_validation(plan.partition, plan.student),
             judged=kept,
+            from_student=True,
         )
     return make_outcome(context, result, seconds=time.perf_counter() - started, before=student)

@@ -18,8 +18,11 @@ def make_outcome(
     checkpoint: str | None = None,
 ) -> Outcome:
     """The record of a finished trial; its value is the gain over ``before``, if given."""
+    line = result.line
     common = {
-        **{key: value for key, value in result._asdict().items() if key != "fit"},
+        **{key: value for key, value in result._asdict().items() if key not in ("fit", "line")},
+        "line_position": line.chosen if line else None,
+        "line": line.points if line else (),
         "epochs": result.fit.epochs,
         "best_epoch": result.fit.best_epoch,
         "seconds": seconds,

@@ -1,0 +1,66 @@
+"""The student line: weights between the untouched student and the trained one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from kdopt.outcome import Scores
+from kdopt.train.student_line import interpolate_weights, make_line_point, sort_positions
+
+
+def make_states():
+    untouched = {
+        "weight": torch.tensor([1.0, -2.0]),
+        "running_var": torch.tensor([1.0, 4.0]),
+        "num_batches_tracked": torch.tensor(3),
+    }
+    trained = {
+        "weight": torch.tensor([2.0, 2.0]),
+        "running_var": torch.tensor([3.0, 1.0]),
+        "num_batches_tracked": torch.tensor(9),
+    }
+    return untouched, trained
+
+
+@pytest.mark.parametrize(
+    ("position", "weight", "variance"),
+    [
+        (0.0, [1.0, -2.0], [1.0, 4.0]),
+        (0.5, [1.5, 0.0], [2.0, 2.5]),
+        (1.0, [2.0, 2.0], [3.0, 1.0]),
+        # A variance is at least 0, however far the line goes on.
+        (2.0, [3.0, 6.0], [5.0, 0.0]),
+    ],
+)
+def test_weights_and_statistics_lie_on_a_straight_line(position, weight, variance):
+    found = interpolate_weights(*make_states(), position)
+    assert found["weight"].tolist() == weight
+    assert found["running_var"].tolist() == variance
+    assert found["num_batches_tracked"] == 9
+
+
+def test_a_linear_model_on_the_line_answers_with_the_mean_of_both_answers():
+    models = [nn.Linear(3, 2) for _ in range(3)]
+    first, last, between = models
+    between.load_state_dict(interpolate_weights(first.state_dict(), last.state_dict(), 0.25))
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(between(x), 0.75 * first(x) + 0.25 * last(x))
+
+
+def test_both_ends_are_left_as_they_are():
+    untouched, trained = make_states()
+    interpolate_weights(untouched, trained, 0.5)["weight"].zero_()
+    interpolate_weights(untouched, trained, 0.5)["num_batches_tracked"].zero_()
+    for states, expected in ((untouched, make_states()[0]), (trained, make_states()[1])):
+        assert all(torch.equal(states[key], expected[key]) for key in expected)
+
+
+def test_the_nearest_to_the_trained_student_is_tried_first():
+    assert sort_positions((0.25, 1.25, 0.75, 2.0)) == [0.75, 1.25, 0.25, 2.0]
+
+
+def test_a_point_records_what_the_paired_test_needs():
+    scores = Scores(0.5, (0.5, None), 1.0, 2, "gA==")
+    assert make_line_point(0.75, scores) == (0.75, 0.5, "gA==")
