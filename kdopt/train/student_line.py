@@ -6,12 +6,13 @@ fine-tuning of zero-shot models", section 3, call it weight-space ensembling).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdopt.outcome import LinePoint, Scores
+from kdopt.train.fit import DivergedError, copy_state
 
 TRAINED = 1.0
 """The position of the trained student."""
@@ -53,12 +54,44 @@ def _interpolate(key: str, start: Tensor, end: Tensor, position: float) -> Tenso
     return between.clamp_min(0) if key.endswith("running_var") else between
 
 
-def make_line_point(position: float, validation: Scores) -> LinePoint:
-    """What is recorded of a student on the line."""
-    assert validation.right is not None
-    return LinePoint(position, validation.accuracy, validation.right)
+def choose_on_line(
+    model: nn.Module,
+    untouched: Mapping[str, Tensor],
+    best: tuple[Scores, Scores],
+    positions: Sequence[float],
+    by_test: bool,
+    score: Callable[[bool], Scores],
+) -> tuple[tuple[Scores, Scores], StudentLine]:
+    """Leave a trained model with the best weights of its line.
 
+    Among equals the trained student wins, then the one nearest to it.
 
-def sort_positions(positions: Sequence[float]) -> list[float]:
-    """The nearest to the trained student first, so that it wins among equals."""
-    return sorted(positions, key=lambda position: (abs(position - TRAINED), position))
+    Args:
+        model: Trained.
+        untouched: What it was before.
+        best: Its scores on validation and on test.
+        positions: The other places to try.
+        by_test: Whether accuracy on test decides, rather than on validation.
+        score: Scores the model as it is now, on test or on validation.
+
+    Returns:
+        The scores of the chosen student, and what was tried.
+    """
+    trained = copy_state(model)
+    kept, chosen, points = trained, TRAINED, []
+    for position in sorted(positions, key=lambda position: (abs(position - TRAINED), position)):
+        state = interpolate_weights(untouched, trained, position)
+        model.load_state_dict(state)
+        try:
+            on_validation = score(False)
+            assert on_validation.right is not None
+            points.append(LinePoint(position, on_validation.accuracy, on_validation.right))
+            # Most positions never need the test set.
+            if by_test or on_validation.accuracy > best[0].accuracy:
+                scores = on_validation, score(True)
+                if scores[by_test].accuracy > best[by_test].accuracy:
+                    kept, chosen, best = state, position, scores
+        except DivergedError:
+            continue  # beyond the trained student some weights may be of no use
+    model.load_state_dict(kept)
+    return best, StudentLine(chosen, tuple(sorted(points)))

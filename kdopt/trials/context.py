@@ -38,13 +38,7 @@ from kdopt.train.fit import DivergedError, Fit, copy_state, fit, fit_together
 from kdopt.train.graphs import make_recorder
 from kdopt.train.losses import DistillationLoss
 from kdopt.train.steps import LossFn, StepKeeper, Student
-from kdopt.train.student_line import (
-    TRAINED,
-    StudentLine,
-    interpolate_weights,
-    make_line_point,
-    sort_positions,
-)
+from kdopt.train.student_line import choose_on_line
 from kdopt.train.weights import pack_weights, parse_architecture, parse_weights
 from kdopt.trials.cache import Cache, CacheUse
 from kdopt.trials.image_sets import ImageSets
@@ -282,39 +276,19 @@ class Context(ImageSets):
             best = self.score_model(judged, validation)
         line = None
         if untouched is not None:
-            best, line = self._choose_on_line(judged, untouched, validation, best)
+            best, line = choose_on_line(
+                judged,
+                untouched,
+                best,
+                self.campaign.student_line,
+                self.campaign.select_on == "test",
+                lambda on_test: self._score(judged, self.test if on_test else validation),
+            )
         self.trained.note(best[1], judged)
         return Evaluation(fitted, *best, last[0].accuracy, last[1].accuracy, line)
 
     def _copy_for_line(self, model: nn.Module) -> dict[str, Tensor] | None:
         return copy_state(model) if self.campaign.student_line else None
-
-    def _choose_on_line(
-        self,
-        model: nn.Module,
-        untouched: Mapping[str, Tensor],
-        validation: Images,
-        best: tuple[Scores, Scores],
-    ) -> tuple[tuple[Scores, Scores], StudentLine]:
-        """Leave a trained model with the best weights of its student line; their scores."""
-        trained = copy_state(model)
-        kept, chosen, points = trained, TRAINED, []
-        by_test = self.campaign.select_on == "test"
-        for position in sort_positions(self.campaign.student_line):
-            state = interpolate_weights(untouched, trained, position)
-            model.load_state_dict(state)
-            try:
-                on_validation = self._score(model, validation)
-                points.append(make_line_point(position, on_validation))
-                # Most positions never need the test set.
-                if by_test or on_validation.accuracy > best[0].accuracy:
-                    scores = on_validation, self._score(model, self.test)
-                    if scores[by_test].accuracy > best[by_test].accuracy:
-                        kept, chosen, best = state, position, scores
-            except DivergedError:
-                continue  # beyond the trained student some weights may be of no use
-        model.load_state_dict(kept)
-        return best, StudentLine(chosen, tuple(sorted(points)))
 
     def score_model(self, model: nn.Module, validation: Images) -> tuple[Scores, Scores]:
         """A model on validation and on test."""

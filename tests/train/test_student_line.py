@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from kdopt.outcome import Scores
-from kdopt.train.student_line import interpolate_weights, make_line_point, sort_positions
+from kdopt.train.student_line import choose_on_line, interpolate_weights
 
 
 def make_states():
@@ -57,10 +57,38 @@ def test_both_ends_are_left_as_they_are():
         assert all(torch.equal(states[key], expected[key]) for key in expected)
 
 
-def test_the_nearest_to_the_trained_student_is_tried_first():
-    assert sort_positions((0.25, 1.25, 0.75, 2.0)) == [0.75, 1.25, 0.25, 2.0]
+@pytest.mark.parametrize(
+    ("accuracies", "chosen"),
+    [
+        ({1.0: 0.5}, 1.0),
+        ({0.5: 0.6, 0.75: 0.6, 1.25: 0.6}, 0.75),
+        ({0.5: 0.7, 0.75: 0.6}, 0.5),
+        ({0.25: 0.4, 1.25: 0.6}, 1.25),
+    ],
+)
+@pytest.mark.parametrize("by_test", [False, True])
+def test_the_best_is_chosen_and_among_equals_the_nearest_to_the_trained(
+    accuracies, chosen, by_test
+):
+    untouched, trained = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        untouched.weight.fill_(0.0)
+        trained.weight.fill_(1.0)
+    scored = []
 
+    def score(on_test):
+        position = float(trained.weight.detach())
+        scored.append((position, on_test))
+        accuracy = accuracies.get(position, 0.5) if on_test == by_test else 0.1 + on_test
+        return Scores(accuracy, (accuracy, None), 1.0, 2, "gA==")
 
-def test_a_point_records_what_the_paired_test_needs():
-    scores = Scores(0.5, (0.5, None), 1.0, 2, "gA==")
-    assert make_line_point(0.75, scores) == (0.75, 0.5, "gA==")
+    first = (score(False), score(True))
+    best, line = choose_on_line(
+        trained, untouched.state_dict(), first, (0.25, 0.5, 0.75, 1.25), by_test, score
+    )
+    assert line.chosen == chosen == float(trained.weight.detach())
+    assert best[by_test].accuracy == accuracies.get(chosen, 0.5)
+    assert [point.position for point in line.points] == [0.25, 0.5, 0.75, 1.25]
+    # The test set is asked only where it decides, or where validation found a better student.
+    tested = {position for position, on_test in scored if on_test}
+    assert by_test or tested <= {1.0, *(p for p, a in accuracies.items() if a > 0.5)}

@@ -10,9 +10,9 @@ import torch
 
 from kdopt.campaign.stages import plan_control, plan_tune
 from kdopt.outcome import Outcome
+from kdopt.train import student_line
 from kdopt.train.fit import copy_state
 from kdopt.train.student_line import interpolate_weights
-from kdopt.trials import context as context_module
 from kdopt.trials.context import Context
 from kdopt.trials.control import run_control
 from kdopt.trials.tune import run_tune
@@ -90,7 +90,7 @@ def test_a_place_at_which_the_model_gives_no_numbers_is_passed_over(context, tra
             state = {k: v * torch.inf if v.is_floating_point() else v for k, v in state.items()}
         return state
 
-    monkeypatch.setattr(context_module, "interpolate_weights", break_far_ones)
+    monkeypatch.setattr(student_line, "interpolate_weights", break_far_ones)
     outcome = tune(context, trained)
     assert [point.position for point in outcome.line] == [0.25, 0.5, 0.75]
     assert outcome.line_position <= 1
