@@ -14,6 +14,7 @@ from kdopt.campaign.fields import SHA256_RULE, Fraction, MaybeInfinite
 from kdopt.campaign.names import StageName, pair_label
 from kdopt.campaign.participants import Architecture
 from kdopt.campaign.plain import PlainValueError, describe_value
+from kdopt.campaign.shapes import Shape
 from kdopt.campaign.studies import Params
 
 if TYPE_CHECKING:
@@ -242,7 +243,8 @@ class StudentFacts:
     Attributes:
         trial: Where it is from, such as ``mine/uniform/tune/t00-s01 #3``.
         model: The model's name.
-        shape: Channels, height and width of an image.
+        shape: Channels, height and width of an image, the numbers of a vector, or length,
+            vocabulary and padding of token ids.
         classes: Names in the order of the logits.
         mean: Per channel, of pixels scaled to [0, 1].
         std: Per channel, of pixels scaled to [0, 1].
@@ -251,11 +253,12 @@ class StudentFacts:
         test_images: How many these are.
         architecture: What stands between these images and classes and the model's own, if
             anything does.
+        tokens: Whether it takes token ids.
     """
 
     trial: str
     model: str
-    shape: tuple[int, int, int]
+    shape: Shape
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -263,6 +266,7 @@ class StudentFacts:
     test_accuracy: float
     test_images: int
     architecture: Architecture | None = None
+    tokens: bool = False
 
 
 class Pair(NamedTuple):

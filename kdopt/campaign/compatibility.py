@@ -90,7 +90,8 @@ def check_same_meaning(before: CampaignRecord, now: CampaignRecord) -> None:
             "then use the students' data only), or give the campaign another name"
         )
     if "transfer" in changed and now.campaign.transfer == NO_PUBLIC_SETS:
-        sizes = ", ".join(f"{k} = {v}" for k, v in asdict(before.campaign.transfer).items())
+        kept = asdict(before.campaign.transfer).items()
+        sizes = ", ".join(f"{k} = {v}" for k, v in kept if v is not None)
         raise StoreError(
             f"campaign '{now.campaign.name}' was partitioned in this store with public transfer "
             "sets held out, and nothing in the file uses them, so now none would be. Write them "
@@ -219,6 +220,8 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
     """
     values = asdict(campaign)
     alone = ("seed", "participants", "precision", "select_on", "transfer", "initial_weights")
+    # Where the public images are is no matter; which they are, the data's digest tells.
+    values["transfer"].pop("public_data")
     parts = {key: values[key] for key in (*alone, "pretrain", "distill")}
     kinds = [campaign.get_architecture(i) for i in range(campaign.participants)]
     # One for all does not depend on how many there are.
@@ -229,6 +232,8 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
     parts["data.validation"] = values["data"]["validation"]
     augment = campaign.data.augment
     parts["data.augment"] = [augment, campaign.data.views] if augment else []
+    for key in ("normalization", "mean", "std", "padding", "vocabulary"):
+        parts[f"data.{key}"] = values["data"][key]
     tables = [table for table, stages in READERS.items() if set(stages) & set(campaign.stages)]
     for table in ("tune", *tables):
         for field in list_fields(type(getattr(campaign, table))):

@@ -1,27 +1,58 @@
-"""The settings of ``[data]``: which images, how many, and what is done to them."""
+"""The settings of ``[data]``: which data, how many, and what is done to them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Interval
+from annotated_types import Interval, Len
 
 from kdopt.campaign.augmentation import TRANSFORM_RULE, is_transform
-from kdopt.campaign.fields import KDOPT, Rule, Settings, Size, Source
+from kdopt.campaign.fields import DISTINCT, KDOPT, Rule, Settings, Size, Source
+
+OWN_SOURCES = ("digits", "fashion_mnist", "cifar10", "cinic10", "folder", "arrays")
+TORCHVISION, HF = "torchvision:", "hf:"
+TORCHVISION_SETS = (
+    "CIFAR10", "Country211", "DTD", "EMNIST", "EuroSAT", "FashionMNIST", "FGVCAircraft",
+    "Flowers102", "Food101", "Imagenette", "KMNIST", "MNIST", "QMNIST", "RenderedSST2", "STL10",
+    "StanfordCars", "SVHN", "USPS",
+)  # fmt: skip
+"""Classes of ``torchvision.datasets`` that are read from local files, with no pickle run.
+
+CIFAR's pickles are read by kdopt, which allows byte arrays only."""
+
+DATA_RULE = (
+    f"one of {', '.join(OWN_SOURCES)}, '{TORCHVISION}NAME' with one of "
+    f"{', '.join(TORCHVISION_SETS)}, or '{HF}PATH'"
+)
+"""What ``data.name`` may be."""
+
+
+def is_data_name(name: str) -> bool:
+    """Whether a text is a data set's name, see :data:`DATA_RULE`."""
+    if name.startswith(TORCHVISION):
+        return name.removeprefix(TORCHVISION) in TORCHVISION_SETS
+    return name in OWN_SOURCES or (name.startswith(HF) and len(name) > len(HF))
+
+
+Number = Annotated[float, Interval(ge=-1e6, le=1e6)]
 
 
 @dataclass(frozen=True)
 class DataSettings(Settings):
-    """``[data]``: which images, and how many of them.
+    """``[data]``: which images, feature vectors or token ids, and how many of them.
 
     Attributes:
-        name: The data set.
-        root: Folder of the files. Left out: the usual folders are searched. Where the files are
-            does not change what a campaign means.
+        name: The data set. ``arrays`` is a file of yours (npz, safetensors or Parquet),
+            ``torchvision:NAME`` a set of torchvision, ``hf:PATH`` what Hugging Face's ``datasets``
+            saved. All but ``fashion_mnist`` and ``cifar10`` are read from local files only.
+        root: Folder of the files; for ``arrays`` the file, or a folder with one per split. Left
+            out: the usual folders are searched. Where the files are does not change what a
+            campaign means.
         train_size: Images drawn (stratified) from the training split. Left out: all.
         test_size: Images drawn (stratified) from the test split. Left out: all.
-        validation_fraction: Fraction of the training images held out for selection.
+        validation_fraction: Fraction of the training images held out for selection, where the data
+            have no validation split.
         validation: ``global``: one class-balanced set, held out before partitioning, on which all
             participants are judged. ``local``: that fraction of each participant's own share, on
             which models are judged that train or are distilled there. Models of nobody (combined
@@ -29,16 +60,32 @@ class DataSettings(Settings):
         checksum: ``published`` compares files with the published checksums where there are any;
             ``none`` checks shapes only, for files you made yourself.
         drop_cifar: ``cinic10`` only: leave out the images that come from CIFAR-10.
-        image_size: ``folder`` and ``cinic10`` only: side in pixels; other images are resized.
+        image_size: Side in pixels of images that are files; others are resized.
         download: Download the files (through torchvision) when they are not found.
         augment: What is done to training images, in this order: ``crop_flip`` (shifted by up to an
             eighth of the side, half of them mirrored), or transforms of torchvision by name.
         views: Views that each training image has when ``augment`` is given; the first is the
             image as it is. Epochs take them in turn. Each takes the memory of the images once
             more, and a pass of each teacher.
+        columns: ``arrays`` and ``hf:``: the arrays or columns with inputs and with labels, where
+            these are not called as usual.
+        classes: ``arrays`` and ``hf:``: the classes' names in the order of the labels. Left out:
+            as the file says.
+        test_fraction: ``arrays`` and ``hf:``: the share of every class that becomes the test split
+            where the data have none.
+        value_range: ``arrays``: the least and greatest value of images of floats. They are kept in
+            256 steps, as other images are.
+        padding: Token ids: the id that fills up short sequences.
+        vocabulary: Token ids: they are below this. Left out: the greatest one tells.
+        normalization: ``standardize``: by mean and deviation of the training data, per channel of
+            images and per number of vectors. ``none``: pixels from 0 to 1 and vectors as they are.
+            Token ids are never changed.
+        mean: What is subtracted instead, per channel (of pixels from 0 to 1) or number; or one for
+            all.
+        std: What is divided by then.
     """
 
-    name: Literal["digits", "fashion_mnist", "cifar10", "cinic10", "folder"]
+    name: Annotated[str, Rule(DATA_RULE, is_data_name)]
     root: Annotated[str | None, Source("default: the usual places are searched")] = None
     train_size: Annotated[Size | None, Source("default: all images")] = None
     test_size: Annotated[Size | None, Source("default: all images")] = None
@@ -59,3 +106,32 @@ class DataSettings(Settings):
         Source("default: none (the paper names none)"),
     ] = ()
     views: Annotated[int, Interval(ge=2, le=1000), KDOPT] = 8
+    columns: Annotated[
+        tuple[str, ...],
+        Rule("two names: the inputs' and the labels'", lambda v: len(v) in (0, 2)),
+        Source("default: the usual names"),
+    ] = ()
+    classes: Annotated[tuple[str, ...], DISTINCT, Source("default: those of the file")] = ()
+    test_fraction: Annotated[float, Interval(gt=0, le=0.5), KDOPT] = 0.25
+    value_range: Annotated[
+        tuple[Number, ...],
+        Rule("two numbers, the least and the greatest", lambda v: not v or _is_range(v)),
+        Source("default: images are whole numbers from 0 to 255"),
+    ] = ()
+    padding: Annotated[
+        int | None, Interval(ge=0, le=10_000_000), Source("default: data are no token ids")
+    ] = None
+    vocabulary: Annotated[
+        int | None, Interval(ge=2, le=10_000_000), Source("default: the greatest id and one more")
+    ] = None
+    normalization: Annotated[Literal["standardize", "none"], KDOPT] = "standardize"
+    mean: Annotated[tuple[Number, ...], Len(0), Source("default: of the training data")] = ()
+    std: Annotated[
+        tuple[Annotated[float, Interval(gt=0, le=1e6)], ...],
+        Len(0),
+        Source("default: of the training data"),
+    ] = ()
+
+
+def _is_range(values: tuple[float, ...]) -> bool:
+    return len(values) == 2 and values[0] < values[1]

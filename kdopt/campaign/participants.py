@@ -28,8 +28,9 @@ class ParticipantSettings(Settings):
         model: Its model. Left out: the campaign's.
         weights: File with its weights: safetensors, or a state dict that torch saved. It is then
             scored, and never trained again.
-        data: Folder of its own images, ``<class>/*``: what it trains on, and is distilled on when
-            it is the student. Without it, in partition ``own``, it can only teach.
+        data: Folder of its own images, ``<class>/*``, or a file of arrays with labels: what it
+            trains on, and is distilled on when it is the student. Without it, in partition
+            ``own``, it can only teach.
         classes: The classes of its model's outputs, in their order, where these are not those of
             the data set in its order. Classes that the model lacks get no probability.
         image_size: Side in pixels of the images that its model takes: they are resized for it.

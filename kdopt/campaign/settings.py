@@ -44,6 +44,7 @@ from kdopt.campaign.partition_settings import (
     PartitionTables,
 )
 from kdopt.campaign.plain import read_plain
+from kdopt.campaign.shapes import MODELS_OF
 from kdopt.campaign.stage_settings import (
     CombineSettings,
     CompareSettings,
@@ -58,7 +59,7 @@ LaterStageName = Literal["tune", "compare", "combine", "federate"]
 OTHER_THAN_TRAINED = Rule("1 is the trained student itself: leave it out", lambda v: v != 1)
 SelectOn = Literal["validation", "test"]
 LinePosition = Annotated[float, Interval(gt=0, le=2), OTHER_THAN_TRAINED]
-OWN_MODELS = ("cnn", "mlp", "resnet18")
+OWN_MODELS = tuple(dict.fromkeys(name for names in MODELS_OF.values() for name in names))
 """Models that kdopt builds itself; every other name is looked up in torchvision."""
 
 
@@ -73,11 +74,15 @@ class TransferSettings(Settings):
         public_unlabeled_small: Number of images, 0 for no such set.
         public_unlabeled_large: Number of images, 0 for no such set.
         public_labeled: Number of images, 0 for no such set.
+        public_data: Folder of public images, in any folders within it, or a file of arrays, for the
+            sets without labels: then none of the training images is held out for them. Where it is
+            does not change what a campaign means; its images do.
     """
 
     public_unlabeled_small: Annotated[SizeOrZero, Source("paper, sections IV and V")] = 500
     public_unlabeled_large: Annotated[SizeOrZero, Source("paper, sections IV and V")] = 5000
     public_labeled: Annotated[SizeOrZero, Source("paper, sections IV and V")] = 500
+    public_data: Annotated[str | None, Source("default: training images are held out")] = None
 
     @property
     def n_public(self) -> int:
@@ -154,7 +159,9 @@ class Campaign(Settings):
             a teacher, as trials finish; ``kdopt distill`` then need not train it again.
         initial_weights: Whether participants start pre-training from random weights of their
             ``own``, or all from the same (``shared``), as in federated averaging.
-        model: ``cnn``, ``mlp``, ``resnet18``, or a model name of torchvision. A list is ``models``.
+        model: For images ``cnn``, ``mlp``, ``resnet18``, or a model name of torchvision; for
+            feature vectors ``mlp``; for token ids ``embedding_bag`` or ``text_cnn``. A list is
+            ``models``.
         models: Models of the participants, who take them in turn. Left out: all have ``model``.
         participant: Participants by name, with what they bring along.
         partitions: The partitions of the training images.

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from kdopt.campaign.data_rules import list_data_problems
 from kdopt.campaign.fields import (
     SettingField,
     Settings,
@@ -124,6 +125,7 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
         *list_method_misfits(file, raw),
         *list_idle_settings(file, raw),
         *list_participant_problems(file, "participants" in raw),
+        *list_data_problems(file, raw, bool(_list_public_sets(file))),
     ]:
         raise SpecError(source, problems)
     unused = [f"partition.{name}" for name in PARTITIONS if name not in file.partitions]
@@ -206,6 +208,12 @@ def _resolve_transfer(file: CampaignFile, raw: Mapping[str, Any]) -> TransferSet
     A file with stage ``compare`` that names sizes has its way, also where it compares on the
     student's data only: so a campaign of an older version, which held them out, can go on.
     """
+    asked = "compare" in file.stages and "transfer" in raw
+    return file.transfer if asked or _list_public_sets(file) else NO_PUBLIC_SETS
+
+
+def _list_public_sets(file: CampaignFile) -> set[TransferName]:
+    """The public sets that a stage uses."""
     used: list[TransferName] = []
     if "compare" in file.stages:
         used += file.compare.transfer_sets
@@ -215,8 +223,7 @@ def _resolve_transfer(file: CampaignFile, raw: Mapping[str, Any]) -> TransferSet
         used.append(file.federate.transfer_set)
     if "tune" in file.stages and "public_kd" in file.tune.methods:
         used += file.tune.public_kd.transfer_set
-    asked = "compare" in file.stages and "transfer" in raw
-    return file.transfer if asked or set(used) - {"student"} else NO_PUBLIC_SETS
+    return set(used) - {"student"}
 
 
 def _list_lines(

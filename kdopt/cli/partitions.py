@@ -44,6 +44,7 @@ def partitions_command(
             dataset.train_labels,
             dataset.n_classes,
             dataset.owned,
+            dataset.given,
         )
         tables[partition.name] = count_classes(
             splits.train, dataset.train_labels, dataset.n_classes

@@ -32,13 +32,13 @@ _DAMAGED = (
 
 
 def read_arrays(
-    path: Path, names: Collection[str], limit: int | None = None
+    path: Path, names: Collection[str] | None = None, limit: int | None = None
 ) -> dict[str, NDArray[Any]]:
     """The arrays of these names; those that the file lacks are left out, others are not read.
 
     Args:
         path: What ``numpy.savez`` or ``safetensors.numpy.save_file`` wrote.
-        names: Which.
+        names: Which; all of them where none are given.
         limit: Bytes of all of them, unpacked; :data:`MAX_ARRAY_BYTES` where none is given.
 
     Raises:
@@ -58,15 +58,19 @@ def read_arrays(
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"it is neither npz nor safetensors ({reason})") from error
-    return {name: found[name] for name in names if name in found}
+    return {name: found[name] for name in found if names is None or name in names}
 
 
-def _read_zip(content: bytes, names: Collection[str], limit: int) -> dict[str, NDArray[Any]]:
+def _read_zip(content: bytes, names: Collection[str] | None, limit: int) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     name = ""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            wanted = [e for e in archive.infolist() if e.filename.removesuffix(".npy") in names]
+            wanted = [
+                e
+                for e in archive.infolist()
+                if names is None or e.filename.removesuffix(".npy") in names
+            ]
             size = sum(entry.file_size for entry in wanted)
             if size > limit:
                 raise _TooLargeError(f"it unpacks to {size:,} bytes, and {limit:,} are read")

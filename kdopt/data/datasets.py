@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kdopt.campaign.data_settings import DataSettings
+from kdopt.campaign.data_settings import DATA_RULE, HF, TORCHVISION, DataSettings
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import Campaign
-from kdopt.data.own_images import read_own_images
+from kdopt.campaign.shapes import Shape, TokenShape
+from kdopt.data.own_images import read_own_images, read_public_images
+from kdopt.data.sources.arrays import read_array_set
 from kdopt.data.sources.base import RawDataset, list_roots
 from kdopt.data.sources.cifar10 import read_cifar10
 from kdopt.data.sources.digits import read_digits
 from kdopt.data.sources.fashion_mnist import read_fashion_mnist
 from kdopt.data.sources.folder import read_cinic10, read_folder
-from kdopt.data.splits import draw_stratified
+from kdopt.data.sources.hf import read_hf
+from kdopt.data.splits import NOTHING_GIVEN, GivenSets, draw_stratified
 from kdopt.errors import DataError
 
 SOURCES: Mapping[str, Callable[[DataSettings], RawDataset]] = {
@@ -28,14 +33,17 @@ SOURCES: Mapping[str, Callable[[DataSettings], RawDataset]] = {
     "cifar10": read_cifar10,
     "cinic10": read_cinic10,
     "folder": read_folder,
+    "arrays": read_array_set,
 }
 DATASET_NAMES = tuple(SOURCES)
-"""What ``data.name`` may be."""
+"""What ``data.name`` may be, but for sets of torchvision and Hugging Face."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """The images of a campaign, before validation is held out and the rest is partitioned.
+
+    Feature vectors, float32 (N, numbers), and token ids, int64 (N, length), take their place.
 
     Attributes:
         name: Data set name.
@@ -44,21 +52,27 @@ class Dataset:
         test_images: uint8 (M, C, H, W).
         test_labels: int64 (M,), values in [0, n_classes).
         class_names: One name per class, in label order.
-        mean: Per channel, of the training images scaled to [0, 1].
-        std: Per channel, likewise; 1 for a channel that never changes, so that it can divide.
+        mean: Per channel, of the training images scaled to [0, 1], or per number of vectors, or
+            what the campaign says instead. Empty for what is not normalised.
+        std: Likewise; 1 for a channel that never changes, so that it can divide.
         owned: By participant, the positions (first, and one past the last) of the training images
             that it brought along; they come after all others. Equal for one that brought none.
+        given: The training images that are set apart before anything is drawn; those that are
+            public and without labels have the label -1.
+        tokens: What sequences of token ids are like; ``None`` for images and vectors.
     """
 
     name: str
-    train_images: NDArray[np.uint8]
+    train_images: NDArray[Any]
     train_labels: NDArray[np.int64]
-    test_images: NDArray[np.uint8]
+    test_images: NDArray[Any]
     test_labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     owned: tuple[tuple[int, int], ...] = ()
+    given: GivenSets = NOTHING_GIVEN
+    tokens: TokenShape | None = None
 
     @property
     def n_classes(self) -> int:
@@ -66,15 +80,9 @@ class Dataset:
         return len(self.class_names)
 
     @property
-    def channels(self) -> int:
-        """Channels of an image: 1 or 3."""
-        return int(self.train_images.shape[1])
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of one image, (C, H, W)."""
-        _, channels, height, width = self.train_images.shape
-        return channels, height, width
+    def shape(self) -> Shape:
+        """Shape of one image, (C, H, W), or of a vector or sequence."""
+        return self.tokens or self.train_images.shape[1:]
 
     def sha256(self) -> str:
         """Digest of all images and labels: equal exactly where the data are."""
@@ -96,30 +104,77 @@ def read_dataset(settings: DataSettings, seed: int) -> Dataset:
     Raises:
         DataError: Unknown name, files that are missing or damaged, or sizes beyond what is there.
     """
-    if settings.name not in SOURCES:
-        raise DataError(
-            f"data.name = {settings.name!r} is unknown; choose one of {', '.join(DATASET_NAMES)}"
-        )
-    raw = SOURCES[settings.name](settings)
+    raw = _find_source(settings.name)(settings)
     train = _draw_subset("train", settings.train_size, raw.train_labels, settings.name, seed)
     test = _draw_subset("test", settings.test_size, raw.test_labels, settings.name, seed)
-    train_images = raw.train_images[train]
-    mean, std = measure_channels(train_images)
+    train_images, train_labels = raw.train_images[train], raw.train_labels[train]
+    mean, std = choose_normalization(settings, train_images)
+    given = NOTHING_GIVEN
+    if raw.validation_images is not None and raw.validation_labels is not None:
+        if settings.validation == "local":
+            raise DataError(
+                f"data.validation = 'local': {settings.name} has a validation split of its own, on "
+                "which all are judged; leave validation out, or the split"
+            )
+        n = len(train_labels)
+        given = GivenSets(validation=(n, n + len(raw.validation_labels)))
+        train_images = np.concatenate([train_images, raw.validation_images])
+        train_labels = np.concatenate([train_labels, raw.validation_labels])
     return Dataset(
         settings.name,
         train_images,
-        raw.train_labels[train],
+        train_labels,
         raw.test_images[test],
         raw.test_labels[test],
         raw.class_names,
         mean,
         std,
+        given=given,
+        tokens=raw.tokens,
     )
+
+
+def _find_source(name: str) -> Callable[[DataSettings], RawDataset]:
+    if name.startswith(TORCHVISION):
+        from kdopt.data.sources.torchvision_sets import read_torchvision
+
+        return read_torchvision
+    if name.startswith(HF):
+        return read_hf
+    if name not in SOURCES:
+        raise DataError(f"data.name = {name!r} is unknown; choose {DATA_RULE}")
+    return SOURCES[name]
 
 
 def load_dataset(campaign: Campaign) -> Dataset:
     """The images of a campaign: the set in the size that it asks for, and those brought along."""
-    return add_own_images(read_dataset(campaign.data, campaign.seed), campaign)
+    dataset = read_dataset(campaign.data, campaign.seed)
+    if campaign.transfer.public_data is not None:
+        dataset = add_public_images(dataset, campaign)
+    return add_own_images(dataset, campaign)
+
+
+def add_public_images(dataset: Dataset, campaign: Campaign) -> Dataset:
+    """A data set with public images without labels, which no participant gets.
+
+    Raises:
+        DataError: See :func:`kdopt.data.own_images.read_public_images`, or they are too few.
+    """
+    path, wanted = campaign.transfer.public_data, campaign.transfer.n_public
+    assert path is not None
+    images = read_public_images(path, campaign.data, dataset.shape)
+    if len(images) < wanted:
+        raise DataError(
+            f"transfer.public_data = {path!r} has {len(images)}, and the largest public set is to "
+            f"have {wanted}; make public_unlabeled_small and public_unlabeled_large smaller"
+        )
+    start = len(dataset.train_labels)
+    return replace(
+        dataset,
+        train_images=np.concatenate([dataset.train_images, images]),
+        train_labels=np.concatenate([dataset.train_labels, np.full(len(images), -1)]),
+        given=dataset.given._replace(public=(start, start + len(images))),
+    )
 
 
 def add_own_images(dataset: Dataset, campaign: Campaign) -> Dataset:
@@ -137,7 +192,7 @@ def add_own_images(dataset: Dataset, campaign: Campaign) -> Dataset:
     for row in campaign.participant:
         start = end
         if row.data is not None:
-            own, classes = read_own_images(row, dataset.class_names, dataset.shape)
+            own, classes = read_own_images(row, dataset.class_names, dataset.shape, campaign.data)
             images.append(own)
             labels.append(classes)
             end += len(classes)
@@ -157,7 +212,10 @@ def load_planned_dataset(record: CampaignRecord) -> Dataset:
         DataError: They are not here, or not those that the campaign was planned with.
     """
     data = record.campaign.data
-    roots = list_roots(data.root)
+    root = data.root
+    if data.name.startswith(HF):
+        root = data.name.removeprefix(HF)
+    roots = list_roots(root)
     faults: dict[str, None] = {}
     for root in roots:
         # Only the last is the campaign's own: what it says of downloading does not hold elsewhere.
@@ -206,6 +264,49 @@ def measure_channels(
     constant = np.count_nonzero(counts, axis=1) == 1
     std = np.where(constant, 255.0, np.sqrt(np.maximum(variance, 0.0)))
     return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
+
+
+def measure_numbers(
+    vectors: NDArray[np.float32],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each number of feature vectors, (N, numbers), N >= 1.
+
+    Returns:
+        Two tuples of floats; the deviation of a number that never changes is given as 1.
+    """
+    means, stds = [], []
+    for column in vectors.T.astype(np.float64):
+        # Sums without rounding: the same on every machine, whatever the order of addition.
+        mean = math.fsum(column) / len(column)
+        variance = math.fsum((column - mean) ** 2) / len(column)
+        means.append(mean)
+        stds.append(1.0 if column.min() == column.max() else math.sqrt(variance))
+    return tuple(means), tuple(stds)
+
+
+def choose_normalization(
+    settings: DataSettings, items: NDArray[Any]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """How training images or vectors are normalised: mean and deviation; none for token ids.
+
+    Raises:
+        DataError: The campaign says as many numbers as neither channels nor numbers of a vector.
+    """
+    if items.dtype == np.int64:
+        return (), ()
+    n = items.shape[1]
+    if settings.mean:
+        if len(settings.mean) not in (1, n):
+            what = "channels" if items.ndim == 4 else "numbers"
+            raise DataError(
+                f"data.mean has {len(settings.mean)} values, and the data {n} {what}; give {n}, or "
+                "one for all"
+            )
+        repeats = n // len(settings.mean)
+        return settings.mean * repeats, settings.std * repeats
+    if settings.normalization == "none":
+        return (0.0,) * n, (1.0,) * n
+    return measure_channels(items) if items.dtype == np.uint8 else measure_numbers(items)
 
 
 def _draw_subset(

@@ -223,10 +223,11 @@ def _check_complete(
     lacking = needed[~known[needed]]
     if len(lacking):
         image = dataset.train_images[lacking[:1]]
-        label = dataset.class_names[dataset.train_labels[lacking[0]]]
+        label = int(dataset.train_labels[lacking[0]])
+        shown = "no label" if label < 0 else f"class {dataset.class_names[label]}"
         raise DataError(
             f"{where}: it lacks {len(lacking):,} of the {len(needed):,} images that students are "
-            f"distilled on, such as {next(hash_images(image)).hex()} (class {label}); add their "
+            f"distilled on, such as {next(hash_images(image)).hex()} ({shown}); add their "
             f"rows ({SEE})"
         )
 

@@ -28,7 +28,8 @@ def count_overlaps(dataset: Dataset) -> Overlaps:
     )
     labels: dict[bytes, set[int]] = defaultdict(set)
     for digest, label in zip(train, dataset.train_labels.tolist(), strict=True):
-        labels[digest].add(label)
+        if label >= 0:  # others are public, without labels
+            labels[digest].add(label)
     for digest, label in zip(test, dataset.test_labels.tolist(), strict=True):
         labels[digest].add(label)
     known = set(train)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import safetensors
@@ -38,12 +39,34 @@ class Splits:
     local_validation: tuple[NDArray[np.int64], ...] = ()
 
 
+class GivenSets(NamedTuple):
+    """Training images that somebody set apart; each first position, and one past the last.
+
+    They come after all that is dealt out, and are empty where kdopt draws these sets itself.
+
+    Attributes:
+        validation: The validation set.
+        public: The public images, without labels.
+    """
+
+    validation: tuple[int, int] = (0, 0)
+    public: tuple[int, int] = (0, 0)
+
+    def count_dealt(self, end: int) -> int:
+        """How many images come before those set apart, of ``end`` in all."""
+        return min((start for start, stop in self if start < stop), default=end)
+
+
+NOTHING_GIVEN = GivenSets()
+
+
 def make_splits(
     campaign: Campaign,
     partition: str,
     train_labels: NDArray[np.int64],
     n_classes: int,
     owned: Sequence[tuple[int, int]] = (),
+    given: GivenSets = NOTHING_GIVEN,
 ) -> Splits:
     """Hold out validation and the public transfer sets, then partition the rest.
 
@@ -58,6 +81,7 @@ def make_splits(
         n_classes: Number of classes.
         owned: Partition ``own``: see :class:`kdopt.data.datasets.Dataset`. These images go to
             nobody else, and into no common set.
+        given: What is set apart already.
 
     Raises:
         PartitionError: Not a partition of the campaign, labels out of range, a validation set
@@ -69,14 +93,15 @@ def make_splits(
         raise PartitionError(
             f"campaign {campaign.name} has no partition {partition!r}, but {names}"
         )
-    _check_labels(train_labels, n_classes)
+    _check_labels(np.delete(train_labels, slice(*given.public)), n_classes)
     local = campaign.data.validation == "local"
-    common = np.arange(owned[0][0] if owned else len(train_labels))
-    validation = (
-        np.empty(0, np.int64) if local else _draw_validation(campaign, train_labels[common])
-    )
+    common = np.arange(given.count_dealt(owned[0][0] if owned else len(train_labels)))
+    validation = np.arange(*given.validation)
+    if not len(validation) and not local:
+        validation = _draw_validation(campaign, train_labels[common])
     rest = np.setdiff1d(common, validation)
-    public = _draw_public(campaign, rest)
+    given_public = np.arange(*given.public)
+    public = _draw_public(campaign, given_public if len(given_public) else rest)
     if owned:
         shares = tuple(np.arange(start, end) for start, end in owned)
     else:
@@ -275,7 +300,7 @@ def _draw_local_validation(
 def _draw_public(campaign: Campaign, rest: NDArray[np.int64]) -> NDArray[np.int64]:
     """Random images of the original set (paper, section IV), in the order they were drawn."""
     size = campaign.transfer.n_public
-    if size >= len(rest):
+    if size > len(rest) or (size == len(rest) and campaign.transfer.public_data is None):
         raise PartitionError(
             f"transfer sets of {size} images leave none of the {len(rest)} training images "
             "to the participants; make [transfer] smaller or the data larger"

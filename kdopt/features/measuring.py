@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from kdopt.campaign.settings import Campaign
+from kdopt.campaign.shapes import describe_shape
 from kdopt.campaign.stage_settings import TRANSFER_SETS, TransferName
 from kdopt.data.datasets import Dataset, load_planned_dataset
 from kdopt.data.splits import Splits, make_splits
@@ -260,7 +261,9 @@ def _make_splits(
             )
     # Any partition will do without participants: validation and public sets are the same in all.
     name = partition or campaign.partitions[0].name
-    return make_splits(campaign, name, dataset.train_labels, dataset.n_classes, dataset.owned)
+    return make_splits(
+        campaign, name, dataset.train_labels, dataset.n_classes, dataset.owned, dataset.given
+    )
 
 
 def _find_share(splits: Splits, dataset: Dataset, checkpoint: Checkpoint) -> Positions:
@@ -296,8 +299,8 @@ def _load_checkpoint(
         raise ArtifactError(f"checkpoint {path}: cannot be read: {reason}") from error
     except ArtifactError as error:
         raise ArtifactError(
-            f"checkpoint {path}: {error}; give a state dict of model '{name}' for images of "
-            f"{'x'.join(map(str, dataset.shape))} and {dataset.n_classes} classes, saved with "
+            f"checkpoint {path}: {error}; give a state dict of model '{name}' for "
+            f"{describe_shape(dataset.shape)} and {dataset.n_classes} classes, saved with "
             "safetensors.torch.save_file or torch.save"
         ) from error
     return engine.move(model)

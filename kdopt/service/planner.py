@@ -10,10 +10,12 @@ from kdopt.campaign.augmentation import CROP_FLIP
 from kdopt.campaign.compatibility import check_same_meaning
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import OWN_MODELS, Campaign
+from kdopt.campaign.shapes import find_misfit
 from kdopt.campaign.spec import Spec
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import Dataset
 from kdopt.data.splits import make_splits, pack_splits
+from kdopt.errors import KdoptError
 from kdopt.search.prior import Prior
 from kdopt.search.warm_start import choose_prior, freeze_prior
 from kdopt.store.artifacts.artifacts import Artifacts, hash_content
@@ -38,6 +40,7 @@ def draw_splits(campaign: Campaign, dataset: Dataset) -> dict[str, bytes]:
                     dataset.train_labels,
                     dataset.n_classes,
                     dataset.owned,
+                    dataset.given,
                 )
             )
         )
@@ -162,11 +165,16 @@ def check_augmentation(campaign: Campaign, dataset: Dataset) -> None:
 def check_model(campaign: Campaign, dataset: Dataset) -> None:
     """Refuse models that could only fail on these images, before anything is planned.
 
-    Kdopt's own models take any image, and checking them would import torch for nothing.
+    Kdopt's own models take any input of their kind, and checking them would import torch for
+    nothing.
 
     Raises:
-        KdoptError: See :func:`kdopt.train.rehearsal.rehearse_model`.
+        KdoptError: A model is for another kind, or see
+            :func:`kdopt.train.rehearsal.rehearse_model`.
     """
+    for architecture in campaign.architectures:
+        if (misfit := find_misfit(architecture.model, dataset.shape)) is not None:
+            raise KdoptError(misfit)
     doubtful = [k for k in campaign.architectures if k.model not in OWN_MODELS or not k.is_plain]
     if doubtful:
         from kdopt.train.rehearsal import rehearse_model

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdopt.campaign.participants import ABSENT, Architecture
+from kdopt.campaign.shapes import Shape, describe_shape, get_kind
 from kdopt.errors import KdoptError
-from kdopt.train.models import Shape, make_model
+from kdopt.train.models import make_model
 
 
 class AdaptedModel(nn.Module):
@@ -40,6 +41,7 @@ class AdaptedModel(nn.Module):
         self._outputs: Tensor
         self.model = model
         self._shape, self._n_classes = shape, n_classes
+        self._is_image = get_kind(shape) == "images"
         scales, shifts = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (scale, shift))
         self.register_buffer("_scale", scales, persistent=False)
         self.register_buffer("_shift", shifts, persistent=False)
@@ -47,18 +49,21 @@ class AdaptedModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images of the campaign to logits of its classes, (batch, classes)."""
+        logits: Tensor = self.model(self._adapt(images) if self._is_image else images)
+        if not len(self._outputs):
+            return logits
+        floor = logits.detach().amin(dim=1, keepdim=True) + ABSENT
+        whole = floor.expand(-1, self._n_classes).clone()
+        return whole.index_copy(1, self._outputs, logits)
+
+    def _adapt(self, images: Tensor) -> Tensor:
         channels, height, width = self._shape
         images = images * self._scale + self._shift
         if images.shape[1] != channels:
             images = images.expand(-1, channels, -1, -1)
         if images.shape[2:] != (height, width):
             images = functional.interpolate(images, (height, width), mode="bilinear")
-        logits: Tensor = self.model(images)
-        if not len(self._outputs):
-            return logits
-        floor = logits.detach().amin(dim=1, keepdim=True) + ABSENT
-        whole = floor.expand(-1, self._n_classes).clone()
-        return whole.index_copy(1, self._outputs, logits)
+        return images
 
 
 def build_model(
@@ -89,6 +94,8 @@ def build_model(
             f"model '{name}': classes = ... '{unknown[0]}' ...: the data set has no such class; "
             f"its classes are {', '.join(class_names)}"
         )
+    if get_kind(shape) != "images":
+        return _build_for_others(architecture, shape, class_names)
     channels = architecture.channels or shape[0]
     if shape[0] not in (1, channels):
         raise KdoptError(
@@ -106,6 +113,22 @@ def build_model(
     scale, shift = _renormalize(architecture, channels, mean, std)
     inner = make_model(name, taken, len(classes))
     return AdaptedModel(inner, taken, scale, shift, outputs, len(class_names))
+
+
+def _build_for_others(
+    architecture: Architecture, shape: Shape, class_names: Sequence[str]
+) -> nn.Module:
+    """A model of vectors or token ids, which are as the model takes them."""
+    name = architecture.model
+    for key in ("image_size", "channels", "mean", "std"):
+        if getattr(architecture, key):
+            raise KdoptError(
+                f"model '{name}': {key} is for images, and the data are {describe_shape(shape)}; "
+                "leave it out"
+            )
+    outputs = [list(class_names).index(c) for c in architecture.classes]
+    inner = make_model(name, shape, len(outputs))
+    return AdaptedModel(inner, shape, (), (), outputs, len(class_names))
 
 
 def _renormalize(

@@ -232,11 +232,14 @@ def seeded(seed: int, device: torch.device) -> Iterator[torch.Generator]:
 class Images:
     """A set of labelled images on the device, as bytes; batches are normalised when taken.
 
+    Or one of feature vectors, or of token ids, which are given as they are.
+
     Args:
-        pixels: uint8, (n, channels, height, width).
+        pixels: uint8, (n, channels, height, width); of vectors float32, (n, numbers); of token ids
+            int64, (n, length).
         labels: int64, (n,).
-        mean: Per channel, of pixels scaled to [0, 1].
-        std: Per channel, of pixels scaled to [0, 1].
+        mean: Per channel, of pixels scaled to [0, 1], or per number; empty for token ids.
+        std: Likewise.
         views: How many views each image has (``kdopt.train.augment``): ``n`` positions hold
             ``n / views`` images.
     """
@@ -253,11 +256,13 @@ class Images:
         self.views = views
         self._mean_std = (mean, std)
         self._shape = pixels.shape[1:]
+        images = pixels.ndim == 4
         # One row of bytes per image, channels last: taken row by row, and normalised in one go.
-        self._rows = pixels.permute(0, 2, 3, 1).flatten(1)
-        per_row = self._rows.shape[1] // len(mean)
-        self._shift = (torch.tensor(mean, device=pixels.device) * 255).repeat(per_row)
-        self._scale = (1 / (torch.tensor(std, device=pixels.device) * 255)).repeat(per_row)
+        self._rows = pixels.permute(0, 2, 3, 1).flatten(1) if images else pixels
+        per_row = self._rows.shape[1] // len(mean) if mean else 1
+        most = 255 if images else 1
+        self._shift = (torch.tensor(mean, device=pixels.device) * most).repeat(per_row)
+        self._scale = (1 / (torch.tensor(std, device=pixels.device) * most)).repeat(per_row)
 
     def __len__(self) -> int:
         """Number of images, whatever views they have."""
@@ -270,20 +275,27 @@ class Images:
 
     @property
     def numbers_each(self) -> int:
-        """Numbers in an image: channels times height times width."""
+        """Numbers in an image (channels times height times width), vector or sequence."""
         return self._rows.shape[1]
 
     @property
     def pixels(self) -> Tensor:
-        """uint8, (n, channels, height, width)."""
+        """uint8, (n, channels, height, width), or what there is instead."""
         return self._as_images(self._rows)
 
     def batch(self, index: Tensor | slice) -> Tensor:
-        """Normalised float32 images, (batch, channels, height, width), channels last."""
+        """Normalised float32 images, (batch, channels, height, width), channels last.
+
+        Or normalised vectors, (batch, numbers), or token ids, (batch, length).
+        """
         rows = self._rows
         # index_select copies whole rows, where indexing copies byte by byte.
         taken = rows[index] if isinstance(index, slice) else rows.index_select(0, index)
-        return self._as_images(taken.to(torch.float32).sub_(self._shift).mul_(self._scale))
+        if not len(self._shift):
+            return taken
+        # A copy, also of floats: a slice is a view of the set itself.
+        numbers = taken.to(torch.float32, copy=isinstance(index, slice))
+        return self._as_images(numbers.sub_(self._shift).mul_(self._scale))
 
     def take(self, index: Tensor) -> Images:
         """The images at these positions, as a set of their own."""
@@ -294,5 +306,7 @@ class Images:
         return Images(pixels, self.labels.repeat(views), *self._mean_std, views)
 
     def _as_images(self, rows: Tensor) -> Tensor:
+        if len(self._shape) != 3:
+            return rows
         channels, height, width = self._shape
         return rows.view(-1, height, width, channels).permute(0, 3, 1, 2)

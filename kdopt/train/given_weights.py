@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdopt.campaign.participants import Architecture
+from kdopt.campaign.shapes import describe_shape
 from kdopt.data.datasets import Dataset
 from kdopt.data.sources.base import expand_path
 from kdopt.errors import ArtifactError, KdoptError
@@ -53,8 +54,8 @@ def read_weights(name: str, path: str, kind: Architecture, dataset: Dataset) -> 
     except ArtifactError as error:
         raise KdoptError(
             f"{where}: {error}; they must be those of model '{kind.model}' for "
-            f"{len(kind.classes) or dataset.n_classes} classes and images of "
-            f"{'x'.join(map(str, dataset.shape))} (or the participant's own image_size and "
+            f"{len(kind.classes) or dataset.n_classes} classes and "
+            f"{describe_shape(dataset.shape)} (or the participant's own image_size and "
             "channels): save model.state_dict() with safetensors.torch.save_file or torch.save"
         ) from error
     return pack_weights(model.state_dict(), kind)

@@ -1,6 +1,7 @@
 """Models by name, with input channels and classes fitted to the data, randomly initialised.
 
-``cnn`` and ``mlp`` are small nets for small images. ``resnet18`` is the paper's model with the
+``cnn`` and ``mlp`` are small nets for small images; ``mlp`` takes feature vectors too, and
+``kdopt.train.token_models`` has those for token ids. ``resnet18`` is the paper's model with the
 stem for 32x32 images (3x3, no pooling). Any classifier of torchvision goes by its name there.
 """
 
@@ -9,27 +10,38 @@ from __future__ import annotations
 import difflib
 import inspect
 import itertools
+import math
 from typing import Any
 
 import torch
 from torch import nn
 
 from kdopt.campaign.settings import OWN_MODELS
+from kdopt.campaign.shapes import (
+    MODELS_OF,
+    Shape,
+    TokenShape,
+    describe_shape,
+    find_misfit,
+    get_kind,
+)
 from kdopt.errors import KdoptError
 from kdopt.train.engine import Engine, seeded
-
-Shape = tuple[int, int, int]
-"""Channels, height, width of an image."""
+from kdopt.train.token_models import make_token_model
 
 
 def make_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
     """Build a model; its weights come from torch's global generator (see ``engine.seeded``).
 
     Raises:
-        KdoptError: There is no such model, or it cannot take images of that shape.
+        KdoptError: There is no such model, or it cannot take inputs of that shape.
     """
-    if name == "cnn":
-        model: nn.Module = _make_cnn(shape, n_classes)
+    if (misfit := find_misfit(name, shape)) is not None:
+        raise KdoptError(misfit)
+    if isinstance(shape, TokenShape) and name in MODELS_OF["tokens"]:
+        model: nn.Module = make_token_model(name, shape, n_classes)
+    elif name == "cnn":
+        model = _make_cnn(shape, n_classes)
     elif name == "mlp":
         model = _make_mlp(shape, n_classes)
     elif name == "resnet18":
@@ -66,11 +78,20 @@ def draws_random_numbers(model: nn.Module, shape: Shape, engine: Engine) -> bool
         shape: Of an image.
         engine: Device and precision.
     """
-    images = torch.zeros(2, *shape, device=engine.device)
+    images = make_example(shape).to(engine.device)
+    if get_kind(shape) == "images":
+        images = images.to(memory_format=torch.channels_last)
     with seeded(0, engine.device), torch.no_grad(), engine.autocast():
         before = _read_random_state(engine.device)
-        model.train()(images.to(memory_format=torch.channels_last))
+        model.train()(images)
         return not torch.equal(before, _read_random_state(engine.device))
+
+
+def make_example(shape: Shape) -> torch.Tensor:
+    """Two inputs of a shape, all zeros: what models take, without any data."""
+    if isinstance(shape, TokenShape):
+        return torch.zeros(2, shape.length, dtype=torch.int64)
+    return torch.zeros(2, *shape)
 
 
 def _read_random_state(device: torch.device) -> torch.Tensor:
@@ -121,8 +142,7 @@ class _Mean(nn.Module):
 
 def _make_mlp(shape: Shape, n_classes: int) -> nn.Module:
     """Two hidden layers of 128 units."""
-    channels, height, width = shape
-    inputs = channels * height * width
+    inputs = math.prod(shape)
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(inputs, 128),
@@ -153,6 +173,11 @@ def _make_torchvision_model(name: str, shape: Shape, n_classes: int) -> nn.Modul
         raise KdoptError(
             f"model '{name}': there is no such model; {hint}"
             f"use {', '.join(OWN_MODELS)} or a classifier of torchvision.models"
+        )
+    if (kind := get_kind(shape)) != "images":
+        raise KdoptError(
+            f"model '{name}': it takes images, and the data are {describe_shape(shape)}; set model "
+            f"to {' or '.join(MODELS_OF[kind])}"
         )
     builder = torchvision.models.get_model_builder(name)
     accepted = inspect.signature(builder).parameters
@@ -198,7 +223,7 @@ def _check_shape(name: str, model: nn.Module, shape: Shape, n_classes: int) -> N
     model.train()
     try:
         with torch.no_grad():
-            logits = model(torch.zeros(2, *shape))
+            logits = model(make_example(shape))
     except (RuntimeError, ValueError, AssertionError, IndexError) as error:
         raise _make_error(name, shape, error) from error
     model.train(training)
@@ -214,8 +239,7 @@ def _check_shape(name: str, model: nn.Module, shape: Shape, n_classes: int) -> N
 
 def _make_error(name: str, shape: Shape, error: Exception) -> KdoptError:
     reason = " ".join(str(error).split())[:200]
-    size = "x".join(map(str, shape))
     return KdoptError(
-        f"model '{name}': it cannot classify images of {size}: {reason}; "
-        f"choose another model, such as {', '.join(OWN_MODELS)}"
+        f"model '{name}': it cannot classify {describe_shape(shape)}: {reason}; "
+        f"choose another model, such as {', '.join(MODELS_OF[get_kind(shape)])}"
     )

@@ -9,10 +9,11 @@ import torch
 from torch.nn import functional
 
 from kdopt.campaign.participants import Architecture
+from kdopt.campaign.shapes import Shape, get_kind
 from kdopt.errors import KdoptError
 from kdopt.train.adapted import build_model
 from kdopt.train.engine import Engine, seeded
-from kdopt.train.models import Shape
+from kdopt.train.models import make_example
 from kdopt.train.weights import parse_weights
 
 FIX = "choose another model"
@@ -44,7 +45,9 @@ def rehearse_model(
     engine = Engine(torch.device("cpu"), "fp32")
     with seeded(0, engine.device):
         model = build_model(kind, shape, class_names, mean, std)
-        images, labels = torch.randn(2, *shape), torch.arange(2) % len(class_names)
+        images, labels = make_example(shape), torch.arange(2) % len(class_names)
+        if get_kind(shape) != "tokens":
+            images = torch.randn(2, *shape)
         try:
             optimizer = engine.make_optimizer("adam", model, 1e-3, 0.0)
             logits = model.train()(images)

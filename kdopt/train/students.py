@@ -23,17 +23,21 @@ import torch
 from torch import Tensor, nn
 
 from kdopt.campaign.participants import Architecture, make_architecture
+from kdopt.campaign.shapes import InputKind, Shape, TokenShape, get_kind
 from kdopt.errors import ArtifactError, KdoptError
 from kdopt.files import open_input
 from kdopt.outcome import StudentFacts
 from kdopt.train.adapted import build_model
 from kdopt.train.engine import Engine, Images, Precision
 from kdopt.train.evaluation import predict_logits
-from kdopt.train.models import Shape
+from kdopt.train.models import make_example
 from kdopt.train.weights import check_weights
 
 LONGEST_SIDE = 4096
 """Pixels or channels of an image that are believed."""
+
+MOST_NUMBERS = 10_000_000
+"""Numbers of a vector, ids of a sequence, or a vocabulary that are believed."""
 
 HEADER_KEY = "kdopt"
 """Where the header of a student's file holds a :class:`StudentFacts`, as JSON."""
@@ -55,19 +59,27 @@ class TrainedStudent:
         """Logits, float32, (n, classes), computed as the campaign did.
 
         Args:
-            images: uint8, (n, channels, height, width), or without channels where there is one.
+            images: uint8, (n, channels, height, width), or without channels where there is one;
+                for a student of vectors float32, (n, numbers); of token ids int64, (n, length).
 
         Raises:
             KdoptError: The images are of another shape or type.
         """
-        pixels = torch.as_tensor(images)
-        channels, height, width = self.facts.shape
-        if channels == 1 and pixels.ndim == 3:
+        pixels, shape = torch.as_tensor(images), self.facts.shape
+        kind = get_kind(shape)
+        if kind == "images" and shape[0] == 1 and pixels.ndim == 3:
             pixels = pixels.unsqueeze(1)
-        if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != self.facts.shape:
+        dtype, hint = _TYPES[kind]
+        wanted = shape[:1] if isinstance(shape, TokenShape) else shape
+        if pixels.dtype != dtype or tuple(pixels.shape[1:]) != wanted:
             raise KdoptError(
-                f"images are {pixels.dtype} {tuple(pixels.shape)}; this student takes uint8 "
-                f"(n, {channels}, {height}, {width}) with values 0 to 255"
+                f"{kind} are {pixels.dtype} {tuple(pixels.shape)}; this student takes "
+                f"{str(dtype).removeprefix('torch.')} (n, {', '.join(map(str, wanted))}){hint}"
+            )
+        if isinstance(shape, TokenShape) and not _are_ids(pixels, shape.vocabulary):
+            raise KdoptError(
+                f"tokens run from {int(pixels.min())} to {int(pixels.max())}; this student takes "
+                f"ids from 0 to {shape.vocabulary - 1}"
             )
         labels = torch.zeros(len(pixels), dtype=torch.int64)
         return predict_logits(
@@ -77,6 +89,18 @@ class TrainedStudent:
     def predict(self, images: np.ndarray | Tensor) -> Tensor:
         """Class numbers, int64, (n,); see :meth:`predict_logits`."""
         return self.predict_logits(images).argmax(dim=1)
+
+
+_TYPES: dict[InputKind, tuple[torch.dtype, str]] = {
+    "images": (torch.uint8, " with values 0 to 255"),
+    "vectors": (torch.float32, ", as the training data are, before they are normalised"),
+    "tokens": (torch.int64, ", short sequences filled up"),
+}
+"""Of which type inputs are, and what else is to be said of them."""
+
+
+def _are_ids(tokens: Tensor, vocabulary: int) -> bool:
+    return not bool(((tokens < 0) | (tokens >= vocabulary)).any())
 
 
 def pack_student(model: nn.Module, facts: StudentFacts) -> bytes:
@@ -121,7 +145,7 @@ def export_torchscript(model: nn.Module, shape: Shape, path: Path) -> None:
         KdoptError: The model cannot be traced.
     """
     with _exporting("TorchScript"):
-        torch.jit.trace(_put_on_cpu(model), torch.zeros(2, *shape)).save(str(path))  # type: ignore[no-untyped-call]
+        torch.jit.trace(_put_on_cpu(model), make_example(shape)).save(str(path))  # type: ignore[no-untyped-call]
 
 
 def export_onnx(model: nn.Module, shape: Shape, path: Path) -> None:
@@ -134,7 +158,7 @@ def export_onnx(model: nn.Module, shape: Shape, path: Path) -> None:
     with _exporting("ONNX"):
         torch.onnx.export(
             _put_on_cpu(model),
-            (torch.zeros(2, *shape),),
+            (make_example(shape),),
             str(path),
             input_names=["images"],
             output_names=["logits"],
@@ -192,12 +216,18 @@ def _parse_facts(values: dict[str, Any]) -> StudentFacts:
     values = {k: tuple(v) if k in lists else v for k, v in values.items()}
     if values.get("architecture") is not None:
         values["architecture"] = make_architecture(values["architecture"])
+    if values.get("tokens"):
+        values["shape"] = TokenShape(*values["shape"])
     facts = StudentFacts(**values)
     channels = (facts.mean, facts.std)
+    longest = LONGEST_SIDE if get_kind(facts.shape) == "images" else MOST_NUMBERS
+    normalized = 0 if facts.tokens else facts.shape[0]
     fine = (
-        len(facts.shape) == 3
-        and all(isinstance(side, int) and 0 < side <= LONGEST_SIDE for side in facts.shape)
-        and all(len(values) == facts.shape[0] for values in channels)
+        len(facts.shape) in (1, 3)
+        and all(isinstance(side, int) and 0 <= side <= longest for side in facts.shape)
+        # The id of padding may be 0.
+        and all(facts.shape[:2] if facts.tokens else facts.shape)
+        and all(len(values) == normalized for values in channels)
         and all(isinstance(v, float) and math.isfinite(v) for values in channels for v in values)
         and len(facts.classes) > 1
         and facts.precision in ("fp32", "bf16")

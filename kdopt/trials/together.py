@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from kdopt.campaign.shapes import Shape
 from kdopt.train.engine import Engine
-from kdopt.train.models import Shape, draws_random_numbers
+from kdopt.train.models import draws_random_numbers
 
 TOGETHER = 8
 """On a GPU. An H200 gains less beyond: with 16 a step of ``cnn`` takes 0.73 of the time that it

@@ -56,4 +56,5 @@ def describe_student(
         test_accuracy=outcome.test.accuracy,
         test_images=len(dataset.test_labels),
         architecture=None if kind.is_plain else kind,
+        tokens=dataset.tokens is not None,
     )

@@ -14,22 +14,28 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kdopt.campaign.data_settings import DataSettings
+from kdopt.campaign.shapes import TokenShape
 from kdopt.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 TorchvisionName = Literal["FashionMNIST", "CIFAR10"]
 
+_FORMS = tuple((np.dtype(kind).str, ndim) for kind, ndim in (("u1", 4), ("f4", 2), ("i8", 2)))
+"""Type and dimensions of images, feature vectors and token ids."""
+
 
 @dataclass(frozen=True, eq=False)
 class RawDataset:
     """All images of one data set, before a campaign draws its images.
+
+    Feature vectors, float32 (N, numbers), and token ids, int64 (N, length), take their place.
 
     Attributes:
         name: Data set name, for messages.
@@ -38,23 +44,32 @@ class RawDataset:
         test_images: uint8 (M, C, H, W), same C, H and W.
         test_labels: int64 (M,), values in [0, n_classes).
         class_names: One name per class, in label order.
+        validation_images: The set's own validation split, if it has one.
+        validation_labels: Likewise.
+        tokens: What sequences of token ids are like; ``None`` for images and vectors.
 
     Raises:
         DataError: Shapes, types or labels do not fit together.
     """
 
     name: str
-    train_images: NDArray[np.uint8]
+    train_images: NDArray[Any]
     train_labels: NDArray[np.int64]
-    test_images: NDArray[np.uint8]
+    test_images: NDArray[Any]
     test_labels: NDArray[np.int64]
     class_names: tuple[str, ...]
+    validation_images: NDArray[Any] | None = None
+    validation_labels: NDArray[np.int64] | None = None
+    tokens: TokenShape | None = None
 
     def __post_init__(self) -> None:
-        for split, images, labels in (
+        splits = [
             ("train", self.train_images, self.train_labels),
             ("test", self.test_images, self.test_labels),
-        ):
+        ]
+        if self.validation_images is not None and self.validation_labels is not None:
+            splits.append(("validation", self.validation_images, self.validation_labels))
+        for split, images, labels in splits:
             _check_split(f"{self.name} {split}", images, labels, len(self.class_names))
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise DataError(
@@ -64,9 +79,9 @@ class RawDataset:
 
 
 def _check_split(
-    what: str, images: NDArray[np.uint8], labels: NDArray[np.int64], n_classes: int
+    what: str, images: NDArray[Any], labels: NDArray[np.int64], n_classes: int
 ) -> None:
-    if images.dtype != np.uint8 or images.ndim != 4 or labels.dtype != np.int64:
+    if (images.dtype.str, images.ndim) not in _FORMS or labels.dtype != np.int64:
         raise DataError(
             f"{what}: images are {images.dtype} {images.shape}, labels {labels.dtype}; "
             "expected uint8 (N, C, H, W) and int64 (N,)"

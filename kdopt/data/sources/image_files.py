@@ -10,6 +10,7 @@ other programs (PostScript to Ghostscript, which runs it). So it is told which f
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import math
@@ -20,7 +21,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,13 +80,42 @@ def decode_images(
         images = np.empty((len(files), channels, image_size, image_size), np.uint8)
         next_line = time.monotonic() + PROGRESS_EVERY_S
         for index, file in enumerate(files):
-            images[index] = _decode_one(file, image_size, channels)
+            images[index] = decode_image(file, image_size, channels)
             if time.monotonic() >= next_line:
                 logger.info("%s: %d of %d images decoded", root, index + 1, len(files))
                 next_line = time.monotonic() + PROGRESS_EVERY_S
         if cached is not None:
             _write_cache(cached, images)
     return images
+
+
+def decode_contents(where: str, contents: Sequence[bytes], image_size: int) -> NDArray[np.uint8]:
+    """The same of files in memory; grey when all of them are, else RGB. Nothing is kept.
+
+    Args:
+        where: What holds them, for messages.
+        contents: Each a whole file.
+        image_size: Side in pixels, >= 1.
+
+    Raises:
+        DataError: See :func:`decode_images`.
+    """
+    files = [_NamedContent(f"{where}, row {row}", content) for row, content in enumerate(contents)]
+    channels = 1 if all(_read_mode(file) in ("1", "L") for file in files) else 3
+    images = np.empty((len(files), channels, image_size, image_size), np.uint8)
+    for index, file in enumerate(files):
+        images[index] = decode_image(file, image_size, channels)
+    return images
+
+
+class _NamedContent(NamedTuple):
+    """An image file in memory, and what messages call it."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def _find_cache(name: str) -> Path | None:
@@ -128,11 +158,15 @@ def _hash_key(root: Path, files: Sequence[Path], image_size: int, channels: int 
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
 
 
+def _open_stream(file: Path | _NamedContent) -> BinaryIO:
+    return open_input(file) if isinstance(file, Path) else io.BytesIO(file.content)
+
+
 @contextmanager
-def _open_image(file: Path) -> Iterator[Image.Image]:
+def _open_image(file: Path | _NamedContent) -> Iterator[Image.Image]:
     """An image of a known format and a sane size; whatever goes wrong with it names the file."""
     try:
-        with open_input(file) as stream, warnings.catch_warnings():
+        with _open_stream(file) as stream, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(stream, formats=FORMATS) as image:
                 _check_image(file, image)
@@ -153,7 +187,7 @@ def _open_image(file: Path) -> Iterator[Image.Image]:
         ) from error
 
 
-def _check_image(file: Path, image: Image.Image) -> None:
+def _check_image(file: Path | _NamedContent, image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise _refuse_size(file, f"{image.width:,} x {image.height:,}")
     if image.mode not in _EIGHT_BIT:
@@ -163,19 +197,20 @@ def _check_image(file: Path, image: Image.Image) -> None:
         )
 
 
-def _refuse_size(file: Path, found: str) -> DataError:
+def _refuse_size(file: Path | _NamedContent, found: str) -> DataError:
     return DataError(
         f"{file}: cannot be decoded (it claims {found} pixels, and {MAX_PIXELS:,} are the most); "
         "replace the file by a smaller one or take it out of the folder"
     )
 
 
-def _read_mode(file: Path) -> str:
+def _read_mode(file: Path | _NamedContent) -> str:
     with _open_image(file) as image:
         return image.mode
 
 
-def _decode_one(file: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
+def decode_image(file: Path | _NamedContent, image_size: int, channels: int) -> NDArray[np.uint8]:
+    """One image, uint8 (channels, image_size, image_size); see :func:`decode_images`."""
     with _open_image(file) as image:
         # Through RGBA, as Pillow warns about a palette with transparency otherwise.
         whole = image.convert("RGBA") if "transparency" in image.info else image
