@@ -62,8 +62,8 @@ def _list_public_problems(file: CampaignFile, public: bool) -> Iterator[str]:
         return
     if not public:
         yield (
-            f"transfer.public_data = '{transfer.public_data}': no stage uses a public set; leave it "
-            "out, or add one, such as compare.transfer_sets = ['public_unlabeled_small']"
+            f"transfer.public_data = '{transfer.public_data}': no stage uses a public set; leave "
+            "it out, or add one, such as compare.transfer_sets = ['public_unlabeled_small']"
         )
     if transfer.public_labeled:
         yield (

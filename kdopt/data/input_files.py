@@ -1,4 +1,4 @@
-"""Files of inputs and labels: npz without pickle, safetensors, and Parquet. Nothing in them runs."""
+"""Files of inputs and labels: npz without pickle, safetensors, Parquet. Nothing in them runs."""
 
 from __future__ import annotations
 

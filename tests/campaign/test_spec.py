@@ -70,7 +70,7 @@ def test_all_problems_are_reported_together_each_with_key_value_rule_and_fix():
     assert "tune.temperatures[0] = 0: input should be greater than 0" in text
     assert "seeed: unknown key; did you mean 'seed'?" in text
     assert "participants = 'four': input should be a valid integer" in text
-    assert "data.name = 'digitz': input should be 'digits'" in text
+    assert "data.name = 'digitz': one of digits, fashion_mnist," in text
     assert "tune.budget = 5: sampler 'grid' decides its own number of trials" in text
     assert "name = 'no spaces please'" in text
 

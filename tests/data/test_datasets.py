@@ -19,7 +19,7 @@ DIGITS = DataSettings("digits")
 
 def test_digits_have_a_test_split_of_their_own() -> None:
     data = read_dataset(DIGITS, 0)
-    assert data.shape == (1, 8, 8) and data.channels == 1 and data.n_classes == 10
+    assert data.shape == (1, 8, 8) and data.n_classes == 10
     assert len(data.train_labels) == 1348 and len(data.test_labels) == 449
     assert data.train_images.min() == 0 and data.train_images.max() == 255
     assert read_dataset(DIGITS, 1).sha256() == data.sha256()  # not a matter of the campaign
