@@ -1,4 +1,12 @@
 // Figures are drawn when they come near the window: a page with dozens of them opens at once.
+// plotly.js itself takes half a second to compile, so it waits as text for the first figure.
+function startPlotly() {
+  if (window.Plotly) return;
+  const script = document.createElement("script");
+  script.textContent = document.getElementById("plotly-js").textContent;
+  document.head.append(script); // runs it before the next line
+}
+
 // Only these buttons: plotly's default bar has one that uploads the chart to a server.
 const options = {
   responsive: true, displaylogo: false, plotlyServerURL: "",
@@ -52,6 +60,7 @@ function draw(id, printing) {
   const element = document.getElementById(id);
   const figure = sources[id](printing);
   drawn.add(id);
+  startPlotly();
   if (!figure) {
     Plotly.purge(element);
     return;
@@ -71,6 +80,7 @@ function draw(id, printing) {
 function saveImage(id, format) {
   const figure = sources[id]();
   if (!figure) return;
+  startPlotly();
   const { data: traces, layout } = inked(figure, LIGHT);
   const width = document.getElementById(id).clientWidth;
   const white = { paper_bgcolor: "#ffffff", plot_bgcolor: "#ffffff" };
@@ -116,6 +126,12 @@ function startFigures() {
       draw(select.dataset.figure, false);
     });
   }
+}
+
+// Once the page is there and the reader idle, so that the first figure need not wait.
+function prepareFigures() {
+  const later = window.requestIdleCallback || ((act) => setTimeout(act, 500));
+  if (document.querySelector(".plot")) later(startPlotly);
 }
 
 function redraw(printing) {

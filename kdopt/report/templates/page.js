@@ -59,3 +59,4 @@ startPairs();
 startFigures();
 showAddress();
 document.body.dataset.drawn = "yes";
+addEventListener("load", prepareFigures);
