@@ -1,10 +1,11 @@
-"""Texts of others as they may be shown: no secrets, nothing that a terminal or a sheet obeys.
+"""Settings as people read them, and texts of others: nothing secret, nothing that programs obey.
 
 HTML, Markdown and LaTeX have their own escapes in ``kdopt.report``.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from urllib.parse import unquote
@@ -110,3 +111,19 @@ def list_secrets(location: str) -> list[str]:
     found += re.findall(r"=\s*([^\s&'\"]+)", tail)
     # Short ones would hide half of every message, and protect nothing.
     return sorted({form for secret in found for form in (secret, unquote(secret)) if form[3:]})
+
+
+def format_setting(value: float) -> str:
+    """A temperature, an alpha or a count as people read it; empty for NaN.
+
+    A value that someone wrote stays as it is; one that a search drew has three digits.
+
+    >>> format_setting(0.125), format_setting(2.043776598844426)
+    ('0.125', '2.04')
+    """
+    if math.isnan(value):
+        return ""
+    written = f"{value:g}"
+    if math.isclose(float(written), value, rel_tol=1e-12):
+        return written
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

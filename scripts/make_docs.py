@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from kdopt.campaign.method_spaces import SPACES
 from kdopt.campaign.spec import SettingEntry, list_settings
 from kdopt.cli.app import app
+from kdopt.report.columns import COLUMNS
 from kdopt.report.export_columns import EXPORT_COLUMNS
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -213,12 +214,16 @@ def clean_help(text: str) -> str:
 
 
 def render_columns() -> str:
-    """Every column of the exported files."""
+    """Every column of the exported files, and its heading where people read it."""
     names: dict[str, str] = {}
+    headings: dict[str, str] = {}
     for column in EXPORT_COLUMNS.values():
         names.setdefault(column.name, column.meaning)
-    lines = [f"| `{name}` | {names[name]} |" for name in sorted(names)]
-    return "\n".join(["| column | what it is |", "|---|---|", *lines, ""])
+        if column.key in COLUMNS:
+            headings[column.name] = COLUMNS[column.key].heading
+    lines = [f"| `{name}` | {headings.get(name, '')} | {names[name]} |" for name in sorted(names)]
+    head = "| column | in Markdown, LaTeX and on the page | what it is |"
+    return "\n".join([head, "|---|---|---|", *lines, ""])
 
 
 GENERATED = {

@@ -23,6 +23,7 @@ from kdopt.features.definitions import FEATURE_NAMES
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.features.table import PAIR_COLUMNS, tabulate_pairs
 from kdopt.outcome import Outcome, Pair, TrialRow
+from kdopt.shown import format_setting
 
 Situation = Literal["own", "public_labeled", "public_unlabeled"]
 SITUATIONS: Mapping[Situation, tuple[str, ...]] = {
@@ -204,9 +205,10 @@ def describe_action(action: Action) -> str:
         "dp_kd": "DP-KD",
         "vanilla": "vanilla",
     }
-    if action.temperature is None:
+    if action.temperature is None or action.alpha is None:
         return names[action.method]
-    return f"{action.method} at T={action.temperature:g}, alpha={action.alpha:g}"
+    temperature, alpha = map(format_setting, (action.temperature, action.alpha))
+    return f"{action.method} at T={temperature}, alpha={alpha}"
 
 
 class _CampaignTable(NamedTuple):

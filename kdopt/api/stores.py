@@ -29,6 +29,7 @@ from kdopt.features.measurements import read_measurements
 from kdopt.outcome import Pair
 from kdopt.report.blocks import ReportData
 from kdopt.report.export import name_trials, write_report
+from kdopt.shown import format_setting
 from kdopt.store.database import Store, open_store
 from kdopt.store.queries import list_campaigns, pick_campaign, read_record, read_trials
 
@@ -172,8 +173,8 @@ class OpenCampaign:
         surface = self.surface(partition, teacher, student, on)
         figure = go.Figure(
             go.Heatmap(
-                x=[f"{alpha:g}" for alpha in surface.columns],
-                y=[f"{temperature:g}" for temperature in surface.index],
+                x=[format_setting(float(alpha)) for alpha in surface.columns],
+                y=[format_setting(float(t)) for t in surface.index],
                 z=surface.to_numpy(),
                 zmid=0,
                 colorscale="RdBu",

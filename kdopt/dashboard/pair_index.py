@@ -22,12 +22,12 @@ from kdopt.campaign.studies import Param, ParamValue
 from kdopt.report.format import (
     format_pipe_line,
     format_points,
-    format_setting,
     format_title,
     join_pipe_line,
 )
 from kdopt.report.sections.headline import HeadlineNumber, tabulate_headlines
 from kdopt.report.setting_maps import draw_alpha_map, draw_gain_map, draw_temperature_map
+from kdopt.shown import format_setting
 from kdopt.store.index_studies import IndexStudy, IndexTrial, IndexValue
 
 PAIR_OBJECTIVE = "test gain by the verdict (pp)"

@@ -12,8 +12,8 @@ from kdopt.advice.training_set import DO_NOTHING, Action, Situation, TrainingSet
 from kdopt.advice.tree import AdviceTree, Answer, Leaf, Question
 from kdopt.errors import AdviceError
 from kdopt.features.definitions import FEATURES
-from kdopt.report.format import format_points, format_setting, format_signed
-from kdopt.shown import shorten
+from kdopt.report.format import format_points, format_signed
+from kdopt.shown import format_setting, shorten
 
 SITUATION_TITLES: Mapping[Situation, str] = {
     "own": "the student's own labelled images",

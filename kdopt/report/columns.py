@@ -9,11 +9,11 @@ from kdopt.report.format import (
     format_chance,
     format_points,
     format_ratio,
-    format_setting,
     format_title,
     format_transfer_set,
 )
 from kdopt.report.plotting import format_method
+from kdopt.shown import format_setting
 
 
 class Column(NamedTuple):
@@ -53,7 +53,7 @@ COLUMNS = {
         Column("accuracy_gap", "Accuracy gap (pp)"),
         Column("accuracy_after", "Accuracy after (%)"),
         Column("accuracy_before", "Accuracy before (%)"),
-        Column("accuracy_sd", "Its sd over replicates (pp)"),
+        Column("accuracy_sd", "Accuracy, sd over replicates (pp)"),
         Column("advice", "Verdict", str),
         Column("against", "Not to distil", str),
         Column("against_share", "Share (%)"),
@@ -69,6 +69,9 @@ COLUMNS = {
         Column("best_participant", "Best participant alone (%)"),
         Column("cases", "Cases", str),
         Column("cells", "Cells", str),
+        Column("cells_done", "Cells done", str),
+        Column("cells_failed", "Cells failed", str),
+        Column("cells_planned", "Cells planned", str),
         Column("chance_over_leaving", "By chance, over leaving it", format_chance),
         Column("chance_over_training", "By chance, over training on", format_chance),
         Column("classes", "Classes among them", str),
@@ -83,7 +86,7 @@ COLUMNS = {
         Column("epochs", "Epochs", str),
         Column("exact", "Exact", str),
         Column("forgetting", "Forgetting (pp)"),
-        Column("gain", "Test gain (pp)"),
+        Column("gain", "Gain over the starting student (pp)"),
         Column("guarded_gain", "Guarded test gain (pp)"),
         Column("control_gain", "Control (pp)"),
         Column("net_gain", "Net gain (pp)"),
@@ -141,7 +144,7 @@ COLUMNS = {
         Column("temperature", "T", format_setting),
         Column("test_accuracy", "Test accuracy (%)"),
         Column("test_gain", "Test gain (pp)"),
-        Column("test_gain_sd", "Its sd over replicates (pp)"),
+        Column("test_gain_sd", "Test gain, sd over replicates (pp)"),
         Column("times_best", "Times best teacher"),
         Column("total", "Of so many", str),
         Column("transfer_set", "Transfer set", format_transfer_set),

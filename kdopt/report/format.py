@@ -1,7 +1,7 @@
 """How numbers, names and tables are written: texts for people, CSV, Markdown and LaTeX.
 
-Formats are fixed (2 decimals for pp and percent, ``%g`` for temperature and alpha), so writing,
-reading and writing again gives the same bytes. Every file ends with a newline.
+Formats are fixed (2 decimals for pp and percent, all digits of temperatures and alphas in CSV), so
+writing, reading and writing again gives the same bytes. Every file ends with a newline.
 """
 
 from __future__ import annotations
@@ -46,9 +46,15 @@ def format_points(value: float) -> str:
     return "" if math.isnan(value) else f"{round(value, 2) + 0.0:.2f}"
 
 
-def format_setting(value: float) -> str:
-    """A temperature, an alpha or a count, as short as it is exact; empty for NaN."""
-    return "" if math.isnan(value) else f"{value:g}"
+def format_exact(value: float) -> str:
+    """A number for files, with all its digits; empty for NaN.
+
+    What is a short number but for rounding errors is written as that.
+    """
+    if math.isnan(value):
+        return ""
+    short = f"{value:.12g}"
+    return short if math.isclose(float(short), value, rel_tol=1e-14) else repr(value)
 
 
 def format_ratio(value: float) -> str:
@@ -149,7 +155,7 @@ def format_frame(frame: pd.DataFrame, short: Collection[str] = ()) -> str:
 
     Args:
         frame: The frame.
-        short: Columns that :func:`format_setting` writes; :func:`format_points` writes all other
+        short: Columns that :func:`format_exact` writes; :func:`format_points` writes all other
             floats.
     """
 
@@ -157,7 +163,7 @@ def format_frame(frame: pd.DataFrame, short: Collection[str] = ()) -> str:
         if isinstance(value, float):
             # Of a number in [0, 1] two decimals are too few.
             exact = key in short or name_export_column(key).endswith("_share")
-            return format_setting(value) if exact else format_points(value)
+            return format_exact(value) if exact else format_points(value)
         return str(value).lower() if isinstance(value, bool) else str(value)
 
     frame = label_pairs(frame)

@@ -34,7 +34,8 @@ from kdopt.advice.guide import (
 from kdopt.advice.guide_regret import compare_guide, measure_leaves
 from kdopt.advice.training_set import Situation, TrainingSet
 from kdopt.report.advice_text import SITUATION_TITLES, align_lines, format_between, replace_nan
-from kdopt.report.format import format_points, format_setting, format_signed
+from kdopt.report.format import format_points, format_signed
+from kdopt.shown import format_setting
 
 GUIDE_SCHEMA = 1
 

@@ -14,7 +14,7 @@ from kdopt.analysis.method_gains import list_partitions
 from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.campaign.names import pair_label
 from kdopt.campaign.settings import Campaign
-from kdopt.report.format import escape_title, format_points, format_setting
+from kdopt.report.format import escape_title, format_points
 from kdopt.report.plotting import (
     BLUE,
     GAIN_AXIS,
@@ -33,6 +33,7 @@ from kdopt.report.plotting import (
 )
 from kdopt.report.scales import make_colour_axis, spread_points
 from kdopt.report.sections.methods import draw_distribution, draw_sums, sum_gains, widen_range
+from kdopt.shown import format_setting
 
 GROUPS = (("distil", "Distil", "circle"), ("other", "Not to distil", "x"))
 MARKER_SHARE = 0.028

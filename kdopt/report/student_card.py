@@ -16,12 +16,12 @@ from kdopt.outcome import Scores, StudentFacts
 from kdopt.report.format import (
     escape_markdown,
     format_points,
-    format_setting,
     format_signed,
     format_transfer_set,
     join_pipe_line,
 )
 from kdopt.report.plotting import format_method
+from kdopt.shown import format_setting
 
 SHOWN_DEVIATIONS = 10
 
@@ -116,7 +116,10 @@ def _name_action(record: StudentRecord) -> str:
         if row.method is not None:
             setting.append(describe_values(get_setting(row.params)))
         if not math.isnan(record.temperature):
-            setting += [f"T={record.temperature:g}", f"alpha={record.alpha:g}"]
+            setting += [
+                f"T={format_setting(record.temperature)}",
+                f"alpha={format_setting(record.alpha)}",
+            ]
         return f"distil: {', '.join(setting)}{_name_images(record)} ({by})"
     meaning = {
         "leave as it is": "this is the pre-trained student",

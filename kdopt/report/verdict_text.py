@@ -12,14 +12,15 @@ import pandas as pd
 from kdopt.analysis.results import CampaignResults
 from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS, Candidate, list_candidates
 from kdopt.outcome import Pair
+from kdopt.report.export_columns import label_pairs, name_export_column
 from kdopt.report.format import (
     format_chance,
     format_points,
-    format_setting,
     format_signed,
     format_transfer_set,
 )
 from kdopt.report.plotting import format_method
+from kdopt.shown import format_setting
 
 Line = Mapping[Hashable, Any]
 """One line of the table of verdicts."""
@@ -151,12 +152,14 @@ def format_verdict(line: Line, results: CampaignResults) -> tuple[str, list[list
 
 
 def format_verdicts_json(table: pd.DataFrame) -> str:
-    """The table as a JSON list; unknown numbers are null."""
-    lines: Sequence[Line] = table.to_dict("records")
+    """The table as a JSON list, under the names that files have; unknown numbers are null."""
+    lines: Sequence[Line] = label_pairs(table).to_dict("records")
     return json.dumps(
         [
             {
-                str(key): None if isinstance(value, float) and math.isnan(value) else value
+                name_export_column(str(key)): None
+                if isinstance(value, float) and math.isnan(value)
+                else value
                 for key, value in line.items()
             }
             for line in lines
@@ -172,7 +175,9 @@ def _describe_method(line: Line) -> str:
         return f"{method}, {line['setting']}"
     if math.isnan(line["temperature"]):
         return method
-    return f"{method}, T={line['temperature']:g}, alpha={line['alpha']:g}"
+    return (
+        f"{method}, T={format_setting(line['temperature'])}, alpha={format_setting(line['alpha'])}"
+    )
 
 
 def _name_candidate(candidate: Candidate) -> str:

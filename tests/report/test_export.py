@@ -197,6 +197,25 @@ def test_every_column_is_in_the_docs_and_says_its_unit(tmp_path):
         assert not any(cell.startswith(("[", "{")) for cell in text.split(",")), name
 
 
+def test_headings_of_markdown_and_latex_stand_for_one_column_of_the_csv_file_each(tmp_path):
+    described = (DOCS / "dashboard-and-report.md").read_text("utf-8").partition("## Columns")[2]
+    names = dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) ?\|", described, re.MULTILINE))
+    headings = [heading for heading in names.values() if heading]
+    assert len(headings) == len(set(headings)) > 20
+    campaign = make_campaign()
+    write_report(tmp_path, ReportData(campaign, make_rows(campaign), SETTINGS))
+    texts = {end: (tmp_path / f"best_settings.{end}").read_text("utf-8") for end in ("md", "tex")}
+    head = texts["tex"].split("\\midrule")[0].split("\\toprule")[1].strip().removesuffix(r" \\")
+    shown = {
+        "md": texts["md"].splitlines()[2].strip("| ").split(" | "),
+        "tex": head.replace("$T$", "T").replace(r"$\alpha$", "alpha").split(" & "),
+    }
+    columns = (tmp_path / "best_settings.csv").read_text("utf-8").splitlines()[0].split(",")
+    by_heading = {heading: name for name, heading in names.items() if heading}
+    for kind, found in shown.items():
+        assert [h for h in found if by_heading.get(h) not in columns] == [], kind
+
+
 def test_a_column_whose_values_differ_in_kind_is_text():
     campaign = make_campaign()
     rows = [tune_row(campaign, (0, 1), {"alpha": value}, n) for n, value in enumerate([0.5, "x"])]

@@ -3,14 +3,15 @@ import pytest
 from kdopt.campaign.data_settings import DataSettings
 from kdopt.report.format import (
     escape_latex,
+    format_exact,
     format_hours,
     format_points,
     format_ratio,
-    format_setting,
     format_signed,
     make_sort_key,
     name_classes,
 )
+from kdopt.shown import format_setting
 
 
 @pytest.mark.parametrize(
@@ -20,13 +21,21 @@ def test_points_have_two_decimals_and_no_negative_zero(value, text):
     assert format_points(value) == text
 
 
-def test_settings_are_short():
-    assert [format_setting(v) for v in (1.0, 0.25, 1.23456789, float("nan"))] == [
-        "1",
-        "0.25",
-        "1.23457",
-        "",
-    ]
+@pytest.mark.parametrize(
+    ("value", "people", "file"),
+    [
+        (1.0, "1", "1"),
+        (0.125, "0.125", "0.125"),
+        (12.25, "12.25", "12.25"),
+        (0.1 + 0.2, "0.3", "0.3"),
+        (2.043776598844426, "2.04", "2.043776598844426"),
+        (1234.5678901, "1235", "1234.5678901"),
+        (float("nan"), "", ""),
+    ],
+)
+def test_people_read_three_digits_of_a_drawn_setting_and_files_have_all(value, people, file):
+    assert format_setting(value) == people
+    assert format_exact(value) == file
 
 
 def test_ratios_have_three_digits():

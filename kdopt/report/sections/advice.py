@@ -39,9 +39,10 @@ from kdopt.report.advice_text import (
 )
 from kdopt.report.blocks import Block, PageFigure, ReportData, Section, Table, make_tables
 from kdopt.report.columns import Column, Columns, IntervalColumn
-from kdopt.report.format import format_points, format_setting, format_signed, make_slug
+from kdopt.report.format import format_points, format_signed, make_slug
 from kdopt.report.guide_text import describe_path, measure_guide
 from kdopt.report.plotting import GREY, get_method_style
+from kdopt.shown import format_setting
 
 ADVICE_NOTE = (
     "Fig. 8 of the paper, learnt from this campaign: what to do with a new pair, from what is "
@@ -51,6 +52,7 @@ ADVICE_NOTE = (
     "To ask about a pair, use 'kdopt recommend'."
 )
 
+GAIN = Column("gain", "Test gain (pp)")
 RULE_COLUMNS = (
     "rule",
     "advice",
@@ -184,7 +186,7 @@ def _make_guide_blocks(known: Mapping[Situation, TrainingSet]) -> list[Block]:
     columns: Columns = [
         "rule",
         Column("advice", "then", str),
-        *("cases", "trials", "gain", "net_gain", "regret"),
+        *("cases", "trials", GAIN, "net_gain", "regret"),
         Column("situation", "Measured on", str),
         Column("where", "Paper", str),
         Column("lost", "Not in the text", str),
@@ -196,7 +198,7 @@ def _make_guide_blocks(known: Mapping[Situation, TrainingSet]) -> list[Block]:
         "label",
         *("n", "total"),
         Column("trials", "Trials per pair", lambda trials: format_setting(round(trials, 1))),
-        *("gain", "net_gain"),
+        *(GAIN, "net_gain"),
         IntervalColumn("regret", "regret_"),
         Column("tree_regret", "Regret of the learnt tree (pp)"),
         IntervalColumn(
@@ -243,7 +245,7 @@ def _make_rule_tables(frame: pd.DataFrame) -> list[Table]:
     columns: Columns = [
         "rule",
         Column("advice", "then", str),
-        *("as_good", "gain"),
+        *("as_good", GAIN),
         Column("guarded_gain", "tried, kept where validation rises"),
         *("searched_gain", "cases"),
         *[Column(m, f"Best {METHOD_TITLES[m]} (pp)") for m in methods],
@@ -257,7 +259,7 @@ def _make_regret_tables(table: pd.DataFrame) -> list[Table]:
         Column("trials", "Trials per pair", str),
         IntervalColumn("regret", "regret_"),
         IntervalColumn("behind_lead", "behind_lead_"),
-        *("gain", "net_gain"),
+        *(GAIN, "net_gain"),
         Column("bias", "Promised minus real gain (pp)"),
         Column("guarded_gain", "Gain with guard (pp)"),
         "guarded_regret",

@@ -25,11 +25,11 @@ from kdopt.report.format import (
     format_pipe_line,
     format_points,
     format_ratio,
-    format_setting,
     format_title,
     make_slug,
 )
 from kdopt.report.setting_maps import MAPS, add_labels, draw_sheet
+from kdopt.shown import format_setting
 
 SETTING_COLUMNS = (
     "temperature",
@@ -44,6 +44,7 @@ SEARCH_NOTES = {
     "sequential": "The search was sequential: the grid was not run, so only its own trials are "
     "known.",
 }
+CELL_COUNTS = ("cells_done", "cells_failed", "cells_planned")
 NUMBER_FORMATS = (format_points, format_ratio, format_setting)
 """Of the columns that end in line."""
 
@@ -161,6 +162,14 @@ def list_columns(best: pd.DataFrame) -> list[Column]:
     return [COLUMNS[key] for key in keys]
 
 
+def list_file_columns(best: pd.DataFrame) -> list[Column]:
+    """The same for Markdown and LaTeX: every column is one of the CSV file, with its values."""
+    columns = [Column("partition", "Partition", str)]
+    for column in list_columns(best):
+        columns += [COLUMNS[key] for key in CELL_COUNTS] if column.key == "cells" else [column]
+    return columns
+
+
 def format_best_csv(best: pd.DataFrame) -> str:
     """All columns of the best-settings table as CSV."""
     return format_frame(best, SETTING_COLUMNS)
@@ -168,7 +177,7 @@ def format_best_csv(best: pd.DataFrame) -> str:
 
 def format_best_markdown(best: pd.DataFrame, campaign: Campaign) -> str:
     """The best-settings table as a Markdown pipe table under a sentence on what it holds."""
-    shown = [Column("partition", "Partition", str), *list_columns(best)]
+    shown = list_file_columns(best)
     lines = [
         format_pipe_line(column.heading for column in shown),
         format_pipe_line("---:" if column.show in NUMBER_FORMATS else "---" for column in shown),
@@ -179,11 +188,8 @@ def format_best_markdown(best: pd.DataFrame, campaign: Campaign) -> str:
 
 def format_best_latex(best: pd.DataFrame, campaign: Campaign) -> str:
     """The best-settings table as a LaTeX longtable with booktabs rules, ready to paste."""
-    hidden = {"effective_kd_weight", "oracle_temperature", "oracle_alpha", "cells"}
-    shown = [
-        Column("partition", "Partition", str),
-        *(column for column in list_columns(best) if column.key not in hidden),
-    ]
+    hidden = {"effective_kd_weight", "oracle_temperature", "oracle_alpha", *CELL_COUNTS}
+    shown = [column for column in list_file_columns(best) if column.key not in hidden]
     align = "".join("r" if column.show in NUMBER_FORMATS else "l" for column in shown)
     math_names = {"T": "$T$", "alpha": r"$\alpha$"}
     head = " & ".join(math_names.get(c.heading, escape_latex(c.heading)) for c in shown) + r" \\"

@@ -26,7 +26,6 @@ from kdopt.report.format import (
     format_frame,
     format_points,
     format_ratio,
-    format_setting,
     format_title,
 )
 from kdopt.report.plotting import (
@@ -44,6 +43,7 @@ from kdopt.report.plotting import (
 from kdopt.report.sections.best_settings import SETTING_COLUMNS
 from kdopt.report.sections.patterns import make_patterns_section
 from kdopt.report.setting_maps import add_labels
+from kdopt.shown import format_setting
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION)
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")

@@ -28,7 +28,6 @@ from kdopt.report.format import (
     escape_title,
     format_frame,
     format_points,
-    format_setting,
     format_title,
     format_transfer_set,
     format_words,
@@ -45,6 +44,7 @@ from kdopt.report.plotting import (
     round_values,
     wrap_panels,
 )
+from kdopt.shown import format_setting
 
 BOUND_WORDS = {"exact": "", "at least": "at least ", "at most": "at most "}
 

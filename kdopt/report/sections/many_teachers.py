@@ -81,7 +81,7 @@ def make_combined_block(tables: Tables) -> Block:
         Column("accuracy", "Test accuracy (%)"),
         "accuracy_sd",
         "validation_accuracy",
-        Column("gain", "Gain over the starting student (pp)"),
+        "gain",
         Column("participant", "Started from participant", lambda n: "none" if n < 0 else str(n)),
         "replicates",
         "paper_accuracy",

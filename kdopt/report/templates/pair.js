@@ -8,6 +8,15 @@ const setShown = () => document.querySelector("input[name=set]:checked").value;
 const difference = (after, before) => (after === null || before === null ? null : after - before);
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
+// A value that someone wrote stays as it is; one that a search drew has three digits.
+function settingText(value) {
+  const written = Number(value.toPrecision(6));
+  if (Math.abs(written - value) <= 1e-12 * Math.abs(value)) return String(written);
+  return Math.abs(value) >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3)));
+}
+
+const cellText = (temperature, alpha) => `T=${settingText(temperature)}, alpha=${settingText(alpha)}`;
+
 // Figures read some tags, and names of folders are not ours to trust.
 const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
@@ -33,7 +42,7 @@ function tuningText({ gains, gap, selected }) {
   if (!gains) return 'No tuning: add "tune" to stages and run again to see its surface.';
   if (!selected) return "Of the search no cell of this pair is complete yet.";
   const [tuned, vanilla, oracle] = gains;
-  return `Accuracy gap ${gap || "?"} pp. Test gain of the cell ${data.selection} (T=${selected[0]}, alpha=${selected[1]}): `
+  return `Accuracy gap ${gap || "?"} pp. Test gain of the cell ${data.selection} (${cellText(...selected)}): `
     + `${tuned} pp; vanilla ${vanilla ? `${vanilla} pp` : "not run"}; oracle ${oracle} pp.`;
 }
 
@@ -63,7 +72,7 @@ sources.surface = (printing) => {
   const T = { title: { text: "Temperature T" + (grid ? "" : " (log scale)") }, automargin: true };
   const alpha = { title: { text: "alpha (weight of the teacher)" }, automargin: true };
   // Places, not names: marks stand beside the numbers.
-  const places = (values) => ({ tickvals: values.map((_, i) => i), ticktext: values.map(String), showgrid: false, zeroline: false });
+  const places = (values) => ({ tickvals: values.map((_, i) => i), ticktext: values.map(settingText), showgrid: false, zeroline: false });
   Object.assign(T, grid ? places(surface.temperatures) : { type: "log" });
   Object.assign(alpha, grid ? places(surface.alphas) : { range: [-0.05, 1.05] });
   const turned = grid && isNarrow(surface, printing);
@@ -119,7 +128,7 @@ function heatMap(surface, set, turned) {
   const z = laidOut((t, a) => surface[set][t][a]);
   const [limit, colorbar] = scale(z.flat(), set);
   return {
-    type: "heatmap", z, text: laidOut((t, a) => `T=${temperatures[t]}, alpha=${alphas[a]}`),
+    type: "heatmap", z, text: laidOut((t, a) => cellText(temperatures[t], alphas[a])),
     zmin: -limit, zmax: limit, colorscale: DIVERGING, colorbar, xgap: 1, ygap: 1,
     texttemplate: "%{z:.1f}", textfont: { size: 10 }, hoverongaps: false,
     hovertemplate: "%{text}<br>%{z:.2f} pp<extra></extra>",
@@ -205,7 +214,7 @@ sources.history = () => {
     type: "scatter", mode: "markers", name,
     marker: { ...marker, symbol: trials.map((trial) => (isLow(trial, column) ? "triangle-down" : marker.symbol)) },
     x: trials.map((trial) => trial[0]), y: trials.map((trial) => heightOf(trial, column)),
-    text: trials.map((trial) => `T=${trial[1]}, alpha=${trial[2]}${column ? `<br>${trial[column]} pp` : ""}`),
+    text: trials.map((trial) => `${cellText(trial[1], trial[2])}${column ? `<br>${trial[column]} pp` : ""}`),
     hovertemplate: "#%{x}: %{text}<extra>%{fullData.name}</extra>", cliponaxis: false,
   });
   const low = done.some((trial) => isLow(trial, 3) || isLow(trial, 4));
