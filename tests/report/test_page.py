@@ -62,6 +62,8 @@ def page_with(data, sections):
     page = render_page(data, sections)
     plotly = read_plotly_js()
     assert page.count(plotly) == 1
+    # Compiling it takes longer than all else, so it waits as text for the first figure.
+    assert f'<script type="text/plain" id="plotly-js">{plotly}</script>' in page
     return page.replace(plotly, "")
 
 

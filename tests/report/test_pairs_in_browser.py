@@ -148,6 +148,24 @@ def test_a_long_table_says_that_it_has_more_rows_and_shows_them(visit, address):
     assert box.evaluate("box => box.scrollHeight > box.clientHeight")
 
 
+def test_a_pair_is_found_by_its_numbers_and_is_then_the_one_below(visit, address):
+    page = visit(f"{address}#pairs")
+    rows = page.locator("#pairs table").first.locator("tbody tr:not([hidden])")
+    search = page.locator("#pairs input[type=search]").first
+    of_student_0 = large_campaign().participants - 1
+    for typed, left in (
+        ("uniform student=0", of_student_0),
+        ("uniform teacher>=2 student < 1", of_student_0 - 1),
+        ("uniform teacher 2 student 0", 1),
+    ):
+        search.fill(typed)
+        assert rows.count() == left, typed
+    assert page.locator("#pair-verdict").inner_text().startswith("uniform/t02-s00: ")
+    assert "pair=uniform/t02-s00" in page.url
+    verdicts = page.locator("#pairs details").first
+    assert not verdicts.get_by_text("Scroll, or show all").is_visible()
+
+
 def test_paper_has_every_section_and_all_rows_of_the_verdicts(visit, address):
     page = visit(address, viewport={"width": 718, "height": 1000})  # A4 within its margins
     page.emulate_media(media="print")

@@ -20,12 +20,17 @@ const cellText = (temperature, alpha) => `T=${settingText(temperature)}, alpha=$
 // Figures read some tags, and names of folders are not ours to trust.
 const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
-// Returns whether there is such a pair.
-function choose(pair) {
+// Each returns whether there is such a pair; to choose one also leads there.
+function showChosen(pair, section) {
   if (!Object.hasOwn(data.pairs, pair)) return false;
   picker.value = pair;
-  remember("pair", pair, "");
+  remember("pair", pair, section);
   showPair();
+  return true;
+}
+
+function choose(pair) {
+  if (!showChosen(pair, "")) return false;
   document.getElementById("one").scrollIntoView();
   document.getElementById("one").focus({ preventScroll: true });
   return true;
@@ -38,11 +43,18 @@ function step(by) {
   showPair();
 }
 
+function gapText(gap) {
+  if (!gap) return "";
+  const size = gap.replace("-", "");
+  if (!Number(size)) return "Teacher and student are equally accurate on test. ";
+  return `The teacher's accuracy on test is ${size} pp ${gap === size ? "higher" : "lower"} than the student's. `;
+}
+
 function tuningText({ gains, gap, selected }) {
   if (!gains) return 'No tuning: add "tune" to stages and run again to see its surface.';
   if (!selected) return "Of the search no cell of this pair is complete yet.";
   const [tuned, vanilla, oracle] = gains;
-  return `Accuracy gap ${gap || "?"} pp. Test gain of the cell ${data.selection} (${cellText(...selected)}): `
+  return `${gapText(gap)}Test gain of the cell ${data.selection} (${cellText(...selected)}): `
     + `${tuned} pp; vanilla ${vanilla ? `${vanilla} pp` : "not run"}; oracle ${oracle} pp.`;
 }
 

@@ -6,6 +6,9 @@ const COMPARE = {
   "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b, "=": (a, b) => a === b,
 };
 
+// A pair's label is its teacher's and its student's number, such as t02-s00.
+const PAIR_NUMBERS = { teacher: /t(\d+)/, student: /s(\d+)/ };
+
 function keyOf(row, column) {
   const cell = row.cells[column];
   return cell.dataset.key ?? cell.textContent.trim();
@@ -54,6 +57,11 @@ function condition(term, table) {
   if (!parts) return anywhere;
   const [, name, sign, value] = parts;
   const number = Number(value);
+  const numberIn = PAIR_NUMBERS[plain(name)];
+  if (numberIn && !Number.isNaN(number) && table.querySelector("[data-pair]")) {
+    const read = (row) => Number(numberIn.exec(row.querySelector("[data-pair]").textContent)[1]);
+    return { test: (row) => COMPARE[sign](read(row), number), said: `${plain(name)} ${sign} ${value}` };
+  }
   const worded = Number.isNaN(number);
   const columns = worded && sign !== "=" ? [] : columnsNamed(name, table, worded);
   if (!columns.length) return { ...anywhere, said: `no column of ${worded ? "words" : "numbers"} is called ${name}` };
@@ -64,7 +72,9 @@ function condition(term, table) {
 }
 
 function filterRows(table, text, count) {
-  const terms = text.split(/\s+/).filter(Boolean);
+  // "teacher 2 student 0" means the numbers; so do spaces around a sign.
+  const joined = text.replace(/\b(teacher|student)\s+(?=\d)/gi, "$1=").replace(/\s*([<>]=?|=)\s*/g, "$1");
+  const terms = joined.split(/\s+/).filter(Boolean);
   const conditions = terms.map((term) => condition(term, table));
   const rows = [...table.tBodies[0].rows];
   for (const row of rows) row.hidden = !conditions.every((one) => one.test(row));
@@ -72,6 +82,8 @@ function filterRows(table, text, count) {
   const said = conditions.map((one) => one.said).filter(Boolean);
   count.textContent = terms.length ? [`${shown} of ${rows.length} rows`, ...said].join("; ") : "";
   settle(table.tBodies[0], "a[data-pair]");
+  table.dispatchEvent(new Event("filtered"));
+  return rows.filter((row) => !row.hidden);
 }
 
 function tableCsv(table) {
@@ -85,14 +97,17 @@ const filters = {};
 function filterOf(table, title) {
   const input = document.createElement("input");
   input.type = "search";
-  input.placeholder = "Filter: words, or gain>1";
+  input.placeholder = "Filter: words, gain>1, teacher=2";
   input.setAttribute("aria-label", `Filter ${title}`);
   const count = document.createElement("span");
   count.setAttribute("role", "status");
   const key = `filter-${slug(title.replace(/\d+/g, ""))}`;
   input.addEventListener("input", () => {
-    filterRows(table, input.value, count);
+    const left = filterRows(table, input.value, count);
     remember(key, input.value.trim());
+    // Where one pair is left, it is the one below too.
+    const link = left.length === 1 && left[0].querySelector("[data-pair]");
+    if (link) showChosen(link.dataset.pair, sectionChosen);
   });
   filters[key] = (text) => {
     const folded = table.closest("details");
@@ -112,6 +127,10 @@ function windowOf(table) {
     made.setAttribute("aria-expanded", String(whole));
   });
   made.setAttribute("aria-expanded", "false");
+  table.addEventListener("filtered", () => {
+    const left = [...table.tBodies[0].rows].filter((row) => !row.hidden).length;
+    made.hidden = left <= MOST_ROWS && left < table.tBodies[0].rows.length;
+  });
   return made;
 }
 
