@@ -1,19 +1,40 @@
 """kdopt: which distillation method, temperature and alpha, for every teacher-student pair.
 
+best = kdopt.tune(teacher, student, train=(x, y), validation=(xv, yv), test=(xt, yt), budget=8)
+
 store = kdopt.open("storage/kdopt.db")
 store["quickstart"].best()
 """
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kdopt.api.stores import OpenStore
+    from kdopt.api.trackers import MLflow, WeightsAndBiases
+    from kdopt.api.tune import TuningStopped, tune
+    from kdopt.api.tuned import TunedPair
 
 __version__ = "0.1.0"
-__all__ = ["open"]
+__all__ = ["MLflow", "TunedPair", "TuningStopped", "WeightsAndBiases", "open", "tune"]
+
+_WHERE = {
+    "MLflow": "kdopt.api.trackers",
+    "TunedPair": "kdopt.api.tuned",
+    "TuningStopped": "kdopt.api.tune",
+    "WeightsAndBiases": "kdopt.api.trackers",
+    "tune": "kdopt.api.tune",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What loads torch, when it is first asked for: `import kdopt` stays cheap."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'kdopt' has no attribute '{name}'")
+    return getattr(importlib.import_module(_WHERE[name]), name)
 
 
 def open(location: str | Path = "storage/kdopt.db") -> OpenStore:

@@ -13,6 +13,10 @@ class KdoptError(Exception):
     """Something the user can fix: bad input, a missing file, a store that does not fit."""
 
 
+class InputError(KdoptError, ValueError):
+    """Models, data or options that ``kdopt.tune`` cannot work with."""
+
+
 class SpecError(KdoptError):
     """A campaign file that cannot be used; carries every problem of the file, not only the first.
 

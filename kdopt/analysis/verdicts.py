@@ -178,7 +178,6 @@ def _decide(pair: Pair, results: CampaignResults) -> dict[str, object]:
     if over_leaving >= ERROR_RATE:
         leaving = _report_leaving(pair, results)
         return {"action": "leave as it is", **chances, **leaving, "accuracy_after": before}
-    control_gain = results.measure_control(pair, chosen.transfer_set).test
     return {
         "action": chosen.action,
         "method": chosen.method,
@@ -189,30 +188,33 @@ def _decide(pair: Pair, results: CampaignResults) -> dict[str, object]:
         "validation_gain": chosen.validation_gain,
         "test_gain": chosen.test_gain,
         "accuracy_after": 100 * compute_mean(o.test.accuracy for o in chosen.outcomes),
-        "control_gain": control_gain,
-        **_report_net_gain(
-            chosen,
-            control_gain,
-            untouched,
-            results.list_control_outcomes(pair, chosen.transfer_set),
-        ),
+        **measure_net_gain(pair, chosen, results),
         **chances,
     }
 
 
-def _report_net_gain(
-    chosen: Candidate, control_gain: float, untouched: Outcome, control: Sequence[Outcome]
-) -> dict[str, object]:
-    """What is left of a gain over training on, and its interval over other test images."""
+def measure_net_gain(pair: Pair, chosen: Candidate, results: CampaignResults) -> dict[str, float]:
+    """What is left of a candidate's gain over training on, as :func:`tabulate_verdicts` has it.
+
+    Returns:
+        ``control_gain`` and ``net_gain``, pp, and the ends ``net_low`` and ``net_high`` of its
+        interval over other test images where that is known.
+    """
+    control_gain = results.measure_control(pair, chosen.transfer_set).test
+    found = {"control_gain": control_gain}
     if chosen.action != "distil":
-        return {"net_gain": 0.0}
+        return {**found, "net_gain": 0.0}
     net = chosen.test_gain - control_gain
     # Without labels there is nothing to train on: the untouched student is the control.
-    baseline = [untouched] if chosen.transfer_set in UNLABELED else control
+    baseline: Sequence[Outcome] = (
+        [results.pretrained[pair.partition, pair.student]]
+        if chosen.transfer_set in UNLABELED
+        else results.list_control_outcomes(pair, chosen.transfer_set)
+    )
     lead = measure_lead(chosen.outcomes, baseline)
     if lead is None:
-        return {"net_gain": net}
-    return {"net_gain": net, "net_low": net - lead.error, "net_high": net + lead.error}
+        return {**found, "net_gain": net}
+    return {**found, "net_gain": net, "net_low": net - lead.error, "net_high": net + lead.error}
 
 
 def _report_leaving(pair: Pair, results: CampaignResults) -> dict[str, object]:

@@ -167,26 +167,23 @@ class OpenCampaign:
         student: int,
         on: Literal["validation", "test"] = "test",
     ) -> go.Figure:
-        """The same as a heat map; a notebook shows it when it is the last line of a cell."""
+        """The same as a heat map; a notebook shows it when it is the last line of a cell.
+
+        Where a sampler chose the settings, each is a point.
+        """
         import plotly.graph_objects as go
 
         surface = self.surface(partition, teacher, student, on)
-        figure = go.Figure(
-            go.Heatmap(
-                x=[format_setting(float(alpha)) for alpha in surface.columns],
-                y=[format_setting(float(t)) for t in surface.index],
-                z=surface.to_numpy(),
-                zmid=0,
-                colorscale="RdBu",
-                texttemplate="%{z:.2f}",
-                colorbar={"title": {"text": f"{on} gain (pp)"}},
-            )
-        )
+        on_grid = not surface.isna().to_numpy().any()
+        title = f"{on} gain (pp)"
+        figure = go.Figure(_draw_cells(surface, title) if on_grid else _draw_points(surface, title))
         figure.update_layout(
             title=f"{self.name}/{Pair(partition, teacher, student).label}, {partition}",
-            xaxis={"title": "alpha (weight of the teacher)", "type": "category"},
-            yaxis={"title": "temperature T", "type": "category"},
+            xaxis={"title": "alpha (weight of the teacher)"},
+            yaxis={"title": "temperature T"},
         )
+        kind = "category" if on_grid else None
+        figure.update_xaxes(type=kind).update_yaxes(type=kind or "log")
         return figure
 
     def plot_map(
@@ -209,15 +206,27 @@ class OpenCampaign:
         return go.Figure(draw(best, self.settings)).update_layout(title=title)
 
     def load_study(
-        self, partition: str, teacher: int, student: int, stage: Literal["tune", "compare"] = "tune"
+        self,
+        partition: str,
+        teacher: int,
+        student: int,
+        stage: Literal["tune", "compare"] = "tune",
+        method: str | None = None,
     ) -> optuna.Study:
         """The Optuna study of a pair, for ``optuna.visualization`` and ``trials_dataframe``.
 
         To look at: whoever optimizes it takes trials away from kdopt's workers.
+
+        Args:
+            partition: The partition.
+            teacher: By number.
+            student: By number.
+            stage: Which of the pair's studies.
+            method: A tuned method with a study of its own, such as ``dkd``.
         """
         import optuna
 
-        name = study_name(self.name, partition, stage, teacher, student)
+        name = study_name(self.name, partition, stage, teacher, student, method)
         url = self._store.url.render_as_string(hide_password=False)
         return optuna.load_study(study_name=name, storage=url)
 
@@ -232,3 +241,38 @@ class OpenCampaign:
             record.class_names,
         )
         return write_report(Path(folder), data)[-1]
+
+
+def _draw_cells(surface: pd.DataFrame, title: str) -> go.Heatmap:
+    import plotly.graph_objects as go
+
+    return go.Heatmap(
+        x=[format_setting(float(alpha)) for alpha in surface.columns],
+        y=[format_setting(float(t)) for t in surface.index],
+        z=surface.to_numpy(),
+        zmid=0,
+        colorscale="RdBu",
+        texttemplate="%{z:.2f}",
+        colorbar={"title": {"text": title}},
+    )
+
+
+def _draw_points(surface: pd.DataFrame, title: str) -> go.Scatter:
+    import plotly.graph_objects as go
+
+    gains = surface.stack().dropna()
+    return go.Scatter(
+        x=gains.index.get_level_values("alpha"),
+        y=gains.index.get_level_values("temperature"),
+        mode="markers+text",
+        text=[f"{gain:.2f}" for gain in gains],
+        textposition="top center",
+        marker={
+            "color": gains.to_numpy(),
+            "cmid": 0,
+            "colorscale": "RdBu",
+            "size": 14,
+            "line": {"width": 1},
+            "colorbar": {"title": {"text": title}},
+        },
+    )

@@ -12,6 +12,8 @@ from kdopt.campaign.fields import DISTINCT, KDOPT, Rule, Settings, Size, Source
 
 OWN_SOURCES = ("digits", "fashion_mnist", "cifar10", "cinic10", "folder", "arrays")
 TORCHVISION, HF = "torchvision:", "hf:"
+GIVEN = "python"
+"""Data that ``kdopt.tune`` was given; a file that names them is told so when they are read."""
 TORCHVISION_SETS = (
     "CIFAR10", "Country211", "DTD", "EMNIST", "EuroSAT", "FashionMNIST", "FGVCAircraft",
     "Flowers102", "Food101", "Imagenette", "KMNIST", "MNIST", "QMNIST", "RenderedSST2", "STL10",
@@ -32,7 +34,7 @@ def is_data_name(name: str) -> bool:
     """Whether a text is a data set's name, see :data:`DATA_RULE`."""
     if name.startswith(TORCHVISION):
         return name.removeprefix(TORCHVISION) in TORCHVISION_SETS
-    return name in OWN_SOURCES or (name.startswith(HF) and len(name) > len(HF))
+    return name in (*OWN_SOURCES, GIVEN) or (name.startswith(HF) and len(name) > len(HF))
 
 
 Number = Annotated[float, Interval(ge=-1e6, le=1e6)]

@@ -55,6 +55,8 @@ LARGEST_FILE = 1_000_000
 MOST_PROBLEMS = 100
 """Problems that are worded; a file has more of them only if it is no campaign file."""
 
+TOO_DEEP = "its tables or lists are too deep; no setting has any"
+
 NOT_HELD_OUT = "no stage uses a public set, so none is held out"
 
 
@@ -105,14 +107,24 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
     """Check the text of a campaign file; see :func:`load_spec`."""
     try:
         raw = tomllib.loads(text)
+    except RecursionError as error:
+        raise SpecError(source, [TOO_DEEP]) from error
+    except ValueError as error:
+        raise SpecError(source, [f"is not valid TOML: {error}; fix that line"]) from error
+    return check_tables(raw, source)
+
+
+def check_tables(raw: dict[str, Any], source: str) -> Spec:
+    """Check the tables of a campaign file; see :func:`load_spec`."""
+    try:
         if isinstance(raw.get("model"), list):
             raw["models"] = raw.pop("model")
         # As JSON: there strict mode takes lists for tuples and whole numbers for floats, which TOML
         # cannot tell apart. JSON has no dates: they become tables, as no setting takes a date.
         text = json.dumps(raw, default=lambda date: {"date": str(date)})
     except RecursionError as error:
-        raise SpecError(source, ["its tables or lists are too deep; no setting has any"]) from error
-    except ValueError as error:  # a TOMLDecodeError, or a number too long to convert
+        raise SpecError(source, [TOO_DEEP]) from error
+    except ValueError as error:  # a number too long to convert
         raise SpecError(source, [f"is not valid TOML: {error}; fix that line"]) from error
     problems = list_unused_keys(raw)
     try:

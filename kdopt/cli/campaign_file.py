@@ -12,7 +12,6 @@ from typing import NamedTuple
 from kdopt.campaign.spec import Spec, load_spec
 from kdopt.campaign.stages import check_size
 from kdopt.cli.announce import Say, say_nothing
-from kdopt.cli.inputs import folder_beside
 from kdopt.data.datasets import Dataset, load_dataset
 from kdopt.data.given_logits import pack_logits
 from kdopt.service.given_logits import describe_given_logits, read_given_logits
@@ -28,7 +27,7 @@ from kdopt.service.planner import (
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.artifacts.location import check_folder, parse_place
 from kdopt.store.database import Store, open_store
-from kdopt.store.location import parse_location
+from kdopt.store.location import folder_beside, parse_location
 from kdopt.store.planning import Planned
 
 

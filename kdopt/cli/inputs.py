@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sqlalchemy.engine import URL
-
 from kdopt.campaign.names import CAMPAIGN_NAME, parse_pair_name
 from kdopt.cli.options import DEFAULT_STORE
 from kdopt.errors import AdviceError, StoreError
@@ -15,6 +13,7 @@ from kdopt.outcome import Pair
 from kdopt.shown import shorten
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import RETRY_S, Store, open_store
+from kdopt.store.location import folder_beside
 
 MOST_LETTERS = 200
 """Of a folder's name: file systems take 255 bytes."""
@@ -28,13 +27,6 @@ def open_store_at(location: str, patient: bool = False) -> Store:
 def open_artifacts(store: Store, location: str | None) -> Artifacts:
     """The artifacts of a store: at ``location``, or beside it."""
     return Artifacts(location or folder_beside(store.url, "artifacts"))
-
-
-def folder_beside(store: URL, name: str) -> Path:
-    """A folder beside an SQLite file; in ``storage/`` for a database server."""
-    if store.get_backend_name() == "sqlite":
-        return Path(str(store.database)).absolute().parent / name
-    return Path("storage").absolute() / name
 
 
 def list_store_options(store: Store) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kdopt.campaign.data_settings import DATA_RULE, HF, TORCHVISION, DataSettings
+from kdopt.campaign.data_settings import DATA_RULE, GIVEN, HF, TORCHVISION, DataSettings
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import Campaign
@@ -27,6 +27,19 @@ from kdopt.data.sources.hf import read_hf
 from kdopt.data.splits import NOTHING_GIVEN, GivenSets, draw_stratified
 from kdopt.errors import DataError
 
+
+def refuse_given(settings: DataSettings) -> RawDataset:
+    """Say where data are that no file has.
+
+    Raises:
+        DataError: Always.
+    """
+    raise DataError(
+        f"data.name = '{settings.name}': these data were given to kdopt.tune and are in no file; "
+        "call it again with the same models, data and store to go on"
+    )
+
+
 SOURCES: Mapping[str, Callable[[DataSettings], RawDataset]] = {
     "digits": read_digits,
     "fashion_mnist": read_fashion_mnist,
@@ -34,6 +47,7 @@ SOURCES: Mapping[str, Callable[[DataSettings], RawDataset]] = {
     "cinic10": read_cinic10,
     "folder": read_folder,
     "arrays": read_array_set,
+    GIVEN: refuse_given,
 }
 DATASET_NAMES = tuple(SOURCES)
 """What ``data.name`` may be, but for sets of torchvision and Hugging Face."""

@@ -61,6 +61,13 @@ _URL_FIX = (
 )
 
 
+def folder_beside(store: URL, name: str) -> Path:
+    """A folder beside an SQLite file; in ``storage/`` for a database server."""
+    if store.get_backend_name() == "sqlite":
+        return Path(str(store.database)).absolute().parent / name
+    return Path("storage").absolute() / name
+
+
 def label_of(url: URL) -> str:
     """A URL as it may be shown: scheme, host, port and database, and nothing that may be secret."""
     if url.get_backend_name() == "sqlite":

@@ -137,6 +137,27 @@ def make_engine(
     return Engine(chosen, resolved, deterministic)
 
 
+@contextlib.contextmanager
+def keep_process_settings() -> Iterator[None]:
+    """Within the block :func:`make_engine` may set up a process that is somebody else's.
+
+    Threads and torch's rules on determinism are afterwards what they were before.
+    """
+    threads = torch.get_num_threads()
+    wanted = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    cudnn = torch.backends.cudnn.deterministic
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    with threadpool_limits(user_api="blas"):
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(wanted, warn_only=warns)
+            torch.backends.cudnn.deterministic = cudnn
+            torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+
+
 def find_device(name: str) -> torch.device:
     """The device of that name, if torch can compute on it here.
 

@@ -39,12 +39,13 @@ from kdopt.train.graphs import make_recorder
 from kdopt.train.losses import DistillationLoss
 from kdopt.train.steps import LossFn, StepKeeper, Student
 from kdopt.train.student_line import choose_on_line
+from kdopt.train.students import pack_student
 from kdopt.train.weights import pack_weights, parse_architecture, parse_weights
 from kdopt.trials.cache import Cache, CacheUse
 from kdopt.trials.image_sets import ImageSets
 from kdopt.trials.interfaces import ArtifactFolder
 from kdopt.trials.together import choose_group_size
-from kdopt.trials.trained import TrainedModels
+from kdopt.trials.trained import TrainedModels, describe_student
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +169,18 @@ class Context(ImageSets):
         while len(made) < count:
             made.append(DistillationLoss(logits, labels, self.campaign.tune.t2_scale))
         return [loss.set_teacher(logits) for loss in made[:count]]
+
+    def pack_trained(self, model: nn.Module, trial: str, outcome: Outcome, who: int) -> bytes:
+        """The file of a student that a trial trained.
+
+        Args:
+            model: It.
+            trial: The trial's name.
+            outcome: What it recorded.
+            who: The student's number.
+        """
+        kind = self.campaign.get_architecture(who)
+        return pack_student(model, describe_student(kind, self._dataset, trial, outcome))
 
     def save_model(self, model: nn.Module) -> str:
         """Save a model's weights and return their sha256."""

@@ -9,15 +9,12 @@ from kdopt.campaign.method_studies import list_searched_methods
 from kdopt.campaign.names import study_name
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Params, StudyPlan
-from kdopt.data.datasets import Dataset
 from kdopt.outcome import Outcome
 from kdopt.store import kept
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.kept import Kept
-from kdopt.train.students import pack_student
 from kdopt.trials.context import Context
-from kdopt.trials.trained import describe_student
 
 
 class StudentKeeper:
@@ -26,11 +23,10 @@ class StudentKeeper:
     Args:
         store: The store.
         artifacts: Where students go.
-        dataset: The campaign's images.
     """
 
-    def __init__(self, store: Store, artifacts: Artifacts, dataset: Dataset) -> None:
-        self._store, self._artifacts, self._dataset = store, artifacts, dataset
+    def __init__(self, store: Store, artifacts: Artifacts) -> None:
+        self._store, self._artifacts = store, artifacts
 
     def offer(
         self, context: Context, plan: StudyPlan, number: int, params: Params, outcome: Outcome
@@ -56,9 +52,8 @@ class StudentKeeper:
             return None  # where memory was too small for a group, its trials shared one model
         # The trial's name is in it, so no two trials ever share a file, and one can be removed.
         student = int(params.get("student", plan.student or 0))
-        kind = context.campaign.get_architecture(student)
-        facts = describe_student(kind, self._dataset, f"{plan.name} #{number}", outcome)
-        return Kept(studies, of, self._artifacts.put(pack_student(model, facts)), rank)
+        content = context.pack_trained(model, f"{plan.name} #{number}", outcome, student)
+        return Kept(studies, of, self._artifacts.put(content), rank)
 
 
 def _competes(plan: StudyPlan, params: Params, outcome: Outcome) -> bool:

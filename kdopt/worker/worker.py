@@ -27,35 +27,27 @@ from kdopt.search.warm_start import PosteriorSource
 from kdopt.store import leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
-from kdopt.store.foreign import take_back_trials
 from kdopt.store.leases import Lease
 from kdopt.store.queries import StudyCounts
 from kdopt.train.engine import Engine, make_engine
 from kdopt.trials.cache import CacheUse
-from kdopt.trials.context import Context
 from kdopt.trials.runners import RUNNERS
 from kdopt.worker.descriptions import describe_result
 from kdopt.worker.failures import BrokenDeviceError, explain_failure
-from kdopt.worker.heartbeat import (
-    BEAT_S,
-    LEASE_S,
-    Heartbeat,
-    requeue_trials_of_dead_workers,
-)
+from kdopt.worker.heartbeat import BEAT_S, LEASE_S, Heartbeat
 from kdopt.worker.inputs import check_claimed_params, take_pretrained
 from kdopt.worker.journal import StoreJournal
 from kdopt.worker.keeping import StudentKeeper
+from kdopt.worker.materials import Materials
 from kdopt.worker.reuse import PretrainedElsewhere
 from kdopt.worker.scheduling import list_finished_before, list_startable, sort_by_preference
 from kdopt.worker.stop_signals import Stopped, StopSignal
 from kdopt.worker.summary import Stopwatch, WorkerSummary
+from kdopt.worker.upkeep import Upkeep
 from kdopt.worker.versions import join_campaign
 from kdopt.worker.worker_id import is_orphan, name_worker
 
 logger = logging.getLogger(__name__)
-
-REQUEUE_S = 30.0
-"""Seconds between two looks for lost workers while this worker has work."""
 
 IDLE_S = 1.0
 """Seconds to wait when all that is left is running elsewhere."""
@@ -97,6 +89,7 @@ def run_trials(
     beat_s: float = BEAT_S,
     lease_s: float = LEASE_S,
     time_limit_s: float | None = None,
+    materials: Materials | None = None,
 ) -> WorkerSummary:
     """Run trials of a campaign until none is left or the process is told to stop.
 
@@ -108,11 +101,13 @@ def run_trials(
         beat_s: Seconds between two signs of life of a running trial.
         lease_s: Seconds that each is good for.
         time_limit_s: Seconds after which to stop as if told to: the trial in hand is given back.
+        materials: Images and models that this process has; ``None``: those that settings name.
 
     Raises:
         KdoptError: The store, the data or an artifact cannot be used; the trial was given back.
     """
-    return _Worker(store, artifacts, campaign, engine, beat_s, lease_s).run(time_limit_s)
+    worker = _Worker(store, artifacts, campaign, engine, beat_s, lease_s, materials or Materials())
+    return worker.run(time_limit_s)
 
 
 class _Worker:
@@ -124,22 +119,24 @@ class _Worker:
         engine: Engine,
         beat_s: float,
         lease_s: float,
+        materials: Materials,
     ) -> None:
         self.store, self.artifacts, self.engine = store, artifacts, engine
+        self.materials = materials
         self.name = name_worker(str(engine.device))
         self.campaign = campaign
         self.beat_s, self.lease_s = beat_s, lease_s
         self.record = queries.read_record(store, campaign)
-        self.dataset = load_planned_dataset(self.record)
+        self.dataset = materials.dataset or load_planned_dataset(self.record)
         self._use_record(self.record)
         self.elsewhere = PretrainedElsewhere(store, artifacts, engine)
-        self.keeper = StudentKeeper(store, artifacts, self.dataset)
+        self.upkeep = Upkeep(store, artifacts, campaign)
+        self.keeper = StudentKeeper(store, artifacts)
         self.planned = 0
         self.pretrained: dict[str, dict[int, Outcome]] = {}
         self.states: list[StudyCounts] = []
         self.summary = WorkerSummary()
         self.last: StudyPlan | None = None
-        self.next_requeue = self.next_look = 0.0
         self.stop = StopSignal()
         self.watch = Stopwatch()
 
@@ -147,22 +144,21 @@ class _Worker:
         with self.stop.listening(time_limit_s):
             while not self.stop.asked and not is_orphan():
                 with self.watch.timing("store"):
-                    self._requeue_when_due()
-                    self._take_back_when_due()
+                    self.upkeep.do_what_is_due()
                     states = queries.read_study_counts(self.store, self.campaign)
                     self._follow_growth(states)
                     ready = self._list_ready(states)
                     taken = self._take_trials(ready)
                 if taken is not None:
                     self._run_trials(*taken)
+                    self.materials.after_trials()
                 elif ready or any(s.running for s in states):
                     # Only now may a trial become free: one that runs elsewhere may be lost.
-                    self.next_requeue = min(self.next_requeue, time.monotonic() + 5 * IDLE_S)
-                    self.next_look = min(self.next_look, time.monotonic() + 5 * IDLE_S)
+                    self.upkeep.hasten(5 * IDLE_S)
                     with self.watch.timing("waiting"):
                         # Not all workers at once: the store serves one question after the other.
                         self.stop.wait(IDLE_S * random.uniform(0.5, 1.5))  # noqa: S311
-                elif not self._take_back_trials():
+                elif not self.upkeep.take_back():
                     self.summary.blocked = [s.study for s in states if s.waiting]
                     break
         self.summary.stopped = self.stop.asked
@@ -172,7 +168,8 @@ class _Worker:
 
     def _use_record(self, record: CampaignRecord) -> None:
         self.record = record
-        self.context = Context(record, self.dataset, self.artifacts, self.engine)
+        make_context = self.materials.make_context
+        self.context = make_context(record, self.dataset, self.artifacts, self.engine)
         self.plans = {plan.name: plan for plan in plan_studies(record.campaign)}
         self.warm: PosteriorSource | None = None
 
@@ -192,29 +189,12 @@ class _Worker:
             before = self.summary.caches.get(name, CacheUse(0, 0))
             self.summary.caches[name] = CacheUse(before.asked + use.asked, before.hits + use.hits)
 
-    def _requeue_when_due(self) -> None:
-        if time.monotonic() >= self.next_requeue:
-            self.next_requeue = time.monotonic() + REQUEUE_S
-            lost = requeue_trials_of_dead_workers(self.store, self.artifacts)
-            if lost:
-                logger.info("requeued %d trial(s) of lost workers", lost)
-
-    def _take_back_when_due(self) -> None:
-        if time.monotonic() >= self.next_look:
-            # Other programs are rare and the question is not cheap: as a rule it is asked when
-            # this worker has nothing else to do.
-            self.next_look = time.monotonic() + 20 * REQUEUE_S
-            self._take_back_trials()
-
-    def _take_back_trials(self) -> int:
-        return take_back_trials(self.store, self.campaign, plan_studies)
-
     def _read_trials(self, study_id: int) -> list[TrialRow]:
         try:
             return queries.read_trials(self.store, self.campaign, study_id)
         except StoreError:
             # Another program may have ended a trial since this worker last looked.
-            if not self._take_back_trials():
+            if not self.upkeep.take_back():
                 raise
             return queries.read_trials(self.store, self.campaign, study_id)
 

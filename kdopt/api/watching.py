@@ -1,0 +1,90 @@
+"""What a caller of ``kdopt.tune`` sees while it works: a progress bar, and callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from kdopt.store.database import Store
+from kdopt.store.queries import StudyCounts, read_study_counts
+
+if TYPE_CHECKING:
+    import optuna
+
+Callback = Callable[[Any, Any], object]
+"""Called as Optuna's callbacks are: with a study, and a finished trial (``FrozenTrial``)."""
+
+
+class Watcher:
+    """Follows a campaign.
+
+    Args:
+        store: Where it is.
+        campaign: Its name.
+        callbacks: Called when a trial of a pair has ended: in this process, one at a time.
+        progress: Whether to show a bar.
+    """
+
+    def __init__(
+        self, store: Store, campaign: str, callbacks: Sequence[Callback], progress: bool
+    ) -> None:
+        self._store, self._campaign, self._callbacks = store, campaign, callbacks
+        self._storage: optuna.storages.RDBStorage | None = None
+        states = read_study_counts(store, campaign)
+        # What ended in an earlier call was told then.
+        self._told = {(s.study_name, t.number) for s, t in self._list_ended(states)}
+        self._ended = sum(s.complete + s.failed for s in states)
+        self._bar: tqdm[Any] = tqdm(
+            total=sum(s.total for s in states),
+            initial=self._ended,
+            desc=campaign,
+            unit="trial",
+            disable=not progress,
+        )
+
+    def look(self) -> None:
+        """Show and tell what ended since the last look."""
+        states = read_study_counts(self._store, self._campaign)
+        ended = sum(s.complete + s.failed for s in states)
+        self._bar.update(ended - self._ended)
+        if ended == self._ended:
+            return
+        self._ended = ended
+        for study, trial in self._list_ended(states):
+            if (study.study_name, trial.number) not in self._told:
+                self._told.add((study.study_name, trial.number))
+                for call in self._callbacks:
+                    call(study, trial)
+
+    def disconnect(self) -> None:
+        """Give up all connections; the next look makes new ones."""
+        self._store.close()
+        if self._storage is not None:
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+            self._storage = None
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+        self.disconnect()
+
+    def _list_ended(
+        self, states: Sequence[StudyCounts]
+    ) -> list[tuple[optuna.Study, optuna.trial.FrozenTrial]]:
+        """The finished trials of the pair with their studies, in the order in which they ended."""
+        if not self._callbacks:
+            return []
+        import optuna
+
+        if self._storage is None:
+            url = self._store.url.render_as_string(hide_password=False)
+            self._storage = optuna.storages.RDBStorage(url)
+        found = []
+        for state in states:
+            if state.name.stage == "tune" and state.complete + state.failed:
+                study = optuna.load_study(study_name=state.study, storage=self._storage)
+                found += [(study, t) for t in study.get_trials() if t.state.is_finished()]
+        return sorted(found, key=lambda pair: (str(pair[1].datetime_complete), pair[1].number))
