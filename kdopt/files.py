@@ -35,7 +35,7 @@ def open_input(path: Path) -> BufferedReader:
         OSError: It cannot be opened, or is no ordinary file.
     """
     try:
-        _check_kind(path, path.stat().st_mode)  # opening some devices does something
+        check_ordinary(path)  # opening some devices does something
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except ValueError as error:  # a zero byte in the path
         raise OSError(errno.EINVAL, str(error), str(path)) from error
@@ -85,6 +85,18 @@ def read_text(path: Path, limit: int) -> str:
             f"line {line} is not UTF-8 (byte 0x{byte.hex()}, which is '{letter}' in Latin-1 or "
             "Windows-1252); save it as UTF-8"
         ) from error
+
+
+def check_ordinary(path: Path) -> None:
+    """Refuse what is no ordinary file, without opening it.
+
+    Raises:
+        OSError: It is something else, or not there.
+    """
+    try:
+        _check_kind(path, path.stat().st_mode)
+    except ValueError as error:  # a zero byte in the path
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
 
 
 def _check_kind(path: Path, mode: int) -> None:

@@ -23,9 +23,9 @@ from kdopt.store import queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.attributes import OUTCOME_KEY
 from kdopt.store.database import Store, check_versions, open_store
-from kdopt.store.file import look_at_file
+from kdopt.store.file import check_sqlite_file, look_at_file
 from kdopt.store.kept import list_kept
-from kdopt.store.location import check_sqlite_file, parse_location
+from kdopt.store.location import parse_location
 from kdopt.store.raw_trials import read_raw_trials
 
 DATABASE = "kdopt.db"

@@ -21,9 +21,8 @@ from sqlalchemy.engine import URL, Connection, Engine
 
 from kdopt.errors import StoreError
 from kdopt.store.faults import retry_call
-from kdopt.store.file import StoreFile, hold_file, look_at_file
+from kdopt.store.file import StoreFile, check_sqlite_file, hold_file, look_at_file
 from kdopt.store.location import (
-    check_sqlite_file,
     explain_driver_error,
     label_of,
     parse_location,
@@ -173,7 +172,8 @@ class Store:
     def watch_file(self) -> None:
         """From now on refuse to work on another file than the one that is open."""
         if self.dialect == "sqlite":
-            self._file = StoreFile(self.url)
+            ((number,),) = self.select_rows("PRAGMA user_version")
+            self._file = StoreFile(self.url, int(number))
 
     def _check_file(self) -> None:
         if self._file is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,33 +13,50 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine
 
 from kdopt.errors import StoreError
+from kdopt.files import check_ordinary
 from kdopt.store.location import label_of
+
+_UNCHANGED = "mode=ro&immutable=1"
+"""How SQLite opens a file without locks, and without files beside it."""
 
 
 class StoreFile:
     """Which file a store has open.
 
     A file that is removed or replaced lives on for those who have it open: they would go on
-    writing results that nobody else will ever see.
+    writing results that nobody else will ever see. One that another store was copied over is the
+    same file still, and is told by the number that every store has.
 
     Args:
         url: Of the store, which is open: to open a file may give it another number, on file
             systems that copy what is written.
+        number: Of the store, 0 for one of an older version, which has none.
     """
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, number: int) -> None:
         self._path = Path(str(url.database)).absolute()
         self._label = label_of(url)
         self._identity = self._identify()
+        self._number = number
+        # A new store's number is in the journal at first, and the file says 0.
+        self._numbers = {number, 0}
 
     def check(self) -> None:
-        """See that the file is the same.
+        """See that the file is the same, and has the content of the same store.
 
         Raises:
             StoreError: It is not there any more, or another one.
         """
         if self._identify() != self._identity:
             raise self._make_error("was replaced by another one")
+        try:
+            number = read_number(self._path)
+        except sqlite3.Error as error:
+            raise self._make_error(f"was written over ({error})") from error
+        if number not in self._numbers:
+            raise self._make_error("was written over with another store")
+        if number == self._number:
+            self._numbers = {number}
 
     def _identify(self) -> tuple[int, int]:
         try:
@@ -57,6 +75,65 @@ class StoreFile:
             f"store {self._label}: its file {what} while it was open, so that nothing more can be "
             "recorded in it; put it back, or a copy of 'kdopt backup', and run the same command "
             "again"
+        )
+
+
+def read_number(path: Path) -> int:
+    """The number in an SQLite file by which kdopt tells stores apart, without what is in journals.
+
+    By SQLite, and not by reading the file: a process that closes a file it has opened gives up all
+    its locks on it. SQLite's own connections would go on without theirs, and the next process to
+    close the store would take the journal away from under them.
+
+    Raises:
+        sqlite3.Error: It is no SQLite file.
+    """
+    with contextlib.closing(_connect(path, _UNCHANGED)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def check_sqlite_file(url: URL, create: bool) -> None:
+    """Refuse a file that cannot be a store, before SQLite touches it; make its folder if asked.
+
+    Raises:
+        StoreError: It is missing, a folder, not SQLite, or may not be written.
+    """
+    path = Path(str(url.database))
+    if path.is_dir():
+        raise StoreError(f"store {path}: this is a folder; give the path of a file")
+    if path.exists():
+        # Opening a file in WAL mode needs to write beside it, even to read.
+        if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+            raise StoreError(
+                f"store {path}: no permission to write it or its folder; "
+                "change the permissions or give another --store"
+            )
+        try:
+            check_ordinary(path)
+        except OSError as error:
+            raise StoreError(f"store {path}: {error.strerror}; give another --store") from error
+        try:
+            read_number(path)
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"store {path}: this file is not a kdopt store (not SQLite: {error}); give another "
+                "--store"
+            ) from error
+        return
+    if not create:
+        raise StoreError(
+            f"store {path}: there is none; run 'kdopt plan SPEC' or 'kdopt run SPEC' first"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"store {path}: its folder cannot be made: {error.strerror}; give another --store"
+        ) from error
+    if not os.access(path.parent, os.W_OK):
+        raise StoreError(
+            f"store {path}: no permission to write in {path.parent}; "
+            "change the permissions or give another --store"
         )
 
 
@@ -92,7 +169,7 @@ def look_at_file(url: URL, look: Callable[[Engine], None]) -> None:
     if not any(file.exists() for file in beside):
         # Even a connection that only reads would leave two files beside one in WAL mode.
         try:
-            _look(path, "mode=ro&immutable=1", look)
+            _look(path, _UNCHANGED, look)
         except sa.exc.DatabaseError:
             pass  # somebody writes it, perhaps
         else:
@@ -103,10 +180,14 @@ def look_at_file(url: URL, look: Callable[[Engine], None]) -> None:
 def _look(path: Path, mode: str, look: Callable[[Engine], None]) -> None:
     engine = sa.create_engine(
         "sqlite://",
-        creator=lambda: sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=60),
+        creator=lambda: _connect(path, mode),
         poolclass=sa.pool.NullPool,
     )
     try:
         look(engine)
     finally:
         engine.dispose()
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=60)

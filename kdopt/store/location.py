@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
 from kdopt.errors import StoreError
-from kdopt.files import open_input
 from kdopt.shown import hide_secrets, list_secrets, looks_like_url
 
 
@@ -85,46 +83,3 @@ def explain_driver_error(url: URL, error: object) -> str:
     known = {url.host, url.database, url.drivername}
     secrets = {*list_secrets(rendered), *filter(None, (url.username, url.password))} - known
     return hide_secrets(" ".join(str(error).split()), [s for s in secrets if s is not None])
-
-
-def check_sqlite_file(url: URL, create: bool) -> None:
-    """Refuse a file that cannot be a store, before SQLite touches it; make its folder if asked.
-
-    Raises:
-        StoreError: It is missing, a folder, not SQLite, or may not be written.
-    """
-    path = Path(str(url.database))
-    if path.is_dir():
-        raise StoreError(f"store {path}: this is a folder; give the path of a file")
-    if path.exists():
-        # Opening a file in WAL mode needs to write beside it, even to read.
-        if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
-            raise StoreError(
-                f"store {path}: no permission to write it or its folder; "
-                "change the permissions or give another --store"
-            )
-        try:
-            with open_input(path) as file:
-                head = file.read(16)
-        except OSError as error:
-            raise StoreError(f"store {path}: {error.strerror}; give another --store") from error
-        if head and head != b"SQLite format 3\x00":
-            raise StoreError(
-                f"store {path}: this file is not a kdopt store (not SQLite); give another --store"
-            )
-        return
-    if not create:
-        raise StoreError(
-            f"store {path}: there is none; run 'kdopt plan SPEC' or 'kdopt run SPEC' first"
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"store {path}: its folder cannot be made: {error.strerror}; give another --store"
-        ) from error
-    if not os.access(path.parent, os.W_OK):
-        raise StoreError(
-            f"store {path}: no permission to write in {path.parent}; "
-            "change the permissions or give another --store"
-        )

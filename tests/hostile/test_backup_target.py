@@ -103,6 +103,8 @@ def test_an_earlier_copy_is_brought_up_to_date_also_of_a_store_without_a_number(
         if not numbered:
             with closing(sqlite3.connect(world.folder / "kdopt.db")) as file, file:
                 file.execute("PRAGMA user_version = 0")
+            world.store.close()
+            world = world._replace(store=open_store(str(world.folder / "kdopt.db")))
         folder = tmp_path / f"backup{numbered}"
         back_up_store(world.store, world.artifacts, folder)
         finish_one(world.folder)

@@ -104,6 +104,14 @@ def replace_by_a_copy(path):
     copy.replace(path)
 
 
+def write_over(path):
+    other = path.with_name("other.db")
+    open_store(str(other), create=True).close()
+    with path.open("r+b") as file:  # as cp does
+        file.truncate()
+        file.write(other.read_bytes())
+
+
 GONE = {
     "removed": (remove, "was removed"),
     "moved away": (lambda path: path.rename(path.with_name("away.db")), "was removed"),
@@ -113,6 +121,9 @@ GONE = {
     ),
     "replaced by another store": (replace, "was replaced"),
     "replaced by a copy of itself": (replace_by_a_copy, "was replaced"),
+    "written over with another store": (write_over, "was written over with another store"),
+    "written over with text": (lambda path: path.write_text("Dear diary"), "was written over"),
+    "emptied": (lambda path: os.truncate(path, 0), "was written over"),
 }
 
 
@@ -177,3 +188,17 @@ def count_complete(store: Path) -> int:
             return int(file.execute(sql).fetchone()[0])
         except sqlite3.OperationalError:
             return 0  # its tables are being made
+
+
+def test_a_second_look_at_a_store_leaves_the_first_its_locks(tmp_path):
+    """Or the next process that closes the store would take the journal away from under it."""
+    path = tmp_path / "kdopt.db"
+    first = open_store(str(path), create=True)
+    first.select_rows("SELECT 1")
+    open_store(str(path)).close()
+    assert kdopt(tmp_path, "list", "--store", "kdopt.db").returncode == 0
+    with first.write() as connection:
+        connection.exec_driver_sql("INSERT INTO kdopt_meta VALUES ('mine', 'x')")
+    first.close()
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("SELECT value FROM kdopt_meta WHERE key = 'mine'").fetchone() == ("x",)
