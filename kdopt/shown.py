@@ -28,6 +28,12 @@ _LIKE_A_URL = re.compile(
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]")
 
+_EVERYDAY = (
+    "admin artifacts campaign connection database error host kdopt localhost optuna password "
+    "postgres postgresql psycopg root server sqlite status storage store test user worker"
+)
+
+
 # Not the end of a quotation: the text may be JSON, which has to stay JSON.
 _REST = r"(?:[^\s'\"\\]|\\(?!\"))*"
 _IN_TEXT = (
@@ -80,6 +86,15 @@ def shorten(text: str, longest: int = LONGEST_MESSAGE) -> str:
 def looks_like_url(text: str) -> bool:
     """Whether a text without ``://`` was meant as a URL or a connection string, not as a path."""
     return _LIKE_A_URL.match(text) is not None and not _WINDOWS_PATH.match(text)
+
+
+def list_hideable(secrets: Iterable[str]) -> list[str]:
+    """The secrets that can be hidden wherever they stand: those that are no everyday word.
+
+    Messages are full of the others, such as a user called ``kdopt``: to hide these would spoil
+    the messages, and tell the secret by the gaps.
+    """
+    return sorted({secret for secret in secrets if secret.lower() not in _EVERYDAY.split()})
 
 
 def hide_secrets(text: str, secrets: Iterable[str] = ()) -> str:

@@ -13,7 +13,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-from kdopt.shown import LONGEST_MESSAGE, clean_text, hide_secrets, list_secrets, shorten
+from kdopt.shown import (
+    LONGEST_MESSAGE,
+    clean_text,
+    hide_secrets,
+    list_hideable,
+    list_secrets,
+    shorten,
+)
 
 INTERRUPTED = 130
 CLOSED_PIPE = 1
@@ -97,7 +104,7 @@ def guard_streams(arguments: Sequence[str], environment: Mapping[str, str]) -> I
     given = [*arguments, *(environment.get(name, "") for name in PLACES)]
     # An option may carry its value (--store=URL), a campaign its store (NAME@URL).
     texts = [t for text in given for t in (text, text.partition("=")[2], text.partition("@")[2])]
-    secrets = {secret for text in texts for secret in list_secrets(text)}
+    secrets = list_hideable(secret for text in texts for secret in list_secrets(text))
     kept = sys.stdout, sys.stderr
     out, log = (_open_stream(stream) for stream in kept)
     sys.stdout = GuardedStream(out, secrets)

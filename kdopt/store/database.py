@@ -27,6 +27,7 @@ from kdopt.store.location import (
     label_of,
     parse_location,
 )
+from kdopt.store.locks import LOCK_WAIT_S
 
 OPTUNA_SCHEMA = "v3.2.0.a"
 """Head of Optuna's alembic history that our SQL was written for (Optuna 3.2 to 5)."""
@@ -240,10 +241,13 @@ def _connect(url: URL, create: bool) -> Store:
             # To connect changes another program's file: its journal mode, and that it is empty.
             look_at_file(url, lambda engine: _check_before(Store(url, engine), create))
         store = Store(url, _make_engine(url))
-        if create:
-            _make_tables(store)
-        check_versions(store)
-        store.watch_file()
+        with contextlib.ExitStack() as unless_it_opens:
+            unless_it_opens.callback(store.close)
+            if create:
+                _make_tables(store)
+            check_versions(store)
+            store.watch_file()
+            unless_it_opens.pop_all()
     except (ModuleNotFoundError, sa.exc.NoSuchModuleError) as error:
         raise StoreError(
             f"store {label_of(url)}: no driver for '{url.drivername}' is installed; "
@@ -312,13 +316,26 @@ def _make_engine(url: URL) -> Engine:
     if url.get_backend_name() == "postgresql":
         if url.drivername == "postgresql":
             url = url.set(drivername="postgresql+psycopg")
-        return sa.create_engine(
+        engine = sa.create_engine(
             url, pool_pre_ping=True, pool_size=2, connect_args=dict(POSTGRES_PATIENCE)
         )
-    engine = sa.create_engine(url, connect_args={"timeout": 60})
+        event.listen(engine, "connect", _set_up_postgres)
+        return engine
+    engine = sa.create_engine(url, connect_args={"timeout": LOCK_WAIT_S})
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _set_up_postgres(connection: Any, _record: object) -> None:
+    # A lock would be waited for without end and without a word. Not among the options of the
+    # connection, which poolers refuse, and only where the user has set none.
+    connection.autocommit = True  # or it would be undone with the first transaction
+    connection.execute(
+        "SELECT set_config('lock_timeout', %s, false) WHERE current_setting('lock_timeout') = '0'",
+        [f"{1000 * LOCK_WAIT_S:.0f}ms"],
+    )
+    connection.autocommit = False
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL
 from kdopt.errors import StoreError
 from kdopt.shown import shorten
 from kdopt.store.location import explain_driver_error, label_of
+from kdopt.store.locks import LOCK_PATIENCE_S, describe_holders, is_lock
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -52,8 +53,13 @@ _FIXES = (
     ),
     (
         ("locked",),
-        "another program holds the database for long: end it; a network disk cannot lock at all, "
-        "so keep an SQLite store on a local one",
+        "another program holds the database for long: end it, and run the same command again; a "
+        "network disk cannot lock at all, so keep an SQLite store on a local one",
+    ),
+    (
+        ("lock timeout",),
+        "another session holds the tables for long: end it (SELECT pg_terminate_backend(PID)), and "
+        "run the same command again",
     ),
     (
         ("too many clients", "too many connections", "connection slots"),
@@ -87,17 +93,39 @@ _OTHER_FIX = "check that the database runs, its host and port in the URL, and th
 def retry_call(url: URL, patience_s: float, call: Callable[[], T]) -> T:
     """Call again and again while the database is locked, restarting or not reached.
 
+    Args:
+        url: Of the database.
+        patience_s: How long, in seconds; where it is locked at least :data:`LOCK_PATIENCE_S`.
+        call: What to do, in a transaction of its own.
+
     Raises:
-        StoreError: The fault will not pass by waiting, or did not pass within ``patience_s``.
+        StoreError: The fault will not pass by waiting, or did not pass within that time.
     """
+    holders = ""
+
+    def is_over(state: tenacity.RetryCallState) -> bool:
+        locked = is_lock(_read_reason(url, state))
+        limit = max(patience_s, LOCK_PATIENCE_S) if locked else patience_s
+        return (state.seconds_since_start or 0.0) >= limit
 
     def log_retry(state: tenacity.RetryCallState) -> None:
-        error = state.outcome and state.outcome.exception()
-        reason = explain_driver_error(url, getattr(error, "orig", error))
-        logger.warning("store %s: %s; trying again", label_of(url), reason)
+        nonlocal holders
+        reason = _read_reason(url, state)
+        if not is_lock(reason):
+            logger.warning("store %s: %s; trying again", label_of(url), reason)
+            return
+        # The last that were seen: who waits as long may be the next to hold it, for an instant.
+        holders = describe_holders(url) or holders
+        logger.warning(
+            "store %s: waiting for a lock%s, for %.0f s so far (%s); trying again",
+            label_of(url),
+            f" that is held by {holders}" if holders else "",
+            state.seconds_since_start or 0.0,
+            reason,
+        )
 
     retrying = tenacity.Retrying(
-        stop=tenacity.stop_after_delay(patience_s),
+        stop=is_over,
         # Random, as many workers would come back in the same instant otherwise.
         wait=tenacity.wait_random_exponential(multiplier=0.1, max=5.0),
         retry=tenacity.retry_if_exception(_can_pass),
@@ -107,7 +135,12 @@ def retry_call(url: URL, patience_s: float, call: Callable[[], T]) -> T:
     try:
         return retrying(call)
     except sa.exc.DBAPIError as error:
-        raise StoreError(_explain_fault(url, error)) from error
+        raise StoreError(_explain_fault(url, error, holders)) from error
+
+
+def _read_reason(url: URL, state: tenacity.RetryCallState) -> str:
+    error = state.outcome and state.outcome.exception()
+    return explain_driver_error(url, getattr(error, "orig", error))
 
 
 def _can_pass(error: BaseException) -> bool:
@@ -121,8 +154,10 @@ def _can_pass(error: BaseException) -> bool:
     return not any(text in str(error.orig).lower() for text in _FINAL)
 
 
-def _explain_fault(url: URL, error: sa.exc.DBAPIError) -> str:
+def _explain_fault(url: URL, error: sa.exc.DBAPIError, holders: str) -> str:
     reason = explain_driver_error(url, error.orig)
     said = reason.lower()
+    if holders and is_lock(reason):
+        reason += f", held by {holders}"
     fix = next((fix for words, fix in _FIXES if any(word in said for word in words)), _OTHER_FIX)
     return f"store {label_of(url)}: {shorten(reason, 1000)}; {fix}"

@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, Engine
 from kdopt.errors import StoreError
 from kdopt.files import check_ordinary
 from kdopt.store.location import label_of
+from kdopt.store.locks import LOCK_WAIT_S
 
 _UNCHANGED = "mode=ro&immutable=1"
 """How SQLite opens a file without locks, and without files beside it."""
@@ -53,7 +54,7 @@ class StoreFile:
             number = read_number(self._path)
         except sqlite3.Error as error:
             raise self._make_error(f"was written over ({error})") from error
-        if number not in self._numbers:
+        if number is not None and number not in self._numbers:
             raise self._make_error("was written over with another store")
         if number == self._number:
             self._numbers = {number}
@@ -78,8 +79,10 @@ class StoreFile:
         )
 
 
-def read_number(path: Path) -> int:
+def read_number(path: Path) -> int | None:
     """The number in an SQLite file by which kdopt tells stores apart, without what is in journals.
+
+    ``None`` where a journal is just being moved into the file, which is not whole without it.
 
     By SQLite, and not by reading the file: a process that closes a file it has opened gives up all
     its locks on it. SQLite's own connections would go on without theirs, and the next process to
@@ -89,7 +92,12 @@ def read_number(path: Path) -> int:
         sqlite3.Error: It is no SQLite file.
     """
     with contextlib.closing(_connect(path, _UNCHANGED)) as connection:
-        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+        try:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname.startswith("SQLITE_CORRUPT"):
+                return None
+            raise
 
 
 def check_sqlite_file(url: URL, create: bool) -> None:
@@ -190,4 +198,4 @@ def _look(path: Path, mode: str, look: Callable[[Engine], None]) -> None:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=60)
+    return sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=LOCK_WAIT_S)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
 from kdopt.errors import StoreError
-from kdopt.shown import hide_secrets, list_secrets, looks_like_url
+from kdopt.shown import HIDDEN, hide_secrets, list_secrets, looks_like_url
 
 
 def parse_location(location: str) -> URL:
@@ -53,6 +54,9 @@ def parse_location(location: str) -> URL:
     return url
 
 
+_SECRET = re.compile("pass|pwd|key|token|secret", re.IGNORECASE)
+"""In the name of an option of a URL: what it is set to is secret."""
+
 _URL_FIX = (
     "the store's URL cannot be read; give a path, sqlite:///PATH or "
     "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
@@ -70,9 +74,17 @@ def label_of(url: URL) -> str:
     """A URL as it may be shown: scheme, host, port and database, and nothing that may be secret."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    return URL.create(
-        url.drivername, host=url.host, port=url.port, database=url.database
-    ).render_as_string()
+    # A name that is the password too would be shown as that.
+    secrets = _list_passwords(url)
+    host, database = (HIDDEN if name in secrets else name for name in (url.host, url.database))
+    shown = URL.create(url.drivername, host=host, port=url.port, database=database)
+    return shown.render_as_string().replace("%2A", "*")
+
+
+def _list_passwords(url: URL) -> set[str]:
+    """The passwords of a URL: before its '@', and after its '?'."""
+    options = [v for k, values in url.normalized_query.items() if _SECRET.search(k) for v in values]
+    return {text for text in (url.password, *options) if text}
 
 
 def explain_driver_error(url: URL, error: object) -> str:
@@ -80,6 +92,7 @@ def explain_driver_error(url: URL, error: object) -> str:
     if url.get_backend_name() == "sqlite":
         return " ".join(str(error).split())
     rendered = url.render_as_string(hide_password=False)
-    known = {url.host, url.database, url.drivername}
-    secrets = {*list_secrets(rendered), *filter(None, (url.username, url.password))} - known
-    return hide_secrets(" ".join(str(error).split()), [s for s in secrets if s is not None])
+    passwords = _list_passwords(url)
+    known = {url.host, url.database, url.drivername} - passwords
+    secrets = {*list_secrets(rendered), *passwords, *filter(None, [url.username])} - known
+    return hide_secrets(" ".join(str(error).split()), secrets)

@@ -38,6 +38,11 @@ PASS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_patience_with_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdopt.store.faults.LOCK_PATIENCE_S", 0.0)
+
+
 def fail_with(reason: str, patience_s: float) -> tuple[str, int]:
     """The message in the end, and how often the call was made."""
     calls = []

@@ -105,6 +105,10 @@ READ_AS = {
     "postgresql+psycopg://me:pw@h:5432/db?sslmode=require": "postgresql+psycopg://h:5432/db",
     "postgresql+psycopg://me:p%40w@[::1]:5432/db": "postgresql+psycopg://[::1]:5432/db",
     "postgresql+psycopg:///db?host=/var/run": "postgresql+psycopg:///db",
+    # A name that is the password as well.
+    "postgresql+psycopg://me:same@h/same": "postgresql+psycopg://h/***",
+    "postgresql+psycopg://me:same@same/db": "postgresql+psycopg://***/db",
+    "postgresql+psycopg://h/same?password=same": "postgresql+psycopg://h/***",
 }
 
 
@@ -136,6 +140,16 @@ def test_what_drivers_say_is_scrubbed(caplog: pytest.LogCaptureFixture) -> None:
     for text in (str(caught.value), caplog.text):
         assert 'user "***" with *** or ***, key *** of db' in text
         assert not {"TRESOR", "EIM", "SCHLUESSEL"} & set(text.replace('"', " ").split())
+
+
+def test_a_password_that_is_a_name_is_hidden_and_an_everyday_word_spoils_no_message(
+    here: Path,
+) -> None:
+    for user, password in (("me", "db"), ("kdopt", "kdopt"), ("kdopt", "GEHEIM")):
+        database = "db" if password == "db" else "kdopt"
+        ended = kdopt("status", "--store", f"postgresql://{user}:{password}@{DEAD}/{database}")
+        shown = database if password == "GEHEIM" else "***"
+        assert ended.err.startswith(f"kdopt: error: store postgresql://{DEAD}/{shown}: "), ended
 
 
 def test_ordinary_messages_stay_as_they_are() -> None:
