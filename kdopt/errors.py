@@ -66,3 +66,7 @@ class ComparisonError(KdoptError):
 
 class LeaseLostError(KdoptError):
     """This worker no longer owns the trial: its lease lapsed and another worker may have it."""
+
+
+class TrialGoneError(LeaseLostError):
+    """The trial is not in the store any more: its study was deleted."""

@@ -95,7 +95,7 @@ def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_noth
         planned,
         measure_shares(splits, dataset),
         [
-            *describe_images(campaign.data, dataset),
+            *describe_images(campaign, dataset),
             *describe_given_logits(campaign, dataset, splits, logits),
         ],
     )

@@ -23,7 +23,7 @@ from kdopt.cli.options import (
     WorkersOption,
     split_gpus,
 )
-from kdopt.cli.progress import Launch, ProgressBar, follow_workers
+from kdopt.cli.progress import Launch, ProgressBar, describe_gone, follow_workers
 from kdopt.cli.results_so_far import publish_indexes, read_report_data
 from kdopt.devices import parse_device
 from kdopt.durations import parse_duration
@@ -298,6 +298,8 @@ def _report_end(progress: ProgressBar, target: _Target) -> None:
         )
     for note in progress.status.notes:
         print(note, file=sys.stderr)
+    if progress.gone:
+        print(describe_gone(progress.gone), file=sys.stderr)
     # With a time limit it is no fault that some are left.
-    if failed or (left and target.call.time_limit is None):
+    if failed or progress.gone or (left and target.call.time_limit is None):
         raise typer.Exit(1)

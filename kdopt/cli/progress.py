@@ -46,7 +46,7 @@ class ProgressBar:
     def __init__(self, store: Store, campaign: str, quiet: bool = False) -> None:
         self._store, self._campaign, self._quiet = store, campaign, quiet
         self._started = time.monotonic()
-        self._done_before = 0
+        self._done_before = self._planned = 0
         self._next_look = 0.0
         self._next_line = 0.0
         self._said = ""
@@ -69,6 +69,7 @@ class ProgressBar:
     def __enter__(self) -> None:
         status = self._read_status()
         self._done_before = status.complete + status.failed
+        self._planned = status.trials
         if self._live is not None:
             self._live.start()
         self._print_line(status)
@@ -110,6 +111,11 @@ class ProgressBar:
     def status(self) -> Status:
         """The status as last read."""
         return self._status or self._read_status()
+
+    @property
+    def gone(self) -> int:
+        """Trials that were there when it began, and are not any more."""
+        return max(0, self._planned - self.status.trials)
 
     def summarize(self) -> str:
         """One line about the whole run."""
@@ -170,6 +176,14 @@ def follow_workers(progress: ProgressBar, store: Store, artifacts: Artifacts, ru
             # A worker that was killed gave nothing back, and the ones that take its trials back
             # may have ended before it; only then is nobody left to do it.
             requeue_trials_of_dead_workers(store, artifacts)
+
+
+def describe_gone(trials: int) -> str:
+    """What is to be said of trials that were deleted meanwhile."""
+    return (
+        f"{trials:,} trials were deleted from the store by another program meanwhile; 'kdopt run' "
+        "and 'kdopt plan' plan them again"
+    )
 
 
 def _describe_stage(stage: StageStatus) -> str:

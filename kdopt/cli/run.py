@@ -27,7 +27,7 @@ from kdopt.cli.options import (
     split_gpus,
 )
 from kdopt.cli.plan import print_planned
-from kdopt.cli.progress import ProgressBar, follow_workers
+from kdopt.cli.progress import ProgressBar, describe_gone, follow_workers
 from kdopt.cli.report import choose_report_folder
 from kdopt.cli.results_so_far import publish_indexes, read_report_data
 from kdopt.devices import parse_device
@@ -107,10 +107,12 @@ def _report_end(progress: ProgressBar, store: Store, folder: Path, say: Say) -> 
             "participant that they need was not pre-trained; 'kdopt status' has the reasons",
             file=sys.stderr,
         )
+    if progress.gone:
+        print(describe_gone(progress.gone), file=sys.stderr)
     print(format_answer(data) or "no pair of teacher and student has a result")
     page = next(path for path in paths if path.suffix == ".html")
     print(f"{_count(len(paths), 'file')} in {_shorten(folder)}; open {_shorten(page)}")
-    if status.left or status.failed:
+    if status.left or status.failed or progress.gone:
         raise typer.Exit(1)
 
 

@@ -29,8 +29,9 @@ from kdopt.campaign.names import campaign_study_name
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import StudyPlan
-from kdopt.errors import ArtifactError, StoreError
+from kdopt.errors import ArtifactError, DataError, StoreError
 from kdopt.features.measurements import check_measurements
+from kdopt.service.outlook import describe_skipped
 from kdopt.service.trial_checks import ExaminedTrial, Surroundings, check_trial, read_trial
 from kdopt.store.attributes import METRIC_NAMES_KEY, RECORD_KEY
 from kdopt.store.database import Store
@@ -159,8 +160,18 @@ def check_campaign(
         duplicates=len(duplicates),
         artifacts=len(needed),
         problems=tuple(problems),
-        notes=tuple(_list_versions(store, campaign, rows)),
+        notes=(
+            *_list_versions(store, campaign, rows),
+            *_list_skipped(found.scope.record),
+        ),
     )
+
+
+def _list_skipped(record: CampaignRecord) -> list[str]:
+    try:
+        return describe_skipped(record.campaign)
+    except DataError:
+        return []  # the images may lie elsewhere, where they can be read
 
 
 def _list_versions(store: Store, campaign: str, rows: Iterable[ExaminedTrial]) -> Iterator[str]:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import safetensors.numpy
 
-from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import Dataset
@@ -46,11 +45,20 @@ class ShareSizes(NamedTuple):
         return [who for who, size in enumerate(self.sizes) if 0 < size < least]
 
 
-def describe_images(settings: DataSettings, dataset: Dataset) -> list[str]:
-    """What is odd about the images of a campaign: what is not read, and what is there twice."""
+def describe_skipped(campaign: Campaign) -> list[str]:
+    """What lies in a campaign's folders of images and is not read, as far as they are here."""
     notes = []
-    if settings.name == "folder" and settings.root is not None:
-        notes += list_skipped(expand_path(settings.root))
+    if campaign.data.name == "folder" and campaign.data.root is not None:
+        notes += list_skipped(expand_path(campaign.data.root))
+    for participant in campaign.participant:
+        if participant.data is not None:
+            notes += list_skipped(expand_path(participant.data), ["."])
+    return notes
+
+
+def describe_images(campaign: Campaign, dataset: Dataset) -> list[str]:
+    """What is odd about the images of a campaign: what is not read, and what is there twice."""
+    notes = describe_skipped(campaign)
     twice = count_overlaps(dataset)
     if twice.test:
         notes.append(

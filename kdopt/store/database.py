@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine
 
 from kdopt.errors import StoreError
+from kdopt.store.engines import make_sql_engine
 from kdopt.store.faults import retry_call
 from kdopt.store.file import StoreFile, check_sqlite_file, hold_file, look_at_file
 from kdopt.store.location import (
@@ -27,7 +26,6 @@ from kdopt.store.location import (
     label_of,
     parse_location,
 )
-from kdopt.store.locks import LOCK_WAIT_S
 
 OPTUNA_SCHEMA = "v3.2.0.a"
 """Head of Optuna's alembic history that our SQL was written for (Optuna 3.2 to 5)."""
@@ -37,16 +35,6 @@ KDOPT_SCHEMA = "1"
 
 RETRY_S = 150.0
 """How long a call goes on through a database that is locked or restarting."""
-
-POSTGRES_PATIENCE = {
-    "connect_timeout": 10,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 60_000,
-}
-"""A link that went dead without a word is given up after about a minute (libpq's settings, seconds
-and milliseconds), and the call is made again; by itself TCP would wait for a quarter of an hour."""
 
 T = TypeVar("T")
 Rows = Sequence[Any]
@@ -240,7 +228,7 @@ def _connect(url: URL, create: bool) -> Store:
         if url.get_backend_name() == "sqlite" and Path(str(url.database)).exists():
             # To connect changes another program's file: its journal mode, and that it is empty.
             look_at_file(url, lambda engine: _check_before(Store(url, engine), create))
-        store = Store(url, _make_engine(url))
+        store = Store(url, make_sql_engine(url))
         with contextlib.ExitStack() as unless_it_opens:
             unless_it_opens.callback(store.close)
             if create:
@@ -310,47 +298,6 @@ def _make_tables_locked(store: Store) -> None:
             # copies from all others. Stores of older versions have 0.
             number = 1 + secrets.randbelow(2**31 - 1)
             connection.exec_driver_sql(f"PRAGMA user_version = {number}")
-
-
-def _make_engine(url: URL) -> Engine:
-    if url.get_backend_name() == "postgresql":
-        if url.drivername == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")
-        engine = sa.create_engine(
-            url, pool_pre_ping=True, pool_size=2, connect_args=dict(POSTGRES_PATIENCE)
-        )
-        event.listen(engine, "connect", _set_up_postgres)
-        return engine
-    engine = sa.create_engine(url, connect_args={"timeout": LOCK_WAIT_S})
-    event.listen(engine, "connect", _set_up_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _set_up_postgres(connection: Any, _record: object) -> None:
-    # A lock would be waited for without end and without a word. Not among the options of the
-    # connection, which poolers refuse, and only where the user has set none.
-    connection.autocommit = True  # or it would be undone with the first transaction
-    connection.execute(
-        "SELECT set_config('lock_timeout', %s, false) WHERE current_setting('lock_timeout') = '0'",
-        [f"{1000 * LOCK_WAIT_S:.0f}ms"],
-    )
-    connection.autocommit = False
-
-
-def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
-    cursor = connection.cursor()
-    # WAL: readers never wait for the writer. NORMAL: about six times the trials per second of
-    # FULL; a power cut can lose the last commits but never damages the file.
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get("kdopt_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def _check_tables(store: Store) -> None:

@@ -51,7 +51,7 @@ class StoreFile:
         if self._identify() != self._identity:
             raise self._make_error("was replaced by another one")
         try:
-            number = read_number(self._path)
+            number = read_store_number(self._path)
         except sqlite3.Error as error:
             raise self._make_error(f"was written over ({error})") from error
         if number is not None and number not in self._numbers:
@@ -79,7 +79,7 @@ class StoreFile:
         )
 
 
-def read_number(path: Path) -> int | None:
+def read_store_number(path: Path) -> int | None:
     """The number in an SQLite file by which kdopt tells stores apart, without what is in journals.
 
     ``None`` where a journal is just being moved into the file, which is not whole without it.
@@ -121,7 +121,7 @@ def check_sqlite_file(url: URL, create: bool) -> None:
         except OSError as error:
             raise StoreError(f"store {path}: {error.strerror}; give another --store") from error
         try:
-            read_number(path)
+            read_store_number(path)
         except sqlite3.Error as error:
             raise StoreError(
                 f"store {path}: this file is not a kdopt store (not SQLite: {error}); give another "

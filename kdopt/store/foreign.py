@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import StudyPlan
-from kdopt.errors import LeaseLostError
+from kdopt.errors import LeaseLostError, TrialGoneError
 from kdopt.store.attributes import (
     ERROR_KEY,
     FIXED_PARAMS_KEY,
@@ -99,7 +99,8 @@ def check_recorded(connection: Connection, trial_id: int, state: str) -> bool:
     """Whether a trial that is not running any more ended with what its worker recorded: it did.
 
     Raises:
-        LeaseLostError: It was deleted, or another program ended it.
+        TrialGoneError: It was deleted.
+        LeaseLostError: Another program ended it.
     """
     row = connection.execute(
         sa.text(
@@ -110,10 +111,25 @@ def check_recorded(connection: Connection, trial_id: int, state: str) -> bool:
         {"trial": trial_id, "key": OUTCOME_KEY if state == "COMPLETE" else ERROR_KEY},
     ).first()
     if row is None:
-        raise LeaseLostError(f"trial {trial_id} is gone from the store: its study was deleted")
+        raise _make_gone_error(trial_id)
     if row.state != state or row.recorded is None:
         raise LeaseLostError(f"trial {trial_id} was ended by another program ({row.state})")
     return True
+
+
+def check_there(connection: Connection, trial_id: int) -> None:
+    """See that a trial is in the store still.
+
+    Raises:
+        TrialGoneError: It is not.
+    """
+    sql = sa.text("SELECT 1 FROM trials WHERE trial_id = :trial")
+    if connection.execute(sql, {"trial": trial_id}).first() is None:
+        raise _make_gone_error(trial_id)
+
+
+def _make_gone_error(trial_id: int) -> TrialGoneError:
+    return TrialGoneError(f"trial {trial_id} is gone from the store: its study was deleted")
 
 
 def _select_foreign(connection: Connection, scope: Scope) -> dict[int, str]:
@@ -125,7 +141,9 @@ def _select_foreign(connection: Connection, scope: Scope) -> dict[int, str]:
         "COMPLETE": "another program ended it: it is complete without a record of kdopt",
         "FAIL": "another program ended it: it failed without a reason",
         "RUNNING": "another program took it: it ran without a lease of kdopt",
-        "WAITING": "another program enqueued it; trials to run stand in the campaign's file",
+        # Also where a sampler could take it: the same file is to give the same table.
+        "WAITING": "another program enqueued it, and a campaign runs what stands in its file: name "
+        "its values there",
     }
     return {
         trial_id: reasons.get(state, f"another program ended it: {state}")

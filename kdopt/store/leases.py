@@ -37,7 +37,7 @@ from kdopt.store.attributes import (
     write_trial_attributes,
 )
 from kdopt.store.database import Store
-from kdopt.store.foreign import check_recorded
+from kdopt.store.foreign import check_recorded, check_there
 from kdopt.store.given_back import count_giving_back, forget_giving_back
 from kdopt.store.kept import Kept, keep_better, lock_kept
 from kdopt.store.params import list_param_rows, read_params
@@ -51,7 +51,9 @@ ERROR_LIMIT = 2000
 """Characters of a failure's reason that are kept."""
 
 # The attempt too: a worker that lost a trial and took it again is another holder than before.
-_HELD = "WHERE trial_id = :trial AND worker = :worker AND attempt = :attempt"
+# And the trial: its lease outlives one that another program deletes.
+_HELD = """WHERE trial_id = :trial AND worker = :worker AND attempt = :attempt
+    AND EXISTS (SELECT 1 FROM trials t WHERE t.trial_id = kdopt_lease.trial_id)"""
 
 
 @dataclass(frozen=True)
@@ -275,15 +277,11 @@ def release_trial(store: Store, lease: Lease, stopped: bool = False) -> None:
     store.run_write(write)
 
 
-def _keep_state(_sha256: str) -> None:
-    pass
-
-
 def requeue_lost_trials(
     store: Store,
     is_dead: Callable[[str], bool],
     max_attempts: int = MAX_ATTEMPTS,
-    discard_state: Callable[[str], None] = _keep_state,
+    discard_state: Callable[[str], object] = lambda _sha256: None,
 ) -> int:
     """Put trials of lost workers back into the queue, or fail them when they were lost too often.
 
@@ -360,6 +358,7 @@ def _check_lease(connection: Connection, lease: Lease) -> None:
     # this check and the end of the transaction.
     check = sa.text(f"UPDATE kdopt_lease SET worker = worker {_HELD}")
     if connection.execute(check, _name_holder(lease)).rowcount != 1:
+        check_there(connection, lease.trial_id)
         raise LeaseLostError(f"trial {lease.trial_id}: the lease of worker {lease.worker} is gone")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from kdopt.errors import LeaseLostError, StoreError, TrialGoneError
 from kdopt.trials.cache import CacheUse
 
 
@@ -18,7 +19,8 @@ class WorkerSummary:
         complete: Trials with a result.
         failed: Trials that failed.
         given_back: Trials given back unfinished, as it was told to stop.
-        lost: Results dropped, since another worker had the trial by then.
+        lost: Results dropped, since another worker had the trial by then, or nobody.
+        gone: The trials among them that were deleted from the store meanwhile.
         stopped: Whether it was told to stop.
         blocked: Studies left whose participants could not be pre-trained.
         caches: How often what was asked for was in memory, by cache.
@@ -29,10 +31,37 @@ class WorkerSummary:
     failed: int = 0
     given_back: int = 0
     lost: int = 0
+    gone: list[str] = field(default_factory=list)
     stopped: bool = False
     blocked: list[str] = field(default_factory=list)
     caches: dict[str, CacheUse] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def count_lost(self, label: str, error: LeaseLostError) -> None:
+        """Count a result that was dropped.
+
+        Args:
+            label: Study and number of the trial.
+            error: Why.
+        """
+        self.lost += 1
+        if isinstance(error, TrialGoneError):
+            self.gone.append(label)
+
+    def refuse_losses(self) -> WorkerSummary:
+        """Itself, if every result had a place in the store.
+
+        Raises:
+            StoreError: Trials were deleted while they ran; others may have been as well.
+        """
+        if self.gone:
+            named = ", ".join(self.gone[:5]) + (", ..." if len(self.gone) > 5 else "")
+            raise StoreError(
+                f"{len(self.gone):,} results are lost ({named}): another program deleted their "
+                "studies from the store while they ran; 'kdopt run' and 'kdopt plan' plan them "
+                "again"
+            )
+        return self
 
 
 class Stopwatch:

@@ -72,12 +72,13 @@ def run_worker(
         same_versions: Refuse to work with other versions than the campaign was begun with.
 
     Raises:
-        KdoptError: See :func:`run_trials`; or the device is not there, or the versions are others.
+        KdoptError: See :func:`run_trials`; no such device, other versions, or deleted trials.
     """
     settings = queries.read_record(store, campaign).campaign
     engine = make_engine(settings.precision, device, deterministic=settings.deterministic)
     join_campaign(store, campaign, engine.list_versions(), same_versions)
-    return run_trials(store, artifacts, campaign, engine, time_limit_s=time_limit_s)
+    done = run_trials(store, artifacts, campaign, engine, time_limit_s=time_limit_s)
+    return done.refuse_losses()
 
 
 def run_trials(
@@ -273,7 +274,7 @@ class _Worker:
         try:
             self._record_result(plan, claim, label, result)
         except LeaseLostError as error:
-            self.summary.lost += 1
+            self.summary.count_lost(label, error)
             logger.warning("%s: result dropped: %s", label, error)
 
     def _compute_results(self, plan: StudyPlan, claims: list[Lease]) -> list[Outcome | str]:
@@ -306,7 +307,7 @@ class _Worker:
             # Only now that the end is recorded is the saved state of no use to anybody.
             journal.close()
         except LeaseLostError as error:
-            self.summary.lost += 1
+            self.summary.count_lost(label, error)
             logger.warning("%s: result dropped: %s", label, error)
         except Stopped:
             self._give_back(claim)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 
 import optuna
 import pytest
 import sqlalchemy as sa
+import typer
 
 from kdopt.campaign.stages import plan_studies
-from kdopt.errors import LeaseLostError, StoreError
+from kdopt.cli.progress import ProgressBar, follow_workers
+from kdopt.cli.run import _report_end
+from kdopt.errors import StoreError, TrialGoneError
 from kdopt.service.doctor import check_campaign, check_store
 from kdopt.service.repair import drop_leases_of_nothing, repair_campaign
 from kdopt.service.status import read_status
 from kdopt.store import leases, queries
 from kdopt.store.planning import write_plan
+from kdopt.trials.runners import RUNNERS
+from kdopt.worker.worker import run_worker
 from tests.conftest import make_campaign, make_outcome, make_record
 from tests.hostile.world import World
 
@@ -98,13 +104,59 @@ def test_leases_of_deleted_trials_are_swept_before_their_ids_are_used_again(worl
     assert drop_leases_of_nothing(world.store) and not check_store(world.store)
 
 
-def test_a_result_of_a_deleted_study_is_no_result(world):
+@pytest.mark.parametrize("swept", [False, True])
+def test_a_result_of_a_deleted_study_is_no_result(world, swept):
     state = next(s for s in queries.read_study_counts(world.store, "tiny") if s.study == TUNE)
     claim = leases.claim_trial(world.store, state.study_id, "me", 60)
     with tools(world) as storage:
         optuna.delete_study(study_name=TUNE, storage=storage)
-    with pytest.raises(LeaseLostError, match="deleted"):
-        leases.finish_trial(world.store, claim, make_outcome(1.0))
+    if swept:
+        drop_leases_of_nothing(world.store)
+    for call in (
+        lambda: leases.finish_trial(world.store, claim, make_outcome(1.0)),
+        lambda: leases.fail_trial(world.store, claim, "why"),
+        lambda: leases.report_values(world.store, claim, {1: 0.5}),
+        lambda: leases.save_state(world.store, claim, 1, "0" * 64),
+    ):
+        with pytest.raises(TrialGoneError, match="its study was deleted"):
+            call()
+    assert not leases.renew_lease(world.store, claim, 60)
+    leases.release_trial(world.store, claim, stopped=True)
+    sql = "SELECT count(*) FROM trial_user_attributes WHERE trial_id = :trial"
+    assert world.store.select_rows(sql, {"trial": claim.trial_id}) == [(0,)]
+
+
+def test_a_worker_whose_study_is_deleted_names_the_result_that_is_lost(world, monkeypatch):
+    run = RUNNERS["tune"]
+
+    def delete_and_run(context, plan, *rest):
+        with tools(world) as storage:
+            optuna.delete_study(study_name=plan.name, storage=storage)
+        return run.run(context, plan, *rest)
+
+    monkeypatch.setitem(
+        RUNNERS, "tune", dataclasses.replace(run, run=delete_and_run, run_together=None)
+    )
+    with pytest.raises(StoreError) as found:
+        run_worker(world.store, world.artifacts, "tiny", "cpu")
+    assert "2 results are lost" in str(found.value) and f"{TUNE} #0" in str(found.value)
+    assert "plan them again" in str(found.value)
+
+
+def test_a_run_whose_study_was_deleted_does_not_end_well(world, monkeypatch, capsys):
+    progress = ProgressBar(world.store, "tiny", quiet=True)
+
+    def work(*_):
+        world.run()
+        with tools(world) as storage:
+            optuna.delete_study(study_name=TUNE, storage=storage)
+
+    follow_workers(progress, world.store, world.artifacts, work)
+    assert progress.gone == 1 and not progress.status.left
+    with pytest.raises(typer.Exit) as end:
+        _report_end(progress, world.store, world.folder / "report", lambda _: None)
+    assert end.value.exit_code == 1
+    assert "1 trials were deleted" in capsys.readouterr().err
 
 
 def test_what_cannot_be_read_is_planned_again_by_the_repair(world):

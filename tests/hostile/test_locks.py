@@ -60,7 +60,7 @@ def hold(url: str) -> contextlib.AbstractContextManager[str]:
 
 @pytest.fixture
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdopt.store.database.LOCK_WAIT_S", 0.2)
+    monkeypatch.setattr("kdopt.store.engines.LOCK_WAIT_S", 0.2)
     monkeypatch.setattr("kdopt.store.locks.OLD_S", 0.1)
     monkeypatch.setattr("kdopt.store.faults.LOCK_PATIENCE_S", 1.0)
 

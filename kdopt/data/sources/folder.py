@@ -5,6 +5,7 @@ your own.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -131,13 +132,17 @@ def list_class_folders(root: Path, skip_prefix: str | None = None) -> dict[str, 
     return {folder.name: _list_images(folder, skip_prefix) for folder in classes}
 
 
-def list_skipped(root: Path) -> list[str]:
-    """What ``root/train`` and ``root/test`` hold and nobody reads, a sentence for each reason.
+def list_skipped(root: Path, splits: Sequence[str] = ("train", "test")) -> list[str]:
+    """What folders hold and nobody reads, a sentence for each reason.
 
     Hidden files are no part of a data set, and not named.
+
+    Args:
+        root: A folder.
+        splits: Those in it that hold class folders; ``.`` is itself.
     """
     found: dict[str, list[Path]] = defaultdict(list)
-    for split in (root / "train", root / "test"):
+    for split in [root / name for name in splits]:
         for folder in _list_entries(split) if split.is_dir() else []:
             if not folder.is_dir():
                 found["files beside the class folders"].append(folder)
@@ -149,8 +154,8 @@ def list_skipped(root: Path) -> list[str]:
                     ending = file.suffix.lower()
                     found[f"files {ending}" if ending else "files without an ending"].append(file)
     return [
-        f"{len(files):,} {what} are not read, such as {files[0].relative_to(root)}; images are "
-        f"files in a class folder that end in {', '.join(SUFFIXES)}"
+        f"{len(files):,} {what} are not read, such as {files[0]}; images are files in a class "
+        f"folder that end in {', '.join(SUFFIXES)}"
         for what, files in sorted(found.items())
     ]
 
