@@ -16,6 +16,7 @@ from kdopt.cli.options import (
     CampaignOption,
     DeviceOption,
     GpusOption,
+    QuietOption,
     SameVersionsOption,
     SlotsPerGpuOption,
     StoreOption,
@@ -123,6 +124,7 @@ def launch_local_command(
     time_limit: TimeLimitOption = None,
     same_versions: SameVersionsOption = False,
     logs: LogsOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Start workers on this machine.
 
@@ -132,7 +134,8 @@ def launch_local_command(
     if target is None:
         return
     slots = assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
-    _follow_to_end(target, LocalWorkers(slots, target.call, _choose_log_folder(target, logs)).run)
+    workers_here = LocalWorkers(slots, target.call, _choose_log_folder(target, logs))
+    _follow_to_end(target, workers_here.run, quiet)
 
 
 @launch_command.command("slurm")
@@ -153,6 +156,7 @@ def launch_slurm_command(
     same_versions: SameVersionsOption = False,
     logs: LogsOption = None,
     wait: WaitOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Submit Slurm jobs, each of which runs workers.
 
@@ -174,9 +178,11 @@ def launch_slurm_command(
     request = JobRequest(
         job_time_s, job_partition, gpus_per_job, cpus, job_memory, tuple(sbatch or ())
     )
-    _submit_to_slurm(
-        target._replace(call=call), jobs, request, _choose_log_folder(target, logs) / "slurm", wait
-    )
+    log_dir = _choose_log_folder(target, logs) / "slurm"
+    target = target._replace(call=call)
+    job = _submit_to_slurm(target, jobs, request, log_dir, quiet)
+    if wait:
+        _wait_for_slurm(target, job, log_dir, quiet)
 
 
 @launch_command.command("ray")
@@ -190,6 +196,7 @@ def launch_ray_command(
     time_limit: TimeLimitOption = None,
     same_versions: SameVersionsOption = False,
     ray_address: RayAddressOption = "local",
+    quiet: QuietOption = False,
 ) -> None:
     """Start workers on a Ray cluster.
 
@@ -199,7 +206,8 @@ def launch_ray_command(
     if target is None:
         return
     _warn_of_sqlite(target.store)
-    _follow_to_end(target, RayWorkers(target.call, workers, slots_per_gpu or 1, ray_address).run)
+    on_ray = RayWorkers(target.call, workers, slots_per_gpu or 1, ray_address)
+    _follow_to_end(target, on_ray.run, quiet)
 
 
 def _open_target(
@@ -244,21 +252,25 @@ def _warn_of_sqlite(store: Store) -> None:
 
 
 def _submit_to_slurm(
-    target: _Target, jobs: int, request: JobRequest, log_dir: Path, wait: bool
-) -> None:
-    """Submit jobs, say how to follow and to end them, and wait for them if asked to."""
+    target: _Target, jobs: int, request: JobRequest, log_dir: Path, quiet: bool
+) -> str:
+    """Submit jobs, and say how to follow and to end them."""
     call = target.call
     job = slurm.submit_jobs(call, jobs, request, log_dir)
-    print(
-        f"{call.campaign}: Slurm job {job}, {jobs:,} job{'s' if jobs > 1 else ''}\n"
-        f"follow: squeue --jobs {job}; kdopt status --campaign {call.campaign}\n"
-        f"logs:   {log_dir}/{job}_*\n"
-        f"cancel: scancel {job}  (trials in hand are given back)",
-        flush=True,
-    )
-    if not wait:
-        return
-    progress = ProgressBar(target.store, call.campaign)
+    print(f"{call.campaign}: Slurm job {job}, {jobs:,} job{'s' if jobs > 1 else ''}", flush=True)
+    if not quiet:
+        print(
+            f"follow: squeue --jobs {job}; kdopt status --campaign {call.campaign}\n"
+            f"logs:   {log_dir}/{job}_*\n"
+            f"cancel: scancel {job}  (trials in hand are given back)",
+            flush=True,
+        )
+    return job
+
+
+def _wait_for_slurm(target: _Target, job: str, log_dir: Path, quiet: bool) -> None:
+    """Show progress until the jobs have ended; Ctrl-C ends the waiting alone."""
+    progress = ProgressBar(target.store, target.call.campaign, quiet)
     try:
         # Workers run on other machines: whether they are dead cannot be told from here, and their
         # leases lapse by themselves.
@@ -273,9 +285,9 @@ def _submit_to_slurm(
     _report_end(progress, target)
 
 
-def _follow_to_end(target: _Target, run: Launch) -> None:
+def _follow_to_end(target: _Target, run: Launch, quiet: bool) -> None:
     """Show progress while workers work; Ctrl-C and SIGTERM have stopped them when it ends."""
-    progress = ProgressBar(target.store, target.call.campaign)
+    progress = ProgressBar(target.store, target.call.campaign, quiet)
     try:
         follow_workers(progress, target.store, target.artifacts, run)
     except KeyboardInterrupt:

@@ -84,6 +84,8 @@ class ProgressBar:
         self._status = replace(self._read_status(), workers=())
         self._note = ""
         self._next_line = 0.0
+        if not self._status.left:
+            self.results.answer = ""  # of some moments ago: the command ends with the whole one
         self._print_line(self._status)
         if self._live is not None:
             self._live.stop()
@@ -155,7 +157,7 @@ class ProgressBar:
             *([f"{n:,} worker{'' if n == 1 else 's'}"] if n else []),
             *([f"ETA {format_eta(status)}"] if status.left and n else []),
             *([self._note] if self._note and status.left else []),
-            *([self.results.answer] if self.results.answer != self._said else []),
+            *([self.results.answer] if self.results.answer not in ("", self._said) else []),
         ]
         self._said = self.results.answer
         print(f"{duration(self._elapsed_s)}: {'; '.join(notes)}", file=sys.stderr, flush=True)

@@ -28,14 +28,16 @@ def _describe_pairs(data: ReportData) -> str:
     if decided.empty:
         return ""
     pays = decided[decided["action"] == "distil"]
-    gains = decided["net_gain"] if decided["net_gain"].notna().any() else decided["test_gain"]
-    what = "net of training on alone" if gains.name == "net_gain" else "on test"
-    if gains.name == "test_gain" and data.campaign.runs_control:
-        # With it, pairs that do as well without a teacher no longer count as paying.
-        what += " before the control"
+    # A mean over those alone whose control has run would be of the pairs that are not distilled.
+    gains = decided["test_gain" if decided["net_gain"].isna().any() else "net_gain"]
+    what = "net of training on alone, mean of all"
+    if gains.name == "test_gain":
+        what = "on test, mean of all"
+        if data.campaign.runs_control:
+            what += " (net of training on alone: not yet)"
     text = (
         f"distilling pays in {len(pays):,} of {len(decided):,} pairs: "
-        f"{format_signed(float(gains.mean()))} pp {what}, mean of all"
+        f"{format_signed(float(gains.mean()))} pp {what}"
     )
     lines = [line for line in pays.to_dict("records") if math.isfinite(line[gains.name])]
     if not lines:

@@ -77,10 +77,11 @@ def sort_by_preference(
 
     1. Long trials (federated averaging) before all else: one that starts last would leave every
        other worker idle.
-    2. Locality: the study of the last trial, then those of its partition with the same student
+    2. The control: a few short trials, without which no gain of a teacher is known.
+    3. Locality: the study of the last trial, then those of its partition with the same student
        (its images) and the same teacher (its weights, and its logits on public sets), one of
        them, or neither.
-    3. Priority: pre-training, which others wait for; then the studies on which fewest work.
+    4. Priority: pre-training, which others wait for; then the studies on which fewest work.
 
     The order of equals is random.
 
@@ -90,10 +91,11 @@ def sort_by_preference(
         last: Where this worker took its last trial; ``None`` at its start.
     """
 
-    def rank(state: StudyCounts) -> tuple[bool, int, bool, int, float]:
+    def rank(state: StudyCounts) -> tuple[bool, bool, int, bool, int, float]:
         plan = plans[state.study]
         return (
             RUNNERS[plan.stage].long_run is None,
+            plan.stage != "control",
             -measure_locality(plan, last),
             plan.stage != "pretrain",
             state.running,

@@ -21,8 +21,8 @@ from tests.launch.campaigns import FOR_EVER, stop, wait_until
 
 def test_workers_here_finish_a_planned_campaign(make_bench):
     bench = make_bench()
-    done = bench.run("launch", "local", "--workers", "1")
-    assert done.returncode == 0, done.stderr
+    done = bench.run("launch", "local", "--workers", "1", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
     assert "10 of 10 trials done, 10 of them now" in done.stdout
     bench.prove()
     again = bench.run("launch", "local")

@@ -293,6 +293,14 @@ def test_long_trials_come_first_and_pretraining_before_what_waits_for_it(plans):
     assert set(found[4:]) == {"tune", "compare"}
 
 
+def test_the_control_comes_before_the_pairs_that_are_held_against_it():
+    plans = plans_of(dataclasses.replace(GRID, control=True))
+    last = next(p for p in plans.values() if p.stage == "tune")
+    found = [plans[s.study] for s in sort_by_preference(states(plans), plans, last)]
+    assert [p.stage for p in found[:3]] == ["control", "control", "tune"]
+    assert found[0].partition == last.partition and found[2] == last
+
+
 def test_next_is_what_shares_most_with_the_last_trial(plans):
     last = next(p for p in plans.values() if p.stage == "tune" and p.partition == "uniform")
     found = [
