@@ -62,6 +62,15 @@ def read_input(path: Path, limit: int) -> bytes:
     return content
 
 
+def is_safetensors(content: bytes) -> bool:
+    """Whether a file's content begins as safetensors do.
+
+    Its first eight bytes are the length of its header, which may look like the begin of a pickle;
+    the header is a table of JSON.
+    """
+    return content[8:9] == b"{"
+
+
 def read_text(path: Path, limit: int) -> str:
     """The text of an ordinary UTF-8 file of at most ``limit`` bytes; a mark at its begin is none.
 

@@ -53,6 +53,25 @@ def describe_shape(shape: Shape) -> str:
     return f"images of {'x'.join(map(str, shape))}"
 
 
+def describe_array(shape: Shape) -> str:
+    """The array that ``n`` inputs of a shape are, in words.
+
+    >>> describe_array((1, 28, 28)), describe_array((64,))
+    ('uint8 (n, 1, 28, 28), 0 to 255', 'float32 (n, 64), as they are before they are normalised')
+    >>> describe_array(TokenShape(32, 900, 0))
+    'int64 (n, 32), ids below 900, short sequences filled up with 0'
+    """
+    if isinstance(shape, TokenShape):
+        return (
+            f"int64 (n, {shape.length}), ids below {shape.vocabulary}, short sequences filled up "
+            f"with {shape.padding}"
+        )
+    inner = ", ".join(map(str, shape))
+    if get_kind(shape) == "vectors":
+        return f"float32 (n, {inner}), as they are before they are normalised"
+    return f"uint8 (n, {inner}), 0 to 255"
+
+
 def find_misfit(model: str, shape: Shape) -> str | None:
     """Why a model that kdopt knows by name cannot take inputs of a shape; ``None`` if it can."""
     kind = get_kind(shape)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from kdopt.campaign.shapes import get_kind
 from kdopt.campaign.spec import Spec, load_spec
 from kdopt.campaign.stages import check_size
 from kdopt.cli.announce import Say, say_nothing
@@ -35,7 +36,8 @@ def load_spec_and_images(path: Path, say: Say = say_nothing) -> tuple[Spec, Data
     """Read a campaign file and its images, and check that its model fits them."""
     loaded = load_spec(path)
     check_size(loaded.campaign)
-    say(f"reading the images of {loaded.campaign.data.name}")
+    data = loaded.campaign.data
+    say(f"reading {data.root if data.name == 'arrays' else f'the images of {data.name}'}")
     dataset = load_dataset(loaded.campaign)
     check_model(loaded.campaign, dataset)
     check_augmentation(loaded.campaign, dataset)
@@ -72,7 +74,8 @@ def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_noth
     campaign = loaded.campaign
     weights = read_given_weights(campaign, dataset)
     say(
-        f"sharing out {len(dataset.train_images):,} images among {campaign.participants} "
+        f"sharing out {len(dataset.train_labels):,} {get_kind(dataset.shape)} among "
+        f"{campaign.participants} "
         f"participants, in {_count(len(campaign.partitions), 'way')}"
     )
     splits = draw_splits(campaign, dataset)

@@ -19,7 +19,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from kdopt.files import read_input
+from kdopt.files import is_safetensors, read_input
 
 MAX_ARRAY_BYTES = 8 * 2**30
 """Of a file, unpacked."""
@@ -49,7 +49,7 @@ def read_arrays(
     content = read_input(path, limit)
     if content.startswith(b"\x93NUMPY"):
         raise ValueError("it is one array without a name (npy)")
-    if content.startswith(b"\x80"):
+    if content.startswith(b"\x80") and not is_safetensors(content):
         raise ValueError("it is a pickle, which may run code, and was not read")
     if content.startswith(b"PK"):
         return _read_zip(content, names, limit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,8 @@ def read_own_images(
     """
     assert participant.data is not None
     who = f"participant '{participant.name}'"
-    folder = _find_data(who, participant.data)
+    # A worker may be on another machine than the one that planned.
+    folder = _find_data(who, participant.data, reversed(list_roots(participant.data)))
     if folder.is_file():
         part = _read_own_file(folder, settings)
         items = _make_alike(part, shape, settings)
@@ -95,7 +96,8 @@ def read_public_images(path: str, settings: DataSettings, shape: Shape) -> NDArr
     Raises:
         DataError: There is nothing to read, or it is not like the campaign's.
     """
-    place = _find_data("transfer.public_data", path)
+    # Not all of $KDOPT_DATA, whatever is in it.
+    place = _find_data("transfer.public_data", path, [path, *list_roots(path)[:1]])
     if place.is_file():
         return _make_alike(_read_own_file(place, settings), shape, settings)
     if get_kind(shape) != "images":
@@ -150,9 +152,8 @@ def _make_alike(part: Part, shape: Shape, settings: DataSettings) -> NDArray[Any
     return items
 
 
-def _find_data(who: str, data: str) -> Path:
-    # A worker may be on another machine than the one that planned.
-    places = [expand_path(root) for root in reversed(list_roots(data)) if root]
+def _find_data(who: str, data: str, roots: Iterable[str | None]) -> Path:
+    places = [expand_path(root) for root in dict.fromkeys(roots) if root]
     # $KDOPT_DATA may be the folder that is meant, and never the file.
     fits = Path.is_file if Path(data).suffix in ARRAY_SUFFIXES else Path.is_dir
     found = next((place for place in places if fits(place)), None)

@@ -11,6 +11,7 @@ from kdopt.analysis.method_settings import describe_values
 from kdopt.analysis.reruns import Deviation
 from kdopt.analysis.students import StudentRecord
 from kdopt.campaign.settings import Campaign
+from kdopt.campaign.shapes import describe_array, get_kind
 from kdopt.campaign.studies import get_setting
 from kdopt.outcome import Scores, StudentFacts
 from kdopt.report.format import (
@@ -28,7 +29,7 @@ SHOWN_DEVIATIONS = 10
 SNIPPET = """\
 from kdopt.train.students import read_student
 student = read_student("{file}")
-classes = student.predict(images)  # uint8 (n, {shape}), 0 to 255, to class numbers
+classes = student.predict({kind})  # {array}; gives class numbers
 """
 
 
@@ -54,7 +55,7 @@ def format_student_card(
         files: The sha256 of each file, by its name; the student's own first.
     """
     pair = record.pair
-    shape = ", ".join(map(str, facts.shape))
+    kind, array = get_kind(facts.shape), describe_array(facts.shape)
     parts = [
         f"# Student {pair.student} of {record.campaign}, {pair.partition}",
         _introduce(record, facts),
@@ -62,7 +63,7 @@ def format_student_card(
         _make_table(["", "validation", "test"], _list_accuracies(record)),
         "\n".join([_describe_gain(record), *_explain_gain(record)]),
         "## Use",
-        f"```python\n{SNIPPET.format(file=next(iter(files)), shape=shape)}```",
+        f"```python\n{SNIPPET.format(file=next(iter(files)), kind=kind, array=array)}```",
         _describe_input(facts),
         _make_table(
             ["class", "name"],
@@ -209,12 +210,22 @@ def _list_accuracies(record: StudentRecord) -> list[list[str]]:
 
 def _describe_input(facts: StudentFacts) -> str:
     mean, std = (", ".join(f"{v:.6g}" for v in values) for values in (facts.mean, facts.std))
-    shape = ", ".join(map(str, facts.shape))
+    shape, kind = ", ".join(map(str, facts.shape)), get_kind(facts.shape)
+    if kind == "tokens":
+        taken = "the same token ids"
+    elif kind == "vectors":
+        taken = (
+            f"float vectors (n, {shape}), normalised: (number - mean) / std, with mean {mean} and "
+            f"std {std}"
+        )
+    else:
+        taken = (
+            f"float images (n, {shape}), normalised: (pixel / 255 - mean) / std, with mean {mean} "
+            f"and std {std} per channel"
+        )
     return (
-        f"`student.model`, ONNX and TorchScript take float images (n, {shape}), normalised: "
-        f"(pixel / 255 - mean) / std, with mean {mean} and std {std} per channel. They return "
-        f"logits, (n, {len(facts.classes)}), in this order of classes. It was scored in "
-        f"{facts.precision}."
+        f"`student.model`, ONNX and TorchScript take {taken}. They return logits, "
+        f"(n, {len(facts.classes)}), in this order of classes. It was scored in {facts.precision}."
     )
 
 

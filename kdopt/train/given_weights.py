@@ -16,7 +16,7 @@ from kdopt.campaign.shapes import describe_shape
 from kdopt.data.datasets import Dataset
 from kdopt.data.sources.base import expand_path
 from kdopt.errors import ArtifactError, KdoptError
-from kdopt.files import read_input
+from kdopt.files import is_safetensors, read_input
 from kdopt.train.adapted import AdaptedModel, build_model
 from kdopt.train.engine import seeded
 from kdopt.train.weights import check_weights, pack_weights, parse_tensors
@@ -75,7 +75,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 def _read_state(content: bytes) -> dict[str, Tensor]:
     # A zip file is what torch.save writes; older ones begin as a pickle.
-    if not content.startswith((b"PK", b"\x80")):
+    if is_safetensors(content) or not content.startswith((b"PK", b"\x80")):
         return parse_tensors(content)
     try:
         with warnings.catch_warnings():

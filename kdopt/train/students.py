@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from kdopt.campaign.participants import Architecture, make_architecture
-from kdopt.campaign.shapes import InputKind, Shape, TokenShape, get_kind
+from kdopt.campaign.shapes import InputKind, Shape, TokenShape, describe_array, get_kind
 from kdopt.errors import ArtifactError, KdoptError
 from kdopt.files import open_input
 from kdopt.outcome import StudentFacts
@@ -69,12 +69,11 @@ class TrainedStudent:
         kind = get_kind(shape)
         if kind == "images" and shape[0] == 1 and pixels.ndim == 3:
             pixels = pixels.unsqueeze(1)
-        dtype, hint = _TYPES[kind]
         wanted = shape[:1] if isinstance(shape, TokenShape) else shape
-        if pixels.dtype != dtype or tuple(pixels.shape[1:]) != wanted:
+        if pixels.dtype != _TYPES[kind] or tuple(pixels.shape[1:]) != wanted:
             raise KdoptError(
                 f"{kind} are {pixels.dtype} {tuple(pixels.shape)}; this student takes "
-                f"{str(dtype).removeprefix('torch.')} (n, {', '.join(map(str, wanted))}){hint}"
+                f"{describe_array(shape)}"
             )
         if isinstance(shape, TokenShape) and not _are_ids(pixels, shape.vocabulary):
             raise KdoptError(
@@ -91,12 +90,11 @@ class TrainedStudent:
         return self.predict_logits(images).argmax(dim=1)
 
 
-_TYPES: dict[InputKind, tuple[torch.dtype, str]] = {
-    "images": (torch.uint8, " with values 0 to 255"),
-    "vectors": (torch.float32, ", as the training data are, before they are normalised"),
-    "tokens": (torch.int64, ", short sequences filled up"),
+_TYPES: dict[InputKind, torch.dtype] = {
+    "images": torch.uint8,
+    "vectors": torch.float32,
+    "tokens": torch.int64,
 }
-"""Of which type inputs are, and what else is to be said of them."""
 
 
 def _are_ids(tokens: Tensor, vocabulary: int) -> bool:

@@ -127,3 +127,12 @@ def test_what_is_no_file_of_weights_is_refused(content, said, tmp_path, dataset)
     with pytest.raises(KdoptError, match="participant 'berlin': weights ") as caught:
         read(path, dataset)
     assert said in str(caught.value)
+
+
+def test_a_header_whose_length_looks_like_a_pickle_is_no_pickle(tmp_path, state, dataset):
+    padded = (safetensors.torch.save(state, {"note": "n" * n}) for n in range(400))
+    content = next(content for content in padded if content[0] == 0x80)
+    (tmp_path / "w").write_bytes(content)
+    plain = tmp_path / "plain"
+    plain.write_bytes(safetensors.torch.save(state))
+    assert read(tmp_path / "w", dataset) == read(plain, dataset)

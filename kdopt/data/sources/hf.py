@@ -103,13 +103,14 @@ def _list_splits(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     saved = folder / "dataset_dict.json"
     if saved.is_file():
-        for name in _read_note(saved, "splits"):
-            _add(found, name, _list_saved(folder / name), folder)
+        for name in map(str, _read_note(saved, "splits")):
+            _check_split_name(name, folder)
+            _add(found, name, _list_saved(folder / name))
     elif (folder / "state.json").is_file():
         found[NO_SPLIT] = _list_saved(folder)
     else:
         for file in _list_files(folder) or _list_files(folder, "*/"):
-            _add(found, _guess_split(file, folder), [file], folder)
+            _add(found, _guess_split(file, folder), [file])
     if not found:
         raise DataError(
             f"{folder}: no data set in it: neither what save_to_disk writes (dataset_dict.json or "
@@ -123,12 +124,15 @@ def _list_splits(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _add(found: dict[str, list[Path]], name: str, files: list[Path], folder: Path) -> None:
-    if name != NO_SPLIT and name not in SPLIT_NAMES:
+def _check_split_name(name: str, folder: Path) -> None:
+    if name not in SPLIT_NAMES:
         raise DataError(
             f"{folder}: split '{name}'; kdopt knows {', '.join(SPLIT_NAMES)}: save these splits "
             "only"
         )
+
+
+def _add(found: dict[str, list[Path]], name: str, files: list[Path]) -> None:
     found.setdefault(SPLIT_NAMES.get(name, NO_SPLIT), []).extend(files)
 
 

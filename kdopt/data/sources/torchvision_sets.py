@@ -40,7 +40,7 @@ def _name_splits(train: str, test: str, validation: str | None = None) -> _Form:
 
 _BY_FLAG = _Form({"train": True}, {"train": False})
 _BALANCED = {"split": "balanced"}
-_FORMS_OF: Mapping[str, _Form] = {
+FORMS_OF: Mapping[str, _Form] = {
     "MNIST": _BY_FLAG,
     "FashionMNIST": _BY_FLAG,
     "KMNIST": _BY_FLAG,
@@ -80,7 +80,7 @@ def read_torchvision(settings: DataSettings) -> RawDataset:
     name = settings.name.removeprefix(TORCHVISION)
     if name == "CIFAR10":
         return replace(read_cifar10(replace(settings, name="cifar10")), name=settings.name)
-    form = _FORMS_OF[name]
+    form = FORMS_OF[name]
     root = _find_root(name, form, settings)
     train = _open_split(name, root, form.train, settings)
     images, labels = _take_images(name, train, settings)
