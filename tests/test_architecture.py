@@ -15,7 +15,7 @@ FLOORS = [
     {"errors", "durations", "devices", "files", "shown"},
     {"campaign"},
     {"outcome"},
-    {"data", "train"},
+    {"data", "train", "plugins"},
     {"trials", "store"},
     {"analysis"},
     {"features"},

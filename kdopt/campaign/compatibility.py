@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from kdopt.campaign.fields import MoreWork, list_fields
 from kdopt.campaign.method_spaces import SPACES
 from kdopt.campaign.names import StageName
+from kdopt.campaign.plugin_methods import PluginMethod
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import NO_PUBLIC_SETS, Campaign
 from kdopt.campaign.stage_settings import (
@@ -70,6 +71,12 @@ def list_differences(before: CampaignRecord, now: CampaignRecord) -> list[str]:
         f"participant {name} (its {'logits' if name in by_logits else 'weights'} are not the same)"
         for name in sorted(before.weights.keys() | now.weights.keys())
         if before.weights.get(name) != now.weights.get(name)
+    ]
+    changed += [
+        f"{key} (its code is not the same)"
+        for key in sorted(before.code.keys() & now.code.keys())
+        # The same file under another name is the same code.
+        if before.code[key].sha256 != now.code[key].sha256
     ]
     if before.prior and now.prior and before.prior != now.prior and "tune.prior" not in changed:
         changed.append("tune.prior (the prior is not the same)")
@@ -132,6 +139,7 @@ def unite_records(before: CampaignRecord, now: CampaignRecord) -> CampaignRecord
         now,
         campaign=campaign,
         splits={**before.splits, **now.splits},
+        code={**before.code, **now.code},
         prior=before.prior or now.prior,
     )
 
@@ -158,7 +166,26 @@ def _unite_tune(old: Campaign, new: Campaign) -> TuneSettings:
     if not ("tune" in old.stages and "tune" in new.stages):
         return merged
     spaces = {method: _unite_space(method, old.tune, new.tune) for method in SPACES}
-    return replace(merged, budget=max(old.tune.budget, new.tune.budget), **spaces)
+    return replace(
+        merged,
+        budget=max(old.tune.budget, new.tune.budget),
+        plugin_methods=_unite_plugin_methods(old.tune, new.tune),
+        **spaces,
+    )
+
+
+def _unite_plugin_methods(old: TuneSettings, new: TuneSettings) -> tuple[PluginMethod, ...]:
+    """The methods of both, with the values of both; one of both is the same code in both."""
+    before = {method.name: method for method in old.plugin_methods}
+    united = {**before, **{method.name: method for method in new.plugin_methods}}
+    for name in before.keys() & {method.name for method in new.plugin_methods}:
+        values = {param.name: param.values for param in before[name].params}
+        params = (
+            replace(param, values=_unite_lists(param.values, values.get(param.name, ())))
+            for param in united[name].params
+        )
+        united[name] = replace(united[name], params=tuple(params))
+    return tuple(united.values())
 
 
 def _unite_space(method: str, old: TuneSettings, new: TuneSettings) -> Any:
@@ -207,7 +234,8 @@ def describe_pretraining(record: CampaignRecord, partition: str) -> dict[str, ob
         values["data"].pop(key, None)
     images, split = record.data_sha256, record.splits[partition]
     found = {**values, "partition": partition, "images": images, "split": split}
-    return {**found, "weights": dict(record.weights)}
+    code = {key: source for key, source in record.code.items() if key.startswith("model ")}
+    return {**found, "weights": dict(record.weights), "code": code}
 
 
 def fingerprint(campaign: Campaign) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -23,9 +24,19 @@ TORCHVISION_SETS = (
 
 CIFAR's pickles are read by kdopt, which allows byte arrays only."""
 
+_PLUGIN_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}\Z")
+
+DATASET_RULE = Rule(
+    "a data set of a plugin has 1 to 40 letters a-z, digits or '_', begins with a letter, and is "
+    "none of kdopt's own",
+    lambda v: _PLUGIN_NAME.match(v) is not None and v not in (*OWN_SOURCES, GIVEN),
+)
+"""What a plugin may call a data set."""
+
 DATA_RULE = (
     f"one of {', '.join(OWN_SOURCES)}, '{TORCHVISION}NAME' with one of "
-    f"{', '.join(TORCHVISION_SETS)}, or '{HF}PATH'"
+    f"{', '.join(TORCHVISION_SETS)}, '{HF}PATH', or a data set "
+    "of a plugin"
 )
 """What ``data.name`` may be."""
 
@@ -34,7 +45,9 @@ def is_data_name(name: str) -> bool:
     """Whether a text is a data set's name, see :data:`DATA_RULE`."""
     if name.startswith(TORCHVISION):
         return name.removeprefix(TORCHVISION) in TORCHVISION_SETS
-    return name in (*OWN_SOURCES, GIVEN) or (name.startswith(HF) and len(name) > len(HF))
+    if name.startswith(HF):
+        return len(name) > len(HF)
+    return name in (*OWN_SOURCES, GIVEN) or DATASET_RULE.holds(name)
 
 
 Number = Annotated[float, Interval(ge=-1e6, le=1e6)]

@@ -16,8 +16,9 @@ def list_method_misfits(file: CampaignFile, raw: Mapping[str, Any]) -> list[str]
         file: The file as it was read.
         raw: Its text, as defaults are no fault.
     """
-    tune, methods = file.tune, ", ".join(file.tune.methods)
-    problems = [
+    tune, methods = file.tune, ", ".join(file.tune.all_methods)
+    problems = [] if methods else ["tune.methods = []: must have one; add it, or leave it out"]
+    problems += [
         f"tune.{name}: '{name}' is not among tune.methods ({methods}), so nothing uses this table; "
         "add it there, or leave the table out"
         for name in SPACES
@@ -28,7 +29,7 @@ def list_method_misfits(file: CampaignFile, raw: Mapping[str, Any]) -> list[str]
             f"sampler '{tune.sampler}' knows plain kd over temperature and alpha only; use grid, "
             "tpe, random or gp"
         )
-        if tune.methods != ("kd",):
+        if tune.all_methods != ("kd",):
             problems.append(f"tune.methods = {methods}: {advice}, or tune kd alone")
         if tune.search != BudgetSpace():
             problems.append(f"tune.search: {advice}, or leave the table out")

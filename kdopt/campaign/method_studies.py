@@ -7,10 +7,12 @@ its study names have no method.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Collection
 from dataclasses import fields
 from typing import get_args
 
-from kdopt.campaign.method_spaces import LOG_SCALED, SPACES, PublicSetName, TunedMethodName
+from kdopt.campaign.method_spaces import LOG_SCALED, SPACES, PublicSetName
+from kdopt.campaign.plugin_methods import PluginMethod
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import (
     Param,
@@ -45,15 +47,15 @@ def tunes_points(campaign: Campaign) -> bool:
     return "kd" in campaign.tune.methods and not _list_searched_budgets(campaign)
 
 
-def list_searched_methods(campaign: Campaign) -> list[TunedMethodName]:
+def list_searched_methods(campaign: Campaign) -> list[str]:
     """The methods that have studies of their own."""
     if "tune" not in campaign.stages:
         return []
     alone = tunes_points(campaign)
-    return [method for method in campaign.tune.methods if method != "kd" or not alone]
+    return [method for method in campaign.tune.all_methods if method != "kd" or not alone]
 
 
-def plan_settings(campaign: Campaign, method: TunedMethodName) -> tuple[list[Params], int]:
+def plan_settings(campaign: Campaign, method: str) -> tuple[list[Params], int]:
     """The settings of a method that are known beforehand, and how many are chosen later.
 
     The published setting comes first, under every sampler. A grid has all combinations besides.
@@ -67,9 +69,7 @@ def plan_settings(campaign: Campaign, method: TunedMethodName) -> tuple[list[Par
     return [published, *(setting for setting in grid if get_setting(setting) != first)], 0
 
 
-def list_searched_values(
-    campaign: Campaign, method: TunedMethodName
-) -> dict[str, tuple[ParamValue, ...]]:
+def list_searched_values(campaign: Campaign, method: str) -> dict[str, tuple[ParamValue, ...]]:
     """The values of every parameter of a method's trials, by name: its own, then the budget's."""
     tune = campaign.tune
     if method == "kd":
@@ -77,6 +77,8 @@ def list_searched_values(
             "temperature": tune.temperatures,
             "alpha": tune.alphas,
         }
+    elif plugin := _find_plugin_method(campaign, method):
+        own = {param.name: param.values for param in plugin.params}
     else:
         space = getattr(tune, method)
         own = {field.name: getattr(space, field.name) for field in fields(space)}
@@ -87,7 +89,7 @@ def list_searched_values(
     return own | _list_searched_budgets(campaign)
 
 
-def get_published_setting(campaign: Campaign, method: TunedMethodName) -> Params:
+def get_published_setting(campaign: Campaign, method: str) -> Params:
     """What a method's authors recommend, at the budget of ``[distill]``; for ``kd``, vanilla."""
     tune = campaign.tune
     values = list_searched_values(campaign, method)
@@ -95,7 +97,9 @@ def get_published_setting(campaign: Campaign, method: TunedMethodName) -> Params
         "temperature": tune.vanilla_temperature,
         "alpha": tune.vanilla_alpha,
     }
-    if method != "kd":
+    if plugin := _find_plugin_method(campaign, method):
+        own = {param.name: param.published for param in plugin.params}
+    elif method != "kd":
         own = dict(SPACES[method].published)
     if "transfer_set" in values:
         own["transfer_set"] = values["transfer_set"][-1]
@@ -147,17 +151,26 @@ def get_param_names(method: str) -> frozenset[str]:
     return frozenset({"replicate", *(field.name for field in own)})
 
 
-def make_method_space(campaign: Campaign, method: TunedMethodName) -> dict[str, Param]:
+def make_method_space(campaign: Campaign, method: str) -> dict[str, Param]:
     """The search space of a method: the same for every sampler, so that plots share their axes."""
     published = get_published_setting(campaign, method)
+    plugin = _find_plugin_method(campaign, method)
+    log = {p.name for p in plugin.params if p.log} if plugin else LOG_SCALED
+    log = {*log, "learning_rate"}
     space = {
-        name: _make_param(name, (*values, published[name]))
+        name: _make_param(name, (*values, published[name]), log)
         for name, values in list_searched_values(campaign, method).items()
     }
     return {**space, "replicate": Param("int", 0, campaign.replicates - 1)}
 
 
-def _make_param(name: str, values: tuple[ParamValue, ...]) -> Param:
+def _find_plugin_method(campaign: Campaign, method: str) -> PluginMethod | None:
+    return next((m for m in campaign.tune.plugin_methods if m.name == method), None)
+
+
+def _make_param(
+    name: str, values: tuple[ParamValue, ...], log: Collection[str] = LOG_SCALED
+) -> Param:
     if name == "transfer_set":
         # All choices, whatever this campaign asks for: Optuna's categories may not change later.
         return Param("category", choices=get_args(PublicSetName))
@@ -165,7 +178,7 @@ def _make_param(name: str, values: tuple[ParamValue, ...]) -> Param:
     low, high = min(numbers), max(numbers)
     if name in ("epochs", "batch_size"):
         return Param("int", low, high)
-    return Param("float", low, high, log=name in LOG_SCALED)
+    return Param("float", low, high, log=name in log)
 
 
 def _list_searched_budgets(campaign: Campaign) -> dict[str, tuple[ParamValue, ...]]:

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
 from annotated_types import Interval, Len
 
-from kdopt.campaign.fields import DISTINCT, KDOPT, NAME_RULE, Settings, Source
+from kdopt.campaign.fields import DISTINCT, KDOPT, NAME_RULE, Rule, Settings, Source
+
+_MODEL = re.compile(r"(?:(?:timm|torchvision):)?[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
+
+MODEL_RULE = Rule(
+    "a model is NAME, timm:NAME or torchvision:NAME, of letters, digits, '_', '.' and '-'",
+    lambda v: v is None or _MODEL.match(v) is not None,
+)
+
+LIBRARIES = ("timm", "torchvision")
+"""Libraries whose models go by the library's name, a colon and their own."""
+
+
+def split_model_name(name: str) -> tuple[str, str]:
+    """The library that a model's name begins with, empty if none, and the rest of it.
+
+    >>> split_model_name("timm:vit_tiny_patch16_224")
+    ('timm', 'vit_tiny_patch16_224')
+    """
+    library, colon, rest = name.partition(":")
+    return (library, rest) if colon else ("", name)
+
 
 _Number = Annotated[float, Interval(ge=-1e6, le=1e6)]
 
@@ -44,7 +66,7 @@ class ParticipantSettings(Settings):
     """
 
     name: Annotated[str, NAME_RULE]
-    model: Annotated[str | None, Source("default: the campaign's model")] = None
+    model: Annotated[str | None, MODEL_RULE, Source("default: the campaign's model")] = None
     weights: Annotated[str | None, Source("default: none, it is pre-trained")] = None
     data: Annotated[str | None, Source("default: the share that the partition deals")] = None
     classes: Annotated[tuple[str, ...], DISTINCT, Source("default: those of the data set")] = ()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 from kdopt.campaign.fields import SHA256_RULE
 from kdopt.campaign.plain import read_plain
@@ -24,6 +24,23 @@ class SettingLine(NamedTuple):
     source: str
 
 
+class CodeSource(NamedTuple):
+    """Where code comes from that is not kdopt's, and which code it is.
+
+    Attributes:
+        kind: ``file``: a plugin file, which each worker must be given; ``package``: an installed
+            package.
+        name: Of the file, without its folder, or of the package.
+        version: Of the package; empty for a file.
+        sha256: Of the file, or of the package's Python files.
+    """
+
+    kind: Literal["file", "package"]
+    name: str
+    version: str
+    sha256: Sha256
+
+
 @dataclass(frozen=True)
 class CampaignRecord:
     """What the store keeps of a campaign, so that workers and reports need nothing else.
@@ -37,6 +54,8 @@ class CampaignRecord:
             weights or logits.
         prior: ``warm``: the sha256 of the artifact with what its prior was when it was planned.
         class_names: Of the images, in class order; empty in records of older versions.
+        code: What is not kdopt's code, by what uses it: ``model NAME``, ``method NAME`` or
+            ``dataset NAME``. Other code under the same name is another campaign.
     """
 
     campaign: Campaign
@@ -46,6 +65,7 @@ class CampaignRecord:
     prior: Sha256 | None = None
     weights: Mapping[str, Sha256] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    code: Mapping[str, CodeSource] = field(default_factory=dict)
 
     @property
     def artifacts(self) -> dict[str, str]:
@@ -115,12 +135,15 @@ def find_value(campaign: Campaign, key: str) -> Any:
         value = getattr(campaign.get_partition(name), setting)
         # One number for this partition, a list for the other that has concentrations.
         return value[0] if (name, setting) == ("quantity_skew", "concentration") else value
+    for method in campaign.tune.plugin_methods:
+        if key.rpartition(".")[0] == f"tune.{method.name}":
+            return next(param.values for param in method.params if param.name == rest[1])
     if _is_refused(campaign, key):
         return None
     value = campaign
     for name in (first, *rest):
         value = getattr(value, name)
-    return value
+    return campaign.tune.all_methods if key == "tune.methods" else value
 
 
 def _is_refused(campaign: Campaign, key: str) -> bool:

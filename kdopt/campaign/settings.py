@@ -35,7 +35,7 @@ from kdopt.campaign.fields import (
     Source,
 )
 from kdopt.campaign.names import StageName
-from kdopt.campaign.participants import LOGITS, Architecture, ParticipantSettings
+from kdopt.campaign.participants import LOGITS, MODEL_RULE, Architecture, ParticipantSettings
 from kdopt.campaign.partition_settings import (
     OWN,
     PARTITIONS,
@@ -159,8 +159,9 @@ class Campaign(Settings):
             a teacher, as trials finish; ``kdopt distill`` then need not train it again.
         initial_weights: Whether participants start pre-training from random weights of their
             ``own``, or all from the same (``shared``), as in federated averaging.
-        model: For images ``cnn``, ``mlp``, ``resnet18``, or a model name of torchvision; for
-            feature vectors ``mlp``; for token ids ``embedding_bag`` or ``text_cnn``. A list is
+        model: For images ``cnn``, ``mlp``, ``resnet18``, a classifier of torchvision by its name or
+            as ``torchvision:NAME``, or one of timm as ``timm:NAME``; for feature vectors ``mlp``;
+            for token ids ``embedding_bag`` or ``text_cnn``; or a model of a plugin. A list is
             ``models``.
         models: Models of the participants, who take them in turn. Left out: all have ``model``.
         participant: Participants by name, with what they bring along.
@@ -201,9 +202,9 @@ class Campaign(Settings):
     select_on: Annotated[SelectOn, Source("default: kdopt selects honestly (the paper: lost)")] = (
         "validation"
     )
-    model: Annotated[str, Len(1), PAPER_III] = "resnet18"
+    model: Annotated[str, MODEL_RULE, PAPER_III] = "resnet18"
     models: Annotated[
-        tuple[Annotated[str, Len(1)], ...], Source("default: all have the same (paper)")
+        tuple[Annotated[str, MODEL_RULE], ...], Source("default: all have the same (paper)")
     ] = ()
     participant: Annotated[
         tuple[ParticipantSettings, ...], Source("default: numbers instead of names")

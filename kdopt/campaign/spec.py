@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from kdopt.campaign.data_rules import list_data_problems
+from kdopt.campaign.data_settings import DATA_RULE, DATASET_RULE
 from kdopt.campaign.fields import (
     SettingField,
     Settings,
@@ -28,6 +29,7 @@ from kdopt.campaign.method_rules import list_method_misfits
 from kdopt.campaign.method_spaces import SPACES, BudgetSpace
 from kdopt.campaign.participant_rules import list_participant_problems
 from kdopt.campaign.partition_settings import OWN, PARTITIONS, PartitionSettings
+from kdopt.campaign.plugin_methods import NO_PLUGINS, PluginMethod, PluginNames, take_plugin_methods
 from kdopt.campaign.record import SettingLine
 from kdopt.campaign.settings import (
     NO_PUBLIC_SETS,
@@ -86,8 +88,12 @@ class SettingEntry(NamedTuple):
     description: str
 
 
-def load_spec(path: Path) -> Spec:
+def load_spec(path: Path, plugins: PluginNames = NO_PLUGINS) -> Spec:
     """Read and check a campaign file.
+
+    Args:
+        path: The file.
+        plugins: What plugins offer.
 
     Raises:
         SpecError: The file cannot be read, is not TOML, or breaks a rule; the message lists every
@@ -100,10 +106,10 @@ def load_spec(path: Path) -> Spec:
         raise SpecError(str(path), [f"cannot be read: {reason}"]) from error
     except ValueError as error:
         raise SpecError(str(path), [f"cannot be read: {error}"]) from error
-    return parse_spec(text, str(path))
+    return parse_spec(text, str(path), plugins)
 
 
-def parse_spec(text: str, source: str = "spec") -> Spec:
+def parse_spec(text: str, source: str = "spec", plugins: PluginNames = NO_PLUGINS) -> Spec:
     """Check the text of a campaign file; see :func:`load_spec`."""
     try:
         raw = tomllib.loads(text)
@@ -111,26 +117,31 @@ def parse_spec(text: str, source: str = "spec") -> Spec:
         raise SpecError(source, [TOO_DEEP]) from error
     except ValueError as error:
         raise SpecError(source, [f"is not valid TOML: {error}; fix that line"]) from error
-    return check_tables(raw, source)
+    return check_tables(raw, source, plugins)
 
 
-def check_tables(raw: dict[str, Any], source: str) -> Spec:
+def check_tables(raw: dict[str, Any], source: str, plugins: PluginNames = NO_PLUGINS) -> Spec:
     """Check the tables of a campaign file; see :func:`load_spec`."""
     try:
         if isinstance(raw.get("model"), list):
             raw["models"] = raw.pop("model")
+        methods, problems = tuple[PluginMethod, ...](), list[str]()
+        plain = dict(raw)
+        if isinstance(raw.get("tune"), dict):
+            plain["tune"], methods, problems = take_plugin_methods(raw["tune"], plugins)
         # As JSON: there strict mode takes lists for tuples and whole numbers for floats, which TOML
         # cannot tell apart. JSON has no dates: they become tables, as no setting takes a date.
-        text = json.dumps(raw, default=lambda date: {"date": str(date)})
+        text = json.dumps(plain, default=lambda date: {"date": str(date)})
     except RecursionError as error:
         raise SpecError(source, [TOO_DEEP]) from error
     except ValueError as error:  # a number too long to convert
         raise SpecError(source, [f"is not valid TOML: {error}; fix that line"]) from error
-    problems = list_unused_keys(raw)
+    problems += [*list_unused_keys(raw), *_list_unknown_data(raw, plugins)]
     try:
         file = _FILE.validate_json(text)
     except ValidationError as error:
         raise SpecError(source, sorted(problems + _list_problems(error))) from error
+    file = replace(file, tune=replace(file.tune, plugin_methods=methods))
     if problems := problems or [
         *list_missing_sets(file),
         *list_own_prior(file),
@@ -147,12 +158,35 @@ def check_tables(raw: dict[str, Any], source: str) -> Spec:
     campaign = _resolve_defaults(file, raw)
     # As they are in force: what no stage uses is not held out, whatever its default.
     lines = list(_list_lines(replace(file, transfer=campaign.transfer), raw, unused))
+    lines += _list_plugin_lines(methods, raw)
     if campaign.transfer != file.transfer:
         lines = [
             line._replace(source=NOT_HELD_OUT) if line.key.startswith("transfer.") else line
             for line in lines
         ]
     return Spec(campaign, tuple(lines))
+
+
+def _list_unknown_data(raw: Mapping[str, Any], plugins: PluginNames) -> Iterator[str]:
+    table = raw.get("data")
+    name = table.get("name") if isinstance(table, dict) else None
+    if isinstance(name, str) and DATASET_RULE.holds(name) and not plugins.has_dataset(name):
+        yield (
+            f"data.name = '{name}': {DATA_RULE}, which comes with an installed package or a file "
+            "that you give with --plugin; change it to such a value"
+        )
+
+
+def _list_plugin_lines(
+    methods: Sequence[PluginMethod], raw: Mapping[str, Any]
+) -> Iterator[SettingLine]:
+    """The values of plugins' methods."""
+    for method in methods:
+        said = raw["tune"].get(method.name, {})
+        for param in method.params:
+            source = "spec" if param.name in said else "default: the plugin's"
+            key = f"tune.{method.name}.{param.name}"
+            yield SettingLine(key, format_setting_value(param.values), source)
 
 
 def list_settings() -> Iterator[SettingEntry]:
@@ -245,6 +279,8 @@ def _list_lines(
     for field in list_fields(type(table)):
         value = getattr(table, field.name)
         key = prefix + field.name
+        if key == "tune.methods":
+            value = table.all_methods  # type: ignore[attr-defined]
         if isinstance(value, Settings):
             if key not in skip:
                 yield from _list_lines(value, raw.get(field.name, {}), skip, f"{key}.")
@@ -312,6 +348,8 @@ def _fields_of_table(names: Sequence[str]) -> dict[str, SettingField]:
 
 
 def _suggest_key(key: str, known: Sequence[str]) -> str:
+    if key.startswith("plugin"):
+        return "a campaign file names no code to run; remove it, and give --plugin FILE yourself"
     close = difflib.get_close_matches(key[:100], known, n=1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}remove it or use one of: {', '.join(known)}"

@@ -22,6 +22,7 @@ from kdopt.campaign.fields import (
     Count,
     CountOrZero,
     Fraction,
+    NotInFiles,
     Positive,
     PositiveFraction,
     Settings,
@@ -41,6 +42,7 @@ from kdopt.campaign.method_spaces import (
     TunedMethodName,
     WttmSpace,
 )
+from kdopt.campaign.plugin_methods import PluginMethod
 
 Sampler = Literal["grid", "sequential", "tpe", "random", "gp", "warm"]
 MethodName = Literal["vanilla", "dml", "dp_kd"]
@@ -115,6 +117,7 @@ class TuneSettings(Settings):
         dml: The same.
         dp_kd: The same.
         public_kd: The same.
+        plugin_methods: Those of ``methods`` that are a plugin's, with their values.
     """
 
     listed_last = (
@@ -176,7 +179,7 @@ class TuneSettings(Settings):
         Source("default: tpe spends the rest of the budget; for warm only", depends=True),
     ] = "tpe"
     methods: Annotated[
-        tuple[TunedMethodName, ...], Len(1), DISTINCT, Source("paper, section III"), MORE_WORK
+        tuple[TunedMethodName, ...], DISTINCT, Source("paper, section III"), MORE_WORK
     ] = ("kd",)
     # Another search makes other trials of the same study, so it may not change.
     search: BudgetSpace = field(default_factory=BudgetSpace)
@@ -188,6 +191,12 @@ class TuneSettings(Settings):
     dml: Annotated[DmlSpace, MORE_WORK] = field(default_factory=DmlSpace)
     dp_kd: Annotated[DpKdSpace, MORE_WORK] = field(default_factory=DpKdSpace)
     public_kd: Annotated[PublicKdSpace, MORE_WORK] = field(default_factory=PublicKdSpace)
+    plugin_methods: Annotated[tuple[PluginMethod, ...], NotInFiles(), MORE_WORK] = ()
+
+    @property
+    def all_methods(self) -> tuple[str, ...]:
+        """Every method that is tuned, kdopt's own first."""
+        return (*self.methods, *(method.name for method in self.plugin_methods))
 
     @property
     def vanilla_point(self) -> tuple[float, float]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from kdopt.campaign.method_spaces import TunedMethodName
 from kdopt.campaign.names import StageName, study_name
 from kdopt.campaign.settings import Campaign
 
@@ -73,7 +72,7 @@ class StudyPlan:
     open_trials: int = 0
     needs: tuple[int, ...] = ()
     round: int = 0
-    method: TunedMethodName | None = None
+    method: str | None = None
 
     @property
     def n_trials(self) -> int:
@@ -121,7 +120,7 @@ def pair_studies(
     space: Mapping[str, Param],
     cells: tuple[Params, ...],
     open_trials: int = 0,
-    method: TunedMethodName | None = None,
+    method: str | None = None,
 ) -> list[StudyPlan]:
     """One study per partition and ordered pair, all alike; none if the campaign lacks the stage.
 

@@ -9,18 +9,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from kdopt.campaign.plugin_methods import PluginNames
 from kdopt.campaign.shapes import get_kind
 from kdopt.campaign.spec import Spec, load_spec
 from kdopt.campaign.stages import check_size
 from kdopt.cli.announce import Say, say_nothing
 from kdopt.data.datasets import Dataset, load_dataset
 from kdopt.data.given_logits import pack_logits
+from kdopt.plugins.code import find_code, find_plugin_dataset, find_plugin_method
 from kdopt.service.given_logits import describe_given_logits, read_given_logits
 from kdopt.service.outlook import ShareSizes, describe_images, measure_shares
 from kdopt.service.planner import (
     check_augmentation,
     check_model,
     check_plan,
+    check_plugin_methods,
     draw_splits,
     plan_campaign,
     read_given_weights,
@@ -34,13 +37,15 @@ from kdopt.store.planning import Planned
 
 def load_spec_and_images(path: Path, say: Say = say_nothing) -> tuple[Spec, Dataset]:
     """Read a campaign file and its images, and check that its model fits them."""
-    loaded = load_spec(path)
+    loaded = load_spec(path, PluginNames(find_plugin_method, find_plugin_dataset))
+    find_code(loaded.campaign)
     check_size(loaded.campaign)
     data = loaded.campaign.data
     say(f"reading {data.root if data.name == 'arrays' else f'the images of {data.name}'}")
     dataset = load_dataset(loaded.campaign)
     check_model(loaded.campaign, dataset)
     check_augmentation(loaded.campaign, dataset)
+    check_plugin_methods(loaded.campaign, dataset)
     return loaded, dataset
 
 

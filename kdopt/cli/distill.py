@@ -15,9 +15,11 @@ from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
     CampaignOption,
+    PluginOption,
     SameDeviceOption,
     StoreOption,
 )
+from kdopt.plugins.files import give_plugins
 from kdopt.report.student_card import format_student_card, summarise_student
 from kdopt.store.queries import pick_campaign, read_record
 
@@ -69,6 +71,7 @@ def distill_command(
     artifacts: ArtifactsOption = None,
     campaign: CampaignOption = None,
     device: SameDeviceOption = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Write the best student of a pair to a file.
 
@@ -77,6 +80,7 @@ def distill_command(
     student was kept (keep = "best"), and must give the accuracies on record. Exit code 1 when it
     does not although machine and versions are the same.
     """
+    give_plugins(plugin or [])
     named, wanted = read_pair(pair)
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, named or campaign)

@@ -10,9 +10,11 @@ from kdopt.cli.options import (
     ArtifactsOption,
     CampaignOption,
     DeviceOption,
+    PluginOption,
     StoreOption,
 )
 from kdopt.features.measurements import find_unmeasured_partitions
+from kdopt.plugins.files import give_plugins
 from kdopt.store.queries import pick_campaign, read_record
 
 
@@ -21,6 +23,7 @@ def features_command(
     store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
     device: DeviceOption = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Measure pre-trained models on each other's images.
 
@@ -28,6 +31,7 @@ def features_command(
     tell pairs apart. 'kdopt run' does this too. Run it again after more participants were
     pre-trained.
     """
+    give_plugins(plugin or [])
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
         if not find_unmeasured_partitions(opened, name):

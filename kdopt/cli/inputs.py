@@ -10,6 +10,7 @@ from kdopt.cli.options import DEFAULT_STORE
 from kdopt.errors import AdviceError, StoreError
 from kdopt.launch.call import WorkerCall
 from kdopt.outcome import Pair
+from kdopt.plugins.files import list_given_plugins
 from kdopt.shown import shorten
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import RETRY_S, Store, open_store
@@ -67,7 +68,12 @@ def make_call(store: Store, artifacts: Artifacts, campaign: str) -> WorkerCall:
     if store.dialect == "sqlite":
         # A worker may start in another folder.
         url = url.set(database=str(Path(str(url.database)).absolute()))
-    return WorkerCall(url.render_as_string(hide_password=False), str(artifacts.root), campaign)
+    return WorkerCall(
+        url.render_as_string(hide_password=False),
+        str(artifacts.root),
+        campaign,
+        plugins=tuple(str(file.path) for file in list_given_plugins()),
+    )
 
 
 def read_pair(text: str) -> tuple[str | None, Pair]:

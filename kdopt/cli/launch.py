@@ -16,6 +16,7 @@ from kdopt.cli.options import (
     CampaignOption,
     DeviceOption,
     GpusOption,
+    PluginOption,
     QuietOption,
     SameVersionsOption,
     SlotsPerGpuOption,
@@ -33,10 +34,12 @@ from kdopt.launch.call import WorkerCall
 from kdopt.launch.local import LocalWorkers, assign_slots
 from kdopt.launch.ray import RayWorkers
 from kdopt.launch.slurm import JobRequest
+from kdopt.plugins.code import check_given_plugins
+from kdopt.plugins.files import give_plugins
 from kdopt.report.answer import format_answer
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
-from kdopt.store.queries import pick_campaign, read_study_counts
+from kdopt.store.queries import pick_campaign, read_record, read_study_counts
 
 launch_command = typer.Typer(
     help="""Start workers here, on Slurm or on Ray.
@@ -123,6 +126,7 @@ def launch_local_command(
     device: DeviceOption = None,
     time_limit: TimeLimitOption = None,
     same_versions: SameVersionsOption = False,
+    plugin: PluginOption = None,
     logs: LogsOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -130,6 +134,7 @@ def launch_local_command(
 
     The command stays until the campaign is done. Ctrl-C stops its workers.
     """
+    give_plugins(plugin or [])
     target = _open_target(store, artifacts, campaign, device, time_limit, same_versions)
     if target is None:
         return
@@ -154,6 +159,7 @@ def launch_slurm_command(
     device: DeviceOption = None,
     time_limit: TimeLimitOption = None,
     same_versions: SameVersionsOption = False,
+    plugin: PluginOption = None,
     logs: LogsOption = None,
     wait: WaitOption = False,
     quiet: QuietOption = False,
@@ -163,6 +169,7 @@ def launch_slurm_command(
     The command submits and returns, unless you give --wait.
     """
     job_time_s = None if job_time is None else parse_duration(job_time)
+    give_plugins(plugin or [])
     target = _open_target(store, artifacts, campaign, device, time_limit, same_versions)
     if target is None:
         return
@@ -195,6 +202,7 @@ def launch_ray_command(
     device: DeviceOption = None,
     time_limit: TimeLimitOption = None,
     same_versions: SameVersionsOption = False,
+    plugin: PluginOption = None,
     ray_address: RayAddressOption = "local",
     quiet: QuietOption = False,
 ) -> None:
@@ -202,6 +210,7 @@ def launch_ray_command(
 
     The command stays until the campaign is done. Ctrl-C stops its workers.
     """
+    give_plugins(plugin or [])
     target = _open_target(store, artifacts, campaign, device, time_limit, same_versions)
     if target is None:
         return
@@ -225,6 +234,7 @@ def _open_target(
         parse_device(device)
     opened = open_store_at(store)
     name = pick_campaign(opened, campaign)
+    check_given_plugins(read_record(opened, name))  # rather than in every worker
     kept = open_artifacts(opened, artifacts)
     if not any(state.waiting or state.running for state in read_study_counts(opened, name)):
         print(f"{name}: nothing is left to do")

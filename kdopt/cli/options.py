@@ -91,6 +91,16 @@ SameVersionsOption = Annotated[
         "begun with [default: warn].",
     ),
 ]
+PluginOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE",
+        envvar="KDOPT_PLUGINS",
+        help="A Python file with models, methods or data sets of yours, which is run; repeat for "
+        "more.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 

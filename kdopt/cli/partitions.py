@@ -14,9 +14,10 @@ from rich.text import Text
 
 from kdopt.cli.announce import announce_steps
 from kdopt.cli.campaign_file import load_spec_and_images
-from kdopt.cli.options import SpecArgument
+from kdopt.cli.options import PluginOption, SpecArgument
 from kdopt.cli.tables import WIDE, make_console
 from kdopt.data.splits import count_classes, make_splits
+from kdopt.plugins.files import give_plugins
 from kdopt.report.sections.run import write_heat_maps
 from kdopt.shown import clean_line
 
@@ -30,11 +31,13 @@ def partitions_command(
         Path | None,
         typer.Option("--html", help="Also write the heat maps to this HTML file."),
     ] = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Show each participant's images per class.
 
     There is one table for each partition of the campaign.
     """
+    give_plugins(plugin or [])
     loaded, dataset = load_spec_and_images(spec, announce_steps())
     tables = {}
     for partition in loaded.campaign.partitions:

@@ -10,11 +10,13 @@ from kdopt.cli.campaign_file import PlannedSpec, plan_spec
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
+    PluginOption,
     QuietOption,
     SpecArgument,
     StoreOption,
 )
 from kdopt.durations import duration
+from kdopt.plugins.files import give_plugins
 from kdopt.service.outlook import (
     LEAST_PER_CLASS,
     ShareSizes,
@@ -28,6 +30,7 @@ def plan_command(
     spec: SpecArgument,
     store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
+    plugin: PluginOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Write a campaign's studies and trials into the store.
@@ -35,6 +38,7 @@ def plan_command(
     No trial runs. Planning again adds only what the file has new. It says how many images each
     participant has, and how long the rest takes where trials are done already.
     """
+    give_plugins(plugin or [])
     print_planned(plan_spec(spec, store, artifacts, announce_steps(quiet)))
 
 

@@ -26,11 +26,12 @@ from kdopt.cli.advice_sources import (
     read_sources,
 )
 from kdopt.cli.campaign_file import load_spec_and_images
-from kdopt.cli.options import DEFAULT_STORE, DeviceOption, JsonOption, StoreOption
+from kdopt.cli.options import DEFAULT_STORE, DeviceOption, JsonOption, PluginOption, StoreOption
 from kdopt.errors import AdviceError
 from kdopt.features.definitions import FEATURE_NAMES
 from kdopt.features.table import tabulate_pairs
 from kdopt.outcome import Pair
+from kdopt.plugins.files import give_plugins
 from kdopt.report.advice_answer import ADVICE_SCHEMA, format_advice, format_advice_json
 from kdopt.report.advice_text import combine_features, format_feature, label_feature
 from kdopt.report.guide_text import format_guide, format_guide_json, measure_guide
@@ -150,6 +151,7 @@ class _Checkpoints(NamedTuple):
     partition: str | None
     teacher_participant: int | None
     student_participant: int | None
+    plugins: list[Path]
 
 
 def recommend_command(
@@ -170,12 +172,12 @@ def recommend_command(
     guide: GuideOption = False,
     as_json: JsonOption = False,
     device: DeviceOption = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Advise what to do with a new pair.
 
     Leave the student as it is, train it on, or distil: the rule is followed that loses least on
-    finished pairs that it did not learn from. Describe the pair by --pair, by two checkpoints and a
-    spec, or by its features.
+    finished pairs not learnt from. Describe yours by --pair, checkpoints and a spec, or features.
     """
     _check_one_question(
         {
@@ -203,7 +205,7 @@ def recommend_command(
             question = _ask_about_checkpoints(
                 _Checkpoints(
                     *(teacher, student, spec, teacher_model, partition),
-                    *(teacher_participant, student_participant),
+                    *(teacher_participant, student_participant, plugin or []),
                 ),
                 transfer_set.value,
                 device,
@@ -334,6 +336,7 @@ def _ask_about_checkpoints(
     if asked.teacher is None or asked.student is None or asked.spec is None:
         raise AdviceError("--teacher, --student and --spec: all three are needed")
 
+    give_plugins(asked.plugins)
     loaded, dataset = load_spec_and_images(asked.spec)
     print(f"{asked.spec}: measuring both models ...", file=sys.stderr)
     from kdopt.features.measuring import Checkpoint, describe_checkpoints

@@ -18,6 +18,7 @@ from kdopt.cli.options import (
     DeviceOption,
     GpusOption,
     OutOption,
+    PluginOption,
     QuietOption,
     SameVersionsOption,
     SlotsPerGpuOption,
@@ -34,6 +35,7 @@ from kdopt.devices import parse_device
 from kdopt.errors import KdoptError
 from kdopt.features.measurements import find_unmeasured_partitions
 from kdopt.launch.local import LocalWorkers, Slot, assign_slots
+from kdopt.plugins.files import give_plugins
 from kdopt.report.answer import format_answer
 from kdopt.report.export import write_report
 from kdopt.report.files import check_report_folder
@@ -51,6 +53,7 @@ def run_command(
     gpus: GpusOption = None,
     device: DeviceOption = None,
     same_versions: SameVersionsOption = False,
+    plugin: PluginOption = None,
     out: OutOption = None,
     quiet: QuietOption = False,
 ) -> None:
@@ -59,6 +62,7 @@ def run_command(
     Run it again at any time: it goes on where it was, and repeats no trial that is done.
     """
     say = announce_steps(quiet)
+    give_plugins(plugin or [])
     slots = _find_slots(workers, slots_per_gpu, gpus, device)
     if out is not None:
         check_report_folder(out)  # rather than when all trials are done

@@ -8,20 +8,24 @@ from rich.table import Table
 from rich.text import Text
 
 from kdopt.campaign.compatibility import READERS
+from kdopt.campaign.plugin_methods import PluginNames
 from kdopt.campaign.record import find_value
 from kdopt.campaign.spec import Spec, format_setting_value, load_spec
-from kdopt.cli.options import SpecArgument
+from kdopt.cli.options import PluginOption, SpecArgument
 from kdopt.cli.tables import make_console, print_columns
+from kdopt.plugins.code import find_plugin_dataset, find_plugin_method
+from kdopt.plugins.files import give_plugins
 
 
-def spec_command(spec: SpecArgument) -> None:
+def spec_command(spec: SpecArgument, plugin: PluginOption = None) -> None:
     """Show every setting of a campaign and its source.
 
     The source is the campaign file, or where the default comes from. Settings that depend on others
     are shown with the value that is in force; tables that no stage of the campaign reads are left
     out.
     """
-    loaded = load_spec(spec)
+    give_plugins(plugin or [])
+    loaded = load_spec(spec, PluginNames(find_plugin_method, find_plugin_dataset))
     lines = _list_lines(loaded)
     console = make_console()
     if console.is_terminal:

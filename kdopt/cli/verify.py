@@ -16,10 +16,12 @@ from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
+    PluginOption,
     SameDeviceOption,
     StoreOption,
 )
 from kdopt.cli.tables import print_columns
+from kdopt.plugins.files import give_plugins
 from kdopt.store.queries import pick_campaign
 
 SHOWN_TRIALS = 10
@@ -42,6 +44,7 @@ def verify_command(
     store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
     device: SameDeviceOption = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Run random finished trials again and compare.
 
@@ -49,6 +52,7 @@ def verify_command(
     written. Exit code 1 when a number differs although machine and versions are those of the
     record.
     """
+    give_plugins(plugin or [])
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
         kept = open_artifacts(opened, artifacts)

@@ -17,6 +17,7 @@ from kdopt.cli.options import (
     CampaignOption,
     DeviceOption,
     GpusOption,
+    PluginOption,
     QuietOption,
     SameVersionsOption,
     SlotsPerGpuOption,
@@ -26,6 +27,7 @@ from kdopt.cli.options import (
 )
 from kdopt.durations import parse_duration
 from kdopt.launch.local import LocalWorkers, assign_slots
+from kdopt.plugins.files import give_plugins
 from kdopt.store.queries import pick_campaign
 
 if TYPE_CHECKING:
@@ -53,12 +55,14 @@ def worker_command(
     time_limit: TimeLimitOption = None,
     quiet: QuietOption = False,
     same_versions: SameVersionsOption = False,
+    plugin: PluginOption = None,
 ) -> None:
     """Run trials of a planned campaign until none is left.
 
     Start as many workers as you like, on any machine that reaches the store.
     """
     time_limit_s = None if time_limit is None else parse_duration(time_limit)
+    give_plugins(plugin or [])
     opened = open_store_at(store, patient=True)
     name = pick_campaign(opened, campaign)
     kept = open_artifacts(opened, artifacts)

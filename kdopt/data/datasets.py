@@ -25,7 +25,9 @@ from kdopt.data.sources.fashion_mnist import read_fashion_mnist
 from kdopt.data.sources.folder import read_cinic10, read_folder
 from kdopt.data.sources.hf import read_hf
 from kdopt.data.splits import NOTHING_GIVEN, GivenSets, draw_stratified
-from kdopt.errors import DataError
+from kdopt.errors import DataError, KdoptError
+from kdopt.plugins.code import get_code
+from kdopt.plugins.declare import LabelledData
 
 
 def refuse_given(settings: DataSettings) -> RawDataset:
@@ -50,7 +52,7 @@ SOURCES: Mapping[str, Callable[[DataSettings], RawDataset]] = {
     GIVEN: refuse_given,
 }
 DATASET_NAMES = tuple(SOURCES)
-"""What ``data.name`` may be, but for sets of torchvision and Hugging Face."""
+"""What ``data.name`` may be, but for sets of torchvision, Hugging Face and plugins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +157,27 @@ def _find_source(name: str) -> Callable[[DataSettings], RawDataset]:
         return read_torchvision
     if name.startswith(HF):
         return read_hf
-    if name not in SOURCES:
-        raise DataError(f"data.name = {name!r} is unknown; choose {DATA_RULE}")
-    return SOURCES[name]
+    return SOURCES.get(name, _read_plugin_dataset)
+
+
+def _read_plugin_dataset(settings: DataSettings) -> RawDataset:
+    code = get_code("dataset", settings.name)
+    if code is None:
+        raise DataError(
+            f"data.name = {settings.name!r} is unknown; choose {DATA_RULE} whose file is given by "
+            "--plugin"
+        )
+    try:
+        found = LabelledData(*code.function(settings))
+        return RawDataset(settings.name, *found[:5], tokens=found.tokens)
+    except KdoptError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise DataError(
+            f"data.name = {settings.name!r}: its plugin did not read it as LabelledData of "
+            f"kdopt.plugins: {reason}"
+        ) from error
 
 
 def load_dataset(campaign: Campaign) -> Dataset:

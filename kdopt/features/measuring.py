@@ -31,6 +31,7 @@ from kdopt.features.measurements import (
     read_pretrained,
     write_measurements,
 )
+from kdopt.plugins.code import use_recorded_code
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
@@ -81,6 +82,7 @@ def measure_campaign(
     if not unmeasured:
         return []
     record = read_record(store, campaign)
+    use_recorded_code(record)
     pretrained = read_pretrained(store, campaign)
     context = Context(record, load_planned_dataset(record), artifacts, engine)
     for name in unmeasured:

@@ -23,6 +23,7 @@ class WorkerCall:
         slots_per_gpu: Workers that share a GPU; ``None`` and no ``workers``: one process alone.
         quiet: Whether it prints no line per trial.
         same_versions: Whether it refuses other versions than the campaign was begun with.
+        plugins: Files that whoever starts the workers lets them run.
     """
 
     store: str = field(repr=False)
@@ -34,6 +35,7 @@ class WorkerCall:
     slots_per_gpu: int | None = None
     quiet: bool = False
     same_versions: bool = False
+    plugins: tuple[str, ...] = ()
 
     def command(self) -> list[str]:
         """The command line, for the Python that runs this; it holds no secret."""
@@ -48,6 +50,7 @@ class WorkerCall:
             *(str(x) for o in options.items() if o[1] is not None for x in o),
             *(["--quiet"] if self.quiet else []),
             *(["--same-versions"] if self.same_versions else []),
+            *(word for path in self.plugins for word in ("--plugin", path)),
         ]
 
     def environment(self) -> dict[str, str]:

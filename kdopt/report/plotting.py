@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from kdopt.analysis.method_gains import ALL_METHODS
-from kdopt.analysis.method_settings import name_tuned
+from kdopt.analysis.method_settings import is_tuned, name_tuned
 from kdopt.campaign.method_spaces import SPACES
 
 BLUE, ORANGE, VERMILLION = "#0072B2", "#E69F00", "#D55E00"
@@ -62,8 +62,9 @@ METHOD_STYLES = {
 
 
 def get_method_style(method: str) -> Style:
-    """The style of a method; names of other versions are shown as they are."""
-    return METHOD_STYLES.get(method, Style(method, GREY, "cross"))
+    """The style of a method; names of plugins and of other versions are shown as they are."""
+    label = method.replace("tuned_", "Tuned ", 1) if is_tuned(method) else method
+    return METHOD_STYLES.get(method, Style(label, GREY, "cross"))
 
 
 def format_method(name: object) -> str:

@@ -16,6 +16,7 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import Dataset
 from kdopt.data.splits import make_splits, pack_splits
 from kdopt.errors import KdoptError
+from kdopt.plugins.code import find_code, get_code
 from kdopt.search.prior import Prior
 from kdopt.search.warm_start import choose_prior, freeze_prior
 from kdopt.store.artifacts.artifacts import Artifacts, hash_content
@@ -106,6 +107,7 @@ def plan_campaign(
         prior,
         given,
         dataset.class_names,
+        find_code(spec.campaign),
     )
     if spec.campaign.name in list_campaigns(store):
         # Or their places would seem to be taken.
@@ -142,7 +144,10 @@ def check_plan(
         {key: hash_content(content) for key, content in contents.items()}
         for contents in (splits, weights or {})
     )
-    record = CampaignRecord(spec.campaign, spec.settings, dataset.sha256(), kept, prior, given)
+    code = find_code(spec.campaign)
+    record = CampaignRecord(
+        *(spec.campaign, spec.settings, dataset.sha256(), kept, prior, given), code=code
+    )
     check_same_meaning(read_record(store, name), record)
 
 
@@ -181,3 +186,16 @@ def check_model(campaign: Campaign, dataset: Dataset) -> None:
 
         for kind in doubtful:
             rehearse_model(kind, dataset.shape, dataset.class_names, dataset.mean, dataset.std)
+
+
+def check_plugin_methods(campaign: Campaign, dataset: Dataset) -> None:
+    """Refuse methods of plugins that could only fail, before anything is planned.
+
+    Raises:
+        KdoptError: See :func:`kdopt.train.rehearsal.rehearse_method`.
+    """
+    for method in campaign.tune.plugin_methods:
+        from kdopt.train.rehearsal import rehearse_method
+
+        if get_code("method", method.name) is not None:
+            rehearse_method(method, dataset.n_classes)

@@ -17,6 +17,7 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import load_planned_dataset
 from kdopt.errors import KdoptError
 from kdopt.outcome import Outcome, TrialRow, find_pretrained
+from kdopt.plugins.code import use_recorded_code
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.attributes import OTHER_WEIGHTS_KEY
 from kdopt.store.database import Store
@@ -71,6 +72,7 @@ class Rerunner:
     ) -> None:
         self._artifacts, self._device = _OnlyRead(artifacts), device
         self.record = read_record(store, campaign)
+        use_recorded_code(self.record)
         self.rows = read_trials(store, campaign)
         self.dataset = load_planned_dataset(self.record)
         self._plans = {plan.name: plan for plan in plan_studies(self.record.campaign)}

@@ -2,7 +2,8 @@
 
 ``cnn`` and ``mlp`` are small nets for small images; ``mlp`` takes feature vectors too, and
 ``kdopt.train.token_models`` has those for token ids. ``resnet18`` is the paper's model with the
-stem for 32x32 images (3x3, no pooling). Any classifier of torchvision goes by its name there.
+stem for 32x32 images (3x3, no pooling). Any classifier of torchvision goes by its name there, with
+or without ``torchvision:``, one of timm as ``timm:NAME``, and one of a plugin by its name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from kdopt.campaign.participants import split_model_name
 from kdopt.campaign.settings import OWN_MODELS
 from kdopt.campaign.shapes import (
     MODELS_OF,
@@ -26,7 +28,9 @@ from kdopt.campaign.shapes import (
     get_kind,
 )
 from kdopt.errors import KdoptError
+from kdopt.plugins.code import get_code
 from kdopt.train.engine import Engine, seeded
+from kdopt.train.timm_models import make_timm_model
 from kdopt.train.token_models import make_token_model
 
 
@@ -47,7 +51,7 @@ def make_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
     elif name == "resnet18":
         model = _make_resnet18(shape, n_classes)
     else:
-        model = _make_torchvision_model(name, shape, n_classes)
+        model = _make_foreign_model(name, shape, n_classes)
     _check_shape(name, model, shape, n_classes)
     return model
 
@@ -163,37 +167,64 @@ def _make_resnet18(shape: Shape, n_classes: int) -> nn.Module:
     return model
 
 
-def _make_torchvision_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
-    import torchvision
-
-    known = list_models()
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
+def _make_foreign_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
+    """A model of a library or a plugin; whatever goes wrong within it is one message."""
+    library, own_name = split_model_name(name)
+    code = get_code("model", name)
+    try:
+        if library == "timm":
+            return make_timm_model(own_name, _check_images(name, shape), n_classes)
+        if code is None:
+            return _make_torchvision_model(name, shape, n_classes)
+        model = code.function(shape, n_classes)
+    except KdoptError:
+        raise
+    except Exception as error:
+        raise _make_error(name, shape, error) from error
+    if not isinstance(model, nn.Module):
         raise KdoptError(
-            f"model '{name}': there is no such model; {hint}"
-            f"use {', '.join(OWN_MODELS)} or a classifier of torchvision.models"
+            f"model '{name}': its plugin built a {type(model).__name__}; it must be a nn.Module"
         )
+    return model
+
+
+def _check_images(name: str, shape: Shape) -> Shape:
+    """The shape, if it is an image's, as a library's model needs it."""
     if (kind := get_kind(shape)) != "images":
         raise KdoptError(
             f"model '{name}': it takes images, and the data are {describe_shape(shape)}; set model "
             f"to {' or '.join(MODELS_OF[kind])}"
         )
-    builder = torchvision.models.get_model_builder(name)
+    return shape
+
+
+def _make_torchvision_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
+    import torchvision
+
+    known, own_name = list_models(), split_model_name(name)[1]
+    if own_name != name:
+        known = torchvision.models.list_models(module=torchvision.models)
+    if own_name not in known:
+        close = difflib.get_close_matches(own_name, known, n=3)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise KdoptError(
+            f"model '{name}': there is no such model; {hint}"
+            f"use {', '.join(OWN_MODELS)}, a classifier of torchvision.models, timm:NAME, or a "
+            "model of a file that you give with --plugin"
+        )
+    _check_images(name, shape)
+    builder = torchvision.models.get_model_builder(own_name)
     accepted = inspect.signature(builder).parameters
     options: dict[str, Any] = {"weights": None, "num_classes": n_classes}
     # Heads and position embeddings that depend on the image, and auxiliary heads that would make
     # the model return more than logits.
-    if name.startswith("vit_"):
+    if own_name.startswith("vit_"):
         options["image_size"] = shape[1]
-    if name in ("googlenet", "inception_v3"):
+    if own_name in ("googlenet", "inception_v3"):
         options |= {"aux_logits": False, "init_weights": True}
     if "weights_backbone" in accepted:
         options["weights_backbone"] = None
-    try:
-        model: nn.Module = builder(**options)
-    except (ValueError, TypeError, AssertionError, RuntimeError) as error:
-        raise _make_error(name, shape, error) from error
+    model: nn.Module = builder(**options)
     return _match_channels(model, shape[0])
 
 
@@ -224,7 +255,7 @@ def _check_shape(name: str, model: nn.Module, shape: Shape, n_classes: int) -> N
     try:
         with torch.no_grad():
             logits = model(make_example(shape))
-    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+    except Exception as error:  # a model of others may raise anything
         raise _make_error(name, shape, error) from error
     model.train(training)
     # The forward pass moved batch norm's running statistics; put them back.

@@ -1,4 +1,4 @@
-"""Try a model on one batch before anything is planned with it."""
+"""Try a model or a method on one batch before anything is planned with it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import torch
 from torch.nn import functional
 
 from kdopt.campaign.participants import Architecture
+from kdopt.campaign.plugin_methods import PluginMethod
 from kdopt.campaign.shapes import Shape, get_kind
 from kdopt.errors import KdoptError
 from kdopt.train.adapted import build_model
 from kdopt.train.engine import Engine, seeded
+from kdopt.train.methods.base import MethodInputs
+from kdopt.train.methods.registry import find_method
 from kdopt.train.models import make_example
 from kdopt.train.weights import parse_weights
 
@@ -65,6 +68,44 @@ def rehearse_model(
         model.load_state_dict(parse_weights(content, model.state_dict()))
     except Exception as error:
         raise _make_error(name, "cannot load its own weights again", error) from error
+
+
+def rehearse_method(method: PluginMethod, n_classes: int) -> None:
+    """Compute a plugin's loss and its gradient once at each end of its search space.
+
+    Args:
+        method: One that is in use here.
+        n_classes: Of the campaign.
+
+    Raises:
+        KdoptError: It fails, or gives no finite number that depends on the student's logits.
+    """
+    found = find_method(method.name, "student")
+    shape = (4, n_classes)
+    generator = torch.Generator().manual_seed(0)
+    teacher, student = (torch.randn(shape, generator=generator) for _ in range(2))
+    labels = torch.arange(4) % n_classes
+    inputs = MethodInputs(labels, teacher, student, public=False)
+    ends = [{p.name: p.published for p in method.params}]
+    ends += [{p.name: end(p.values) for p in method.params} for end in (min, max)]
+    for values in ends:
+        where = ", ".join(f"{name}={value:g}" for name, value in values.items())
+        logits = torch.randn((2, *shape) if found.trains_both else shape, generator=generator)
+        logits.requires_grad_()
+        try:
+            loss = found.loss(inputs, **values)(torch.arange(4), logits)
+            loss.backward()  # type: ignore[no-untyped-call]
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise KdoptError(
+                f"method '{method.name}': at {where} its loss fails: {reason}; correct the plugin"
+            ) from error
+        finite = loss.ndim == 0 and bool(loss.isfinite())
+        if not finite or logits.grad is None or not bool(logits.grad.isfinite().all()):
+            raise KdoptError(
+                f"method '{method.name}': at {where} its loss or the gradient is not finite, or "
+                "does not depend on the student; correct the plugin, or change its values"
+            )
 
 
 def _make_error(name: str, fault: str, error: Exception) -> KdoptError:

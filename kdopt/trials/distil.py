@@ -6,11 +6,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from kdopt.campaign.method_spaces import TunedMethodName
 from kdopt.campaign.method_studies import get_budget
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.settings import Campaign, TrainSettings
-from kdopt.campaign.stage_settings import UNLABELED, MethodName, TransferName
+from kdopt.campaign.stage_settings import UNLABELED, TransferName
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.train.engine import seeded
@@ -32,7 +31,7 @@ def distil_pair(
     plan: StudyPlan,
     inputs: Inputs,
     *,
-    method: MethodName | TunedMethodName,
+    method: str,
     values: Mapping[str, object],
     transfer_set: TransferName,
     replicate: int,

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import math
 
+from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import StudyPlan
 from kdopt.errors import StoreError
 from kdopt.outcome import Outcome, TrialRow
+from kdopt.plugins.code import use_recorded_code
+from kdopt.store.database import Store
 from kdopt.store.leases import Lease
+from kdopt.store.queries import read_record
 from kdopt.store.reading import refuse_trial
 
 NUMBERS_OF_PARTICIPANTS = ("participant", "student")
 """Parameters that name a participant."""
+
+
+def read_runnable_record(store: Store, campaign: str) -> CampaignRecord:
+    """A campaign's record, once this machine is known to have the code that it names.
+
+    Raises:
+        KdoptError: See :func:`kdopt.plugins.code.use_recorded_code`.
+    """
+    record = read_record(store, campaign)
+    use_recorded_code(record)
+    return record
 
 
 def take_pretrained(row: TrialRow, campaign: Campaign, n_classes: int) -> tuple[int, Outcome]:

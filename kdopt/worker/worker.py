@@ -35,7 +35,7 @@ from kdopt.trials.runners import RUNNERS
 from kdopt.worker.descriptions import describe_result
 from kdopt.worker.failures import BrokenDeviceError, explain_failure
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S, Heartbeat
-from kdopt.worker.inputs import check_claimed_params, take_pretrained
+from kdopt.worker.inputs import check_claimed_params, read_runnable_record, take_pretrained
 from kdopt.worker.journal import StoreJournal
 from kdopt.worker.keeping import StudentKeeper
 from kdopt.worker.materials import Materials
@@ -74,7 +74,7 @@ def run_worker(
     Raises:
         KdoptError: See :func:`run_trials`; no such device, other versions, or deleted trials.
     """
-    settings = queries.read_record(store, campaign).campaign
+    settings = read_runnable_record(store, campaign).campaign
     engine = make_engine(settings.precision, device, deterministic=settings.deterministic)
     join_campaign(store, campaign, engine.list_versions(), same_versions)
     done = run_trials(store, artifacts, campaign, engine, time_limit_s=time_limit_s)
@@ -127,7 +127,7 @@ class _Worker:
         self.name = name_worker(str(engine.device))
         self.campaign = campaign
         self.beat_s, self.lease_s = beat_s, lease_s
-        self.record = queries.read_record(store, campaign)
+        self.record = read_runnable_record(store, campaign)
         self.dataset = materials.dataset or load_planned_dataset(self.record)
         self._use_record(self.record)
         self.elsewhere = PretrainedElsewhere(store, artifacts, engine)
@@ -179,7 +179,7 @@ class _Worker:
         planned = sum(s.total for s in states)
         if planned != self.planned:
             self.planned = planned
-            record = queries.read_record(self.store, self.campaign)
+            record = read_runnable_record(self.store, self.campaign)
             if record != self.record:
                 self._count_uses()
                 self._use_record(record)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kdopt.campaign.data_settings import DataSettings
-from kdopt.data.datasets import DATASET_NAMES, measure_channels, read_dataset
+from kdopt.data.datasets import SOURCES, measure_channels, read_dataset
 from kdopt.data.sources.base import RawDataset
 from kdopt.errors import DataError
 
@@ -116,7 +116,7 @@ def test_sources_cannot_hand_over_what_does_not_fit(changes: dict[str, Any], mes
         raw(**changes)
 
 
-@pytest.mark.parametrize("name", DATASET_NAMES)
+@pytest.mark.parametrize("name", SOURCES)
 def test_loading_needs_no_torch(name: str, tmp_path: Path) -> None:
     code = (
         "import sys\n"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kdopt.campaign.method_spaces import TunedMethodName
-from kdopt.campaign.stage_settings import MethodName, TransferName
+from kdopt.campaign.stage_settings import TransferName
+from kdopt.plugins.code import get_code
 from kdopt.train.methods.base import Method
 from kdopt.train.methods.dist import DIST
 from kdopt.train.methods.dkd import DKD
@@ -15,15 +15,21 @@ from kdopt.train.methods.vanilla import VANILLA
 from kdopt.train.methods.wttm import WTTM
 
 
-def find_method(name: MethodName | TunedMethodName, transfer_set: TransferName) -> Method:
+def find_method(name: str, transfer_set: TransferName) -> Method:
     """The method of that name, in the variant that goes with a transfer set.
 
     DP-KD is supervised on the public labeled set only (paper, section III). Vanilla, tuned KD and
-    KD on public sets are one loss.
+    KD on public sets are one loss. A name that is not kdopt's is a plugin's.
+
+    Raises:
+        KeyError: Nothing in use here has that name.
     """
     if name == "dp_kd" and transfer_set == "public_labeled":
         return DP_KD_SUPERVISED
-    return METHODS_BY_NAME[name]
+    code = get_code("method", name)
+    if name in METHODS_BY_NAME or code is None:
+        return METHODS_BY_NAME[name]
+    return Method(code.function, code.trains_both)
 
 
 METHODS_BY_NAME: dict[str, Method] = {
