@@ -87,8 +87,14 @@ def compare_outcomes(recorded: Outcome, found: Outcome) -> tuple[Deviation, ...]
     return tuple(
         Deviation(key, value, after.get(key), *_measure_deviation(key, value, after.get(key)))
         for key, value in before.items()
-        if value is not None and value != after.get(key)
+        if value is not None and not _is_same(value, after.get(key))
     )
+
+
+def _is_same(recorded: object, found: object) -> bool:
+    # The loss of a teacher that was not scored is NaN, which is unlike itself.
+    both = recorded, found
+    return recorded == found or all(isinstance(v, float) and math.isnan(v) for v in both)
 
 
 def compare_machines(recorded: Outcome, found: Outcome) -> str:

@@ -39,6 +39,7 @@ from kdopt.analysis.method_summaries import (
     summarise_learning,
     summarise_transfers,
 )
+from kdopt.analysis.names import add_names
 from kdopt.analysis.progress import (
     FailedTrial,
     StageProgress,
@@ -75,7 +76,7 @@ class Tables:
     @cached_property
     def participants(self) -> pd.DataFrame:
         """Pre-trained participants and their accuracies."""
-        return self.results.participants
+        return add_names(self.results.participants, self.campaign)
 
     @cached_property
     def progress(self) -> list[StageProgress]:
@@ -112,12 +113,13 @@ class Tables:
         )
         keys = ["partition", "teacher", "student"]
         columns = [*keys, "advice", "advised_gain", "advised_net_gain"]
-        return tabulate_best_settings(self.results).merge(advised[columns], on=keys, how="left")
+        best = tabulate_best_settings(self.results).merge(advised[columns], on=keys, how="left")
+        return add_names(best, self.campaign)
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
         """Whether to leave, train on or distil the student of every pair."""
-        return tabulate_verdicts(self.results)
+        return add_names(tabulate_verdicts(self.results), self.campaign)
 
     @cached_property
     def measured_settings(self) -> pd.DataFrame:
@@ -151,12 +153,14 @@ class Tables:
     @cached_property
     def method_gains(self) -> pd.DataFrame:
         """What every method gains for every pair on every transfer set."""
-        return tabulate_method_gains(self.results, self.best_settings)
+        gains = tabulate_method_gains(self.results, self.best_settings)
+        return add_names(gains, self.campaign)
 
     @cached_property
     def tuned_methods(self) -> pd.DataFrame:
         """The best setting of every pair under every tuned method; empty for plain KD alone."""
-        return tabulate_tuned_methods(self.results, self.best_settings)
+        tuned = tabulate_tuned_methods(self.results, self.best_settings)
+        return add_names(tuned, self.campaign)
 
     @cached_property
     def tuned_summary(self) -> pd.DataFrame:
@@ -186,7 +190,7 @@ class Tables:
     @cached_property
     def teacher_counts(self) -> pd.DataFrame:
         """How often each participant is the best teacher."""
-        return count_best_teachers(self.method_gains)
+        return add_names(count_best_teachers(self.method_gains), self.campaign)
 
     @cached_property
     def teacher_correlations(self) -> pd.DataFrame:

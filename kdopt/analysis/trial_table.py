@@ -53,7 +53,12 @@ def tabulate_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
         key: [getattr(row, key) for row in ordered] for key in TRIAL_COLUMNS
     }
     for key in sorted({key for row in ordered for key in row.params}):
-        columns[key] = [row.params.get(key) for row in ordered]
+        # The student of a control is a parameter, that of a pair belongs to its study.
+        known = columns.get(key, [None] * len(ordered))
+        columns[key] = [
+            row.params.get(key) if value is None else value
+            for row, value in zip(ordered, known, strict=True)
+        ]
     for key in OUTCOME_COLUMNS:
         columns[key] = [_read_known(o, key) if o else None for o in outcomes]
     columns["started_from"] = [o.participant if o else None for o in outcomes]

@@ -136,7 +136,7 @@ class OpenCampaign:
 
     def trials(self) -> pd.DataFrame:
         """Every trial with all that it recorded, as ``trials.csv`` has them."""
-        return pd.DataFrame(name_trials(self.tables.results.rows))
+        return pd.DataFrame(name_trials(self.tables.results.rows, self.settings))
 
     def surface(
         self,

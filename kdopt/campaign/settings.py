@@ -298,6 +298,18 @@ class Campaign(Settings):
             own.model or model, own.classes, own.image_size, own.channels, own.mean, own.std
         )
 
+    def name_participant(self, participant: int) -> str:
+        """What people call a participant: its name, or else its number."""
+        if participant < len(self.participant):
+            return self.participant[participant].name
+        return str(participant)
+
+    def describe_pair(self, teacher: int, student: int) -> str:
+        """Who teaches whom, such as ``berlin teaches paris``; empty where they have no names."""
+        if not self.participant:
+            return ""
+        return f"{self.name_participant(teacher)} teaches {self.name_participant(student)}"
+
     def is_given_by_logits(self, participant: int) -> bool:
         """Whether a participant has no model: what it answers is in a file."""
         return bool(self.participant) and self.participant[participant].logits is not None

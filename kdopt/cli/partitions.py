@@ -52,19 +52,26 @@ def partitions_command(
         tables[partition.name] = count_classes(
             splits.train, dataset.train_labels, dataset.n_classes
         )
-    _print_counts(tables, dataset.class_names)
+    campaign = loaded.campaign
+    who = list(map(campaign.name_participant, range(campaign.participants)))
+    _print_counts(tables, dataset.class_names, who)
     if html is not None:
         images = {name: table.tolist() for name, table in tables.items()}
-        write_heat_maps(html, loaded.campaign.name, images, dataset.class_names)
+        write_heat_maps(html, campaign.name, images, dataset.class_names, who)
         print(html)
 
 
-def _print_counts(tables: Mapping[str, NDArray[np.int64]], class_names: Sequence[str]) -> None:
+def _print_counts(
+    tables: Mapping[str, NDArray[np.int64]],
+    class_names: Sequence[str],
+    participants: Sequence[str],
+) -> None:
     """Print one table per partition; the shade of a cell is its share of the largest cell.
 
     Args:
         tables: Per partition, images per (participant, class).
         class_names: In class order.
+        participants: What they are called, by number.
     """
     console = make_console()
     if not console.is_terminal:
@@ -73,8 +80,8 @@ def _print_counts(tables: Mapping[str, NDArray[np.int64]], class_names: Sequence
     for name, counts in tables.items():
         table = Table(title=name, title_justify="left", box=None, pad_edge=False)
         table.add_column("class / participant", no_wrap=True)
-        for participant in range(len(counts)):
-            table.add_column(f"{participant} ", justify="right", no_wrap=True)
+        for number in range(len(counts)):
+            table.add_column(f"{clean_line(participants[number])} ", justify="right", no_wrap=True)
         table.add_column("all", justify="right", style="bold", no_wrap=True)
         top = max(1, int(counts.max()))
         for label, row in zip(class_names, counts.T, strict=True):

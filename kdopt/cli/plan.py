@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 
+from kdopt.campaign.settings import Campaign
 from kdopt.cli.announce import announce_steps
 from kdopt.cli.campaign_file import PlannedSpec, plan_spec
 from kdopt.cli.options import (
@@ -58,7 +59,7 @@ def print_planned(done: PlannedSpec) -> None:
         print(f"kdopt: warning: {note}", file=sys.stderr)
     for share in done.shares:
         if share.too_small:
-            print(_warn_of_small_shares(share), file=sys.stderr)
+            print(_warn_of_small_shares(share, campaign), file=sys.stderr)
 
 
 def _describe_shares(share: ShareSizes) -> str:
@@ -77,10 +78,11 @@ def _describe_time(done: PlannedSpec) -> str:
     return f"about {duration(seconds)} of training left, in all workers together"
 
 
-def _warn_of_small_shares(share: ShareSizes) -> str:
+def _warn_of_small_shares(share: ShareSizes, campaign: Campaign) -> str:
     smallest = min(share.too_small, key=share.sizes.__getitem__)
     return (
-        f"kdopt: warning: {share.partition}: participant {smallest} trains on "
+        f"kdopt: warning: {share.partition}: participant "
+        f"{campaign.name_participant(smallest)} trains on "
         f"{share.sizes[smallest]} images of {share.classes} classes, and "
         f"{len(share.too_small)} of {len(share.sizes)} participants on fewer than "
         f"{LEAST_PER_CLASS} per class; what such models do is mostly luck. Take more training "

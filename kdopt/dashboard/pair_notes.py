@@ -40,11 +40,12 @@ def note_pairs(data: ReportData, study_ids: Mapping[str, int]) -> list[StudyNote
             if (text := format_signed(line[key]))
         ]
         index = study_ids.get(index_study_name(campaign, pair.partition))
+        teacher, student = map(data.campaign.name_participant, (pair.teacher, pair.student))
         text = "\n\n".join(
             [
                 f"# {pair.label}: {said}",
-                f"Campaign `{campaign}`, partition `{pair.partition}`: participant {pair.teacher} "
-                f"teaches participant {pair.student}. {', '.join(gains)}.",
+                f"Campaign `{campaign}`, partition `{pair.partition}`: participant {teacher} "
+                f"teaches participant {student}. {', '.join(gains)}.",
                 explain_verdict(line, results),
                 format_link("All pairs of this partition", index) if index else "",
                 REFRESH_HINT,

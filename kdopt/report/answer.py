@@ -44,7 +44,9 @@ def _describe_pairs(data: ReportData) -> str:
         return text
     best = max(lines, key=lambda line: float(line[gains.name]))
     pair = f"{best['partition']}/{pair_label(int(best['teacher']), int(best['student']))}"
-    return f"{text}; best {format_signed(best[gains.name])} pp ({pair})"
+    who = data.campaign.describe_pair(int(best["teacher"]), int(best["student"]))
+    named = f"{pair}, {who}" if who else pair
+    return f"{text}; best {format_signed(best[gains.name])} pp ({named})"
 
 
 def _describe_combined(data: ReportData) -> str:

@@ -9,9 +9,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from kdopt.analysis.names import NAMED
 from kdopt.analysis.trial_table import tabulate_trials
 from kdopt.campaign.names import pair_label
 from kdopt.campaign.record import format_campaign
+from kdopt.campaign.settings import Campaign
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import ReportData
 from kdopt.report.export_columns import name_export_column
@@ -53,7 +55,7 @@ def write_report(
     contents: dict[str, str | bytes] = {}
     for section in sections:
         contents |= section.files
-    columns = name_trials(data.rows)
+    columns = name_trials(data.rows, data.campaign)
     contents["trials.csv"] = format_trials_csv(columns)
     contents["trials_per_class.csv"] = format_classes_csv(columns)
     if parquet := make_trials_parquet(columns):
@@ -70,11 +72,12 @@ def write_report(
 NO_PARQUET = "trials.parquet is not written: it needs pyarrow (pip install 'kdopt[parquet]')"
 
 
-def name_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
+def name_trials(rows: Sequence[TrialRow], campaign: Campaign | None = None) -> dict[str, list[Any]]:
     """:func:`kdopt.analysis.trial_table.tabulate_trials` under the names and units of files.
 
     Accuracies are percent, as in all other files, also those by class and by round. ``pair`` is
-    the label of teacher and student, and ``objective`` is the study's, as Optuna has it.
+    the label of teacher and student, and ``objective`` is the study's, as Optuna has it. Where the
+    campaign has names of participants, they come after their numbers.
     """
     columns = tabulate_trials(rows)
     pairs = zip(columns["teacher"], columns["student"], strict=True)
@@ -84,6 +87,11 @@ def name_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
             named["pair"] = [None if t is None or s is None else pair_label(t, s) for t, s in pairs]
         name = name_export_column("objective" if key == "value" else key)
         named[name] = [_make_percent(v) for v in column] if name.endswith("_percent") else column
+        if key in NAMED and campaign is not None and campaign.participant:
+            named[f"{name}_name"] = [
+                None if number is None else campaign.name_participant(int(number))
+                for number in column
+            ]
     return named
 
 

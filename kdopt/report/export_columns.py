@@ -119,6 +119,7 @@ pair | | teacher and student, as tNN-sNN
 paper | | the claim in the paper's words
 paper_accuracy | percent | the accuracy in the paper
 participant | | number of the participant
+participant_name | | its name, where participants have names
 partition | | name of the partition
 precision | | fp32 or bf16
 reduction | =rounds_reduction_percent | reduction of rounds
@@ -156,12 +157,14 @@ start_bytes | | bytes sent and received to make the initial model
 started_from | | participant that the stage chose to start from
 state | | WAITING, RUNNING, COMPLETE or FAIL
 student | | number of the student
+student_name | | name of the student, where participants have names
 student_accuracy | percent | the untouched student's test accuracy
 study | | name of the Optuna study
 target | share | target as a share: of images, or of FedAvg's final accuracy
 target_accuracy | percent | the target as a test accuracy
 teacher | | number of the teacher
 teacher_accuracy | percent | the teacher's test accuracy
+teacher_name | | name of the teacher, where participants have names
 teacher_kind | | much weaker, similar or strong
 temperature | | distillation temperature
 temperature_correlation | | rank correlation of best temperatures within partitions

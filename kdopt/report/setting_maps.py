@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -227,7 +227,7 @@ def _scatter_pairs(
 
 def _list_hover_texts(pairs: pd.DataFrame) -> list[str]:
     return [
-        f"{line['pair']}: gap {format_points(line['accuracy_gap'])} pp<br>"
+        f"{line['pair']}{_name_pair(line)}: gap {format_points(line['accuracy_gap'])} pp<br>"
         f"T={format_setting(line['temperature'])}, alpha={format_setting(line['alpha'])}: "
         f"{line['advice']}<br>"
         f"test gain {format_points(line['test_gain'])} pp "
@@ -240,6 +240,11 @@ def _list_hover_texts(pairs: pd.DataFrame) -> list[str]:
         + ("" if line["complete"] else "<br>incomplete: " + line["cells"] + " cells")
         for line in add_labels(pairs).to_dict("records")
     ]
+
+
+def _name_pair(line: Mapping[Any, Any]) -> str:
+    named = "teacher_name" in line
+    return f" ({line['teacher_name']} teaches {line['student_name']})" if named else ""
 
 
 def _make_figure(traces: Sequence[go.Scatter], y_axis: dict[str, Any]) -> dict[str, Any]:

@@ -54,11 +54,11 @@ def format_student_card(
         campaign: The settings.
         files: The sha256 of each file, by its name; the student's own first.
     """
-    pair = record.pair
+    student = campaign.name_participant(record.pair.student)
     kind, array = get_kind(facts.shape), describe_array(facts.shape)
     parts = [
-        f"# Student {pair.student} of {record.campaign}, {pair.partition}",
-        _introduce(record, facts),
+        f"# Student {student} of {record.campaign}, {record.pair.partition}",
+        _introduce(record, facts, campaign),
         "## Accuracy",
         _make_table(["", "validation", "test"], _list_accuracies(record)),
         "\n".join([_describe_gain(record), *_explain_gain(record)]),
@@ -87,21 +87,20 @@ def format_student_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _introduce(record: StudentRecord, facts: StudentFacts) -> str:
+def _introduce(record: StudentRecord, facts: StudentFacts, campaign: Campaign) -> str:
     pair = record.pair
+    student = campaign.name_participant(pair.student)
     model = f"A `{facts.model}` for {len(facts.classes)} classes"
-    teacher, by_verdict = f"participant {pair.teacher}", record.chosen.by_verdict
+    teacher = f"participant {campaign.name_participant(pair.teacher)}"
+    by_verdict = record.chosen.by_verdict
     if record.chosen.action == "leave as it is":
-        what = f"{model}, as participant {pair.student} pre-trained it."
+        what = f"{model}, as participant {student} pre-trained it."
         why = f"Nothing that was tried with {teacher} as its teacher is measurably better."
     elif record.chosen.action == "train on":
-        what = f"{model}: participant {pair.student}'s own, trained on without a teacher."
+        what = f"{model}: participant {student}'s own, trained on without a teacher."
         why = f"It is better so, and {teacher} as its teacher adds nothing measurable."
     else:
-        what = (
-            f"{model}: participant {pair.student}'s own, into which that of {teacher} was "
-            "distilled."
-        )
+        what = f"{model}: participant {student}'s own, into which that of {teacher} was distilled."
         why = ""
     what = f"{what} {why}".strip() if by_verdict else what
     chosen = "The verdict chose it" if by_verdict else "It was asked for by name"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from kdopt.analysis.names import list_name_columns
 from kdopt.analysis.results import CampaignResults
 from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS, Candidate, list_candidates
 from kdopt.outcome import Pair
@@ -109,10 +110,13 @@ def format_verdicts(table: pd.DataFrame, name: str) -> tuple[str, list[list[str]
     counts = table["action"].value_counts()
     said = [f"{counts[action]} {action}" for action in VERDICTS if counts.get(action)]
     head = f"{name}: {len(table)} pairs: {', '.join(said)}"
-    lines = [["pair", "verdict", "test gain", "control", "net gain"]]
+    names = list_name_columns(table)
+    headings = [name.removesuffix("_name") for name in names]
+    lines = [["pair", *headings, "verdict", "test gain", "control", "net gain"]]
     lines += [
         [
             f"{line['partition']}/{_get_pair(line).label}",
+            *(str(line[name]) for name in names),
             describe_verdict(line),
             *(format_points(line[key]) for key in ("test_gain", "control_gain", "net_gain")),
         ]
@@ -125,8 +129,10 @@ def format_verdict(line: Line, results: CampaignResults) -> tuple[str, list[list
     """All about one pair: its verdict with reasons, and the best of what was tried."""
     pair = _get_pair(line)
     trained, distilled = list_candidates(pair, results)
+    who = results.campaign.describe_pair(pair.teacher, pair.student)
     texts = [
-        f"{results.campaign.name}/{pair.partition}/{pair.label}: {describe_verdict(line)}",
+        f"{results.campaign.name}/{pair.partition}/{pair.label}{f' ({who})' if who else ''}: "
+        f"{describe_verdict(line)}",
         explain_verdict(line, results),
     ]
     if effect := describe_effect(line):

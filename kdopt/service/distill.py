@@ -161,7 +161,8 @@ def _list_hashes(rerunner: Rerunner, pair: Pair, tables: Tables) -> Mapping[str,
     for role, who in (("teacher", pair.teacher), ("student before", pair.student)):
         pretrained = tables.results.pretrained.get((pair.partition, who))
         if pretrained is not None and pretrained.checkpoint is not None:
-            hashes[f"{role} (participant {who})"] = pretrained.checkpoint
+            name = rerunner.record.campaign.name_participant(who)
+            hashes[f"{role} (participant {name})"] = pretrained.checkpoint
     record = rerunner.record
     return {**hashes, "images": record.data_sha256, "splits": record.splits[pair.partition]}
 

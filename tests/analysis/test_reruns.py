@@ -13,7 +13,7 @@ from kdopt.analysis.reruns import (
     compare_outcomes,
     sum_up_checks,
 )
-from kdopt.outcome import Outcome, RoundScore, Scores, TrialRow
+from kdopt.outcome import Outcome, RoundScore, Scores, TrialRow, make_unknown_scores
 
 RECORDED = Outcome(
     2.5,
@@ -71,6 +71,12 @@ def test_time_place_and_what_an_older_record_lacks_are_no_difference():
     assert compare_outcomes(RECORDED, elsewhere) == ()
     older = replace(RECORDED, test=replace(RECORDED.test, right=None, images=None))
     assert compare_outcomes(older, RECORDED) == ()
+
+
+def test_what_nobody_knows_is_unknown_again_and_no_difference():
+    unknown = replace(RECORDED, test=make_unknown_scores(2))
+    assert compare_outcomes(unknown, unknown) == ()
+    assert compare_outcomes(unknown, RECORDED)
 
 
 def test_another_machine_is_told_from_what_both_records_know():

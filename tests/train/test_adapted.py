@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from kdopt.campaign.participants import Architecture
+from kdopt.campaign.participants import ABSENT, Architecture
 from kdopt.errors import KdoptError
-from kdopt.train.adapted import ABSENT, AdaptedModel, build_model
+from kdopt.train.adapted import AdaptedModel, build_model
 
 CLASSES = ("a", "b", "c", "d")
 GREY = ((0.4,), (0.2,))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from kdopt.analysis.names import list_name_columns
 from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.campaign.settings import Campaign
@@ -152,7 +153,14 @@ def list_columns(best: pd.DataFrame) -> list[Column]:
     """
     spread = ["test_gain_sd"] if (best["replicates"] > 1).any() else []
     keys = [
-        *("pair", "accuracy_gap", "temperature", "alpha", "effective_kd_weight"),
+        *(
+            "pair",
+            *list_name_columns(best),
+            "accuracy_gap",
+            "temperature",
+            "alpha",
+            "effective_kd_weight",
+        ),
         *("validation_gain", "test_gain"),
         *spread,
         *("control_gain", "net_gain", "vanilla_gain"),

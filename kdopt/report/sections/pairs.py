@@ -44,7 +44,9 @@ def make_pairs_section(data: ReportData) -> Section | None:
         "verdicts": make_verdict_tables(data),
         "decided": len(decided),
         "method_note": METHOD_NOTE,
-        "options": list_pair_options(drawn["pairs"], data.campaign),
+        "options": list_pair_options(
+            {key: pair.get("who", "") for key, pair in drawn["pairs"].items()}, data.campaign
+        ),
         "best": make_best_tables(data.best_settings),
     }
     files = (
@@ -87,6 +89,8 @@ def collect_pair_data(data: ReportData) -> dict[str, Any]:
         if (shown := found.get(make_pair_key(pair))) is not None:
             shown["verdict"] = describe_verdict(line)
             shown["effect"] = describe_effect(line)
+            if who := campaign.describe_pair(pair.teacher, pair.student):
+                shown["who"] = who
     n_classes = max((len(s.before) for s in scores.values()), default=0)
     styles = {m: get_method_style(m) for s in scores.values() for m in s.after}
     # Once, not in every pair: pairs whose grid is another keep their own.
@@ -107,14 +111,22 @@ def collect_pair_data(data: ReportData) -> dict[str, Any]:
     }
 
 
-def list_pair_options(keys: Iterable[str], campaign: Campaign) -> dict[str, list[tuple[str, str]]]:
-    """Keys and labels of pairs to choose from, by the title of their partition."""
+def list_pair_options(
+    pairs: Mapping[str, str], campaign: Campaign
+) -> dict[str, list[tuple[str, str]]]:
+    """Keys and labels of pairs to choose from, by the title of their partition.
+
+    Args:
+        pairs: By key, who teaches whom by name; empty where they have no names.
+        campaign: The campaign.
+    """
     order = [p.name for p in campaign.partitions]
-    split = [(*key.rpartition("/")[::2], key) for key in keys]
+    split = [(*key.rpartition("/")[::2], key) for key in pairs]
     known = sorted(split, key=lambda x: (order.index(x[0]) if x[0] in order else len(order), *x))
     options: dict[str, list[tuple[str, str]]] = {}
     for partition, label, key in known:
-        options.setdefault(format_title(partition), []).append((key, label))
+        shown = f"{label} ({pairs[key]})" if pairs[key] else label
+        options.setdefault(format_title(partition), []).append((key, shown))
     return options
 
 

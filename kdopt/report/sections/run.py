@@ -63,13 +63,13 @@ def _describe_models(campaign: Campaign) -> str:
     found: dict[str, list[int]] = {}
     for kind, who in campaign.architectures.items():
         found.setdefault(kind.model, []).extend(who)
+    if given := [i for i in range(campaign.participants) if campaign.is_given_by_logits(i)]:
+        found["given by logits"] = given
     if len(found) == 1:
         return next(iter(found))
-    names = [row.name for row in campaign.participant] or list(
-        map(str, range(campaign.participants))
-    )
     return "; ".join(
-        f"{model} ({', '.join(names[i] for i in who)})" for model, who in found.items()
+        f"{model} ({', '.join(map(campaign.name_participant, who))})"
+        for model, who in found.items()
     )
 
 
@@ -173,6 +173,7 @@ def make_participants_block(data: ReportData) -> Block:
     )
     columns: Columns = [
         *("partition", "participant"),
+        *(("participant_name",) if data.campaign.participant else ()),
         *(("images", "classes") if measured else ()),
         *("validation_accuracy", "test_accuracy", "epochs", "best_epoch", "seconds"),
     ]
@@ -212,25 +213,29 @@ def _make_sizes_figure(data: ReportData) -> PageFigure:
         for label, number in zip(class_names, row, strict=True)
     ]
     numbers = pd.DataFrame(lines, columns=["partition", "participant", "class", "images"])
-    figure = draw_sizes(counts, class_names)
+    who = list(map(data.campaign.name_participant, range(data.campaign.participants)))
+    figure = draw_sizes(counts, class_names, who)
     return PageFigure("run-sizes", "images-per-participant", figure, numbers)
 
 
 def draw_sizes(
-    counts: Mapping[str, Sequence[Sequence[int]]], class_names: Sequence[str]
+    counts: Mapping[str, Sequence[Sequence[int]]],
+    class_names: Sequence[str],
+    participants: Sequence[str],
 ) -> dict[str, Any]:
     """Images by participant and class, a panel per partition; colours share one scale.
 
     Args:
         counts: By partition, images per (participant, class).
         class_names: In class order.
+        participants: What they are called, by number.
     """
     top = max(max(map(max, table)) for table in counts.values())
     panels: list[Panel] = []
     for name, table in counts.items():
         heat = go.Heatmap(
             x=[html.escape(name, quote=False) for name in class_names],
-            y=[str(participant) for participant in range(len(table))],
+            y=[html.escape(participants[number], quote=False) for number in range(len(table))],
             z=[list(row) for row in table], name="images",
             zmin=0, zmax=top, colorscale=[[0, "#F2F2F2"], [1, BLUE]], xgap=1, ygap=1,
             showlegend=False, texttemplate="%{z}" if len(class_names) <= MOST_NUMBERED else None,
@@ -253,6 +258,7 @@ def write_heat_maps(
     campaign: str,
     counts: Mapping[str, Sequence[Sequence[int]]],
     class_names: Sequence[str],
+    participants: Sequence[str],
 ) -> None:
     """Write one self-contained HTML file with a heat map per partition.
 
@@ -261,6 +267,7 @@ def write_heat_maps(
         campaign: Its name, for the title.
         counts: By partition, images per (participant, class).
         class_names: In class order.
+        participants: What they are called, by number.
 
     Raises:
         KdoptError: The file cannot be written, or there is another one that kdopt did not write.
@@ -269,7 +276,7 @@ def write_heat_maps(
         raise KdoptError(
             f"{path}: is there already and is no page of kdopt; give another --html, or remove it"
         )
-    figure = go.Figure(draw_sizes(counts, class_names))
+    figure = go.Figure(draw_sizes(counts, class_names, participants))
     figure.update_layout(title=f"{campaign}: images per participant and class")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

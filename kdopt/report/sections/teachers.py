@@ -90,7 +90,9 @@ def draw_best_teachers(counts: pd.DataFrame, correlations: pd.DataFrame) -> dict
                 f"rank corr. {format_points(value)}" if not math.isnan(value) else "rank corr. n/a"
             )
             trace = make_markers(method, here["accuracy"], here["times_best"], 9)
-            trace.text = [f"participant {p}" for p in here["participant"]]
+            named = "participant_name" in here.columns
+            who = here["participant_name" if named else "participant"]
+            trace.text = [f"participant {p}" for p in who]
             trace.hovertemplate = "%{text}: accuracy %{x} %, best for %{y} students<extra></extra>"
             panels[row, column] = Panel([trace], note if len(here) else "")
     axis = Axis("Accuracy (%)", "Times best", {}, {"rangemode": "tozero"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kdopt.analysis.method_settings import is_tuned, list_method_names
+from kdopt.analysis.names import list_name_columns
 from kdopt.analysis.results import list_pairs
 from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import describe_selection
@@ -64,7 +65,7 @@ def _make_settings_block(tables: Tables, missing: str) -> Block:
         chosen=["selected" if best else "" for best in table["best"]],
     )
     columns: Columns = [
-        *("partition", "pair", "method", "transfer_set"),
+        *("partition", "pair", *list_name_columns(table), "method", "transfer_set"),
         Column("setting", "Setting", str),
         Column("chosen", "Best of the pair", str),
         "validation_gain",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from kdopt.analysis.names import list_name_columns
 from kdopt.analysis.results import list_pairs
 from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS
 from kdopt.outcome import Pair
@@ -37,7 +38,7 @@ def make_verdict_tables(data: ReportData) -> list[Table]:
         accuracy_gap=[results.describe_gap(pair)["accuracy_gap"] for pair in pairs],
     )
     columns: Columns = [
-        *("partition", "pair"),
+        *("partition", "pair", *list_name_columns(table)),
         Column("verdict", "Verdict", str),
         *("accuracy_before", "accuracy_after"),
         IntervalColumn("net_gain", "net_"),

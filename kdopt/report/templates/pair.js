@@ -61,7 +61,7 @@ function tuningText({ gains, gap, selected }) {
 function showPair() {
   const pair = here();
   const { scores, history, selected } = pair;
-  document.getElementById("pair-verdict").textContent = `${picker.value}: ${pair.verdict || "undecided"}`;
+  document.getElementById("pair-verdict").textContent = `${picker.value}${pair.who ? ` (${pair.who})` : ""}: ${pair.verdict || "undecided"}`;
   document.getElementById("pair-effect").textContent = pair.effect || "";
   document.getElementById("pair-tuning").textContent = tuningText(pair);
   document.getElementById("classes-text").textContent = scores ? classesText(scores) : "No trial of this pair is complete yet.";

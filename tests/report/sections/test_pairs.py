@@ -74,7 +74,7 @@ def test_pairs_to_choose_from_stand_in_the_order_of_the_campaign():
     partitions = tuple(map(PartitionSettings, ("uniform", "label_dirichlet")))
     campaign = make_campaign(partitions=partitions[::-1])
     keys = ["odd/t00-s01", "uniform/t01-s00", "label_dirichlet/t00-s01", "uniform/t00-s01"]
-    assert list_pair_options(keys, campaign) == {
+    assert list_pair_options(dict.fromkeys(keys, ""), campaign) == {
         "Label dirichlet": [("label_dirichlet/t00-s01", "t00-s01")],
         "Uniform": [("uniform/t00-s01", "t00-s01"), ("uniform/t01-s00", "t01-s00")],
         "Odd": [("odd/t00-s01", "t00-s01")],
