@@ -14,7 +14,7 @@ import pandas as pd
 
 from kdopt.analysis.results import CampaignResults, order_partitions, read_number
 from kdopt.analysis.stats import compute_mean, compute_sd, estimate_independent
-from kdopt.campaign.stage_settings import CONSOLIDATED, INITIAL_MODELS, RANDOM
+from kdopt.campaign.federated_algorithms import CONSOLIDATED, INITIAL_MODELS, RANDOM
 from kdopt.outcome import Outcome
 
 PAPER_ROUND_REDUCTION = 60.6

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any, TypeVar
 
+from kdopt.campaign.federated_algorithms import ALGORITHM_TABLES
 from kdopt.campaign.fields import MoreWork, list_fields
 from kdopt.campaign.method_spaces import SPACES
 from kdopt.campaign.names import StageName
@@ -19,7 +20,6 @@ from kdopt.campaign.plugin_methods import PluginMethod
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import NO_PUBLIC_SETS, Campaign
 from kdopt.campaign.stage_settings import (
-    CONSOLIDATED,
     CombineSettings,
     FederateSettings,
     TuneSettings,
@@ -210,12 +210,21 @@ def _unite_combine(old: Campaign, new: Campaign) -> CombineSettings:
 
 
 def _unite_federate(old: Campaign, new: Campaign) -> FederateSettings:
-    merged = _unite_settings(old, new, ("federate",), lambda c: c.federate, ("initial_models",))
-    if "federate" in old.stages and CONSOLIDATED not in new.federate.initial_models:
-        # The newer spec says nothing about a model that it does not make.
-        kept = old.federate
-        return replace(merged, **{key: getattr(kept, key) for key in OF_CONSOLIDATED})
-    return merged
+    lists = ("initial_models", "algorithms", "own_starts")
+    merged = _unite_settings(old, new, ("federate",), lambda c: c.federate, lists)
+    if "federate" not in old.stages or "federate" not in new.stages:
+        return merged
+    # The newer spec says nothing about what it does not use.
+    unused = list_unused_settings(new.federate)
+    return replace(merged, **{key: getattr(old.federate, key) for key in unused})
+
+
+def list_unused_settings(settings: FederateSettings) -> list[str]:
+    """Settings of ``[federate]`` that none of its algorithms and starts uses."""
+    found = [name for name in ALGORITHM_TABLES if name not in settings.algorithms]
+    if not settings.asking_public:
+        found.append("public_set")
+    return found if settings.uses_consolidated else [*OF_CONSOLIDATED, *found]
 
 
 def _unite_lists(first: Iterable[T], second: Iterable[T]) -> tuple[T, ...]:
@@ -269,9 +278,8 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
                 parts[f"{table}.{field.name}"] = values[table][field.name]
     if "tune" not in campaign.stages:
         parts.pop("tune.search")
-    if CONSOLIDATED not in campaign.federate.initial_models:
-        for key in OF_CONSOLIDATED:
-            parts.pop(f"federate.{key}", None)
+    for key in list_unused_settings(campaign.federate):
+        parts.pop(f"federate.{key}", None)
     return {key: _hash_json(value) for key, value in parts.items()}
 
 

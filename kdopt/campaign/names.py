@@ -2,7 +2,8 @@
 
 A study is called ``campaign/partition/stage`` or ``campaign/partition/stage/t03-s07`` (teacher 3,
 student 7); where the stage tunes a method over parameters of its own, the method's name follows:
-``campaign/partition/tune/t03-s07/dkd``. Seeds are hashes of names, never of order, worker or
+``campaign/partition/tune/t03-s07/dkd``. So does that of a federated algorithm other than averaging:
+``campaign/partition/federate/feddf``. Seeds are hashes of names, never of order, worker or
 clock, so any trial can be run again anywhere with the same result.
 """
 
@@ -26,7 +27,8 @@ INDEX_SUFFIX = "/index"
 """How the names of studies end that hold a summary to browse, and no work."""
 
 _STUDY_NAME = re.compile(
-    r"^([^/]+)/([^/]+)/(?!index$)([^/]+)(?:/t(\d+)-s(\d+)(?:/([a-z][a-z0-9_]*))?)?$"
+    r"^([^/]+)/([^/]+)/(?!index$)([^/]+)"
+    r"(?:/t(\d+)-s(\d+)(?:/([a-z][a-z0-9_]*))?|(?<=/federate)/([a-z][a-z0-9_]*))?$"
 )
 
 
@@ -44,10 +46,12 @@ def study_name(
     'paper/uniform/tune/t03-s07'
     >>> study_name("paper", "uniform", "tune", 3, 7, "dkd")
     'paper/uniform/tune/t03-s07/dkd'
+    >>> study_name("paper", "uniform", "federate", method="feddf")
+    'paper/uniform/federate/feddf'
     """
     stem = f"{campaign}/{partition}/{stage}"
     if teacher is None:
-        return stem
+        return stem if method is None else f"{stem}/{method}"
     pair = f"{stem}/t{teacher:02d}-s{student:02d}"
     return pair if method is None else f"{pair}/{method}"
 
@@ -55,7 +59,8 @@ def study_name(
 class StudyName(NamedTuple):
     """The parts of a study's name.
 
-    ``method`` is ``None`` for plain distillation over temperature and alpha.
+    ``method`` is ``None`` for plain distillation over temperature and alpha, and for federated
+    averaging; a study of stage ``federate`` has the name of its algorithm there.
     """
 
     campaign: str
@@ -79,8 +84,8 @@ def parse_study_name(text: str) -> StudyName:
     match = _STUDY_NAME.match(text)
     if match is None:
         raise ValueError(f"'{text}' is not a study name of kdopt (campaign/partition/stage[/pair])")
-    campaign, partition, stage, teacher, student, method = match.groups()
-    name = StudyName(campaign, partition, cast("StageName", stage))
+    campaign, partition, stage, teacher, student, method, algorithm = match.groups()
+    name = StudyName(campaign, partition, cast("StageName", stage), method=algorithm)
     if teacher is None:
         return name
     return name._replace(teacher=int(teacher), student=int(student), method=method)

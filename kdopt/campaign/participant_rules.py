@@ -145,12 +145,14 @@ def _list_mixed(file: CampaignFile) -> Iterator[str]:
     if len(kinds) <= 1:
         return
     models = sorted({kind.model for kind in kinds})
-    if "federate" in file.stages:
+    if "federate" in file.stages and (averaging := file.federate.averaging):
         yield (
-            "stages: federate averages weights, so all participants need one model with the same "
-            f"images and classes; here they have {', '.join(models)}"
-            f"{' in different ways' if len(models) == 1 else ''}. "
-            "Leave federate out, or give all the same"
+            f"federate.algorithms = {', '.join(file.federate.algorithms)}: "
+            f"{' and '.join(averaging)} {'averages' if len(averaging) == 1 else 'average'} "
+            "weights, so all participants need one model with the same images and classes; here "
+            f"they have {', '.join(models)}{' in different ways' if len(models) == 1 else ''}. "
+            "Choose fedmd or def_kt, which work between different models, give all the same, or "
+            "leave federate out of stages"
         )
     if file.initial_weights == "shared":
         yield (

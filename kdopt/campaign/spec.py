@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kdopt.campaign.data_rules import list_data_problems
 from kdopt.campaign.data_settings import DATA_RULE, DATASET_RULE
+from kdopt.campaign.federated_algorithms import ALGORITHM_TABLES
 from kdopt.campaign.fields import (
     SettingField,
     Settings,
@@ -39,6 +40,7 @@ from kdopt.campaign.settings import (
     TransferSettings,
 )
 from kdopt.campaign.stage_rules import (
+    list_algorithm_misfits,
     list_idle_settings,
     list_missing_sets,
     list_own_prior,
@@ -146,6 +148,7 @@ def check_tables(raw: dict[str, Any], source: str, plugins: PluginNames = NO_PLU
         *list_missing_sets(file),
         *list_own_prior(file),
         *list_method_misfits(file, raw),
+        *list_algorithm_misfits(file, raw),
         *list_idle_settings(file, raw),
         *list_participant_problems(file, "participants" in raw),
         *list_data_problems(file, raw, bool(_list_public_sets(file))),
@@ -153,6 +156,7 @@ def check_tables(raw: dict[str, Any], source: str, plugins: PluginNames = NO_PLU
         raise SpecError(source, problems)
     unused = [f"partition.{name}" for name in PARTITIONS if name not in file.partitions]
     unused += [f"tune.{name}" for name in SPACES if name not in file.tune.methods]
+    unused += [f"federate.{n}" for n in ALGORITHM_TABLES if n not in file.federate.algorithms]
     if file.tune.search == BudgetSpace():
         unused.append("tune.search")
     campaign = _resolve_defaults(file, raw)
@@ -265,8 +269,10 @@ def _list_public_sets(file: CampaignFile) -> set[TransferName]:
         used += file.compare.transfer_sets
     if "combine" in file.stages:
         used += file.combine.transfer_sets
-    if "federate" in file.stages and "consolidated" in file.federate.initial_models:
+    if "federate" in file.stages and file.federate.uses_consolidated:
         used.append(file.federate.transfer_set)
+    if "federate" in file.stages and file.federate.asking_public:
+        used.append(file.federate.public_set)
     if "tune" in file.stages and "public_kd" in file.tune.methods:
         used += file.tune.public_kd.transfer_set
     return set(used) - {"student"}

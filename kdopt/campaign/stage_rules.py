@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from kdopt.campaign.federated_algorithms import ALGORITHM_TABLES
 from kdopt.campaign.fields import list_fields
 from kdopt.campaign.settings import CampaignFile
 from kdopt.campaign.stage_settings import Sampler
@@ -51,7 +52,7 @@ def list_missing_sets(file: CampaignFile) -> list[str]:
             "[transfer], or add 'student'"
         )
     name = federate.transfer_set
-    if "federate" in file.stages and "consolidated" in federate.initial_models:
+    if "federate" in file.stages and federate.uses_consolidated:
         if name == "student" and federate.start == "untrained":
             problems.append(
                 "federate.start = 'untrained': such a student has no data of its own; "
@@ -74,18 +75,47 @@ def list_missing_sets(file: CampaignFile) -> list[str]:
     return problems
 
 
+def list_algorithm_misfits(file: CampaignFile, raw: Mapping[str, Any]) -> list[str]:
+    """What does not go with the federated algorithms: key, value, rule and fix of each.
+
+    Args:
+        file: The file as it was read.
+        raw: Its text, as defaults are no fault.
+    """
+    settings, names = file.federate, ", ".join(file.federate.algorithms)
+    problems = [
+        f"federate.{name}: '{name}' is not among federate.algorithms ({names}), so nothing uses "
+        "this table; add it there, or leave the table out"
+        for name in ALGORITHM_TABLES
+        if name in raw.get("federate", {}) and name not in settings.algorithms
+    ]
+    asking = settings.asking_public
+    if "federate" in file.stages and asking and not file.transfer.size(settings.public_set):
+        problems.append(
+            f"federate.algorithms = {names}: {' and '.join(asking)} ask models about public "
+            f"images, and federate.public_set = '{settings.public_set}' has none; give "
+            f"transfer.{settings.public_set} some, or choose fedavg or def_kt"
+        )
+    return problems
+
+
 def list_idle_settings(file: CampaignFile, raw: Mapping[str, Any]) -> list[str]:
     """Settings that the file changes and nothing in it uses; a written default says nothing."""
     combines = "combine" in file.stages or (
-        "federate" in file.stages and "consolidated" in file.federate.initial_models
+        "federate" in file.stages and file.federate.uses_consolidated
     )
     methods = file.compare.methods if "compare" in file.stages else ()
+    algorithms, averaging = file.federate.algorithms, file.federate.averaging
+    asks_public = bool(file.federate.asking_public)
     idle = [
         ("compare", "dml_temperature", "dml" in methods, "no stage runs dml"),
         ("compare", "dp_kd_temperature", "dp_kd" in methods, "no stage runs dp_kd"),
         ("compare", "dp_kd_label_weight", "dp_kd" in methods, "no stage runs dp_kd"),
         ("combine", "epochs", combines, "no stage combines models"),
         ("combine", "patience", combines, "no stage combines models"),
+        ("federate", "initial_models", bool(averaging), "no algorithm has a global model"),
+        ("federate", "own_starts", averaging != algorithms, "all algorithms have a global model"),
+        ("federate", "public_set", asks_public, "no algorithm asks about public images"),
         ("pretrain", "monitor", file.pretrain.patience > 0, "patience = 0 watches nothing"),
         ("distill", "monitor", file.distill.patience > 0, "patience = 0 watches nothing"),
         ("data", "views", bool(file.data.augment), "without data.augment there is one view"),
@@ -101,7 +131,8 @@ def _find_default(table: str, key: str) -> object:
     tables = {field.name: field.table for field in list_fields(CampaignFile)}
     settings = tables[table]
     assert settings is not None
-    return next(field.default for field in list_fields(settings) if field.name == key)
+    default = next(field.default for field in list_fields(settings) if field.name == key)
+    return list(default) if isinstance(default, tuple) else default  # as a file writes it
 
 
 def list_own_prior(file: CampaignFile) -> list[str]:

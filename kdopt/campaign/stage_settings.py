@@ -12,6 +12,17 @@ from typing import Annotated, Literal
 
 from annotated_types import Interval, Len
 
+from kdopt.campaign.federated_algorithms import (
+    ALGORITHM_FACTS,
+    CONSOLIDATED,
+    FEDAVG,
+    INITIAL_MODELS,
+    AlgorithmName,
+    FedDfSettings,
+    FedMdSettings,
+    InitialModelName,
+    OwnStartName,
+)
 from kdopt.campaign.fields import (
     DISTINCT,
     KDOPT,
@@ -39,6 +50,7 @@ from kdopt.campaign.method_spaces import (
     LogitStdSpace,
     NkdSpace,
     PublicKdSpace,
+    PublicSetName,
     TunedMethodName,
     WttmSpace,
 )
@@ -53,7 +65,6 @@ StartName = Literal["worst", "best", "untrained"]
 WeightingName = Literal[
     "equal", "better_share", "excess_share", "student_share", "share", "normalized_share"
 ]
-InitialModelName = Literal["random", "consolidated"]
 
 METHODS: tuple[MethodName, ...] = ("vanilla", "dml", "dp_kd")
 TRANSFER_SETS: tuple[TransferName, ...] = (
@@ -82,10 +93,6 @@ WEIGHTINGS: tuple[WeightingName, ...] = (
 )
 """How much each teacher counts; all but ``equal`` are class-wise and adaptive. Their formulas are
 in :func:`kdopt.train.teachers.compute_class_weights`."""
-
-RANDOM: InitialModelName = "random"
-CONSOLIDATED: InitialModelName = "consolidated"
-INITIAL_MODELS: tuple[InitialModelName, ...] = (RANDOM, CONSOLIDATED)
 
 
 @dataclass(frozen=True)
@@ -288,10 +295,10 @@ class FederateSettings(Settings):
     """``[federate]``: federated averaging, and the model it starts from (section V-B).
 
     Attributes:
-        initial_models: ``random`` weights, or the ``consolidated`` model: all participants
-            distilled into one beforehand.
+        initial_models: What algorithms with a global model start from: ``random`` weights, or the
+            ``consolidated`` model: all participants distilled into one beforehand.
         rounds: Communication rounds; every participant takes part in each.
-        local_epochs: Epochs of a participant per round.
+        local_epochs: Epochs of a participant per round, on its own images.
         learning_rate: Step size of plain SGD.
         weight_decay: L2 penalty.
         batch_size: Images per local step.
@@ -301,8 +308,19 @@ class FederateSettings(Settings):
         save_every: Rounds between two saved states, from which an interrupted trial resumes; it
             changes no result.
         targets: Test accuracies; the first round that reaches each is reported.
-        relative_targets: The same, as fractions of the final accuracy from random weights.
+        relative_targets: The same, as fractions of FedAvg's final accuracy from random weights.
+        algorithms: ``fedavg`` is the paper's. ``feddf`` lets the server distil all participants
+            into each average, on a public set. ``fedmd`` sends logits on a public set instead of
+            weights, and ``def_kt`` one model per pair of participants: these two work between
+            different models.
+        own_starts: What each participant starts from where there is no global model (``fedmd`` and
+            ``def_kt``): its ``pretrained`` model, or ``random`` weights of its own.
+        public_set: The set that ``feddf`` and ``fedmd`` ask about; its labels are not used.
+        feddf: The server's distillation.
+        fedmd: How a participant digests the consensus.
     """
+
+    listed_last = ("feddf", "fedmd")
 
     initial_models: Annotated[
         tuple[InitialModelName, ...], Len(1), DISTINCT, Source("paper, section V-B"), MORE_WORK
@@ -330,3 +348,31 @@ class FederateSettings(Settings):
     relative_targets: Annotated[
         tuple[PositiveFraction, ...], DISTINCT, Source("default: kdopt (lost)"), MORE_WORK
     ] = (0.9, 0.95, 1.0)
+    algorithms: Annotated[
+        tuple[AlgorithmName, ...], Len(1), DISTINCT, Source("paper, section V-B"), MORE_WORK
+    ] = (FEDAVG,)
+    own_starts: Annotated[
+        tuple[OwnStartName, ...],
+        Len(1),
+        DISTINCT,
+        Source("default: Li & Wang 2019, who train each model fully beforehand"),
+        MORE_WORK,
+    ] = ("pretrained",)
+    public_set: Annotated[PublicSetName, KDOPT] = "public_unlabeled_large"
+    feddf: FedDfSettings = field(default_factory=FedDfSettings)
+    fedmd: FedMdSettings = field(default_factory=FedMdSettings)
+
+    @property
+    def averaging(self) -> tuple[AlgorithmName, ...]:
+        """The algorithms that have a global model."""
+        return tuple(name for name in self.algorithms if ALGORITHM_FACTS[name].averages)
+
+    @property
+    def asking_public(self) -> tuple[AlgorithmName, ...]:
+        """The algorithms that need a public set."""
+        return tuple(name for name in self.algorithms if ALGORITHM_FACTS[name].asks_public)
+
+    @property
+    def uses_consolidated(self) -> bool:
+        """Whether any trial starts from the consolidated model."""
+        return CONSOLIDATED in self.initial_models and bool(self.averaging)

@@ -9,6 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from kdopt.campaign.federated_algorithms import (
+    ALGORITHM_FACTS,
+    FEDAVG,
+    INITIAL_MODELS,
+    OWN_STARTS,
+    RANDOM,
+    AlgorithmName,
+)
 from kdopt.campaign.method_studies import (
     get_param_names,
     list_control_budgets,
@@ -20,7 +28,6 @@ from kdopt.campaign.names import StageName, study_name
 from kdopt.campaign.partition_settings import OWN
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import (
-    INITIAL_MODELS,
     METHODS,
     STARTS,
     TRANSFER_SETS,
@@ -247,19 +254,39 @@ def plan_combine(campaign: Campaign) -> list[StudyPlan]:
 
 
 def plan_federate(campaign: Campaign) -> list[StudyPlan]:
-    """One study per partition, one trial per initial model and replicate."""
-    initial_models = campaign.federate.initial_models
+    """One study per partition and algorithm, one trial per start and replicate."""
+    return [
+        plan
+        for algorithm in campaign.federate.algorithms
+        for plan in _plan_algorithm(campaign, algorithm)
+    ]
+
+
+def _plan_algorithm(campaign: Campaign, algorithm: AlgorithmName) -> list[StudyPlan]:
+    settings, averages = campaign.federate, ALGORITHM_FACTS[algorithm].averages
+    starts = settings.initial_models if averages else settings.own_starts
     cells = tuple(
-        {"initial_model": initial, "replicate": replicate}
+        {"initial_model": start, "replicate": replicate}
         for replicate in range(campaign.replicates)
-        for initial in initial_models
+        for start in starts
     )
+    # All choices, whatever this campaign asks for: Optuna's categories may not change later.
     space = {
-        "initial_model": Param("category", choices=INITIAL_MODELS),
+        "initial_model": Param("category", choices=INITIAL_MODELS if averages else OWN_STARTS),
         "replicate": Param("int", 0, campaign.replicates - 1),
     }
-    needs_all = "consolidated" in initial_models
-    return partition_studies(campaign, "federate", space, cells, needs_all=needs_all)
+    needs_all = any(start != RANDOM for start in starts)
+    plans = partition_studies(campaign, "federate", space, cells, needs_all=needs_all)
+    # Averaging is the paper's, and its studies are called as before there were others.
+    method = None if algorithm == FEDAVG else algorithm
+    return [
+        replace(
+            plan,
+            name=study_name(campaign.name, plan.partition, "federate", method=method),
+            algorithm=algorithm,
+        )
+        for plan in plans
+    ]
 
 
 PLANNERS: dict[StageName, Callable[[Campaign], list[StudyPlan]]] = {
@@ -285,7 +312,9 @@ _PARAM_NAMES: Mapping[StageName, frozenset[str]] = {
 
 def get_needed_params(stage: StageName, method: str | None = None) -> frozenset[str]:
     """The parameters that every trial of a stage has, or of a method that it tunes."""
-    return _PARAM_NAMES[stage] if method is None else get_param_names(method)
+    if method is None or stage == "federate":
+        return _PARAM_NAMES[stage]
+    return get_param_names(method)
 
 
 def plan_studies(campaign: Campaign) -> list[StudyPlan]:

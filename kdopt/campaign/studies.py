@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from kdopt.campaign.federated_algorithms import AlgorithmName
 from kdopt.campaign.names import StageName, study_name
 from kdopt.campaign.settings import Campaign
 
@@ -57,6 +58,7 @@ class StudyPlan:
         open_trials: Trials whose params are chosen when they are leased (adaptive samplers).
         needs: Participants whose pre-training must be complete before this study can start.
         method: What it tunes; ``None`` where that is temperature and alpha alone, or nothing.
+        algorithm: What a study of stage ``federate`` runs; ``None`` in other stages.
         round: Studies of its partition and stage with a lesser number must be finished first.
     """
 
@@ -73,6 +75,7 @@ class StudyPlan:
     needs: tuple[int, ...] = ()
     round: int = 0
     method: str | None = None
+    algorithm: AlgorithmName | None = None
 
     @property
     def n_trials(self) -> int:

@@ -17,14 +17,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kdopt.campaign.federated_algorithms import INITIAL_MODELS, OWN_STARTS
 from kdopt.campaign.plain import describe_value
-from kdopt.campaign.stage_settings import (
-    INITIAL_MODELS,
-    METHODS,
-    STARTS,
-    TRANSFER_SETS,
-    WEIGHTINGS,
-)
+from kdopt.campaign.stage_settings import METHODS, STARTS, TRANSFER_SETS, WEIGHTINGS
 from kdopt.campaign.studies import Param, Params, ParamValue
 from kdopt.errors import StoreError
 from kdopt.store.reading import UnreadableError, parse_json, refuse_trial
@@ -173,7 +168,7 @@ KINDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "transfer_set": ("category", TRANSFER_SETS),
     "start": ("category", STARTS),
     "weighting": ("category", WEIGHTINGS),
-    "initial_model": ("category", INITIAL_MODELS),
+    "initial_model": ("category", (*INITIAL_MODELS, *OWN_STARTS)),
 }
 """What each parameter of a campaign's trials is, and the values that a category may have."""
 

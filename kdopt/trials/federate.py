@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kdopt.campaign.federated_algorithms import InitialModelName
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.settings import Campaign, TrainSettings
-from kdopt.campaign.stage_settings import InitialModelName
 from kdopt.campaign.stages import Combination
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.errors import ArtifactError

@@ -114,7 +114,7 @@ REFUSED = [
     (OWN.replace('data = "paris"\n', ""), "'paris': it has neither weights nor data"),
     (OWN.replace('model = "mlp"', 'modle = "mlp"'), "did you mean 'model'?"),
     (OWN.replace('model = "mlp"', "mean = [0.5]"), "1 values of mean, 0 of std"),
-    (MIXED.replace("[data]", 'stages = ["federate"]\n[data]'), "federate averages weights"),
+    (MIXED.replace("[data]", 'stages = ["federate"]\n[data]'), "fedavg averages weights"),
     (MIXED.replace("[data]", 'initial_weights = "shared"\n[data]'), "cannot share weights"),
     (MIXED.replace('"mlp"]', "3]"), "models[1] = 3"),
     ('name = "x"\npartitions = ["own"]\n[data]\nname = "digits"\n', "none can be a student"),

@@ -27,15 +27,10 @@ from kdopt.analysis.stats import (
     estimate_mean,
 )
 from kdopt.analysis.tables import Tables
+from kdopt.campaign.federated_algorithms import FEDAVG, INITIAL_MODELS
 from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
-from kdopt.campaign.stage_settings import (
-    INITIAL_MODELS,
-    METHODS,
-    STARTS,
-    CombineSettings,
-    TransferName,
-)
+from kdopt.campaign.stage_settings import METHODS, STARTS, CombineSettings, TransferName
 
 Verdict = Literal["supported", "contradicted", "undecided", "no data"]
 SMALL_SET: TransferName = "public_unlabeled_small"
@@ -385,6 +380,7 @@ def _list_settings(
         ]
     if stage == "federate":
         return [
+            ("federate.algorithms", (FEDAVG,), campaign.federate.algorithms),
             ("federate.initial_models", INITIAL_MODELS, campaign.federate.initial_models),
         ]
     return []

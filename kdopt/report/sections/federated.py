@@ -13,8 +13,8 @@ from kdopt.analysis.combining import EQUAL
 from kdopt.analysis.federated import PAPER_ROUND_REDUCTION
 from kdopt.analysis.method_gains import list_partitions
 from kdopt.analysis.tables import Tables
+from kdopt.campaign.federated_algorithms import CONSOLIDATED
 from kdopt.campaign.settings import Campaign
-from kdopt.campaign.stage_settings import CONSOLIDATED
 from kdopt.report.blocks import (
     Block,
     PageFigure,
