@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from annotated_types import Interval
 
+from kdopt.campaign.federated_algorithms import FEDAVG
 from kdopt.campaign.fields import SHA256_RULE, Fraction, MaybeInfinite
 from kdopt.campaign.names import StageName, pair_label
 from kdopt.campaign.participants import Architecture
@@ -49,7 +50,8 @@ class Scores(Recorded):
         accuracy: Share of images classified rightly, in [0, 1].
         per_class: The same per class, in class order; ``None`` for a class with no image.
         loss: Mean cross-entropy in nats.
-        images: Number of images; ``None`` in records of older versions.
+        images: Number of images; ``None`` in records of older versions, and where the scores are
+            the mean of several models'.
         right: Which images were classified rightly, one bit each in the set's order, the first in
             the highest bit, as base64. Two models are compared image by image with it. It takes a
             sixth of a byte per image. ``None`` where it was not kept.
@@ -111,7 +113,10 @@ def measure_change(after: Scores, before: Scores) -> Change:
 
 
 class RoundScore(NamedTuple):
-    """The global model after one communication round: accuracies in [0, 1]."""
+    """The global model, or the mean of the participants', after one communication round.
+
+    Accuracies are in [0, 1].
+    """
 
     validation_accuracy: Fraction
     test_accuracy: Fraction
@@ -159,8 +164,10 @@ class Outcome(Recorded):
         versions: Versions of kdopt, torch and Python.
         checkpoint: sha256 of the weights, where the stage keeps them.
         participant: The student that the stage itself chose to start from.
-        rounds: Federated averaging: the global model before the first round and after each.
-        round_bytes: What all participants send and receive in one round.
+        rounds: Federated rounds: the global model, or the mean of the participants' models, before
+            the first and after each.
+        round_bytes: What is sent in one round, to and from participants; every transfer counts
+            once.
         start_bytes: What they sent and received to make the initial model.
         line_position: Student line: which student was kept and scored; 1 is the end of training.
             ``None`` where the line was not tried.
@@ -297,7 +304,8 @@ class TrialRow:
         params: The parameters; empty for an open trial that was not claimed yet.
         outcome: The result of a complete trial.
         error: The reason of a failed one.
-        method: What its study tunes, where that is not temperature and alpha alone.
+        method: What its study tunes, where that is not temperature and alpha alone; in stage
+            ``federate`` its algorithm, where that is not federated averaging.
     """
 
     study: str
@@ -311,6 +319,11 @@ class TrialRow:
     outcome: Outcome | None = None
     error: str | None = None
     method: str | None = None
+
+    @property
+    def algorithm(self) -> str | None:
+        """The federated algorithm of a trial of stage ``federate``; ``None`` in other stages."""
+        return (self.method or FEDAVG) if self.stage == "federate" else None
 
     @property
     def pair(self) -> Pair | None:

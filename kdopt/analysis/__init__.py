@@ -2,6 +2,8 @@
 
 results
     The trial rows of a campaign, indexed once.
+partition_runs
+    Trials of the stages that have studies per partition, not per pair.
 trial_table
     Every trial with all that it recorded, as one tidy table.
 stats
@@ -34,6 +36,8 @@ combining
     All participants distilled into one model (Table II of the paper).
 federated
     Federated averaging: accuracy by round, and rounds saved.
+federated_comparison
+    Federated algorithms and what they start from, side by side.
 paper
     The paper's claims, judged by these tables.
 """

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from kdopt.analysis.partition_runs import PartitionRun
 from kdopt.analysis.results import (
     CampaignResults,
-    PartitionRun,
     order_partitions,
     read_number,
 )

@@ -25,6 +25,7 @@ REDUCTION_BOUNDS: tuple[ReductionBound, ...] = ("exact", "at least", "at most", 
 
 CURVE_COLUMNS = (
     "partition",
+    "algorithm",
     "initial_model",
     "replicate",
     "round",
@@ -94,22 +95,26 @@ class StartComparison(NamedTuple):
 
 
 def tabulate_curves(results: CampaignResults) -> pd.DataFrame:
-    """Accuracies (percent) of the global model after every round, the initial model at round 0."""
+    """Accuracies (percent) after every round of every algorithm, what it starts from at round 0.
+
+    They are the global model's, or the mean of the participants' models.
+    """
     lines = [
         (
             run.partition,
+            run.algorithm,
             run.params["initial_model"],
             run.replicate,
             number,
             100 * score.validation_accuracy,
             100 * score.test_accuracy,
         )
-        for run in results.federate_runs
+        for run in results.algorithm_runs
         for number, score in enumerate(run.outcome.rounds)
     ]
     table = pd.DataFrame(lines, columns=list(CURVE_COLUMNS))
     return table.sort_values(
-        ["partition", "initial_model", "replicate", "round"], ignore_index=True
+        ["partition", "algorithm", "initial_model", "replicate", "round"], ignore_index=True
     )
 
 
@@ -263,11 +268,11 @@ def _measure_savings(comparison: StartComparison, accuracy: float) -> dict[str, 
     """
     outcomes = (comparison.random, comparison.consolidated)
     run = len(comparison.random.rounds) - 1
-    random, consolidated = (_find_first_round(outcome, accuracy) for outcome in outcomes)
+    random, consolidated = (find_first_round(outcome, accuracy) for outcome in outcomes)
     bound = _bound_reduction(random, consolidated)
     # A censored run enters with all rounds run, so the reduction is a bound and not a value.
     counted = [run if math.isnan(r) else r for r in (random, consolidated)]
-    sent = [_count_megabytes(o, r) for o, r in zip(outcomes, counted, strict=True)]
+    sent = [count_megabytes(o, r) for o, r in zip(outcomes, counted, strict=True)]
     return {
         "rounds_random": random,
         "rounds_consolidated": consolidated,
@@ -280,7 +285,8 @@ def _measure_savings(comparison: StartComparison, accuracy: float) -> dict[str, 
     }
 
 
-def _find_first_round(outcome: Outcome, accuracy: float) -> float:
+def find_first_round(outcome: Outcome, accuracy: float) -> float:
+    """The first round whose test accuracy reaches a share in [0, 1]; NaN where none does."""
     reached = (
         float(number)
         for number, score in enumerate(outcome.rounds)
@@ -303,7 +309,8 @@ def _compute_reduction(spent: Sequence[float], bound: ReductionBound) -> float:
     return math.nan if bound == "unknown" else 100 * (1 - consolidated / random)
 
 
-def _count_megabytes(outcome: Outcome, rounds: float) -> float:
+def count_megabytes(outcome: Outcome, rounds: float) -> float:
+    """Traffic up to a round in 1e6 bytes, that of making the start included."""
     total = read_number(outcome.start_bytes) + rounds * read_number(outcome.round_bytes)
     return total / MEGABYTE
 

@@ -16,7 +16,9 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from kdopt.analysis.controls import ControlCase, group_controls
+from kdopt.analysis.partition_runs import PartitionRun, list_partition_runs
 from kdopt.analysis.stats import compute_mean, compute_sd
+from kdopt.campaign.federated_algorithms import FEDAVG
 from kdopt.campaign.method_studies import tunes_points
 from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
@@ -66,25 +68,6 @@ class PointMean(NamedTuple):
     test_gain: float
     replicates: int
     test_gain_sd: float = math.nan
-
-
-class PartitionRun(NamedTuple):
-    """One complete trial of a stage with one study per partition.
-
-    Attributes:
-        partition: Its partition.
-        params: Its parameters, the replicate included.
-        outcome: Its result.
-    """
-
-    partition: str
-    params: Params
-    outcome: Outcome
-
-    @property
-    def replicate(self) -> int:
-        """Its replicate, counted from 0."""
-        return int(self.params.get("replicate", 0))
 
 
 class CampaignResults:
@@ -286,10 +269,15 @@ class CampaignResults:
         return list_partition_runs(self.by_stage.get("combine", []))
 
     @cached_property
-    def federate_runs(self) -> list[PartitionRun]:
+    def algorithm_runs(self) -> list[PartitionRun]:
         """The complete trials of stage ``federate`` that recorded their rounds."""
         runs = list_partition_runs(self.by_stage.get("federate", []))
         return [run for run in runs if run.outcome.rounds]
+
+    @cached_property
+    def federate_runs(self) -> list[PartitionRun]:
+        """Those of federated averaging, which alone is the paper's."""
+        return [run for run in self.algorithm_runs if run.algorithm == FEDAVG]
 
     def has_stage(self, stage: StageName) -> bool:
         """Whether the store has any trial of a stage, in any state."""
@@ -339,21 +327,6 @@ def read_point(row: TrialRow) -> tuple[float, float] | None:
 def read_number(value: ParamValue | None) -> float:
     """A parameter or measure as a float; NaN where there is none."""
     return math.nan if value is None else float(value)
-
-
-def list_partition_runs(rows: Iterable[TrialRow]) -> list[PartitionRun]:
-    """The complete trials of a stage by partition and number; of repeated params, the first.
-
-    Args:
-        rows: Trials of stage ``combine`` or ``federate``, in any state and order.
-    """
-    found: dict[tuple[object, ...], PartitionRun] = {}
-    for row in sorted(rows, key=lambda row: (row.partition, row.number)):
-        if row.state == "COMPLETE" and row.outcome is not None:
-            key = (row.partition, *sorted(row.params.items()))
-            # A trial that was planned twice counts once, or its cell would weigh double.
-            found.setdefault(key, PartitionRun(row.partition, row.params, row.outcome))
-    return list(found.values())
 
 
 def order_partitions(names: Iterable[str], campaign: Campaign) -> list[str]:

@@ -25,6 +25,11 @@ from kdopt.analysis.federated import (
     tabulate_curves,
     tabulate_levels,
 )
+from kdopt.analysis.federated_comparison import (
+    compare_with_averaging,
+    count_algorithm_rounds,
+    tabulate_algorithms,
+)
 from kdopt.analysis.method_gains import (
     ClassScores,
     average_class_scores,
@@ -224,7 +229,7 @@ class Tables:
 
     @cached_property
     def federated_curves(self) -> pd.DataFrame:
-        """Accuracy of the global model by round."""
+        """Accuracy by round of every federated algorithm and start."""
         return tabulate_curves(self.results)
 
     @cached_property
@@ -246,6 +251,21 @@ class Tables:
     def reductions(self) -> pd.DataFrame:
         """Mean reductions of rounds and traffic."""
         return summarise_reductions(self.rounds_to_target)
+
+    @cached_property
+    def algorithms(self) -> pd.DataFrame:
+        """Final accuracy and traffic of every federated algorithm and start, by partition."""
+        return tabulate_algorithms(self.results)
+
+    @cached_property
+    def algorithm_rounds(self) -> pd.DataFrame:
+        """Rounds and traffic that each of them needs to reach each target."""
+        return count_algorithm_rounds(self.results)
+
+    @cached_property
+    def algorithm_differences(self) -> pd.DataFrame:
+        """Each of them against federated averaging from random weights, over partitions."""
+        return compare_with_averaging(self.algorithms)
 
     def pivot_methods(self, transfer_set: TransferName, measure: str = "test_gain") -> pd.DataFrame:
         """One line per pair on one transfer set, one column per method."""

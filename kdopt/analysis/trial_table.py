@@ -52,6 +52,8 @@ def tabulate_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {
         key: [getattr(row, key) for row in ordered] for key in TRIAL_COLUMNS
     }
+    if any(row.algorithm for row in ordered):
+        columns["algorithm"] = [row.algorithm for row in ordered]
     for key in sorted({key for row in ordered for key in row.params}):
         # The student of a control is a parameter, that of a pair belongs to its study.
         known = columns.get(key, [None] * len(ordered))

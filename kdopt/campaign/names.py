@@ -51,7 +51,7 @@ def study_name(
     """
     stem = f"{campaign}/{partition}/{stage}"
     if teacher is None:
-        return stem if method is None else f"{stem}/{method}"
+        return f"{stem}/{method}" if stage == "federate" and method is not None else stem
     pair = f"{stem}/t{teacher:02d}-s{student:02d}"
     return pair if method is None else f"{pair}/{method}"
 

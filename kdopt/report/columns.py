@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kdopt.report.format import (
+    format_algorithm,
     format_chance,
     format_points,
     format_ratio,
     format_title,
     format_transfer_set,
+    format_words,
 )
 from kdopt.report.plotting import format_method
 from kdopt.shown import format_setting
@@ -57,6 +59,7 @@ COLUMNS = {
         Column("advice", "Verdict", str),
         Column("against", "Not to distil", str),
         Column("against_share", "Share (%)"),
+        Column("algorithm", "Algorithm", format_algorithm),
         Column("alpha", "alpha", format_setting),
         Column("as_good", "as good", str),
         Column("at_least", "At least", str),
@@ -85,6 +88,8 @@ COLUMNS = {
         Column("effective_kd_weight", "KD weight over label weight", format_ratio),
         Column("epochs", "Epochs", str),
         Column("exact", "Exact", str),
+        Column("final_accuracy", "After the last round (%)"),
+        Column("first_accuracy", "Before the first round (%)"),
         Column("forgetting", "Forgetting (pp)"),
         Column("gain", "Gain over the starting student (pp)"),
         Column("guarded_gain", "Guarded test gain (pp)"),
@@ -94,6 +99,7 @@ COLUMNS = {
         Column("guarded_regret", "Regret with guard (pp)"),
         Column("hours", "Training time (h)", lambda hours: f"{hours:.3f}"),
         Column("images", "Training images", str),
+        Column("initial_model", "Starts from", format_words),
         Column("kd_alone", "KD alone (%)"),
         Column("label", "What is done", str),
         Column("learning", "Learning (pp)"),
@@ -150,6 +156,7 @@ COLUMNS = {
         Column("test_gain_sd", "Test gain, sd over replicates (pp)"),
         Column("times_best", "Times best teacher"),
         Column("total", "Of so many", str),
+        Column("total_megabytes", "Traffic in all (MB)"),
         Column("transfer_set", "Transfer set", format_transfer_set),
         Column("trials", "Trials", str),
         Column("tried", "Tried", str),

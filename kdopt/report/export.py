@@ -31,9 +31,11 @@ def write_report(
     The tables are ``best_settings.csv/.md/.tex`` (unless the campaign has no tuning),
     ``verdicts.csv`` (if there are pairs), ``method_gains.csv`` (if there are results of a
     comparison), ``combined.csv/.md/.tex``,
-    ``federated_curves.csv``, ``rounds_to_target.csv`` and ``claims.csv/.md``; ``trials.csv`` and
-    ``trials.parquet`` (where pyarrow is installed) hold every trial, ``trials_per_class.csv`` their
-    accuracies by class (lists in the Parquet file), ``spec.toml`` every setting,
+    ``federated_curves.csv``, ``rounds_to_target.csv``, ``algorithms.csv`` and
+    ``algorithm_rounds.csv`` (if there is more than federated averaging) and ``claims.csv/.md``;
+    ``trials.csv`` and ``trials.parquet`` (where pyarrow is installed) hold every trial,
+    ``trials_per_class.csv`` their accuracies by class (lists in the Parquet file), ``spec.toml``
+    every setting,
     ``figures/`` the page's figures in the formats asked for, and ``report.html`` is the page.
 
     All contents are made before the first file is written, and each file is replaced in one step,

@@ -50,6 +50,7 @@ advice | =verdict | what to do with the pair: leave as it is, train on, distil, 
 advised_gain | =verdict_gain_pp | test gain of following the verdict
 advised_net_gain | =verdict_net_gain_pp | of it because of the teacher
 agreement | | whether two campaigns agree in the contrast
+algorithm | | federated algorithm: fedavg, feddf, fedmd or def_kt
 alpha | | weight of the teacher's term, in [0, 1]
 alpha_correlation | | rank correlation of best alphas within partitions
 best_epoch | | epoch whose weights were kept, counted from 1
@@ -84,11 +85,14 @@ first_low | | lower end of the 95 % interval in the first campaign
 first_n | | units of the first campaign
 first_value | | the number in the first campaign
 first_verdict | | the verdict on the contrast in the first campaign
+final_accuracy | percent | test accuracy after the last round
+final_accuracy_sd | pp | its standard deviation over replicates
+first_accuracy | percent | test accuracy before the first round
 forgetting | pp | mean over classes of the falls of test accuracy
 gain | pp | test gain over the starting student
 high | | upper end of the 95 % interval of the value, in its unit
 image_error | | half the 95 % interval of the value over other test images, in its unit
-initial_model | | what federated averaging starts from
+initial_model | | what federated rounds start from
 key | | name of the setting
 kind | | of the target: absolute, or relative to FedAvg's final accuracy
 label | | the measure in words
@@ -102,6 +106,7 @@ measure | | what is measured
 megabytes_consolidated | | traffic until the target after consolidation
 megabytes_random | | traffic until the target from random weights
 megabytes_reduction | percent | reduction of traffic
+megabytes_to_target | | traffic until the target is reached; empty where it never is
 method | | vanilla, tuned, dml, dp_kd or another method
 n | | pairs, or units that the line is about
 need | | what is missing to judge the claim
@@ -127,10 +132,12 @@ remark | | on how the claim is judged
 replicate | | number of the replicate, counted from 0
 replicates | | replicates that the line is a mean of
 round | | communication round, 0 before the first
-round_bytes | | bytes that all participants send and receive in a round
+round_bytes | | bytes sent in a round, to and from participants
+round_megabytes | | the same in 1e6 bytes
 rounds | | rounds that were run
 rounds_consolidated | | rounds until the target after consolidation
 rounds_random | | rounds until the target from random weights
+rounds_to_target | | rounds until the target; empty where it is never reached
 rounds_test_accuracy | percent | accuracy on test by round
 rounds_validation_accuracy | percent | accuracy on validation by round
 same_alpha | percent | shared pairs with the same best alpha
@@ -154,6 +161,7 @@ source | | stage that the number is from
 stage | | stage of the trial
 start | | student that a combination starts from
 start_bytes | | bytes sent and received to make the initial model
+start_megabytes | | the same in 1e6 bytes
 started_from | | participant that the stage chose to start from
 state | | WAITING, RUNNING, COMPLETE or FAIL
 student | | number of the student
@@ -179,6 +187,7 @@ test_loss | nats | mean cross-entropy on test
 test_per_class | percent | accuracy of each class on test
 transfer_set | | images that the student is trained on
 trials_done | | complete trials of the pair's search
+total_megabytes | | traffic of all rounds, making the start included
 tried | | candidates that the verdict chose from
 unit | | of value, low and high
 validation_accuracy | percent | accuracy on validation

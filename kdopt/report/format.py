@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from kdopt.campaign.data_settings import DataSettings
+from kdopt.campaign.federated_algorithms import ALGORITHM_FACTS
 from kdopt.data.sources.cifar10 import CIFAR10_CLASSES
 from kdopt.data.sources.fashion_mnist import FASHION_MNIST_CLASSES
 from kdopt.report.export_columns import label_pairs, name_export_column
@@ -96,9 +97,15 @@ def format_title(name: object) -> str:
     return str(name).replace("_", " ").capitalize()
 
 
-def format_words(name: str) -> str:
-    """A formula's name as words."""
-    return name.replace("_", " ")
+def format_words(name: object) -> str:
+    """A formula's or a start's name as words."""
+    return str(name).replace("_", " ")
+
+
+def format_algorithm(name: object) -> str:
+    """How people call a federated algorithm; names of other versions are shown as they are."""
+    labels = {str(key): facts.label for key, facts in ALGORITHM_FACTS.items()}
+    return labels.get(str(name), str(name))
 
 
 def format_transfer_set(name: object) -> str:

@@ -15,8 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from kdopt.analysis.tuning import describe_selection
+from kdopt.campaign.federated_algorithms import FEDAVG
 from kdopt.report.blocks import PageFigure, ReportData, Section
-from kdopt.report.format import format_frame
+from kdopt.report.format import format_algorithm, format_frame
 from kdopt.report.sections.advice import make_advice_section
 from kdopt.report.sections.best_settings import make_maps_section
 from kdopt.report.sections.claims import make_claims_section
@@ -136,8 +137,11 @@ def describe_campaign(data: ReportData) -> str:
             "random": "random weights",
             "consolidated": "the participants distilled into one",
         }
-        used = [
-            text for name, text in starts.items() if name in data.campaign.federate.initial_models
-        ]
-        sentences.append(f"Federated averaging from {', and from '.join(used)}.")
+        settings = data.campaign.federate
+        used = [text for name, text in starts.items() if name in settings.initial_models]
+        if FEDAVG in settings.algorithms:
+            sentences.append(f"Federated averaging from {', and from '.join(used)}.")
+        others = [format_algorithm(name) for name in settings.algorithms if name != FEDAVG]
+        if others:
+            sentences.append(f"Federated rounds of {', '.join(others)}.")
     return " ".join(sentences) or "Participants trained on their own data."

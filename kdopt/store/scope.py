@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kdopt.campaign.compatibility import list_differences
-from kdopt.campaign.federated_algorithms import FEDAVG
+from kdopt.campaign.federated_algorithms import ALGORITHM_FACTS, FEDAVG
 from kdopt.campaign.names import (
     INDEX_SUFFIX,
     PAIR_STAGES,
@@ -141,8 +141,8 @@ def parse_own_name(text: str, record: CampaignRecord) -> StudyName | None:
         return None
     if name.stage not in STAGES or (name.teacher is not None) != (name.stage in PAIR_STAGES):
         return None
-    if name.method == FEDAVG:
-        return None  # its study has no such part: a second one would count its trials twice
+    if name.stage == "federate" and name.method not in (None, *ALGORITHM_FACTS.keys() - {FEDAVG}):
+        return None
     who = [] if name.teacher is None else [name.teacher, name.student]
     everyone = range(record.campaign.participants)
     return name if len(set(who)) == len(who) and all(w in everyone for w in who) else None

@@ -18,6 +18,9 @@ from kdopt.train.engine import Images
 
 State = Mapping[str, Tensor]
 
+LOGIT_BYTES = 4
+"""A logit on the wire: float32."""
+
 
 class Average:
     """A weighted mean of states, added up one by one in float64, so that it needs one state."""
@@ -73,3 +76,8 @@ def run_round(
 def count_state_bytes(model: nn.Module) -> int:
     """What a model weighs on the wire: parameters and buffers, uncompressed."""
     return sum(v.numel() * v.element_size() for v in model.state_dict().values())
+
+
+def count_logit_bytes(images: int, classes: int) -> int:
+    """What logits of so many images weigh on the wire, uncompressed."""
+    return images * classes * LOGIT_BYTES

@@ -126,9 +126,11 @@ class Context(ImageSets):
         """The same in a second object, for methods that train both models."""
         return self.load_checkpoint(_find_checkpoint(pretrained), 1)
 
-    def load_state(self, state: Mapping[str, Tensor], participant: int = 0) -> nn.Module:
-        """The same with any weights of a participant's model."""
-        model = self._get_workbench(self.campaign.get_architecture(participant))
+    def load_state(
+        self, state: Mapping[str, Tensor], participant: int = 0, number: int = 0
+    ) -> nn.Module:
+        """The same with any weights of a participant's model, in one of several objects."""
+        model = self._get_workbench(self.campaign.get_architecture(participant), number)
         model.load_state_dict(state)
         return model
 
@@ -185,6 +187,10 @@ class Context(ImageSets):
     def save_model(self, model: nn.Module) -> str:
         """Save a model's weights and return their sha256."""
         return self._artifacts.put(pack_weights(model.state_dict(), self._kinds[model]))
+
+    def save_content(self, content: bytes) -> str:
+        """Save a file and return its sha256."""
+        return self._artifacts.put(content)
 
     def measure_validation(
         self, model: nn.Module, validation: Images, measure: Literal["accuracy", "loss"]

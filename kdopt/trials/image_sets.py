@@ -52,6 +52,11 @@ class ImageSets:
         self._validation = Cache[tuple[str, int | None], Images](CACHED_SHARES)
         self._given = Cache[str, GivenLogits](CACHED_SHARES)
 
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self._dataset.n_classes
+
     def get_splits(self, partition: str) -> Splits:
         """The index arrays of a partition, as they were planned."""
         if partition not in self._splits:

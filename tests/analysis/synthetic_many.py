@@ -89,6 +89,7 @@ def federate_row(
     curve: Sequence[float],
     replicate: int = 0,
     per_class: tuple[Sequence[float | None], Sequence[float | None]] | None = None,
+    algorithm: str | None = None,
 ) -> TrialRow:
     """One row from its test accuracies (percent) by round.
 
@@ -100,6 +101,7 @@ def federate_row(
         replicate: Its replicate.
         per_class: Class accuracies (shares) before the first and after the last round; without,
             five classes around the accuracy.
+        algorithm: Its algorithm, where it is not federated averaging.
     """
     rounds = tuple(RoundScore((value + 0.5) / 100, value / 100) for value in curve)
     first, last = per_class or (_around(curve[0]), _around(curve[-1]))
@@ -113,7 +115,12 @@ def federate_row(
         start_bytes=START_BYTES if initial == "consolidated" else 0,
     )
     cell = {"initial_model": initial, "replicate": replicate}
-    return _row(campaign, partition, "federate", cell, number, result)
+    row = _row(campaign, partition, "federate", cell, number, result)
+    return replace(
+        row,
+        study=study_name(campaign.name, partition, "federate", method=algorithm),
+        method=algorithm,
+    )
 
 
 def federate_rows(campaign: Campaign, curve: Curve) -> list[TrialRow]:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdopt.campaign.federated_algorithms import ALGORITHM_FACTS
 from kdopt.campaign.method_spaces import TUNED_METHODS
 from kdopt.campaign.names import (
     CAMPAIGN_NAME,
@@ -25,8 +26,24 @@ def test_names_come_apart_as_they_were_made(campaign, partition, pair, method):
     assert parse_study_name(text) == wanted
 
 
+@given(words, words, st.none() | st.sampled_from(sorted(ALGORITHM_FACTS)))
+def test_names_of_federated_studies_come_apart_as_they_were_made(campaign, partition, algorithm):
+    text = study_name(campaign, partition, "federate", method=algorithm)
+    assert parse_study_name(text) == (campaign, partition, "federate", None, None, algorithm)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "a", "a/b", "a/b/c/d", "a/b/c/t1", "a/b/tune/t01-s02/X", "a/b/tune/x"]
+    "text",
+    [
+        "",
+        "a",
+        "a/b",
+        "a/b/c/d",
+        "a/b/c/t1",
+        "a/b/tune/t01-s02/X",
+        "a/b/tune/x",
+        "a/b/federate/X",
+    ],
 )
 def test_other_texts_are_no_study_names(text):
     with pytest.raises(ValueError, match="not a study name"):

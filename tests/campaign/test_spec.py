@@ -330,9 +330,10 @@ def test_the_reference_lists_every_setting_once_with_its_rule_source_and_meaning
     entries = list(list_settings())
     keys = [entry.key for entry in entries]
     assert len(set(keys)) == len(keys)
-    # A campaign's own list leaves out the tables of methods that it does not tune, and those that
-    # a file may repeat.
-    others = ("participant.", *(f"tune.{name}." for name in (*SPACES, "search")))
+    # A campaign's own list leaves out the tables of methods and algorithms that it does not use,
+    # and those that a file may repeat.
+    tables = [*(f"tune.{n}." for n in (*SPACES, "search")), "federate.feddf.", "federate.fedmd."]
+    others = ("participant.", *tables)
     shown = [key for key in keys if not key.startswith(others)]
     assert shown == [line.key for line in parse_spec(MINIMAL).settings]
     assert all(entry.rule and entry.description for entry in entries)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from kdopt.campaign.federated_algorithms import ALGORITHM_FACTS, FEDAVG
 from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.settings import Campaign, TransferSettings
 from kdopt.campaign.stage_settings import CombineSettings, FederateSettings
@@ -14,6 +15,13 @@ from kdopt.outcome import Outcome, RoundScore, Scores, TrialRow
 from tests.analysis.synthetic import FIVE, make_campaign, outcome, pretrain_rows
 
 ROUNDS = 10
+ALL_ALGORITHMS = FederateSettings(
+    rounds=ROUNDS,
+    targets=(0.5, 0.75, 0.95),
+    relative_targets=(0.9, 1.0),
+    algorithms=tuple(ALGORITHM_FACTS),
+    own_starts=("pretrained", "random"),
+)
 
 
 def many_campaign(**changes: Any) -> Campaign:
@@ -51,7 +59,9 @@ def row_of(plan: StudyPlan, number: int, result: Outcome | None) -> TrialRow:
     """One row of a planned cell: complete with a result, else waiting."""
     state: Any = "COMPLETE" if result else "WAITING"
     cell = dict(plan.cells[number])
-    return TrialRow(plan.name, plan.partition, plan.stage, None, None, number, state, cell, result)
+    method = None if plan.algorithm in (None, FEDAVG) else plan.algorithm
+    where = (plan.name, plan.partition, plan.stage, None, None, number)
+    return TrialRow(*where, state, cell, result, method=method)
 
 
 def combine_accuracy(campaign: Campaign, partition: str, cell: Any) -> float:

@@ -29,7 +29,7 @@ from tests.analysis.synthetic import (
     pretrain_rows,
     tune_row,
 )
-from tests.report.many_synthetic import many_campaign, many_rows
+from tests.report.many_synthetic import ALL_ALGORITHMS, many_campaign, many_rows
 
 SETTINGS = [SettingLine("tune.t2_scale", "true", "paper, Eq. 2")]
 DOCS = Path(__file__).parents[2] / "docs"
@@ -182,12 +182,13 @@ def test_parquet_holds_what_the_columns_hold():
 
 
 def test_every_column_is_in_the_docs_and_says_its_unit(tmp_path):
-    campaign = many_campaign(stages=("tune", "compare", "combine", "federate"))
+    stages = ("tune", "compare", "combine", "federate")
+    campaign = many_campaign(stages=stages, federate=ALL_ALGORITHMS)
     rows = make_rows(campaign) + compare_rows(campaign) + many_rows(campaign)[20:]
     paths = write_report(tmp_path, ReportData(campaign, rows, SETTINGS))
     described = (DOCS / "dashboard-and-report.md").read_text("utf-8").partition("## Columns")[2]
     files = {path.name: path.read_text("utf-8") for path in paths if path.suffix == ".csv"}
-    assert len(files) == 9
+    assert len(files) == 11
     for name, text in files.items():
         header = next(csv.reader(io.StringIO(text)))
         header = [re.sub("^version_.*", "version_kdopt", column) for column in header]

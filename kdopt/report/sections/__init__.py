@@ -12,6 +12,7 @@ A section says what to run where it has nothing to show. To add one, write a fun
 - ``many_teachers``: all participants distilled into one model
 - ``table_two``: Table II of the paper as grid, figure and text (part of ``many_teachers``)
 - ``federated``: federated averaging (part of ``many_teachers``)
+- ``federated_comparison``: other federated algorithms beside it (part of ``many_teachers``)
 - ``advice``: the decision tree for new pairs
 - ``claims``: the paper's claims, judged
 - ``pairs``: all about one pair

@@ -13,7 +13,6 @@ from kdopt.analysis.combining import EQUAL
 from kdopt.analysis.federated import PAPER_ROUND_REDUCTION
 from kdopt.analysis.method_gains import list_partitions
 from kdopt.analysis.tables import Tables
-from kdopt.campaign.federated_algorithms import CONSOLIDATED
 from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import (
     Block,
@@ -37,7 +36,10 @@ from kdopt.report.plotting import (
     ACCURACY_AXIS,
     BLUE,
     GREEN,
+    GREY,
     ORANGE,
+    PURPLE,
+    SKY,
     VERMILLION,
     Axis,
     Panel,
@@ -77,7 +79,7 @@ def _describe_curves(curves: pd.DataFrame, campaign: Campaign) -> str:
         f"Fig. 9 of the paper; communication rounds: {settings.rounds}, local epochs: "
         f"{settings.local_epochs}, all {campaign.participants} participants in every round."
     ]
-    if CONSOLIDATED in settings.initial_models:
+    if settings.uses_consolidated:
         start = "model" if settings.start == "untrained" else "student"
         equal = settings.weighting == EQUAL
         sentences.append(
@@ -215,8 +217,14 @@ class LineStyle(NamedTuple):
 
 
 CURVE_STYLES = {
-    "random": LineStyle("FedAvg from random weights", ORANGE, "dash", 2),
-    "consolidated": LineStyle("KD, then FedAvg", BLUE, "solid", 2.5),
+    ("fedavg", "random"): LineStyle("FedAvg from random weights", ORANGE, "dash", 2),
+    ("fedavg", "consolidated"): LineStyle("KD, then FedAvg", BLUE, "solid", 2.5),
+    ("feddf", "random"): LineStyle("FedDF from random weights", PURPLE, "dash", 2),
+    ("feddf", "consolidated"): LineStyle("KD, then FedDF", PURPLE, "solid", 2),
+    ("fedmd", "pretrained"): LineStyle("FedMD from trained models", SKY, "solid", 2),
+    ("fedmd", "random"): LineStyle("FedMD from random weights", SKY, "dash", 2),
+    ("def_kt", "pretrained"): LineStyle("Def-KT from trained models", GREY, "solid", 2),
+    ("def_kt", "random"): LineStyle("Def-KT from random weights", GREY, "dash", 2),
 }
 
 LEVEL_STYLES = {
@@ -229,15 +237,15 @@ def draw_federated(curves: pd.DataFrame, levels: pd.DataFrame) -> dict[str, Any]
     """Fig. 9: test accuracy (%) by communication round, and what needs no round as levels.
 
     A panel per partition. Curves are means over replicates, bands reach from the least to the
-    greatest of them.
+    greatest of them; where participants have models of their own, a curve is these models' mean.
     """
     known = levels.set_index("partition")
     panels = []
-    for partition in list_partitions(levels):
+    for partition in dict.fromkeys([*list_partitions(levels), *list_partitions(curves)]):
         here = curves[curves["partition"] == partition]
         traces = []
-        for initial, style in CURVE_STYLES.items():
-            runs = here[here["initial_model"] == initial]
+        for (algorithm, start), style in CURVE_STYLES.items():
+            runs = here[(here["algorithm"] == algorithm) & (here["initial_model"] == start)]
             if len(runs):
                 traces += _draw_curve(runs, style)
         for key, style in LEVEL_STYLES.items():

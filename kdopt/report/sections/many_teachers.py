@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kdopt.analysis.tables import Tables
+from kdopt.campaign.federated_algorithms import FEDAVG
 from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import (
     Block,
@@ -19,6 +20,11 @@ from kdopt.report.sections.federated import (
     make_curves_block,
     make_reductions_block,
     make_rounds_block,
+)
+from kdopt.report.sections.federated_comparison import (
+    format_algorithm_rounds_csv,
+    has_other_algorithms,
+    make_algorithm_blocks,
 )
 from kdopt.report.sections.table_two import (
     draw_combined,
@@ -48,11 +54,10 @@ def make_many_blocks(data: ReportData) -> list[Block]:
     if data.shows_stage("combine"):
         blocks += [make_combined_block(tables), make_weighting_block(tables)]
     if data.shows_stage("federate"):
-        blocks += [
-            make_curves_block(tables),
-            make_rounds_block(tables),
-            make_reductions_block(tables),
-        ]
+        blocks.append(make_curves_block(tables))
+        if FEDAVG in data.campaign.federate.algorithms:
+            blocks += [make_rounds_block(tables), make_reductions_block(tables)]
+        blocks += make_algorithm_blocks(tables)
     return blocks
 
 
@@ -68,6 +73,9 @@ def format_many_files(tables: Tables) -> dict[str, str]:
         files["federated_curves.csv"] = format_frame(tables.federated_curves)
     if len(tables.rounds_to_target):
         files["rounds_to_target.csv"] = format_rounds_csv(tables.rounds_to_target)
+    if has_other_algorithms(tables):
+        files["algorithms.csv"] = format_frame(tables.algorithms)
+        files["algorithm_rounds.csv"] = format_algorithm_rounds_csv(tables.algorithm_rounds)
     return files
 
 
