@@ -14,11 +14,11 @@ from kdopt.report.format import (
     format_algorithm,
     format_frame,
     format_points,
-    format_setting,
     format_title,
     format_words,
     make_sort_key,
 )
+from kdopt.shown import format_setting
 
 
 def has_other_algorithms(tables: Tables) -> bool:
