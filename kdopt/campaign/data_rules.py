@@ -8,7 +8,7 @@ from typing import Any
 from kdopt.campaign.data_settings import HF, OWN_SOURCES, TORCHVISION, DataSettings
 from kdopt.campaign.settings import CampaignFile
 
-DOWNLOADED = ("fashion_mnist", "cifar10")
+DOWNLOADED = ("fashion_mnist", "cifar10", f"{TORCHVISION}CIFAR10")
 USED_BY: Mapping[str, tuple[str, ...]] = {
     "columns": ("arrays", HF),
     "classes": ("arrays", HF),
@@ -37,11 +37,11 @@ def _list_source_problems(data: DataSettings, raw: Mapping[str, Any]) -> Iterato
         if key in said and not data.name.startswith(users):
             names = ", ".join(f"{user}..." if user.endswith(":") else user for user in users)
             yield f"data.{key} = {said[key]!r}: it goes with {names}; leave it out"
-    new = data.name not in OWN_SOURCES or data.name == "arrays"
+    new = data.name not in (*OWN_SOURCES, *DOWNLOADED) or data.name == "arrays"
     if new and data.download:
         yield (
             f"data.download = true: '{data.name}' is read from local files only; leave it out "
-            f"(kdopt downloads {' and '.join(DOWNLOADED)} alone)"
+            f"(kdopt downloads {', '.join(DOWNLOADED)} alone)"
         )
     if data.name == "arrays" and data.root is None:
         yield "data.root: missing; set it to the file of arrays (npz, safetensors or Parquet)"

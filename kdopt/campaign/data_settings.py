@@ -16,7 +16,7 @@ TORCHVISION, HF = "torchvision:", "hf:"
 GIVEN = "python"
 """Data that ``kdopt.tune`` was given; a file that names them is told so when they are read."""
 TORCHVISION_SETS = (
-    "CIFAR10", "Country211", "DTD", "EMNIST", "EuroSAT", "FashionMNIST", "FGVCAircraft",
+    "CIFAR10", "CIFAR100", "Country211", "DTD", "EMNIST", "EuroSAT", "FashionMNIST", "FGVCAircraft",
     "Flowers102", "Food101", "Imagenette", "KMNIST", "MNIST", "QMNIST", "RenderedSST2", "STL10",
     "StanfordCars", "SVHN", "USPS",
 )  # fmt: skip
@@ -146,6 +146,16 @@ class DataSettings(Settings):
         Len(0),
         Source("default: of the training data"),
     ] = ()
+
+    @property
+    def may_have_validation(self) -> bool:
+        """Whether data of this name may come with a validation split of their own."""
+        return self.name == "arrays" or ":" in self.name
+
+    @property
+    def noun(self) -> str:
+        """What reports call the data; they know the kind of a data set by its name only."""
+        return "rows" if self.name == "arrays" or self.name.startswith(HF) else "images"
 
 
 def _is_range(values: tuple[float, ...]) -> bool:

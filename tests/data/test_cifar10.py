@@ -173,7 +173,7 @@ def test_a_truncated_pickle_is_refused(tmp_path: Path) -> None:
 
 def test_the_published_md5_is_asked_for(tmp_path: Path) -> None:
     write_pickled(tmp_path)
-    with pytest.raises(DataError, match=r"data_batch_1: md5 is .* CIFAR-10's is c99cafc152244af7"):
+    with pytest.raises(DataError, match=r"data_batch_1: md5 is .* CIFAR's is c99cafc152244af7"):
         read_dataset(own(tmp_path, checksum="published"), 0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +45,40 @@ def test_image_files_are_resized_and_a_missing_test_split_is_drawn(tmp_path: Pat
         read_dataset(settings, 0)
 
 
+def write_cifar100(folder: Path, labels: list[int]) -> np.ndarray:
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 3072)).astype(np.uint8)
+    for name in ("train", "test"):
+        batch = {"data": pixels, "fine_labels": labels, "coarse_labels": [0] * 6}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+    meta = {"fine_label_names": ["apple", "bear", "cloud"], "coarse_label_names": ["x"]}
+    (folder / "meta").write_bytes(pickle.dumps(meta, protocol=2))
+    return pixels
+
+
+def test_cifar100_is_read_with_its_fine_labels_and_no_pickle_runs(tmp_path: Path) -> None:
+    pixels = write_cifar100(tmp_path / "cifar-100-python", [0, 1, 2, 2, 1, 0])
+    settings = DataSettings("torchvision:CIFAR100", root=str(tmp_path), checksum="none")
+    data = read_dataset(settings, 0)
+    assert np.array_equal(data.train_images.reshape(6, -1), pixels)
+    assert data.test_labels.tolist() == [0, 1, 2, 2, 1, 0]
+    assert data.class_names == ("apple", "bear", "cloud")
+    with pytest.raises(DataError, match="md5 is"):
+        read_dataset(replace(settings, checksum="published"), 0)
+    hostile = b"cos\nsystem\n(S'touch ran'\ntR."
+    (tmp_path / "cifar-100-python" / "train").write_bytes(hostile)
+    with pytest.raises(DataError, match=r"asks for os\.system"):
+        read_dataset(settings, 0)
+    assert not Path("ran").exists()
+
+
+def test_labels_of_cifar100_are_checked(tmp_path: Path) -> None:
+    write_cifar100(tmp_path, [0, 1, 2, 2, 1, 3])
+    settings = DataSettings("torchvision:CIFAR100", root=str(tmp_path), checksum="none")
+    with pytest.raises(DataError, match=r"label 3 of image 5 is outside 0\.\.2"):
+        read_dataset(settings, 0)
+
+
 def test_files_that_are_not_there_are_never_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,7 +95,7 @@ def test_files_that_are_not_there_are_never_fetched(
 
 
 def test_only_listed_sets_have_names() -> None:
-    assert set(torchvision_sets.FORMS_OF) | {"CIFAR10"} == set(TORCHVISION_SETS)
+    assert set(torchvision_sets.FORMS_OF) | {"CIFAR10", "CIFAR100"} == set(TORCHVISION_SETS)
     assert is_data_name("torchvision:SVHN") and is_data_name("hf:x")
     for name in ("torchvision:ImageNet", "torchvision:os", "torchvision:", "hf:", "os:system"):
         assert not is_data_name(name)

@@ -1,4 +1,4 @@
-"""CIFAR-10 in its two published forms: pickled batches and fixed-size binary records.
+"""CIFAR-10 in its two published forms, pickled batches and fixed-size binary records; CIFAR-100.
 
 ``pickle.load`` runs whatever a file names. The batches need four things only (a byte array, its
 type, and a string), so the reader here knows these and refuses every other name.
@@ -42,6 +42,11 @@ BATCH_MD5 = {
     "data_batch_4": "634d18415352ddfa80567beed471001a",
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
+}
+CIFAR100_MD5 = {
+    "train": "16019d7e3df5f24257cddd939b257f8d",
+    "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
+    "meta": "7973b15100ade9c7d40fb424638fde48",
 }
 BATCH_SIZE = 10_000
 PIXELS = 3 * 32 * 32
@@ -90,26 +95,56 @@ def read_cifar10(settings: DataSettings) -> RawDataset:
     )
 
 
+def read_cifar100(settings: DataSettings) -> RawDataset:
+    """CIFAR-100 with its hundred fine labels: 50,000 training and 10,000 test images, 3x32x32.
+
+    Args:
+        settings: Uses ``root`` and ``checksum``.
+
+    Raises:
+        DataError: The files are missing, damaged or not CIFAR-100.
+    """
+    folder = find_data(
+        settings,
+        ("cifar-100-python", ""),
+        lambda f: all((f / name).is_file() for name in CIFAR100_MD5),
+        ("data.root = a folder with cifar-100-python (its files train, test and meta)",),
+    )
+    published = settings.checksum == "published"
+    if published:
+        for name in CIFAR100_MD5:
+            _check_md5(folder / name)
+    names = read_pickled_batch(folder / "meta").get("fine_label_names")
+    if not isinstance(names, list) or len(set(map(str, names))) != len(names) or len(names) < 2:
+        raise DataError(f"{folder / 'meta'}: it names no classes; fetch it again")
+    train, test = (
+        _read_pickled(folder / name, False, "fine_labels", len(names)) for name in ("train", "test")
+    )
+    return RawDataset(settings.name, *train, *test, tuple(map(str, names)))
+
+
 def _has_batches(folder: Path, suffix: str) -> bool:
     return all((folder / f"{name}{suffix}").is_file() for name in BATCH_MD5)
 
 
-def _read_pickled(path: Path, published: bool) -> _Batch:
+def _read_pickled(
+    path: Path, published: bool, key: str = "labels", n_classes: int = len(CIFAR10_CLASSES)
+) -> _Batch:
     if published:
         _check_md5(path)
     batch = read_pickled_batch(path)
-    data, labels = batch.get("data"), batch.get("labels")
+    data, labels = batch.get("data"), batch.get(key)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (PIXELS,):
         found = f"{data.dtype} {data.shape}" if isinstance(data, np.ndarray) else repr(type(data))
         raise DataError(f"{path}: 'data' is {found}; expected uint8 (N, {PIXELS})")
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-        raise DataError(f"{path}: 'labels' is no list of whole numbers; a CIFAR batch has one")
+        raise DataError(f"{path}: '{key}' is no list of whole numbers; a CIFAR batch has one")
     if len(labels) != len(data):
         raise DataError(
             f"{path}: {len(data)} images but {len(labels)} labels; the file is damaged, fetch it "
             "again"
         )
-    _check_labels(path, np.array(labels))
+    _check_labels(path, np.array(labels), n_classes)
     # A copy: some pickles give a read-only array, about which torch warns.
     return data.reshape(-1, 3, 32, 32).copy(), np.array(labels, np.int64)
 
@@ -138,19 +173,22 @@ def _check_md5(path: Path) -> None:
     with _open_batch(path) as stream:
         # The published checksum guards against damage, not against forgery.
         actual = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if actual != BATCH_MD5[path.name]:
+    expected = (BATCH_MD5 | CIFAR100_MD5)[path.name]
+    if actual != expected:
         raise DataError(
-            f"{path}: md5 is {actual}, CIFAR-10's is {BATCH_MD5[path.name]}; the file is damaged, "
+            f"{path}: md5 is {actual}, CIFAR's is {expected}; the file is damaged, "
             'fetch it again, or set data.checksum = "none" if you made it yourself'
         )
 
 
-def _check_labels(path: Path, labels: NDArray[np.int64]) -> None:
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(CIFAR10_CLASSES)))
+def _check_labels(
+    path: Path, labels: NDArray[np.int64], n_classes: int = len(CIFAR10_CLASSES)
+) -> None:
+    wrong = np.flatnonzero((labels < 0) | (labels >= n_classes))
     if len(wrong):
         raise DataError(
-            f"{path}: label {labels[wrong[0]]} of image {wrong[0]} is outside 0..9; the file is "
-            "damaged or of another data set"
+            f"{path}: label {labels[wrong[0]]} of image {wrong[0]} is outside 0..{n_classes - 1}; "
+            "the file is damaged or of another data set"
         )
 
 

@@ -68,7 +68,7 @@ def _find_folder(said: str) -> Path:
     if not holding:
         raise DataError(
             f"data.name = '{HF}{said}': there is no folder {folder}, nor such a data set in "
-            f"{places[0]} or {places[1]}; kdopt fetches none. {_HOW}"
+            f"{places[0]} or {places[1]}, and kdopt fetches none; {_HOW}"
         )
     if len(holding) > 1:
         listed = ", ".join(map(str, holding[:5]))

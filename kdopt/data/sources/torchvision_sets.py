@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from kdopt.campaign.data_settings import TORCHVISION, DataSettings
 from kdopt.campaign.names import seed_for
 from kdopt.data.sources.base import RawDataset, list_folders
-from kdopt.data.sources.cifar10 import read_cifar10
+from kdopt.data.sources.cifar10 import read_cifar10, read_cifar100
 from kdopt.data.sources.image_files import decode_image
 from kdopt.data.splits import draw_stratified
 from kdopt.errors import DataError
@@ -78,8 +77,8 @@ def read_torchvision(settings: DataSettings) -> RawDataset:
         DataError: The files are not here, or damaged.
     """
     name = settings.name.removeprefix(TORCHVISION)
-    if name == "CIFAR10":
-        return replace(read_cifar10(replace(settings, name="cifar10")), name=settings.name)
+    if name in ("CIFAR10", "CIFAR100"):
+        return read_cifar10(settings) if name == "CIFAR10" else read_cifar100(settings)
     form = FORMS_OF[name]
     root = _find_root(name, form, settings)
     train = _open_split(name, root, form.train, settings)

@@ -81,9 +81,12 @@ def list_facts(data: ReportData) -> dict[str, str]:
     )
     complete = sum(row.state == "COMPLETE" for row in data.rows)
     hours = float(data.tables.costs["hours"].sum())
+    share = f"{100 * images.validation_fraction:g} % for validation"
+    if images.may_have_validation:
+        share += " unless they have such a split"
     found = {
-        "Data": f"{images.name}: {train} training images, of which "
-        f"{100 * images.validation_fraction:g} % for validation, and {test} test images",
+        "Data": f"{images.name}: {train} training {images.noun}, of which {share}, and {test} test "
+        f"{images.noun}",
         "Model": _describe_models(campaign),
         "Participants": f"{n}, and {len(campaign.pairs)} ordered pairs of them in each of "
         f"{len(campaign.partitions)} partition{'s' * (len(campaign.partitions) > 1)}",
@@ -98,7 +101,10 @@ def list_facts(data: ReportData) -> dict[str, str]:
             f"{getattr(campaign.transfer, name):,} {name.removeprefix('public_').replace('_', ' ')}"
             for name in ("public_unlabeled_small", "public_unlabeled_large", "public_labeled")
         ]
-        found["Public sets"] = f"{', '.join(sizes)} images, held out before partitioning"
+        origin = "held out before partitioning"
+        if campaign.transfer.public_data is not None:
+            origin = "of a set without labels that nobody trains on"
+        found["Public sets"] = f"{', '.join(sizes)} {images.noun}, {origin}"
     return found | list_environment(data.rows)
 
 
