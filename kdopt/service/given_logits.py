@@ -89,13 +89,14 @@ def describe_given_logits(
                     f"{what} images, so its accuracy on {what} is not known; 'kdopt images' lists "
                     "them"
                 )
-        right = float((logits.train[needed].argmax(axis=1) == dataset.train_labels[needed]).mean())
+        known = needed[dataset.train_labels[needed] >= 0]  # public images have no label
+        right = float((logits.train[known].argmax(axis=1) == dataset.train_labels[known]).mean())
         chance = 1 / dataset.n_classes
         # Three standard deviations of a teacher that guesses.
-        if right <= chance + 3 * np.sqrt(chance * (1 - chance) / len(needed)):
+        if right <= chance + 3 * np.sqrt(chance * (1 - chance) / len(known)):
             yield (
                 f"participant '{name}': its logits are right on {100 * right:.1f} % of the "
-                f"{len(needed):,} images that it teaches, no better than chance "
+                f"{len(known):,} images that it teaches, no better than chance "
                 f"({100 * chance:.0f} %): are rows and keys in the same order, and its classes in "
                 "that of the data set? Else list its classes"
             )

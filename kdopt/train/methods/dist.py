@@ -1,7 +1,7 @@
 """DIST: the student keeps the teacher's relations, not its probabilities.
 
 Huang, You, Wang, Qian, Xu: Knowledge Distillation from A Stronger Teacher, NeurIPS 2022,
-arXiv:2205.10536.
+arXiv:2205.10536, section 4; as in ``dist_kd.py`` of https://github.com/hunto/DIST_KD.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _make_loss(
     temperature: float,
     label_weight: float = 1.0,
 ) -> LossFn:
-    """``label_weight * CE + T^2 * (beta * inter + gamma * intra)`` (their section 4).
+    """``label_weight * CE + T^2 * (beta * inter + gamma * intra)``.
 
     With p and q the softmax of teacher and student at T, (batch, classes): ``inter`` is 1 minus
     the mean over images of the correlation of their rows, ``intra`` 1 minus the mean over classes

@@ -1,7 +1,7 @@
 """Logit standardisation: temperatures relative to the scale of each model's logits.
 
 Sun, Ren, Li, Wang, Cao: Logit Standardization in Knowledge Distillation, CVPR 2024,
-arXiv:2403.01427.
+arXiv:2403.01427, section 4.3.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ def _make_loss(inputs: MethodInputs, *, temperature: float, alpha: float) -> Los
 
 
 def standardise_logits(logits: Tensor) -> Tensor:
-    """(n, classes): each row with mean 0 and standard deviation 1 (n - 1, as in their code)."""
+    """(n, classes): each row with mean 0 and standard deviation 1 (their Algorithm 1).
+
+    It divides by the number of classes, their code by one less; here as in the code.
+    """
     centred = logits.float() - logits.float().mean(1, keepdim=True)
     # Of the variance, as the square root has no gradient at 0, where all logits are equal.
     variance = centred.square().sum(1, keepdim=True) / (logits.shape[1] - 1)

@@ -1,7 +1,8 @@
 """Normalized distillation: the other classes are compared after they are scaled to sum to 1.
 
 Yang, Zeng, Li, Zhang, Yuan, Li: From Knowledge Distillation to Self-Knowledge Distillation: A
-Unified Approach with Normalized Loss and Customized Soft Labels, ICCV 2023, arXiv:2303.13005.
+Unified Approach with Normalized Loss and Customized Soft Labels, ICCV 2023, arXiv:2303.13005,
+section 3; as in ``nkd.py`` of https://github.com/yzd-v/cls_KD.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def _make_loss(
 ) -> LossFn:
     """``label_weight * CE - p_true * log q_true - gamma * T^2 * sum(n(p) * log n(q))``.
 
-    Their section 3, with label weight 1. p and q are the softmax of teacher and student at
+    Published with label weight 1. p and q are the softmax of teacher and student at
     temperature 1; the sum goes over the other classes, and ``n`` is the softmax over them alone,
     at T. Needs labels.
     """

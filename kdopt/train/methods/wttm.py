@@ -1,7 +1,7 @@
 """Weighted transformed teacher matching: only the teacher is softened, smooth targets count more.
 
 Zheng, Yang: Knowledge Distillation Based on Transformed Teacher Matching, ICLR 2024,
-arXiv:2402.11148.
+arXiv:2402.11148, section 4; as in ``wttm.py`` of https://github.com/zkxufo/TTM.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from kdopt.train.steps import LossFn
 def _make_loss(
     inputs: MethodInputs, *, exponent: float, weight: float, label_weight: float = 1.0
 ) -> LossFn:
-    """``label_weight * CE + weight * mean over images of u * KL(p^ || q)`` (their section 4).
+    """``label_weight * CE + weight * mean over images of u * KL(p^ || q)``.
 
     ``u`` is the sum over classes of the teacher's probabilities raised to the exponent, ``p^``
-    those powers divided by ``u``, and q the student's softmax at temperature 1. An exponent of
+    those powers divided by ``u`` (their Eq. 7), and q the student's softmax at temperature 1. An exponent of
     1/T is the teacher at temperature T. No factor T^2: the student is never softened.
     """
 
