@@ -19,8 +19,8 @@ def _make_loss(
     """``label_weight * CE + weight * mean over images of u * KL(p^ || q)``.
 
     ``u`` is the sum over classes of the teacher's probabilities raised to the exponent, ``p^``
-    those powers divided by ``u`` (their Eq. 7), and q the student's softmax at temperature 1. An exponent of
-    1/T is the teacher at temperature T. No factor T^2: the student is never softened.
+    those powers divided by ``u`` (their Eq. 7), and q the student's softmax at temperature 1. An
+    exponent of 1/T is the teacher at temperature T. No factor T^2: the student is never softened.
     """
 
     def soft(index: Tensor, logits: Tensor) -> Tensor:
