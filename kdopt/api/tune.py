@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,14 @@ import torch
 
 from kdopt.api.forked import ForkedWorkers, check_forking
 from kdopt.api.inputs import read_given
-from kdopt.api.tuned import Home, TunedPair, count_done, explain_no_result, read_result
+from kdopt.api.tuned import (
+    Home,
+    TunedPair,
+    count_done,
+    explain_no_result,
+    make_temporary_home,
+    read_result,
+)
 from kdopt.api.watching import Callback, Watcher
 from kdopt.campaign.data_settings import GIVEN
 from kdopt.campaign.method_spaces import SPACES, TunedMethodName
@@ -162,7 +168,7 @@ def _conclude(home: Home, given: GivenPair, device: str | None, stopped: bool) -
         keep = "with store= it would be kept, and the same call would go on"
         raise TuningStopped(
             f"stopped: {done} of {planned} trials are done, and what they found is in .best of "
-            f"this exception; {'the same call goes on' if home.folder is None else keep}",
+            f"this exception; {'the same call goes on' if not home.is_temporary else keep}",
             best,
         )
     if best is None:
@@ -203,6 +209,10 @@ def _read_options(name: str, options: Mapping[str, Any], given: GivenPair) -> Sp
     except SpecError as error:
         lines = [line.removeprefix("tune.").removeprefix("distill.") for line in error.problems]
         raise InputError("\n".join(["kdopt.tune:", *(f"  - {line}" for line in lines)])) from None
+    if "public_kd" in spec.campaign.tune.methods:
+        raise InputError(
+            "methods: public_kd distils on public sets, and there is only train here; leave it out"
+        )
     if teacher is None and spec.campaign.tune.sampler == "warm" and not given.knows_validation:
         raise InputError(
             "sampler='warm': it goes by how good the teacher is, and its logits are of train only; "
@@ -241,9 +251,7 @@ def _check_workers(workers: int, device: str | None) -> None:
 
 def _open_home(store: str | Path | None, name: str) -> Home:
     if store is None:
-        folder = tempfile.TemporaryDirectory(prefix="kdopt-tune-", ignore_cleanup_errors=True)
-        path = Path(folder.name) / "kdopt.db"
-        return Home(str(path), name, Artifacts(path.with_name("artifacts")), folder)
+        return make_temporary_home(name)
     with contextlib.closing(open_store(str(store), create=True)) as opened:
         place = folder_beside(opened.url, "artifacts")
     return Home(str(store), name, Artifacts(place))

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
+import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.students import get_outcome
+from kdopt.analysis.students import get_outcome, name_trial
 from kdopt.analysis.verdicts import Candidate, list_candidates, measure_net_gain, rank_trial
 from kdopt.api.stores import OpenStore
 from kdopt.campaign.partition_settings import OWN
@@ -51,17 +55,30 @@ class Home:
         location: Path or URL of the store.
         name: The campaign.
         artifacts: Of the store.
-        folder: Holds all of it, and goes with this object; ``None`` for a store that stays.
+        is_temporary: Whether all of it goes with this object.
     """
 
     location: str
     name: str
     artifacts: Artifacts
-    folder: tempfile.TemporaryDirectory[str] | None = None
+    is_temporary: bool = False
 
     def open(self, create: bool = False) -> Store:
         """Open the store; the caller closes it."""
         return open_store(self.location, create=create)
+
+
+def make_temporary_home(name: str) -> Home:
+    """A place for a study that nobody keeps: its folder is removed when nobody has it any more."""
+    folder = Path(tempfile.mkdtemp(prefix="kdopt-tune-"))
+    home = Home(str(folder / "kdopt.db"), name, Artifacts(folder / "artifacts"), is_temporary=True)
+    weakref.finalize(home, _remove_folder, folder, os.getpid())
+    return home
+
+
+def _remove_folder(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # and not a worker, which has a copy of all objects
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Numbers(NamedTuple):
@@ -217,8 +234,8 @@ def explain_no_result(home: Home) -> str:
     with OpenStore(home.location) as opened:
         rows = opened[home.name].tables.results.rows
     failed = [row for row in rows if row.error]
-    reason = failed[0].error if failed else "none was run"
-    return f"no trial of {len(rows)} has a result; the first failed with: {reason}"
+    reason = f"{name_trial(failed[0])} failed: {failed[0].error}" if failed else "no trial was run"
+    return f"no student was distilled: {reason}"
 
 
 def count_done(home: Home) -> tuple[int, int]:

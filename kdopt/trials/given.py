@@ -130,7 +130,8 @@ def _describe(role: str, model: nn.Module) -> dict[str, str]:
     text = f"{kind.__module__}.{kind.__qualname__} {model!r}"
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     layers = hashlib.sha256(json.dumps([text, trained]).encode()).hexdigest()
-    return {"participant": role, "layers": layers}
+    # One entry: several come in any order, and the file's hash is to depend on the model alone.
+    return {"participant": f"{role} {layers}"}
 
 
 def _list_other_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
