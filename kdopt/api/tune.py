@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import importlib
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -250,6 +252,11 @@ def _check_workers(workers: int, device: str | None) -> None:
 
 
 def _open_home(store: str | Path | None, name: str) -> Home:
+    with warnings.catch_warnings():
+        # Optuna's own bar wants widgets in a notebook, and says so when it is imported; it is not
+        # used here.
+        warnings.simplefilter("ignore")
+        importlib.import_module("optuna")
     if store is None:
         return make_temporary_home(name)
     with contextlib.closing(open_store(str(store), create=True)) as opened:
