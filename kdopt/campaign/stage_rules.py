@@ -91,8 +91,9 @@ def list_algorithm_misfits(file: CampaignFile, raw: Mapping[str, Any]) -> list[s
     ]
     asking = settings.asking_public
     if "federate" in file.stages and asking and not file.transfer.size(settings.public_set):
+        ask = "asks" if len(asking) == 1 else "ask"
         problems.append(
-            f"federate.algorithms = {names}: {' and '.join(asking)} ask models about public "
+            f"federate.algorithms = {names}: {' and '.join(asking)} {ask} models about public "
             f"images, and federate.public_set = '{settings.public_set}' has none; give "
             f"transfer.{settings.public_set} some, or choose fedavg or def_kt"
         )

@@ -25,7 +25,7 @@ from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome, RoundScore, Scores
 from kdopt.train.evaluation import Evaluation
-from kdopt.train.fit import Fit
+from kdopt.train.fit import DivergedError, Fit
 from kdopt.train.weights import parse_tensors
 from kdopt.trials.context import Context
 from kdopt.trials.federations import Federation
@@ -57,8 +57,11 @@ def run_federate(
     started -= progress.seconds
     journal.report({i: s.validation_accuracy for i, s in enumerate(progress.rounds)})
     for number in range(len(progress.rounds), settings.rounds + 1):
-        federation.run_round(number)
-        validation, test = federation.score()
+        try:
+            federation.run_round(number)
+            validation, test = federation.score()
+        except DivergedError as error:
+            raise DivergedError(f"round {number}, {error}") from error
         progress.rounds.append(RoundScore(validation.accuracy, test.accuracy))
         journal.report({number: validation.accuracy})
         if number % settings.save_every == 0 and number < settings.rounds:

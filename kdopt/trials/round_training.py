@@ -91,7 +91,7 @@ class RoundTraining:
                     first_epoch=(number - 1) * settings.epochs + 1,
                 )
             except DivergedError as error:
-                raise DivergedError(f"round {number}, {who}: {error}") from error
+                raise DivergedError(f"{who}: {error}") from error
 
 
 def _monitor_nothing(_model: nn.Module) -> float:
