@@ -85,12 +85,17 @@ class Axis(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """What one panel shows: its traces, a word in its corner, its own title and y-axis, if any."""
+    """What one panel shows: its traces, a word in its corner, its own title and axes, if any.
+
+    ``y_note`` follows the name of the y-axis.
+    """
 
     traces: Sequence[Any]
     note: str = ""
     title: str = ""
     y: Mapping[str, Any] = {}
+    x: Mapping[str, Any] = {}
+    y_note: str = ""
 
 
 def wrap_panels(
@@ -152,10 +157,13 @@ def arrange_panels(
             figure.update_yaxes(visible=False, **where)
             continue
         last = (row + 1, column) not in panels
-        axis = axes[column]._replace(y={**axes[column].y, **panels[row, column].y})
+        panel, axis = panels[row, column], axes[column]
+        axis = Axis(
+            axis.x_title, axis.y_title + panel.y_note, {**axis.x, **panel.x}, {**axis.y, **panel.y}
+        )
         _style_axes(figure, (row, column), axis, rows[row], share, last=last)
-        if panels[row, column].note:
-            _add_corner_note(figure, panels[row, column].note, number)
+        if panel.note:
+            _add_corner_note(figure, panel.note, number)
     figure.update_layout(
         template="none",
         height=row_height * len(rows) + 110,

@@ -1,4 +1,4 @@
-"""Scales of colours that one bad setting does not flatten, and points that do not hide others."""
+"""Scales that one bad setting does not flatten, and points that do not hide others."""
 
 from __future__ import annotations
 
@@ -8,12 +8,28 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+import plotly.graph_objects as go
 
 from kdopt.report.format import format_ratio
 from kdopt.report.plotting import DIVERGING, GAIN_TITLE
 
 WHISKER = 1.5
 """Tukey's fence: what lies further than this many interquartile ranges outside is an outlier."""
+
+FAR = 3.0
+"""Of interquartile ranges: what lies further outside than this is shown at the edge of its axis."""
+
+LEAST_SPREAD = 1.0
+"""The least interquartile range that counts, pp: where most gains are 0, others are no outliers."""
+
+FEW = 0.05
+"""Share of points that may be shown at the edge; one always may."""
+
+MARKER_SHARE = 0.028
+"""Size of a marker as a share of the range of an axis."""
+
+MARKER_STEP = 0.012
+"""How far points of one gap are moved apart, as a share of the range of gaps."""
 
 MOST_LANES = 4
 """Steps that a point may be moved to either side; more would reach the next setting."""
@@ -61,6 +77,66 @@ def make_colour_axis(values: Iterable[float], title: str = GAIN_TITLE) -> dict[s
         texts[-1] = f"\u2265 {texts[-1]}" if above else texts[-1]
         bar |= {"tickvals": ends, "ticktext": texts}
     return {"colorscale": DIVERGING, "cmin": -limit, "cmax": limit, "colorbar": bar}
+
+
+def find_far_ends(values: Iterable[float]) -> tuple[float, float]:
+    """The ends of an axis of gains beyond which a few points would flatten all others.
+
+    Args:
+        values: pp; NaN is left out.
+
+    Returns:
+        The lower and the upper end, pp; infinite where nothing is to be cut off.
+    """
+    known = np.array([v for v in values if np.isfinite(v)], dtype=float)
+    if not known.size:
+        return -math.inf, math.inf
+    low, high = np.quantile(known, [0.25, 0.75])
+    margin = FAR * max(float(high - low), LEAST_SPREAD)
+    inside = known[(known >= low - margin) & (known <= high + margin)]
+    few = known.size - inside.size <= max(1, FEW * known.size)
+    kept, whole = (max(0.0, float(v.max())) - min(0.0, float(v.min())) for v in (inside, known))
+    if not few or kept > 0.5 * whole:
+        return -math.inf, math.inf
+    pad = 0.06 * max(kept, LEAST_SPREAD)
+    return (
+        min(0.0, float(inside.min())) - pad if known.min() < inside.min() else -math.inf,
+        max(0.0, float(inside.max())) + pad if known.max() > inside.max() else math.inf,
+    )
+
+
+def clip_far_points(traces: Sequence[go.Scatter]) -> str:
+    """Put points that lie far outside all others at the edge of the y-axis, as arrows.
+
+    Args:
+        traces: Points of one axis, pp; changed in place. A text of a point gets its true value.
+
+    Returns:
+        What the title of the axis has to say of the arrows; empty where there are none.
+    """
+    low, high = find_far_ends(y for trace in traces for y in trace.y or ())
+    arrows = set()
+    for trace in traces:
+        symbols, heights = [], []
+        texts = list(trace.text or ())
+        for place, y in enumerate(trace.y or ()):
+            arrow = "arrow-down" if y < low else "arrow-up" if y > high else ""
+            symbols.append(arrow or trace.marker.symbol)
+            heights.append(round(min(max(y, low), high), 3))
+            arrows.add(arrow)
+            if arrow and texts:
+                texts[place] = f"{texts[place]}, in truth a gain of {y:.2f} pp"
+        if len(set(symbols) | {trace.marker.symbol}) > 1:
+            trace.update(y=heights, marker={"symbol": symbols}, cliponaxis=False)
+            trace.text = texts or None
+    said = {"arrow-down": "\u25bc lies lower", "arrow-up": "\u25b2 lies higher"}
+    return "".join(f"; {text}" for arrow, text in said.items() if arrow in arrows)
+
+
+def spread_gains(gaps: Sequence[float], gains: Sequence[float]) -> list[float]:
+    """The gaps again, moved a little where points would hide each other."""
+    high, wide = (max(v, default=0.0) - min(v, default=0.0) for v in (gains, gaps))
+    return spread_points(list(gains), list(gaps), MARKER_SHARE * high, MARKER_STEP * wide)
 
 
 def spread_points(

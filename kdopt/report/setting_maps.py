@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,15 +30,19 @@ from kdopt.report.plotting import (
     Panel,
     arrange_panels,
     make_single_figure,
-    split_by_method,
+    round_values,
 )
-from kdopt.report.scales import make_colour_axis, spread_points
-from kdopt.report.sections.methods import draw_distribution, draw_sums, sum_gains, widen_range
+from kdopt.report.scales import (
+    MARKER_SHARE,
+    clip_far_points,
+    make_colour_axis,
+    spread_gains,
+    spread_points,
+)
+from kdopt.report.sections.methods import draw_sums, make_distributions, sum_gains, widen_range
 from kdopt.shown import format_setting
 
 GROUPS = (("distil", "Distil", "circle"), ("other", "Not to distil", "x"))
-MARKER_SHARE = 0.028
-"""Width of a marker as a share of the range of gaps."""
 STEPS = {"alpha": 0.02, "temperature": 0.035}
 """How far apart points are moved: alpha, and decades of T."""
 
@@ -60,18 +65,21 @@ def draw_gain_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
     tuned = f"Tuned, {describe_selection(campaign)}"
     traces = [
         _scatter_gains(
-            best, "vanilla_gain", f"Vanilla ({describe_vanilla(campaign)})", ORANGE, "circle"
+            best, "vanilla_gain", f"Vanilla ({describe_vanilla(campaign)})", ORANGE, "circle", 9
         ),
-        _scatter_gains(best, "test_gain", tuned, BLUE, "diamond"),
-        _scatter_gains(best, "net_gain", "Tuned, net of the control", GREEN, "diamond-open"),
-        _scatter_gains(best, "control_gain", "Control: no teacher", GREY, "square-open"),
-        _scatter_gains(best, "oracle_gain", "Oracle (selected on test)", LIGHT_GREY, "circle-open"),
+        _scatter_gains(best, "test_gain", tuned, BLUE, "diamond", 7),
+        _scatter_gains(best, "net_gain", "Tuned, net of the control", GREEN, "diamond-open", 11),
+        _scatter_gains(best, "control_gain", "Control: no teacher", GREY, "square-open", 10),
+        _scatter_gains(
+            best, "oracle_gain", "Oracle (selected on test)", LIGHT_GREY, "circle-open", 12
+        ),
     ]
     for trace in traces[-2:]:
         trace.visible = "legendonly"
     if best["control_gain"].isna().all():
         del traces[2:4]
-    return _make_figure(traces, {"title": {"text": GAIN_TITLE}, "zeroline": True})
+    title = f"{GAIN_TITLE}{clip_far_points(traces)}"
+    return _make_figure(traces, {"title": {"text": title}, "zeroline": True})
 
 
 MAPS = {
@@ -82,21 +90,21 @@ MAPS = {
 
 
 def _make_setting_axis(
-    key: str, best: pd.DataFrame, campaign: Campaign, nearest: float = 0.04
+    key: str, best: pd.DataFrame, campaigns: Sequence[Campaign], nearest: float = 0.04
 ) -> dict[str, Any]:
     """The axis of a best setting, with the values of the grid as ticks.
 
     Args:
         key: ``alpha`` or ``temperature``.
         best: The best settings shown.
-        campaign: Its grid.
+        campaigns: Those with the grids.
         nearest: How near two numbers may stand, as a share of the axis; others have a line only.
     """
     if key == "alpha":
-        ticks = campaign.tune.alphas
+        ticks = sorted({alpha for campaign in campaigns for alpha in campaign.tune.alphas})
         more: dict[str, Any] = {"range": [-0.08, 1.08]}
     else:
-        ticks = campaign.tune.temperatures
+        ticks = sorted({t for campaign in campaigns for t in campaign.tune.temperatures})
         shown = [*ticks, *best["temperature"].dropna()]
         ends = [math.log10(min(shown)) - 0.12, math.log10(max(shown)) + 0.12]
         more = {"type": "log", "range": ends}
@@ -154,36 +162,66 @@ def _make_legend() -> list[go.Scatter]:
 def _draw_setting_map(
     best: pd.DataFrame, key: str, title: str, campaign: Campaign
 ) -> dict[str, Any]:
-    axis = {"title": {"text": title}, **_make_setting_axis(key, best, campaign)}
+    axis = {"title": {"text": title}, **_make_setting_axis(key, best, [campaign])}
     figure = _make_figure([*_scatter_settings(best, key, 10, hover=True), *_make_legend()], axis)
     figure["layout"]["coloraxis"] = make_colour_axis(_select_known(best, key)["test_gain"])
     return figure
 
 
-def draw_sheet(best: pd.DataFrame, gains: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
-    """Fig. 3 on one sheet: partitions x best alpha, best temperature, sum and distribution.
+class SheetRow(NamedTuple):
+    """A partition of a campaign on a sheet.
+
+    Attributes:
+        title: Shown beside it; it may have tags, so names in it are escaped.
+        best: The best settings of its pairs that have any.
+        own: What every method gains on the student's own data.
+    """
+
+    title: str
+    best: pd.DataFrame
+    own: pd.DataFrame
+
+
+def list_sheet_rows(best: pd.DataFrame, gains: pd.DataFrame, label: str = "") -> list[SheetRow]:
+    """The partitions of a campaign.
 
     Args:
         best: The best settings of all pairs.
-        gains: What every method gains; the last two columns are about the student's own data.
-        campaign: What was planned.
+        gains: What every method gains on any transfer set.
+        label: Of the campaign, where several are on the sheet.
     """
     known = best[best["temperature"].notna() & best["accuracy_gap"].notna()]
     own = gains[gains["transfer_set"] == "student"]
-    partitions = list_partitions(known)
+    below = f"<br>{html.escape(label, quote=False)}" if label else ""
+    return [
+        SheetRow(
+            f"{escape_title(name)}{below}",
+            known[known["partition"] == name],
+            own[own["partition"] == name],
+        )
+        for name in list_partitions(known)
+    ]
+
+
+def draw_sheet(sheet: Sequence[SheetRow], campaigns: Sequence[Campaign]) -> dict[str, Any]:
+    """Fig. 3 on one sheet: partitions x best alpha, best temperature, sum and distribution.
+
+    Args:
+        sheet: The rows, in order; one or more.
+        campaigns: Those that they are of.
+    """
+    known = pd.concat([row.best for row in sheet])
     panels = {}
-    for row, partition in enumerate(partitions):
-        pairs, methods = (table[table["partition"] == partition] for table in (known, own))
-        legend = _make_legend() if not row else []
-        panels[row, 0] = Panel([*_scatter_settings(pairs, "alpha", 7, hover=False), *legend])
-        panels[row, 1] = Panel(_scatter_settings(pairs, "temperature", 7, hover=False))
-        if len(methods):
-            sums = {"range": widen_range(sum_gains(methods))}
-            panels[row, 2] = Panel([draw_sums(methods)], y=sums)
-            curves = [draw_distribution(table, name) for name, table in split_by_method(methods)]
-            panels[row, 3] = Panel(curves)
+    for number, row in enumerate(sheet):
+        legend = _make_legend() if not number else []
+        panels[number, 0] = Panel([*_scatter_settings(row.best, "alpha", 7, hover=False), *legend])
+        panels[number, 1] = Panel(_scatter_settings(row.best, "temperature", 7, hover=False))
+        if len(row.own):
+            sums = {"range": widen_range(sum_gains(row.own))}
+            panels[number, 2] = Panel([draw_sums(row.own)], y=sums)
+            panels[number, 3] = make_distributions(row.own)
     settings = [
-        {**_make_setting_axis(k, known, campaign, nearest=0.08), "zeroline": False}
+        {**_make_setting_axis(k, known, campaigns, nearest=0.08), "zeroline": False}
         for k in ("alpha", "temperature")
     ]
     axes = [
@@ -193,15 +231,20 @@ def draw_sheet(best: pd.DataFrame, gains: pd.DataFrame, campaign: Campaign) -> d
         Axis(GAIN_AXIS, "Share of pairs", {"zeroline": True}, {"range": [0, 1.03]}),
     ]
     titles = ["Best alpha", "Best temperature", "Cumulative gain", "Distribution of gains"]
-    rows = [escape_title(name) for name in partitions]
+    rows = [row.title for row in sheet]
     figure = arrange_panels(rows, titles, panels, axes, share="nothing", row_height=230)
     figure["layout"]["coloraxis"] = make_colour_axis(known["test_gain"])
     return figure
 
 
-def _scatter_gains(best: pd.DataFrame, key: str, name: str, colour: str, symbol: str) -> go.Scatter:
-    marker = {"symbol": symbol, "size": 8, "color": colour, "opacity": 0.85}
-    return _scatter_pairs(_select_known(best, key), key, name, marker)
+def _scatter_gains(
+    best: pd.DataFrame, key: str, name: str, colour: str, symbol: str, size: int
+) -> go.Scatter:
+    # Of different sizes, so that a point shows around another one at its place.
+    marker = {"symbol": symbol, "size": size, "color": colour, "opacity": 0.85}
+    known = _select_known(best, key)
+    trace = _scatter_pairs(known, key, name, marker)
+    return trace.update(x=round_values(spread_gains(trace.x, trace.y)))
 
 
 def _select_known(best: pd.DataFrame, key: str) -> pd.DataFrame:

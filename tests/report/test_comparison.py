@@ -98,11 +98,26 @@ def test_versions_and_devices_are_compared(three):
     assert "name" not in three[0].settings
 
 
-def test_one_figure_has_all_campaigns_and_partitions(three):
-    sections = make_comparison_sections(ComparisonTables(three))
+def figures_of(campaigns):
+    sections = make_comparison_sections(ComparisonTables(campaigns))
     figures = [figure for section in sections for figure in section.list_figures()]
-    assert [figure.id for figure in figures] == ["joined-maps"]
-    traces = figures[0].figure["data"]
+    assert [figure.id for figure in figures] == ["joined-maps", "maps-sheet"]
+    return [figure.figure for figure in figures]
+
+
+def test_one_sheet_has_the_partitions_of_all_campaigns_those_of_one_below_each_other(three):
+    sheet = figures_of(three)[1]
+    titles = [
+        axis["title"]["text"].split("</b>")[0].removeprefix("<b>")
+        for key, axis in sheet["layout"].items()
+        if key.startswith("yaxis") and "<b>" in axis.get("title", {}).get("text", "")
+    ]
+    labels = [campaign.label for campaign in three]
+    assert titles == [f"{p}<br>{label}" for p in ("Uniform", "Label dirichlet") for label in labels]
+
+
+def test_one_figure_has_all_campaigns_and_partitions(three):
+    traces = figures_of(three)[0]["data"]
     assert len(traces) == 4 * 3 * 2  # maps, campaigns, partitions
     assert {trace["meta"] for trace in traces} == {"uniform", "label_dirichlet"}
     assert sum(trace["showlegend"] for trace in traces) == 3

@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 import random
 
+import plotly.graph_objects as go
 import pytest
 
-from kdopt.report.scales import find_colour_limit, make_colour_axis, spread_points
+from kdopt.report.scales import (
+    clip_far_points,
+    find_colour_limit,
+    find_far_ends,
+    make_colour_axis,
+    spread_gains,
+    spread_points,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +38,42 @@ def test_a_colour_scale_holds_all_but_outliers_and_says_which_end_is_clipped(
     assert axis["cmax"] == -axis["cmin"] == found.limit
     texts = axis["colorbar"].get("ticktext", ["", ""])
     assert (texts[0].startswith("\u2264"), texts[-1].startswith("\u2265")) == (below, above)
+
+
+@pytest.mark.parametrize(
+    ("values", "cut"),
+    [
+        ([], ""),
+        ([1.0, 2.0, 3.0], ""),
+        ([*range(1, 11), -60.0], "below"),
+        ([*range(1, 11), 80.0, math.nan], "above"),
+        ([*range(1, 11), 14.0], ""),  # it does not flatten the rest
+        ([*range(1, 11), *[60.0] * 5], ""),  # they are not few
+        ([0.0] * 20 + [2.0] * 3, ""),
+    ],
+)
+def test_an_axis_of_gains_is_cut_where_a_few_would_flatten_the_rest(values, cut):
+    low, high = find_far_ends(values)
+    assert ("below" if math.isfinite(low) else "") + ("above" if math.isfinite(high) else "") == cut
+
+
+def test_points_beyond_the_end_of_an_axis_are_arrows_that_tell_their_true_value():
+    gains = [*map(float, range(1, 11)), -60.0]
+    texts = [f"pair {n}" for n in range(11)]
+    far = go.Scatter(y=gains, text=texts, marker={"symbol": "circle"})
+    near = go.Scatter(y=[2.0, 3.0], marker={"symbol": "diamond"})
+    assert clip_far_points([far, near]) == "; \u25bc lies lower"
+    assert list(far.y)[:10] == gains[:10] and -5 < far.y[10] < 0
+    assert list(far.marker.symbol) == ["circle"] * 10 + ["arrow-down"]
+    assert far.text[10] == "pair 10, in truth a gain of -60.00 pp" and far.text[9] == "pair 9"
+    assert near.marker.symbol == "diamond"
+    assert clip_far_points([near]) == ""
+
+
+def test_gains_at_the_same_place_are_moved_apart_along_the_gap():
+    moved = spread_gains([-5.0, 2.0, 2.0, 2.0, 9.0], [1.0, 0.0, 0.0, 4.0, 1.0])
+    assert len(set(moved[1:3])) == 2 and moved[0::3] == [-5.0, 2.0]
+    assert all(abs(m - 2.0) < 0.5 for m in moved[1:4])
 
 
 def test_points_of_one_level_that_are_near_take_lanes_of_their_own():

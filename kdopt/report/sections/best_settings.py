@@ -29,7 +29,7 @@ from kdopt.report.format import (
     format_title,
     make_slug,
 )
-from kdopt.report.setting_maps import MAPS, add_labels, draw_sheet
+from kdopt.report.setting_maps import MAPS, add_labels, draw_sheet, list_sheet_rows
 from kdopt.shown import format_setting
 
 SETTING_COLUMNS = (
@@ -113,7 +113,10 @@ def make_sheet_blocks(tables: Tables) -> list[Block]:
     best = tables.measured_settings
     if best.empty:
         return []
-    drawn = draw_sheet(best, tables.method_gains, tables.campaign)
+    sheet = list_sheet_rows(best, tables.method_gains)
+    if not sheet:
+        return []
+    drawn = draw_sheet(sheet, [tables.campaign])
     figure = PageFigure("maps-sheet", "fig3", drawn, best, SETTING_COLUMNS)
     note = (
         "Best alpha and best temperature of every pair, and the sums and distributions of gains "

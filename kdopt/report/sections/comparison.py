@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 from itertools import combinations, product
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from kdopt.analysis.agreement import (
     CORRELATED,
@@ -20,33 +17,16 @@ from kdopt.analysis.agreement import (
 )
 from kdopt.analysis.tuning import OVERALL
 from kdopt.analysis.verdicts import VERDICTS
-from kdopt.report.blocks import Block, Grid, GridCell, PageFigure, Section, make_tables
+from kdopt.report.blocks import Block, Grid, GridCell, Section, make_tables
 from kdopt.report.columns import Column, Columns
 from kdopt.report.format import (
     format_frame,
     format_points,
-    format_ratio,
     format_title,
 )
-from kdopt.report.plotting import (
-    BLUE,
-    GAIN_TITLE,
-    GAP_TITLE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    VERMILLION,
-    Axis,
-    Panel,
-    arrange_panels,
-)
-from kdopt.report.sections.best_settings import SETTING_COLUMNS
+from kdopt.report.sections.joined_maps import make_joined_maps_section
 from kdopt.report.sections.patterns import make_patterns_section
-from kdopt.report.setting_maps import add_labels
-from kdopt.shown import format_setting
 
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION)
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
 HEADLINE_TITLES = {
     "vanilla_gain": "Vanilla",
     "test_gain": "Tuned",
@@ -55,13 +35,6 @@ HEADLINE_TITLES = {
     "advised_gain": "Following the verdicts",
     "advised_net_gain": "Of it because of the teacher",
 }
-JOINED_MAPS = {
-    "alpha": "Best alpha (weight of the teacher)",
-    "temperature": "Best temperature T",
-    "effective_kd_weight": "KD weight over label weight",
-    "test_gain": GAIN_TITLE,
-}
-LOGARITHMIC = ("temperature", "effective_kd_weight")
 OTHER_IMAGES = (
     "Their participants have other images in {names}: there a number stands for another "
     "participant, so pairs agree only in what the partition gives to that number."
@@ -178,106 +151,6 @@ def _make_headline_cell(line: Any) -> GridCell:
     if not math.isnan(line["low"]):
         interval = f"{format_points(line['low'])} to {format_points(line['high'])}, "
     return GridCell(format_points(line["value"]), f"{interval}n = {line['n']}")
-
-
-def make_joined_maps_section(tables: ComparisonTables) -> Section:
-    """The optimal-setting maps of all campaigns in one figure."""
-    best = tables.best_settings
-    known = best[best["accuracy_gap"].notna() & best["temperature"].notna()]
-    text = format_frame(best, SETTING_COLUMNS)
-    note = (
-        "Fig. 3 of the paper for all campaigns at once: every point is a teacher-student pair at "
-        "its best setting. Click a name below a heading to hide its campaign."
-    )
-    if known.empty:
-        block = Block(missing="No data yet: no pair has a best setting.")
-    else:
-        partitions = list(dict.fromkeys(map(str, known["partition"])))
-        columns: Columns = [
-            Column("campaign", "Campaign", str),
-            *("partition", "pair", "accuracy_gap", "temperature", "alpha", "effective_kd_weight"),
-            *("test_gain", "control_gain", "net_gain", "advice"),
-        ]
-        block = Block(
-            note="Without T squared in the loss the same T and alpha weigh the teacher otherwise: "
-            "compare the KD weight, which is alpha * T^2 / (1 - alpha) with T squared and "
-            "alpha / (1 - alpha) without.",
-            figure=PageFigure(
-                "joined-maps",
-                "joined-maps",
-                draw_joined_maps(known, tables.campaigns),
-                known,
-                SETTING_COLUMNS,
-            ),
-            parts=partitions if len(partitions) > 1 else (),
-            tables=make_tables(f"Best settings of {len(known)} pairs", columns, add_labels(known)),
-        )
-    return Section("maps", "Best settings", note, [block], files={"best_settings.csv": text})
-
-
-def draw_joined_maps(known: pd.DataFrame, campaigns: Sequence[ComparedCampaign]) -> dict[str, Any]:
-    """Best alpha, T, KD weight and gain against the gap; a colour and a symbol per campaign.
-
-    Args:
-        known: Best settings with a column ``campaign``, of pairs with a result.
-        campaigns: In order.
-    """
-    tunes = [campaign.tables.campaign.tune for campaign in campaigns]
-    ticks = {
-        "temperature": sorted({t for tune in tunes for t in tune.temperatures}),
-        "alpha": sorted({a for tune in tunes for a in tune.alphas}),
-    }
-    labels = [campaign.label for campaign in campaigns]
-    panels = {}
-    for number, (key, title) in enumerate(JOINED_MAPS.items()):
-        axis: dict[str, Any] = {"type": "log", "dtick": 1} if key in LOGARITHMIC else {}
-        if key in ticks:
-            axis |= {"tickvals": ticks[key], "ticktext": [format_setting(v) for v in ticks[key]]}
-        panels[divmod(number, 2)] = Panel(_list_traces(known, labels, key), title=title, y=axis)
-    axes = [Axis(GAP_TITLE, "", {"zeroline": True}, {"zeroline": False})] * 2
-    return arrange_panels(["", ""], ["", ""], panels, axes, share="nothing", row_height=330)
-
-
-def _list_traces(known: pd.DataFrame, labels: Sequence[str], key: str) -> list[go.Scatter]:
-    values = known[key].to_numpy(dtype=np.float64)
-    # A logarithmic axis has no place for a teacher without weight, nor for labels without any.
-    shown = known[np.isfinite(values) & ((values > 0) | (key not in LOGARITHMIC))]
-    traces = []
-    # Later ones are smaller: campaigns on the same images have points at the same place.
-    for number, label in enumerate(labels):
-        own = shown[shown["campaign"] == label]
-        for partition, pairs in own.groupby("partition", sort=False):
-            traces.append(
-                go.Scatter(
-                    mode="markers",
-                    name=html.escape(label, quote=False),
-                    legendgroup=html.escape(label, quote=False),
-                    meta=str(partition),
-                    x=[round(float(v), 4) for v in pairs["accuracy_gap"]],
-                    y=[round(float(v), 4) for v in pairs[key]],
-                    marker={
-                        "symbol": SYMBOLS[number % len(SYMBOLS)],
-                        "color": COLOURS[number % len(COLOURS)],
-                        "size": max(6, 14 - 3 * number),
-                        "line": {"width": 1, "color": "#f2f2f2"},
-                    },
-                    hovertext=_list_hover_texts(pairs),
-                    hoverinfo="text",
-                )
-            )
-    return traces
-
-
-def _list_hover_texts(pairs: pd.DataFrame) -> list[str]:
-    return [
-        html.escape(f"{line['campaign']}: {line['partition']}/{line['pair']}", quote=False)
-        + f"<br>gap {format_points(line['accuracy_gap'])} pp<br>"
-        f"T={format_setting(line['temperature'])}, alpha={format_setting(line['alpha'])}, "
-        f"KD weight {format_ratio(line['effective_kd_weight'])}<br>"
-        f"test gain {format_points(line['test_gain'])} pp, "
-        f"control {format_points(line['control_gain']) or 'not run'}<br>{line['advice']}"
-        for line in add_labels(pairs).to_dict("records")
-    ]
 
 
 def make_agreement_section(tables: ComparisonTables) -> Section:

@@ -23,7 +23,7 @@ from kdopt.report.blocks import (
     make_tables,
 )
 from kdopt.report.columns import Columns, IntervalColumn
-from kdopt.report.format import TRANSFER_SET_TITLES, escape_title, format_frame
+from kdopt.report.format import TRANSFER_SET_TITLES, escape_title, format_frame, format_points
 from kdopt.report.plotting import (
     GAIN_AXIS,
     GAIN_TITLE,
@@ -41,6 +41,7 @@ from kdopt.report.plotting import (
     round_values,
     split_by_method,
 )
+from kdopt.report.scales import clip_far_points, find_far_ends, spread_gains
 from kdopt.report.sections.teachers import make_learning_block, make_teachers_block
 
 POINT_COLUMNS = [
@@ -199,12 +200,14 @@ def draw_transfers(gains: pd.DataFrame) -> dict[str, Any]:
     """Fig. 2: gain against gap, partitions x transfer sets, methods with fixed settings."""
     partitions = list_partitions(gains)
     used = [name for name in TRANSFER_SET_TITLES if (gains["transfer_set"] == name).any()]
-    panels = {}
+    panels: dict[tuple[int, int], Panel] = {}
     for row, partition in enumerate(partitions):
-        for column, name in enumerate(used):
-            here = gains[(gains["partition"] == partition) & (gains["transfer_set"] == name)]
-            fixed = here[~here["method"].map(is_tuned).astype(bool)]
-            panels[row, column] = Panel(_scatter_gains_of_methods(fixed))
+        fixed = gains[
+            (gains["partition"] == partition) & ~gains["method"].map(is_tuned).astype(bool)
+        ]
+        drawn = [_scatter_gains_of_methods(fixed[fixed["transfer_set"] == name]) for name in used]
+        note = clip_far_points([trace for traces in drawn for trace in traces])
+        panels |= {(row, column): Panel(t, y_note=note) for column, t in enumerate(drawn)}
     titles = [escape_title(name) for name in partitions]
     axis = Axis(GAP_AXIS, GAIN_AXIS, {"zeroline": True}, {"zeroline": True})
     return arrange_panels(
@@ -224,8 +227,9 @@ def draw_cumulative_gains(gains: pd.DataFrame) -> dict[str, Any]:
     for row, partition in enumerate(partitions):
         here = known[known["partition"] == partition]
         panels[row, 0] = Panel([draw_sums(here)], y={"range": widen_range(sum_gains(here))})
-        panels[row, 1] = Panel([draw_distribution(table, m) for m, table in split_by_method(here)])
-        panels[row, 2] = Panel(_scatter_gains_of_methods(here))
+        panels[row, 1] = make_distributions(here)
+        points = _scatter_gains_of_methods(here)
+        panels[row, 2] = Panel(points, y_note=clip_far_points(points))
     axes = [
         Axis("Method", "Sum of gains (pp)", {"type": "category"}, {"zeroline": True}),
         Axis(GAIN_AXIS, "Share of pairs", {"zeroline": True}, {"range": [0, 1.03]}),
@@ -286,21 +290,41 @@ def draw_methods(boxes: pd.DataFrame) -> dict[str, Any]:
     return make_single_figure(traces, x, {"title": {"text": GAIN_TITLE}, "zeroline": True}, 440)
 
 
-def _scatter_gains_of_methods(table: pd.DataFrame) -> list[Any]:
+def _scatter_gains_of_methods(table: pd.DataFrame) -> list[go.Scatter]:
     table = table[table["accuracy_gap"].notna()]
+    gaps = spread_gains(table["accuracy_gap"].tolist(), table["test_gain"].tolist())
+    table = table.assign(shown_gap=gaps)
     traces = []
     for method, here in split_by_method(table):
-        trace = make_markers(method, here["accuracy_gap"], here["test_gain"], 5)
+        trace = make_markers(method, here["shown_gap"], here["test_gain"], 5)
         trace.marker.opacity = 0.8
         pairs = zip(here["partition"], here["teacher"], here["student"], strict=True)
         trace.customdata = [f"{p}/{pair_label(int(t), int(s))}" for p, t, s in pairs]
-        trace.text = [name.rpartition("/")[2] for name in trace.customdata]
-        trace.hovertemplate = "%{text}<br>gap %{x} pp, gain %{y} pp<extra>%{fullData.name}</extra>"
+        labels = (name.rpartition("/")[2] for name in trace.customdata)
+        gaps_of_pairs = map(format_points, here["accuracy_gap"])
+        trace.text = [
+            f"{label}: gap {gap} pp" for label, gap in zip(labels, gaps_of_pairs, strict=True)
+        ]
+        trace.hovertemplate = "%{text}<br>gain %{y} pp<extra>%{fullData.name}</extra>"
         traces.append(trace)
     return traces
 
 
-def draw_distribution(table: pd.DataFrame, method: str) -> go.Scatter:
+def make_distributions(own: pd.DataFrame) -> Panel:
+    """A curve per method: the share of pairs that gain at most so much.
+
+    The axis ends where a few gains far outside would flatten the rest: the curves begin above 0 or
+    end below 1 there.
+    """
+    curves = [_draw_distribution(table, method) for method, table in split_by_method(own)]
+    gains = own["test_gain"].dropna()
+    low, high = find_far_ends(gains)
+    whole = [float(gains.min()), float(gains.max())]
+    ends = [max(low, whole[0]), min(high, whole[1])]
+    return Panel(curves, x={"range": round_values(ends)} if ends != whole else {})
+
+
+def _draw_distribution(table: pd.DataFrame, method: str) -> go.Scatter:
     """The share of pairs that gain at most so much, by one method."""
     style, data = get_method_style(method), compute_ecdf(table["test_gain"])
     return go.Scatter(

@@ -21,6 +21,7 @@ from kdopt.report.setting_maps import (
     draw_gain_map,
     draw_sheet,
     draw_temperature_map,
+    list_sheet_rows,
 )
 from tests.analysis.synthetic import (
     large_campaign,
@@ -131,7 +132,8 @@ def test_gain_map_hides_the_oracle_and_the_control_at_first(best, campaign):
 def test_the_sheet_has_a_row_of_four_panels_per_partition():
     campaign = make_campaign(partitions=TWO)
     tables = compute_tables(make_rows(campaign), campaign)
-    figure = draw_sheet(tables.measured_settings, tables.method_gains, campaign)
+    rows = list_sheet_rows(tables.measured_settings, tables.method_gains)
+    figure = draw_sheet(rows, [campaign])
     json.dumps(figure, allow_nan=False)
     assert [t["type"] for t in figure["data"]].count("bar") == 2
     lines = [t for t in figure["data"] if t.get("mode") == "lines"]
