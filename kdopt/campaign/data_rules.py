@@ -43,6 +43,8 @@ def _list_source_problems(data: DataSettings, raw: Mapping[str, Any]) -> Iterato
             f"data.download = true: '{data.name}' is read from local files only; leave it out "
             f"(kdopt downloads {', '.join(DOWNLOADED)} alone)"
         )
+    if new and data.drop_cifar:
+        yield f"data.drop_cifar = true: '{data.name}' has no images of CIFAR-10 in it; leave it out"
     if data.name == "arrays" and data.root is None:
         yield "data.root: missing; set it to the file of arrays (npz, safetensors or Parquet)"
     if data.name.startswith(HF) and data.root is not None:

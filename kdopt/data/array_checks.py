@@ -202,7 +202,9 @@ def check_labels(part: Part) -> NDArray[Any]:
     """
     labels = part.labels
     if labels is None:
-        raise _refuse(part, "it has no labels", "add an array or column called 'labels'")
+        raise _refuse(
+            part, "it has no labels", "add some as 'labels', or name them in data.columns"
+        )
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.dtype.kind not in "biuU" or labels.ndim != 1:

@@ -63,7 +63,8 @@ def read_table(
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{where}: cannot be read ({reason}); write the file again") from error
     names = table.column_names
-    label = _find(names, columns[1:], LABEL_COLUMNS, where)
+    # Public data have none, whatever those of the data set are called.
+    label = next((name for name in (*columns[1:], *LABEL_COLUMNS) if name in names), None)
     found: dict[str, NDArray[Any]] = {}
     if label is not None:
         found["labels"] = _read_plain(table, label, where)

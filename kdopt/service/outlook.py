@@ -10,6 +10,7 @@ from typing import NamedTuple
 import safetensors.numpy
 
 from kdopt.campaign.settings import Campaign
+from kdopt.campaign.shapes import get_kind
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import Dataset
 from kdopt.data.overlaps import count_overlaps
@@ -59,14 +60,15 @@ def describe_skipped(campaign: Campaign) -> list[str]:
 def describe_images(campaign: Campaign, dataset: Dataset) -> list[str]:
     """What is odd about the images of a campaign: what is not read, and what is there twice."""
     notes = describe_skipped(campaign)
-    twice = count_overlaps(dataset)
+    twice, kind = count_overlaps(dataset), get_kind(dataset.shape)
+    exactly = "pixel by pixel" if kind == "images" else "number by number"
     if twice.test:
         notes.append(
-            f"{twice.test:,} of {len(dataset.test_images):,} test images are among the training "
-            "images too, pixel by pixel: accuracies on test are too high by up to that share"
+            f"{twice.test:,} of {len(dataset.test_images):,} test {kind} are among the training "
+            f"{kind} too, {exactly}: accuracies on test are too high by up to that share"
         )
     if twice.classes:
-        notes.append(f"{twice.classes:,} images are in more than one class, pixel by pixel")
+        notes.append(f"{twice.classes:,} {kind} are in more than one class, {exactly}")
     return notes
 
 

@@ -11,10 +11,13 @@ import pyarrow.parquet
 import pytest
 import safetensors.numpy
 
+from kdopt.campaign.compatibility import fingerprint
 from kdopt.campaign.data_settings import DataSettings
+from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.shapes import TokenShape
-from kdopt.data.datasets import Dataset, read_dataset
-from kdopt.errors import DataError
+from kdopt.campaign.spec import parse_spec
+from kdopt.data.datasets import Dataset, load_planned_dataset, read_dataset
+from kdopt.errors import DataError, SpecError
 
 N = 40
 LABELS = np.arange(N) % 4
@@ -290,6 +293,63 @@ def test_without_pyarrow_one_message_says_what_to_install(
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(DataError, match=r"not installed; pip install 'kdopt\[hf\]'"):
         read(settings)
+
+
+def test_a_worker_finds_the_file_where_its_machine_has_data(own_folders: Path) -> None:
+    save(own_folders / "a.npz", vectors=VECTORS, labels=LABELS)
+    spec = parse_spec(
+        'name = "moved"\nmodel = "mlp"\n[data]\nname = "arrays"\nroot = "/elsewhere/a.npz"'
+    )
+    (own_folders / "a.npz").rename(own_folders / "data" / "a.npz")
+    there = read(DataSettings("arrays", root=str(own_folders / "data" / "a.npz")))
+    record = CampaignRecord(spec.campaign, spec.settings, there.sha256(), {})
+    assert load_planned_dataset(record).sha256() == there.sha256()
+    save(own_folders / "data" / "a.npz", vectors=VECTORS + 1, labels=LABELS)
+    with pytest.raises(DataError, match="not those that the campaign was planned with"):
+        load_planned_dataset(record)
+
+
+def test_normalisation_and_padding_are_part_of_what_a_campaign_means() -> None:
+    text = 'name = "a"\nmodel = "mlp"\n[data]\nname = "arrays"\nroot = "{}"\n{}'
+    plain = fingerprint(parse_spec(text.format("a.npz", "")).campaign)
+    assert fingerprint(parse_spec(text.format("b.npz", "")).campaign) == plain
+    for changed in (
+        "normalization = 'none'",
+        "mean = [1]\nstd = [2]",
+        "padding = 3",
+        "vocabulary = 9",
+    ):
+        now = fingerprint(parse_spec(text.format("a.npz", changed)).campaign)
+        assert {key.partition(".")[0] for key in now if now[key] != plain[key]} == {"data"}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            'name = "digits"\npadding = 0',
+            r"data.padding = 0: it goes with arrays, hf:\.\.\.; leave",
+        ),
+        ('name = "folder"\ncolumns = ["a", "b"]', r"data.columns = .* goes with arrays"),
+        ('name = "arrays"', "data.root: missing; set it to the file"),
+        ('name = "arrays"\nroot = "a"\ndownload = true', "'arrays' is read from local files only"),
+        ('name = "hf:a"\nroot = "b"', "the name says the folder already; leave it out"),
+        (
+            'name = "arrays"\nroot = "a"\nmean = [1]',
+            "data.mean has 1 values, data.std 0; give both",
+        ),
+        (
+            'name = "arrays"\nroot = "a"\nmean = [1]\nstd = [1]\nnormalization = "none"',
+            "mean and std are given; leave one or the other out",
+        ),
+        ('name = "arrays"\nroot = "a"\nvalue_range = [1, 0]', "two numbers, the least and the"),
+        ('name = "arrays"\nroot = "a"\ncolumns = ["a"]', "two names: the inputs' and the labels'"),
+        ('name = "torchvision:ImageNet"', "data.name = 'torchvision:ImageNet': one of digits"),
+    ],
+)
+def test_settings_of_other_data_are_refused_in_the_file(data: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        parse_spec(f'name = "a"\nmodel = "mlp"\n[data]\n{data}')
 
 
 def test_a_header_whose_length_looks_like_a_pickle_is_no_pickle(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from kdopt.campaign.participants import Architecture
 from kdopt.campaign.shapes import TokenShape
 from kdopt.errors import KdoptError
+from kdopt.train.adapted import build_model
 from kdopt.train.engine import Engine, Images
 from kdopt.train.evaluation import predict_logits
 from kdopt.train.models import make_model
@@ -71,6 +73,22 @@ def test_a_text_cnn_takes_the_greatest_value_of_each_filter():
 def test_a_model_of_another_kind_is_refused_by_name(name, shape, message):
     with pytest.raises(KdoptError, match=message):
         make_model(name, shape, 4)
+
+
+@pytest.mark.parametrize("setting", [{"image_size": 8}, {"channels": 3}, {"mean": (0.5,)}])
+def test_what_a_participant_says_of_images_is_refused_for_vectors(setting):
+    kind = Architecture("mlp")._replace(**setting)
+    with pytest.raises(KdoptError, match=f"{next(iter(setting))} is for images, and the data are"):
+        build_model(kind, (4,), "abc", (), ())
+
+
+def test_classes_of_a_model_of_vectors_may_be_in_another_order():
+    torch.manual_seed(0)
+    model = build_model(Architecture("mlp", classes=("c", "a")), (4,), "abc", (), ()).eval()
+    rows = torch.randn(5, 4)
+    with torch.no_grad():
+        found, own = model(rows), model.model(rows)
+    assert torch.equal(found[:, [2, 0]], own) and bool((found[:, 1] < own.amin(dim=1) - 9).all())
 
 
 def test_vectors_are_normalised_when_taken_and_left_as_they_are():
