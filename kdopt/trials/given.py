@@ -11,6 +11,7 @@ import copy
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -80,8 +81,8 @@ class GivenPair:
         """What the two are called, ``None`` for logits; they differ, whatever the classes."""
         teacher = None
         if isinstance(self.teacher, nn.Module):
-            teacher = f"{ROLES[TEACHER]}:{type(self.teacher).__name__}"
-        return teacher, f"{ROLES[STUDENT]}:{type(self.student).__name__}"
+            teacher = _name_model(TEACHER, self.teacher)
+        return teacher, _name_model(STUDENT, self.student)
 
     @functools.cached_property
     def dataset(self) -> Dataset:
@@ -116,6 +117,11 @@ class GivenPair:
             else pack_logits(model)
             for role, model in zip(ROLES, (self.teacher, self.student), strict=True)
         }
+
+
+def _name_model(who: int, model: nn.Module) -> str:
+    # In the letters that names of models have.
+    return f"{ROLES[who]}.{re.sub('[^A-Za-z0-9_]', '_', type(model).__name__)[:100]}"
 
 
 def list_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -235,7 +241,7 @@ class GivenContext(Context):
         return safetensors.torch.save(list_tensors(model), {"trial": trial})
 
     def _new_model(self, kind: Architecture) -> nn.Module:
-        who = ROLES.index(kind.model.partition(":")[0])
+        who = ROLES.index(kind.model.partition(".")[0])
         model = self.engine_copy(cast("nn.Module", (self._pair.teacher, self._pair.student)[who]))
         self._kinds[model] = kind
         return model
