@@ -30,12 +30,13 @@ from kdopt.api.tuned import (
 )
 from kdopt.api.watching import Callback, Watcher
 from kdopt.campaign.data_settings import GIVEN
-from kdopt.campaign.method_spaces import SPACES, TunedMethodName
+from kdopt.campaign.method_spaces import SPACES
 from kdopt.campaign.partition_settings import OWN
 from kdopt.campaign.spec import Spec, check_tables
 from kdopt.campaign.stage_settings import Sampler
 from kdopt.devices import parse_device
 from kdopt.errors import InputError, KdoptError, SpecError
+from kdopt.plugins.code import PLUGIN_NAMES
 from kdopt.service.planner import plan_campaign
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
@@ -54,7 +55,8 @@ class TuneOptions(TypedDict, total=False):
     Attributes:
         budget: Trials per method; left out, 20 (8 for ``warm``). A grid decides it itself.
         sampler: ``tpe`` by default.
-        methods: What is tuned, such as ``("kd", "dkd")``; each has trials of its own.
+        methods: What is tuned, such as ``("kd", "dkd")``; each has trials of its own. One of a
+            plugin file is known after ``kdopt.plugins.load_plugins``.
         temperatures: Grid values; the other samplers search between the least and the greatest.
         alphas: The same for the teacher's weight.
         search: What else is searched, such as ``{"learning_rate": [1e-3, 1e-4]}``.
@@ -72,7 +74,7 @@ class TuneOptions(TypedDict, total=False):
 
     budget: int
     sampler: Sampler
-    methods: Sequence[TunedMethodName]
+    methods: Sequence[str]
     temperatures: Sequence[float]
     alphas: Sequence[float]
     search: Mapping[str, Sequence[float]]
@@ -207,7 +209,7 @@ def _read_options(name: str, options: Mapping[str, Any], given: GivenPair) -> Sp
         "tune": tables["tune"],
     }
     try:
-        spec = check_tables(raw, "kdopt.tune")
+        spec = check_tables(raw, "kdopt.tune", PLUGIN_NAMES)
     except SpecError as error:
         lines = [line.removeprefix("tune.").removeprefix("distill.") for line in error.problems]
         raise InputError("\n".join(["kdopt.tune:", *(f"  - {line}" for line in lines)])) from None

@@ -9,14 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from kdopt.campaign.plugin_methods import PluginNames
 from kdopt.campaign.shapes import get_kind
 from kdopt.campaign.spec import Spec, load_spec
 from kdopt.campaign.stages import check_size
 from kdopt.cli.announce import Say, say_nothing
 from kdopt.data.datasets import Dataset, load_dataset
 from kdopt.data.given_logits import pack_logits
-from kdopt.plugins.code import find_code, find_plugin_dataset, find_plugin_method
+from kdopt.plugins.code import PLUGIN_NAMES, find_code
 from kdopt.service.given_logits import describe_given_logits, read_given_logits
 from kdopt.service.outlook import ShareSizes, describe_images, measure_shares
 from kdopt.service.planner import (
@@ -37,7 +36,7 @@ from kdopt.store.planning import Planned
 
 def load_spec_and_images(path: Path, say: Say = say_nothing) -> tuple[Spec, Dataset]:
     """Read a campaign file and its images, and check that its model fits them."""
-    loaded = load_spec(path, PluginNames(find_plugin_method, find_plugin_dataset))
+    loaded = load_spec(path, PLUGIN_NAMES)
     find_code(loaded.campaign)
     check_size(loaded.campaign)
     data = loaded.campaign.data

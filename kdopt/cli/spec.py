@@ -8,12 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from kdopt.campaign.compatibility import READERS
-from kdopt.campaign.plugin_methods import PluginNames
 from kdopt.campaign.record import find_value
 from kdopt.campaign.spec import Spec, format_setting_value, load_spec
 from kdopt.cli.options import PluginOption, SpecArgument
 from kdopt.cli.tables import make_console, print_columns
-from kdopt.plugins.code import find_plugin_dataset, find_plugin_method
+from kdopt.plugins.code import PLUGIN_NAMES
 from kdopt.plugins.files import give_plugins
 
 
@@ -25,7 +24,7 @@ def spec_command(spec: SpecArgument, plugin: PluginOption = None) -> None:
     out.
     """
     give_plugins(plugin or [])
-    loaded = load_spec(spec, PluginNames(find_plugin_method, find_plugin_dataset))
+    loaded = load_spec(spec, PLUGIN_NAMES)
     lines = _list_lines(loaded)
     console = make_console()
     if console.is_terminal:

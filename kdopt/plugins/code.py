@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kdopt.campaign.data_settings import OWN_SOURCES
 from kdopt.campaign.participants import split_model_name
-from kdopt.campaign.plugin_methods import PluginMethod
+from kdopt.campaign.plugin_methods import PluginMethod, PluginNames
 from kdopt.campaign.record import CampaignRecord, CodeSource
 from kdopt.campaign.settings import OWN_MODELS, Campaign
 from kdopt.errors import KdoptError
@@ -33,6 +33,10 @@ def find_plugin_method(name: str) -> PluginMethod | None:
 def find_plugin_dataset(name: str) -> bool:
     """Whether a plugin offers a data set; raises as :func:`find_plugin_method` does."""
     return _find_code("dataset", name) is not None
+
+
+PLUGIN_NAMES = PluginNames(find_plugin_method, find_plugin_dataset)
+"""What plugins offer here, for :func:`kdopt.campaign.spec.load_spec`."""
 
 
 def get_code(kind: CodeKind, name: str) -> Declared | None:

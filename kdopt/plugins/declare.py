@@ -131,16 +131,16 @@ def register_method(
     taken = {field.name for field in fields(TuneSettings)}
     _check_name(name, "method", METHOD_RULE.text, METHOD_RULE.holds(name))
     _check_name(name, "method", "[tune] has a setting of this name", name not in taken)
-    params = tuple(
-        _make_param(name, key, tuple(values), published, key in log)
-        for key, values in space.items()
-    )
-    if not params or published.keys() != space.keys() or set(log) - space.keys():
+    if not space or published.keys() != space.keys() or set(log) - space.keys():
         raise KdoptError(
             f"method '{name}': space has {', '.join(space) or 'nothing'}, published has "
             f"{', '.join(published) or 'nothing'}, log has {', '.join(log) or 'nothing'}; space "
             "and published must have the same parameters, one at least, and log some of them"
         )
+    params = tuple(
+        _make_param(name, key, tuple(values), published, key in log)
+        for key, values in space.items()
+    )
 
     def note(function: MakeLoss) -> MakeLoss:
         try:
