@@ -17,6 +17,8 @@ from typer.testing import CliRunner
 from kdopt.campaign.spec import list_settings, load_spec, parse_spec
 from kdopt.campaign.stages import plan_studies
 from kdopt.cli.app import app
+from kdopt.plugins.code import PLUGIN_NAMES
+from kdopt.plugins.files import give_plugins
 from scripts import make_docs
 from tests.test_architecture import FLOORS
 
@@ -159,10 +161,22 @@ def test_cheap_commands_of_the_readme_run(command, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "block", [b for b in BLOCKS if b.language == "toml"], ids=lambda block: block.where
 )
-def test_toml_blocks_are_campaigns_or_parts_of_one(block):
+def test_toml_blocks_are_campaigns_or_parts_of_one(block, tmp_path):
     table = tomllib.loads(block.text)
     whole = block.text if "name" in table else MINIMAL + block.text
-    assert parse_spec(whole, block.where).campaign
+    give_plugins(write_plugins(block.page, tmp_path))
+    assert parse_spec(whole, block.where, PLUGIN_NAMES).campaign
+    give_plugins([])
+
+
+def write_plugins(page: Path, folder: Path) -> list[Path]:
+    """The plugin files that a page shows."""
+    found = []
+    for block in BLOCKS:
+        if block.page == page and "@register_" in block.text:
+            found.append(folder / f"plugin_{block.line}.py")
+            found[-1].write_text(block.text, "utf-8")
+    return found
 
 
 def test_the_quickstart_of_the_docs_is_the_shipped_one():

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -26,7 +28,7 @@ HEAD = 'name = "mine"\nmodel = "{model}"\nparticipants = 2\n[data]\nname = "digi
 class Planned(NamedTuple):
     """A campaign with a plugin, and where it is."""
 
-    folder: object
+    folder: Path
     record: CampaignRecord
 
 
@@ -52,7 +54,8 @@ def test_a_campaign_of_a_plugin_names_its_code_and_its_space(planned):
         ("weight", (0.25,), 0.7),
         ("temperature", (1.0, 4.0), 2.0),
     ]
-    assert CampaignRecord.from_json(planned.record.to_json()) == planned.record
+    kept = json.loads(json.dumps(planned.record.to_json()))
+    assert CampaignRecord.from_json(kept) == planned.record
 
 
 def test_every_setting_of_the_method_is_tried_and_the_published_one_first(planned):
