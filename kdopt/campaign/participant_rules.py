@@ -12,7 +12,7 @@ OF_MODEL = ("model", "weights", "data", "image_size", "channels", "mean", "std")
 
 NEED_MODELS = {
     "combine": "weighs teachers by how they do on each class and scores them like any student",
-    "federate": "averages the weights of all participants",
+    "federate": "trains a model of every participant in each round",
 }
 """Stages in which every participant takes part with a model."""
 

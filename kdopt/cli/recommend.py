@@ -316,7 +316,8 @@ def _ask_about_stored_pair(
             "'kdopt status' shows how far it is"
         )
     known = {feature: float(lines[feature].iloc[0]) for feature in FEATURE_NAMES}
-    about = f"{name.campaign}/{pair.partition}/{pair.label}"
+    who = source.campaign.describe_pair(pair.teacher, pair.student)
+    about = f"{name.campaign}/{pair.partition}/{pair.label}{f' ({who})' if who else ''}"
     family = source.campaign.get_family(pair.partition)
     measured = describe_measured(source, pair)
     return _Question(about, known, (name.campaign, pair), family, measured)

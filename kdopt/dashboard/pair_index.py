@@ -190,7 +190,9 @@ def _list_best_pairs(
             format_points(line["shown_gain"]),
             format_points(line["vanilla_gain"]),
         )
+        who = campaign.describe_pair(teacher, student)
         label = format_link(pair_label(teacher, student), study_ids.get(name))
+        label += f" ({who})" if who else ""
         lines.append(join_pipe_line((label, *numbers)))
     shown = f"the best {len(top)} of {len(known)}" if len(known) > len(top) else "all"
     head = ("Pair", "Gap (pp)", "T", "alpha", "Test gain (pp)", "Vanilla (pp)")

@@ -183,6 +183,9 @@ def write_hostile(kind, path, tmp_path):
     elif kind == "twice":
         with pytest.warns(UserWarning, match="Duplicate name"):
             write_zip(path, [("logits.npy", make_npy(np.zeros(3)))] * 2)
+    elif kind == "huge":
+        with path.open("wb") as file:
+            file.truncate(2**40)  # takes no room, and would take a terabyte of memory
     elif kind == "bomb":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for number in range(3):
@@ -200,6 +203,7 @@ def write_hostile(kind, path, tmp_path):
         ("claims", "its header claims another size"),
         ("twice", "array 'logits': it is there twice"),
         ("bomb", "it unpacks to 30,000,000 bytes, and 20,000,000 are read"),
+        ("huge", "more than 20,000,000 bytes, which is too large"),
         ("none", "No such file or directory; give the path"),
     ],
 )

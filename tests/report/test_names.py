@@ -11,6 +11,7 @@ from kdopt.outcome import TrialRow
 from kdopt.report.answer import format_answer
 from kdopt.report.blocks import ReportData
 from kdopt.report.export import name_trials, write_report
+from kdopt.report.sections.run import make_participants_block
 from kdopt.report.verdict_text import format_verdict, format_verdicts
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_rows, outcome
 
@@ -83,3 +84,18 @@ def test_without_names_nothing_is_added(unnamed):
     assert format_verdicts(tables.verdicts, "x")[1][0][:2] == ["pair", "verdict"]
     assert " teaches " not in format_answer(unnamed)
     assert unnamed.campaign.describe_pair(0, 1) == ""
+
+
+def test_the_page_says_whose_model_was_not_trained_here(unnamed):
+    brought = (
+        ParticipantSettings(name="berlin", weights="b.pt"),
+        ParticipantSettings(name="paris", data="paris"),
+        ParticipantSettings(name="big", logits="big.npz"),
+    )
+    for participants, said in (
+        (brought, "; not so berlin, with weights of its own; big, given by its logits."),
+        ((), "before anything is distilled."),
+    ):
+        campaign = replace(unnamed.campaign, participant=participants)
+        block = make_participants_block(ReportData(campaign, unnamed.rows))
+        assert block.note.endswith(said)

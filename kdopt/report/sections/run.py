@@ -191,11 +191,22 @@ def make_participants_block(data: ReportData) -> Block:
         )
     return Block(
         "Participants",
-        "Each is trained on its own share of the images before anything is distilled.",
+        _describe_origin(data.campaign),
         _make_sizes_figure(data) if measured else None,
         make_tables("Participants before distillation", columns, frame),
         " ".join(missing),
     )
+
+
+def _describe_origin(campaign: Campaign) -> str:
+    """Where participants' models are from, before anything is distilled."""
+    own = "Each is trained on its own share of the images before anything is distilled"
+    found = {
+        "with weights of its own": [row.name for row in campaign.participant if row.weights],
+        "given by its logits": [row.name for row in campaign.participant if row.logits],
+    }
+    said = [f"{', '.join(names)}, {how}" for how, names in found.items() if names]
+    return f"{own}; not so {'; '.join(said)}." if said else f"{own}."
 
 
 def _find_counts(measured: PartitionMeasurements | None, participant: int) -> Sequence[int]:
