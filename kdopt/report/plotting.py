@@ -31,6 +31,10 @@ INK = "#1b1b1b"
 # Losses vermillion, gains blue, nothing in between pale: the sign reads without the number.
 DIVERGING = [[0.0, VERMILLION], [0.5, "#F2F2F2"], [1.0, BLUE]]
 
+# Black numbers can be read on all of it: plotly's own choice of grey or white cannot on the middle.
+UNDER_NUMBERS = "#1A86C7"
+NUMBER_INK = "#111111"
+
 GAP_TITLE = "Accuracy gap: teacher - student (pp)"
 
 GAIN_TITLE = "Accuracy gain on test (pp)"

@@ -30,6 +30,18 @@ def read(page, *figures):
         page.wait_for_selector(f"#{figure} .main-svg", state="attached")
 
 
+def contrast(*colours):
+    """WCAG's contrast ratio of two colours such as #1A86C7."""
+    lights = []
+    for colour in colours:
+        shares = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (
+            s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares
+        )
+        lights.append(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+
 @pytest.mark.parametrize("width", [390, 2200])
 def test_the_numbers_of_a_surface_can_be_read_and_no_mark_covers_one(visit, address, width):
     page = visit(address, viewport={"width": width, "height": 900})
@@ -37,9 +49,14 @@ def test_the_numbers_of_a_surface_can_be_read_and_no_mark_covers_one(visit, addr
     texts = page.locator("#surface .heatmap-label text")
     assert texts.count() == 55
     assert texts.first.evaluate("text => parseFloat(getComputedStyle(text).fontSize)") >= 10
+    ink = page.evaluate("document.getElementById('surface').data[0].textfont.color")
+    colours = page.evaluate("document.getElementById('surface').data[0].colorscale")
+    assert min(contrast(ink, colour) for _, colour in colours) >= 4.5  # AA
     boxes = [text.bounding_box() for text in texts.all()]
     marks = page.locator("#surface .scatterlayer .point").all()
     assert len(marks) == 3
+    arrows = [page.locator(f"#{one}").bounding_box()["y"] for one in ("previous", "next")]
+    assert arrows[0] == arrows[1]  # a phone has room for both beside the pair
     for mark in marks:
         box = mark.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

@@ -24,7 +24,7 @@ from kdopt.report.format import (
     format_hours,
     name_classes,
 )
-from kdopt.report.plotting import BLUE, Axis, Panel, wrap_panels
+from kdopt.report.plotting import NUMBER_INK, UNDER_NUMBERS, Axis, Panel, wrap_panels
 
 MOST_NUMBERED = 12
 """Classes beyond which cells are too narrow for numbers."""
@@ -254,9 +254,9 @@ def draw_sizes(
             x=[html.escape(name, quote=False) for name in class_names],
             y=[html.escape(participants[number], quote=False) for number in range(len(table))],
             z=[list(row) for row in table], name="images",
-            zmin=0, zmax=top, colorscale=[[0, "#F2F2F2"], [1, BLUE]], xgap=1, ygap=1,
+            zmin=0, zmax=top, colorscale=[[0, "#F2F2F2"], [1, UNDER_NUMBERS]], xgap=1, ygap=1,
             showlegend=False, texttemplate="%{z}" if len(class_names) <= MOST_NUMBERED else None,
-            textfont={"size": 10},
+            textfont={"size": 10, "color": NUMBER_INK},
             showscale=not panels, colorbar={"title": {"text": "Images"}, "thickness": 12},
             hovertemplate="participant %{y}, %{x}: %{z} images<extra></extra>",
         )  # fmt: skip

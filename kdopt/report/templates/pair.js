@@ -1,6 +1,8 @@
 // All about one pair, drawn from bare numbers when it is chosen.
 const picker = document.getElementById("pair");
-const DIVERGING = [[0, "#D55E00"], [0.5, "#F2F2F2"], [1, "#0072B2"]];
+// Black numbers can be read on all of these colours.
+const DIVERGING = [[0, "#D55E00"], [0.5, "#F2F2F2"], [1, "#1A86C7"]];
+const NUMBER_INK = "#111111";
 const LEGEND = { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" };
 const LAYOUT = { height: 420, margin: { l: 60, r: 10, t: 50, b: 50 }, hovermode: "closest", legend: LEGEND };
 const here = () => ({ ...data.grid, ...data.pairs[picker.value] });
@@ -142,7 +144,7 @@ function heatMap(surface, set, turned) {
   return {
     type: "heatmap", z, text: laidOut((t, a) => cellText(temperatures[t], alphas[a])),
     zmin: -limit, zmax: limit, colorscale: DIVERGING, colorbar, xgap: 1, ygap: 1,
-    texttemplate: "%{z:.1f}", textfont: { size: 10 }, hoverongaps: false,
+    texttemplate: "%{z:.1f}", textfont: { size: 10, color: NUMBER_INK }, hoverongaps: false,
     hovertemplate: "%{text}<br>%{z:.2f} pp<extra></extra>",
   };
 }
@@ -204,7 +206,7 @@ sources.classes = () => {
     })),
     layout: {
       ...LAYOUT, barmode: "group", bargap: 0.25, showlegend: true,
-      xaxis: { type: "category", automargin: true, showgrid: false }, yaxis: { title: { text: "Change of accuracy (pp)" }, zeroline: true, automargin: true },
+      xaxis: { title: { text: "Class" }, type: "category", automargin: true, showgrid: false }, yaxis: { title: { text: "Change of accuracy (pp)" }, zeroline: true, automargin: true },
     },
     csv: csvText([["class", "method", "accuracy_before_percent", "accuracy_after_percent", "change_pp"], ...rows]),
   };
