@@ -112,7 +112,7 @@ def format_verdicts(table: pd.DataFrame, name: str) -> tuple[str, list[list[str]
     head = f"{name}: {len(table)} pairs: {', '.join(said)}"
     names = list_name_columns(table)
     headings = [name.removesuffix("_name") for name in names]
-    lines = [["pair", *headings, "verdict", "test gain", "control", "net gain"]]
+    lines = [["pair", *headings, "verdict", "test gain (pp)", "control (pp)", "net gain (pp)"]]
     lines += [
         [
             f"{line['partition']}/{_get_pair(line).label}",
@@ -138,7 +138,7 @@ def format_verdict(line: Line, results: CampaignResults) -> tuple[str, list[list
     if effect := describe_effect(line):
         texts.append(effect)
     shown = [*trained[:CANDIDATES_SHOWN], *distilled[:CANDIDATES_SHOWN]]
-    table = [["tried", "images", "T", "alpha", "validation gain", "test gain"]]
+    table = [["tried", "images", "T", "alpha", "validation gain (pp)", "test gain (pp)"]]
     table += [
         [
             _name_candidate(c),
