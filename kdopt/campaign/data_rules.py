@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kdopt.campaign.data_settings import HF, OWN_SOURCES, TORCHVISION, DataSettings
+from kdopt.campaign.fields import list_fields
 from kdopt.campaign.settings import CampaignFile
 
 DOWNLOADED = ("fashion_mnist", "cifar10", f"{TORCHVISION}CIFAR10")
@@ -32,11 +33,12 @@ def list_data_problems(file: CampaignFile, raw: Mapping[str, Any], public: bool)
 
 
 def _list_source_problems(data: DataSettings, raw: Mapping[str, Any]) -> Iterator[str]:
-    said = raw["data"]
+    defaults = {field.name: field.default for field in list_fields(DataSettings)}
     for key, users in USED_BY.items():
-        if key in said and not data.name.startswith(users):
+        # A written default says nothing.
+        if getattr(data, key) != defaults[key] and not data.name.startswith(users):
             names = ", ".join(f"{user}..." if user.endswith(":") else user for user in users)
-            yield f"data.{key} = {said[key]!r}: it goes with {names}; leave it out"
+            yield f"data.{key} = {raw['data'][key]!r}: it goes with {names}; leave it out"
     new = data.name not in (*OWN_SOURCES, *DOWNLOADED) or data.name == "arrays"
     if new and data.download:
         yield (

@@ -13,7 +13,7 @@ import safetensors.numpy
 
 from kdopt.campaign.compatibility import fingerprint
 from kdopt.campaign.data_settings import DataSettings
-from kdopt.campaign.record import CampaignRecord
+from kdopt.campaign.record import CampaignRecord, format_campaign
 from kdopt.campaign.shapes import TokenShape
 from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import Dataset, load_planned_dataset, read_dataset
@@ -350,6 +350,14 @@ def test_normalisation_and_padding_are_part_of_what_a_campaign_means() -> None:
 def test_settings_of_other_data_are_refused_in_the_file(data: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         parse_spec(f'name = "a"\nmodel = "mlp"\n[data]\n{data}')
+
+
+@pytest.mark.parametrize("name", ["digits", "arrays", "hf:a", "torchvision:SVHN"])
+def test_a_file_with_every_setting_means_the_same_campaign(name: str) -> None:
+    root = 'root = "a.npz"' if name == "arrays" else ""
+    spec = parse_spec(f'name = "a"\nmodel = "mlp"\n[data]\nname = "{name}"\n{root}')
+    again = parse_spec(format_campaign(spec.campaign, spec.settings))
+    assert again.campaign == spec.campaign
 
 
 def test_a_header_whose_length_looks_like_a_pickle_is_no_pickle(tmp_path: Path) -> None:
