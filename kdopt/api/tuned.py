@@ -176,8 +176,9 @@ class TunedPair:
             f"{key} = {value:.3g}" if isinstance(value, float) else f"{key} = {value}"
             for key, value in self.parameters.items()
         )
+        done = sum(row.state == "COMPLETE" for row in self._results.rows)
         lines = [
-            f"{self.verdict}: the best of {len(self.campaign.tables.results.rows)} trials is "
+            f"{self.verdict}: the best of {done} trials is "
             f"{self.method} ({values}): {self.gain:+.2f} pp on test, of which {self.net_gain:+.2f} "
             "are the teacher's"
         ]

@@ -282,23 +282,25 @@ def test_a_second_call_goes_on_and_tells_callbacks_what_is_new(pair, tmp_path):
         kdopt.tune(teacher, teacher, **{**given, "epochs": 3}, budget=4, store=path)
 
 
-def test_ctrl_c_keeps_what_is_done(pair, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_keeps_what_is_done(pair, tmp_path, workers):
     teacher, student, given = pair
     path, told = tmp_path / "kdopt.db", []
+    options = {**given, **GRID, "store": path, "workers": workers}
 
     def interrupt(_study, trial):
         told.append(trial.number)
         if len(told) == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(
-        kdopt.TuningStopped, match=r"stopped: [45] of 7 .* the same call goes on"
-    ) as end:
-        kdopt.tune(teacher, student, **given, **GRID, store=path, callbacks=[interrupt])
+    stopped = r"stopped: \d of 7 trials are done.* the same call goes on"
+    with pytest.raises(kdopt.TuningStopped, match=stopped) as end:
+        kdopt.tune(teacher, student, **options, callbacks=[interrupt])
     assert isinstance(end.value, KeyboardInterrupt)
     assert end.value.best.gain is not None and len(end.value.best.trials()) == 7
-    rest = kdopt.tune(teacher, student, **given, **GRID, store=path, callbacks=[interrupt])
-    assert told == [0, 1, 2, 3]
+    rest = kdopt.tune(teacher, student, **options, callbacks=[interrupt])
+    assert len(told) == len(set(told)) and set(told) <= {0, 1, 2, 3}
+    assert workers > 1 or told == [0, 1, 2, 3]
     assert set(rest.trials()["state"]) == {"COMPLETE"}
 
 
