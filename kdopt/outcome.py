@@ -261,6 +261,7 @@ class StudentFacts:
         architecture: What stands between these images and classes and the model's own, if
             anything does.
         tokens: Whether it takes token ids.
+        code_sha256: Which code the model is, where it is a plugin's; empty otherwise.
     """
 
     trial: str
@@ -274,6 +275,7 @@ class StudentFacts:
     test_images: int
     architecture: Architecture | None = None
     tokens: bool = False
+    code_sha256: str = ""
 
 
 class Pair(NamedTuple):

@@ -17,7 +17,7 @@ from kdopt.plugins.declare import CodeKind, Declared
 from kdopt.plugins.files import list_given_plugins, run_plugin
 from kdopt.plugins.packages import describe_package, find_offer, load_offer
 
-_in_use: dict[tuple[str, str], Declared] = {}
+_in_use: dict[tuple[str, str], tuple[CodeSource, Declared]] = {}
 
 
 def find_plugin_method(name: str) -> PluginMethod | None:
@@ -41,7 +41,12 @@ PLUGIN_NAMES = PluginNames(find_plugin_method, find_plugin_dataset)
 
 def get_code(kind: CodeKind, name: str) -> Declared | None:
     """What a campaign of this process uses under a name; ``None`` for what is kdopt's own."""
-    return _in_use.get((kind, name))
+    return _in_use[kind, name][1] if (kind, name) in _in_use else None
+
+
+def get_code_sha256(kind: CodeKind, name: str) -> str:
+    """Which code that is; empty for what is kdopt's own or a library's."""
+    return _in_use[kind, name][0].sha256 if (kind, name) in _in_use else ""
 
 
 def find_code(campaign: Campaign) -> dict[str, CodeSource]:
@@ -66,7 +71,7 @@ def find_code(campaign: Campaign) -> dict[str, CodeSource]:
             package = describe_package(library)
             found |= {f"model {name}": package} if package else {}
         elif name not in OWN_MODELS:
-            found |= _use_model(name)
+            found |= use_model(name)
     return found
 
 
@@ -87,7 +92,7 @@ def use_recorded_code(record: CampaignRecord) -> None:
             continue  # kdopt itself knows how to ask these libraries
         if kind not in ("model", "method", "dataset"):
             raise KdoptError(f"campaign '{record.campaign.name}': its record names code of no kind")
-        _in_use[kind, name] = _load(kind, name, source)  # type: ignore[arg-type]
+        _in_use[kind, name] = (source, _load(kind, name, source))  # type: ignore[arg-type]
 
 
 def check_given_plugins(record: CampaignRecord) -> None:
@@ -119,11 +124,12 @@ def _use(kind: CodeKind, name: str) -> dict[str, CodeSource]:
     found = _find_code(kind, name)
     if found is None:
         return {}
-    source, _in_use[kind, name] = found
-    return {f"{kind} {name}": source}
+    _in_use[kind, name] = found
+    return {f"{kind} {name}": found[0]}
 
 
-def _use_model(name: str) -> dict[str, CodeSource]:
+def use_model(name: str) -> dict[str, CodeSource]:
+    """Find a model that is neither kdopt's nor a library's by prefix; see :func:`find_code`."""
     from kdopt.train.models import list_models  # loads torch, as will whoever builds the model
 
     taken = name in list_models()

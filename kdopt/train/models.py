@@ -210,7 +210,7 @@ def _make_torchvision_model(name: str, shape: Shape, n_classes: int) -> nn.Modul
         raise KdoptError(
             f"model '{name}': there is no such model; {hint}"
             f"use {', '.join(OWN_MODELS)}, a classifier of torchvision.models, timm:NAME, or a "
-            "model of a file that you give with --plugin"
+            "model of an installed package or of a file that you give with --plugin"
         )
     _check_images(name, shape)
     builder = torchvision.models.get_model_builder(own_name)

@@ -27,6 +27,7 @@ from kdopt.campaign.shapes import InputKind, Shape, TokenShape, describe_array, 
 from kdopt.errors import ArtifactError, KdoptError
 from kdopt.files import open_input
 from kdopt.outcome import StudentFacts
+from kdopt.plugins.code import use_model
 from kdopt.train.adapted import build_model
 from kdopt.train.engine import Engine, Images, Precision
 from kdopt.train.evaluation import predict_logits
@@ -125,6 +126,8 @@ def read_student(path: str | Path) -> TrainedStudent:
         raise KdoptError(
             f"student {path}: not a file that 'kdopt distill' wrote ({error}); give that one"
         ) from error
+    if facts.code_sha256:
+        _use_code(path, facts)
     kind = facts.architecture or Architecture(facts.model)
     model = build_model(kind, facts.shape, facts.classes, facts.mean, facts.std)
     try:
@@ -134,6 +137,18 @@ def read_student(path: str | Path) -> TrainedStudent:
             f"student {path}: {error}; use the kdopt and torchvision versions that its card names"
         ) from error
     return TrainedStudent(_make_engine(facts).move(model).eval(), facts)
+
+
+def _use_code(path: str | Path, facts: StudentFacts) -> None:
+    """Find the plugin that a student's model is from, among those that were given here."""
+    found = use_model(facts.model).values()
+    if facts.code_sha256 not in {source.sha256 for source in found}:
+        other = f"; {', '.join(s.name for s in found)} is other code" if found else ""
+        raise KdoptError(
+            f"student {path}: its model '{facts.model}' is a plugin's, sha256 "
+            f"{facts.code_sha256[:12]}{other}; give the very file by "
+            "kdopt.plugins.load_plugins, or install the package, then read it again"
+        )
 
 
 def export_torchscript(model: nn.Module, shape: Shape, path: Path) -> None:

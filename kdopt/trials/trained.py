@@ -10,6 +10,7 @@ from torch import nn
 from kdopt.campaign.participants import Architecture
 from kdopt.data.datasets import Dataset
 from kdopt.outcome import Outcome, Scores, StudentFacts
+from kdopt.plugins.code import get_code_sha256
 from kdopt.trials.together import TOGETHER
 
 
@@ -57,4 +58,5 @@ def describe_student(
         test_images=len(dataset.test_labels),
         architecture=None if kind.is_plain else kind,
         tokens=dataset.tokens is not None,
+        code_sha256=get_code_sha256("model", kind.model),
     )

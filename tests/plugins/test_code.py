@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 
 from kdopt.campaign.compatibility import list_differences, unite_records
 from kdopt.campaign.record import CampaignRecord, format_campaign
@@ -211,3 +212,29 @@ def test_a_package_does_not_take_a_name_of_torchvision(tmp_path, monkeypatch):
 def test_models_of_libraries_are_named_with_their_version():
     code = find_code(parse_spec(HEAD.format(model="torchvision:resnet18")).campaign)
     assert code == {"model torchvision:resnet18": describe_package("torchvision")}
+
+
+def test_a_student_of_a_plugins_model_is_read_where_the_very_file_is_given(planned, tmp_path):
+    from kdopt.analysis.students import TrialChoice
+    from kdopt.cli.inputs import open_artifacts, open_store_at
+    from kdopt.outcome import Pair
+    from kdopt.service import student_files
+    from kdopt.service.distill import distill_student
+    from kdopt.train.students import read_student
+
+    give_plugins([write_plugin(planned.folder)])
+    store = open_store_at(str(planned.folder / "kdopt.db"))
+    student = distill_student(
+        store, open_artifacts(store, None), "mine", Pair("uniform", 0, 1), TrialChoice(), None
+    )
+    store.close()
+    path = tmp_path / "student.safetensors"
+    suffixes = [student_files.WEIGHTS, student_files.CARD]
+    student_files.write_student(student, path, suffixes, lambda _: "")
+    assert len(read_student(path).predict(torch.zeros(3, 1, 8, 8, dtype=torch.uint8))) == 3
+    give_plugins([])
+    with pytest.raises(KdoptError, match=r"a plugin's, sha256 \w{12}; give the very file by"):
+        read_student(path)
+    give_plugins([write_plugin(tmp_path, PLUGIN + "\n")])
+    with pytest.raises(KdoptError, match=r"mine\.py is other code"):
+        read_student(path)
