@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Interval, Len
 
@@ -105,16 +104,3 @@ class Architecture(NamedTuple):
     def is_plain(self) -> bool:
         """Whether the model takes the campaign's images and gives its classes as they are."""
         return self == Architecture(self.model)
-
-
-def make_architecture(values: Sequence[Any]) -> Architecture:
-    """Read what JSON makes of an :class:`Architecture`.
-
-    Raises:
-        ValueError: It is none.
-    """
-    try:
-        model, classes, size, channels, mean, std = values
-        return Architecture(model, tuple(classes), size, channels, tuple(mean), tuple(std))
-    except TypeError as error:
-        raise ValueError(f"not what describes a model: {error}") from error

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Interval, Len
+
+MOST_DIGITS = 300
+"""Of a whole number: with more, to compare it with a float or to make it one fails."""
 
 SHOWN_CHARACTERS = 60
 """Characters of a refused value that a message shows."""
@@ -21,13 +25,34 @@ class PlainValueError(ValueError):
     """A value is not what its key asks for; says key, value and rule."""
 
 
+def load_json(text: object) -> Any:
+    """The value of a JSON text of others: of a row, of a file's header.
+
+    Raises:
+        ValueError: It is no text or no JSON, it is nested too deep, or has a number that no float
+            can hold.
+    """
+    if not isinstance(text, str | bytes):
+        raise ValueError(f"{describe_value(text)} is no JSON text")
+    try:
+        return json.loads(text, parse_int=_parse_int)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def _parse_int(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
+
+
 def read_plain(kind: Any, value: Any, key: str = "") -> Any:
     """Make a value of a declared type.
 
     Args:
         kind: A dataclass, a named tuple, a tuple or mapping of one type, a choice, a number, a
             text, or any of these with bounds (``Annotated``) or ``None``.
-        value: What ``json.loads`` gave.
+        value: What :func:`load_json` gave.
         key: Where it stands, for messages.
 
     Raises:

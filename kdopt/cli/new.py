@@ -24,7 +24,7 @@ def new_command(
 
     The campaign is called like the file. It runs as it is, in a minute or two on a laptop.
     """
-    path = file if file.suffix else file.with_suffix(".toml")
+    path = file if file.suffix or not file.name else file.with_suffix(".toml")
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).lstrip("._-")[:64]
     if not CAMPAIGN_NAME.match(name):
         raise KdoptError(

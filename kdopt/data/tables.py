@@ -6,7 +6,6 @@ reads. It would bring along libraries for the network and for pickles of functio
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kdopt.campaign.plain import load_json
 from kdopt.data.sources.image_files import decode_contents
 from kdopt.errors import DataError
 from kdopt.files import open_input
@@ -262,7 +262,7 @@ def _read_class_names(table: Any, label: str | None) -> tuple[str, ...]:
     if text is None or label is None:
         return ()
     try:
-        names = json.loads(text)["info"]["features"][label].get("names", ())
+        names = load_json(text)["info"]["features"][label].get("names", ())
     except (ValueError, KeyError, TypeError, AttributeError):
         return ()
     return tuple(map(str, names)) if isinstance(names, list) else ()

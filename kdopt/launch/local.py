@@ -19,6 +19,7 @@ from typing import IO
 
 from kdopt.devices import parse_device
 from kdopt.errors import KdoptError
+from kdopt.files import check_ordinary
 from kdopt.launch.call import WorkerCall
 from kdopt.worker.stop_signals import treat_sigterm_as_ctrl_c
 from kdopt.worker.worker_id import PARENT_VARIABLE
@@ -192,7 +193,10 @@ class LocalWorkers:
             return nullcontext()
         try:
             self._log_dir.mkdir(parents=True, exist_ok=True)
-            return self._log_path(self._log_dir, index).open("ab")
+            path = self._log_path(self._log_dir, index)
+            if path.exists():
+                check_ordinary(path)  # a pipe would be waited for
+            return path.open("ab")
         except OSError as error:
             raise KdoptError(
                 f"log folder {self._log_dir}: cannot be written: {error.strerror}; "

@@ -54,7 +54,7 @@ def check_report_folder(out_dir: Path, names: Iterable[str] = ("spec.toml", PAGE
     """
     if is_own_page(out_dir / PAGE_NAME):
         return
-    taken = next((name for name in names if (out_dir / name).is_file()), None)
+    taken = next((name for name in names if os.path.lexists(out_dir / name)), None)
     if taken is not None:
         raise KdoptError(
             f"{out_dir / taken}: is there already and belongs to no report of kdopt, which would "

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from kdopt.campaign.plain import load_json
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Params
 from kdopt.errors import ArtifactError, KdoptError
 from kdopt.features.definitions import OUTCOME_FEATURES, describe_pair
 from kdopt.outcome import Outcome, Pair, TrialRow, find_pretrained
+from kdopt.shown import shorten
 
 Point = tuple[float, float]
 """Temperature and alpha."""
@@ -128,15 +130,15 @@ class Prior:
             KdoptError: A version wrote it that kept other numbers of each pair.
         """
         try:
-            record = json.loads(content)
+            record = load_json(content)
             found = (*record["features"], *record["results"])
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            about = f"of '{record['source']}' describes pairs by {', '.join(found)}"
+        except (ValueError, TypeError, KeyError) as error:
             raise ArtifactError(f"not a prior ({error!r:.100})") from error
         wanted = PRIOR_FEATURES + RESULT_COLUMNS
         if found != wanted:
             raise KdoptError(
-                f"the prior of '{record['source']}' describes pairs by {', '.join(found)}; this "
-                f"version of kdopt by {', '.join(wanted)}. "
+                f"the prior {shorten(about, 500)}; this version of kdopt by {', '.join(wanted)}. "
                 "Go on with the version that planned the campaign"
             )
         try:

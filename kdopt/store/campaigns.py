@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kdopt.campaign.names import INDEX_SUFFIX, campaign_study_name, parse_study_name
+from kdopt.campaign.plain import load_json
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
@@ -31,6 +32,7 @@ from kdopt.store.queries import list_campaigns, read_record, read_study_counts
 from kdopt.store.scope import (
     drop_kept_record,
     rename_kept_record,
+    select_record,
     select_scope,
     under_campaign,
 )
@@ -99,6 +101,7 @@ def rename_campaign(store: Store, campaign: str, new: str) -> None:
         store.lock_planning(connection)
         studies = _find_studies(connection, campaign)
         _refuse_running(connection, studies.values(), campaign, "rename")
+        select_record(connection, campaign)  # which must be readable
         index = [i for name, i in studies.items() if name.endswith(INDEX_SUFFIX)]
         _delete_studies(connection, index)
         kept = {name: i for name, i in studies.items() if i not in index}
@@ -224,7 +227,7 @@ def _execute(connection: Connection, sql: str, ids: Iterable[int]) -> int:
 def _rename_record(connection: Connection, study_id: int, new: str) -> str:
     key = {"study": study_id, "key": RECORD_KEY}
     sql = "SELECT value_json FROM study_user_attributes WHERE study_id = :study AND key = :key"
-    record = json.loads(connection.execute(sa.text(sql), key).scalar_one())
+    record = load_json(connection.execute(sa.text(sql), key).scalar_one())
     record["campaign"]["name"] = new
     record["settings"] = [
         [line[0], new, *line[2:]] if line[0] == "name" else line for line in record["settings"]

@@ -154,7 +154,10 @@ def hold_file(path: Path) -> Iterator[None]:
         yield
         return
     try:
-        file = path.open("w")
+        # Not emptied, and no link followed: a file of that name may be somebody's. A pipe is not
+        # waited for.
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        file = os.fdopen(handle)
     except OSError as error:
         raise StoreError(
             f"store lock {path}: cannot be written: {error.strerror}; free space, change the "

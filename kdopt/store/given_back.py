@@ -7,13 +7,13 @@ trial gets further.
 
 from __future__ import annotations
 
-import json
 import math
 from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kdopt.campaign.plain import load_json
 from kdopt.store.attributes import GIVEN_BACK_KEY, write_trial_attributes
 from kdopt.store.database import Store
 from kdopt.store.scope import TRIALS, UNDER_CAMPAIGN, under_campaign
@@ -90,7 +90,7 @@ def read_given_back(store: Store, campaign: str) -> GivenBack | None:
 def _parse(text: str | None) -> tuple[int, float, float]:
     """Times, longest run and the last time; zeros for what kdopt did not write."""
     try:
-        found = json.loads(text or "{}")
+        found = load_json(text or "{}")
         times, longest_s, at = int(found["times"]), float(found["longest_s"]), float(found["at"])
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return 0, 0.0, 0.0

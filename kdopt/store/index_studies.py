@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kdopt.campaign.names import INDEX_SUFFIX
+from kdopt.campaign.plain import load_json
 from kdopt.campaign.studies import Param, Params
 from kdopt.store.attributes import VERDICT_KEY, write_attributes
 from kdopt.store.database import Store
@@ -116,7 +117,7 @@ def write_study_notes(store: Store, notes: Sequence[StudyNote]) -> int:
 
     def write(connection: Connection) -> int:
         sql = f"SELECT study_id, value_json FROM study_system_attributes WHERE key = '{NOTE_KEY}'"
-        there = {study: json.loads(text) for study, text in connection.execute(sa.text(sql))}
+        there = {study: _parse_note(text) for study, text in connection.execute(sa.text(sql))}
         verdicts = sa.text(
             f"SELECT study_id FROM study_user_attributes WHERE key = '{VERDICT_KEY}'"
         )
@@ -134,6 +135,13 @@ def write_study_notes(store: Store, notes: Sequence[StudyNote]) -> int:
         return len(new)
 
     return store.run_write(write)
+
+
+def _parse_note(text: object) -> object:
+    try:
+        return load_json(text)
+    except ValueError:
+        return None  # somebody else's, which stays as it is
 
 
 def _write_index_study(store: Store, summary: IndexStudy) -> int:

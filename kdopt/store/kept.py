@@ -7,7 +7,6 @@ leaves a file too many at worst, and never a row whose file is missing.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kdopt.campaign.plain import load_json
 from kdopt.store.attributes import KEPT_KEY, write_trial_attributes
 from kdopt.store.database import Store
 from kdopt.store.statements import bind_lists
@@ -112,7 +112,7 @@ def _select_kept(
 def _parse_kept(text: Any, studies: tuple[str, ...]) -> Kept | None:
     """What a trial's attribute says; ``None`` for what kdopt did not write."""
     try:
-        value = json.loads(text)
+        value = load_json(text)
         kept = Kept(studies, value["of"], value["sha256"], tuple(map(float, value["rank"])))
     except (ValueError, TypeError, KeyError):
         return None

@@ -7,10 +7,9 @@ that reads the store comes through here. Keys of newer versions are passed over.
 from __future__ import annotations
 
 import functools
-import json
 from typing import Any
 
-from kdopt.campaign.plain import PlainValueError, describe_value, read_plain
+from kdopt.campaign.plain import PlainValueError, describe_value, load_json, read_plain
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stages import check_size
 from kdopt.errors import KdoptError, StoreError
@@ -40,10 +39,9 @@ def parse_json(text: object) -> Any:
     if not isinstance(text, str):
         raise UnreadableError(f"{describe_value(text)} is no JSON text")
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise UnreadableError(f"not JSON: {reason}, in {describe_value(text)}") from error
+        return load_json(text)
+    except ValueError as error:
+        raise UnreadableError(f"not JSON: {error}, in {describe_value(text)}") from error
 
 
 def parse_plain(kind: Any, text: object) -> Any:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import safetensors
@@ -22,7 +21,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from kdopt.campaign.participants import Architecture, make_architecture
+from kdopt.campaign.participants import Architecture
+from kdopt.campaign.plain import load_json, read_plain
 from kdopt.campaign.shapes import InputKind, Shape, TokenShape, describe_array, get_kind
 from kdopt.errors import ArtifactError, KdoptError
 from kdopt.files import open_input
@@ -119,7 +119,7 @@ def read_student(path: str | Path) -> TrainedStudent:
         with safetensors.safe_open(str(path), "pt") as file:
             header: dict[str, str] = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        facts = _parse_facts(json.loads(header[HEADER_KEY]))
+        facts = _parse_facts(load_json(header[HEADER_KEY]))
     except FileNotFoundError as error:
         raise KdoptError(f"student {path}: no such file; 'kdopt distill' writes one") from error
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -129,9 +129,12 @@ def read_student(path: str | Path) -> TrainedStudent:
     if facts.code_sha256:
         _use_code(path, facts)
     kind = facts.architecture or Architecture(facts.model)
-    model = build_model(kind, facts.shape, facts.classes, facts.mean, facts.std)
+    inputs = facts.shape, facts.classes, facts.mean, facts.std
     try:
-        model.load_state_dict(check_weights(state, model.state_dict()))
+        with torch.device("meta"):  # without memory: what the header says may be anything
+            check_weights(state, build_model(kind, *inputs).state_dict())
+        model = build_model(kind, *inputs)
+        model.load_state_dict(state)
     except ArtifactError as error:
         raise KdoptError(
             f"student {path}: {error}; use the kdopt and torchvision versions that its card names"
@@ -224,24 +227,19 @@ def _put_on_cpu(model: nn.Module) -> nn.Module:
     return plain
 
 
-def _parse_facts(values: dict[str, Any]) -> StudentFacts:
-    lists = ("shape", "classes", "mean", "std")
-    values = {k: tuple(v) if k in lists else v for k, v in values.items()}
-    if values.get("architecture") is not None:
-        values["architecture"] = make_architecture(values["architecture"])
-    if values.get("tokens"):
-        values["shape"] = TokenShape(*values["shape"])
-    facts = StudentFacts(**values)
+def _parse_facts(values: object) -> StudentFacts:
+    facts: StudentFacts = read_plain(StudentFacts, values)
+    if facts.tokens:
+        facts = replace(facts, shape=TokenShape(*facts.shape))
     channels = (facts.mean, facts.std)
     longest = LONGEST_SIDE if get_kind(facts.shape) == "images" else MOST_NUMBERS
-    normalized = 0 if facts.tokens else facts.shape[0]
+    normalized = 0 if facts.tokens else (*facts.shape, 0)[0]
     fine = (
         len(facts.shape) in (1, 3)
-        and all(isinstance(side, int) and 0 <= side <= longest for side in facts.shape)
+        and all(0 <= side <= longest for side in facts.shape)
         # The id of padding may be 0.
         and all(facts.shape[:2] if facts.tokens else facts.shape)
         and all(len(values) == normalized for values in channels)
-        and all(isinstance(v, float) and math.isfinite(v) for values in channels for v in values)
         and len(facts.classes) > 1
         and facts.precision in ("fp32", "bf16")
     )

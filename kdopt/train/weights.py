@@ -9,7 +9,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from kdopt.campaign.participants import Architecture, make_architecture
+from kdopt.campaign.participants import Architecture
+from kdopt.campaign.plain import load_json, read_plain
 from kdopt.errors import ArtifactError
 from kdopt.train.fit import find_not_finite
 
@@ -36,13 +37,14 @@ def parse_architecture(content: bytes) -> Architecture | None:
     """
     try:
         length = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + length])
+        header = load_json(content[8 : 8 + length])
         text = header.get("__metadata__", {}).get(ARCHITECTURE_KEY)
         if text is None:
             return None
-        return make_architecture(json.loads(text))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        found: Architecture = read_plain(Architecture, load_json(text))
+    except (ValueError, AttributeError) as error:
         raise ArtifactError("not a safetensors file with a header of kdopt's") from error
+    return found
 
 
 def parse_weights(

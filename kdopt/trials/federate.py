@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from kdopt.campaign.federated_algorithms import ALGORITHM_FACTS
+from kdopt.campaign.plain import load_json
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome, RoundScore, Scores
@@ -154,7 +155,7 @@ def _load_saved_state(
 
 def _parse_progress(text: Tensor | None, plan: StudyPlan, params: Params, most: int) -> _Progress:
     try:
-        record: dict[str, Any] = json.loads(bytes([] if text is None else text.tolist()))
+        record: dict[str, Any] = load_json(bytes([] if text is None else text.tolist()))
         progress = _Progress(
             Scores.from_json(record["validation"]),
             Scores.from_json(record["test"]),

@@ -74,6 +74,12 @@ def test_a_mark_at_the_beginning_is_no_part_of_the_file(tmp_path: Path) -> None:
         assert load_spec(tmp_path / "spec.toml").campaign.name == "good"
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "a/..", "x" * 300])
+def test_a_name_that_a_campaign_file_cannot_have_is_refused(here: Path, name: str) -> None:
+    said = refused("new", name)
+    assert "file" in said or "cannot be written" in said or "is there already" in said
+
+
 TIMES = ("90", "45s", "90m", "1.5h", "2d", "1h30m", "1h30m5s", "3650d", "0.5")
 NO_TIMES = (
     "1h30", "1h 30m", "90 m", "1m30", "2d12", "1.5.5h", "1e9", "0x10", "9" * 400, "9" * 5000 + "d",

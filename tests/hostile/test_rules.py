@@ -57,9 +57,24 @@ def test_consoles_show_texts_as_they_are() -> None:
 
 def test_tables_are_written_by_one_function() -> None:
     for path in MODULES:
-        if path.relative_to(PACKAGE) != Path("report/format.py"):
+        # Of asked images there are keys and numbers only.
+        if str(path.relative_to(PACKAGE)) not in ("report/format.py", "data/asked_images.py"):
             made = [name for name, _ in list_calls(path) if name in ("writer", "to_csv")]
             assert not made, f"{path}: use kdopt.report.format.format_csv, which defuses formulas"
+
+
+def test_json_of_others_is_read_by_one_function() -> None:
+    own = {"campaign/plain.py", "advice/lessons.py", "dashboard/listing.py"}
+    for path in MODULES:
+        calls = {
+            ast.unparse(n.func)
+            for n in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(n, ast.Call)
+        }
+        found = calls & {"json.loads", "json.load"}
+        assert not found or str(path.relative_to(PACKAGE)) in own, (
+            f"{path}: use kdopt.campaign.plain.load_json, which takes none that is deep"
+        )
 
 
 def test_nothing_runs_what_a_file_says() -> None:

@@ -190,6 +190,30 @@ def count_complete(store: Path) -> int:
             return 0  # its tables are being made
 
 
+LOCKS = {
+    "somebody's file": lambda path: path.write_text("mine"),
+    "a link to one": lambda path: (
+        path.with_name("mine").write_text("mine"),
+        path.symlink_to("mine"),
+    ),
+    "a pipe": os.mkfifo,
+    "a folder": Path.mkdir,
+    "a link into itself": lambda path: path.symlink_to(path.name),
+}
+
+
+@pytest.mark.parametrize("case", LOCKS)
+def test_what_is_called_like_the_lock_is_neither_emptied_nor_waited_for(tmp_path, case):
+    lock = tmp_path / "kdopt.db.lock"
+    LOCKS[case](lock)
+    try:
+        open_store(str(tmp_path / "kdopt.db"), create=True).close()
+    except StoreError as error:
+        assert "kdopt.db.lock" in str(error)
+    if (tmp_path / "mine").exists() or case == "somebody's file":
+        assert lock.read_text() == "mine"
+
+
 def test_a_second_look_at_a_store_leaves_the_first_its_locks(tmp_path):
     """Or the next process that closes the store would take the journal away from under it."""
     path = tmp_path / "kdopt.db"

@@ -78,7 +78,7 @@ def test_what_is_no_student_is_refused(model, path):
         "no such file": None,
         "not a file that 'kdopt distill' wrote": b"nothing",
         "not a file that 'kdopt distill' wrote .'kdopt'": safetensors.torch.save(state),
-        "not a file that 'kdopt distill' wrote .StudentFacts": safetensors.torch.save(
+        "not a file that 'kdopt distill' wrote .classes: missing": safetensors.torch.save(
             state, {HEADER_KEY: "{}"}
         ),
         "what its header says of images and classes cannot be": pack_student(

@@ -6,13 +6,13 @@ Nothing is ever fetched.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from kdopt.campaign.data_settings import HF, DataSettings
+from kdopt.campaign.plain import load_json
 from kdopt.data.array_checks import Part
 from kdopt.data.input_files import ArrayFile
 from kdopt.data.sources.arrays import NO_SPLIT, SPLIT_NAMES, ArrayParts, make_dataset, split_file
@@ -163,7 +163,7 @@ def _list_saved(folder: Path) -> list[Path]:
 
 def _read_note(path: Path, key: str, optional: bool = False) -> list[Any]:
     try:
-        found = json.loads(read_text(path, LARGEST_NOTE)).get(key)
+        found = load_json(read_text(path, LARGEST_NOTE)).get(key)
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read ({error}); copy the whole folder again") from error
     if not isinstance(found, list):

@@ -9,7 +9,6 @@ gave. The other store is only read; a reader's rights are enough.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import NamedTuple
 from sqlalchemy.engine import URL, Connection
 
 from kdopt.campaign import compatibility
+from kdopt.campaign.plain import load_json
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import StudyPlan
@@ -347,7 +347,7 @@ def _list_checkpoints(pretrained: Sequence[Row]) -> dict[int, str | None]:
 
 
 def _find_checkpoint(row: Row) -> str | None:
-    found = json.loads(row.result).get("checkpoint") if row.result else None
+    found = load_json(row.result).get("checkpoint") if row.result else None
     return None if found is None else str(found)
 
 

@@ -22,11 +22,11 @@ Seen from either side this gives the same results, and once more changes nothing
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from kdopt.campaign.plain import load_json
 from kdopt.campaign.studies import StudyPlan
 from kdopt.outcome import WHERE_IT_RAN
 from kdopt.store.queries import Row, make_params_key
@@ -202,9 +202,9 @@ def _is_same_step(pair: tuple[_Step, _Step]) -> bool:
 
 
 def _parse_result(text: str) -> dict[str, object]:
-    return {k: v for k, v in json.loads(text).items() if k not in WHERE_IT_RAN}
+    return {k: v for k, v in load_json(text).items() if k not in WHERE_IT_RAN}
 
 
 def _measure_difference(my: Row, their: Row) -> Difference:
-    ours, other = (json.loads(row.result)["test"]["accuracy"] for row in (my, their))
+    ours, other = (load_json(row.result)["test"]["accuracy"] for row in (my, their))
     return Difference(my.number, 100 * abs(ours - other))
