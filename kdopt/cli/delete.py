@@ -43,7 +43,7 @@ def delete_command(
 
 
 def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise StoreError(f"{question} nobody is there to answer; give --yes to delete it")
     if not typer.confirm(question, err=True):
         raise typer.Exit(1)

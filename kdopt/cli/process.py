@@ -123,11 +123,21 @@ def print_error(text: str) -> None:
 def explain_os_error(error: OSError) -> str:
     """What the system said no to, as a message."""
     reason = error.strerror or str(error) or type(error).__name__
+    if error.errno == errno.ENOENT and not _is_there():
+        return "the folder that you are in was removed; change to another one"
     if error.filename is None:
         fix = "free some space" if error.errno == errno.ENOSPC else "run the same command again"
         return f"reading or writing failed: {reason}; {fix}"
     name = os.fsdecode(error.filename) if not isinstance(error.filename, int) else "a file"
     return f"{shorten(name, 300)}: {reason}; check the path and its permissions"
+
+
+def _is_there() -> bool:
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
 
 
 def finish_output(code: int) -> int:

@@ -35,7 +35,7 @@ from kdopt.service.outlook import describe_skipped
 from kdopt.service.trial_checks import ExaminedTrial, Surroundings, check_trial, read_trial
 from kdopt.store.attributes import METRIC_NAMES_KEY, RECORD_KEY
 from kdopt.store.database import Store
-from kdopt.store.orphans import count_orphans
+from kdopt.store.orphans import count_orphans, list_triggers
 from kdopt.store.raw_studies import RawStudy, describe_study, select_raw_studies
 from kdopt.store.raw_trials import RawTrial, select_raw_trials
 from kdopt.store.reading import UnreadableError, parse_json, parse_record
@@ -111,6 +111,10 @@ def check_store(store: Store) -> list[str]:
         if table == "kdopt_lease"
         else f"{n:,} rows of {table} belong to no {owner}: they were written or left by other means"
         for table, owner, n in store.run_read(count_orphans)
+    ] + [
+        f"the database has a {what}, which kdopt did not make: it may change what is recorded; "
+        "drop it, unless you know what it does"
+        for what in store.run_read(list_triggers)
     ]
 
 

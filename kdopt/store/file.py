@@ -17,6 +17,9 @@ from kdopt.files import check_ordinary
 from kdopt.store.location import label_of
 from kdopt.store.locks import LOCK_WAIT_S
 
+_BESIDE = ("-journal", "-wal", "-shm")
+"""What SQLite keeps beside a file."""
+
 _UNCHANGED = "mode=ro&immutable=1"
 """How SQLite opens a file without locks, and without files beside it."""
 
@@ -116,10 +119,15 @@ def check_sqlite_file(url: URL, create: bool) -> None:
                 f"store {path}: no permission to write it or its folder; "
                 "change the permissions or give another --store"
             )
-        try:
-            check_ordinary(path)
-        except OSError as error:
-            raise StoreError(f"store {path}: {error.strerror}; give another --store") from error
+        for file in (path, *(path.with_name(path.name + suffix) for suffix in _BESIDE)):
+            try:
+                if file == path or os.path.lexists(file):
+                    check_ordinary(file)  # SQLite would wait for a pipe
+            except OSError as error:
+                about = "" if file == path else f"{file.name} beside it: "
+                raise StoreError(
+                    f"store {path}: {about}{error.strerror}; give another --store"
+                ) from error
         try:
             read_store_number(path)
         except sqlite3.Error as error:

@@ -49,6 +49,23 @@ def count_orphans(connection: Connection) -> list[Orphans]:
     return found
 
 
+def list_triggers(connection: Connection) -> list[str]:
+    """Triggers on a store's tables, and views in place of tables: kdopt makes none."""
+    if connection.dialect.name == "sqlite":
+        tables = sorted({"studies", "trials", "kdopt_meta", *_OWNERS["study"], *_OWNERS["trial"]})
+        named = ", ".join(f"'{table}'" for table in tables)
+        sql = (
+            "SELECT type, name FROM sqlite_master WHERE type = 'trigger' "
+            f"OR (type = 'view' AND name IN ({named}))"
+        )
+    else:
+        sql = (
+            "SELECT 'trigger', tgname FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid "
+            "WHERE NOT tgisinternal AND c.relnamespace = current_schema()::regnamespace"
+        )
+    return [f"{kind} '{name}'" for kind, name in connection.execute(sa.text(sql))]
+
+
 def drop_orphaned_leases(connection: Connection) -> int:
     """Remove the leases of trials that are no more, before their ids are used again.
 

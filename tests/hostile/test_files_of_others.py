@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,15 @@ def test_a_plan_that_the_store_refuses_leaves_the_store_and_its_folder(planned: 
     said = refused("plan", "spec.toml", "--store", "kdopt.db")
     assert "'tiny' is in this store already with other values" in said
     assert list_all(planned) == before and dump_store(planned / "kdopt.db") == dump
+
+
+def test_nobody_is_asked_where_there_is_no_input(
+    planned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as after '<&-'
+    dump = dump_store(planned / "kdopt.db")
+    assert "give --yes" in refused("delete", "tiny", "--store", "kdopt.db")
+    assert dump_store(planned / "kdopt.db") == dump
 
 
 def dump_store(path: Path) -> list[str]:

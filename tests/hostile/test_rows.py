@@ -181,6 +181,9 @@ TAMPERED = {
     "measurements that are no table": sql(FACTS, v="[]"),
     "measurements of other types": sql(FACTS, v='{"uniform": {"label_counts": "x"}}'),
     "measurements of one": sql(FACTS, v='{"uniform": {"label_counts": [[1]]}}'),
+    "trigger": sql(
+        "CREATE TRIGGER more AFTER UPDATE ON trials BEGIN UPDATE trial_values SET value = 9; END"
+    ),
     "copied study": sql(STUDY, name=f"{TUNE}-copy"),
     "study of no stage": sql(STUDY, name="tiny/uniform/prune"),
     "study of no pair": sql(STUDY, name="tiny/uniform/tune/t05-s09"),

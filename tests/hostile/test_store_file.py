@@ -214,6 +214,15 @@ def test_what_is_called_like_the_lock_is_neither_emptied_nor_waited_for(tmp_path
         assert lock.read_text() == "mine"
 
 
+@pytest.mark.parametrize("suffix", ["-journal", "-wal", "-shm"])
+def test_what_lies_beside_a_store_is_not_waited_for(tmp_path, suffix):
+    path = tmp_path / "kdopt.db"
+    open_store(str(path), create=True).close()
+    os.mkfifo(f"{path}{suffix}")
+    with pytest.raises(StoreError, match=f"kdopt.db{suffix} beside it: it is a pipe"):
+        open_store(str(path))
+
+
 def test_a_second_look_at_a_store_leaves_the_first_its_locks(tmp_path):
     """Or the next process that closes the store would take the journal away from under it."""
     path = tmp_path / "kdopt.db"

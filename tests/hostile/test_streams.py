@@ -114,6 +114,10 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
         ("LC_ALL=C PYTHONUTF8=0 kdopt spec $'none\\xff.toml'", 2),
         ("kdopt init --store $'none\\xff.db'", 2),
         ("mkdir $'\\xff'; cd $'\\xff'; kdopt init", 2),
+        (
+            "mkdir gone; cd gone; rmdir ../gone; kdopt init 2>&1 | grep -q 'was removed' && exit 2",
+            2,
+        ),
     ],
 )
 def test_a_shell_gets_an_exit_code_and_no_traceback(tmp_path: Path, line: str, code: int) -> None:

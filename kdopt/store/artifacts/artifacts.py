@@ -83,7 +83,13 @@ class Artifacts:
             ArtifactError: It is missing, unreadable or altered.
         """
         name = _name(sha256)
-        content = self._files.read(name)
+        try:
+            content = self._files.read(name)
+        except (MemoryError, OverflowError) as error:
+            raise LostArtifactError(
+                f"artifact {self._files.place(name)}: larger than this machine's memory, so it was "
+                "altered; bring the original back, or start the campaign under a new name"
+            ) from error
         found = hashlib.sha256(content).hexdigest()
         if found != sha256:
             raise LostArtifactError(
