@@ -13,6 +13,7 @@ OWN_FILES = {
     "advice/lessons.py",  # comes with the package
     "search/prior.py",  # likewise
     "report/page.py",  # likewise
+    "plugins/packages.py",  # packages that are installed here
     "launch/local.py",  # logs that kdopt wrote
     "launch/slurm.py",  # likewise
     "service/student_files.py",  # files that it has just written
@@ -84,6 +85,7 @@ def test_nothing_runs_what_a_file_says() -> None:
                 continue
             called = ast.unparse(node.func)
             given = {k.arg: ast.unparse(k.value) for k in node.keywords}
-            assert called not in ("eval", "exec", "pickle.load", "pickle.loads"), path
+            if path.relative_to(PACKAGE) != Path("plugins/files.py"):  # given by path, to be run
+                assert called not in ("eval", "exec", "pickle.load", "pickle.loads"), path
             assert called != "np.load" or given.get("allow_pickle") == "False", path
             assert called != "torch.load" or given.get("weights_only") == "True", path
