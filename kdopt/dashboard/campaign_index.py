@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from kdopt.analysis.tables import Tables
+from kdopt.campaign.federated_algorithms import FEDAVG
 from kdopt.campaign.names import StageName, index_study_name, study_name
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Param
@@ -23,6 +24,7 @@ from kdopt.dashboard.pair_index import (
 )
 from kdopt.report.blocks import ReportData
 from kdopt.report.format import (
+    format_algorithm,
     format_pipe_line,
     format_points,
     format_title,
@@ -55,7 +57,7 @@ def _index_combined(tables: Tables, study_ids: Mapping[str, int]) -> IndexStudy:
     campaign = tables.campaign
     planned = (p.name for p in campaign.partitions)
     partitions = dict.fromkeys(
-        [*planned, *tables.combined["partition"], *tables.federated_levels["partition"]]
+        [*planned, *tables.combined["partition"], *tables.algorithms["partition"]]
     )
     return IndexStudy(
         index_study_name(campaign.name),
@@ -67,7 +69,7 @@ def _index_combined(tables: Tables, study_ids: Mapping[str, int]) -> IndexStudy:
         {"kd:campaign": campaign.name, "kd:stage": "index"},
         [
             *_list_combined_trials(campaign, tables.combined),
-            *_list_federated_trials(campaign, tables.federated_levels),
+            *_list_federated_trials(campaign, tables.algorithms),
         ],
         _write_campaign_note(campaign, tables, study_ids),
         _format_figures(tables),
@@ -107,21 +109,24 @@ def _list_combined_trials(campaign: Campaign, combined: pd.DataFrame) -> list[In
     ]
 
 
-def _list_federated_trials(campaign: Campaign, levels: pd.DataFrame) -> list[IndexTrial]:
-    return [
-        IndexTrial(
-            round_hundredths(line[key]),
-            {"partition": str(line["partition"]), "way": "federate"},
-            {
-                "start": f"{initial} weights",
-                "rounds": campaign.federate.rounds,
-                "study": study_name(campaign.name, str(line["partition"]), "federate"),
-            },
+def _list_federated_trials(campaign: Campaign, algorithms: pd.DataFrame) -> list[IndexTrial]:
+    found = []
+    for line in algorithms.to_dict("records"):
+        partition, algorithm = str(line["partition"]), str(line["algorithm"])
+        other = None if algorithm == FEDAVG else algorithm
+        found.append(
+            IndexTrial(
+                round_hundredths(line["final_accuracy"]),
+                {"partition": partition, "way": "federate"},
+                {
+                    **({} if other is None else {"algorithm": format_algorithm(other)}),
+                    "start": f"{line['initial_model']} weights",
+                    "rounds": campaign.federate.rounds,
+                    "study": study_name(campaign.name, partition, "federate", method=other),
+                },
+            )
         )
-        for line in levels.to_dict("records")
-        for key, initial in FINAL_COLUMNS.items()
-        if math.isfinite(line[key])
-    ]
+    return found
 
 
 def _write_campaign_note(campaign: Campaign, tables: Tables, study_ids: Mapping[str, int]) -> str:
@@ -131,7 +136,7 @@ def _write_campaign_note(campaign: Campaign, tables: Tables, study_ids: Mapping[
         f"Campaign `{campaign.name}`: one trial per way from all participants of a partition to "
         f"one model, and its {COMBINED_OBJECTIVE}. Way `combine` is distillation from all of them "
         f"(Table II of the paper), way `federate` {campaign.federate.rounds} rounds of federated "
-        f"averaging (Fig. 9). {TABLE_HINT}",
+        f"averaging (Fig. 9), or of the algorithm that a trial names. {TABLE_HINT}",
         "",
         *_list_best_ways(campaign, tables, study_ids),
         *_list_rounds_saved(tables),

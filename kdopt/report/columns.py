@@ -156,7 +156,6 @@ COLUMNS = {
         Column("test_gain_sd", "Test gain, sd over replicates (pp)"),
         Column("times_best", "Times best teacher"),
         Column("total", "Of so many", str),
-        Column("total_megabytes", "Traffic in all (MB)"),
         Column("transfer_set", "Transfer set", format_transfer_set),
         Column("trials", "Trials", str),
         Column("tried", "Tried", str),

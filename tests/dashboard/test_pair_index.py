@@ -13,7 +13,13 @@ from kdopt.dashboard.campaign_index import index_studies
 from kdopt.report.blocks import ReportData
 from kdopt.report.format import format_points
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_campaign, make_rows
-from tests.report.many_synthetic import ROUNDS, federate_accuracy, many_campaign, many_rows
+from tests.report.many_synthetic import (
+    ALL_ALGORITHMS,
+    ROUNDS,
+    federate_accuracy,
+    many_campaign,
+    many_rows,
+)
 
 COLUMNS = {
     "accuracy_gap",
@@ -153,6 +159,15 @@ def test_many_teachers_have_one_index_with_every_way_to_one_model():
     assert set(study.figures) == {"table-ii", "fig-9"}
     assert "[Public unlabeled (large), start best, equal](/dashboard/studies/7)" in study.note
     assert "Rounds to a target" in study.note
+
+
+def test_other_federated_algorithms_are_named_and_link_to_their_studies():
+    campaign = many_campaign(federate=ALL_ALGORITHMS, stages=("federate",))
+    (study,) = index_studies(ReportData(campaign, many_rows(campaign), []), {})
+    named = [entry for entry in study.entries if "algorithm" in entry.columns]
+    assert len(study.entries) - len(named) == 5 * 2 and len(named) == 5 * 6
+    assert {entry.columns["algorithm"] for entry in named} == {"FedDF", "FedMD", "Def-KT"}
+    assert named[0].columns["study"].endswith("/federate/feddf")
 
 
 @pytest.mark.parametrize("stages", [("combine",), ("federate",), ("tune", "combine")])

@@ -32,17 +32,19 @@ def make_algorithm_blocks(tables: Tables) -> list[Block]:
     if set(campaign.federate.algorithms) == {FEDAVG} and not has_other_algorithms(tables):
         return []
     missing = "" if len(tables.algorithms) else explain_missing_stage(campaign, "federate")
+    per_round = Column("round_megabytes", "Traffic per round (MB)", _format_traffic)
     levels: Columns = [
         *("partition", "algorithm", "initial_model", "first_accuracy", "final_accuracy"),
         *_name_spread(tables.algorithms),
-        *("round_megabytes", Column("start_megabytes", "Traffic of making the start (MB)")),
-        "total_megabytes",
+        per_round,
+        Column("start_megabytes", "Traffic of making the start (MB)", _format_traffic),
+        Column("total_megabytes", "Traffic in all (MB)", _format_traffic),
     ]
     differences: Columns = [
         *("algorithm", "initial_model"),
         Column("final_accuracy", "After the last round, mean (%)"),
         IntervalColumn(Column("difference", "Minus FedAvg from random weights (pp)")),
-        *("partitions", "round_megabytes"),
+        *("partitions", per_round),
     ]
     rounds = _make_rounds_table(tables.algorithm_rounds)
     return [
@@ -57,6 +59,11 @@ def make_algorithm_blocks(tables: Tables) -> list[Block]:
             missing=missing,
         )
     ]
+
+
+def _format_traffic(megabytes: float) -> str:
+    # Logits weigh so little that two decimals would round most of it away.
+    return "" if math.isnan(megabytes) else f"{megabytes:.3g}"
 
 
 def _name_spread(table: pd.DataFrame) -> list[Column]:
@@ -111,7 +118,7 @@ def _make_rounds_table(rounds: pd.DataFrame) -> list[Table]:
                 SortCell("", "")
                 if never
                 else SortCell(
-                    format_points(line["megabytes_to_target"]), line["megabytes_to_target"]
+                    _format_traffic(line["megabytes_to_target"]), line["megabytes_to_target"]
                 ),
             ]
         )
@@ -119,6 +126,13 @@ def _make_rounds_table(rounds: pd.DataFrame) -> list[Table]:
     return [Table(title, headings, lines)] if lines else []
 
 
-def format_algorithm_rounds_csv(rounds: pd.DataFrame) -> str:
-    """All columns of :func:`kdopt.analysis.federated_comparison.count_algorithm_rounds`."""
-    return format_frame(rounds, {"target", "rounds_to_target", "rounds"})
+def format_algorithm_files(tables: Tables) -> dict[str, str]:
+    """The tables as CSV by file name; traffic is exact."""
+    if not has_other_algorithms(tables):
+        return {}
+    traffic = {"round_megabytes", "start_megabytes", "total_megabytes", "megabytes_to_target"}
+    counts = {"target", "rounds_to_target", "rounds"}
+    return {
+        "algorithms.csv": format_frame(tables.algorithms, traffic),
+        "algorithm_rounds.csv": format_frame(tables.algorithm_rounds, traffic | counts),
+    }

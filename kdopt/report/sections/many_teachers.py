@@ -22,8 +22,7 @@ from kdopt.report.sections.federated import (
     make_rounds_block,
 )
 from kdopt.report.sections.federated_comparison import (
-    format_algorithm_rounds_csv,
-    has_other_algorithms,
+    format_algorithm_files,
     make_algorithm_blocks,
 )
 from kdopt.report.sections.table_two import (
@@ -73,10 +72,7 @@ def format_many_files(tables: Tables) -> dict[str, str]:
         files["federated_curves.csv"] = format_frame(tables.federated_curves)
     if len(tables.rounds_to_target):
         files["rounds_to_target.csv"] = format_rounds_csv(tables.rounds_to_target)
-    if has_other_algorithms(tables):
-        files["algorithms.csv"] = format_frame(tables.algorithms)
-        files["algorithm_rounds.csv"] = format_algorithm_rounds_csv(tables.algorithm_rounds)
-    return files
+    return files | format_algorithm_files(tables)
 
 
 def make_combined_block(tables: Tables) -> Block:
