@@ -34,6 +34,7 @@ from tests.report.many_synthetic import ALL_ALGORITHMS, many_campaign, many_rows
 SETTINGS = [SettingLine("tune.t2_scale", "true", "paper, Eq. 2")]
 DOCS = Path(__file__).parents[2] / "docs"
 WITH_UNIT = re.compile("accuracy|gain|_gap|learning|forgetting|reduction|chance|_sd")
+NUMBER = r"(-?\d+(\.\d+)?(e[-+]?\d+)?)?"
 UNITS = ("_pp", "_percent", "_share")
 ALWAYS = [
     *("claims.csv", "claims.md", "trials.csv", "trials_per_class.csv", "trials.parquet"),
@@ -196,6 +197,9 @@ def test_every_column_is_in_the_docs_and_says_its_unit(tmp_path):
         assert "pair" in header or not {"teacher", "student"} & set(header), name
         assert [c for c in header if WITH_UNIT.search(c) and not c.endswith(UNITS)] == [], name
         assert not any(cell.startswith(("[", "{")) for cell in text.split(",")), name
+        cells = [item for line in csv.DictReader(io.StringIO(text)) for item in line.items()]
+        words = [c for c in cells if c[0].endswith(UNITS) and not re.fullmatch(NUMBER, c[1])]
+        assert words == [], name
 
 
 def test_headings_of_markdown_and_latex_stand_for_one_column_of_the_csv_file_each(tmp_path):

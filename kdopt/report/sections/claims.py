@@ -14,6 +14,7 @@ from kdopt.report.format import (
     escape_markdown,
     format_chance,
     format_csv,
+    format_exact,
     format_pipe_line,
     format_points,
 )
@@ -130,7 +131,7 @@ def _list_numbers(contrast: Contrast) -> list[str]:
         contrast.unit,
         str(contrast.n),
         contrast.claimed,
-        format_chance(contrast.inside),
-        format_chance(contrast.outside),
+        format_exact(contrast.inside),
+        format_exact(contrast.outside),
         contrast.verdict,
     ]
