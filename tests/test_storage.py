@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from kdopt.campaign.stages import plan_studies
 from kdopt.dashboard.server import make_app
 from kdopt.errors import StoreError
-from kdopt.store import leases, queries
+from kdopt.store import leases, long_trials, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.merge.merge import Site, merge_campaign
@@ -60,8 +60,8 @@ def test_a_worker_plans_and_runs_but_makes_and_drops_no_table(urls):
     write_plan(store, make_record(campaign), plan_studies)
     study = queries.read_study_counts(store, "tiny")[1].study_id
     claim = leases.claim_trial(store, study, "me", 60)
-    leases.report_values(store, claim, {0: 0.5})
-    leases.save_state(store, claim, 0, "0" * 64)
+    long_trials.report_values(store, claim, {0: 0.5})
+    long_trials.save_state(store, claim, 0, "0" * 64)
     assert leases.renew_lease(store, claim, 60)
     leases.finish_trial(store, claim, make_outcome(1.0))
     leases.claim_trial(store, study, "lost", 60)

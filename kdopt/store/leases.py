@@ -8,8 +8,10 @@ The contract, on SQLite and Postgres alike:
   A worker that was frozen past its lease gets :class:`LeaseLostError`, and its result is dropped.
 - A lost trial goes back to WAITING in its own row, by whoever wins the stale lease. One row per
   cell for ever, so no result can be recorded twice.
-- A long trial may save a state (:func:`save_state`) for the next worker to go on from. A worker
-  that is lost after it saved one does not count towards ``MAX_ATTEMPTS``.
+- A long trial may save a state (:mod:`kdopt.store.long_trials`) for the next worker to go on from.
+  A worker that is lost after it saved one does not count towards ``MAX_ATTEMPTS``.
+- A worker may claim several planned trials of a study at once. Each has its own lease, is recorded
+  on its own and is lost on its own.
 - An open trial (no parameters yet) is claimed only when nothing else of its study is running:
   adaptive samplers then see all earlier results, and the same campaign gives the same cells
   however many workers there are.
@@ -42,6 +44,7 @@ from kdopt.store.given_back import count_giving_back, forget_giving_back
 from kdopt.store.kept import Kept, keep_better, lock_kept
 from kdopt.store.params import list_param_rows, read_params
 from kdopt.store.statements import insert_rows
+from kdopt.store.waiting import FIRST, PLANNED_AND_NEW, grant_leases, take_waiting
 
 MAX_ATTEMPTS = 3
 """Workers a trial may take down with it, none of them any further, before it is failed instead of
@@ -78,48 +81,50 @@ class Lease:
 
 def claim_trial(store: Store, study_id: int, worker: str, lease_s: float) -> Lease | None:
     """Take the study's next waiting trial, or ``None`` when there is none to take."""
-    skip = "FOR UPDATE SKIP LOCKED" if store.dialect == "postgresql" else ""
-    # The state is asked for twice: between the SELECT and the UPDATE another may have taken it.
-    take = sa.text(
-        f"""
-        UPDATE trials SET state = 'RUNNING', datetime_start = {store.utc}
-        WHERE state = 'WAITING' AND trial_id = (
-            SELECT trial_id FROM trials WHERE study_id = :study AND state = 'WAITING'
-            ORDER BY trial_id LIMIT 1 {skip})
-          AND (EXISTS (SELECT 1 FROM trial_params p WHERE p.trial_id = trials.trial_id)
-               OR NOT EXISTS (SELECT 1 FROM trials r
-                              WHERE r.study_id = :study AND r.state = 'RUNNING'))
-        RETURNING trial_id, number
-        """
-    )
-    # A lease outlives its run, as the count of attempts is in it.
-    grant = sa.text(
-        f"""
-        INSERT INTO kdopt_lease (trial_id, worker, attempt, expires)
-        VALUES (:trial, :worker, 1, {store.now} + :lease_s)
-        ON CONFLICT (trial_id) DO UPDATE SET
-            worker = excluded.worker, attempt = kdopt_lease.attempt + 1, expires = excluded.expires
-        RETURNING attempt
-        """
-    )
+    return next(iter(claim_trials(store, study_id, worker, lease_s)), None)
 
-    def take_trial(connection: Connection) -> Lease | None:
+
+def claim_trials(
+    store: Store, study_id: int, worker: str, lease_s: float, at_most: int = 1
+) -> list[Lease]:
+    """Take the study's next waiting trials: the first, and more where nothing speaks against it.
+
+    A trial that a worker was lost with is taken alone, and so is an open one. Otherwise the trials
+    beside one that takes its worker down would be given up with it.
+
+    Args:
+        store: The store.
+        study_id: The study.
+        worker: Who takes them.
+        lease_s: Seconds that each lease is good for.
+        at_most: How many.
+
+    Returns:
+        Their leases, in order of the trials; none when there is nothing to take.
+    """
+
+    def take_trials(connection: Connection) -> list[Lease]:
         # Serialises claims within one study, so that two workers cannot both find that "nothing
         # is running" and take two open trials.
         connection.execute(
             sa.text(f"SELECT 1 FROM studies WHERE study_id = :study {store.row_lock}"),
             {"study": study_id},
         )
-        row = connection.execute(take, {"study": study_id}).first()
-        if row is None:
-            return None
-        attempt = connection.execute(
-            grant, {"trial": row.trial_id, "worker": worker, "lease_s": lease_s}
-        ).scalar_one()
-        params = _read_params(connection, row.trial_id)
-        return Lease(row.trial_id, study_id, row.number, worker, attempt, params)
+        taken = take_waiting(store, connection, study_id, FIRST, 1)
+        found = grant(connection, taken)
+        if at_most > 1 and found and found[0].params and found[0].attempt == 1:
+            more = take_waiting(store, connection, study_id, PLANNED_AND_NEW, at_most - 1)
+            found += grant(connection, more)
+        return found
 
-    return store.run_write(take_trial)
+    def grant(connection: Connection, taken: Mapping[int, int]) -> list[Lease]:
+        if not taken:
+            return []
+        attempts = grant_leases(store, connection, list(taken), worker, lease_s)
+        params = read_params(connection, "t.trial_id IN :trials", {"trials": list(taken)}, "trials")
+        return [Lease(i, study_id, n, worker, attempts[i], params[i]) for i, n in taken.items()]
+
+    return store.run_write(take_trials)
 
 
 def record_params(store: Store, lease: Lease, params: Params, space: Mapping[str, Param]) -> Lease:
@@ -130,7 +135,7 @@ def record_params(store: Store, lease: Lease, params: Params, space: Mapping[str
     """
 
     def write(connection: Connection) -> None:
-        _check_lease(connection, lease)
+        check_lease(connection, lease)
         if not _read_params(connection, lease.trial_id):  # else: repeated after an unclear commit
             insert_rows(connection, "trial_params", list_param_rows(lease.trial_id, params, space))
 
@@ -146,49 +151,6 @@ def renew_lease(store: Store, lease: Lease, lease_s: float) -> bool:
         return connection.execute(sql, {**_name_holder(lease), "lease_s": lease_s}).rowcount == 1
 
     return store.run_write(write)
-
-
-def save_state(store: Store, lease: Lease, step: int, sha256: str) -> None:
-    """Record the state to go on from; it replaces the one before.
-
-    Raises:
-        LeaseLostError: Another worker has the trial by now; nothing was recorded.
-    """
-    state = SavedState(step, sha256, lease.attempt)
-
-    def write(connection: Connection) -> None:
-        _check_lease(connection, lease)
-        write_saved_state(connection, lease.trial_id, state)
-
-    store.run_write(write)
-
-
-def read_state(store: Store, lease: Lease) -> SavedState | None:
-    """The last state that any run of this trial saved."""
-    return store.run_read(lambda connection: read_saved_state(connection, lease.trial_id))
-
-
-def report_values(store: Store, lease: Lease, values: Mapping[int, float]) -> None:
-    """Record intermediate values by step, as Optuna does; a newer value replaces an older.
-
-    Raises:
-        LeaseLostError: Another worker has the trial by now; nothing was recorded.
-    """
-    sql = sa.text(
-        """
-        INSERT INTO trial_intermediate_values
-            (trial_id, step, intermediate_value, intermediate_value_type)
-        VALUES (:trial, :step, :value, 'FINITE')
-        ON CONFLICT (trial_id, step) DO UPDATE SET intermediate_value = excluded.intermediate_value
-        """
-    )
-    lines = [{"trial": lease.trial_id, "step": s, "value": v} for s, v in values.items()]
-
-    def write(connection: Connection) -> None:
-        _check_lease(connection, lease)
-        connection.execute(sql, lines)
-
-    store.run_write(write)
 
 
 def finish_trial(
@@ -353,7 +315,12 @@ def _take_from_worker(
     return store.run_write(write)
 
 
-def _check_lease(connection: Connection, lease: Lease) -> None:
+def check_lease(connection: Connection, lease: Lease) -> None:
+    """Refuse to write for a worker that lost its trial.
+
+    Raises:
+        LeaseLostError: Another worker has the trial by now.
+    """
     # An UPDATE that changes nothing: it locks the lease, so that no reaper can take it between
     # this check and the end of the transaction.
     check = sa.text(f"UPDATE kdopt_lease SET worker = worker {_HELD}")
@@ -364,7 +331,7 @@ def _check_lease(connection: Connection, lease: Lease) -> None:
 
 def _close_trial(store: Store, connection: Connection, lease: Lease, state: str) -> bool:
     """Close a trial that this worker holds; ``False`` when an earlier try did so already."""
-    _check_lease(connection, lease)
+    check_lease(connection, lease)
     drop_saved_states(connection, [lease.trial_id])
     forget_giving_back(connection, lease.trial_id)
     set_now = _set_state(store, connection, lease.trial_id, state)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 from kdopt.errors import LeaseLostError, LostArtifactError
-from kdopt.store import leases
+from kdopt.store import long_trials
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.attributes import SavedState
 from kdopt.store.database import Store
@@ -51,7 +51,7 @@ class StoreJournal:
             ArtifactError: It cannot be read now, which may pass.
         """
         with self._shielded():
-            self._last = leases.read_state(self._store, self._claim)
+            self._last = long_trials.read_state(self._store, self._claim)
             if self._last is None:
                 return None
             try:
@@ -73,7 +73,7 @@ class StoreJournal:
             before = self._last
             sha256 = self._artifacts.put(state)
             try:
-                leases.save_state(self._store, self._claim, step, sha256)
+                long_trials.save_state(self._store, self._claim, step, sha256)
             except LeaseLostError:
                 self._artifacts.discard(sha256)
                 raise
@@ -89,7 +89,7 @@ class StoreJournal:
             LeaseLostError: Another worker has the trial by now.
         """
         with self._shielded():
-            leases.report_values(self._store, self._claim, values)
+            long_trials.report_values(self._store, self._claim, values)
 
     def close(self) -> None:
         """Remove the last state, once the trial is recorded as ended."""

@@ -14,7 +14,7 @@ from kdopt.cli.status_view import render_plain_text
 from kdopt.cli.worker import print_worker_summary
 from kdopt.outcome import Scores
 from kdopt.service.status import read_status
-from kdopt.store import leases
+from kdopt.store import leases, long_trials
 from kdopt.store.given_back import read_given_back
 from kdopt.store.planning import write_plan
 from kdopt.store.queries import read_study_counts
@@ -47,7 +47,7 @@ def test_what_is_given_back_is_counted_until_it_gets_further(planned):
         assert found is not None and (found.trials, found.times) == (1, times)
         assert 0 <= found.longest_s < 600 and found.last_ago_s < 600
     held = claim(planned)
-    leases.save_state(planned, held, 5, "0" * 64)
+    long_trials.save_state(planned, held, 5, "0" * 64)
     leases.release_trial(planned, held, stopped=True)
     assert read_given_back(planned, "tiny") is None
     leases.release_trial(planned, claim(planned), stopped=True)

@@ -12,7 +12,7 @@ from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
 from kdopt.service.status import SILENT_S, group_failures, read_status
-from kdopt.store import leases, queries
+from kdopt.store import leases, long_trials, queries
 from kdopt.store.activity import FailureReason
 from kdopt.store.planning import requeue_failed_trials, write_plan
 from kdopt.worker.heartbeat import LEASE_S
@@ -85,7 +85,7 @@ def test_a_run_that_goes_on_has_no_pace_of_the_run_before(store, studies):
 
 def test_workers_and_what_they_run(store, studies):
     mine = leases.claim_trial(store, studies[1], name_worker("cuda:1"), LEASE_S)
-    leases.report_values(store, mine, {0: 0.5, 7: 0.6})
+    long_trials.report_values(store, mine, {0: 0.5, 7: 0.6})
     leases.claim_trial(store, studies[2], "far/9/1/elsewhere/cpu", LEASE_S)
     me, far = sorted(read_status(store, "tiny").workers, key=lambda w: w.host == "far")
     assert (me.pid, me.device, me.state) == (

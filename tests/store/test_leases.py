@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.studies import Param, StudyPlan
 from kdopt.errors import LeaseLostError
-from kdopt.store import activity, leases, queries
+from kdopt.store import activity, leases, long_trials, queries
 from kdopt.store.database import Store
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_outcome, make_record, optuna_study
@@ -148,7 +148,7 @@ def test_a_trial_that_gets_on_between_its_losses_is_not_given_up(store):
     study = plan_queue(store, 1)
     for step in range(2 * leases.MAX_ATTEMPTS):
         claim = leases.claim_trial(store, study, "dead", 60)
-        leases.save_state(store, claim, step, "0" * 64)
+        long_trials.save_state(store, claim, step, "0" * 64)
         leases.requeue_lost_trials(store, lambda worker: True)
         assert states(store) == {"WAITING": 1}
     for _ in range(leases.MAX_ATTEMPTS):
@@ -160,7 +160,7 @@ def test_a_trial_that_gets_on_between_its_losses_is_not_given_up(store):
 def test_being_stopped_is_no_free_loss(store):
     study = plan_queue(store, 1)
     stopped = leases.claim_trial(store, study, "stopped", 60)
-    leases.save_state(store, stopped, 5, "0" * 64)
+    long_trials.save_state(store, stopped, 5, "0" * 64)
     leases.release_trial(store, stopped)
     forgotten = []
     for _ in range(leases.MAX_ATTEMPTS):
@@ -174,29 +174,29 @@ def test_being_stopped_is_no_free_loss(store):
 def test_a_state_outlives_the_loss_of_its_worker_but_not_the_end_of_its_trial(store):
     study = plan_queue(store, 2)
     first = leases.claim_trial(store, study, "dead", 60)
-    assert leases.read_state(store, first) is None
+    assert long_trials.read_state(store, first) is None
     for step in (5, 10):
-        leases.save_state(store, first, step, f"{step:064d}")
+        long_trials.save_state(store, first, step, f"{step:064d}")
     leases.requeue_lost_trials(store, lambda worker: True)
     second = leases.claim_trial(store, study, "next", 60)
     assert second.trial_id == first.trial_id
-    assert leases.read_state(store, second) == (10, f"{10:064d}", 1)
+    assert long_trials.read_state(store, second) == (10, f"{10:064d}", 1)
     leases.release_trial(store, second)
     third = leases.claim_trial(store, study, "next", 60)
-    assert leases.read_state(store, third).step == 10
+    assert long_trials.read_state(store, third).step == 10
     leases.finish_trial(store, third, make_outcome(1.0))
-    assert leases.read_state(store, third) is None
+    assert long_trials.read_state(store, third) is None
     other = leases.claim_trial(store, study, "next", 60)
-    leases.save_state(store, other, 1, "1" * 64)
+    long_trials.save_state(store, other, 1, "1" * 64)
     leases.fail_trial(store, other, "diverged")
-    assert leases.read_state(store, other) is None
+    assert long_trials.read_state(store, other) is None
 
 
 def test_reports_are_optunas_intermediate_values(store, store_url):
     study = plan_queue(store, 1)
     claim = leases.claim_trial(store, study, "me", 60)
-    leases.report_values(store, claim, {0: 0.1, 1: 0.4})
-    leases.report_values(
+    long_trials.report_values(store, claim, {0: 0.1, 1: 0.4})
+    long_trials.report_values(
         store, claim, {1: 0.5, 2: 0.6}
     )  # told again after a loss: the newer counts
     (running,) = activity.read_running_trials(store, "tiny")
@@ -210,14 +210,14 @@ def test_reports_are_optunas_intermediate_values(store, store_url):
 def test_nothing_is_taken_from_a_worker_that_lost_its_lease(store):
     study = plan_queue(store, 1)
     frozen = leases.claim_trial(store, study, "frozen", 60)
-    leases.report_values(store, frozen, {0: 0.1, 1: 0.2})
+    long_trials.report_values(store, frozen, {0: 0.1, 1: 0.2})
     leases.requeue_lost_trials(store, lambda worker: True)
     second = leases.claim_trial(store, study, "second", 60)
     with pytest.raises(LeaseLostError):
-        leases.report_values(store, frozen, {2: 0.3})
+        long_trials.report_values(store, frozen, {2: 0.3})
     with pytest.raises(LeaseLostError):
-        leases.save_state(store, frozen, 2, "2" * 64)
-    assert leases.read_state(store, second) is None
+        long_trials.save_state(store, frozen, 2, "2" * 64)
+    assert long_trials.read_state(store, second) is None
     # What the lost run had reported is void until the next one reports it again.
     assert activity.read_running_trials(store, "tiny")[0].step is None
 

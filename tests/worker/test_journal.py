@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kdopt.errors import ArtifactError, LeaseLostError
-from kdopt.store import activity, leases, queries
+from kdopt.store import activity, leases, long_trials, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.train.engine import make_engine
 from kdopt.worker.journal import StoreJournal
@@ -150,7 +150,7 @@ def test_a_lost_state_costs_time_and_nothing_else(tmp_path, unbroken, caplog):
     leases.requeue_lost_trials(store, lambda worker: True)
     study = queries.read_study_counts(store, "tiny")[-1].study_id
     claim = leases.claim_trial(store, study, "me", 60)
-    state = leases.read_state(store, claim)
+    state = long_trials.read_state(store, claim)
     artifacts.path(state.sha256).write_bytes(b"damaged")
     leases.release_trial(store, claim)
     summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))

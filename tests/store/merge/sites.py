@@ -19,7 +19,7 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.outcome import RoundScore
 from kdopt.search.samplers import choose_params
 from kdopt.service.doctor import check_campaign
-from kdopt.store import leases, queries
+from kdopt.store import leases, long_trials, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.merge.merge import Site, merge_campaign
@@ -103,7 +103,7 @@ def end(site, claim, study, ending, salt=""):
         outcome = truth(site, study, claim.params, salt)
         if outcome.rounds:
             steps = {i: r.validation_accuracy for i, r in enumerate(outcome.rounds)}
-            leases.report_values(site.store, claim, steps)
+            long_trials.report_values(site.store, claim, steps)
         leases.finish_trial(site.store, claim, outcome)
     elif ending == "FAIL":
         leases.fail_trial(site.store, claim, f"no memory for {key(claim.params)}")

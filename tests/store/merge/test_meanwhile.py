@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from kdopt.errors import ArtifactError, LeaseLostError, StoreError
 from kdopt.service.doctor import check_campaign
-from kdopt.store import leases, queries
+from kdopt.store import leases, long_trials, queries
 from kdopt.store.database import open_store
 from kdopt.store.merge.merge import Site, merge_campaign
 from tests.conftest import optuna_study
@@ -43,9 +43,9 @@ def test_a_running_trial_is_taken_from_its_worker_by_a_result(here, there):
     work(there, only("tune", "federate"))
     held = work(here, lambda *_: "RUNNING")
     fed = next(c for (study, _), c in held.items() if "federate" in study)
-    leases.report_values(here.store, fed, {0: 0.1, 9: 0.1})
+    long_trials.report_values(here.store, fed, {0: 0.1, 9: 0.1})
     state = here.artifacts.put(b"half way")
-    leases.save_state(here.store, fed, 9, state)
+    long_trials.save_state(here.store, fed, 9, state)
     done = merged_twice(here, there)
     assert (done.results, done.from_workers) == (9, 9)
     assert table(here) == table(there)
@@ -53,7 +53,7 @@ def test_a_running_trial_is_taken_from_its_worker_by_a_result(here, there):
     for (study, _), claim in held.items():
         assert not leases.renew_lease(here.store, claim, 60)
         with pytest.raises(LeaseLostError):
-            leases.report_values(here.store, claim, {1: 0.5})
+            long_trials.report_values(here.store, claim, {1: 0.5})
         with pytest.raises(LeaseLostError):
             leases.finish_trial(here.store, claim, truth(here, study, claim.params, "late"))
         leases.release_trial(here.store, claim)
@@ -85,7 +85,7 @@ def test_a_state_that_a_lost_worker_left_goes_with_the_trial(here, there):
     )
     claim = leases.claim_trial(here.store, study.study_id, "lost", 60)
     state = here.artifacts.put(b"half way")
-    leases.save_state(here.store, claim, 1, state)
+    long_trials.save_state(here.store, claim, 1, state)
     leases.requeue_lost_trials(here.store, lambda worker: True)
     merged_twice(here, there)
     assert not here.artifacts.has(state)
