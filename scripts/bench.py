@@ -6,6 +6,7 @@
     python scripts/bench.py precision  bfloat16 beside float32, seed by seed
     python scripts/bench.py gpu        one GPU: its tests, steps, trials by slots, a lean loop
     python scripts/bench.py store      plan, lease, record, status, doctor, dashboard; disk space
+    python scripts/bench.py queue      claim and record by one worker, looks at the queue included
     python scripts/bench.py claims     leases and results a second, by workers at once
     python scripts/bench.py merge      importing what another store has
     python scripts/bench.py plan       planning, images and splits included
@@ -29,12 +30,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("store", "claims", "merge", "plan", "report"):
+    for name in ("store", "queue", "claims", "merge", "plan", "report"):
         command = commands.add_parser(name)
         default = ["1"] if name == "claims" else ["0.1", "1"]
         command.add_argument("--size", action="append", choices=SIZES, help=f"[default: {default}]")
         command.set_defaults(sizes=default)
-        if name in ("store", "claims", "merge"):
+        if name in ("store", "queue", "claims", "merge"):
             command.add_argument("--store", help="URL of an empty database [default: SQLite files]")
         if name == "claims":
             command.add_argument("--claimers", type=int, nargs="+", default=[1, 4, 8, 16])
@@ -92,6 +93,10 @@ def _run(given: argparse.Namespace) -> None:
             from benchmarks.store import bench_store
 
             bench_store(given.store, given.size or given.sizes)
+        case "queue":
+            from benchmarks.queue import bench_queue
+
+            bench_queue(given.store, given.size or given.sizes)
         case "merge":
             from benchmarks.merge import bench_merge
 

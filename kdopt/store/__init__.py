@@ -2,7 +2,8 @@
 
 - ``location``, ``database``, ``faults``: where a store is; opening it, transactions, retries
 - ``planning``: writes a campaign's studies and waiting trials; queues failed ones again
-- ``leases``: who may run a trial, and how it gets exactly one result
+- ``leases``: who may run a trial, and how it gets exactly one result; ``waiting``: its claims' SQL
+- ``long_trials``: what a long trial saves and reports while it runs
 - ``kept``: the best student of each pair, while trials finish
 - ``queries``, ``activity``: read campaigns and trials; read what runs, ended lately or failed
 - ``attributes``, ``params``, ``statements``: attribute keys, parameter rows, and SQL that all share

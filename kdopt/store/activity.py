@@ -71,6 +71,35 @@ class FailureReason(NamedTuple):
     number: int
 
 
+class Unfinished(NamedTuple):
+    """What is still to do in a store, whatever the campaign.
+
+    Attributes:
+        newest: The largest id of any trial, 0 without one: another one says that trials were added.
+        waiting: Trials that wait, by study id.
+        running: Trials that run, by study id.
+    """
+
+    newest: int
+    waiting: dict[int, int]
+    running: dict[int, int]
+
+
+def read_unfinished(store: Store) -> Unfinished:
+    """What is still to do; it takes time with the trials that are left, not with all."""
+
+    def read(connection: Connection) -> Unfinished:
+        newest = connection.execute(sa.text("SELECT max(trial_id) FROM trials")).scalar()
+        counts: dict[str, dict[int, int]] = {"WAITING": {}, "RUNNING": {}}
+        for state, studies in counts.items():
+            # Without a join, so that the index on state and study answers alone.
+            sql = f"SELECT study_id, count(*) FROM trials WHERE state = '{state}' GROUP BY study_id"
+            studies.update((study, n) for study, n in connection.execute(sa.text(sql)))
+        return Unfinished(newest or 0, counts["WAITING"], counts["RUNNING"])
+
+    return store.run_read(read)
+
+
 def read_running_trials(store: Store, campaign: str) -> list[RunningTrial]:
     """The trials that workers hold now."""
 

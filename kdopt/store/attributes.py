@@ -199,3 +199,14 @@ def drop_saved_states(connection: Connection, trials: Sequence[int]) -> None:
         f"DELETE FROM trial_user_attributes WHERE trial_id = :trial AND key = '{STATE_KEY}'",
         [{"trial": trial_id} for trial_id in trials],
     )
+
+
+def drop_notes_of_runs(connection: Connection, trial_id: int) -> None:
+    """Forget the state of a trial that ended, and how often it was given back before."""
+    connection.execute(
+        sa.text(
+            "DELETE FROM trial_user_attributes "
+            f"WHERE trial_id = :trial AND key IN ('{STATE_KEY}', '{GIVEN_BACK_KEY}')"
+        ),
+        {"trial": trial_id},
+    )

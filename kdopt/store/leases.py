@@ -33,6 +33,7 @@ from kdopt.store.attributes import (
     ERROR_KEY,
     OUTCOME_KEY,
     SavedState,
+    drop_notes_of_runs,
     drop_saved_states,
     read_saved_state,
     write_saved_state,
@@ -332,8 +333,7 @@ def check_lease(connection: Connection, lease: Lease) -> None:
 def _close_trial(store: Store, connection: Connection, lease: Lease, state: str) -> bool:
     """Close a trial that this worker holds; ``False`` when an earlier try did so already."""
     check_lease(connection, lease)
-    drop_saved_states(connection, [lease.trial_id])
-    forget_giving_back(connection, lease.trial_id)
+    drop_notes_of_runs(connection, lease.trial_id)
     set_now = _set_state(store, connection, lease.trial_id, state)
     return set_now or not check_recorded(connection, lease.trial_id, state)
 

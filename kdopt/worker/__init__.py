@@ -2,6 +2,9 @@
 
 - ``worker``: the loop over trials
 - ``scheduling``: which study the next trial comes from
+- ``study_board``: how far each study is, read as changes
+- ``bundles``: how many trials are claimed at once
+- ``pretrained``: the outcomes that later trials rest on
 - ``heartbeat``: signs of life, and trials of workers that give none
 - ``journal``: what a long trial saves and reports while it runs
 - ``reuse``: pre-trained models of other campaigns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 
 from kdopt.store import leases
 from kdopt.store.artifacts.artifacts import Artifacts
@@ -22,20 +23,22 @@ logger = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """A thread that prolongs the lease while a trial runs.
+    """A thread that prolongs the leases of the trials that a worker has in hand.
 
     It must outlive any fault of the database: a beat that died silently would let a live trial
     be taken for a lost one.
 
     Args:
         store: The store.
-        claim: The trial.
+        claims: The trials.
         beat_s: Seconds between two signs of life.
         lease_s: Seconds that each is good for.
     """
 
-    def __init__(self, store: Store, claim: Lease, beat_s: float, lease_s: float) -> None:
-        self._store, self._claim = store, claim
+    def __init__(
+        self, store: Store, claims: Sequence[Lease], beat_s: float, lease_s: float
+    ) -> None:
+        self._store, self._claims = store, list(claims)
         self._beat_s, self._lease_s = beat_s, lease_s
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._renew_lease, daemon=True)
@@ -47,12 +50,14 @@ class Heartbeat:
         self._end.set()
 
     def _renew_lease(self) -> None:
-        while not self._end.wait(self._beat_s):
-            try:
-                if not leases.renew_lease(self._store, self._claim, self._lease_s):
-                    return  # lost: recording the result will find out
-            except Exception as error:
-                logger.warning("heartbeat: %s", error)
+        while self._claims and not self._end.wait(self._beat_s):
+            for claim in tuple(self._claims):
+                try:
+                    if not leases.renew_lease(self._store, claim, self._lease_s):
+                        # Lost, or given back: recording the result will find out.
+                        self._claims.remove(claim)
+                except Exception as error:
+                    logger.warning("heartbeat: %s", error)
 
 
 def requeue_trials_of_dead_workers(store: Store, artifacts: Artifacts) -> int:

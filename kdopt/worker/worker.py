@@ -7,7 +7,6 @@ with the reason.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import time
@@ -32,22 +31,28 @@ from kdopt.store.queries import StudyCounts
 from kdopt.train.engine import Engine, make_engine
 from kdopt.trials.cache import CacheUse
 from kdopt.trials.runners import RUNNERS
+from kdopt.worker.bundles import LastTrial, choose_bundle
 from kdopt.worker.descriptions import describe_result
 from kdopt.worker.failures import BrokenDeviceError, explain_failure
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S, Heartbeat
-from kdopt.worker.inputs import check_claimed_params, read_runnable_record, take_pretrained
+from kdopt.worker.inputs import check_claimed_params, read_runnable_record
 from kdopt.worker.journal import StoreJournal
 from kdopt.worker.keeping import StudentKeeper
 from kdopt.worker.materials import Materials
+from kdopt.worker.pretrained import KnownPretraining
 from kdopt.worker.reuse import PretrainedElsewhere
 from kdopt.worker.scheduling import list_finished_before, list_startable, sort_by_preference
 from kdopt.worker.stop_signals import Stopped, StopSignal
+from kdopt.worker.study_board import StudyBoard
 from kdopt.worker.summary import Stopwatch, WorkerSummary
 from kdopt.worker.upkeep import Upkeep
 from kdopt.worker.versions import join_campaign
 from kdopt.worker.worker_id import is_orphan, name_worker
 
 logger = logging.getLogger(__name__)
+
+LOOK_S = 30.0
+"""Seconds for which a worker takes trials of one study without a look at the others."""
 
 IDLE_S = 1.0
 """Seconds to wait when all that is left is running elsewhere."""
@@ -111,6 +116,9 @@ def run_trials(
     return worker.run(time_limit_s)
 
 
+_Taken = tuple[StudyPlan, list[Lease]]
+
+
 class _Worker:
     def __init__(
         self,
@@ -133,11 +141,13 @@ class _Worker:
         self.elsewhere = PretrainedElsewhere(store, artifacts, engine)
         self.upkeep = Upkeep(store, artifacts, campaign)
         self.keeper = StudentKeeper(store, artifacts)
-        self.planned = 0
-        self.pretrained: dict[str, dict[int, Outcome]] = {}
-        self.states: list[StudyCounts] = []
+        self.board = StudyBoard(store, campaign)
+        self.known = KnownPretraining(self._read_trials, self.dataset.n_classes)
+        self.ready: list[StudyCounts] = []
         self.summary = WorkerSummary()
-        self.last: StudyPlan | None = None
+        self.last: StudyCounts | None = None
+        self.pace: LastTrial | None = None
+        self.next_look = 0.0
         self.stop = StopSignal()
         self.watch = Stopwatch()
 
@@ -146,21 +156,18 @@ class _Worker:
             while not self.stop.asked and not is_orphan():
                 with self.watch.timing("store"):
                     self.upkeep.do_what_is_due()
-                    states = queries.read_study_counts(self.store, self.campaign)
-                    self._follow_growth(states)
-                    ready = self._list_ready(states)
-                    taken = self._take_trials(ready)
+                    taken = self._take_next()
                 if taken is not None:
                     self._run_trials(*taken)
                     self.materials.after_trials()
-                elif ready or any(s.running for s in states):
+                elif self.ready or self.board.is_running:
                     # Only now may a trial become free: one that runs elsewhere may be lost.
                     self.upkeep.hasten(5 * IDLE_S)
                     with self.watch.timing("waiting"):
                         # Not all workers at once: the store serves one question after the other.
                         self.stop.wait(IDLE_S * random.uniform(0.5, 1.5))  # noqa: S311
                 elif not self.upkeep.take_back():
-                    self.summary.blocked = [s.study for s in states if s.waiting]
+                    self.summary.blocked = [s.study for s in self.board.states if s.waiting]
                     break
         self.summary.stopped = self.stop.asked
         self._count_uses()
@@ -174,15 +181,12 @@ class _Worker:
         self.plans = {plan.name: plan for plan in plan_studies(record.campaign)}
         self.warm: PosteriorSource | None = None
 
-    def _follow_growth(self, states: list[StudyCounts]) -> None:
-        """Read the record again when trials were added: new studies, or a larger search space."""
-        planned = sum(s.total for s in states)
-        if planned != self.planned:
-            self.planned = planned
-            record = read_runnable_record(self.store, self.campaign)
-            if record != self.record:
-                self._count_uses()
-                self._use_record(record)
+    def _follow_growth(self) -> None:
+        """Read the record again, as trials were added: new studies, or a larger search space."""
+        record = read_runnable_record(self.store, self.campaign)
+        if record != self.record:
+            self._count_uses()
+            self._use_record(record)
 
     def _count_uses(self) -> None:
         """Add up how the caches of this campaign's images, weights and logits were used."""
@@ -199,69 +203,67 @@ class _Worker:
                 raise
             return queries.read_trials(self.store, self.campaign, study_id)
 
-    def _list_ready(self, states: list[StudyCounts]) -> list[StudyCounts]:
-        """The studies with waiting trials that may be claimed."""
-        self._read_pretrained(states)
-        self.states = states
-        return list_startable(states, self.plans, self.pretrained)
+    def _take_next(self) -> _Taken | None:
+        """Take trials of the last one's study, or look at the others when nothing waits there."""
+        if self.last is not None and time.monotonic() < self.next_look:
+            taken = self._take_trials(self.last)
+            if taken is not None:
+                return taken
+        taken = self._take_of_ready(self.board.look())
+        if not (taken or self.ready or self.board.is_running or self.board.whole):
+            # Nothing left ends a worker, so it must be true of the whole campaign.
+            taken = self._take_of_ready(self.board.look(whole=True))
+        self.next_look = time.monotonic() + LOOK_S if taken else 0.0
+        return taken
 
-    def _read_pretrained(self, states: list[StudyCounts]) -> None:
-        """Keep the outcomes of pre-training at hand; they never change, so only news is read."""
-        for state in states:
-            known = self.pretrained.setdefault(state.name.partition, {})
-            if state.name.stage == "pretrain" and state.complete > len(known):
-                for row in self._read_trials(state.study_id):
-                    if row.state == "COMPLETE":
-                        participant, outcome = take_pretrained(
-                            row, self.record.campaign, self.dataset.n_classes
-                        )
-                        known[participant] = outcome
+    def _take_of_ready(self, states: list[StudyCounts]) -> _Taken | None:
+        """Take trials from the study whose images and logits are at hand if possible."""
+        if self.board.whole:
+            self._follow_growth()
+        self.known.read_news(states, self.record.campaign)
+        self.ready = list_startable(states, self.plans, self.known.outcomes)
+        last = self.plans[self.last.study] if self.last else None
+        ranked = sort_by_preference(self.ready, self.plans, last)
+        return next(filter(None, map(self._take_trials, ranked)), None)
 
-    def _take_trials(self, ready: list[StudyCounts]) -> tuple[StudyPlan, list[Lease]] | None:
-        """Take a trial, from the study whose images and logits are at hand if possible.
-
-        On a GPU take several of a study at once, if their params are planned.
-        """
-        for state in sort_by_preference(ready, self.plans, self.last):
-            claim = leases.claim_trial(self.store, state.study_id, self.name, self.lease_s)
-            if claim is not None:
-                self.last = self.plans[state.study]
-                taken = [claim]
-                if claim.params and RUNNERS[self.last.stage].run_together is not None:
-                    self._take_more(taken)
-                return self.last, taken
-        return None
-
-    def _take_more(self, taken: list[Lease]) -> None:
-        try:
-            while len(taken) < self.context.together:
-                study_id = taken[0].study_id
-                claim = leases.claim_trial(self.store, study_id, self.name, self.lease_s)
-                if claim is None:
-                    break
-                taken.append(claim)
-        except BaseException:
-            for claim in taken:
-                leases.release_trial(self.store, claim)
-            raise
+    def _take_trials(self, state: StudyCounts) -> _Taken | None:
+        plan = self.plans[state.study]
+        at_most = choose_bundle(plan, self.context.together, self.pace)
+        claims = leases.claim_trials(self.store, state.study_id, self.name, self.lease_s, at_most)
+        if not claims:
+            return None
+        self.last = state
+        return plan, claims
 
     def _run_trials(self, plan: StudyPlan, claims: list[Lease]) -> None:
-        if len(claims) == 1:
-            self._run_trial(plan, claims[0])
-            return
+        together = RUNNERS[plan.stage].run_together is not None and self.context.together > 1
+        # Around all of it: choosing params may take long too, as a learnt search reads its prior.
+        with Heartbeat(self.store, claims, self.beat_s, self.lease_s):
+            if together and len(claims) > 1:
+                self._run_together(plan, claims)
+            else:
+                self._run_in_turn(plan, claims)
+
+    def _run_in_turn(self, plan: StudyPlan, claims: list[Lease]) -> None:
         left = list(claims)
         try:
-            with contextlib.ExitStack() as beats:
-                for claim in claims:
-                    beats.enter_context(Heartbeat(self.store, claim, self.beat_s, self.lease_s))
-                results = self._compute_results(plan, claims)
-                for claim, result in zip(claims, results, strict=True):
-                    self._record_one_of_several(plan, claim, result)
-                    left.remove(claim)
+            while left and not self.stop.asked:
+                self._run_trial(plan, left.pop(0))
+        finally:
+            # Nothing of these was begun, so that they are as free as before.
+            for claim in left:
+                leases.release_trial(self.store, claim)
+
+    def _run_together(self, plan: StudyPlan, claims: list[Lease]) -> None:
+        left = list(claims)
+        try:
+            results = self._compute_results(plan, claims)
+            for claim, result in zip(claims, results, strict=True):
+                self._record_one_of_several(plan, claim, result)
+                left.remove(claim)
         except Stopped:
             for claim in left:
-                self._give_back(claim)
-                logger.info("%s #%d: given back", plan.name, claim.number)
+                self._give_back(plan, claim)
         except BrokenDeviceError:
             raise  # The trials are lost with their worker, which counts: one of them may break it.
         except BaseException:
@@ -284,7 +286,7 @@ class _Worker:
             check_claimed_params(plan, claim, self.context.campaign)
         try:
             with self._computing():
-                inputs = self.pretrained.get(plan.partition, {})
+                inputs = self.known.outcomes.get(plan.partition, {})
                 found = RUNNERS[plan.stage].compute_together(self.context, plan, cells, inputs)
         except Exception as error:
             return [explain_failure(error)] * len(claims)
@@ -295,14 +297,11 @@ class _Worker:
         label = f"{plan.name} #{claim.number}"
         journal = StoreJournal(self.store, self.artifacts, claim, label, self.stop.shielded)
         try:
-            # Around both: choosing params may take long too, as a learnt search reads its prior.
-            with Heartbeat(self.store, claim, self.beat_s, self.lease_s):
-                with self.watch.timing("store"):
-                    claim = self._choose_params(plan, claim)
+            with self.watch.timing("store"):
+                claim = self._choose_params(plan, claim)
                 check_claimed_params(plan, claim, self.context.campaign)
-                with self.watch.timing("store"):
-                    found = self.elsewhere.find(self.record, plan, claim.params)
-                result = found or self._compute_result(plan, claim, journal)
+                found = self.elsewhere.find(self.record, plan, claim.params)
+            result = found or self._compute_result(plan, claim, journal)
             self._record_result(plan, claim, label, result)
             # Only now that the end is recorded is the saved state of no use to anybody.
             journal.close()
@@ -310,8 +309,7 @@ class _Worker:
             self.summary.count_lost(label, error)
             logger.warning("%s: result dropped: %s", label, error)
         except Stopped:
-            self._give_back(claim)
-            logger.info("%s: given back", label)
+            self._give_back(plan, claim)
         except BrokenDeviceError:
             raise  # The trial is lost with its worker, which counts: it may be what breaks devices.
         except BaseException:
@@ -319,9 +317,10 @@ class _Worker:
             leases.release_trial(self.store, claim)
             raise
 
-    def _give_back(self, claim: Lease) -> None:
+    def _give_back(self, plan: StudyPlan, claim: Lease) -> None:
         leases.release_trial(self.store, claim, stopped=True)
         self.summary.given_back += 1
+        logger.info("%s #%d: given back", plan.name, claim.number)
 
     def _record_result(
         self, plan: StudyPlan, claim: Lease, label: str, result: Outcome | str
@@ -345,9 +344,12 @@ class _Worker:
         """Compute the outcome of a trial, or the reason why it has none."""
         try:
             with self._computing():
-                inputs = self.pretrained.get(plan.partition, {})
+                inputs = self.known.outcomes.get(plan.partition, {})
                 stage = RUNNERS[plan.stage]
-                return stage.compute(self.context, plan, claim.params, inputs, journal)
+                began = time.perf_counter()
+                outcome = stage.compute(self.context, plan, claim.params, inputs, journal)
+                self.pace = LastTrial(plan.name, time.perf_counter() - began)
+                return outcome
         except Exception as error:
             return explain_failure(error)
 
@@ -376,5 +378,5 @@ class _Worker:
         """The posterior of a pair before its first trial (``tune.sampler = "warm"``)."""
         if self.warm is None:
             self.warm = PosteriorSource(self.store, self.artifacts, self.record)
-        earlier = list_finished_before(plan, self.states, self.plans)
-        return self.warm.get_posterior(plan, earlier, self.pretrained[plan.partition])
+        earlier = list_finished_before(plan, self.board.states, self.plans)
+        return self.warm.get_posterior(plan, earlier, self.known.outcomes[plan.partition])

@@ -56,6 +56,53 @@ def test_a_claim_takes_the_trials_in_order_until_none_is_left(store):
     assert states(store) == {"RUNNING": 3}
 
 
+def test_several_are_taken_at_once_and_each_is_recorded_and_lost_on_its_own(store):
+    study = plan_queue(store, 5)
+    taken = leases.claim_trials(store, study, "me", 60, 3)
+    assert [(c.number, c.params, c.attempt) for c in taken] == [
+        (i, make_cell(i), 1) for i in range(3)
+    ]
+    leases.finish_trial(store, taken[1], make_outcome(1.0))
+    assert leases.requeue_lost_trials(store, lambda worker: True) == 2
+    assert states(store) == {"COMPLETE": 1, "WAITING": 4}
+    for lost in (taken[0], taken[2]):
+        with pytest.raises(LeaseLostError):
+            leases.finish_trial(store, lost, make_outcome(1.0))
+    rest = leases.claim_trials(store, study, "me", 60, 9)
+    assert [(c.number, c.attempt) for c in rest] == [(0, 2)]
+
+
+def test_what_took_a_worker_down_is_taken_alone_from_then_on(store):
+    """Or three of its workers would give up all that they happened to have in hand besides."""
+    study = plan_queue(store, 4)
+    first = leases.claim_trials(store, study, "me", 60, 2)
+    leases.requeue_lost_trials(store, lambda worker: True)
+    again = [leases.claim_trials(store, study, "me", 60, 4) for _ in range(3)]
+    assert [[(c.number, c.attempt) for c in claims] for claims in again] == [
+        [(first[0].number, 2)],
+        [(first[1].number, 2)],
+        [(2, 1), (3, 1)],
+    ]
+
+
+@pytest.mark.parametrize("given_back", [False, True])
+def test_one_that_was_only_given_back_is_as_new(store, given_back):
+    study = plan_queue(store, 3)
+    if given_back:
+        leases.release_trial(store, leases.claim_trial(store, study, "me", 60))
+    assert len(leases.claim_trials(store, study, "me", 60, 3)) == 3
+
+
+def test_an_open_trial_is_taken_alone(store):
+    study = plan_queue(store, 2, n_open=3)
+    planned = leases.claim_trials(store, study, "me", 60, 9)
+    assert len(planned) == 2 and leases.claim_trials(store, study, "me", 60, 9) == []
+    for claim in planned:
+        leases.finish_trial(store, claim, make_outcome(1.0))
+    (alone,) = leases.claim_trials(store, study, "me", 60, 9)
+    assert alone.params == {}
+
+
 def test_a_finished_trial_is_what_optuna_reads(store, store_url):
     study = plan_queue(store, 1)
     claim = leases.claim_trial(store, study, "me", 60)

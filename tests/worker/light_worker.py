@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from kdopt.campaign.stages import plan_studies
+from kdopt.campaign.studies import StudyPlan
 from kdopt.errors import LeaseLostError
 from kdopt.outcome import Outcome
 from kdopt.store import leases, queries
@@ -77,30 +78,48 @@ def main() -> None:
         if not states:
             return
         chance.shuffle(states)
-        found = ((s, leases.claim_trial(store, s.study_id, name_worker(), lease_s)) for s in states)
-        state, claim = next(((s, c) for s, c in found if c is not None), (None, None))
-        if claim is None:
+        taken = ((s, take(store, s.study_id, lease_s, chance)) for s in states)
+        state, claims = next(((s, c) for s, c in taken if c), (None, []))
+        if not claims:
             time.sleep(0.05)
             continue
-        try:
-            with Heartbeat(store, claim, lease_s / 6, lease_s):
-                if not claim.params:
-                    bounds = plans[state.study].space["temperature"]
-                    temperature = chance.uniform(bounds.low, bounds.high)
-                    params = {"temperature": temperature, "alpha": 0.5, "replicate": 0}
-                    claim = leases.record_params(store, claim, params, plans[state.study].space)
-                time.sleep(chance.uniform(0.02, 0.15))
-                if told:
-                    told.clear()
-                    print("frozen", claim.trial_id, flush=True)
-                    os.kill(os.getpid(), signal.SIGSTOP)
-                if diverges(claim.number):
-                    leases.fail_trial(store, claim, "the training loss became nan in epoch 1")
-                else:
-                    leases.finish_trial(store, claim, make_result(claim, splits))
-            print("finished", claim.trial_id, flush=True)
-        except LeaseLostError:
-            print("refused", claim.trial_id, flush=True)
+        with Heartbeat(store, claims, lease_s / 6, lease_s):
+            for claim in claims:
+                try:
+                    run(store, plans[state.study], claim, splits, chance, told)
+                    print("finished", claim.trial_id, flush=True)
+                except LeaseLostError:
+                    print("refused", claim.trial_id, flush=True)
+
+
+def take(store: Store, study_id: int, lease_s: float, chance: random.Random) -> list[Lease]:
+    """Take one trial or a few, as a worker does whose trials are short."""
+    return leases.claim_trials(store, study_id, name_worker(), lease_s, chance.choice([1, 3]))
+
+
+def run(
+    store: Store,
+    plan: StudyPlan,
+    claim: Lease,
+    weights: str,
+    chance: random.Random,
+    told: list[int],
+) -> None:
+    """Run a trial, which is to nap, and record how it ended."""
+    if not claim.params:
+        bounds = plan.space["temperature"]
+        temperature = chance.uniform(bounds.low, bounds.high)
+        params = {"temperature": temperature, "alpha": 0.5, "replicate": 0}
+        claim = leases.record_params(store, claim, params, plan.space)
+    time.sleep(chance.uniform(0.02, 0.15))
+    if told:
+        told.clear()
+        print("frozen", claim.trial_id, flush=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if diverges(claim.number):
+        leases.fail_trial(store, claim, "the training loss became nan in epoch 1")
+    else:
+        leases.finish_trial(store, claim, make_result(claim, weights))
 
 
 if __name__ == "__main__":

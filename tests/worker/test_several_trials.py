@@ -102,19 +102,16 @@ def test_a_stopped_worker_gives_all_of_them_back(tmp_path, monkeypatch):
     assert set(states(store)) == {"WAITING"}
 
 
-def test_so_does_one_whose_store_fails_between_two_claims(tmp_path, monkeypatch):
-    claim_trial, calls = leases.claim_trial, []
+def test_a_store_that_fails_in_the_midst_of_a_claim_leaves_all_of_them_free(tmp_path, monkeypatch):
+    grant_leases = leases.grant_leases
 
-    def failing(store, study_id, *rest):
-        if "/tune/" in names[study_id]:
-            calls.append(study_id)
-            if len(calls) == 3:
-                raise StoreError("the disk is full")
-        return claim_trial(store, study_id, *rest)
+    def failing(store, connection, trials, *rest):
+        if len(trials) > 1:
+            raise StoreError("the disk is full")
+        return grant_leases(store, connection, trials, *rest)
 
-    monkeypatch.setattr(leases, "claim_trial", failing)
+    monkeypatch.setattr(leases, "grant_leases", failing)
     store, artifacts = plan(tmp_path)
-    names = {s.study_id: s.study for s in queries.read_study_counts(store, "tiny")}
     with pytest.raises(StoreError, match="disk"):
         run_trials(store, artifacts, "tiny", ENGINE)
     assert set(states(store)) == {"WAITING"}
