@@ -6,6 +6,9 @@ loading anything, so it reads the same offline, from a mail or from an archive.
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -40,6 +43,11 @@ SECTIONS: Sequence[Callable[[ReportData], Section | None]] = (
     make_claims_section,
 )
 """What the page shows, in order. A new section is one module and one line here."""
+
+PACKED_FROM = 6_000_000
+"""Bytes of JSON from which a page packs its data; the paper's campaign has half of that."""
+
+JSON_STYLE: dict[str, Any] = {"allow_nan": False, "separators": (",", ":")}
 
 
 def make_sections(data: ReportData) -> list[Section]:
@@ -82,12 +90,13 @@ def render_sections(
         lstrip_blocks=True,
     )
     # NaN is not JSON: it must fail here, not in the reader's browser.
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment.policies["json.dumps_kwargs"] = JSON_STYLE
     page = environment.get_template("page.html.j2").render(
         name=name,
         lead=lead,
         sections=sections,
         payload=payload,
+        packed=pack_payload(payload),
         plotly_js=Markup(read_plotly_js()),  # noqa: S704 - plotly's own source, no input of ours
     )
     return page.rstrip("\n") + "\n"
@@ -106,6 +115,18 @@ def make_payload(name: str, sections: Sequence[Section]) -> dict[str, Any]:
     for section in sections:
         payload |= section.data
     return payload | {"campaign": name}
+
+
+def pack_payload(payload: Mapping[str, Any]) -> str:
+    """The payload as gzipped JSON in base64 where it is large; else an empty text.
+
+    At ten times the paper's size that is a sixth of it.
+    """
+    content = json.dumps(payload, **JSON_STYLE).encode()
+    if len(content) < PACKED_FROM:
+        return ""
+    # Without a time, so that the same campaign gives the same page.
+    return base64.b64encode(gzip.compress(content, compresslevel=6, mtime=0)).decode()
 
 
 @cache

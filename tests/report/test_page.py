@@ -1,4 +1,6 @@
+import base64
 import csv
+import gzip
 import html
 import io
 import json
@@ -20,6 +22,7 @@ from kdopt.report.page import (
     list_figures,
     make_payload,
     make_sections,
+    pack_payload,
     read_plotly_js,
     render_page,
 )
@@ -350,3 +353,16 @@ def test_sections_stand_in_one_order_and_bring_their_files():
         *("verdicts.csv", "best_settings.csv", "best_settings.md", "best_settings.tex"),
         *("advice.txt", "claims.csv", "claims.md"),
     ]
+
+
+def test_large_data_are_packed_and_the_same(all_stages, monkeypatch):
+    payload = make_payload(all_stages[0].campaign.name, all_stages[1])
+    assert pack_payload(payload) == ""
+    monkeypatch.setattr("kdopt.report.page.PACKED_FROM", 0)
+    packed = pack_payload(payload)
+    assert packed == pack_payload(payload)
+    content = gzip.decompress(base64.b64decode(packed))
+    assert json.loads(content) == json.loads(json.dumps(payload))
+    page = page_with(*all_stages)
+    assert f'<script type="application/gzip;base64" id="kdopt-data">{packed}</script>' in page
+    assert len(packed) < len(content) / 3

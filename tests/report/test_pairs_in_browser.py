@@ -194,3 +194,17 @@ def test_paper_has_every_section_and_all_rows_of_the_verdicts(visit, address):
     assert table.evaluate("box => box.scrollHeight <= box.clientHeight + 1")
     assert page.locator("#pairs [data-pair]:visible").count() == 180
     assert page.evaluate("document.documentElement.scrollWidth") <= 718
+
+
+def test_a_page_whose_data_are_packed_shows_the_same(visit, address, tmp_path, monkeypatch):
+    surfaces = []
+    plain = visit(address)
+    monkeypatch.setattr("kdopt.report.page.PACKED_FROM", 0)
+    campaign = large_campaign()
+    packed = write_report(tmp_path, ReportData(campaign, make_rows(campaign)))[-1]
+    assert "application/gzip" in packed.read_text()
+    for page in (plain, visit(packed.as_uri())):
+        page.select_option("#pair", "label_dirichlet/t09-s02")
+        read(page, "surface", "map-gain")
+        surfaces.append(page.evaluate("document.getElementById('surface').data[0].z"))
+    assert surfaces[0] == surfaces[1]
