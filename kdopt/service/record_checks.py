@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -45,7 +46,7 @@ def check_outcome(checked: ExaminedTrial, plan: StudyPlan, around: Surroundings)
     for key in ("validation", "test", "validation_before", "test_before"):
         scores = getattr(outcome, key)
         if scores is not None:
-            yield from _check_scores(key, scores, around.classes)
+            yield from _list_score_faults(key, scores, around.classes)
     scored = [s for s in (outcome.validation, outcome.test) if s.images != 0]
     if not all(math.isfinite(scores.loss) for scores in scored):
         yield "its loss is not a number: the model diverged, and its scores say nothing"
@@ -78,6 +79,11 @@ def _check_value(outcome: Outcome, plan: StudyPlan, around: Surroundings) -> Ite
         wanted = outcome.test_gain
     if wanted != outcome.value:
         yield f"its value is {outcome.value}, and {plan.objective} is {wanted}"
+
+
+@functools.lru_cache(maxsize=4096)  # all trials of a student begin with the same scores
+def _list_score_faults(key: str, scores: Scores, classes: int) -> tuple[str, ...]:
+    return tuple(_check_scores(key, scores, classes))
 
 
 def _check_scores(key: str, scores: Scores, classes: int) -> Iterator[str]:
@@ -161,8 +167,13 @@ def _check_before(
     for key in ("validation", "test"):
         scores: Scores = getattr(before, key)
         recorded = getattr(outcome, f"{key}_before")
-        if recorded is not None and recorded != replace(scores, right=recorded.right):
+        if recorded is not None and recorded != _with_right(scores, recorded.right):
             yield f"{key}_before is not what pre-training of participant {student} recorded"
+
+
+@functools.lru_cache(maxsize=4096)
+def _with_right(scores: Scores, right: str | None) -> Scores:
+    return replace(scores, right=right)
 
 
 def _is_whole(number: float) -> bool:

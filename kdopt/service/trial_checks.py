@@ -6,6 +6,7 @@ the images that were right, the value from the record.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -152,6 +153,7 @@ def _check_params(checked: ExaminedTrial, plan: StudyPlan) -> Iterator[str]:
             yield f"the distribution of parameter {name} is none that kdopt writes"
 
 
+@functools.lru_cache(maxsize=4096)  # most trials share a few texts
 def _is_own_distribution(text: object, param: Param) -> bool:
     """Whether it is as kdopt writes it, for this campaign or an earlier, smaller one."""
     found, own = parse_json(text), parse_json(write_distribution(param))

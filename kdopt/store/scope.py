@@ -8,6 +8,7 @@ in the dashboard and may delete or change there, and in kdopt's own table.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -132,12 +133,8 @@ def under_campaign(campaign: str) -> dict[str, object]:
 
 def parse_own_name(text: str, record: CampaignRecord) -> StudyName | None:
     """The parts of a study's name; ``None`` if no study of the campaign is called so."""
-    try:
-        name = parse_study_name(text)
-    except ValueError:
-        return None
-    # Leading zeros and the like: only one text is the name.
-    if study_name(*name) != text or name.partition not in record.splits:
+    name = _parse_canonical_name(text)
+    if name is None or name.partition not in record.splits:
         return None
     if name.stage not in STAGES or (name.teacher is not None) != (name.stage in PAIR_STAGES):
         return None
@@ -146,6 +143,16 @@ def parse_own_name(text: str, record: CampaignRecord) -> StudyName | None:
     who = [] if name.teacher is None else [name.teacher, name.student]
     everyone = range(record.campaign.participants)
     return name if len(set(who)) == len(who) and all(w in everyone for w in who) else None
+
+
+@functools.lru_cache(maxsize=65536)  # every question asks for all of a campaign
+def _parse_canonical_name(text: str) -> StudyName | None:
+    try:
+        name = parse_study_name(text)
+    except ValueError:
+        return None
+    # Leading zeros and the like: only one text is the name.
+    return name if study_name(*name) == text else None
 
 
 def select_record(connection: Connection, campaign: str) -> CampaignRecord:
