@@ -35,17 +35,23 @@ from kdopt.store.statements import execute_many
 
 logger = logging.getLogger(__name__)
 
+
+def _has_no(key: str) -> str:
+    return (
+        "NOT EXISTS (SELECT 1 FROM trial_user_attributes x "
+        f"WHERE x.trial_id = t.trial_id AND x.key = '{key}')"
+    )
+
+
+# Questions of other tables stand behind the state, so that each trial is asked one of them.
 _FOREIGN = f"""
     FROM {TRIALS}
-    LEFT JOIN kdopt_lease l ON l.trial_id = t.trial_id
-    LEFT JOIN trial_user_attributes m ON m.trial_id = t.trial_id AND m.key = '{OUTCOME_KEY}'
-    LEFT JOIN trial_user_attributes e ON e.trial_id = t.trial_id AND e.key = '{ERROR_KEY}'
-    LEFT JOIN trial_system_attributes f
-        ON f.trial_id = t.trial_id AND f.key = '{FIXED_PARAMS_KEY}'
-    WHERE ((t.state = 'COMPLETE' AND m.trial_id IS NULL)
-        OR (t.state = 'FAIL' AND e.trial_id IS NULL)
-        OR (t.state = 'RUNNING' AND (l.trial_id IS NULL OR l.worker = ''))
-        OR (t.state = 'WAITING' AND f.trial_id IS NOT NULL)
+    WHERE ((t.state = 'COMPLETE' AND {_has_no(OUTCOME_KEY)})
+        OR (t.state = 'FAIL' AND {_has_no(ERROR_KEY)})
+        OR (t.state = 'RUNNING' AND NOT EXISTS (SELECT 1 FROM kdopt_lease l
+            WHERE l.trial_id = t.trial_id AND l.worker <> ''))
+        OR (t.state = 'WAITING' AND EXISTS (SELECT 1 FROM trial_system_attributes f
+            WHERE f.trial_id = t.trial_id AND f.key = '{FIXED_PARAMS_KEY}'))
         OR t.state NOT IN ({", ".join(f"'{state}'" for state in STATES)}))
     AND {LIVE}
 """

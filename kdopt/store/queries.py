@@ -169,18 +169,20 @@ def read_study_counts(store: Store, campaign: str) -> list[StudyCounts]:
     def read(connection: Connection) -> list[StudyCounts]:
         scope = select_scope(connection, campaign)
         counts: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        # Without a join: the index on state and study answers for all of the store, in less time
+        # than it takes to look at the name of each trial's study.
         rows = connection.execute(
             sa.text(
-                f"SELECT t.study_id, t.state, count(*) FROM {TRIALS} "
-                f"WHERE {scope.where} AND {LIVE} GROUP BY t.study_id, t.state ORDER BY t.study_id"
-            ),
-            scope.values,
+                f"SELECT t.study_id, t.state, count(*) FROM trials t WHERE {LIVE} "
+                "GROUP BY t.state, t.study_id"
+            )
         )
         for study_id, state, n in rows:
-            counts[study_id][state if state in STATES else "FAIL"] += n
+            if study_id in scope.studies:
+                counts[study_id][state if state in STATES else "FAIL"] += n
         return [
             StudyCounts(study_id, scope.studies[study_id][1], scope.name(study_id), *by_state)
-            for study_id, n in counts.items()
+            for study_id, n in sorted(counts.items())
             for by_state in [[n[state] for state in STATES]]
         ]
 

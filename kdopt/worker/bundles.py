@@ -14,7 +14,7 @@ MOST = 16
 """Trials in a bundle at most."""
 
 
-class Pace(NamedTuple):
+class LastTrial(NamedTuple):
     """How long the last trial took.
 
     Attributes:
@@ -26,13 +26,13 @@ class Pace(NamedTuple):
     seconds: float
 
 
-def choose_bundle(plan: StudyPlan, together: int, pace: Pace | None) -> int:
+def choose_bundle(plan: StudyPlan, together: int, last: LastTrial | None) -> int:
     """How many trials to claim.
 
     Args:
         plan: Their study.
         together: How many this worker's device runs at once, where the stage can.
-        pace: How long the last trial took; trials of the same study take about as long.
+        last: How long the last trial took; trials of the same study take about as long.
     """
     runner = RUNNERS[plan.stage]
     if runner.run_together is not None and together > 1:
@@ -40,6 +40,6 @@ def choose_bundle(plan: StudyPlan, together: int, pace: Pace | None) -> int:
     # Others wait for pre-training, and a long trial is claimed alone.
     if plan.stage == "pretrain" or runner.long_run is not None:
         return 1
-    if pace is None or pace.study != plan.name:
+    if last is None or last.study != plan.name:
         return 1
-    return max(1, min(MOST, int(BUNDLE_S / max(pace.seconds, 1e-3))))
+    return max(1, min(MOST, int(BUNDLE_S / max(last.seconds, 1e-3))))

@@ -15,7 +15,7 @@ from kdopt.train.engine import make_engine
 from kdopt.trials.runners import Runner
 from kdopt.worker import bundles
 from kdopt.worker import worker as worker_module
-from kdopt.worker.bundles import MOST, Pace, choose_bundle
+from kdopt.worker.bundles import MOST, LastTrial, choose_bundle
 from kdopt.worker.heartbeat import Heartbeat
 from kdopt.worker.worker import run_trials
 from tests.store.test_leases import plan_queue
@@ -40,12 +40,12 @@ PAIR = "tiny/uniform/tune/t00-s01"
     ],
 )
 def test_a_bundle_is_a_second_of_work(study, together, seconds, n):
-    pace = None if seconds is None else Pace(study, seconds)
+    pace = None if seconds is None else LastTrial(study, seconds)
     assert choose_bundle(PLANS[study], together, pace) == n
 
 
 def test_what_another_study_took_says_nothing():
-    assert choose_bundle(PLANS[PAIR], 1, Pace("tiny/uniform/tune/t01-s00", 0.1)) == 1
+    assert choose_bundle(PLANS[PAIR], 1, LastTrial("tiny/uniform/tune/t01-s00", 0.1)) == 1
 
 
 @pytest.fixture
