@@ -1,6 +1,6 @@
 """``bench.py queue``: what a worker's claim and record take, the look at the queue included.
 
-Half of the campaign is done. Beside it, in turns, the way of older versions: a look at all studies
+Half of the campaign is done but for one trial of each study, which is left alone. Beside it, in turns, the way of older versions: a look at all studies
 before each trial, and one trial at a time. Outcomes are synthetic, so that nothing is computed.
 """
 
@@ -69,7 +69,7 @@ def _time(trials: Iterator[None]) -> tuple[float, float]:
 
 
 def _look_each_time(store: Store, name: str) -> Iterator[None]:
-    while waiting := [s for s in queries.read_study_counts(store, name) if s.waiting]:
+    while waiting := [s for s in queries.read_study_counts(store, name) if s.waiting > 1]:
         if cycle(store, random.choice(waiting).study_id):
             yield
 
@@ -77,7 +77,7 @@ def _look_each_time(store: Store, name: str) -> Iterator[None]:
 def _stay(store: Store, name: str, at_most: int) -> Iterator[None]:
     """As :class:`kdopt.worker.worker._Worker` does: a look when nothing waits in a study."""
     board = StudyBoard(store, name)
-    while waiting := [s for s in board.look() if s.waiting]:
+    while waiting := [s for s in board.look() if s.waiting > 1]:
         study = random.choice(waiting).study_id
         while claims := leases.claim_trials(store, study, "bench", 90.0, at_most):
             for claim in claims:
