@@ -1,7 +1,8 @@
 """``bench.py queue``: what a worker's claim and record take, the look at the queue included.
 
-Half of the campaign is done but for one trial of each study, which is left alone. Beside it, in turns, the way of older versions: a look at all studies
-before each trial, and one trial at a time. Outcomes are synthetic, so that nothing is computed.
+Half of the campaign is done but for one trial of each study, which is left alone. Beside it, in
+turns, the way of older versions: a look at all studies before each trial, and one trial at a time.
+Outcomes are synthetic, so that nothing is computed.
 """
 
 from __future__ import annotations
