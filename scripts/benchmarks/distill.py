@@ -2,7 +2,8 @@
 
 All contenders distil the same teacher into the same student on the same images, with the same
 number of epochs and batch size, using all cores; each is timed in turns with the others. Peers
-evaluate the test set after every epoch, as they do; kdopt evaluates validation and test once.
+evaluate the test set after every epoch, as they do, but for the lean loop, which evaluates it once
+and keeps images and logits in memory; kdopt evaluates validation and test once.
 "Of the limit" is the arithmetic of kdopt's own trial (its training and its one evaluation) at the
 measured rate of matrix products of one core times the cores, over the time taken.
 """
@@ -45,12 +46,13 @@ class Case(NamedTuple):
     pretrain_epochs: int
     ours: int
     peers: int
+    lean: int
 
 
 CASES = {
-    "600": Case("cnn", 600, 130, 10000, 5, 20, 24, 1),
-    "5000": Case("cnn", 5000, 1100, 10000, 5, 5, 16, 1),
-    "resnet18": Case("resnet18", 300, 70, 500, 2, 1, 12, 1),
+    "600": Case("cnn", 600, 130, 10000, 5, 20, 24, 1, 6),
+    "5000": Case("cnn", 5000, 1100, 10000, 5, 5, 16, 1, 3),
+    "resnet18": Case("resnet18", 300, 70, 500, 2, 1, 12, 1, 2),
 }
 
 
@@ -95,12 +97,14 @@ def _case(name: str, case: Case, turns: int, precision: str, folder: Path) -> No
 
     contenders: dict[str, Callable[[], Turn]] = {
         "kdopt": ours,
-        "textbook": lambda: _peer("textbook", job, case),
-        "torchdistill": lambda: _peer("with_torchdistill", job, case),
+        "lean": lambda: _peer("lean", job | {"trials": case.lean}),
+        "textbook": lambda: _peer("textbook", job),
+        "torchdistill": lambda: _peer("with_torchdistill", job),
     }
     taken: dict[str, list[Turn]] = {label: [] for label in contenders}
     rates = []
-    for _ in range(turns):
+    for turn in range(turns):
+        job["seed"] = 100 * turn
         rates.append(_rates())
         for label, contender in contenders.items():
             taken[label].append(contender())
@@ -201,8 +205,7 @@ def _job(bench: Bench, campaign: str, case: Case, folder: Path) -> dict[str, obj
     }
 
 
-def _peer(module: str, job: dict[str, object], case: Case) -> Turn:
-    job["seed"] = int(str(job["seed"])) + case.peers
+def _peer(module: str, job: dict[str, object]) -> Turn:
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{module}", json.dumps(job)],
         cwd=Path(__file__).parents[1],
