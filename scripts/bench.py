@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure kdopt.
 
-    python scripts/bench.py distill    trials an hour beside a lean loop, a textbook loop and torchdistill
+    python scripts/bench.py distill    trials an hour beside three peers, a lean loop first
     python scripts/bench.py campaign   where a campaign's time goes, with one worker and with two
     python scripts/bench.py precision  bfloat16 beside float32, seed by seed
     python scripts/bench.py gpu        one GPU: its tests, steps, trials by slots, a lean loop
