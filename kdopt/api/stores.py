@@ -239,6 +239,7 @@ class OpenCampaign:
             record.settings,
             read_measurements(self._store, self.name),
             record.class_names,
+            record.code,
         )
         return write_report(Path(folder), data)[-1]
 

@@ -65,6 +65,7 @@ def read_report_data(store: Store, campaign: str) -> ReportData:
         record.settings,
         read_measurements(store, campaign),
         record.class_names,
+        record.code,
     )
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.names import StageName
-from kdopt.campaign.record import SettingLine
+from kdopt.campaign.record import CodeSource, SettingLine
 from kdopt.campaign.settings import Campaign
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import TrialRow
@@ -33,6 +33,7 @@ class ReportData:
         settings: Its resolved settings with the source of each.
         measurements: What was measured of its partitions, by name.
         class_names: Names of its classes, in order; empty where the store does not have them.
+        code: Where code is from that is not kdopt's, by what uses it.
         tables: All tables of it, each computed once.
     """
 
@@ -43,12 +44,14 @@ class ReportData:
         settings: Sequence[SettingLine] = (),
         measurements: Mapping[str, PartitionMeasurements] | None = None,
         class_names: Sequence[str] = (),
+        code: Mapping[str, CodeSource] | None = None,
     ) -> None:
         self.class_names = class_names
         self.campaign = campaign
         self.rows = rows
         self.settings = settings
         self.measurements = measurements or {}
+        self.code = code or {}
         self.tables = compute_tables(rows, campaign)
 
     def shows_stage(self, *stages: StageName) -> bool:

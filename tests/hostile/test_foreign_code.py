@@ -203,6 +203,7 @@ def test_commands_that_look_at_a_campaign_run_no_code_of_its_plugin(finished):
     assert "import torch" not in watched.seen
     page = (finished / "reports" / "mine" / "report.html").read_text("utf-8")
     assert "Tuned cosine_kd" in page
+    assert "Code of others" in page and "dataset stripes, method cosine_kd, model tiny_net" in page
 
 
 def make_hostile_store(source: Path, folder: Path, change: dict[str, Any]) -> Path:

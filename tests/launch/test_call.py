@@ -27,6 +27,12 @@ def test_what_is_not_said_is_left_to_the_worker():
     assert call.command()[-2:] == ["--campaign", "tiny"]
 
 
+def test_plugin_files_are_passed_on_where_they_were_given_and_not_otherwise():
+    call = WorkerCall(URL, "s3://bucket/x", "tiny", plugins=("/a/one.py", "/b/two words.py"))
+    assert call.command()[-4:] == ["--plugin", "/a/one.py", "--plugin", "/b/two words.py"]
+    assert "--plugin" not in WorkerCall(URL, "s3://bucket/x", "tiny").command()
+
+
 def test_a_call_that_is_printed_shows_no_password():
     assert "s3cret" not in repr(WorkerCall(URL, "s3://bucket/x", "tiny"))
 

@@ -13,6 +13,7 @@ from kdopt.campaign.compatibility import list_differences, unite_records
 from kdopt.campaign.record import CampaignRecord, format_campaign
 from kdopt.campaign.spec import parse_spec
 from kdopt.cli.campaign_file import plan_spec
+from kdopt.cli.inputs import make_call, open_artifacts, open_store_at
 from kdopt.errors import KdoptError, SpecError, StoreError
 from kdopt.plugins.code import PLUGIN_NAMES, check_given_plugins, find_code, use_recorded_code
 from kdopt.plugins.files import give_plugins
@@ -72,6 +73,17 @@ def test_the_exported_file_means_the_same_campaign(planned):
     give_plugins([write_plugin(planned.folder)])
     text = format_campaign(planned.record.campaign, planned.record.settings)
     assert parse_spec(text, plugins=PLUGIN_NAMES).campaign == planned.record.campaign
+
+
+def test_workers_that_are_started_get_the_files_that_their_starter_gave(planned):
+    store = open_store_at(str(planned.folder / "kdopt.db"))
+    give_plugins([planned.folder / "mine.py"])
+    assert make_call(store, open_artifacts(store, None), "mine").plugins == (
+        str(planned.folder / "mine.py"),
+    )
+    give_plugins([])
+    assert make_call(store, open_artifacts(store, None), "mine").plugins == ()
+    store.close()
 
 
 def test_a_worker_without_the_file_is_told_what_to_give(planned):
@@ -216,7 +228,6 @@ def test_models_of_libraries_are_named_with_their_version():
 
 def test_a_student_of_a_plugins_model_is_read_where_the_very_file_is_given(planned, tmp_path):
     from kdopt.analysis.students import TrialChoice
-    from kdopt.cli.inputs import open_artifacts, open_store_at
     from kdopt.outcome import Pair
     from kdopt.service import student_files
     from kdopt.service.distill import distill_student

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from kdopt.analysis.results import order_partitions
 from kdopt.analysis.tables import Tables
+from kdopt.campaign.record import CodeSource
 from kdopt.campaign.settings import Campaign, LaterStageName
 from kdopt.errors import KdoptError
 from kdopt.features.measurements import PartitionMeasurements
@@ -105,7 +106,20 @@ def list_facts(data: ReportData) -> dict[str, str]:
         if campaign.transfer.public_data is not None:
             origin = "of a set without labels that nobody trains on"
         found["Public sets"] = f"{', '.join(sizes)} {images.noun}, {origin}"
-    return found | list_environment(data.rows)
+    return found | _list_code(data.code) | list_environment(data.rows)
+
+
+def _list_code(code: Mapping[str, CodeSource]) -> dict[str, str]:
+    """Plugin files and packages, each with what is used of it."""
+    uses: dict[CodeSource, list[str]] = {}
+    for use, source in code.items():
+        uses.setdefault(source, []).append(use)
+    found = [
+        f"{' '.join(filter(None, (s.name, s.version)))}, sha256 {s.sha256[:12]} "
+        f"({', '.join(sorted(names))})"
+        for s, names in uses.items()
+    ]
+    return {"Code of others": "; ".join(found)} if found else {}
 
 
 def _describe_left_out(campaign: Campaign) -> dict[str, str]:

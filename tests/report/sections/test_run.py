@@ -2,6 +2,7 @@ from dataclasses import replace
 
 from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.record import CodeSource
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.report.blocks import ReportData
 from kdopt.report.sections.run import (
@@ -39,6 +40,17 @@ def test_data_sizes_and_seeds_are_said():
     assert facts["Trials complete"].startswith(f"{len(rows)}, in ")
     assert "500 unlabeled large" in facts["Public sets"]
     assert "Public sets" not in list_facts(ReportData(make_campaign(), []))
+
+
+def test_code_of_others_is_said_with_its_hash_and_what_is_used_of_it():
+    mine, timm = ("file", "mine.py", "", "ab" * 32), ("package", "timm", "1.0", "cd" * 32)
+    code = {"model net": mine, "method m": mine, "model timm:vit": timm}
+    data = ReportData(make_campaign(), [], code={use: CodeSource(*s) for use, s in code.items()})
+    assert list_facts(data)["Code of others"] == (
+        "mine.py, sha256 abababababab (method m, model net); "
+        "timm 1.0, sha256 cdcdcdcdcdcd (model timm:vit)"
+    )
+    assert "Code of others" not in list_facts(ReportData(make_campaign(), []))
 
 
 def test_without_a_trial_cost_and_participants_say_what_is_missing():
