@@ -192,10 +192,20 @@ def check_plugin_methods(campaign: Campaign, dataset: Dataset) -> None:
     """Refuse methods of plugins that could only fail, before anything is planned.
 
     Raises:
-        KdoptError: See :func:`kdopt.train.rehearsal.rehearse_method`.
+        KdoptError: One trains the teacher along, and a teacher has no model; or see
+            :func:`kdopt.train.rehearsal.rehearse_method`.
     """
+    by_logits = [row.name for row in campaign.participant if row.logits is not None]
     for method in campaign.tune.plugin_methods:
         from kdopt.train.rehearsal import rehearse_method
 
-        if get_code("method", method.name) is not None:
-            rehearse_method(method, dataset.n_classes)
+        code = get_code("method", method.name)
+        if code is None:
+            continue
+        if code.trains_both and by_logits:
+            raise KdoptError(
+                f"tune.methods: {method.name} trains the teacher along; participant "
+                f"'{by_logits[0]}' is given by logits, so leave {method.name} out, or give it "
+                "weights"
+            )
+        rehearse_method(method, dataset.n_classes)

@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import math
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from kdopt.analysis.results import CampaignResults
+from kdopt.campaign.plugin_methods import PluginMethod, PluginParam
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stages import plan_studies
 from kdopt.cli.app import app
 from kdopt.data.datasets import load_dataset
 from kdopt.data.given_logits import pack_logits
-from kdopt.errors import DataError, StoreError
+from kdopt.errors import DataError, KdoptError, StoreError
 from kdopt.features.measuring import measure_partition
 from kdopt.outcome import Outcome, TrialRow
+from kdopt.plugins.declare import Declared
 from kdopt.service.given_logits import describe_given_logits, read_given_logits
-from kdopt.service.planner import draw_splits, plan_campaign
+from kdopt.service.planner import check_plugin_methods, draw_splits, plan_campaign
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.train.engine import make_engine
@@ -234,3 +237,15 @@ def test_other_logits_make_another_campaign(root, asked, tmp_path):
         other = {"big": pack_logits(given["big"]._replace(train=given["big"].train + 1))}
         with pytest.raises(StoreError, match="participant big \\(its logits are not the same"):
             plan_campaign(spec, dataset, splits, store, artifacts, other)
+
+
+def test_a_plugins_method_that_trains_the_teacher_along_is_refused_by_name(
+    root, asked, monkeypatch
+):
+    campaign = parse_spec(SPEC.format(root=root, file="all.npz")).campaign
+    method = PluginMethod("both", (PluginParam("weight", (0.5, 1.0), 1.0),))
+    campaign = replace(campaign, tune=replace(campaign.tune, plugin_methods=(method,)))
+    declared = Declared("method", "both", None, "mine", (), trains_both=True)
+    monkeypatch.setattr("kdopt.service.planner.get_code", lambda *_: declared)
+    with pytest.raises(KdoptError, match="both trains the teacher along; participant 'big'"):
+        check_plugin_methods(campaign, load_dataset(campaign))
