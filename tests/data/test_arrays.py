@@ -249,6 +249,16 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         read(settings)
 
 
+def test_a_table_that_unpacks_to_too_much_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = save(tmp_path / "a.parquet", a=np.zeros(200_000), label=np.zeros(200_000, int))
+    assert (tmp_path / "a.parquet").stat().st_size < 20_000
+    monkeypatch.setattr("kdopt.data.tables.MAX_TABLE_BYTES", 1_000_000)
+    with pytest.raises(DataError, match="more than 1,000,000 bytes unpacked, which is the most"):
+        read(settings)
+
+
 @pytest.mark.parametrize(
     ("columns", "changes", "message"),
     [
