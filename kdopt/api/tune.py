@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -47,6 +48,8 @@ from kdopt.trials.given import ROLES, STUDENT, TEACHER, GivenContext, GivenPair
 from kdopt.worker.materials import Materials
 from kdopt.worker.versions import join_campaign
 from kdopt.worker.worker import run_trials
+
+logger = logging.getLogger(__name__)
 
 
 class TuneOptions(TypedDict, total=False):
@@ -177,6 +180,15 @@ def _conclude(home: Home, given: GivenPair, device: str | None, stopped: bool) -
         )
     if best is None:
         raise KdoptError(explain_no_result(home))
+    commonest = 100 * float(given.test.labels.bincount().max()) / len(given.test.labels)
+    if best.teacher_accuracy <= commonest:
+        logger.warning(
+            "the teacher is right on %.1f %% of test, no better than one class for all (%.1f %%): "
+            "it is asked in evaluation mode, so look whether its inputs are prepared as it learnt "
+            "them, and its statistics of batch norm learnt",
+            best.teacher_accuracy,
+            commonest,
+        )
     return best
 
 

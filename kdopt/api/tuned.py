@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import os
 import shutil
 import tempfile
@@ -103,6 +104,9 @@ class TunedPair:
         net_interval: 95 % interval of the net gain over other test inputs: one pair says nothing
             about other pairs. ``None`` where it is not known.
         validation_gain: What the setting was chosen by.
+        student_accuracy: Of the student as it was given, percent.
+        accuracy: Of the best student, percent.
+        teacher_accuracy: Percent; NaN for a teacher that is known by its logits of ``train`` alone.
         verdict: ``distil``, ``train on`` without a teacher, ``leave as it is``, or ``undecided``
             while trials are missing: the simplest that nothing beats measurably on validation.
         chance: How often the best of all settings would lead the untouched student as far on
@@ -126,6 +130,10 @@ class TunedPair:
         self.control_gain, self.net_gain = net["control_gain"], net["net_gain"]
         known = "net_low" in net
         self.net_interval = Numbers(net["net_low"], net["net_high"]) if known else None
+        teacher, student = (self._results.pretrained[OWN, who].test for who in (TEACHER, STUDENT))
+        self.teacher_accuracy = 100 * teacher.known_accuracy
+        self.student_accuracy = 100 * student.accuracy
+        self.accuracy = self.student_accuracy + self.gain
         verdict = tables.verdicts.iloc[0]
         self.verdict: str = verdict["action"]
         self.chance = float(verdict["chance_over_leaving"])
@@ -178,14 +186,16 @@ class TunedPair:
         )
         done = sum(row.state == "COMPLETE" for row in self._results.rows)
         lines = [
-            f"{self.verdict}: the best of {done} trials is "
-            f"{self.method} ({values}): {self.gain:+.2f} pp on test, of which {self.net_gain:+.2f} "
-            "are the teacher's"
+            f"{self.verdict}: the best of {done} trials is {self.method} ({values}), "
+            f"{self.student_accuracy:.2f} to {self.accuracy:.2f} % on test: {self.gain:+.2f} pp, "
+            f"of which {self.net_gain:+.2f} are the teacher's"
         ]
         if self.net_interval is not None:
             low, high = self.net_interval
-            lines.append(f"(95 % over test inputs: {low:+.2f} to {high:+.2f})")
-        return " ".join(lines)
+            lines[0] += f" (95 % over test inputs: {low:+.2f} to {high:+.2f})"
+        if not math.isnan(self.teacher_accuracy):
+            lines.append(f"the teacher has {self.teacher_accuracy:.2f} %")
+        return "; ".join(lines)
 
     def _read_parameter(self, name: str) -> float | None:
         value = self.parameters.get(name)

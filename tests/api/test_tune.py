@@ -86,6 +86,9 @@ def test_the_best_setting_stands_beside_its_control_and_the_verdict(found):
     row = best.campaign.best().iloc[0]
     assert (best.verdict, best.chance) == (row["action"], row["chance_over_leaving"])
     assert best.verdict in repr(best) and f"{best.gain:+.2f} pp" in repr(best)
+    before = trials[trials["stage"] == "pretrain"].set_index("participant")["test_accuracy_percent"]
+    assert (best.teacher_accuracy, best.student_accuracy) == (before[0], before[1])
+    assert best.accuracy == pytest.approx(before[1] + best.gain)
 
 
 def test_the_model_is_a_student_with_the_accuracy_on_record(pair, found):
@@ -327,6 +330,7 @@ def test_a_teacher_may_be_its_logits(pair):
     by_module = kdopt.tune(teacher, student, **given, **GRID)
     for known in (logits["train"], logits):
         by_logits = kdopt.tune(known, student, **given, **GRID)
+        assert np.isnan(by_logits.teacher_accuracy) and "the teacher has" not in repr(by_logits)
         assert by_logits.gain == by_module.gain and by_logits.parameters == by_module.parameters
     with pytest.raises(InputError, match="dml trains the teacher along"):
         kdopt.tune(logits, student, **given, methods=["kd", "dml"])
@@ -351,6 +355,14 @@ def test_tokens_and_data_sets_of_torch_are_taken_as_they_are(pair):
     pd.testing.assert_frame_equal(
         tabulate(first), tabulate(kdopt.tune(teacher, student, **arrays, **quick))
     )
+
+
+def test_a_teacher_that_knows_nothing_is_named(pair, caplog):
+    _, student, given = pair
+    nothing = nn.Linear(64, 10)
+    nn.init.zeros_(nothing.weight)
+    best = kdopt.tune(nothing, student, **given, budget=1)
+    assert f"the teacher is right on {best.teacher_accuracy:.1f} % of test" in caplog.text
 
 
 class Fails(nn.Module):
