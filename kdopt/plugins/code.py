@@ -7,7 +7,7 @@ compared in this way is used, whatever else was offered.
 
 from __future__ import annotations
 
-from kdopt.campaign.data_settings import OWN_SOURCES
+from kdopt.campaign.data_settings import DATASET_RULE, GIVEN
 from kdopt.campaign.participants import split_model_name
 from kdopt.campaign.plugin_methods import PluginMethod, PluginNames
 from kdopt.campaign.record import CampaignRecord, CodeSource
@@ -60,12 +60,14 @@ def find_code(campaign: Campaign) -> dict[str, CodeSource]:
         KdoptError: Several offer the same, or what offers it cannot be run.
     """
     wanted: list[tuple[CodeKind, str]] = [("method", m.name) for m in campaign.tune.plugin_methods]
-    if campaign.data.name not in OWN_SOURCES:
+    if DATASET_RULE.holds(campaign.data.name):
         wanted.append(("dataset", campaign.data.name))
     found: dict[str, CodeSource] = {}
     for kind, name in wanted:
         found |= _use(kind, name)
-    for name in dict.fromkeys(kind.model for kind in campaign.architectures):
+    # Models that ``kdopt.tune`` was given are there already, whatever their classes are called.
+    kinds = () if campaign.data.name == GIVEN else campaign.architectures
+    for name in dict.fromkeys(kind.model for kind in kinds):
         library, _ = split_model_name(name)
         if library:
             package = describe_package(library)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from kdopt.campaign.compatibility import list_differences, unite_records
+from kdopt.campaign.data_settings import GIVEN
 from kdopt.campaign.record import CampaignRecord, format_campaign
 from kdopt.campaign.spec import parse_spec
 from kdopt.cli.campaign_file import plan_spec
@@ -219,6 +220,13 @@ def test_a_package_does_not_take_a_name_of_torchvision(tmp_path, monkeypatch):
     give_plugins([write_plugin(tmp_path, CODE.replace("lab_net", "resnet50"))])
     with pytest.raises(KdoptError, match="write torchvision:resnet50"):
         find_code(parse_spec(HEAD.format(model="resnet50")).campaign)
+
+
+def test_models_that_python_gave_are_not_looked_up_by_their_names(monkeypatch):
+    campaign = parse_spec(HEAD.format(model="student.Linear")).campaign
+    monkeypatch.setattr("kdopt.plugins.code.use_model", lambda name: {name: "looked up"})
+    assert find_code(campaign) == {"student.Linear": "looked up"}
+    assert find_code(replace(campaign, data=replace(campaign.data, name=GIVEN))) == {}
 
 
 def test_models_of_libraries_are_named_with_their_version():
