@@ -18,7 +18,7 @@ from kdopt.errors import StoreError, TrialGoneError
 from kdopt.service.doctor import check_campaign, check_store
 from kdopt.service.repair import drop_leases_of_nothing, repair_campaign
 from kdopt.service.status import read_status
-from kdopt.store import leases, queries
+from kdopt.store import leases, long_trials, queries
 from kdopt.store.planning import write_plan
 from kdopt.trials.runners import RUNNERS
 from kdopt.worker.worker import run_worker
@@ -115,8 +115,8 @@ def test_a_result_of_a_deleted_study_is_no_result(world, swept):
     for call in (
         lambda: leases.finish_trial(world.store, claim, make_outcome(1.0)),
         lambda: leases.fail_trial(world.store, claim, "why"),
-        lambda: leases.report_values(world.store, claim, {1: 0.5}),
-        lambda: leases.save_state(world.store, claim, 1, "0" * 64),
+        lambda: long_trials.report_values(world.store, claim, {1: 0.5}),
+        lambda: long_trials.save_state(world.store, claim, 1, "0" * 64),
     ):
         with pytest.raises(TrialGoneError, match="its study was deleted"):
             call()
