@@ -12,9 +12,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kdopt.campaign.data_settings import DATASET_RULE, DataSettings
 from kdopt.campaign.participants import MODEL_RULE
 from kdopt.campaign.plugin_methods import METHOD_RULE, PARAM_RULE, PluginMethod, PluginParam
@@ -24,6 +21,8 @@ from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.errors import KdoptError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
 
     from kdopt.train.steps import LossFn
