@@ -13,6 +13,7 @@ from kdopt.analysis.combining import EQUAL
 from kdopt.analysis.federated import PAPER_ROUND_REDUCTION
 from kdopt.analysis.method_gains import list_partitions
 from kdopt.analysis.tables import Tables
+from kdopt.campaign.federated_algorithms import FEDAVG
 from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import (
     Block,
@@ -88,7 +89,8 @@ def _describe_curves(curves: pd.DataFrame, campaign: Campaign) -> str:
             f"{'equally' if equal else f'by {format_words(settings.weighting)}'}; its own accuracy "
             "is the level of KD alone, and round 0 of its curve."
         )
-    sentences.append("The best participant is the best on validation.")
+    if FEDAVG in settings.algorithms:
+        sentences.append("The best participant is the best on validation.")
     if len(curves) and curves["replicate"].nunique() > 1:
         sentences.append(
             "Curves are means over replicates, bands reach from the least to the greatest."

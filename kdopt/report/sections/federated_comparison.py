@@ -84,8 +84,11 @@ def _describe_algorithms(tables: Tables) -> str:
             "on the same images. Pre-trained models start ahead of random weights, and what their "
             "own training took is in no round."
         )
+    if FEDAVG in settings.algorithms:
+        sentences.append(
+            "Relative targets are shares of the final accuracy of FedAvg from random weights."
+        )
     sentences.append(
-        "Relative targets are shares of the final accuracy of FedAvg from random weights. "
         "Partitions are the independent units of an interval; fewer than five have none. The "
         "claims of the paper are judged by FedAvg alone."
     )

@@ -55,5 +55,7 @@ def test_without_averaging_nothing_is_said_about_its_starts():
     data = ReportData(campaign, rows, [])
     assert "Federated averaging" not in describe_campaign(data)
     assert "FedMD, Def-KT" in describe_campaign(data)
+    notes = " ".join(block.note for block in make_many_blocks(data))
+    assert "best participant" not in notes and "Relative targets" not in notes
     (figure,) = [b.figure for b in make_many_blocks(data) if b.figure]
     assert figure.figure["data"], "curves without any level"
