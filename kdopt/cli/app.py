@@ -197,7 +197,10 @@ def _run_app() -> int:
         name = error.object[max(0, error.start - 100) : error.end + 100]
         print_error(f"'{name}': a name that is not UTF-8 cannot be used here; rename it")
         code = 2
-    except MemoryError:
+    except (MemoryError, ImportError) as error:
+        # A library that does not fit into the memory cannot be imported.
+        if isinstance(error, ImportError) and "failed to map segment" not in str(error):
+            raise
         print_error("the memory is not enough; use a smaller campaign or a larger machine")
         code = 2
     return finish_output(code)

@@ -17,7 +17,6 @@ from kdopt.advice.training_set import (
     build_training_set,
     find_situation,
 )
-from kdopt.campaign.names import parse_pair_name
 from kdopt.campaign.stage_settings import TransferName
 from kdopt.cli.advice_sources import (
     describe_measured,
@@ -26,6 +25,7 @@ from kdopt.cli.advice_sources import (
     read_sources,
 )
 from kdopt.cli.campaign_file import load_spec_and_images
+from kdopt.cli.inputs import read_pair
 from kdopt.cli.options import DEFAULT_STORE, DeviceOption, JsonOption, PluginOption, StoreOption
 from kdopt.errors import AdviceError
 from kdopt.features.definitions import FEATURE_NAMES
@@ -37,6 +37,7 @@ from kdopt.report.advice_text import combine_features, format_feature, label_fea
 from kdopt.report.guide_text import format_guide, format_guide_json, measure_guide
 from kdopt.report.sections.advice import format_advice_files, learn_advice, learn_lessons
 from kdopt.store.database import Store
+from kdopt.store.queries import pick_campaign
 
 
 class TransferSetChoice(StrEnum):
@@ -61,7 +62,7 @@ PairOption = Annotated[
     str | None,
     typer.Option(
         "--pair",
-        metavar="CAMPAIGN/PARTITION/tNN-sNN",
+        metavar="[CAMPAIGN/]PARTITION/tNN-sNN",
         help="A pair of the store; its own trials are left out of what is learnt from.",
     ),
 ]
@@ -300,27 +301,23 @@ def _ask_about_stored_pair(
     store: Store, sources: list[TrainingCampaign], text: str, transfer_set: TransferName
 ) -> _Question:
     """The features of a pair of the store, whose own trials must not be learnt from."""
-    try:
-        name = parse_pair_name(text)
-    except ValueError as error:
-        raise AdviceError(f"--pair: {error}") from error
-    assert name.teacher is not None and name.student is not None
-    here = next((s for s in sources if s.campaign.name == name.campaign), None)
-    source = here or read_sources(store, [name.campaign])[0]
+    named, pair = read_pair(text)
+    campaign = named or pick_campaign(store, None)
+    here = next((s for s in sources if s.campaign.name == campaign), None)
+    source = here or read_sources(store, [campaign])[0]
     table = tabulate_pairs(source.rows, source.campaign, source.measurements, transfer_set)
-    pair = Pair(name.partition, name.teacher, name.student)
     lines = table[(table[["partition", "teacher", "student"]] == list(pair)).all(axis=1)]
     if lines.empty:
         raise AdviceError(
-            f"--pair {text}: {name.campaign} has no such pair with both models pre-trained; "
+            f"--pair {text}: {campaign} has no such pair with both models pre-trained; "
             "'kdopt status' shows how far it is"
         )
     known = {feature: float(lines[feature].iloc[0]) for feature in FEATURE_NAMES}
     who = source.campaign.describe_pair(pair.teacher, pair.student)
-    about = f"{name.campaign}/{pair.partition}/{pair.label}{f' ({who})' if who else ''}"
+    about = f"{campaign}/{pair.partition}/{pair.label}{f' ({who})' if who else ''}"
     family = source.campaign.get_family(pair.partition)
     measured = describe_measured(source, pair)
-    return _Question(about, known, (name.campaign, pair), family, measured)
+    return _Question(about, known, (campaign, pair), family, measured)
 
 
 def _ask_about_features(gap: float | None, texts: list[str]) -> _Question:

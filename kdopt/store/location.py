@@ -49,6 +49,11 @@ def parse_location(location: str) -> URL:
             )
     elif url.host or url.username or url.password:
         raise StoreError(f"an SQLite store is a file without user or host; {_URL_FIX}")
+    elif url.query:
+        raise StoreError(
+            f"store {label_of(url)}: an SQLite store takes no options after a '?', as kdopt sets "
+            "them itself; leave them out"
+        )
     elif url.database in (None, "", ":memory:"):
         raise StoreError("a store in memory is gone with its process; give --store a file")
     return url

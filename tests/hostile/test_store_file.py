@@ -190,6 +190,16 @@ def count_complete(store: Path) -> int:
             return 0  # its tables are being made
 
 
+@pytest.mark.parametrize("query", ["mode=ro", "uri=true&mode=memory", "vfs=x", "timeout=abc"])
+def test_a_file_is_opened_with_kdopts_own_options_alone(tmp_path, query):
+    open_store(str(tmp_path / "kdopt.db"), create=True).close()
+    before = look_at(tmp_path)
+    for create in (False, True):
+        with pytest.raises(StoreError, match="takes no options after"):
+            open_store(f"sqlite:///{tmp_path}/kdopt.db?{query}", create=create)
+    assert look_at(tmp_path) == before
+
+
 LOCKS = {
     "somebody's file": lambda path: path.write_text("mine"),
     "a link to one": lambda path: (
