@@ -27,8 +27,7 @@ REMOTE_RETRY_S = 60.0
 half a minute with gcsfs, which tries again by itself."""
 
 S3_ANSWER_S = 20.0
-"""How long an endpoint may say nothing. Some never answer an upload that asks first whether it may
-begin, and the driver alone would wait for seven minutes."""
+"""How long an endpoint may say nothing."""
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -144,6 +143,8 @@ class RemoteFiles:
             logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
         try:
             # No caches: other processes write there too, and what a listing said may be over.
+            if options:
+                options = {**options, "session": _make_s3_session()}
             files, base = fsspec.url_to_fs(
                 url, use_listings_cache=False, skip_instance_cache=True, **options
             )
@@ -242,6 +243,19 @@ class RemoteFiles:
         if _is_final(error):
             return "fix that or give another --artifacts"
         return f"it did not pass within {REMOTE_RETRY_S:.0f} s: check the network and the endpoint"
+
+
+def _make_s3_session() -> Any:
+    """A session whose uploads do not ask first whether they may begin.
+
+    The driver would wait for that answer without any limit, and some endpoints give none.
+    """
+    import aiobotocore.session  # type: ignore[import-untyped]
+    from botocore.handlers import add_expect_header  # type: ignore[import-untyped]
+
+    session = aiobotocore.session.get_session()
+    session.unregister("before-call.s3", add_expect_header)
+    return session
 
 
 _NO_CREDENTIALS = {
