@@ -88,12 +88,12 @@ def test_a_report_replaces_itself_and_leaves_other_files_alone(planned: Path) ->
 def test_a_report_that_was_cut_off_can_be_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contents: dict[str, str | bytes] = {"spec.toml": "a", "trials.csv": "b", PAGE_NAME: "c"}
-    (tmp_path / "trials.csv").mkdir()  # stands for a disk that is full
-    with pytest.raises(Exception, match=r"trials\.csv: the report cannot be written"):
+    contents: dict[str, str | bytes] = {"spec.toml": "a", "figures/map.svg": "b", PAGE_NAME: "c"}
+    (tmp_path / "figures").touch()  # stands for a disk that is full
+    with pytest.raises(Exception, match=r"map\.svg: the report cannot be written"):
         write_files(tmp_path, contents)
-    assert [path.name for path in tmp_path.iterdir()] == ["trials.csv"]
-    (tmp_path / "trials.csv").rmdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["figures"]
+    (tmp_path / "figures").unlink()
     assert len(write_files(tmp_path, contents)) == 3
 
 
