@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import uuid
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -42,12 +43,10 @@ class Rows(NamedTuple):
     folder: Path
 
     def copy(self) -> Path:
-        """The store, fresh."""
-        target = self.folder / "kdopt.db"
-        for path in self.folder.glob("kdopt.db*"):
-            path.unlink()
-        shutil.copy(self.source / "kdopt.db", target)
-        return target
+        """The store, fresh, and never under a name that an earlier command may still close."""
+        for path in self.folder.glob("*.db*"):
+            path.unlink(missing_ok=True)
+        return Path(shutil.copy(self.source / "kdopt.db", self.folder / f"{uuid.uuid4().hex}.db"))
 
 
 @pytest.fixture(scope="module")
