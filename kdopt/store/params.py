@@ -57,6 +57,8 @@ def decode_value(name: str, stored: object, distribution: object) -> ParamValue:
     Raises:
         UnreadableError: It stands for none, or for one that this parameter cannot have.
     """
+    if not isinstance(name, str):
+        raise UnreadableError(f"{describe_value(name)} is no name of a parameter")
     number: Any = stored
     try:
         kind, low, high, choices = _read_distribution(name, distribution)

@@ -117,6 +117,7 @@ UNREADABLE = {
     "parameter without a number": sql(OF_PARAM.format("param_value = NULL")),
     "parameter out of bounds": sql(OF_PARAM.format("param_value = 99")),
     "parameter that is a text": sql(OF_PARAM.format("param_value = 'x'")),
+    "parameter without a name": sql(OF_PARAM.format("param_name = NULL")),
     "broken distribution": sql(OF_PARAM.format("distribution_json = '{'")),
     "deep distribution": sql(OF_PARAM.format("distribution_json = :v"), v=DEEP),
     "lost parameter": sql("DELETE FROM trial_params WHERE trial_id = :t AND param_name = 'alpha'"),
