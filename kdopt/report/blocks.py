@@ -105,21 +105,53 @@ class SortCell(NamedTuple):
             return self.key
 
 
+class TableHead(NamedTuple):
+    """The head of one column.
+
+    Attributes:
+        heading: What people read.
+        tip: What the column is; empty for none.
+        worded: Whether it holds words rather than numbers.
+        linked: Whether its cells lead to pairs.
+    """
+
+    heading: str
+    tip: str
+    worded: bool
+    linked: bool
+
+
 class Table(NamedTuple):
-    """A sortable table under a heading that opens it."""
+    """A sortable table under a heading that opens it.
+
+    Attributes:
+        title: That heading.
+        headings: Of its columns.
+        lines: Its cells.
+        tips: What each column is; empty where nothing is known of any.
+    """
 
     title: str
     headings: list[str]
     lines: list[list[SortCell]]
+    tips: Sequence[str] = ()
 
     @property
-    def columns(self) -> list[tuple[str, bool]]:
-        """Each heading, and whether its column holds words rather than numbers."""
-        worded = [
-            any(isinstance(cell.key, str) and cell.key for cell in column)
-            for column in zip(*self.lines, strict=True)
+    def columns(self) -> list[TableHead]:
+        """The head of each column."""
+        # A table without lines has columns too: of words, as far as one can tell.
+        cells = list(zip(*self.lines, strict=True)) or [()] * len(self.headings)
+        return [
+            TableHead(
+                heading,
+                tip,
+                not column or any(isinstance(c.key, str) and c.key for c in column),
+                any(c.pair for c in column),
+            )
+            for heading, tip, column in zip(
+                self.headings, self.tips or [""] * len(self.headings), cells, strict=True
+            )
         ]
-        return list(zip(self.headings, worded or [True] * len(self.headings), strict=True))
 
 
 class PageFigure(NamedTuple):
@@ -243,10 +275,10 @@ def make_tables(
         return []
     shown = [one for column in columns for one in expand_column(column)]
     lines = [
-        [SortCell(c.show(line[c.key]), make_sort_key(line[c.key])) for c in shown]
+        [SortCell(text, make_sort_key(value)) for text, value in (c.read(line) for c in shown)]
         for line in frame.to_dict("records")
     ]
-    return [Table(title, [c.heading for c in shown], lines)]
+    return [Table(title, [c.heading for c in shown], lines, [c.tip for c in shown])]
 
 
 def explain_missing_stage(campaign: Campaign, stage: StageName) -> str:

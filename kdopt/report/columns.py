@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
+import pandas as pd
+
+from kdopt.report.export_columns import EXPORT_COLUMNS
 from kdopt.report.format import (
     format_algorithm,
     format_chance,
@@ -33,15 +36,31 @@ class Column(NamedTuple):
 
 
 class IntervalColumn(NamedTuple):
-    """A value and its 95 % interval, shown in three columns.
+    """A value and its 95 % interval, shown in two columns.
 
     Attributes:
         column: The value; a key stands for its column in :data:`COLUMNS`.
         prefix: Of the frame's columns ``low`` and ``high``, such as ``regret_``.
+        absent: What is said where there is a value and no interval.
     """
 
     column: Column | str
     prefix: str = ""
+    absent: str = "too few units"
+
+
+class ShownColumn(NamedTuple):
+    """One column as the page shows it.
+
+    Attributes:
+        heading: What people read above it.
+        tip: What it is, in a few words; empty where the heading says all.
+        read: From a line of the frame to a cell's text and the value it sorts by.
+    """
+
+    heading: str
+    tip: str
+    read: Callable[[Mapping[Hashable, Any]], tuple[str, Any]]
 
 
 Columns = list[Column | IntervalColumn | str]
@@ -75,8 +94,8 @@ COLUMNS = {
         Column("cells_done", "Cells done", str),
         Column("cells_failed", "Cells failed", str),
         Column("cells_planned", "Cells planned", str),
-        Column("chance_over_leaving", "By chance, over leaving it", format_chance),
-        Column("chance_over_training", "By chance, over training on", format_chance),
+        Column("chance_over_leaving", "p against leaving it", format_chance),
+        Column("chance_over_training", "p against training on", format_chance),
         Column("classes", "Classes among them", str),
         Column("compared", "Pairs with vanilla", str),
         Column("consolidated_final", "KD, then FedAvg, last round (%)"),
@@ -95,7 +114,7 @@ COLUMNS = {
         Column("guarded_gain", "Guarded test gain (pp)"),
         Column("control_gain", "Control (pp)"),
         Column("net_gain", "Net gain (pp)"),
-        Column("advised_gain", "Gain by the verdict (pp)"),
+        Column("advised_gain", "Gain of the verdict (pp)"),
         Column("guarded_regret", "Regret with guard (pp)"),
         Column("hours", "Training time (h)", lambda hours: f"{hours:.3f}"),
         Column("images", "Training images", str),
@@ -171,11 +190,33 @@ COLUMNS = {
 """Every column of the page's tables, by key. A table with another heading brings its own."""
 
 
-def expand_column(column: Column | IntervalColumn | str) -> list[Column]:
-    """The columns that one entry stands for: one, or a value and the ends of its interval."""
-    if isinstance(column, str):
-        return [COLUMNS[column]]
-    if isinstance(column, Column):
-        return [column]
-    ends = Column(f"{column.prefix}low", "95 % from"), Column(f"{column.prefix}high", "to")
-    return [*expand_column(column.column), *ends]
+def expand_column(column: Column | IntervalColumn | str) -> list[ShownColumn]:
+    """The columns that one entry stands for: one, or a value and its interval."""
+    if isinstance(column, IntervalColumn):
+        value = _find_column(column.column)
+        return [_show_value(value), _show_interval(column, value)]
+    return [_show_value(_find_column(column))]
+
+
+def _find_column(column: Column | str) -> Column:
+    return COLUMNS[column] if isinstance(column, str) else column
+
+
+def _show_value(column: Column) -> ShownColumn:
+    described = EXPORT_COLUMNS.get(column.key)
+    return ShownColumn(
+        column.heading,
+        described.meaning if described else "",
+        lambda line: (column.show(line[column.key]), line[column.key]),
+    )
+
+
+def _show_interval(column: IntervalColumn, value: Column) -> ShownColumn:
+    def read(line: Mapping[Hashable, Any]) -> tuple[str, Any]:
+        low, high = (line[f"{column.prefix}{end}"] for end in ("low", "high"))
+        if not pd.isna(low):
+            return f"[{format_points(low)}, {format_points(high)}]", low
+        known = line[value.key]
+        return (value.show(known) if pd.isna(known) else column.absent), low
+
+    return ShownColumn("95 %", f"95 % interval of: {value.heading}", read)

@@ -61,8 +61,8 @@ cells_failed | | cells whose trials failed
 cells_planned | | cells of the search
 chance_inside | share | chance of such a number if the truth is outside the range
 chance_outside | share | chance of such a number if the truth is inside the range
-chance_over_leaving | share | chance of so great a lead over the untouched student
-chance_over_training | share | chance of so great a lead over training on
+chance_over_leaving | share | chance of such a lead over leaving it, corrected for the tries
+chance_over_training | share | chance of such a lead over training on, corrected for the tries
 checkpoint | sha256 | sha256 of the weights, where they are kept
 claim | | number of the paper's claim
 claimed | | range that the paper claims, in the unit of the line

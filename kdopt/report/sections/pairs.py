@@ -61,7 +61,14 @@ def make_pairs_section(data: ReportData) -> Section | None:
 def make_best_tables(best: pd.DataFrame) -> list[Table]:
     """The best settings of all pairs, with and without a look at the test set."""
     title = f"Best settings of {len(best)} pairs"
-    return make_tables(title, ["partition", *list_columns(best)], add_labels(best))
+    # The table above has gains of verdicts: these are of the best cell, whatever the verdict is.
+    columns = [
+        column._replace(heading=column.heading.replace(" (pp)", " of tuned KD (pp)"))
+        if column.key in ("validation_gain", "test_gain", "net_gain")
+        else column
+        for column in list_columns(best)
+    ]
+    return make_tables(title, ["partition", *columns], add_labels(best))
 
 
 def collect_pair_data(data: ReportData) -> dict[str, Any]:

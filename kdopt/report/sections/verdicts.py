@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import pandas as pd
 
 from kdopt.analysis.names import list_name_columns
 from kdopt.analysis.results import list_pairs
-from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS
+from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS, PairVerdict
 from kdopt.outcome import Pair
 from kdopt.report.blocks import Grid, GridCell, ReportData, Table, make_tables
 from kdopt.report.columns import Column, Columns, IntervalColumn
-from kdopt.report.format import format_signed, format_title
-from kdopt.report.verdict_text import describe_verdict
+from kdopt.report.format import format_points, format_signed, format_title
+from kdopt.report.verdict_text import Line, describe_verdict
+
+ACTION_ORDER: Sequence[PairVerdict] = ("distil", "train on", "leave as it is", "undecided")
 
 VERDICT_NOTE = (
-    "The simplest that nothing less simple beats measurably on validation: leave the student as it "
-    "is, train it on without a teacher, or distil. Accuracies and gains are those on test. t02-s00 "
-    "is teacher 2 with student 0; click a pair, here or in a figure, to see all about it below."
+    "The simplest option, unless a more complex one is measurably better on validation: leave the "
+    "student as it is, train it on without a teacher, or distil. Accuracies and gains are those on "
+    "test. t02-s00 is teacher 2 with student 0; click a pair, here or in a figure, to see all "
+    "about it below."
 )
 
 METHOD_NOTE = (
@@ -29,28 +35,41 @@ METHOD_NOTE = (
 
 
 def make_verdict_tables(data: ReportData) -> list[Table]:
-    """What to do with every pair, what it brings, and how sure that is; a link in each line."""
+    """What to do with every pair, what it brings, and how sure that is; a link in each line.
+
+    Pairs to distil stand first, those that gain most by their teacher before the others.
+    """
     table, results = data.tables.verdicts, data.tables.results
+    taught = table["action"] == "distil"
+    # Of a student that no teacher trains a net gain of 0 would look measured.
+    table = table.assign(net_gain=table["net_gain"].where(taught))
+    order = sorted(table.to_dict("records"), key=_rank_line)
+    table = pd.DataFrame(order, columns=table.columns)
     pairs = list_pairs(table)
     shown = table.assign(
         pair=[pair.label for pair in pairs],
-        verdict=[describe_verdict(line) for line in table.to_dict("records")],
+        action=[describe_verdict(line) for line in order],
         accuracy_gap=[results.describe_gap(pair)["accuracy_gap"] for pair in pairs],
     )
+    net = Column("net_gain", "Net gain of the verdict (pp)", lambda x: format_points(x) or "\u2013")
     columns: Columns = [
         *("partition", "pair", *list_name_columns(table)),
-        Column("verdict", "Verdict", str),
-        *("accuracy_before", "accuracy_after"),
-        IntervalColumn("net_gain", "net_"),
-        *("test_gain", "control_gain", "validation_gain"),
-        *("temperature", "alpha", "accuracy_gap", "tried"),
+        *("action", "accuracy_before", "accuracy_after"),
+        IntervalColumn(net, "net_", "not recorded"),
         *("chance_over_leaving", "chance_over_training"),
+        Column("test_gain", "Gain of the verdict (pp)"),
+        *("control_gain", "validation_gain", "temperature", "alpha", "accuracy_gap"),
     ]
     tables = make_tables(f"Verdicts on {len(table)} pairs", columns, shown)
     for made in tables:
         for pair, line in zip(pairs, made.lines, strict=True):
             line[1] = line[1]._replace(pair=make_pair_key(pair))
     return tables
+
+
+def _rank_line(line: Line) -> tuple[int, float]:
+    gain = line["test_gain"] if math.isnan(line["net_gain"]) else line["net_gain"]
+    return ACTION_ORDER.index(line["action"]), math.inf if math.isnan(gain) else -gain
 
 
 def make_pair_key(pair: Pair) -> str:

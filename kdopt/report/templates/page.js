@@ -23,8 +23,8 @@ systemDark.addEventListener("change", () => {
   nameTheme();
   redraw(false);
 });
-// Every section belongs on paper; other tables that are closed stay so.
-const PRINTED = "#short details, #run details, details.folded, #pairs details:has([data-pair])";
+// Every section and figure belongs on paper; other tables that are closed are left out.
+const PRINTED = "#short details, #run details, details.folded, details:has(.plot), #pairs details:has([data-pair])";
 let opened = [];
 addEventListener("beforeprint", () => {
   opened = [...document.querySelectorAll(PRINTED)].filter((one) => !one.open);

@@ -17,9 +17,12 @@ function keyOf(row, column) {
 function sortBy(header) {
   const body = header.closest("table").tBodies[0];
   const column = [...header.parentNode.children].indexOf(header);
-  const direction = header.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+  // Of numbers the greatest are asked for first, of words the first of the alphabet.
+  const [first, second] = header.classList.contains("w") ? ["ascending", "descending"] : ["descending", "ascending"];
+  const sorted = header.getAttribute("aria-sort") === first ? second : first;
+  const direction = sorted === "ascending" ? 1 : -1;
   for (const other of header.parentNode.children) other.setAttribute("aria-sort", "none");
-  header.setAttribute("aria-sort", direction === 1 ? "ascending" : "descending");
+  header.setAttribute("aria-sort", sorted);
   const keyed = [...body.rows].map((row) => [keyOf(row, column), row]);
   keyed.sort(([a], [b]) => {
     if (a === "" || b === "") return (a === "") - (b === "");
@@ -38,16 +41,19 @@ function headingsOf(table) {
 const plain = (text) => text.toLowerCase().replaceAll("_", " ").trim();
 const squeezed = (text) => plain(text).replace(/\s+/g, "");
 
-// The columns that a name may mean: those it fits best, of numbers or of words.
+// The columns that a name may mean, the best first: of numbers or of words. A heading's part before
+// "of" is a name of its own: "net gain" is the "Net gain of the verdict".
 function columnsNamed(name, table, worded) {
   const wanted = squeezed(name);
   const found = [...table.tHead.rows[0].cells].map((cell, index) => {
-    const title = squeezed(cell.textContent.replace(/\(.*\)\s*$/, ""));
-    const fits = [title === wanted, title.endsWith(wanted), title.startsWith(wanted), title.includes(wanted)];
+    const heading = cell.textContent.replace(/\(.*\)\s*$/, "");
+    const [title, head] = [squeezed(heading), squeezed(heading.replace(/ of .*$/, ""))];
+    const fits = [title === wanted, head === wanted, head.endsWith(wanted), title.startsWith(wanted), title.includes(wanted)];
     return [cell.classList.contains("w") === worded ? fits.indexOf(true) : -1, index];
   }).filter(([fit]) => fit >= 0);
   const best = Math.min(...found.map(([fit]) => fit));
-  return found.filter(([fit]) => fit === best).map(([, index]) => index);
+  const most = best === 0 ? 0 : Math.max(best, 2);
+  return found.filter(([fit]) => fit <= most).sort(([a], [b]) => a - b).map(([, index]) => index);
 }
 
 // A term is a word that a row must have, or a column's name (or part of it), a sign and a value.
@@ -71,10 +77,34 @@ function condition(term, table) {
   return { test: (row) => holds(keyOf(row, columns[0])), said: `${title} ${sign} ${value}${hint}` };
 }
 
-function filterRows(table, text, count) {
+// Terms stand between commas or spaces; quotes hold words together. Before a sign as many words
+// as name a column are its name: "dirichlet net gain > 5" is a word and a condition.
+function termsOf(text, table) {
   // "teacher 2 student 0" means the numbers; so do spaces around a sign.
   const joined = text.replace(/\b(teacher|student)\s+(?=\d)/gi, "$1=").replace(/\s*([<>]=?|=)\s*/g, "$1");
-  const terms = joined.split(/\s+/).filter(Boolean);
+  const terms = [];
+  let before = []; // words since the last comma or condition
+  for (const [word] of joined.matchAll(/[,;]|(?:"[^"]*"?|[^\s,;"])+/g)) {
+    const bare = word.replaceAll('"', "");
+    const parts = /^(.+?)([<>]=?|=)(.+)$/.exec(bare);
+    if (!parts) {
+      before = /^[,;]?$/.test(bare.trim()) ? [] : [...before, bare];
+      if (before.length) terms.push(bare);
+      continue;
+    }
+    const [, last, sign, value] = parts;
+    const isNamed = (name) => columnsNamed(name, table, Number.isNaN(Number(value))).length > 0;
+    const from = before.findIndex((_, start) => isNamed([...before.slice(start), last].join(" ")));
+    const name = from < 0 ? last : [...before.slice(from), last].join(" ");
+    if (from >= 0) terms.splice(from - before.length);
+    terms.push(`${name}${sign}${value}`);
+    before = [];
+  }
+  return terms;
+}
+
+function filterRows(table, text, count) {
+  const terms = termsOf(text, table);
   const conditions = terms.map((term) => condition(term, table));
   const rows = [...table.tBodies[0].rows];
   for (const row of rows) row.hidden = !conditions.every((one) => one.test(row));
@@ -97,7 +127,7 @@ const filters = {};
 function filterOf(table, title) {
   const input = document.createElement("input");
   input.type = "search";
-  input.placeholder = "Filter: words, gain>1, teacher=2";
+  input.placeholder = "Filter: words, net gain > 1, teacher=2";
   input.setAttribute("aria-label", `Filter ${title}`);
   const count = document.createElement("span");
   count.setAttribute("role", "status");

@@ -1,11 +1,15 @@
 import json
 
+import pandas as pd
 import pytest
 
 from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.partition_settings import PartitionSettings
-from kdopt.report.blocks import ReportData
+from kdopt.report.blocks import ReportData, SortCell, make_tables
+from kdopt.report.columns import Column, IntervalColumn
+from kdopt.report.export_columns import EXPORT_COLUMNS
 from kdopt.report.sections.pairs import collect_pair_data, list_pair_options, make_best_tables
+from kdopt.report.sections.verdicts import make_verdict_tables
 from tests.analysis.synthetic import (
     accuracy_of,
     compare_campaign,
@@ -88,5 +92,32 @@ def test_numbers_sort_as_numbers_and_empty_cells_have_an_empty_key():
     (table,) = make_best_tables(compute_tables(make_rows(campaign), campaign).best_settings)
     first = table.lines[0]
     assert isinstance(first[2].key, float)
-    worded = [heading for heading, words in table.columns if words]
+    worded = [head.heading for head in table.columns if head.worded]
     assert worded == ["Partition", "Pair", "Verdict", "Cells"]
+    tips = {head.heading: head.tip for head in table.columns}
+    assert tips["T"] == EXPORT_COLUMNS["temperature"].meaning
+    assert tips["Net gain of tuned KD (pp)"]
+
+
+def test_pairs_to_distil_come_first_and_only_they_have_a_net_gain():
+    campaign = make_campaign(participants=6)
+    rows = make_rows(campaign, validation=lambda gap, t, a: -1.0 if gap < 0 else gap)
+    (table,) = make_verdict_tables(ReportData(campaign, rows))
+    place = table.headings.index("Verdict")
+    actions = [line[place].text.partition(":")[0] for line in table.lines]
+    assert set(actions) == {"distil", "leave as it is"}
+    assert actions == sorted(actions)
+    net = table.headings.index("Net gain of the verdict (pp)")
+    assert {line[net] for line in table.lines if line[place].text == "leave as it is"} == {
+        SortCell("\u2013", "")
+    }
+
+
+def test_an_interval_is_one_cell_and_says_why_it_is_not_there():
+    columns = [IntervalColumn(Column("gain", "Gain (pp)"))]
+    nothing = float("nan")
+    frame = pd.DataFrame({"gain": [1.0, 2.0, nothing], "low": [0.5, nothing, nothing]})
+    (table,) = make_tables("Gains", columns, frame.assign(high=[1.5, nothing, nothing]))
+    assert table.headings == ["Gain (pp)", "95 %"]
+    cells = [line[1] for line in table.lines]
+    assert cells == [SortCell("[0.50, 1.50]", 0.5), SortCell("too few units", ""), SortCell("", "")]
