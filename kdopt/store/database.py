@@ -26,6 +26,7 @@ from kdopt.store.location import (
     label_of,
     parse_location,
 )
+from kdopt.store.other_tables import describe_other_tables
 
 OPTUNA_SCHEMA = "v3.2.0.a"
 """Head of Optuna's alembic history that our SQL was written for (Optuna 3.2 to 5)."""
@@ -301,12 +302,11 @@ def _make_tables_locked(store: Store) -> None:
 
 
 def _check_tables(store: Store) -> None:
-    tables = set(sa.inspect(store.engine).get_table_names())
-    if tables and not tables & {"alembic_version", "studies", "kdopt_meta"}:
-        raise StoreError(
-            f"store {store.label}: this database holds other tables ({sorted(tables)[0]}, ...); "
-            "give another --store"
-        )
+    is_optuna = _read_version(store, "alembic_version", "version_num") is not None
+    with store.read() as connection:
+        others = describe_other_tables(connection, METADATA.tables, is_optuna)
+    if others is not None:
+        raise StoreError(f"store {store.label}: this database holds {others}; give another --store")
 
 
 def check_versions(store: Store) -> None:
@@ -317,7 +317,10 @@ def check_versions(store: Store) -> None:
     """
     optuna = _read_version(store, "alembic_version", "version_num")
     ours = _read_version(store, "kdopt_meta", "value")
-    if optuna is None:
+    with store.read() as connection:
+        # Many programs have a table of that name for versions of their own.
+        is_optuna = optuna is not None and sa.inspect(connection).has_table("studies")
+    if not is_optuna:
         fault = (
             "this database is not a kdopt store; run 'kdopt plan SPEC' with an empty or new --store"
         )
