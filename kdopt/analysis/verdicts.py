@@ -1,8 +1,8 @@
 """The verdict on every pair: leave the student as it is, train it on without a teacher, or distil.
 
-The simplest action wins that nothing less simple beats measurably on validation. Candidates are
-compared image by image, and the test knows how many were tried: among 55 noisy settings some beat
-the untouched student by luck. The test set has no part in a verdict; it only reports.
+The simplest action wins, unless a more complex one is measurably better on validation. Candidates
+are compared image by image, and the test knows how many were tried: among 55 noisy settings some
+beat the untouched student by luck. The test set has no part in a verdict; it only reports.
 """
 
 from __future__ import annotations

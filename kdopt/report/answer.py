@@ -1,12 +1,19 @@
-"""The answer of a campaign in one line, for the terminal and for notes."""
+"""The answer of a campaign in one line, for the terminal, notes and the top of the page."""
 
 from __future__ import annotations
 
 import math
 
+from kdopt.analysis.verdicts import VERDICTS
 from kdopt.campaign.names import pair_label
 from kdopt.report.blocks import ReportData
-from kdopt.report.format import format_points, format_signed, format_transfer_set
+from kdopt.report.format import (
+    format_points,
+    format_signed,
+    format_title,
+    format_transfer_set,
+    includes_zero,
+)
 
 
 def format_answer(data: ReportData) -> str:
@@ -20,6 +27,43 @@ def format_answer(data: ReportData) -> str:
         *([_describe_combined(data)] if data.shows_stage("combine") else []),
     ]
     return "; ".join(text for text in said if text)
+
+
+def compose_answer(data: ReportData) -> str:
+    """What to do with how many pairs, and what that brings; empty before there is a verdict."""
+    if not data.has_pairs:
+        return ""
+    table = data.tables.verdicts
+    counts = table["action"].value_counts()
+    n = {action: int(counts.get(action, 0)) for action in VERDICTS}
+    if n["undecided"] == len(table):
+        return ""
+    taught = table.loc[table["action"] == "distil", "partition"].unique()
+    only = len(taught) == 1 and table["partition"].nunique() > 1
+    where = f", all of {format_title(taught[0])}" if only and n["distil"] > 1 else ""
+    said = [
+        f"Distil {n['distil'] or 'none'} of the {len(table):,} pairs{where}",
+        *([f"train {n['train on']:,} on without a teacher"] if n["train on"] else []),
+        *([f"leave {n['leave as it is']:,} as they are"] if n["leave as it is"] else []),
+        *([f"{n['undecided']:,} are not decided yet"] if n["undecided"] else []),
+    ]
+    return f"{'; '.join(said)}. {_compose_gain(data)}".strip()
+
+
+def _compose_gain(data: ReportData) -> str:
+    found = data.tables.payoff
+    if found.empty or math.isnan(found["advised_gain"].iloc[0]):
+        return ""
+    line = found.to_dict("records")[0]
+    text = f"Following this gains {format_signed(line['advised_gain'])} pp on average"
+    net, low, high = (line[f"advised_net_{key}"] for key in ("gain", "low", "high"))
+    if math.isnan(net):
+        return f"{text} on test; what of it is because of the teachers is not known."
+    text += f", {format_points(net)} of it because of the teachers"
+    if math.isnan(low):
+        return f"{text} (too few participants for an interval)."
+    zero = ", includes 0" if includes_zero(low, high) else ""
+    return f"{text} (95 % over participants: {format_points(low)} to {format_points(high)}{zero})."
 
 
 def _describe_pairs(data: ReportData) -> str:

@@ -87,11 +87,13 @@ class SortCell(NamedTuple):
         text: What people read.
         key: The value it sorts by; empty sorts last.
         pair: ``PARTITION/PAIR`` that a click on it shows; empty for none.
+        below: A remark below the text; empty for none.
     """
 
     text: str
     key: float | str
     pair: str = ""
+    below: str = ""
 
     @property
     def hidden_key(self) -> float | str | None:

@@ -76,6 +76,16 @@ def format_signed(value: float) -> str:
     return f"+{text}" if text and value > 0 and float(text) > 0 else text
 
 
+def includes_zero(low: float, high: float) -> bool:
+    """Whether an interval holds 0; none does without ends."""
+    return low <= 0 <= high
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds, 2 decimals, and two digits of what those would show as 0; empty for NaN."""
+    return f"{seconds:.2g}" if 0 < seconds < 0.01 else format_points(seconds)
+
+
 def format_hours(hours: float) -> str:
     """Hours in the unit that suits them, with three digits."""
     seconds = 3600 * hours

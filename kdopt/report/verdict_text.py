@@ -19,6 +19,7 @@ from kdopt.report.format import (
     format_points,
     format_signed,
     format_transfer_set,
+    includes_zero,
 )
 from kdopt.report.plotting import format_method
 from kdopt.shown import format_setting
@@ -79,6 +80,17 @@ def explain_verdict(line: Line, results: CampaignResults) -> str:
     return f"{text}, and over training on without a teacher with probability {over_training}."
 
 
+def give_reason(line: Line) -> str:
+    """Why no teacher is used, in a short sentence; empty for other verdicts."""
+    if line["action"] == "leave as it is":
+        chance = format_chance(line["chance_over_leaving"])
+        return f"No setting beat the untouched student measurably on validation (chance {chance})."
+    if line["action"] == "train on":
+        chance = format_chance(line["chance_over_training"])
+        return f"No teacher beat training on measurably on validation (chance {chance})."
+    return ""
+
+
 def describe_effect(line: Line) -> str:
     """What following a pair's verdict does to accuracy on test, in a sentence or two."""
     if line["action"] == "undecided":
@@ -88,18 +100,26 @@ def describe_effect(line: Line) -> str:
     without = f"without a teacher it changes by {control} pp" if control else ""
     if line["action"] == "leave as it is":
         return f"Accuracy on test stays {before} %{f'; trained on {without}' if without else ''}."
+    seen = format_signed(line["validation_gain"])
+    if line["action"] == "train on" and format_signed(line["test_gain"]) == "0.00":
+        return (
+            f"Its gain was seen on validation ({seen} pp); the test images show 0.00 pp: accuracy "
+            f"stays {before} %."
+        )
     changed = (
         f"Accuracy on test goes from {before} to {after} %: {format_signed(line['test_gain'])} pp"
     )
     if line["action"] == "train on":
-        return f"{changed}, without a teacher; what a teacher adds is not measurable."
+        return f"{changed}, without a teacher."
     if not control:
         return f"{changed}. What the teacher adds is not known: the control did not run."
     interval = ""
-    if not math.isnan(line["net_low"]):
+    low, high = line["net_low"], line["net_high"]
+    if not math.isnan(low):
+        zero = "; the interval includes 0" if includes_zero(low, high) else ""
         interval = (
-            f" (95 % interval {format_signed(line['net_low'])} to "
-            f"{format_signed(line['net_high'])} pp over other test images)"
+            f" (95 % interval {format_signed(low)} to {format_signed(high)} pp over other test "
+            f"images{zero})"
         )
     net = format_signed(line["net_gain"])
     return f"{changed}. Of it {net} pp is because of the teacher{interval}; {without}."

@@ -1,4 +1,4 @@
-"""Verdicts: the simplest action that nothing less simple beats measurably on validation."""
+"""Verdicts: the simplest action, unless a more complex one is measurably better."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from kdopt.report.answer import format_answer
+from kdopt.report.answer import compose_answer, format_answer
 from tests.conftest import make_campaign
 
 
@@ -59,3 +59,43 @@ def test_until_every_control_has_run_the_net_gain_is_not_yet_known():
     data.campaign = make_campaign(control=True)
     said = "+2.50 pp on test, mean of all (net of training on alone: not yet)"
     assert said in format_answer(data)
+
+
+def make_payoff(gain, net, low, high):
+    names = ("advised_gain", "advised_net_gain", "advised_net_low", "advised_net_high")
+    return pd.DataFrame([dict(zip(names, (gain, net, low, high), strict=True))])
+
+
+@pytest.mark.parametrize(
+    ("net", "low", "high", "said"),
+    [
+        (
+            *(2.14, -0.5, 4.8),
+            ", 2.14 of it because of the teachers (95 % over participants: -0.50 to 4.80, "
+            "includes 0).",
+        ),
+        (*(2.14, 0.5, 4.8), ", 2.14 of it because of the teachers (95 % over participants: 0.50 "
+         "to 4.80)."),
+        (*(2.14, UNKNOWN, UNKNOWN), ", 2.14 of it because of the teachers (too few participants "
+         "for an interval)."),
+        (*(UNKNOWN, UNKNOWN, UNKNOWN), " on test; what of it is because of the teachers is not "
+         "known."),
+    ],
+)  # fmt: skip
+def test_the_first_sentence_of_the_page_says_what_to_do_and_what_it_brings(net, low, high, said):
+    data = Data(
+        ("uniform", 0, 1, "leave as it is", 0.0, 0.0),
+        ("skewed", 0, 1, "distil", 3.0, 5.0),
+        ("skewed", 1, 0, "distil", 3.0, 5.0),
+        ("skewed", 2, 0, "train on", 0.0, 5.0),
+        ("skewed", 2, 1, "undecided", UNKNOWN, UNKNOWN),
+    )
+    data.tables.payoff = make_payoff(4.68, net, low, high)
+    assert compose_answer(data) == (
+        "Distil 2 of the 5 pairs, all of Skewed; train 1 on without a teacher; leave 1 as they "
+        f"are; 1 are not decided yet. Following this gains +4.68 pp on average{said}"
+    )
+
+
+def test_before_a_verdict_the_page_has_no_first_sentence():
+    assert compose_answer(Data(("uniform", 0, 1, "undecided", UNKNOWN, UNKNOWN))) == ""

@@ -7,6 +7,7 @@ from kdopt.report.format import (
     format_hours,
     format_points,
     format_ratio,
+    format_seconds,
     format_signed,
     make_sort_key,
     name_classes,
@@ -79,3 +80,9 @@ def test_a_users_own_files_have_numbers():
     assert name_classes(own, 10)[0] == "class 0"
     assert name_classes(DataSettings("folder"), 2) == ["class 0", "class 1"]
     assert name_classes(DataSettings("fashion_mnist"), 3)[0] == "class 0"
+
+
+def test_no_duration_is_shown_as_0_that_is_not():
+    assert [format_seconds(x) for x in (0.0, 0.00042, 0.07, 12.0)] == [
+        "0.00", "0.00042", "0.07", "12.00",
+    ]  # fmt: skip

@@ -8,7 +8,12 @@ import pytest
 
 from kdopt.report.blocks import ReportData
 from kdopt.report.sections.pairs import make_pairs_section
-from kdopt.report.verdict_text import describe_verdict, format_verdicts_json
+from kdopt.report.verdict_text import (
+    describe_effect,
+    describe_verdict,
+    format_verdicts_json,
+    give_reason,
+)
 from tests.analysis.synthetic import make_campaign, make_rows
 
 
@@ -37,3 +42,32 @@ def test_a_drawn_setting_has_three_digits_in_words_and_all_in_json(data):
     (line, *_) = verdicts.to_dict("records")
     assert describe_verdict(line) == "distil: Tuned, T=2.04, alpha=0.75"
     assert json.loads(format_verdicts_json(verdicts))[0]["temperature"] == 2.043776598844426
+
+
+LINE = {
+    "chance_over_leaving": 0.99,
+    "chance_over_training": 0.2,
+    "accuracy_before": 96.21,
+    "accuracy_after": 96.21,
+    "validation_gain": 0.74,
+    "test_gain": 0.0,
+    "control_gain": 0.0,
+}
+
+
+def test_a_student_without_a_teacher_has_a_reason():
+    assert give_reason({**LINE, "action": "leave as it is"}) == (
+        "No setting beat the untouched student measurably on validation (chance 0.990)."
+    )
+    trained = {**LINE, "action": "train on"}
+    assert "No teacher" in give_reason(trained) and "(chance 0.200)" in give_reason(trained)
+    assert describe_effect(trained) == (
+        "Its gain was seen on validation (+0.74 pp); the test images show 0.00 pp: accuracy stays "
+        "96.2 %."
+    )
+
+
+@pytest.mark.parametrize(("low", "zero"), [(-0.24, True), (0.24, False)])
+def test_an_interval_around_0_is_said_in_words(low, zero):
+    line = {**LINE, "action": "distil", "net_gain": 1.5, "net_low": low, "net_high": 3.4}
+    assert ("the interval includes 0" in describe_effect(line)) is zero

@@ -146,8 +146,8 @@ def _make_situation_block(situation: Situation, learnt: LearntAdvice) -> Block:
         return Block(
             title,
             missing=f"Too little to learn from: {len(known)} finished cases of "
-            f"{known.n_partitions} partitions. It takes {MIN_TRAINING_PAIRS} of "
-            f"{MIN_TRAINING_PARTITIONS}, from {needs} with the grid sampler.",
+            f"{known.n_partitions} partitions. It needs {MIN_TRAINING_PAIRS} cases from at least "
+            f"{MIN_TRAINING_PARTITIONS} partitions: run {needs} with the grid sampler.",
         )
     note = (
         f"Learnt from {describe_evidence(known)}. Gains are means on test over the cases that end "

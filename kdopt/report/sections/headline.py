@@ -16,9 +16,16 @@ from kdopt.analysis.tuning import (
     list_headline_measures,
 )
 from kdopt.campaign.settings import Campaign
+from kdopt.report.answer import compose_answer
 from kdopt.report.blocks import Block, Grid, GridCell, ReportData, Section, Table, make_tables
 from kdopt.report.columns import Column, Columns, IntervalColumn
-from kdopt.report.format import format_hours, format_points, format_signed, format_title
+from kdopt.report.format import (
+    format_hours,
+    format_points,
+    format_signed,
+    format_title,
+    includes_zero,
+)
 
 KIND_TITLES = {
     EVERY_KIND: "All teachers",
@@ -65,6 +72,7 @@ def make_headline_section(data: ReportData) -> Section:
     values = {
         "missing": sum(stage.missing for stage in tables.progress),
         "failed": sum(stage.failed for stage in tables.progress),
+        "answer": compose_answer(data),
         "tiles": make_tiles(data),
         "where_not": describe_where_not(tables.payoff),
         "where_grids": make_where_grids(tables.payoff, data.campaign.compare.strong_margin),
@@ -223,7 +231,11 @@ def list_headline_headings(campaign: Campaign) -> list[str]:
 def _describe_interval(low: float, high: float, n: int) -> str:
     if math.isnan(low):
         return f"no interval: fewer than {LEAST_UNITS} independent participants"
-    return f"95 % interval {format_points(low)} to {format_points(high)}, over {n} pairs"
+    zero = "; includes 0: not established" if includes_zero(low, high) else ""
+    return (
+        f"95 % interval over participants: {format_points(low)} to {format_points(high)}{zero}; "
+        f"mean of {n} pairs"
+    )
 
 
 def _format_number(value: float, decimals: int) -> str:

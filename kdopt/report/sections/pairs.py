@@ -29,7 +29,7 @@ from kdopt.report.sections.verdicts import (
     make_verdict_tables,
 )
 from kdopt.report.setting_maps import add_labels
-from kdopt.report.verdict_text import describe_effect, describe_verdict
+from kdopt.report.verdict_text import describe_effect, describe_verdict, give_reason
 
 
 def make_pairs_section(data: ReportData) -> Section | None:
@@ -95,7 +95,7 @@ def collect_pair_data(data: ReportData) -> dict[str, Any]:
     for pair, line in zip(list_pairs(verdicts), verdicts.to_dict("records"), strict=True):
         if (shown := found.get(make_pair_key(pair))) is not None:
             shown["verdict"] = describe_verdict(line)
-            shown["effect"] = describe_effect(line)
+            shown["effect"] = f"{give_reason(line)} {describe_effect(line)}".strip()
             if who := campaign.describe_pair(pair.teacher, pair.student):
                 shown["who"] = who
     n_classes = max((len(s.before) for s in scores.values()), default=0)

@@ -13,7 +13,7 @@ from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS, PairVerdict
 from kdopt.outcome import Pair
 from kdopt.report.blocks import Grid, GridCell, ReportData, Table, make_tables
 from kdopt.report.columns import Column, Columns, IntervalColumn
-from kdopt.report.format import format_points, format_signed, format_title
+from kdopt.report.format import format_points, format_signed, format_title, includes_zero
 from kdopt.report.verdict_text import Line, describe_verdict
 
 ACTION_ORDER: Sequence[PairVerdict] = ("distil", "train on", "leave as it is", "undecided")
@@ -62,8 +62,12 @@ def make_verdict_tables(data: ReportData) -> list[Table]:
     ]
     tables = make_tables(f"Verdicts on {len(table)} pairs", columns, shown)
     for made in tables:
-        for pair, line in zip(pairs, made.lines, strict=True):
+        ends = zip(shown["net_low"], shown["net_high"], strict=True)
+        place = made.headings.index(net.heading) + 1
+        for pair, (low, high), line in zip(pairs, ends, made.lines, strict=True):
             line[1] = line[1]._replace(pair=make_pair_key(pair))
+            if includes_zero(low, high):
+                line[place] = line[place]._replace(below="includes 0 on test")
     return tables
 
 

@@ -119,7 +119,7 @@ def test_nobody_is_sent_to_measure_what_is_measured():
 )
 def test_too_little_says_what_it_takes(rows):
     part = make_advice_section(ReportData(CAMPAIGN, rows))
-    assert "It takes 20 of 3" in part.blocks[0].missing
+    assert "It needs 20 cases from at least 3 partitions" in part.blocks[0].missing
     assert not part.list_figures() and not part.files
 
 

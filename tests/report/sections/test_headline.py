@@ -51,6 +51,8 @@ def test_tiles_say_how_often_how_much_and_at_what_cost(campaign, rows, best):
     assert shown[1].value == f"{best['advised_gain'].mean():+.2f} pp"
     assert (shown[2].value, shown[2].detail) == ("? pp", "not known: the control did not run")
     assert shown[3].value == f"{(best['test_gain'] - best['vanilla_gain']).mean():+.2f} pp"
+    intervals = [tile.detail for tile in (shown[1], shown[3])]
+    assert all(detail.startswith("95 % interval over participants: ") for detail in intervals)
     assert shown[4].value == "9"
     assert shown[4].detail.startswith("540 over 60 pairs: 13.5 min of training, 13.5 s per pair")
 
@@ -88,3 +90,10 @@ def test_where_everything_gains_that_is_said(campaign):
     assert "no group of pairs to leave alone" in describe_where_not(
         tabulate_payoff(compute_tables(rows, campaign).best_settings)
     )
+
+
+def test_cards_say_in_words_that_an_interval_includes_0(campaign, rows):
+    data = ReportData(campaign, rows)
+    for low, said in ((-1.0, True), (0.5, False)):
+        data.tables.payoff[["effect_low", "effect_high"]] = low, 2.0
+        assert ("includes 0: not established" in make_tiles(data)[3].detail) is said
