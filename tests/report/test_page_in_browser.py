@@ -320,6 +320,19 @@ def test_the_classes_and_the_history_of_a_pair_are_those_of_its_trials(visit, co
     assert page.locator("#history .scatterlayer .point").count() == 2 * len(gains)
 
 
+def test_a_class_that_did_not_change_says_so_where_its_bar_would_be(visit, tmp_path):
+    campaign = make_campaign()
+    cell = {"temperature": 1.0, "alpha": 0.5, "replicate": 0}
+    rows = [*pretrain_rows(campaign), tune_row(campaign, (0, 1), cell, 0, outcome(1, 0))]
+    page = visit(write_report(tmp_path, ReportData(campaign, rows))[-1].as_uri())
+    read(page, "classes")
+    bars = page.evaluate("document.getElementById('classes').data.map((t) => [t.y, t.text])")
+    assert [text == "no change" for y, texts in bars for text in texts] == [
+        value == 0 for y, _ in bars for value in y
+    ]
+    assert "no change" in page.inner_text("#classes")
+
+
 def test_failed_trials_are_crosses_in_the_history(visit, tmp_path):
     campaign = make_campaign()
     cell = {"temperature": 1.0, "alpha": 0.5, "replicate": 0}

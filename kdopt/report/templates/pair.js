@@ -202,7 +202,7 @@ sources.classes = () => {
     data: Object.entries(after).map(([method, values]) => ({
       type: "bar", name: data.methods[method][0], marker: { color: data.methods[method][1] }, x: data.classes.map(escaped),
       y: values.map((value, i) => difference(value, before[i])), customdata: values.map((value, i) => `${before[i]} % to ${value} %`),
-      text: values.map((value, i) => (difference(value, before[i]) === 0 ? "no change" : "")), textposition: "outside", textangle: -90, cliponaxis: false,
+      text: values.map((value, i) => (difference(value, before[i]) === 0 ? "no change" : "")), textposition: "outside", textangle: -90, constraintext: "none", textfont: { size: 10 }, cliponaxis: false,
       hovertemplate: "%{x}: %{y:.2f} pp<br>%{customdata}<extra>%{fullData.name}</extra>",
     })),
     layout: {
