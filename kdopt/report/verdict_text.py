@@ -103,7 +103,7 @@ def describe_effect(line: Line) -> str:
     seen = format_signed(line["validation_gain"])
     if line["action"] == "train on" and format_signed(line["test_gain"]) == "0.00":
         return (
-            f"Its gain was seen on validation ({seen} pp); the test images show 0.00 pp: accuracy "
+            f"Training on gained {seen} pp on validation; the test images show 0.00 pp: accuracy "
             f"stays {before} %."
         )
     changed = (

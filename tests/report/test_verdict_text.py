@@ -62,7 +62,7 @@ def test_a_student_without_a_teacher_has_a_reason():
     trained = {**LINE, "action": "train on"}
     assert "No teacher" in give_reason(trained) and "(chance 0.200)" in give_reason(trained)
     assert describe_effect(trained) == (
-        "Its gain was seen on validation (+0.74 pp); the test images show 0.00 pp: accuracy stays "
+        "Training on gained +0.74 pp on validation; the test images show 0.00 pp: accuracy stays "
         "96.2 %."
     )
 
