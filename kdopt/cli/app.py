@@ -33,7 +33,7 @@ COMMANDS = {
         "run": "Plan a campaign, run it here and write its report.",
         "spec": "Show every setting of a campaign and its source.",
         "partitions": "Show each participant's images per class.",
-        "images": "Write the images of a campaign for a teacher that answers them elsewhere.",
+        "images": "Write the images that a teacher given by its logits must answer.",
     },
     "Look at it": {
         "list": "List the campaigns of a store.",

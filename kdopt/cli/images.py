@@ -25,7 +25,7 @@ def images_command(
     output: ImagesOption = Path("images.npz"),
     quiet: QuietOption = False,
 ) -> None:
-    """Write the images of a campaign for a teacher that answers them elsewhere.
+    """Write the images that a teacher given by its logits must answer.
 
     A participant with 'logits' has no model: you compute its logits of these images with any tool,
     and save them with the keys of the images. Nothing is trained or planned, and no label is

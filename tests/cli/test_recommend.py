@@ -215,7 +215,7 @@ def test_what_cannot_be_answered_is_refused_with_the_reason(folder):
     refused(kdopt(folder, "recommend", "--gap", 1, "--rules"), "--gap or --feature, --rules")
     refused(kdopt(folder, "recommend", "--guide", "--rules"), "--rules, --guide was given")
     refused(kdopt(folder, "recommend", "--feature", "age=3"), "'age=3'", "teacher_entropy")
-    refused(kdopt(folder, "recommend", "--pair", "four/uniform"), "--pair: 'four/uniform'")
+    refused(kdopt(folder, "recommend", "--pair", "four/uniform"), "'four/uniform' names no pair")
     refused(kdopt(folder, "recommend", "--pair", "four/uniform/t00-s07"), "no such pair")
     refused(kdopt(folder, "recommend", "--pair", "none/uniform/t00-s01"), "'none'")
     refused(kdopt(folder, "recommend", "--teacher", "a"), "all three are needed")
