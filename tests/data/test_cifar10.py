@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.datasets import read_dataset
@@ -240,3 +241,37 @@ def test_missing_files_name_the_places_and_the_ways_out(tmp_path: Path) -> None:
         read_dataset(own(tmp_path), 0)
     for part in (f"{tmp_path}/cifar-10-batches-py", "data.download = true", "data.root = "):
         assert part in str(caught.value)
+
+
+def write_image_files(root: Path, classes: tuple[str, ...] = cifar10.CIFAR10_CLASSES) -> None:
+    for split in ("train", "test"):
+        for label, name in enumerate(classes):
+            (root / split / name).mkdir(parents=True)
+            for n in range(2):
+                pixels = np.full((32, 32, 3), 20 * label + n, np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{n}.png")
+
+
+@pytest.mark.parametrize("below", ["", "cifar10"])
+def test_images_as_files_are_read_as_the_batches_are(tmp_path: Path, below: str) -> None:
+    write_image_files(tmp_path / below)
+    data = read_dataset(own(tmp_path), 0)
+    assert data.class_names == cifar10.CIFAR10_CLASSES and data.shape == (3, 32, 32)
+    assert data.test_labels.tolist() == [label for label in range(10) for _ in range(2)]
+    assert data.test_images[:, 0, 0, 0].tolist() == [20 * i + n for i in range(10) for n in (0, 1)]
+
+
+def test_published_image_files_are_five_and_one_thousand_of_a_class(tmp_path: Path) -> None:
+    write_image_files(tmp_path)
+    with pytest.raises(DataError, match=r"airplane: 2 images, CIFAR-10 has 5000; .*\"none\""):
+        read_dataset(own(tmp_path, checksum="published"), 0)
+
+
+def test_a_folder_of_another_set_is_not_taken_for_cifar10(tmp_path: Path) -> None:
+    write_image_files(tmp_path / "more", (*cifar10.CIFAR10_CLASSES, "zebra"))
+    with pytest.raises(DataError, match="class folder 'zebra' is none of CIFAR-10's"):
+        read_dataset(own(tmp_path / "more"), 0)
+    write_image_files(tmp_path / "cinic10")
+    (tmp_path / "cinic10" / "valid").mkdir()
+    with pytest.raises(DataError, match="no folder with all of its files"):
+        read_dataset(own(tmp_path / "cinic10"), 0)

@@ -1,4 +1,5 @@
-"""CIFAR-10 in its two published forms, pickled batches and fixed-size binary records; CIFAR-100.
+"""CIFAR-10 in its two published forms, pickled batches and fixed-size binary records, or as image
+files; CIFAR-100.
 
 ``pickle.load`` runs whatever a file names. The batches need four things only (a byte array, its
 type, and a string), so the reader here knows these and refuses every other name.
@@ -24,10 +25,11 @@ from numpy.typing import NDArray
 
 from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.sources.base import RawDataset, find_data
+from kdopt.data.sources.folder import read_class_folders
 from kdopt.errors import DataError
 from kdopt.files import open_input
 
-CIFAR10_FOLDERS = ("cifar-10-batches-py", "cifar-10-batches-bin", "")
+CIFAR10_FOLDERS = ("cifar-10-batches-py", "cifar-10-batches-bin", "", "cifar10", "CIFAR-10")
 """The pickled form first: it alone has published checksums of its files."""
 
 CIFAR10_CLASSES = (
@@ -49,7 +51,9 @@ CIFAR100_MD5 = {
     "meta": "7973b15100ade9c7d40fb424638fde48",
 }
 BATCH_SIZE = 10_000
-PIXELS = 3 * 32 * 32
+CLASS_SIZES = {"train": 5_000, "test": 1_000}
+SIDE = 32
+PIXELS = 3 * SIDE * SIDE
 RECORD_BYTES = 1 + PIXELS
 """Bytes of a binary record: the label, then the red, green and blue planes."""
 
@@ -59,7 +63,8 @@ LARGEST_BATCH = 2**30
 _LARGEST_NAMES = 10_000
 _CIFAR10_FIXES = (
     "data.download = true  (fetches it through torchvision)",
-    "data.root = a folder with cifar-10-batches-py or cifar-10-batches-bin",
+    "data.root = a folder with cifar-10-batches-py or cifar-10-batches-bin, or with image files in "
+    "train/airplane, ..., test/truck",
 )
 _Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -67,8 +72,10 @@ _Batch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 def read_cifar10(settings: DataSettings) -> RawDataset:
     """CIFAR-10: 50,000 training and 10,000 test images, 3x32x32, ten classes.
 
-    The binary form has no published checksums of its files: with ``checksum = "published"`` its
-    sizes are checked, with ``"none"`` batches may have any number of images.
+    The binary form and image files (``train/airplane/*.png`` and so on) have no published
+    checksums: with ``checksum = "published"`` the numbers of images are checked, with ``"none"``
+    there may be any number. Image files may be compressed with loss, so their pixels need not be
+    the published ones; the digest that a campaign keeps tells such data sets apart.
 
     Args:
         settings: Uses ``root``, ``download`` and ``checksum``.
@@ -79,11 +86,13 @@ def read_cifar10(settings: DataSettings) -> RawDataset:
     folder = find_data(
         settings,
         CIFAR10_FOLDERS,
-        lambda f: _has_batches(f, "") or _has_batches(f, ".bin"),
+        lambda f: _has_batches(f, "") or _has_batches(f, ".bin") or _has_image_files(f),
         _CIFAR10_FIXES,
         "CIFAR10",
     )
     published = settings.checksum == "published"
+    if not (_has_batches(folder, "") or _has_batches(folder, ".bin")):
+        return _read_image_files(settings, folder, published)
     read = _read_pickled if _has_batches(folder, "") else _read_binary
     *train, test = (read(folder / name, published) for name in BATCH_MD5)
     return RawDataset(
@@ -125,6 +134,28 @@ def read_cifar100(settings: DataSettings) -> RawDataset:
 
 def _has_batches(folder: Path, suffix: str) -> bool:
     return all((folder / f"{name}{suffix}").is_file() for name in BATCH_MD5)
+
+
+def _has_image_files(folder: Path) -> bool:
+    # CINIC-10 has the same classes, and a third split.
+    splits = (folder / split / name for split in ("train", "test") for name in CIFAR10_CLASSES)
+    return not (folder / "valid").exists() and all(split.is_dir() for split in splits)
+
+
+def _read_image_files(settings: DataSettings, folder: Path, published: bool) -> RawDataset:
+    data = read_class_folders(settings.name, folder, SIDE, channels=3)
+    if data.class_names != CIFAR10_CLASSES:
+        (odd, *_) = sorted(set(data.class_names) - set(CIFAR10_CLASSES))
+        raise DataError(f"{folder}: class folder {odd!r} is none of CIFAR-10's; take it away")
+    for split, labels in (("train", data.train_labels), ("test", data.test_labels)):
+        expected = CLASS_SIZES[split]
+        for name, n in zip(data.class_names, np.bincount(labels), strict=True):
+            if published and n != expected:
+                raise DataError(
+                    f"{folder / split / name}: {n} images, CIFAR-10 has {expected}; fetch them "
+                    'again, or set data.checksum = "none" if you left some out'
+                )
+    return data
 
 
 def _read_pickled(
