@@ -101,7 +101,8 @@ class ProgressBar:
 
     def announce_stop(self) -> None:
         """Say at once that the stop was heard, as workers take a moment to give trials back."""
-        n = len(self.status.workers)
+        # Those that are claimed and not begun go back as well, and cost nobody anything.
+        n = sum(worker.at_once for worker in self.status.workers)
         trials = f"giving {n:,} trial{'' if n == 1 else 's'} back" if n else "stopping the workers"
         self._note = f"stop: {trials} ..."
         if self._live is not None:

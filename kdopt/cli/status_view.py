@@ -282,6 +282,8 @@ def _list_remarks(worker: WorkerStatus) -> str:
             *([worker.state] if worker.state != "alive" else []),
             *([f"step {worker.step}"] if worker.step is not None else []),
             *([f"attempt {worker.attempt}"] if worker.attempt > 1 else []),
+            *([f"{worker.at_once:,} at once"] if worker.at_once > 1 else []),
+            *([f"{worker.claimed:,} more claimed"] if worker.claimed else []),
         ]
     )
 

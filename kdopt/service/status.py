@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from kdopt.campaign.names import StageName, parse_study_name
 from kdopt.campaign.stages import plan_studies
@@ -47,10 +47,9 @@ def read_status(store: Store, campaign: str, since_s: float = math.inf) -> Statu
         since_s: Seconds since the workers of now began, if that is known: those before them say
             nothing about the pace.
     """
-    states = queries.read_study_counts(store, campaign)
-    workers = [
-        _describe_worker(running) for running in activity.read_running_trials(store, campaign)
-    ]
+    counts = queries.read_study_counts(store, campaign)
+    workers = describe_workers(activity.read_running_trials(store, campaign))
+    states = [_count_claimed_as_waiting(state, workers) for state in counts]
     blocked = _count_blocked(store, campaign, states)
     recent = _read_recent(store, campaign, workers, since_s)
     stages = count_stages(states, recent, blocked)
@@ -113,10 +112,25 @@ def _first_line_of(text: str) -> str:
     return text.partition("\n")[0].strip()
 
 
-def _describe_worker(running: RunningTrial) -> WorkerStatus:
+def describe_workers(trials: Iterable[RunningTrial]) -> list[WorkerStatus]:
+    """Who works on what: one entry per worker, however many trials it holds.
+
+    Args:
+        trials: The trials that workers hold, in the order in which each takes its own.
+    """
+    held: dict[str, list[RunningTrial]] = defaultdict(list)
+    for trial in trials:
+        held[trial.worker].append(trial)
+    return [_describe_worker(mine) for mine in held.values()]
+
+
+def _describe_worker(held: Sequence[RunningTrial]) -> WorkerStatus:
+    lease_left_s = max(trial.lease_left_s for trial in held)
+    running = held[0]._replace(lease_left_s=lease_left_s)
     host, pid, device = parse_worker_name(running.worker)
+    at_once = len(held) if device.startswith("cuda") else 1
     # Leases last LEASE_S from each sign of life, and the database's clock counts both.
-    last_sign_s = max(0.0, LEASE_S - running.lease_left_s)
+    last_sign_s = max(0.0, LEASE_S - lease_left_s)
     return WorkerStatus(
         host=host,
         pid=int(pid) if pid.isdecimal() else None,
@@ -129,8 +143,17 @@ def _describe_worker(running: RunningTrial) -> WorkerStatus:
         step=running.step,
         running_s=running.running_s,
         last_sign_s=last_sign_s,
-        lease_left_s=running.lease_left_s,
+        lease_left_s=lease_left_s,
+        at_once=at_once,
+        claimed=len(held) - at_once,
     )
+
+
+def _count_claimed_as_waiting(state: StudyCounts, workers: Sequence[WorkerStatus]) -> StudyCounts:
+    claimed = sum(worker.claimed for worker in workers if worker.study == state.study)
+    # The two questions to the store are some moments apart.
+    claimed = min(claimed, state.running)
+    return state._replace(running=state.running - claimed, waiting=state.waiting + claimed)
 
 
 def _judge_state(running: RunningTrial, last_sign_s: float) -> WorkerState:
@@ -150,7 +173,8 @@ def _read_recent(
     running: dict[StageName, list[Span]] = defaultdict(list)
     for worker in workers:
         if worker.state in ("alive", "silent"):
-            running[parse_study_name(worker.study).stage].append(Span(worker.running_s))
+            stage = parse_study_name(worker.study).stage
+            running[stage] += [Span(worker.running_s)] * worker.at_once
     return RecentTrials(ended, running, since_s)
 
 

@@ -51,8 +51,8 @@ class StageStatus:
         studies_complete: Those whose trials all have a result.
         trials: Planned trials.
         complete: Trials with a result.
-        running: Trials that workers hold.
-        waiting: Trials that nobody has begun.
+        running: Trials that workers have begun.
+        waiting: Trials that nobody has begun, also those that a worker has claimed.
         failed: Trials with a reason instead of a result.
         per_minute: Trials that end per minute, recently; 0 when the stage is not at work.
         eta_s: Seconds until the stage is done at this pace; ``None`` when that is unknown.
@@ -85,8 +85,8 @@ class PartitionStatus:
         pairs_finished: Those of them with nothing left to do.
         trials: Planned trials.
         complete: Trials with a result.
-        running: Trials that workers hold.
-        waiting: Trials that nobody has begun.
+        running: Trials that workers have begun.
+        waiting: Trials that nobody has begun, also those that a worker has claimed.
         failed: Trials with a reason instead of a result.
     """
 
@@ -102,7 +102,7 @@ class PartitionStatus:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """A worker and the trial that it holds; those that hold none leave no trace in the store.
+    """A worker and the trial that it runs; those that hold none leave no trace in the store.
 
     Attributes:
         host: Its machine.
@@ -116,9 +116,11 @@ class WorkerStatus:
         params: The trial's parameters; empty while the sampler chooses them.
         attempt: 1 for the first run of this trial, more after a worker was lost.
         step: The last step that the trial reported, if it reports any.
-        running_s: Seconds since the trial was claimed.
+        running_s: Seconds since the trial was begun.
         last_sign_s: Seconds since the worker's last sign of life.
         lease_left_s: Seconds until the lease lapses, negative when it has.
+        at_once: Trials that it runs at once, this one included: several of a study on a GPU.
+        claimed: Further trials that it claimed and has not begun: short ones run in turn.
     """
 
     host: str
@@ -133,6 +135,8 @@ class WorkerStatus:
     running_s: float
     last_sign_s: float
     lease_left_s: float
+    at_once: int = 1
+    claimed: int = 0
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class RunningTrial(NamedTuple):
         lease_left_s: Seconds until the lease lapses, negative when it has.
         step: The last step that it reported, if it reports any.
         params: Its parameters; empty while the sampler chooses them.
-        running_s: Seconds since it was claimed.
+        running_s: Seconds since it was begun, or claimed where its worker has others to do first.
     """
 
     study: str

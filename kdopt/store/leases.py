@@ -155,7 +155,11 @@ def renew_lease(store: Store, lease: Lease, lease_s: float) -> bool:
 
 
 def finish_trial(
-    store: Store, lease: Lease, outcome: Outcome, student: Kept | None = None
+    store: Store,
+    lease: Lease,
+    outcome: Outcome,
+    student: Kept | None = None,
+    then: Lease | None = None,
 ) -> list[str]:
     """Record a result.
 
@@ -164,6 +168,7 @@ def finish_trial(
         lease: The trial.
         outcome: Its result.
         student: Its student, to be kept if it is the best so far.
+        then: The trial that its worker begins now, of those that it claimed with this one.
 
     Returns:
         The sha256 of each student that nothing refers to any more.
@@ -177,7 +182,7 @@ def finish_trial(
         if student is not None:
             # Before the lease, as in claims and merges: two orders of locks are a deadlock.
             lock_kept(store, connection, student)
-        if not _close_trial(store, connection, lease, "COMPLETE"):
+        if not _close_trial(store, connection, lease, "COMPLETE", then):
             return
         value = {
             "trial_id": lease.trial_id,
@@ -203,15 +208,17 @@ def finish_trial(
     return dropped
 
 
-def fail_trial(store: Store, lease: Lease, reason: str) -> None:
+def fail_trial(store: Store, lease: Lease, reason: str, then: Lease | None = None) -> None:
     """Record that a trial cannot be done, and why; it is not tried again.
+
+    ``then`` is the trial that its worker begins now, of those that it claimed with this one.
 
     Raises:
         LeaseLostError: Another worker has the trial by now; nothing was recorded.
     """
 
     def write(connection: Connection) -> None:
-        if _close_trial(store, connection, lease, "FAIL"):
+        if _close_trial(store, connection, lease, "FAIL", then):
             write_trial_attributes(connection, lease.trial_id, {ERROR_KEY: reason[:ERROR_LIMIT]})
 
     store.run_write(write)
@@ -330,11 +337,15 @@ def check_lease(connection: Connection, lease: Lease) -> None:
         raise LeaseLostError(f"trial {lease.trial_id}: the lease of worker {lease.worker} is gone")
 
 
-def _close_trial(store: Store, connection: Connection, lease: Lease, state: str) -> bool:
+def _close_trial(
+    store: Store, connection: Connection, lease: Lease, state: str, then: Lease | None
+) -> bool:
     """Close a trial that this worker holds; ``False`` when an earlier try did so already."""
     check_lease(connection, lease)
     drop_notes_of_runs(connection, lease.trial_id)
     set_now = _set_state(store, connection, lease.trial_id, state)
+    if then is not None:
+        _begin_trial(store, connection, then)
     return set_now or not check_recorded(connection, lease.trial_id, state)
 
 
@@ -344,6 +355,15 @@ def _set_state(store: Store, connection: Connection, trial_id: int, state: str) 
         "WHERE trial_id = :trial AND state = 'RUNNING'"
     )
     return connection.execute(sql, {"trial": trial_id}).rowcount == 1
+
+
+def _begin_trial(store: Store, connection: Connection, lease: Lease) -> None:
+    # Of trials that were claimed at once and run in turn, all but the first waited since then.
+    sql = sa.text(
+        f"UPDATE trials SET datetime_start = {store.utc} WHERE trial_id = :trial "
+        f"AND state = 'RUNNING' AND EXISTS (SELECT 1 FROM kdopt_lease {_HELD})"
+    )
+    connection.execute(sql, _name_holder(lease))
 
 
 def _requeue_trial(connection: Connection, trial_id: int) -> bool:

@@ -248,7 +248,8 @@ class _Worker:
         left = list(claims)
         try:
             while left and not self.stop.asked:
-                self._run_trial(plan, left.pop(0))
+                claim = left.pop(0)
+                self._run_trial(plan, claim, then=left[0] if left else None)
         finally:
             # Nothing of these was begun, so that they are as free as before.
             for claim in left:
@@ -292,8 +293,11 @@ class _Worker:
             return [explain_failure(error)] * len(claims)
         return [r if isinstance(r, Outcome) else explain_failure(r) for r in found]
 
-    def _run_trial(self, plan: StudyPlan, claim: Lease) -> None:
-        """Run one trial and record how it ended; on the way out the trial is never left behind."""
+    def _run_trial(self, plan: StudyPlan, claim: Lease, then: Lease | None) -> None:
+        """Run one trial and record how it ended; on the way out the trial is never left behind.
+
+        ``then`` is the one that comes next, where it is claimed already.
+        """
         label = f"{plan.name} #{claim.number}"
         journal = StoreJournal(self.store, self.artifacts, claim, label, self.stop.shielded)
         try:
@@ -302,7 +306,7 @@ class _Worker:
                 check_claimed_params(plan, claim, self.context.campaign)
                 found = self.elsewhere.find(self.record, plan, claim.params)
             result = found or self._compute_result(plan, claim, journal)
-            self._record_result(plan, claim, label, result)
+            self._record_result(plan, claim, label, result, then)
             # Only now that the end is recorded is the saved state of no use to anybody.
             journal.close()
         except LeaseLostError as error:
@@ -323,18 +327,23 @@ class _Worker:
         logger.info("%s #%d: given back", plan.name, claim.number)
 
     def _record_result(
-        self, plan: StudyPlan, claim: Lease, label: str, result: Outcome | str
+        self,
+        plan: StudyPlan,
+        claim: Lease,
+        label: str,
+        result: Outcome | str,
+        then: Lease | None = None,
     ) -> None:
         if isinstance(result, Outcome):
             with self.watch.timing("store"):
                 student = self.keeper.offer(self.context, plan, claim.number, claim.params, result)
                 # One that was written for a lost lease stays: who runs the trial now writes it too.
-                for sha256 in leases.finish_trial(self.store, claim, result, student):
+                for sha256 in leases.finish_trial(self.store, claim, result, student, then):
                     self.artifacts.discard(sha256)
             self.summary.complete += 1
             logger.info("%s: %s", label, describe_result(plan.stage, claim, result))
         else:
-            leases.fail_trial(self.store, claim, result)
+            leases.fail_trial(self.store, claim, result, then)
             self.summary.failed += 1
             logger.error("%s: failed: %s", label, result.splitlines()[0])
 

@@ -79,13 +79,22 @@ def test_a_slow_store_is_asked_less_often(store, monkeypatch):
 
 
 def test_a_stop_is_answered_at_once_and_says_what_is_given_back(store, capsys):
-    study = queries.read_study_counts(store, "tiny")[0].study_id
-    for _ in range(2):
-        leases.claim_trial(store, study, "far/9/1/elsewhere", 90)
+    pretrain, tune, *_ = (s.study_id for s in queries.read_study_counts(store, "tiny"))
+    leases.claim_trial(store, pretrain, "far/8/1/elsewhere", 90)
+    leases.claim_trials(store, tune, "far/9/1/elsewhere", 90, 4)  # of which it has begun one
     progress = ProgressBar(store, "tiny")
     with progress:
         progress.announce_stop()
     assert "stop: giving 2 trials back ..." in capsys.readouterr().err.splitlines()
+
+
+def test_a_line_counts_workers_and_not_what_each_has_claimed(store, capsys):
+    tune = queries.read_study_counts(store, "tiny")[1].study_id
+    for pid, n in ((8, 3), (9, 1)):
+        leases.claim_trials(store, tune, f"far/{pid}/1/elsewhere", 90, n)
+    with ProgressBar(store, "tiny") as _:
+        pass
+    assert "; 2 workers; " in capsys.readouterr().err.splitlines()[0]
 
 
 def test_a_terminal_shows_the_time_the_end_the_workers_and_what_was_found(store, monkeypatch):

@@ -101,6 +101,27 @@ def test_workers_and_what_they_run(store, studies):
     assert (far.host, far.pid, far.device, far.state) == ("far", 9, "cpu", "alive")
 
 
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize(("device", "at_once"), [("cpu", 1), ("cuda:1", 3)])
+def test_a_worker_with_a_bundle_is_one_worker(store, studies, device, at_once, n):
+    """On a GPU a bundle runs at once; elsewhere in turn, and what is not begun waits."""
+    claims = leases.claim_trials(store, studies[1], f"far/9/1/elsewhere/{device}", LEASE_S, n)
+    leases.claim_trial(store, studies[2], "far/8/1/elsewhere/cpu", LEASE_S)
+    status = read_status(store, "tiny")
+    bundle, single = sorted(status.workers, key=lambda worker: -worker.pid)
+    at_once = min(at_once, n)
+    assert (bundle.number, bundle.at_once, bundle.claimed) == (0, at_once, n - at_once)
+    assert (single.at_once, single.claimed) == (1, 0)
+    tune = status.stages[1]
+    assert (tune.running, tune.waiting) == (at_once + 1, 8 - at_once - 1)
+    (partition,) = status.partitions
+    assert (partition.running, partition.waiting) == (at_once + 1, 10 - at_once - 1)
+    if n > 1:
+        leases.finish_trial(store, claims[0], make_outcome(1.0), then=claims[1])
+        bundle = max(read_status(store, "tiny").workers, key=lambda worker: worker.pid)
+        assert bundle.number == 1 and bundle.at_once + bundle.claimed == n - 1
+
+
 def test_workers_in_trouble_are_flagged_and_come_first(store, studies):
     """Leases of other lengths stand for the time that passed since the last sign of life."""
     process = subprocess.Popen(

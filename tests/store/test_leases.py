@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -70,6 +71,27 @@ def test_several_are_taken_at_once_and_each_is_recorded_and_lost_on_its_own(stor
             leases.finish_trial(store, lost, make_outcome(1.0))
     rest = leases.claim_trials(store, study, "me", 60, 9)
     assert [(c.number, c.attempt) for c in rest] == [(0, 2)]
+
+
+@pytest.mark.parametrize("ends", ["finish", "fail"])
+def test_one_that_was_claimed_with_others_begins_when_the_one_before_it_ends(store, ends):
+    study = plan_queue(store, 4)
+    taken = leases.claim_trials(store, study, "me", 60, 3)
+    (other,) = leases.claim_trials(store, study, "other", 60, 1)
+    an_hour_ago = sa.text(f"UPDATE trials SET datetime_start = {store.utc_before('3600')}")
+    with store.write() as connection:
+        connection.execute(an_hour_ago)
+
+    def end(claim, then):
+        if ends == "finish":
+            leases.finish_trial(store, claim, make_outcome(1.0), then=then)
+        else:
+            leases.fail_trial(store, claim, "no", then=then)
+        return {r.number: r.running_s < 600 for r in activity.read_running_trials(store, "tiny")}
+
+    assert end(taken[0], taken[1]) == {1: True, 2: False, 3: False}
+    # A trial that is another's by now keeps the time that the other one gave it.
+    assert end(taken[1], dataclasses.replace(other, worker="me")) == {2: False, 3: False}
 
 
 def test_what_took_a_worker_down_is_taken_alone_from_then_on(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import signal
@@ -67,6 +68,14 @@ def test_the_campaign_is_that_of_trials_claimed_one_by_one(tmp_path, taken, monk
     store, artifacts = plan(tmp_path / "bundles")
     summary = run_trials(store, artifacts, "tiny", ENGINE)
     assert max(taken) == 14 and summary.complete == sum(taken)
+    with store.read() as connection:
+        spans = connection.exec_driver_sql(
+            "SELECT datetime_start, datetime_complete FROM trials WHERE state = 'COMPLETE' "
+            "ORDER BY datetime_complete"
+        ).all()
+    assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(spans)), (
+        "one worker ran two at once"
+    )
     monkeypatch.setattr(worker_module, "choose_bundle", lambda *_: 1)
     other, artifacts = plan(tmp_path / "single")
     run_trials(other, artifacts, "tiny", ENGINE)
