@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib import import_module
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -25,6 +26,7 @@ from kdopt.cli.process import (
     leave_at_ctrl_c,
     print_error,
 )
+from kdopt.digits import check_digits
 from kdopt.errors import KdoptError
 
 COMMANDS = {
@@ -122,6 +124,7 @@ class LazyCommands(Mapping[str, object]):
             alone.command(name)(found)
             command = typer.main.get_command(alone)
         command.epilog = f"Example: {EXAMPLES[name]}"
+        _check_numbers(command)
         return command
 
     def __iter__(self) -> Iterator[str]:
@@ -129,6 +132,23 @@ class LazyCommands(Mapping[str, object]):
 
     def __len__(self) -> int:
         return sum(map(len, COMMANDS.values()))
+
+
+def _check_numbers(command: Any) -> None:
+    """Let the options of a command and of those below it take numbers in plain digits alone."""
+    for below in getattr(command, "commands", {}).values():
+        _check_numbers(below)
+    types = get_type_hints(command.callback) if command.callback else {}
+    for param in command.params:
+        kind = types.get(param.name)
+        if {kind, *get_args(kind)} & {int, float}:
+            param.process_value = partial(_process_number, param, param.process_value)
+
+
+def _process_number(param: Any, process: Callable[..., Any], ctx: Any, value: Any) -> Any:
+    if isinstance(value, str):
+        check_digits(value, param.opts[0])
+    return process(ctx, value)
 
 
 class CommandGroup(TyperGroup):

@@ -7,6 +7,7 @@ after a restart, and the token itself never lies in a browser, an address or a l
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 import threading
 import time
@@ -209,7 +210,7 @@ def _read_given_token(environ: WSGIEnvironment) -> bytes | None:
 def _read_posted_token(environ: WSGIEnvironment) -> bytes:
     length = str(environ.get("CONTENT_LENGTH", ""))
     # A body without a known, small length could fill the memory.
-    if not length.isdecimal() or int(length) > FORM_LIMIT:
+    if not re.fullmatch("[0-9]{1,9}", length) or int(length) > FORM_LIMIT:
         return b""
     form = bytes(environ["wsgi.input"].read(int(length)))
     fields = parse_qs(form.decode("utf-8", "replace"))

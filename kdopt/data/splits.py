@@ -17,7 +17,7 @@ from kdopt.campaign.settings import Campaign
 from kdopt.data.partition import draw_partition
 from kdopt.errors import ArtifactError, PartitionError
 
-_TRAIN_KEY = re.compile(r"^train\.(\d{2,})$")
+_TRAIN_KEY = re.compile(r"^train\.([0-9]{2,9})\Z")
 
 
 @dataclass(frozen=True, eq=False)

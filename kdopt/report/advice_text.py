@@ -10,6 +10,7 @@ import pandas as pd
 
 from kdopt.advice.training_set import DO_NOTHING, Action, Situation, TrainingSet
 from kdopt.advice.tree import AdviceTree, Answer, Leaf, Question
+from kdopt.digits import check_digits
 from kdopt.errors import AdviceError
 from kdopt.features.definitions import FEATURES
 from kdopt.report.format import format_points, format_signed
@@ -64,7 +65,7 @@ def parse_feature(text: str) -> tuple[str, float]:
     """A feature as people type it, such as ``size_ratio=2`` for twice the images.
 
     Raises:
-        AdviceError: It is no feature, or its value is no number or out of range.
+        KdoptError: It is no feature, or its value is no number or out of range.
     """
     name, _, number = text.partition("=")
     name = name.strip().replace("-", "_")
@@ -76,6 +77,7 @@ def parse_feature(text: str) -> tuple[str, float]:
         raise AdviceError(
             f"feature '{shorten(text, 100)}': give NAME=VALUE, the names are\n{known}"
         )
+    check_digits(number, f"feature {name}")
     try:
         value = float(number)
     except ValueError:

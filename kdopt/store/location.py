@@ -47,6 +47,14 @@ def parse_location(location: str) -> URL:
                 "the store's URL has an '@' too many; in a user or a password write it as %40 "
                 "(and '/' as %2F, ':' as %3A)"
             )
+        # SQLAlchemy reads 5_432 and Arabic digits as Python does.
+        if url.port is not None and not (
+            0 < url.port < 65_536 and re.search(rf":{url.port}(/|$)", location)
+        ):
+            raise StoreError(
+                f"the store's URL has no port that can be: '{url.port}' must be from 1 to 65535, "
+                "in the digits 0 to 9, such as 5432"
+            )
     elif url.host or url.username or url.password:
         raise StoreError(f"an SQLite store is a file without user or host; {_URL_FIX}")
     elif url.query:

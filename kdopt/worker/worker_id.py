@@ -62,7 +62,7 @@ def is_orphan() -> bool:
     is compared rather than looked up, since a process number is used again.
     """
     parent = os.environ.get(PARENT_VARIABLE)
-    return parent is not None and os.getppid() != int(parent)
+    return parent is not None and str(os.getppid()) != parent
 
 
 def parse_worker_name(worker: str) -> WorkerParts:
