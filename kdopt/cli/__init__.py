@@ -13,13 +13,18 @@
 
 from __future__ import annotations
 
-from kdopt.cli.process import leave_at_ctrl_c
+import sys
+
+from kdopt.cli.process import check_memory_limit, leave_at_ctrl_c, print_error
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line; see :func:`kdopt.cli.app.run_command_line`."""
+    if (refused := check_memory_limit()) is not None:
+        print_error(refused)
+        sys.exit(2)
     with leave_at_ctrl_c():
         from kdopt.cli.app import run_command_line
     run_command_line()

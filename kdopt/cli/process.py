@@ -26,6 +26,12 @@ INTERRUPTED = 130
 CLOSED_PIPE = 1
 """Exit codes after Ctrl-C, and when nobody reads the output any more."""
 
+LEAST_MEMORY = 1_000_000_000
+"""Bytes of address space that kdopt is not begun without: libraries reserve more than they use."""
+
+THREAD_MEMORY = 250_000_000
+"""Bytes of it that the libraries reserve for every core."""
+
 PLACES = ("KDOPT_STORE", "KDOPT_OTHER_STORE", "KDOPT_ARTIFACTS", "KDOPT_OTHER_ARTIFACTS")
 """Environment variables whose values may hold a password."""
 
@@ -51,6 +57,31 @@ def leave_at_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def check_memory_limit() -> str | None:
+    """Why the libraries cannot be loaded under this shell's limits; ``None`` where they can.
+
+    OpenBLAS, which comes with NumPy and SciPy, takes memory for each of its threads while it is
+    loaded, and asks again for ever for what it does not get: nothing could end the process then.
+    So too low a limit is refused at once, and one that is not too low gets a single thread.
+    """
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows has no such limits
+        return None
+    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    found = min((n for n in limits if n != resource.RLIM_INFINITY), default=None)
+    if found is None or found >= LEAST_MEMORY + (os.cpu_count() or 1) * THREAD_MEMORY:
+        return None
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if found >= LEAST_MEMORY:
+        return None
+    return (
+        f"this shell lets a program take {found / 1e9:.2f} GB of memory (ulimit -v or -d), and the "
+        f"libraries need {LEAST_MEMORY / 1e9:.1f} GB to be loaded; raise the limit, or use another "
+        "machine"
+    )
 
 
 class GuardedStream:

@@ -13,12 +13,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine
 
 from kdopt.errors import StoreError
-from kdopt.files import check_ordinary
+from kdopt.files import check_ordinary, open_input
 from kdopt.store.location import label_of
 from kdopt.store.locks import LOCK_WAIT_S
 
 _BESIDE = ("-journal", "-wal", "-shm")
 """What SQLite keeps beside a file."""
+
+_JOURNAL_BEGINS = (bytes.fromhex("d9d505f920a163d7"), b"\0")
+"""How a rollback journal begins, and one that undoes nothing (SQLite's "Database File Format", 3)."""
 
 _UNCHANGED = "mode=ro&immutable=1"
 """How SQLite opens a file without locks, and without files beside it."""
@@ -128,6 +131,7 @@ def check_sqlite_file(url: URL, create: bool) -> None:
                 raise StoreError(
                     f"store {path}: {about}{error.strerror}; give another --store"
                 ) from error
+        _check_journal(path)
         try:
             read_store_number(path)
         except sqlite3.Error as error:
@@ -150,6 +154,26 @@ def check_sqlite_file(url: URL, create: bool) -> None:
         raise StoreError(
             f"store {path}: no permission to write in {path.parent}; "
             "change the permissions or give another --store"
+        )
+
+
+def _check_journal(path: Path) -> None:
+    """Refuse a file that is called like a store's journal and is none: SQLite would remove it."""
+    journal = path.with_name(f"{path.name}-journal")
+    try:
+        with open_input(journal) as file:
+            begin = file.read(8)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(
+            f"store {path}: {journal.name} beside it: {error.strerror}; it may hold a change that "
+            "was cut off: change its permissions"
+        ) from error
+    if begin and not begin.startswith(_JOURNAL_BEGINS):
+        raise StoreError(
+            f"store {path}: {journal.name} beside it is no journal of SQLite, which would take it "
+            "for one and remove it; move it away and run the same command again"
         )
 
 
@@ -193,7 +217,22 @@ def look_at_file(url: URL, look: Callable[[Engine], None]) -> None:
             pass  # somebody writes it, perhaps
         else:
             return
-    _look(path, "mode=ro", look)
+    try:
+        _look(path, "mode=ro", look)
+    except sa.exc.OperationalError as error:
+        if getattr(error.orig, "sqlite_errorname", "") != "SQLITE_READONLY_ROLLBACK":
+            raise
+    else:
+        return
+    # A writer was killed. If the file is a store, SQLite undoes the change as it is opened.
+    try:
+        _look(path, _UNCHANGED, look)
+    except sa.exc.DatabaseError as error:
+        raise StoreError(
+            f"store {path}: a program was stopped while it wrote this file, and its change must be "
+            "undone before the file can be read; open it once with that program, or with "
+            f"sqlite3 {path} 'SELECT 1 FROM sqlite_master'"
+        ) from error
 
 
 def _look(path: Path, mode: str, look: Callable[[Engine], None]) -> None:

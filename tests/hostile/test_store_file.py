@@ -233,6 +233,58 @@ def test_what_lies_beside_a_store_is_not_waited_for(tmp_path, suffix):
         open_store(str(path))
 
 
+JUNK = {"text": b"my notes\n", "noise": bytes(range(1, 251)) * 400}
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_a_file_called_like_a_journal_is_not_removed(tmp_path, junk):
+    path = tmp_path / "kdopt.db"
+    open_store(str(path), create=True).close()
+    Path(f"{path}-journal").write_bytes(JUNK[junk])
+    before = look_at(tmp_path)
+    for create in (False, True):
+        with pytest.raises(StoreError, match="no journal of SQLite.*move it away and run the same"):
+            open_store(str(path), create=create)
+    assert look_at(tmp_path) == before
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+@pytest.mark.parametrize("junk", JUNK)
+def test_junk_for_a_log_loses_nothing(tmp_path, suffix, junk):
+    path = tmp_path / "kdopt.db"
+    open_store(str(path), create=True).close()
+    before = path.read_bytes()
+    Path(f"{path}{suffix}").write_bytes(JUNK[junk])
+    store = open_store(str(path))
+    assert store.select_rows("PRAGMA integrity_check") == [("ok",)]
+    store.close()
+    assert path.read_bytes() == before
+
+
+KILL_A_WRITER = """
+import os, sqlite3, sys
+file = sqlite3.connect(sys.argv[1], isolation_level=None)
+file.execute("PRAGMA journal_mode = delete")
+file.execute("PRAGMA cache_size = 1")  # so that it must write what may be undone yet
+file.execute("BEGIN IMMEDIATE")
+file.execute("UPDATE trials SET state = 'FAIL'")
+file.execute("UPDATE trial_user_attributes SET value_json = value_json || ' '")
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_the_change_of_a_killed_writer_is_undone(world):
+    before = world.states
+    path = world.folder / "kdopt.db"
+    world.store.close()
+    subprocess.run([sys.executable, "-c", KILL_A_WRITER, str(path)], check=False)
+    assert Path(f"{path}-journal").stat().st_size
+    world = world._replace(store=open_store(str(path)))
+    assert world.states == before
+    world.run()
+    assert set(world.states) == {"COMPLETE"}
+
+
 def test_a_second_look_at_a_store_leaves_the_first_its_locks(tmp_path):
     """Or the next process that closes the store would take the journal away from under it."""
     path = tmp_path / "kdopt.db"
