@@ -1,13 +1,18 @@
-"""Files that others hand over: opened without waiting, and read no further than is sane."""
+"""Files beside those of others: opened without waiting, read no further than is sane, and written
+without following a link that somebody put in the way.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import secrets
 import stat
-from io import BufferedReader
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 
+_LINK = "it is a link, and its other end may be somebody's file"
 _KINDS = (
     (stat.S_ISDIR, "it is a folder"),
     (stat.S_ISFIFO, "it is a pipe, write its content to a file first"),
@@ -62,6 +67,64 @@ def read_input(path: Path, limit: int) -> bytes:
     if too_large or len(content) > limit:
         raise OSError(errno.EFBIG, f"more than {limit:,} bytes, which is too large", str(path))
     return content
+
+
+def read_end(path: Path, limit: int, begin: int = 0) -> str:
+    """The last ``limit`` bytes of an ordinary file after its first ``begin``, as text.
+
+    Raises:
+        OSError: It cannot be read, or is no ordinary file.
+    """
+    with open_input(path) as file:
+        file.seek(max(begin, os.fstat(file.fileno()).st_size - limit))
+        return file.read(limit).decode(errors="replace")
+
+
+def open_log(path: Path) -> BufferedWriter:
+    """Open a file to append to it; it is made if there is none.
+
+    In a folder that others may write, a link of that name, symbolic or hard, would have the lines
+    written into any file that its maker chose.
+
+    Raises:
+        OSError: It cannot be opened, is no ordinary file, or is a link.
+    """
+    if path.is_symlink():
+        raise OSError(errno.EINVAL, _LINK, str(path))
+    if path.exists():
+        check_ordinary(path)
+    # Once more by the system: another process may have put something there meanwhile.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(path, flags, 0o666)
+    file = os.fdopen(handle, "ab")
+    try:
+        found = os.fstat(handle)
+        _check_kind(path, found.st_mode)
+        if found.st_nlink > 1:
+            raise OSError(errno.EINVAL, _LINK, str(path))
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, and make its folder; an older one is replaced in one step, and so is a link.
+
+    Raises:
+        OSError: It cannot be written; the older file is as it was then.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Renaming replaces the old file in one step: a crash leaves either, whole.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def is_safetensors(content: bytes) -> bool:

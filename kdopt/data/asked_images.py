@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -72,7 +73,7 @@ def check_output(output: Path) -> None:
     Raises:
         DataError: It is there.
     """
-    if output.exists():
+    if os.path.lexists(output):
         raise DataError(f"--output {output}: it is there already; give another name, or remove it")
 
 

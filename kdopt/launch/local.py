@@ -19,13 +19,16 @@ from typing import IO
 
 from kdopt.devices import parse_device
 from kdopt.errors import KdoptError
-from kdopt.files import check_ordinary
+from kdopt.files import open_log, read_end
 from kdopt.launch.call import WorkerCall
 from kdopt.worker.stop_signals import treat_sigterm_as_ctrl_c
 from kdopt.worker.worker_id import PARENT_VARIABLE
 
 RESTARTS_PER_WORKER = 5
 """Killed workers that are replaced before the launcher gives up."""
+
+LONGEST_LOG = 1_000_000
+"""Bytes at the end of a log in which a worker's message is looked for."""
 
 STOP_S = 20.0
 """Seconds that workers get to give their trials back before they are killed."""
@@ -193,10 +196,7 @@ class LocalWorkers:
             return nullcontext()
         try:
             self._log_dir.mkdir(parents=True, exist_ok=True)
-            path = self._log_path(self._log_dir, index)
-            if path.exists():
-                check_ordinary(path)  # a pipe would be waited for
-            return path.open("ab")
+            return open_log(self._log_path(self._log_dir, index))
         except OSError as error:
             raise KdoptError(
                 f"log folder {self._log_dir}: cannot be written: {error.strerror}; "
@@ -229,8 +229,11 @@ class LocalWorkers:
         if self._log_dir is None:
             return f"a worker stopped with exit code {code}; it says why above"
         path = self._log_path(self._log_dir, index)
-        # Earlier runs wrote to the same file.
-        text = path.read_bytes()[self._log_begins[index] :].decode(errors="replace")
+        try:
+            # Earlier runs wrote to the same file.
+            text = read_end(path, LONGEST_LOG, self._log_begins[index])
+        except OSError as error:
+            return f"a worker stopped with exit code {code}; {path} says why ({error.strerror})"
         marker = "kdopt: error: "
         if code == 2 and marker in text:
             return text.rpartition(marker)[2].strip()

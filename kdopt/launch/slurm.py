@@ -28,6 +28,7 @@ import os
 import re
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -38,7 +39,9 @@ from pathlib import Path
 from typing import Any
 
 from kdopt.errors import KdoptError
+from kdopt.files import read_end, read_input
 from kdopt.launch.call import WorkerCall
+from kdopt.launch.local import LONGEST_LOG
 
 GRACE_S = 60
 """Seconds before a job's time limit at which its worker is told to stop. Slurm looks every half a
@@ -142,6 +145,12 @@ def submit_jobs(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path)
         log_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise KdoptError(f"log folder {log_dir}: cannot be made: {error.strerror}") from error
+    if log_dir.stat().st_mode & stat.S_IWOTH:
+        # Jobs load submitit's pickle from there, and Slurm opens their logs by names to guess.
+        raise KdoptError(
+            f"log folder {log_dir}: everybody may write it, and jobs run what lies in it; "
+            f"chmod o-w {shlex.quote(str(log_dir))}, or give another --logs"
+        )
     mark = f"kdopt-submission-{uuid.uuid4().hex}"
     executor = submitit.SlurmExecutor(log_dir, python=f"exec {shlex.quote(sys.executable)}")
     executor.update_parameters(
@@ -198,8 +207,9 @@ def read_errors(job: str, log_dir: Path) -> list[str]:
     """Workers' messages when they gave up: the lines after 'kdopt: error:', each once."""
     found: dict[str, None] = {}
     for log in sorted(log_dir.glob(f"{job}_*_log.out")):
-        said = re.findall(r"^kdopt: error: (.+)$", log.read_text(errors="replace"), re.MULTILINE)
-        found.update(dict.fromkeys(said))
+        with contextlib.suppress(OSError):
+            text = read_end(log, LONGEST_LOG)
+            found.update(dict.fromkeys(re.findall(r"^kdopt: error: (.+)$", text, re.MULTILINE)))
     return list(found)
 
 
@@ -207,7 +217,7 @@ def _remove_submission(log_dir: Path, mark: str) -> None:
     """Remove what submitit wrote for jobs that were refused; other launches write there too."""
     for path in (*log_dir.glob("*.pkl"), *log_dir.glob(".submission_file_*.sh")):
         with contextlib.suppress(OSError):
-            if mark.encode() in path.read_bytes():
+            if mark.encode() in read_input(path, LONGEST_LOG):
                 path.unlink()
 
 

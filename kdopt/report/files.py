@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from kdopt.errors import KdoptError
-from kdopt.files import open_input
+from kdopt.files import open_input, write_whole
 
 PAGE_NAME = "report.html"
 MARK = b" - kdopt report</title>"
@@ -72,15 +71,8 @@ def is_own_page(path: Path, mark: bytes = MARK) -> bool:
 
 
 def _write_file(path: Path, content: bytes) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # Renaming replaces the old file in one step; a crash leaves either file, whole.
-            temporary.write_bytes(content)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, content)
     except OSError as error:
         reason = error.strerror or str(error)
         raise KdoptError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def check_targets(output: Path, suffixes: Sequence[str], force: bool) -> None:
         )
     if not output.parent.is_dir():
         raise KdoptError(f"--output {output}: there is no folder {output.parent}; make it first")
-    there = [str(path) for s in suffixes if (path := output.with_suffix(s)).exists()]
+    there = [str(path) for s in suffixes if os.path.lexists(path := output.with_suffix(s))]
     if there and not force:
         raise KdoptError(
             f"{', '.join(there)}: there already; give another --output, or --force to replace"

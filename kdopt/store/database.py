@@ -270,7 +270,7 @@ def _make_tables(store: Store) -> None:
     if _read_version(store, "kdopt_meta", "value") is not None:
         return
     if store.dialect == "sqlite":
-        with hold_file(Path(f"{store.url.database}.lock")):
+        with hold_file(Path(f"{Path(str(store.url.database)).resolve()}.lock")):
             _make_tables_locked(store)
         return
     with store.engine.begin() as connection:

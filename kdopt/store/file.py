@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ _BESIDE = ("-journal", "-wal", "-shm")
 """What SQLite keeps beside a file."""
 
 _JOURNAL_BEGINS = (bytes.fromhex("d9d505f920a163d7"), b"\0")
-"""How a rollback journal begins, and one that undoes nothing (SQLite's "Database File Format", 3)."""
+"""How a rollback journal begins, and one that undoes nothing (SQLite, Database File Format, 3)."""
 
 _UNCHANGED = "mode=ro&immutable=1"
 """How SQLite opens a file without locks, and without files beside it."""
@@ -122,16 +123,19 @@ def check_sqlite_file(url: URL, create: bool) -> None:
                 f"store {path}: no permission to write it or its folder; "
                 "change the permissions or give another --store"
             )
-        for file in (path, *(path.with_name(path.name + suffix) for suffix in _BESIDE)):
+        real = path.resolve()  # where SQLite keeps the others, also if the path is a link
+        for file in (path, *(real.with_name(real.name + suffix) for suffix in _BESIDE)):
             try:
                 if file == path or os.path.lexists(file):
                     check_ordinary(file)  # SQLite would wait for a pipe
+                if file != path and file.is_symlink():
+                    raise OSError(errno.EINVAL, "it is a link, and SQLite would write through it")
             except OSError as error:
                 about = "" if file == path else f"{file.name} beside it: "
                 raise StoreError(
                     f"store {path}: {about}{error.strerror}; give another --store"
                 ) from error
-        _check_journal(path)
+        _check_journal(path, real.with_name(f"{real.name}-journal"))
         try:
             read_store_number(path)
         except sqlite3.Error as error:
@@ -157,9 +161,8 @@ def check_sqlite_file(url: URL, create: bool) -> None:
         )
 
 
-def _check_journal(path: Path) -> None:
+def _check_journal(path: Path, journal: Path) -> None:
     """Refuse a file that is called like a store's journal and is none: SQLite would remove it."""
-    journal = path.with_name(f"{path.name}-journal")
     try:
         with open_input(journal) as file:
             begin = file.read(8)
@@ -207,7 +210,7 @@ def look_at_file(url: URL, look: Callable[[Engine], None]) -> None:
         url: Of the file, which is there.
         look: Reads; it is called again where the first reading met a writer.
     """
-    path = Path(str(url.database)).absolute()
+    path = Path(str(url.database)).resolve()
     beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
     if not any(file.exists() for file in beside):
         # Even a connection that only reads would leave two files beside one in WAL mode.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -16,6 +17,7 @@ from kdopt.campaign.record import CodeSource
 from kdopt.campaign.settings import Campaign, LaterStageName
 from kdopt.errors import KdoptError
 from kdopt.features.measurements import PartitionMeasurements
+from kdopt.files import write_whole
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import Block, PageFigure, ReportData, Section, make_tables
 from kdopt.report.columns import Column, Columns
@@ -303,16 +305,15 @@ def write_heat_maps(
     Raises:
         KdoptError: The file cannot be written, or there is another one that kdopt did not write.
     """
-    if path.exists() and not is_own_page(path, PAGE_MARK):
+    if os.path.lexists(path) and not is_own_page(path, PAGE_MARK):
         raise KdoptError(
             f"{path}: is there already and is no page of kdopt; give another --html, or remove it"
         )
     figure = go.Figure(draw_sizes(counts, class_names, participants))
     figure.update_layout(title=f"{campaign}: images per participant and class")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         page = figure.to_html(include_plotlyjs=True, full_html=True)
-        path.write_text(f"{PAGE_MARK.decode()}\n{page}", encoding="utf-8")
+        write_whole(path, PAGE_MARK + f"\n{page}".encode())
     except OSError as error:
         raise KdoptError(
             f"{path}: cannot be written: {error.strerror}; give another --html"
