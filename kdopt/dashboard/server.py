@@ -34,6 +34,7 @@ from kdopt.dashboard.signin import (
     make_text_reply,
 )
 from kdopt.errors import KdoptError
+from kdopt.shown import shorten
 from kdopt.store.location import label_of, parse_location
 
 _log = logging.getLogger(__name__)
@@ -112,6 +113,10 @@ class ReadOnly:
                 "This host name is not served here; whoever runs the dashboard can add it with "
                 "--allow-host.\n",
             )
+        if _is_of_another_site(environ):
+            return make_text_reply(
+                "403 Forbidden", "Pages of other sites may link here, and no more.\n"
+            )
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD") and not (
             self._guard and is_login(environ)
         ):
@@ -136,12 +141,13 @@ def make_app(
         allow_hosts: More host names, such as that of a reverse proxy.
 
     Raises:
-        KdoptError: If the URL names no store that can be read, or the token is too short.
+        KdoptError: If the URL names no store that can be read, the token is too short, or a host
+            name is none.
     """
     # It loads scikit-learn, two seconds in which a bad option could already have been refused.
     from optuna_dashboard import wsgi
 
-    hosts = [*LOCAL_NAMES, host, *(name.strip("[]") for name in allow_hosts)]
+    hosts = [*LOCAL_NAMES, host, *map(_read_host, allow_hosts)]
     if not isinstance(storage, str):
         return ReadOnly(ReadableStudies(wsgi(storage)), hosts, token)
     url = parse_location(storage)
@@ -152,6 +158,17 @@ def make_app(
             f"{label_of(url)}: no Optuna store can be read there "
             f"({type(error).__name__}). Check the storage URL, or plan a campaign into it first."
         ) from error
+
+
+def _read_host(name: str) -> str:
+    """A host name as ``--allow-host`` takes it, with or without a port."""
+    read = parse_host_name(name) or parse_host_name(f"[{name}]")
+    if not read:
+        raise KdoptError(
+            f"host name '{shorten(name, 100)}': no browser sends that; give the name alone, such "
+            "as kdopt.example.org, without http:// and path"
+        )
+    return read
 
 
 def serve(
@@ -256,6 +273,20 @@ class _Answer:
     ) -> Callable[[bytes], object]:
         self.status, self.headers = status, headers
         return lambda _: None
+
+
+def _is_of_another_site(environ: WSGIEnvironment) -> bool:
+    """Whether a page of another site asks, other than by a link that somebody follows.
+
+    By what browsers say, which know the address that they show: behind a reverse proxy, Origin
+    names a host that this server may not know. Without it such a page could use up the guesses of
+    the token for everybody.
+    """
+    site = environ.get("HTTP_SEC_FETCH_SITE", "same-origin")
+    followed = (
+        environ["REQUEST_METHOD"] == "GET" and environ.get("HTTP_SEC_FETCH_MODE") == "navigate"
+    )
+    return site not in ("same-origin", "none") and not followed
 
 
 def _can_be_asked(environ: WSGIEnvironment) -> bool:
