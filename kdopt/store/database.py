@@ -26,7 +26,8 @@ from kdopt.store.location import (
     label_of,
     parse_location,
 )
-from kdopt.store.other_tables import describe_other_tables
+from kdopt.store.other_tables import OPTUNA_TABLES, describe_other_tables
+from kdopt.store.schemas import find_schema_fault
 
 OPTUNA_SCHEMA = "v3.2.0.a"
 """Head of Optuna's alembic history that our SQL was written for (Optuna 3.2 to 5)."""
@@ -232,6 +233,8 @@ def _connect(url: URL, create: bool) -> Store:
         store = Store(url, make_sql_engine(url))
         with contextlib.ExitStack() as unless_it_opens:
             unless_it_opens.callback(store.close)
+            if store.dialect == "postgresql":
+                _check_schemas(store, create)
             if create:
                 _make_tables(store)
             check_versions(store)
@@ -307,6 +310,14 @@ def _check_tables(store: Store) -> None:
         others = describe_other_tables(connection, METADATA.tables, is_optuna)
     if others is not None:
         raise StoreError(f"store {store.label}: this database holds {others}; give another --store")
+
+
+def _check_schemas(store: Store, create: bool) -> None:
+    names = {*OPTUNA_TABLES, *METADATA.tables}
+    with store.read() as connection:
+        fault = find_schema_fault(connection, names, META.name, create)
+    if fault is not None:
+        raise StoreError(f"store {store.label}: {fault}")
 
 
 def check_versions(store: Store) -> None:
