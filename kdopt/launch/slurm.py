@@ -141,16 +141,7 @@ def submit_jobs(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path)
             "kdopt launch slurm: no sbatch and srun found here; run it on a machine that "
             "submits to Slurm"
         )
-    try:
-        log_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KdoptError(f"log folder {log_dir}: cannot be made: {error.strerror}") from error
-    if log_dir.stat().st_mode & stat.S_IWOTH:
-        # Jobs load submitit's pickle from there, and Slurm opens their logs by names to guess.
-        raise KdoptError(
-            f"log folder {log_dir}: everybody may write it, and jobs run what lies in it; "
-            f"chmod o-w {shlex.quote(str(log_dir))}, or give another --logs"
-        )
+    _make_log_folder(log_dir)
     mark = f"kdopt-submission-{uuid.uuid4().hex}"
     executor = submitit.SlurmExecutor(log_dir, python=f"exec {shlex.quote(sys.executable)}")
     executor.update_parameters(
@@ -183,6 +174,19 @@ def submit_jobs(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path)
         raise KdoptError(f"sbatch refused: {_explain_refusal(str(error), jobs)}") from error
     number: str = submitted[0].job_id.partition("_")[0]
     return number
+
+
+def _make_log_folder(log_dir: Path) -> None:
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KdoptError(f"log folder {log_dir}: cannot be made: {error.strerror}") from error
+    if log_dir.stat().st_mode & stat.S_IWOTH:
+        # Jobs load submitit's pickle from there, and Slurm opens their logs by names to guess.
+        raise KdoptError(
+            f"log folder {log_dir}: everybody may write it, and jobs run what lies in it; "
+            f"chmod o-w {shlex.quote(str(log_dir))}, or give another --logs"
+        )
 
 
 def wait_for_jobs(job: str, on_tick: Callable[[], None], tick_s: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""PostgreSQL's search_path, set by whoever runs the server: a store is whole or says where it is."""
+"""PostgreSQL's search_path as a server sets it: a store is whole, or says where it is."""
 
 from __future__ import annotations
 
