@@ -49,7 +49,7 @@ def read_status(store: Store, campaign: str, since_s: float = math.inf) -> Statu
     """
     counts = queries.read_study_counts(store, campaign)
     workers = describe_workers(activity.read_running_trials(store, campaign))
-    states = [_count_claimed_as_waiting(state, workers) for state in counts]
+    states = [_count_begun(state, workers) for state in counts]
     blocked = _count_blocked(store, campaign, states)
     recent = _read_recent(store, campaign, workers, since_s)
     stages = count_stages(states, recent, blocked)
@@ -149,11 +149,12 @@ def _describe_worker(held: Sequence[RunningTrial]) -> WorkerStatus:
     )
 
 
-def _count_claimed_as_waiting(state: StudyCounts, workers: Sequence[WorkerStatus]) -> StudyCounts:
-    claimed = sum(worker.claimed for worker in workers if worker.study == state.study)
-    # The two questions to the store are some moments apart.
-    claimed = min(claimed, state.running)
-    return state._replace(running=state.running - claimed, waiting=state.waiting + claimed)
+def _count_begun(state: StudyCounts, workers: Sequence[WorkerStatus]) -> StudyCounts:
+    """The study with those as running that the workers run: not all that they have claimed."""
+    begun = sum(worker.at_once for worker in workers if worker.study == state.study)
+    left = state.waiting + state.running
+    running = min(begun, left)  # the two questions to the store are some moments apart
+    return state._replace(running=running, waiting=left - running)
 
 
 def _judge_state(running: RunningTrial, last_sign_s: float) -> WorkerState:
