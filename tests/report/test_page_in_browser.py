@@ -7,6 +7,7 @@ import io
 import json
 
 import pytest
+from pypdf import PdfReader
 
 from kdopt.analysis.paper.claims import CLAIMS
 from kdopt.campaign.record import SettingLine
@@ -401,6 +402,32 @@ def test_what_is_printed_has_every_figure(browser, whole, tmp_path):
     context.close()
     assert drawn
     assert (tmp_path / "page.pdf").stat().st_size > 50_000
+
+
+def test_each_printed_page_of_a_long_table_has_its_head(visit, whole, tmp_path):
+    page = visit(whole)
+    heads = page.evaluate(
+        """() => {
+            const table = document.querySelector("#pairs .sortable");
+            table.id = "long";
+            return [...table.querySelectorAll("thead th")].map((head) => head.textContent);
+        }"""
+    )
+    page.add_style_tag(content="body :not(:has(#long), #long, #long *) { display: none !important }")
+    page.pdf(path=tmp_path / "table.pdf", format="A4")
+    sheets = PdfReader(tmp_path / "table.pdf").pages
+    assert len(sheets) > 1 and len(heads) > 5
+    for sheet in sheets:
+        words = set(sheet.extract_text().split())
+        assert set(" ".join(heads).split()) <= words
+
+
+def test_one_pair_opens_with_the_first_of_the_table(visit, whole):
+    page = visit(whole)
+    first = page.locator("#pairs .sortable [data-pair]").first.get_attribute("data-pair")
+    assert first != page.locator("#pair option").first.get_attribute("value")  # or it says nothing
+    assert page.input_value("#pair") == first
+    assert first in page.inner_text("#pair-verdict")
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "sequential"])

@@ -262,5 +262,7 @@ function startPairs() {
   for (const radio of document.querySelectorAll("input[name=set]")) {
     radio.addEventListener("change", () => draw("surface", false));
   }
+  const first = document.querySelector("#pairs [data-pair]"); // what the table shows first is asked about first
+  if (first) picker.value = first.dataset.pair;
   if (picker.options.length) showPair();
 }
