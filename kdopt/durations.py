@@ -33,6 +33,15 @@ def parse_duration(text: str) -> float:
     )
 
 
+def precise_duration(seconds: float) -> str:
+    """A computation's seconds for people, in three digits, and whole from 100 on.
+
+    >>> precise_duration(0.00423), precise_duration(1.5), precise_duration(1234.5)
+    ('0.00423 s', '1.5 s', '1,234 s')
+    """
+    return f"{seconds:.3g} s" if seconds < 100 else f"{seconds:,.0f} s"
+
+
 def duration(seconds: float) -> str:
     """Seconds for people.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -35,15 +36,43 @@ def make_console(**settings: Any) -> Console:
 
 
 def print_columns(rows: Sequence[Sequence[str]], n_left: int) -> None:
-    """Print texts in columns: the first ``n_left`` begin in line, the others end in line."""
-    clean = [[clean_line(text) for text in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*clean, strict=True)]
-    for row in clean:
-        cells = [
-            text.ljust(width) if i < n_left else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
+    """Print texts in columns: the first ``n_left`` begin in line, the others end in line.
+
+    On a terminal that is too narrow for them the widest of the first takes several lines.
+    """
+    console = make_console()
+    width = console.width if console.is_terminal else WIDE
+    for line in lay_out_columns(
+        [[clean_line(text) for text in row] for row in rows], n_left, width
+    ):
+        print(line)
+
+
+def lay_out_columns(rows: Sequence[Sequence[str]], n_left: int, width: int) -> Iterator[str]:
+    """The lines of a table: the first ``n_left`` columns begin in line, the others end in line.
+
+    Args:
+        rows: Their cells, each a line without control characters.
+        n_left: Columns of text, 1 or more.
+        width: Of a line, where wrapping the widest column of text between words can keep it.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widest = max(range(n_left), key=widths.__getitem__)
+    others = sum(widths) + 2 * (len(widths) - 1) - widths[widest]
+    words = [word for row in rows for word in row[widest].split()]
+    least = max(map(len, words), default=0)
+    widths[widest] = max(least, min(widths[widest], width - others))
+    for row in rows:
+        below = list(row)
+        below[widest], *more = textwrap.wrap(
+            row[widest], widths[widest], break_on_hyphens=False
+        ) or [""]
+        for cells in [below, *([""] * widest + [text] for text in more)]:
+            texts = [
+                text.ljust(width) if i < n_left else text.rjust(width)
+                for i, (text, width) in enumerate(zip(cells, widths, strict=False))
+            ]
+            yield "  ".join(texts).rstrip()
 
 
 def fit_table(

@@ -21,6 +21,7 @@ from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.federated_algorithms import ALGORITHM_FACTS
 from kdopt.data.sources.cifar10 import CIFAR10_CLASSES
 from kdopt.data.sources.fashion_mnist import FASHION_MNIST_CLASSES
+from kdopt.durations import precise_duration
 from kdopt.report.export_columns import label_pairs, name_export_column
 from kdopt.shown import defuse_formula
 
@@ -90,7 +91,7 @@ def format_hours(hours: float) -> str:
     """Hours in the unit that suits them, with three digits."""
     seconds = 3600 * hours
     if seconds < 100:
-        return f"{seconds:.3g} s"
+        return precise_duration(seconds)
     return f"{seconds / 60:.3g} min" if seconds < 6000 else f"{hours:,.3g} h"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kdopt.campaign.names import StageName
+from kdopt.durations import precise_duration
 from kdopt.outcome import Outcome
 from kdopt.store.leases import Lease
 
@@ -19,4 +20,5 @@ def describe_result(stage: StageName, claim: Lease, outcome: Outcome) -> str:
     else:
         result = f"gain {outcome.validation_gain:+.2f} pp on validation"
     source = f", taken from {outcome.taken_from}" if outcome.taken_from else ""
-    return f"{params}: {result}, {outcome.epochs} epochs, {outcome.seconds:.2f} s{source}"
+    took = precise_duration(outcome.seconds)
+    return f"{params}: {result}, {outcome.epochs} epochs, {took}{source}"

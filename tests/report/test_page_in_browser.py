@@ -413,7 +413,9 @@ def test_each_printed_page_of_a_long_table_has_its_head(visit, whole, tmp_path):
             return [...table.querySelectorAll("thead th")].map((head) => head.textContent);
         }"""
     )
-    page.add_style_tag(content="body :not(:has(#long), #long, #long *) { display: none !important }")
+    page.add_style_tag(
+        content="body :not(:has(#long), #long, #long *) { display: none !important }"
+    )
     page.pdf(path=tmp_path / "table.pdf", format="A4")
     sheets = PdfReader(tmp_path / "table.pdf").pages
     assert len(sheets) > 1 and len(heads) > 5
