@@ -21,4 +21,5 @@ def describe_result(stage: StageName, claim: Lease, outcome: Outcome) -> str:
         result = f"gain {outcome.validation_gain:+.2f} pp on validation"
     source = f", taken from {outcome.taken_from}" if outcome.taken_from else ""
     took = precise_duration(outcome.seconds)
-    return f"{params}: {result}, {outcome.epochs} epochs, {took}{source}"
+    epochs = f"{outcome.epochs} epoch{'' if outcome.epochs == 1 else 's'}"
+    return f"{params}: {result}, {epochs}, {took}{source}"

@@ -17,5 +17,5 @@ def test_a_result_says_how_long_it_took_however_short(seconds, said):
     claim = Lease(1, 1, 0, "me", 1, {"temperature": 2.5, "replicate": 0})
     outcome = dataclasses.replace(make_outcome(1.25), seconds=seconds)
     text = describe_result("tune", claim, outcome)
-    assert text.startswith("temperature 2.5, replicate 0: gain +1.25 pp on validation, ")
-    assert text.endswith(f", {said}")
+    assert text.startswith("temperature 2.5, replicate 0: ")
+    assert text.endswith(f", 1 epoch, {said}")
