@@ -20,30 +20,15 @@ from kdopt.store.planning import write_plan
 from tests.cli.test_cli import command, kdopt, refused
 from tests.conftest import make_campaign, make_record
 from tests.postgres import PASSWORD, PASSWORD_IN_URL
+from tests.small_campaigns import make_spec
 
-SPEC = """
-name = "tiny"
-participants = 3
-model = "mlp"
-precision = "fp32"
-partitions = ["uniform"]
-stages = ["tune", "federate"]
-[data]
-name = "digits"
-validation_fraction = 0.2
-[pretrain]
-epochs = 1
-patience = 0
-[distill]
-epochs = 2
-patience = 0
-[tune]
-temperatures = [1, 4]
-alphas = [0.5, 0.9]
-[federate]
-initial_models = ["random"]
-rounds = 2
-"""
+SPEC = make_spec(
+    participants=3,
+    stages=["tune", "federate"],
+    distill={"epochs": 2},
+    tune={"temperatures": [1, 4], "alphas": [0.5, 0.9]},
+    federate={"initial_models": ["random"], "rounds": 2},
+)
 STORE = "storage/kdopt.db"
 
 

@@ -6,50 +6,25 @@ import dataclasses
 
 import pytest
 
-from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import load_dataset
 from kdopt.errors import ArtifactError, DataError
 from kdopt.features.measurements import find_unmeasured_partitions, read_measurements
 from kdopt.features.measuring import measure_campaign
-from kdopt.service.planner import draw_splits, plan_campaign
-from kdopt.store.artifacts.artifacts import Artifacts
-from kdopt.store.database import open_store
 from kdopt.store.queries import read_trials
 from kdopt.train.engine import make_engine
 from kdopt.worker.worker import run_trials
+from tests.small_campaigns import make_spec, plan_text
 
-SPEC = """
-name = "tiny"
-participants = 2
-model = "mlp"
-partitions = ["uniform", "specialized"]
-precision = "fp32"
-stages = ["tune"]
-[data]
-name = "digits"
-[pretrain]
-epochs = 1
-patience = 0
-[distill]
-epochs = 1
-patience = 0
-[tune]
-temperatures = [1]
-alphas = [0.5]
-"""
+SPEC = make_spec(partitions=["uniform", "specialized"], data={"validation_fraction": None})
 ENGINE = make_engine("fp32", "cpu")
 
 
 @pytest.fixture
 def planned(tmp_path):
     """A planned campaign: its store and its artifacts."""
-    spec = parse_spec(SPEC)
-    dataset = load_dataset(spec.campaign)
-    store = open_store(str(tmp_path / "kdopt.db"), create=True)
-    artifacts = Artifacts(tmp_path / "artifacts")
-    plan_campaign(spec, dataset, draw_splits(spec.campaign, dataset), store, artifacts)
-    yield store, artifacts
-    store.close()
+    made = plan_text(SPEC, tmp_path)
+    yield made.store, made.artifacts
+    made.store.close()
 
 
 def test_nothing_is_measured_before_anything_is_pretrained(planned):

@@ -13,37 +13,26 @@ from kdopt.features.definitions import FEATURE_NAMES, LABEL_FEATURES
 from kdopt.features.measurements import read_measurements
 from kdopt.features.measuring import Checkpoint, describe_checkpoints, measure_campaign
 from kdopt.features.table import tabulate_pairs
-from kdopt.service.planner import draw_splits, plan_campaign
-from kdopt.store.artifacts.artifacts import Artifacts
-from kdopt.store.database import open_store
 from kdopt.store.queries import read_trials
 from kdopt.train.engine import make_engine
 from kdopt.train.models import make_model
 from kdopt.worker.worker import run_trials
+from tests.small_campaigns import make_spec, plan_text
 
-SPEC = """
-name = "tiny"
-participants = 3
-model = "mlp"
-partitions = ["specialized"]
-precision = "fp32"
-stages = ["compare"]
-[data]
-name = "digits"
-[pretrain]
-epochs = 2
-patience = 0
-[distill]
-epochs = 1
-patience = 0
-[compare]
-methods = ["vanilla"]
-transfer_sets = ["public_unlabeled_large"]
-[transfer]
-public_unlabeled_small = 0
-public_unlabeled_large = 64
-public_labeled = 0
-"""
+SPEC = make_spec(
+    participants=3,
+    partitions=["specialized"],
+    stages=["compare"],
+    data={"validation_fraction": None},
+    pretrain={"epochs": 2},
+    tune=None,
+    compare={"methods": ["vanilla"], "transfer_sets": ["public_unlabeled_large"]},
+    transfer={
+        "public_unlabeled_small": 0,
+        "public_unlabeled_large": 64,
+        "public_labeled": 0,
+    },
+)
 ENGINE = make_engine("fp32", "cpu")
 
 
@@ -53,9 +42,7 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("store")
     spec = parse_spec(SPEC)
     dataset = load_dataset(spec.campaign)
-    store = open_store(str(folder / "kdopt.db"), create=True)
-    artifacts = Artifacts(folder / "artifacts")
-    plan_campaign(spec, dataset, draw_splits(spec.campaign, dataset), store, artifacts)
+    store, artifacts, _ = plan_text(SPEC, folder)
     run_trials(store, artifacts, "tiny", ENGINE)
     measure_campaign(store, artifacts, "tiny", ENGINE)
     rows, measurements = read_trials(store, "tiny"), read_measurements(store, "tiny")

@@ -32,30 +32,12 @@ from kdopt.train.engine import make_engine
 from kdopt.worker.scheduling import list_finished_before
 from kdopt.worker.worker import run_trials
 from tests.conftest import make_campaign, make_outcome, make_record, new_store, optuna_study
+from tests.small_campaigns import make_spec
 from tests.store.test_index_studies import contents
 
-SPEC = """
-name = "tiny"
-participants = 3
-model = "mlp"
-partitions = ["uniform"]
-precision = "fp32"
-stages = ["tune"]
-[data]
-name = "digits"
-validation_fraction = 0.2
-[pretrain]
-epochs = 1
-patience = 0
-[distill]
-epochs = 1
-patience = 0
-[tune]
-sampler = "warm"
-budget = {budget}
-warm_trials = 2
-{tune}
-"""
+SPEC = make_spec(
+    participants=3, tune={"sampler": "warm", "warm_trials": 2, "temperatures": None, "alphas": None}
+)
 TAUGHT = make_campaign(
     name="taught",
     participants=4,
@@ -192,7 +174,7 @@ def test_temperatures_of_which_nothing_is_known_are_refused(store, artifacts):
 
 def plan(folder: Path, tune="", store=None, budget=4):
     """Plan the campaign of the spec in a folder of its own."""
-    spec = parse_spec(SPEC.format(tune=tune, budget=budget))
+    spec = parse_spec(f"{SPEC}budget = {budget}\n{tune}\n")
     dataset = load_dataset(spec.campaign)
     store = store or open_store(str(folder / "kdopt.db"), create=True)
     artifacts = Artifacts(folder / "artifacts")

@@ -7,33 +7,22 @@ import pytest
 from kdopt.service.doctor import check_campaign
 from kdopt.service.verify import verify_trials
 from kdopt.store import queries
-from tests.finished import run_campaign
+from tests.small_campaigns import make_spec, run_campaign
 
-ALONE = """
-name = "grown"
-participants = 3
-model = "mlp"
-partitions = ["label_dirichlet"]
-stages = ["federate"]
-precision = "fp32"
-[data]
-name = "digits"
-train_size = 400
-[transfer]
-public_unlabeled_small = 40
-public_unlabeled_large = 0
-public_labeled = 0
-[pretrain]
-epochs = 1
-patience = 0
-[distill]
-epochs = 1
-patience = 0
-[federate]
-rounds = 1
-local_epochs = 1
-public_set = "public_unlabeled_small"
-"""
+ALONE = make_spec(
+    name="grown",
+    participants=3,
+    partitions=["label_dirichlet"],
+    stages=["federate"],
+    data={"train_size": 400, "validation_fraction": None},
+    transfer={
+        "public_unlabeled_small": 40,
+        "public_unlabeled_large": 0,
+        "public_labeled": 0,
+    },
+    tune=None,
+    federate={"rounds": 1, "local_epochs": 1, "public_set": "public_unlabeled_small"},
+)
 FIRST = 'algorithms = ["feddf"]\ninitial_models = ["random"]\n'
 ALL = 'algorithms = ["fedavg", "feddf", "fedmd", "def_kt"]\n'
 DIFFERENT = 'algorithms = ["fedmd", "def_kt"]\nown_starts = ["random", "pretrained"]\n'

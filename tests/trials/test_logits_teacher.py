@@ -32,39 +32,27 @@ from kdopt.train.evaluation import predict_logits
 from kdopt.trials.context import Context
 from kdopt.trials.pretrain import run_pretrain
 from kdopt.trials.tune import run_tune
+from tests.small_campaigns import make_spec
 from tests.trials.test_own_participants import NAMES, write_images
 
-SPEC = """
-name = "given"
-precision = "fp32"
-partitions = ["own"]
-stages = ["tune"]
-[data]
-name = "folder"
-root = "{root}/shared"
-image_size = 8
-validation_fraction = 0.3
-[pretrain]
-epochs = 1
-patience = 0
-[distill]
-epochs = 1
-patience = 0
-[tune]
-sampler = "tpe"
-budget = 2
-[[participant]]
-name = "paris"
-model = "cnn"
-data = "{root}/paris"
-[[participant]]
-name = "rome"
-model = "cnn"
-data = "{root}/rome"
-[[participant]]
-name = "big"
-logits = "{root}/{file}"
-"""
+SPEC = make_spec(
+    name="given",
+    participants=None,
+    model=None,
+    partitions=["own"],
+    data={
+        "name": "folder",
+        "root": "{root}/shared",
+        "image_size": 8,
+        "validation_fraction": 0.3,
+    },
+    tune={"sampler": "tpe", "budget": 2, "temperatures": None, "alphas": None},
+    participant=[
+        {"name": "paris", "model": "cnn", "data": "{root}/paris"},
+        {"name": "rome", "model": "cnn", "data": "{root}/rome"},
+        {"name": "big", "logits": "{root}/{file}"},
+    ],
+)
 CELL = {"temperature": 2.0, "alpha": 0.5, "replicate": 0}
 
 

@@ -14,46 +14,23 @@ from kdopt.data.datasets import load_dataset
 from kdopt.errors import KdoptError
 from kdopt.service.planner import check_model
 from kdopt.train.students import read_student
-from tests.finished import run_campaign
+from tests.small_campaigns import make_spec, run_campaign
 
-SPEC = """
-name = "other"
-participants = 2
-model = "{model}"
-partitions = ["uniform"]
-stages = ["tune", "compare", "combine", "federate"]
-precision = "fp32"
-[data]
-name = "arrays"
-root = "{root}"
-{data}
-[transfer]
-public_data = "{public}"
-public_unlabeled_small = 20
-public_unlabeled_large = 0
-public_labeled = 0
-[pretrain]
-epochs = 3
-patience = 0
-[distill]
-epochs = 1
-patience = 0
-[tune]
-temperatures = [1]
-alphas = [0.5]
-[compare]
-methods = ["vanilla"]
-transfer_sets = ["student", "public_unlabeled_small"]
-[combine]
-starts = ["best"]
-transfer_sets = ["public_unlabeled_small"]
-weightings = ["equal"]
-[federate]
-rounds = 1
-local_epochs = 1
-"""
+STAGES = {
+    "name": "other",
+    "stages": ["tune", "compare", "combine", "federate"],
+    "pretrain": {"epochs": 3},
+    "compare": {"methods": ["vanilla"], "transfer_sets": ["student", "public_unlabeled_small"]},
+    "combine": {
+        "starts": ["best"],
+        "transfer_sets": ["public_unlabeled_small"],
+        "weightings": ["equal"],
+    },
+    "federate": {"rounds": 1, "local_epochs": 1},
+}
 N = 360
-KINDS = {"vectors": ("mlp", ""), "tokens": ("text_cnn", "padding = 0")}
+PUBLIC = {"public_unlabeled_small": 20, "public_unlabeled_large": 0, "public_labeled": 0}
+KINDS = {"vectors": ("mlp", {}), "tokens": ("text_cnn", {"padding": 0})}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -70,9 +47,9 @@ def other(request, tmp_path_factory):
     np.savez(folder / "public.npz", **{request.param: items[public]})
     np.savez(folder / "all.npz", **{request.param: items[rest], "labels": labels[rest]})
     model, data = KINDS[request.param]
-    text = SPEC.format(
-        model=model, data=data, root=folder / "all.npz", public=folder / "public.npz"
-    )
+    files = {"name": "arrays", "root": str(folder / "all.npz"), "validation_fraction": None}
+    transfer = {**PUBLIC, "public_data": str(folder / "public.npz")}
+    text = make_spec(**STAGES, model=model, data={**files, **data}, transfer=transfer)
     with closing(run_campaign(text, folder).store):
         yield folder, text, request.param
 

@@ -29,48 +29,44 @@ from kdopt.trials.context import Context
 from kdopt.trials.control import run_control
 from kdopt.trials.pretrain import run_pretrain
 from kdopt.trials.tune import run_tune
+from tests.small_campaigns import make_spec
 
-SPEC = """
-name = "mine"
-precision = "fp32"
-partitions = ["own"]
-stages = ["tune", "compare"]
-[data]
-name = "folder"
-root = "{root}/shared"
-image_size = 8
-validation_fraction = 0.3
-[pretrain]
-epochs = 1
-patience = 0
-[distill]
-epochs = 1
-patience = 0
-[transfer]
-public_unlabeled_small = 20
-public_unlabeled_large = 40
-public_labeled = 20
-[[participant]]
-name = "berlin"
-model = "cnn"
-weights = "{root}/berlin.pt"
-data = "{root}/berlin"
-classes = ["nine", "eight", "seven", "six", "five", "four", "three", "two", "one", "zero"]
-image_size = 16
-channels = 3
-mean = [0.3, 0.3, 0.3]
-std = [0.3, 0.3, 0.3]
-[[participant]]
-name = "big"
-model = "mlp"
-weights = "{root}/big.safetensors"
-classes = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-[[participant]]
-name = "paris"
-model = "cnn"
-data = "{root}/paris"
-"""
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+THIRD = [0.3, 0.3, 0.3]
+SPEC = make_spec(
+    name="mine",
+    participants=None,
+    model=None,
+    partitions=["own"],
+    stages=["tune", "compare"],
+    data={
+        "name": "folder",
+        "root": "{root}/shared",
+        "image_size": 8,
+        "validation_fraction": 0.3,
+    },
+    transfer={
+        "public_unlabeled_small": 20,
+        "public_unlabeled_large": 40,
+        "public_labeled": 20,
+    },
+    tune=None,
+    participant=[
+        {
+            "name": "berlin",
+            "model": "cnn",
+            "weights": "{root}/berlin.pt",
+            "data": "{root}/berlin",
+            "classes": NAMES[::-1],
+            "image_size": 16,
+            "channels": 3,
+            "mean": THIRD,
+            "std": THIRD,
+        },
+        {"name": "big", "model": "mlp", "weights": "{root}/big.safetensors", "classes": NAMES},
+        {"name": "paris", "model": "cnn", "data": "{root}/paris"},
+    ],
+)
 
 
 def write_images(folder, images, labels):

@@ -12,29 +12,10 @@ from kdopt.store import queries
 from kdopt.store.kept import find_kept, list_kept
 from kdopt.train.students import read_student
 from tests.cli.test_cli import wait_until
+from tests.worker.test_worker import SPEC as TINY
 from tests.worker.test_worker import plan, start_worker
 
-SPEC = """
-name = "tiny"
-participants = 2
-model = "mlp"
-partitions = ["uniform"]
-precision = "fp32"
-stages = ["tune"]
-keep = "{keep}"
-[data]
-name = "digits"
-validation_fraction = 0.2
-[pretrain]
-epochs = 2
-patience = 0
-[distill]
-epochs = {epochs}
-patience = 0
-learning_rate = {rate}
-[tune]
-{tune}
-"""
+SPEC = TINY.replace("control = false", 'keep = "{keep}"')
 
 
 def count_complete(store):

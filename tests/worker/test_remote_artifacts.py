@@ -10,16 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from kdopt.campaign.spec import parse_spec
-from kdopt.data.datasets import load_dataset
 from kdopt.errors import ArtifactError
-from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store import queries
-from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.train.engine import make_engine
 from kdopt.worker.worker import run_trials
 from tests.s3 import S3
+from tests.small_campaigns import plan_text
 from tests.worker.test_worker import SPEC, results
 
 TEXT = SPEC.format(epochs=2, rate=1e-3, tune="temperatures = [1, 4]\nalphas = [0.5, 0.9]")
@@ -51,11 +48,7 @@ def bucket(s3, tmp_path) -> str:
 
 def plan(folder, place):
     """A planned campaign, its artifacts in that place."""
-    spec = parse_spec(TEXT)
-    dataset = load_dataset(spec.campaign)
-    store = open_store(str(folder / "kdopt.db"), create=True)
-    artifacts = Artifacts(place)
-    plan_campaign(spec, dataset, draw_splits(spec.campaign, dataset), store, artifacts)
+    store, artifacts, _ = plan_text(TEXT, folder, place)
     return store, artifacts
 
 

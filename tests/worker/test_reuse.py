@@ -7,49 +7,25 @@ import dataclasses
 import pytest
 
 from kdopt.campaign.compatibility import describe_pretraining
-from kdopt.campaign.spec import parse_spec
-from kdopt.data.datasets import load_dataset
 from kdopt.outcome import WHERE_IT_RAN
-from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store.artifacts.artifacts import Artifacts
-from kdopt.store.database import open_store
 from kdopt.store.queries import read_trials
 from kdopt.train.engine import make_engine
 from kdopt.worker.worker import run_trials
 from tests.conftest import make_campaign, make_record
-
-SPEC = """
-name = "{name}"
-participants = 2
-model = "mlp"
-partitions = ["uniform"]
-precision = "fp32"
-stages = ["tune"]
-control = false
-[data]
-name = "digits"
-train_size = 400
-test_size = 100
-validation_fraction = 0.2
-[pretrain]
-epochs = {pretrain}
-patience = 0
-[distill]
-epochs = {distill}
-patience = 0
-[tune]
-temperatures = [1]
-alphas = [0.5]
-"""
+from tests.small_campaigns import make_spec, plan_text
 
 
 def run(folder, name, pretrain=1, distill=1):
     """Run a campaign to its end; its trials, and those of pre-training by participant."""
-    spec = parse_spec(SPEC.format(name=name, pretrain=pretrain, distill=distill))
-    dataset = load_dataset(spec.campaign)
-    store = open_store(str(folder / "kdopt.db"), create=True)
-    artifacts = Artifacts(folder / "artifacts")
-    plan_campaign(spec, dataset, draw_splits(spec.campaign, dataset), store, artifacts)
+    text = make_spec(
+        name=name,
+        control=False,
+        data={"train_size": 400, "test_size": 100},
+        pretrain={"epochs": pretrain},
+        distill={"epochs": distill},
+    )
+    store, artifacts, _ = plan_text(text, folder)
     engine = make_engine("fp32", "cpu", deterministic=True)
     assert run_trials(store, artifacts, name, engine).failed == 0
     rows = read_trials(store, name)

@@ -12,10 +12,6 @@ from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stage_settings import CompareSettings
 from kdopt.campaign.stages import plan_studies
-from kdopt.data.datasets import load_dataset
-from kdopt.service.planner import draw_splits, plan_campaign
-from kdopt.store.artifacts.artifacts import Artifacts
-from kdopt.store.database import open_store
 from kdopt.store.queries import StudyCounts
 from kdopt.train.engine import make_engine
 from kdopt.worker import worker as worker_module
@@ -27,6 +23,7 @@ from kdopt.worker.scheduling import (
 )
 from kdopt.worker.worker import run_trials
 from tests.conftest import make_campaign, make_outcome
+from tests.small_campaigns import FEW_PUBLIC, make_spec, plan_text
 
 PEOPLE = 4
 BOTH = ("uniform", "specialized")
@@ -242,34 +239,15 @@ def test_a_pair_learns_from_earlier_rounds_of_its_own_partition_and_stage_only(d
     assert list_finished_before(PLANS[tune(0)[0]], list(desk.states.values()), PLANS) == []
 
 
-SPEC = """
-name = "tiny"
-participants = 4
-model = "mlp"
-partitions = ["uniform", "quantity_skew"]
-precision = "fp32"
-stages = ["tune", "compare"]
-control = false
-[data]
-name = "digits"
-validation_fraction = 0.2
-[transfer]
-public_unlabeled_small = 32
-public_unlabeled_large = 64
-public_labeled = 32
-[pretrain]
-epochs = 1
-patience = 0
-[distill]
-epochs = 1
-patience = 0
-[tune]
-temperatures = [1, 4]
-alphas = [0.1, 0.5]
-[compare]
-methods = ["vanilla"]
-transfer_sets = ["student", "public_labeled"]
-"""
+SPEC = make_spec(
+    participants=4,
+    partitions=["uniform", "quantity_skew"],
+    stages=["tune", "compare"],
+    control=False,
+    transfer=FEW_PUBLIC,
+    tune={"temperatures": [1, 4], "alphas": [0.1, 0.5]},
+    compare={"methods": ["vanilla"], "transfer_sets": ["student", "public_labeled"]},
+)
 PAIRS = 2 * 4 * 3
 
 
@@ -335,11 +313,7 @@ def test_among_equals_the_study_with_fewest_workers_is_first(plans):
 
 
 def run(folder, monkeypatch=None):
-    spec = parse_spec(SPEC)
-    dataset = load_dataset(spec.campaign)
-    store = open_store(str(folder / "kdopt.db"), create=True)
-    artifacts = Artifacts(folder / "artifacts")
-    plan_campaign(spec, dataset, draw_splits(spec.campaign, dataset), store, artifacts)
+    store, artifacts, _ = plan_text(SPEC, folder)
     summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     store.close()
     return summary

@@ -12,30 +12,15 @@ import psutil
 import pytest
 
 from tests.postgres import PASSWORD, PASSWORD_IN_URL
+from tests.small_campaigns import make_spec
 
-SPEC = """
-name = "tiny"
-participants = 2
-model = "mlp"
-partitions = ["uniform"]
-stages = ["tune", "federate"]
-control = false
-[data]
-name = "digits"
-validation_fraction = 0.2
-[pretrain]
-epochs = 2
-patience = 0
-[distill]
-epochs = 1
-patience = 0
-[tune]
-temperatures = [1]
-alphas = [0.5]
-[federate]
-rounds = 3
-learning_rate = 1e6
-"""
+SPEC = make_spec(
+    stages=["tune", "federate"],
+    precision=None,
+    control=False,
+    pretrain={"epochs": 2},
+    federate={"rounds": 3, "learning_rate": 1e6},
+)
 
 
 @pytest.fixture

@@ -17,17 +17,14 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import load_dataset
 from kdopt.errors import ArtifactError, DataError
-from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store import activity, leases, queries
-from kdopt.store.artifacts.artifacts import Artifacts
-from kdopt.store.database import open_store
 from kdopt.train.engine import make_engine
 from kdopt.worker import worker as worker_module
 from kdopt.worker.summary import Stopwatch
 from kdopt.worker.worker import run_trials
+from tests.small_campaigns import plan_text
 
 SPEC = """
 name = "tiny"
@@ -56,11 +53,7 @@ GRID = "temperatures = [0.5, 1, 2, 4, 7]\nalphas = [0.1, 0.5, 0.9]"
 
 def plan(folder: Path, epochs=2, tune=GRID, rate=1e-3, text=SPEC):
     """A planned campaign in a folder of its own."""
-    spec = parse_spec(text.format(epochs=epochs, tune=tune, rate=rate))
-    dataset = load_dataset(spec.campaign)
-    store = open_store(str(folder / "kdopt.db"), create=True)
-    artifacts = Artifacts(folder / "artifacts")
-    plan_campaign(spec, dataset, draw_splits(spec.campaign, dataset), store, artifacts)
+    store, artifacts, _ = plan_text(text.format(epochs=epochs, tune=tune, rate=rate), folder)
     return store, artifacts
 
 
