@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "kdopt"
 FLOORS = [
-    {"errors", "digits", "durations", "devices", "files", "shown"},
+    {"errors", "typed", "files", "shown"},
     {"campaign"},
     {"outcome"},
     {"data", "train", "plugins"},

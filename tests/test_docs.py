@@ -266,7 +266,7 @@ def test_the_architecture_page_shows_the_floors():
     picture = next(b.text for b in read_blocks(DOCS / "architecture.md") if "dashboard  " in b.text)
     assert picture in text
     # Modules that stand alone are no rooms.
-    alone = {"__init__", "__main__", "digits", "durations", "devices", "files", "shown"}
+    alone = {"__init__", "__main__", "typed", "files", "shown"}
     rooms = {room for floor in FLOORS for room in floor} - alone
     lines = picture.splitlines()
     at = {

@@ -8,8 +8,6 @@ trial_table
     Every trial with all that it recorded, as one tidy table.
 stats
     Means with intervals, spreads, rank correlations: pure functions.
-distributions
-    What figures show of many values.
 tables
     Every table of a campaign, each computed once; reports, dashboard and claims read these.
 progress
@@ -31,7 +29,8 @@ tuning
 method_gains
     What every method gains for every pair on every transfer set.
 method_summaries
-    Transfers, learning and forgetting, best teachers, tuning against the best untuned method.
+    Transfers, learning and forgetting, best teachers, tuning against the best untuned method, and
+    what figures show of many values.
 combining
     All participants distilled into one model (Table II of the paper).
 federated

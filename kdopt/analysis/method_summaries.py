@@ -1,4 +1,4 @@
-"""What the method comparison shows, summed up: transfers, learning, best teachers, tuning's ratio.
+"""What the method comparison shows, summed up, and the distributions that its figures draw.
 
 Paper, section IV. Every table here is made from the method gains
 (:func:`kdopt.analysis.method_gains.tabulate_method_gains`).
@@ -327,3 +327,36 @@ def _compute_ratio(tuned: Floats, best: Floats, _control: Floats) -> Floats:
     found: Floats = np.full(len(size), np.nan)
     np.divide(100 * (tuned - best), size, out=found, where=size > LEAST_DENOMINATOR_PP)
     return found
+
+
+class Ecdf(NamedTuple):
+    """Share of values that are at most each value.
+
+    Attributes:
+        values: Ascending.
+        shares: In (0, 1], ending at 1.
+    """
+
+    values: list[float]
+    shares: list[float]
+
+
+class Box(NamedTuple):
+    """A distribution in five numbers; whiskers are the 5th and 95th percentile."""
+
+    low: float
+    q1: float
+    median: float
+    q3: float
+    high: float
+
+
+def compute_ecdf(values: pd.Series[float]) -> Ecdf:
+    """The empirical distribution; NaN values are left out."""
+    ordered = sorted(float(v) for v in values.dropna())
+    return Ecdf(ordered, [(i + 1) / len(ordered) for i in range(len(ordered))])
+
+
+def compute_box(values: pd.Series[float]) -> Box:
+    """The five numbers of a box; there must be at least one value."""
+    return Box(*(float(q) for q in np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])))

@@ -35,7 +35,6 @@ from kdopt.campaign.method_spaces import SPACES
 from kdopt.campaign.partition_settings import OWN
 from kdopt.campaign.spec import Spec, check_tables
 from kdopt.campaign.stage_settings import Sampler
-from kdopt.devices import parse_device
 from kdopt.errors import InputError, KdoptError, SpecError
 from kdopt.plugins.code import PLUGIN_NAMES
 from kdopt.service.planner import plan_campaign
@@ -45,6 +44,7 @@ from kdopt.store.location import folder_beside
 from kdopt.store.queries import read_record
 from kdopt.train.engine import find_device, keep_process_settings, make_engine
 from kdopt.trials.given import ROLES, STUDENT, TEACHER, GivenContext, GivenPair
+from kdopt.typed import parse_device
 from kdopt.worker.materials import Materials
 from kdopt.worker.versions import join_campaign
 from kdopt.worker.worker import run_trials

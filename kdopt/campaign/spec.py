@@ -26,7 +26,6 @@ from kdopt.campaign.fields import (
     describe_kind,
     list_fields,
 )
-from kdopt.campaign.method_rules import list_method_misfits
 from kdopt.campaign.method_spaces import SPACES, BudgetSpace
 from kdopt.campaign.participant_rules import list_participant_problems
 from kdopt.campaign.partition_settings import OWN, PARTITIONS, PartitionSettings
@@ -42,6 +41,7 @@ from kdopt.campaign.settings import (
 from kdopt.campaign.stage_rules import (
     list_algorithm_misfits,
     list_idle_settings,
+    list_method_misfits,
     list_missing_sets,
     list_own_prior,
     list_unused_keys,

@@ -1,4 +1,4 @@
-"""What the stages of a campaign file need of each other, beyond each value's own rule."""
+"""What stages and methods of a campaign file need of each other, beyond each value's own rule."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from kdopt.campaign.federated_algorithms import ALGORITHM_TABLES
 from kdopt.campaign.fields import list_fields
+from kdopt.campaign.method_spaces import SPACES, BudgetSpace
 from kdopt.campaign.settings import CampaignFile
 from kdopt.campaign.stage_settings import Sampler
 
@@ -144,3 +145,36 @@ def list_own_prior(file: CampaignFile) -> list[str]:
         f"tune.prior = {', '.join(file.tune.prior)}: '{file.name}' is this campaign, whose pairs "
         "learn from each other anyway; name finished campaigns, or leave it out"
     ]
+
+
+def list_method_misfits(file: CampaignFile, raw: Mapping[str, Any]) -> list[str]:
+    """What does not go with the methods that are tuned: key, value, rule and fix of each.
+
+    Args:
+        file: The file as it was read.
+        raw: Its text, as defaults are no fault.
+    """
+    tune, methods = file.tune, ", ".join(file.tune.all_methods)
+    problems = [] if methods else ["tune.methods = []: must have one; add it, or leave it out"]
+    problems += [
+        f"tune.{name}: '{name}' is not among tune.methods ({methods}), so nothing uses this table; "
+        "add it there, or leave the table out"
+        for name in SPACES
+        if name in raw.get("tune", {}) and name not in tune.methods
+    ]
+    if tune.sampler in ("sequential", "warm"):
+        advice = (
+            f"sampler '{tune.sampler}' knows plain kd over temperature and alpha only; use grid, "
+            "tpe, random or gp"
+        )
+        if tune.all_methods != ("kd",):
+            problems.append(f"tune.methods = {methods}: {advice}, or tune kd alone")
+        if tune.search != BudgetSpace():
+            problems.append(f"tune.search: {advice}, or leave the table out")
+    sets = tune.public_kd.transfer_set
+    if "public_kd" in tune.methods and not any(map(file.transfer.size, sets)):
+        problems.append(
+            f"tune.public_kd.transfer_set = {', '.join(sets)}: none of them has images; give one "
+            "some in [transfer], or leave public_kd out of tune.methods"
+        )
+    return problems

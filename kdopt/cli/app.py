@@ -26,8 +26,8 @@ from kdopt.cli.process import (
     leave_at_ctrl_c,
     print_error,
 )
-from kdopt.digits import check_digits
 from kdopt.errors import KdoptError
+from kdopt.typed import check_digits
 
 COMMANDS = {
     "Run a campaign": {

@@ -86,16 +86,15 @@ def distill_command(
         name = pick_campaign(opened, named or campaign)
         kept = open_artifacts(opened, artifacts)
         settings = read_record(opened, name).campaign
-        from kdopt.service import student_files as files  # loads torch
-        from kdopt.service.distill import distill_student
+        from kdopt.service import distill as home  # loads torch
 
-        asked = ((files.ONNX, onnx), (files.TORCHSCRIPT, torchscript))
-        suffixes = [files.WEIGHTS, *(suffix for suffix, wish in asked if wish), files.CARD]
-        files.check_targets(output, suffixes, force)
+        asked = ((home.ONNX, onnx), (home.TORCHSCRIPT, torchscript))
+        suffixes = [home.WEIGHTS, *(suffix for suffix, wish in asked if wish), home.CARD]
+        home.check_targets(output, suffixes, force)
         choice = TrialChoice(trial, method, temperature, alpha)
-        student = distill_student(opened, kept, name, wanted, choice, device)
+        student = home.distill_student(opened, kept, name, wanted, choice, device)
     record = student.record
-    written = files.write_student(
+    written = home.write_student(
         student,
         output,
         suffixes,

@@ -27,8 +27,6 @@ from kdopt.cli.options import (
 )
 from kdopt.cli.progress import Launch, ProgressBar, describe_gone, follow_workers
 from kdopt.cli.results_so_far import publish_indexes, read_report_data
-from kdopt.devices import parse_device
-from kdopt.durations import parse_duration
 from kdopt.launch import slurm
 from kdopt.launch.call import WorkerCall
 from kdopt.launch.local import LocalWorkers, assign_slots
@@ -40,6 +38,7 @@ from kdopt.report.answer import format_answer
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import pick_campaign, read_record, read_study_counts
+from kdopt.typed import parse_device, parse_duration
 
 launch_command = typer.Typer(
     help="""Start workers here, on Slurm or on Ray.

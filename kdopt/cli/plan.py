@@ -16,7 +16,6 @@ from kdopt.cli.options import (
     SpecArgument,
     StoreOption,
 )
-from kdopt.durations import duration
 from kdopt.plugins.files import give_plugins
 from kdopt.service.outlook import (
     LEAST_PER_CLASS,
@@ -25,6 +24,7 @@ from kdopt.service.outlook import (
     estimate_training_seconds,
 )
 from kdopt.store.queries import read_trials
+from kdopt.typed import duration
 
 
 def plan_command(

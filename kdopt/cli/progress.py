@@ -17,11 +17,11 @@ from rich.text import Text
 from kdopt.cli.results_so_far import ResultsSoFar
 from kdopt.cli.status_view import format_eta, render_status
 from kdopt.cli.tables import make_console
-from kdopt.durations import duration
 from kdopt.service.status import read_status
 from kdopt.service.status_values import StageStatus, Status
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
+from kdopt.typed import duration
 from kdopt.worker.heartbeat import requeue_trials_of_dead_workers
 
 LINE_EVERY_S = 10.0

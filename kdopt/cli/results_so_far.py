@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from kdopt.dashboard.campaign_index import index_studies
-from kdopt.dashboard.pair_notes import note_pairs
+from kdopt.dashboard.pair_index import note_pairs
 from kdopt.features.measurements import read_measurements
 from kdopt.report.answer import format_answer
 from kdopt.report.blocks import ReportData

@@ -31,7 +31,6 @@ from kdopt.cli.plan import print_planned
 from kdopt.cli.progress import ProgressBar, describe_gone, follow_workers
 from kdopt.cli.report import choose_report_folder
 from kdopt.cli.results_so_far import publish_indexes, read_report_data
-from kdopt.devices import parse_device
 from kdopt.errors import KdoptError
 from kdopt.features.measurements import find_unmeasured_partitions
 from kdopt.launch.local import LocalWorkers, Slot, assign_slots
@@ -42,6 +41,7 @@ from kdopt.report.files import check_report_folder
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
+from kdopt.typed import parse_device
 
 
 def run_command(

@@ -12,10 +12,10 @@ from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, JsonOption, StoreOption
 from kdopt.cli.status_view import list_hints, print_status
 from kdopt.cli.watch import watch_campaign
-from kdopt.durations import parse_duration
 from kdopt.service.status import read_status
 from kdopt.service.status_values import format_json
 from kdopt.store.queries import pick_campaign
+from kdopt.typed import parse_duration
 
 WatchOption = Annotated[
     bool,

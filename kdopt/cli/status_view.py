@@ -14,7 +14,6 @@ from rich.text import Text
 
 from kdopt.cli.inputs import list_store_options
 from kdopt.cli.tables import WIDE, fit_table, make_console
-from kdopt.durations import duration
 from kdopt.service.status_values import (
     FailureGroup,
     StageStatus,
@@ -23,6 +22,7 @@ from kdopt.service.status_values import (
 )
 from kdopt.shown import clean_line
 from kdopt.store.database import Store
+from kdopt.typed import duration
 
 STATE_STYLES = {"gone": "red", "lapsed": "red", "silent": "yellow", "alive": ""}
 

@@ -56,7 +56,7 @@ def verify_command(
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
         kept = open_artifacts(opened, artifacts)
-        from kdopt.service.verify import verify_trials  # loads torch
+        from kdopt.service.rerun import verify_trials  # loads torch
 
         progress = _Progress()
         checked = verify_trials(opened, kept, name, trials, seed, device, progress)

@@ -14,11 +14,11 @@ from rich.text import Text
 
 from kdopt.cli.status_view import list_hints, render_plain_text, render_status
 from kdopt.cli.tables import make_console
-from kdopt.durations import duration
 from kdopt.errors import StoreError
 from kdopt.service.status import read_status
 from kdopt.service.status_values import STATUS_SCHEMA, Status, format_json
 from kdopt.store.database import Store
+from kdopt.typed import duration
 from kdopt.worker.stop_signals import treat_sigterm_as_ctrl_c
 
 GIVE_UP_S = 600.0

@@ -25,10 +25,10 @@ from kdopt.cli.options import (
     TimeLimitOption,
     split_gpus,
 )
-from kdopt.durations import parse_duration
 from kdopt.launch.local import LocalWorkers, assign_slots
 from kdopt.plugins.files import give_plugins
 from kdopt.store.queries import pick_campaign
+from kdopt.typed import parse_duration
 
 if TYPE_CHECKING:
     from kdopt.worker.summary import WorkerSummary

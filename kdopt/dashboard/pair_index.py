@@ -1,4 +1,4 @@
-"""What ``kdopt report --publish`` shows of a partition in the dashboard: one line per pair.
+"""What ``kdopt report --publish`` shows of pairs: a line each in an index study, and a note each.
 
 A campaign has a study per pair, so the answer lies in hundreds of places. An index study gathers
 it: a trial per pair with its gap, best temperature and alpha and gains as columns to sort by, the
@@ -16,19 +16,23 @@ import pandas as pd
 
 from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import describe_selection, describe_vanilla, list_headline_measures
-from kdopt.campaign.names import index_study_name, pair_label, study_name
+from kdopt.campaign.names import StageName, index_study_name, pair_label, study_name
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Param, ParamValue
+from kdopt.outcome import Pair
+from kdopt.report.blocks import ReportData
 from kdopt.report.format import (
     format_pipe_line,
     format_points,
+    format_signed,
     format_title,
     join_pipe_line,
 )
 from kdopt.report.sections.headline import HeadlineNumber, tabulate_headlines
 from kdopt.report.setting_maps import draw_alpha_map, draw_gain_map, draw_temperature_map
+from kdopt.report.verdict_text import describe_verdict, explain_verdict
 from kdopt.shown import format_setting
-from kdopt.store.index_studies import IndexStudy, IndexTrial, IndexValue
+from kdopt.store.index_studies import IndexStudy, IndexTrial, IndexValue, StudyNote
 
 PAIR_OBJECTIVE = "test gain by the verdict (pp)"
 PAIR_GAINS = ("validation_gain", "test_gain", "control_gain", "net_gain", "vanilla_gain")
@@ -239,3 +243,52 @@ def drop_unknown(values: Mapping[str, float]) -> dict[str, IndexValue]:
 
 def _round_setting(value: float) -> float:
     return float(f"{value:g}")
+
+
+STAGES_OF_PAIRS: tuple[StageName, ...] = ("tune", "compare")
+"""Those with a study per pair."""
+
+
+def note_pairs(data: ReportData, study_ids: Mapping[str, int]) -> list[StudyNote]:
+    """The notes of all pairs with a verdict.
+
+    Args:
+        data: The campaign with its trials.
+        study_ids: Ids of its studies by name, its index studies too.
+    """
+    campaign, results = data.campaign.name, data.tables.results
+    notes = []
+    for line in data.tables.verdicts.to_dict("records"):
+        pair = Pair(str(line["partition"]), int(line["teacher"]), int(line["student"]))
+        if line["action"] == "undecided":
+            continue
+        said = describe_verdict(line)
+        gains = [
+            f"{title} **{text} pp**"
+            for title, key in (
+                ("Test gain", "test_gain"),
+                ("without a teacher", "control_gain"),
+                ("because of the teacher", "net_gain"),
+            )
+            if (text := format_signed(line[key]))
+        ]
+        index = study_ids.get(index_study_name(campaign, pair.partition))
+        teacher, student = map(data.campaign.name_participant, (pair.teacher, pair.student))
+        text = "\n\n".join(
+            [
+                f"# {pair.label}: {said}",
+                f"Campaign `{campaign}`, partition `{pair.partition}`: participant {teacher} "
+                f"teaches participant {student}. {', '.join(gains)}.",
+                explain_verdict(line, results),
+                format_link("All pairs of this partition", index) if index else "",
+                REFRESH_HINT,
+            ]
+        )
+        net = format_signed(line["net_gain"])
+        short = f"{said}, net {net} pp" if net and line["action"] == "distil" else said
+        notes += [
+            StudyNote(study_ids[name], short, text + "\n")
+            for stage in STAGES_OF_PAIRS
+            if (name := study_name(campaign, *pair[:1], stage, *pair[1:])) in study_ids
+        ]
+    return notes

@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from kdopt.devices import parse_device
 from kdopt.errors import KdoptError
 from kdopt.files import open_log, read_end
 from kdopt.launch.call import WorkerCall
+from kdopt.typed import parse_device
 from kdopt.worker.stop_signals import treat_sigterm_as_ctrl_c
 from kdopt.worker.worker_id import PARENT_VARIABLE
 

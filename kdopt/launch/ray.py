@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdopt.durations import parse_duration
 from kdopt.errors import KdoptError
 from kdopt.launch.call import WorkerCall
 from kdopt.launch.local import RESTARTS_PER_WORKER, STOP_S
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import RETRY_S, open_store
+from kdopt.typed import parse_duration
 from kdopt.worker.stop_signals import treat_sigterm_as_ctrl_c
 
 LOCAL = "local"

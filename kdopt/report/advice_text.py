@@ -10,11 +10,11 @@ import pandas as pd
 
 from kdopt.advice.training_set import DO_NOTHING, Action, Situation, TrainingSet
 from kdopt.advice.tree import AdviceTree, Answer, Leaf, Question
-from kdopt.digits import check_digits
 from kdopt.errors import AdviceError
 from kdopt.features.definitions import FEATURES
 from kdopt.report.format import format_points, format_signed
 from kdopt.shown import format_setting, shorten
+from kdopt.typed import check_digits
 
 SITUATION_TITLES: Mapping[Situation, str] = {
     "own": "the student's own labelled images",

@@ -21,9 +21,9 @@ from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.federated_algorithms import ALGORITHM_FACTS
 from kdopt.data.sources.cifar10 import CIFAR10_CLASSES
 from kdopt.data.sources.fashion_mnist import FASHION_MNIST_CLASSES
-from kdopt.durations import precise_duration
 from kdopt.report.export_columns import label_pairs, name_export_column
 from kdopt.shown import defuse_formula
+from kdopt.typed import precise_duration
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",

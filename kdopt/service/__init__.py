@@ -5,6 +5,6 @@
 - ``status``: how far a campaign is; ``status_values``: the answer, and its JSON
 - ``stage_progress``: counts, pace and ETA of stages
 - ``doctor``: whether anything was lost or done twice
-- ``rerun``: recorded trials run again; ``verify``: random ones, compared with their records
-- ``distill``: the student of a pair, taken home; ``student_files``: its files
+- ``rerun``: recorded trials run again, random ones compared with their records
+- ``distill``: the student of a pair, taken home, and its files
 """

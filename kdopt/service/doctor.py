@@ -36,8 +36,13 @@ from kdopt.service.trial_checks import ExaminedTrial, Surroundings, check_trial,
 from kdopt.store.attributes import METRIC_NAMES_KEY, RECORD_KEY
 from kdopt.store.database import Store
 from kdopt.store.orphans import count_orphans, list_triggers
-from kdopt.store.raw_studies import RawStudy, describe_study, select_raw_studies
-from kdopt.store.raw_trials import RawTrial, select_raw_trials
+from kdopt.store.raw_rows import (
+    RawStudy,
+    RawTrial,
+    describe_study,
+    select_raw_studies,
+    select_raw_trials,
+)
 from kdopt.store.reading import UnreadableError, parse_json, parse_record
 from kdopt.store.scope import (
     Scope,

@@ -12,7 +12,7 @@ from kdopt.store.database import Store
 from kdopt.store.foreign import take_back_trials
 from kdopt.store.orphans import drop_orphaned_leases
 from kdopt.store.planning import restore_record
-from kdopt.store.raw_trials import RawTrial, read_raw_trials
+from kdopt.store.raw_rows import RawTrial, read_raw_trials
 from kdopt.store.statements import execute_many
 
 

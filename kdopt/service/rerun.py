@@ -1,4 +1,4 @@
-"""Run a campaign's trials again from their seeds, on a machine like that of their record if it is.
+"""Run finished trials again from their seeds: one for its student, some to compare the numbers.
 
 Nothing is written, neither to the store nor to the artifacts: what is recorded stays as it is.
 """
@@ -6,24 +6,28 @@ Nothing is written, neither to the store nor to the artifacts: what is recorded 
 from __future__ import annotations
 
 import hashlib
+import random
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 import torch
 from torch import nn
 
+from kdopt.analysis.reruns import CheckedTrial, compare_machines, compare_outcomes
 from kdopt.analysis.students import get_outcome, name_trial
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import load_planned_dataset
-from kdopt.errors import KdoptError
+from kdopt.errors import KdoptError, StoreError
 from kdopt.outcome import Outcome, TrialRow, find_pretrained
 from kdopt.plugins.code import use_recorded_code
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.attributes import OTHER_WEIGHTS_KEY
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record, read_trials
-from kdopt.store.raw_trials import read_raw_trials
+from kdopt.store.raw_rows import read_raw_trials
 from kdopt.train.engine import Precision, make_engine
+from kdopt.train.fit import DivergedError
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import NO_JOURNAL
 from kdopt.trials.runners import RUNNERS
@@ -128,3 +132,64 @@ class Rerunner:
 
 def _find_device(recorded: str) -> str:
     return "cuda" if recorded == "cuda" and torch.cuda.is_available() else "cpu"
+
+
+def verify_trials(
+    store: Store,
+    artifacts: Artifacts,
+    campaign: str,
+    trials: int = 20,
+    seed: int = 0,
+    device: str | None = None,
+    on_trial: Callable[[CheckedTrial], None] | None = None,
+) -> list[CheckedTrial]:
+    """Run some finished trials again; nothing is written.
+
+    Args:
+        store: The store.
+        artifacts: Its artifacts.
+        campaign: The campaign.
+        trials: How many; all if there are fewer.
+        seed: Chooses which.
+        device: Where to compute; ``None``: where each trial ran, if there is such a device here.
+        on_trial: Called with each as it is done.
+
+    Returns:
+        What came of each, in the order of the campaign.
+
+    Raises:
+        StoreError: No trial is finished.
+        KdoptError: The images or an artifact that a trial needs is missing.
+    """
+    rerunner = Rerunner(store, artifacts, campaign, device)
+    finished = [row for row in rerunner.rows if rerunner.can_run(row)]
+    if not finished:
+        raise StoreError(
+            f"campaign '{campaign}': no trial is finished that could be run again; run it first"
+        )
+    checked = []
+    for row in draw_trials(finished, trials, seed):
+        checked.append(_check_trial(rerunner, row))
+        if on_trial is not None:
+            on_trial(checked[-1])
+    return checked
+
+
+def draw_trials(rows: Sequence[TrialRow], trials: int, seed: int) -> list[TrialRow]:
+    """Random trials: one of each stage as far as they go, the rest from all; in their old order."""
+    order = sorted(rows, key=name_trial)
+    random.Random(seed).shuffle(order)  # noqa: S311  # a choice that can be repeated
+    firsts = {row.stage: row for row in reversed(order)}
+    # By sorting, which keeps the drawn order within each half.
+    order.sort(key=lambda row: firsts[row.stage] is not row)
+    chosen = {name_trial(row) for row in order[:trials]}
+    return [row for row in rows if name_trial(row) in chosen]
+
+
+def _check_trial(rerunner: Rerunner, row: TrialRow) -> CheckedTrial:
+    recorded = get_outcome(row)
+    try:
+        found = rerunner.run(row).outcome
+    except DivergedError as error:
+        return CheckedTrial(row, (), "", str(error))
+    return CheckedTrial(row, compare_outcomes(recorded, found), compare_machines(recorded, found))

@@ -7,10 +7,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from kdopt.campaign.names import StageName, parse_study_name
+from sqlalchemy.engine import Connection
+
+from kdopt.campaign.names import PAIR_STAGES, StageName, campaign_study_name, parse_study_name
 from kdopt.campaign.stages import plan_studies
-from kdopt.durations import duration
-from kdopt.service.foreign_notes import list_foreign_notes
 from kdopt.service.stage_progress import (
     AT_MOST_S,
     LEAST,
@@ -25,8 +25,11 @@ from kdopt.service.status_values import FailureGroup, Status, WorkerState, Worke
 from kdopt.store import activity, queries
 from kdopt.store.activity import FailureReason, RunningTrial
 from kdopt.store.database import Store
+from kdopt.store.foreign import count_foreign_trials
 from kdopt.store.given_back import GivenBack, read_given_back
 from kdopt.store.queries import StudyCounts
+from kdopt.store.scope import Scope, select_names, select_scope
+from kdopt.typed import duration
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S
 from kdopt.worker.versions import describe_mixture, read_versions
 from kdopt.worker.worker_id import is_dead, parse_worker_name
@@ -211,3 +214,40 @@ def _count_blocked(
             if needs.get(state.study, set()) & lost[state.name.partition]:
                 blocked[state.name.stage] += state.waiting
     return blocked
+
+
+def list_foreign_notes(store: Store, campaign: str) -> list[str]:
+    """A sentence for each kind of thing that is not as kdopt left it."""
+
+    def read(connection: Connection) -> list[str]:
+        scope = select_scope(connection, campaign)
+        names = {name for _, name in select_names(connection, campaign)}
+        return [*_list_notes(scope, names, count_foreign_trials(connection, scope))]
+
+    return store.run_read(read)
+
+
+def _list_notes(scope: Scope, names: set[str], n_foreign: int) -> Iterator[str]:
+    campaign = scope.record.campaign
+    if n_foreign:
+        yield (
+            f"{n_foreign:,} trials were taken, ended or added by another program; a worker, "
+            "'kdopt plan' or 'kdopt doctor --repair' plans them again"
+        )
+    if scope.foreign:
+        yield (
+            f"{len(scope.foreign):,} studies under the campaign's name are none of its and are "
+            f"left out ({scope.foreign[0]}); delete them, or give them another name"
+        )
+    if campaign_study_name(campaign.name) not in names:
+        yield (
+            f"the study '{campaign_study_name(campaign.name)}' was deleted; 'kdopt plan' and "
+            "'kdopt doctor --repair' write it again"
+        )
+    found = Counter((name.stage, name.method) for _, name in scope.studies.values())
+    missing = 0
+    for (stage, _), n in found.items():
+        each = len(campaign.pairs) if stage in PAIR_STAGES else 1
+        missing += max(0, len(campaign.partitions) * each - n)
+    if missing:
+        yield f"{missing:,} studies were deleted; 'kdopt plan' plans them again"

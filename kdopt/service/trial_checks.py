@@ -29,7 +29,7 @@ from kdopt.store.attributes import (
 )
 from kdopt.store.params import decode_value, write_distribution
 from kdopt.store.queries import STATES
-from kdopt.store.raw_trials import RawTrial
+from kdopt.store.raw_rows import RawTrial
 from kdopt.store.reading import UnreadableError, parse_json, parse_outcome, parse_plain
 
 LATE_S = 30.0

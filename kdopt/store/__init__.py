@@ -4,6 +4,7 @@
 - ``planning``: writes a campaign's studies and waiting trials; queues failed ones again
 - ``leases``: who may run a trial, and how it gets exactly one result; ``waiting``: its claims' SQL
 - ``long_trials``: what a long trial saves and reports while it runs
+- ``schemas``: whose tables a database has; ``raw_rows``: rows as they are, nothing believed
 - ``kept``: the best student of each pair, while trials finish
 - ``queries``, ``activity``: read campaigns and trials; read what runs, ended lately or failed
 - ``attributes``, ``params``, ``statements``: attribute keys, parameter rows, and SQL that all share

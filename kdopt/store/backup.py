@@ -26,7 +26,7 @@ from kdopt.store.database import Store, check_versions, open_store
 from kdopt.store.file import check_sqlite_file, look_at_file
 from kdopt.store.kept import list_kept
 from kdopt.store.location import parse_location
-from kdopt.store.raw_trials import read_raw_trials
+from kdopt.store.raw_rows import read_raw_trials
 
 DATABASE = "kdopt.db"
 ARTIFACTS = "artifacts"

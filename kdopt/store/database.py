@@ -26,8 +26,7 @@ from kdopt.store.location import (
     label_of,
     parse_location,
 )
-from kdopt.store.other_tables import OPTUNA_TABLES, describe_other_tables
-from kdopt.store.schemas import find_schema_fault
+from kdopt.store.schemas import OPTUNA_TABLES, describe_other_tables, find_schema_fault
 
 OPTUNA_SCHEMA = "v3.2.0.a"
 """Head of Optuna's alembic history that our SQL was written for (Optuna 3.2 to 5)."""

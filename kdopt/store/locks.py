@@ -9,8 +9,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from kdopt.durations import duration
 from kdopt.shown import clean_line, shorten
+from kdopt.typed import duration
 
 LOCK_WAIT_S = 3.0
 """How long one attempt waits for a lock before a line says so, and for whom."""

@@ -38,7 +38,7 @@ from kdopt.store.database import Store
 from kdopt.store.orphans import drop_orphaned_leases
 from kdopt.store.params import list_param_rows
 from kdopt.store.queries import WITH_ERROR, Row, make_params_key, read_rows
-from kdopt.store.raw_studies import describe_study
+from kdopt.store.raw_rows import describe_study
 from kdopt.store.reading import parse_json, parse_reason
 from kdopt.store.scope import (
     LIVE,

@@ -20,9 +20,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 import kdopt
-from kdopt.devices import DEVICES, parse_device
 from kdopt.errors import KdoptError
 from kdopt.train.optimizers import Adam, Optimizer, Sgd
+from kdopt.typed import DEVICES, parse_device
 
 Precision = Literal["fp32", "bf16"]
 

@@ -1,10 +1,9 @@
 """What a worker does: take a trial, run it, record it, and give it back when it has to stop.
 
 - ``worker``: the loop over trials
-- ``scheduling``: which study the next trial comes from
+- ``scheduling``: which study the next trials come from, and how many are claimed at once
 - ``study_board``: how far each study is, read as changes
-- ``bundles``: how many trials are claimed at once
-- ``pretrained``: the outcomes that later trials rest on
+- ``inputs``: the record and the outcomes that later trials rest on
 - ``heartbeat``: signs of life, and trials of workers that give none
 - ``journal``: what a long trial saves and reports while it runs
 - ``reuse``: pre-trained models of other campaigns

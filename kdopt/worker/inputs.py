@@ -1,8 +1,12 @@
-"""What a trial is given is what kdopt writes, or the worker stops: the trial is not at fault."""
+"""What a trial is given: the record and the pre-training that it rests on.
+
+It is what kdopt writes, or the worker stops: the trial is not at fault.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import Campaign
@@ -12,7 +16,7 @@ from kdopt.outcome import Outcome, TrialRow
 from kdopt.plugins.code import use_recorded_code
 from kdopt.store.database import Store
 from kdopt.store.leases import Lease
-from kdopt.store.queries import read_record
+from kdopt.store.queries import StudyCounts, read_record
 from kdopt.store.reading import refuse_trial
 
 NUMBERS_OF_PARTICIPANTS = ("participant", "student")
@@ -83,3 +87,36 @@ def check_claimed_params(plan: StudyPlan, lease: Lease, campaign: Campaign) -> N
 
 def _refuse_param(plan: StudyPlan, lease: Lease, name: str, reason: str) -> StoreError:
     return refuse_trial(plan.name, lease.number, f"parameter {name}", reason)
+
+
+class KnownPretraining:
+    """Pre-training outcomes by partition and participant; they never change.
+
+    Args:
+        read_trials: Reads the trials of a study by its id.
+        n_classes: Classes of the images.
+
+    Attributes:
+        outcomes: What is known.
+    """
+
+    def __init__(self, read_trials: Callable[[int], Iterable[TrialRow]], n_classes: int) -> None:
+        self._read_trials, self._n_classes = read_trials, n_classes
+        self._read: dict[int, int] = {}
+        self.outcomes: dict[str, dict[int, Outcome]] = {}
+
+    def read_news(self, states: Sequence[StudyCounts], campaign: Campaign) -> None:
+        """Read the studies of which trials ended since the last time.
+
+        Raises:
+            StoreError: A trial lacks what a pre-training has.
+        """
+        for state in states:
+            known = self.outcomes.setdefault(state.name.partition, {})
+            ended = state.complete + state.failed
+            if state.name.stage == "pretrain" and ended != self._read.get(state.study_id, 0):
+                for row in self._read_trials(state.study_id):
+                    if row.state == "COMPLETE":
+                        participant, outcome = take_pretrained(row, campaign, self._n_classes)
+                        known[participant] = outcome
+                self._read[state.study_id] = ended

@@ -1,4 +1,4 @@
-"""Which study a worker takes its next trial from: those that may start, the best one first.
+"""Which study a worker takes its next trials from, and how many: the best that may start.
 
 A study may start when its participants are pre-trained and its round has come. Of those, a worker
 prefers one that uses again what it keeps in memory. The order has no part in any result: seeds
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from kdopt.campaign.studies import StudyPlan
 from kdopt.outcome import Outcome
@@ -120,3 +121,41 @@ def measure_locality(plan: StudyPlan, last: StudyPlan | None) -> int:
 
 def _is_unfinished(state: StudyCounts) -> bool:
     return state.waiting + state.running > 0
+
+
+BUNDLE_S = 1.0
+"""Seconds of work that a worker claims at most, where it runs trials one after the other."""
+
+MOST = 16
+"""Trials in a bundle at most."""
+
+
+class LastTrial(NamedTuple):
+    """How long the last trial took.
+
+    Attributes:
+        study: Its study.
+        seconds: From its claimed parameters to its outcome.
+    """
+
+    study: str
+    seconds: float
+
+
+def choose_bundle(plan: StudyPlan, together: int, last: LastTrial | None) -> int:
+    """How many trials to claim.
+
+    Args:
+        plan: Their study.
+        together: How many this worker's device runs at once, where the stage can.
+        last: How long the last trial took; trials of the same study take about as long.
+    """
+    runner = RUNNERS[plan.stage]
+    if runner.run_together is not None and together > 1:
+        return together
+    # Others wait for pre-training, and a long trial is claimed alone.
+    if plan.stage == "pretrain" or runner.long_run is not None:
+        return 1
+    if last is None or last.study != plan.name:
+        return 1
+    return max(1, min(MOST, int(BUNDLE_S / max(last.seconds, 1e-3))))

@@ -1,4 +1,4 @@
-"""What a worker did, and where its time went."""
+"""What a worker says of a result, and of its work: what it did, and where its time went."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from kdopt.campaign.names import StageName
 from kdopt.errors import LeaseLostError, StoreError, TrialGoneError
+from kdopt.outcome import Outcome
+from kdopt.store.leases import Lease
 from kdopt.trials.cache import CacheUse
+from kdopt.typed import precise_duration
 
 
 @dataclass
@@ -86,3 +90,20 @@ class Stopwatch:
             yield
         finally:
             self.add(name, time.perf_counter() - started)
+
+
+def describe_result(stage: StageName, claim: Lease, outcome: Outcome) -> str:
+    """A result as the worker's log has it."""
+    params = ", ".join(
+        f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in claim.params.items()
+    )
+    if outcome.validation.images == 0:
+        result = "validation accuracy not known"
+    elif stage not in ("tune", "compare") or outcome.validation_gain is None:
+        result = f"validation accuracy {100 * outcome.validation.accuracy:.1f} %"
+    else:
+        result = f"gain {outcome.validation_gain:+.2f} pp on validation"
+    source = f", taken from {outcome.taken_from}" if outcome.taken_from else ""
+    took = precise_duration(outcome.seconds)
+    epochs = f"{outcome.epochs} epoch{'' if outcome.epochs == 1 else 's'}"
+    return f"{params}: {result}, {epochs}, {took}{source}"

@@ -1,10 +1,13 @@
 import math
 import random
 
+import pandas as pd
 import pytest
 
 from kdopt.analysis.method_summaries import (
     NON_IID,
+    compute_box,
+    compute_ecdf,
     compute_tuning_ratios,
     correlate_accuracies,
     count_best_teachers,
@@ -181,3 +184,15 @@ def test_without_tuning_there_is_nothing_to_compare():
     campaign = compare_campaign()
     gains = compute_tables(compare_rows(campaign), campaign).method_gains
     assert compute_tuning_ratios(gains).empty
+
+
+def test_the_ecdf_rises_from_one_pair_to_all():
+    data = compute_ecdf(pd.Series([3.0, 1.0, math.nan, 2.0, 1.0]))
+    assert data.values == [1.0, 1.0, 2.0, 3.0]
+    assert data.shares == [0.25, 0.5, 0.75, 1.0]
+    assert compute_ecdf(pd.Series([], dtype=float)) == ([], [])
+
+
+def test_a_box_of_known_numbers():
+    found = compute_box(pd.Series(range(101), dtype=float))
+    assert found == (5.0, 25.0, 50.0, 75.0, 95.0)

@@ -86,7 +86,7 @@ def test_what_fails_on_the_way_leaves_no_file(finished, output, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kdopt.service.student_files.export_torchscript", fail)
+    monkeypatch.setattr("kdopt.service.distill.export_torchscript", fail)
     end = distill(finished, output, "--trial", "pretrain/1", "--torchscript")
     assert isinstance(end.exception, KdoptError)
     assert "cannot be written: No space left on device; free space" in str(end.exception)

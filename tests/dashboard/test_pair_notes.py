@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from kdopt.campaign.names import index_study_name, study_name
-from kdopt.dashboard.pair_notes import note_pairs
+from kdopt.dashboard.pair_index import note_pairs
 from kdopt.report.blocks import ReportData
 from kdopt.store import attributes
 from kdopt.store.index_studies import NOTE_KEY, StudyNote, write_study_notes

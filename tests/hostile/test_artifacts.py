@@ -18,7 +18,7 @@ from kdopt.data.datasets import read_dataset
 from kdopt.data.splits import make_splits, pack_splits, parse_splits
 from kdopt.errors import ArtifactError
 from kdopt.search.prior import Prior, load_shipped_prior
-from kdopt.store.raw_trials import read_raw_trials
+from kdopt.store.raw_rows import read_raw_trials
 from kdopt.train.models import make_model
 from kdopt.train.weights import parse_weights
 from kdopt.trials.federate import run_federate

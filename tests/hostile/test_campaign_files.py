@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from kdopt.campaign.spec import load_spec
-from kdopt.durations import parse_duration
 from kdopt.errors import KdoptError
+from kdopt.typed import parse_duration
 from tests.hostile.commands import kdopt, refused
 
 PLAIN = 'name = "b\u00fccher"\n# na\u00efve \u20ac\n'

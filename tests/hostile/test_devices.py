@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kdopt.devices import parse_device
 from kdopt.errors import KdoptError
 from kdopt.launch.local import assign_slots
 from kdopt.train.engine import make_engine
+from kdopt.typed import parse_device
 from tests.hostile.world import kdopt
 
 GOOD = {"cpu": ("cpu", None), "cuda": ("cuda", None), "cuda:12": ("cuda", 12)}

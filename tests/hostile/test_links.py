@@ -15,7 +15,7 @@ from kdopt.errors import KdoptError, StoreError
 from kdopt.files import open_log, read_end, write_whole
 from kdopt.launch.call import WorkerCall
 from kdopt.launch.slurm import JobRequest, read_errors, submit_jobs
-from kdopt.service.student_files import check_targets
+from kdopt.service.distill import check_targets
 from kdopt.store.database import open_store
 
 LINKS = {

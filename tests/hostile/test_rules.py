@@ -16,7 +16,7 @@ OWN_FILES = {
     "plugins/packages.py",  # packages that are installed here
     "launch/local.py",  # logs that kdopt wrote
     "launch/slurm.py",  # likewise
-    "service/student_files.py",  # files that it has just written
+    "service/distill.py",  # files that it has just written
     "store/artifacts/artifacts.py",  # compares what it would write, of the same size
     "train/engine.py",  # what Linux says of the machine
     "worker/worker_id.py",  # likewise

@@ -237,7 +237,7 @@ def test_models_of_libraries_are_named_with_their_version():
 def test_a_student_of_a_plugins_model_is_read_where_the_very_file_is_given(planned, tmp_path):
     from kdopt.analysis.students import TrialChoice
     from kdopt.outcome import Pair
-    from kdopt.service import student_files
+    from kdopt.service import distill as home
     from kdopt.service.distill import distill_student
     from kdopt.train.students import read_student
 
@@ -248,8 +248,8 @@ def test_a_student_of_a_plugins_model_is_read_where_the_very_file_is_given(plann
     )
     store.close()
     path = tmp_path / "student.safetensors"
-    suffixes = [student_files.WEIGHTS, student_files.CARD]
-    student_files.write_student(student, path, suffixes, lambda _: "")
+    suffixes = [home.WEIGHTS, home.CARD]
+    home.write_student(student, path, suffixes, lambda _: "")
     assert len(read_student(path).predict(torch.zeros(3, 1, 8, 8, dtype=torch.uint8))) == 3
     give_plugins([])
     with pytest.raises(KdoptError, match=r"a plugin's, sha256 \w{12}; give the very file by"):

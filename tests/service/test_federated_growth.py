@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kdopt.service.doctor import check_campaign
-from kdopt.service.verify import verify_trials
+from kdopt.service.rerun import verify_trials
 from kdopt.store import queries
 from tests.small_campaigns import make_spec, run_campaign
 

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from kdopt.errors import StoreError
-from kdopt.service.verify import draw_trials, verify_trials
+from kdopt.service.rerun import draw_trials, verify_trials
 from kdopt.store import queries
 from kdopt.store.backup import back_up_store
 from kdopt.store.database import open_store

@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from kdopt.store import leases, queries
 from kdopt.train.engine import make_engine
 from kdopt.trials.runners import Runner
-from kdopt.worker import bundles
+from kdopt.worker import scheduling
 from kdopt.worker import worker as worker_module
-from kdopt.worker.bundles import MOST, LastTrial, choose_bundle
 from kdopt.worker.heartbeat import Heartbeat
+from kdopt.worker.scheduling import MOST, LastTrial, choose_bundle
 from kdopt.worker.worker import run_trials
 from tests.store.test_leases import plan_queue
 from tests.worker.test_scheduling import GRID, plans_of
@@ -52,7 +52,7 @@ def test_what_another_study_took_says_nothing():
 @pytest.fixture
 def taken(monkeypatch):
     """How many trials each claim took, where all of a study may be taken."""
-    monkeypatch.setattr(bundles, "BUNDLE_S", 1e6)
+    monkeypatch.setattr(scheduling, "BUNDLE_S", 1e6)
     claim_trials, sizes = leases.claim_trials, []
 
     def claim(*args):

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from kdopt.analysis.distributions import compute_box, compute_ecdf
 from kdopt.analysis.method_gains import ALL_METHODS, list_partitions
 from kdopt.analysis.method_settings import is_tuned
+from kdopt.analysis.method_summaries import compute_box, compute_ecdf
 from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import describe_selection
 from kdopt.campaign.names import pair_label

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from kdopt.store.leases import Lease
-from kdopt.worker.descriptions import describe_result
+from kdopt.worker.summary import describe_result
 from tests.conftest import make_outcome
 
 

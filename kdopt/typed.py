@@ -1,4 +1,4 @@
-"""Times as people write and read them."""
+"""Values as people type and read them: numbers, times, devices."""
 
 from __future__ import annotations
 
@@ -58,3 +58,41 @@ def duration(seconds: float) -> str:
     if whole < 172_800:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def check_digits(text: str, what: str) -> None:
+    """Refuse a number in other digits than 0 to 9, or with underscores.
+
+    Python reads both (``1_0`` is 10 to it, and so are Arabic digits), and few people expect that.
+
+    Args:
+        text: As it was typed; whether it is a number at all is for others to say.
+        what: What it is, for the message.
+
+    Raises:
+        KdoptError: It has such digits.
+    """
+    if "_" in text or not text.isascii():
+        raise KdoptError(
+            f"{what}: '{shorten(text, 50)}' is no number; write it in the digits 0 to 9, such as "
+            "10 or 2.5"
+        )
+
+
+DEVICES = "use cpu, cuda or cuda:N"
+"""What ``--device`` takes."""
+
+
+def parse_device(text: str) -> tuple[str, int | None]:
+    """``cpu`` or ``cuda``, and the number of the GPU if one is named.
+
+    Torch knows many more (``meta``, ``xla``, ``mps``, ...), on most of which trials could only
+    fail.
+
+    Raises:
+        KdoptError: It is no such device; whether it is there only torch can tell.
+    """
+    found = re.fullmatch(r"(cpu)|(cuda)(?::(0|[1-9][0-9]{0,3}))?", text)
+    if found is None:
+        raise KdoptError(f"device '{text[:100]}': kdopt computes on CPUs and CUDA GPUs; {DEVICES}")
+    return found[1] or found[2], None if found[3] is None else int(found[3])

@@ -8,7 +8,7 @@ from optuna.storages._rdb.models import BaseModel
 
 from kdopt.errors import StoreError
 from kdopt.store.database import open_store
-from kdopt.store.other_tables import OPTUNA_TABLES
+from kdopt.store.schemas import OPTUNA_TABLES
 
 OTHERS = {
     "tables of another program": ["CREATE TABLE notes (id int)"],

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from kdopt.durations import duration, parse_duration
 from kdopt.errors import KdoptError
+from kdopt.typed import duration, parse_duration
 
 
 @pytest.mark.parametrize(
