@@ -117,7 +117,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Renaming replaces the old file in one step: a crash leaves either, whole.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = name_temporary(path)
     try:
         with temporary.open("xb") as file:
             file.write(content)
@@ -125,6 +125,11 @@ def write_whole(path: Path, content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def name_temporary(path: Path) -> Path:
+    """A file beside another that nobody has, to write what is to replace it."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def is_safetensors(content: bytes) -> bool:

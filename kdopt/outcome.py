@@ -109,8 +109,8 @@ def measure_change(after: Scores, before: Scores) -> Change:
     ]
     n = max(1, len(differences))
     return Change(
-        learning=sum(max(0.0, d) for d in differences) / n,
-        forgetting=sum(max(0.0, -d) for d in differences) / n,
+        learning=sum([d for d in differences if d > 0]) / n,
+        forgetting=sum([-d for d in differences if d < 0]) / n,
     )
 
 

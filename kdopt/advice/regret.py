@@ -174,10 +174,13 @@ def make_promise(known: TrainingSet, actions: Indices, rests_on: NDArray[np.bool
     net = known.test - known.control[:, None]
     some = [a for a in range(len(known.actions)) if a not in known.distilling]
     net[:, some] = np.where(np.isnan(net[:, some]), np.nan, 0.0)
-    lines = [
-        (known.test[rows, action].mean(), net[rows, action].mean())
-        for action, rows in zip(actions, rests_on, strict=True)
-    ]
+    # Most pairs share their action and what it rests on with many others.
+    means: dict[tuple[int, bytes], tuple[float, float]] = {}
+    keys = [(int(a), rows.tobytes()) for a, rows in zip(actions, rests_on, strict=True)]
+    for key, rows in zip(keys, rests_on, strict=True):
+        if key not in means:
+            means[key] = known.test[rows, key[0]].mean(), net[rows, key[0]].mean()
+    lines = [means[key] for key in keys]
     return Promise(*np.array(lines, dtype=np.float64).reshape(-1, 2).T)
 
 

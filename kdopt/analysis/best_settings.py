@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from kdopt.analysis.progress import measure_pair_progress
-from kdopt.analysis.results import CampaignResults, GainName, PointMean, average_points
+from kdopt.analysis.results import CampaignResults, GainName, PointMean, group_gains
 from kdopt.analysis.stats import TIE_DECIMALS
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import TuneSettings
@@ -194,7 +194,7 @@ def _describe_search(pair: Pair, results: CampaignResults) -> dict[str, Any]:
         "cells_done": progress.done,
         "cells_failed": progress.failed,
         "cells_planned": progress.planned,
-        "trials_done": sum(point.replicates for point in average_points(rows)),
+        "trials_done": sum(map(len, group_gains(rows).values())),
         "complete": progress.complete and not _awaits_vanilla(vanilla, campaign),
     }
 

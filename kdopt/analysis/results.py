@@ -199,7 +199,7 @@ class CampaignResults:
             return []
         # Vanilla gets no more replicates than another point of the pair has: in a campaign that
         # is not finished it must not win by their number.
-        most = max((point.replicates for point in average_points(tuned)), default=0)
+        most = max(map(len, group_gains(tuned).values()), default=0)
         missing = sorted(compared.keys() - have)[: max(0, most - len(have))]
         return [
             replace(compared[r], stage="tune", params=_point_params(tune.vanilla_point, r))
@@ -298,17 +298,22 @@ def average_points(rows: Iterable[TrialRow]) -> list[PointMean]:
 
     A trial without gains (a damaged record) is left out rather than counted as zero.
     """
-    gains: dict[tuple[float, float], list[tuple[float, float]]] = defaultdict(list)
-    for row in rows:
-        point, both = read_point(row), _read_gains(row)
-        if point is not None and both is not None:
-            gains[point].append(both)
     means = []
-    for point, pairs in sorted(gains.items()):
+    for point, pairs in sorted(group_gains(rows).items()):
         validation, test = zip(*pairs, strict=True)
         averages = compute_mean(validation), compute_mean(test)
         means.append(PointMean(*point, *averages, len(pairs), compute_sd(test)))
     return means
+
+
+def group_gains(rows: Iterable[TrialRow]) -> dict[tuple[float, float], list[GainPair]]:
+    """The gains of every complete trial of one pair, by temperature and alpha."""
+    gains: dict[tuple[float, float], list[GainPair]] = defaultdict(list)
+    for row in rows:
+        point, both = read_point(row), _read_gains(row)
+        if point is not None and both is not None:
+            gains[point].append(both)
+    return gains
 
 
 def list_pairs(table: pd.DataFrame) -> list[Pair]:

@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import betainc, betaincinv, stdtr, stdtrit
+
+from kdopt.analysis.strata import Stratum, share_out, split_strata, sum_squares
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
@@ -41,7 +44,6 @@ GREATEST_CORRELATION = 0.99
 """Fisher's z of a perfect correlation is infinite; a few pairs reach one by chance."""
 
 
-ENDS = ("teacher", "student")
 TINY = 1e-9
 
 
@@ -96,33 +98,6 @@ class Estimate(NamedTuple):
         return self._replace(mean=whole - self.mean).test_above(whole - bound)
 
 
-class _Stratum(NamedTuple):
-    """The participants of one partition, and the couples that they form.
-
-    A couple stands for all lines of the same two participants, whichever of them taught; where
-    students are the units, for all lines of one student.
-
-    Attributes:
-        lines: (lines,), true for those of this partition.
-        participants: (participants, lines), true where a participant took part.
-        couples: (couples, lines), true for a couple's lines.
-    """
-
-    lines: Booleans
-    participants: Booleans
-    couples: Booleans
-
-    @property
-    def units(self) -> int:
-        """Participants, or couples where these are fewer."""
-        return min(len(self.participants), len(self.couples))
-
-    @property
-    def hangs_on_one(self) -> bool:
-        """Whether a participant took part in every line, so that nothing is left without it."""
-        return bool(self.participants[:, self.lines].all(axis=1).any())
-
-
 def estimate(statistic: Statistic, table: pd.DataFrame, least_units: int = LEAST_UNITS) -> Estimate:
     """A number made from the lines of a table, with the error that its participants give it.
 
@@ -135,7 +110,7 @@ def estimate(statistic: Statistic, table: pd.DataFrame, least_units: int = LEAST
         least_units: Fewer participants, or fewer couples of them, have no interval.
     """
     n = len(table)
-    strata = _split_strata(table) if n else []
+    strata = split_strata(table) if n else []
     if sum(s.units for s in strata) < max(least_units, 2):
         value = float(statistic(np.ones((1, n)))[0]) if n else math.nan
         return Estimate(value, math.nan, math.nan, n)
@@ -151,7 +126,7 @@ def jackknife(statistic: Statistic, table: pd.DataFrame) -> tuple[Floats, Floats
         statistic: As in :func:`estimate`, with a column per data set.
         table: Who taught whom, the same in all of them.
     """
-    return _jackknife(statistic, _split_strata(table))[:3]
+    return _jackknife(statistic, split_strata(table))[:3]
 
 
 def estimate_mean(
@@ -160,7 +135,7 @@ def estimate_mean(
     """The mean of one value per line, see :func:`estimate`; unknown values are left out."""
     known = values.notna().to_numpy()
     numbers = values.to_numpy()[known].astype(np.float64)
-    found = estimate(lambda weights: average(weights, numbers), table[known], least_units)
+    found = estimate(_Mean(numbers), table[known], least_units)
     # fsum rounds once: all tables that give this mean give the same bits.
     return found._replace(mean=compute_mean(numbers))
 
@@ -193,7 +168,7 @@ def estimate_share(
         wider, narrow = stdtrit([found.freedom, max(n - 1, 1)], 1 - TAIL)
         count = min(n, share * (1 - share) / (found.error * float(wider / narrow)) ** 2)
     else:
-        count = min(n, sum(s.units for s in _split_strata(table)))
+        count = min(n, sum(s.units for s in split_strata(table)))
     hits = share * count
     low = float(betaincinv(hits, count - hits + 1, TAIL)) if share > 0 else 0.0
     high = float(betaincinv(hits + 1, count - hits, 1 - TAIL)) if share < 1 else 1.0
@@ -247,37 +222,22 @@ def correlate_within(
 
 def average(weights: Floats, values: Floats) -> Floats:
     """Means of values (lines, ...) under each line of weights (replicates, lines)."""
-    # Nothing is left where a participant took part in every line: such a mean is unknown.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means: Floats = (weights / weights.sum(axis=1, keepdims=True)) @ values
+    means: Floats = share_out(weights) @ values
     return means
 
 
-def _split_strata(table: pd.DataFrame) -> list[_Stratum]:
-    """One per partition; those that hang on one participant are joined, if need be with all."""
-    places = pd.factorize(table["partition"])[0]
-    names = np.concatenate([table[key if key in table else "student"] for key in ENDS])
-    people = pd.factorize(names)[0].reshape(2, -1)
-    ends = np.sort(places * (people.max() + 1) + people, axis=0)
-    strata = [_make_stratum(places == place, ends) for place in range(places.max() + 1)]
-    if hanging := [s for s in strata if s.hangs_on_one]:
-        joined = _make_stratum(np.any([s.lines for s in hanging], axis=0), ends)
-        if joined.hangs_on_one:
-            joined, strata = _make_stratum(np.ones(len(table), dtype=bool), ends), []
-        strata = [s for s in strata if not s.hangs_on_one] + [joined]
-    return [s for s in strata if not s.hangs_on_one]
+@dataclass(frozen=True, eq=False)
+class _Mean:
+    """The statistic that is the mean of some values, (lines,)."""
 
+    values: Floats
 
-def _make_stratum(lines: Booleans, ends: npt.NDArray[np.intp]) -> _Stratum:
-    participants = np.array([(ends == one).any(axis=0) for one in np.unique(ends[:, lines])])
-    couples = np.unique(ends[:, lines], axis=1).T
-    return _Stratum(
-        lines, participants, np.array([(couple == ends.T).all(axis=1) for couple in couples])
-    )
+    def __call__(self, weights: Floats) -> Floats:
+        return average(weights, self.values)
 
 
 def _jackknife(
-    statistic: Statistic, strata: Sequence[_Stratum]
+    statistic: Statistic, strata: Sequence[Stratum]
 ) -> tuple[Floats, Floats, Floats, Floats]:
     value = statistic(np.ones((1, len(strata[0].lines)))).reshape(1, -1)
     parts = [_measure_variances(statistic, value, stratum) for stratum in strata]
@@ -302,34 +262,27 @@ def _count_freedom(variances: Floats, parts: Floats) -> Floats:
     return found
 
 
-def _measure_variances(statistic: Statistic, value: Floats, stratum: _Stratum) -> Floats:
+def _measure_variances(statistic: Statistic, value: Floats, stratum: Stratum) -> Floats:
     """What one partition adds to the squared error of each value.
 
     Returns:
         (6, values): the variance that counts twice what is the pairs' own, its square over its
         degrees of freedom, the same of the surplus in it, and of the variance of couples alone.
     """
-    lines, participants, couples = stratum
-    n_people, n_couples = len(participants), len(couples)
-    # Shares of the partition that remain without a participant, without a couple.
-    left = 1 - np.concatenate([participants, couples]).sum(axis=1, keepdims=True) / lines.sum()
-    kept = ~np.concatenate([participants, couples]) / left
-    moved = statistic(np.where(lines, kept, 1.0)).reshape(len(left), -1) - value
+    n_people, n_couples, left = len(stratum.participants), len(stratum.couples), stratum.left
+    means = stratum.shares @ statistic.values if isinstance(statistic, _Mean) else None
+    moved = (statistic(stratum.weights) if means is None else means).reshape(len(left), -1) - value
     if not np.isfinite(moved).all():
         return np.full((6, moved.shape[1]), np.nan)
     per_person, per_couple = moved[:n_people], moved[n_people:] * left[n_people:]
-    scale = (n_people - 1) / n_people
-    twice = scale * _sum_squares(per_person - per_person.mean(axis=0))
+    twice = stratum.scale * sum_squares(per_person - per_person.mean(axis=0))
 
-    # What couples of error 1 and no effect of participants would give instead of n_couples.
-    belongs = (participants @ couples.T).astype(float)
-    centred = np.eye(n_couples) - (1 - left[n_people:])
-    counted = scale * _sum_squares(belongs @ centred / left[:n_people]).sum()
+    belongs = stratum.belongs
     effects, _, rank, _ = np.linalg.lstsq(belongs.T, per_couple)
     spare = max(n_couples - int(rank), 1)
-    surplus = (counted - n_couples) * _sum_squares(per_couple - belongs.T @ effects) / spare
+    surplus = (stratum.counted - n_couples) * sum_squares(per_couple - belongs.T @ effects) / spare
 
-    alone = _sum_squares(per_couple) * n_couples / (n_couples - 1)
+    alone = sum_squares(per_couple) * n_couples / (n_couples - 1)
     return np.array(
         [
             twice,
@@ -357,12 +310,6 @@ def transform_fisher(correlations: Floats) -> Floats:
     """Fisher's z, on which the error of a correlation hardly depends on it."""
     limited: Floats = np.arctanh(np.clip(correlations, -GREATEST_CORRELATION, GREATEST_CORRELATION))
     return limited
-
-
-def _sum_squares(values: Floats) -> Floats:
-    """By column."""
-    squares: Floats = np.square(values).sum(axis=0)
-    return squares
 
 
 def compute_mean(values: Iterable[float]) -> float:

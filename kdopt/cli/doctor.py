@@ -13,6 +13,7 @@ import typer
 
 from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, JsonOption, StoreOption
+from kdopt.cli.process import pause_garbage_collection
 from kdopt.cli.tables import print_columns
 from kdopt.errors import StoreError
 from kdopt.service.doctor import Checkup, check_campaign, check_store
@@ -69,7 +70,8 @@ def doctor_command(
         kept = open_artifacts(opened, artifacts)
         if repair:
             _repair_all(opened, names)
-        found = [check_campaign(opened, kept, name, deep) for name in names]
+        with pause_garbage_collection():
+            found = [check_campaign(opened, kept, name, deep) for name in names]
         lost = check_store(opened)
         if lost:
             found.append(Checkup("(no campaign)", problems=tuple(lost)))

@@ -15,6 +15,7 @@ import typer
 from kdopt.campaign.names import CAMPAIGN_NAME
 from kdopt.cli.inputs import campaign_folder, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, OutOption, StoreOption
+from kdopt.cli.process import pause_garbage_collection
 from kdopt.cli.results_so_far import publish_indexes, read_report_data
 from kdopt.dashboard.live_page import RenderedPage, make_page_server
 from kdopt.errors import ComparisonError
@@ -91,16 +92,18 @@ def report_command(
     _check_arguments(campaigns or [], campaign, publish, watch)
     formats: list[ImageFormat] = [format_.value for format_ in figures or ()]
     if campaigns and len(campaigns) > 1:
-        _write_comparison_of(_open_campaigns(campaigns, store), out, formats)
+        with pause_garbage_collection():
+            _write_comparison_of(_open_campaigns(campaigns, store), out, formats)
         return
     named, location = _split_name(campaigns[0], store) if campaigns else (campaign, store)
     opened = open_store_at(location)
     if watch:
         _serve_page(opened, pick_campaign(opened, named), port)
         return
-    data = _write_report_of(opened, pick_campaign(opened, named), out, formats)
-    if publish:
-        _publish_indexes(opened, data)
+    with pause_garbage_collection():
+        data = _write_report_of(opened, pick_campaign(opened, named), out, formats)
+        if publish:
+            _publish_indexes(opened, data)
 
 
 class _StoredCampaign(NamedTuple):

@@ -10,7 +10,7 @@ from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.record import CampaignRecord
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import Block, Grid, Section, Table
-from kdopt.report.files import PAGE_NAME, write_files
+from kdopt.report.files import PAGE_NAME, Content, write_files
 from kdopt.report.format import escape_markdown, format_pipe_line
 from kdopt.report.images import ImageFormat, draw_images
 from kdopt.report.page import list_figures, make_payload, render_sections
@@ -69,7 +69,7 @@ def write_comparison(
     """
     sections = make_comparison_sections(ComparisonTables(campaigns))
     name, lead = ", ".join(c.label for c in campaigns), describe_comparison(campaigns)
-    contents: dict[str, str | bytes] = {}
+    contents: dict[str, Content] = {}
     for section in sections:
         contents |= section.files
     contents["comparison.md"] = format_sections(name, lead, sections)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from kdopt.campaign.settings import Campaign
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import ReportData
 from kdopt.report.export_columns import name_export_column
-from kdopt.report.files import PAGE_NAME, write_files
-from kdopt.report.format import format_csv
+from kdopt.report.files import PAGE_NAME, Content, write_files
+from kdopt.report.format import generate_csv
 from kdopt.report.images import ImageFormat, draw_images
 from kdopt.report.page import list_figures, make_sections, render_page
 
@@ -39,8 +39,8 @@ def write_report(
     every setting,
     ``figures/`` the page's figures in the formats asked for, and ``report.html`` is the page.
 
-    All contents are made before the first file is written, and each file is replaced in one step,
-    so readers never see half a report.
+    All files are written before the first one is put in its place, and each is replaced in one
+    step, so readers never see half a report.
 
     Args:
         out_dir: Folder to write into, made if it is not there.
@@ -55,12 +55,12 @@ def write_report(
             names, or figures were asked for and cannot be made here.
     """
     sections = make_sections(data)
-    contents: dict[str, str | bytes] = {}
+    contents: dict[str, Content] = {}
     for section in sections:
         contents |= section.files
     columns = name_trials(data.rows, data.campaign)
-    contents["trials.csv"] = format_trials_csv(columns)
-    contents["trials_per_class.csv"] = format_classes_csv(columns)
+    contents["trials.csv"] = generate_trials_csv(columns)
+    contents["trials_per_class.csv"] = generate_classes_csv(columns)
     if parquet := make_trials_parquet(columns):
         contents["trials.parquet"] = parquet
     contents["spec.toml"] = format_campaign(data.campaign, data.settings)
@@ -110,24 +110,24 @@ def _make_percents(shares: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(map(_make_percent, shares))
 
 
-def format_trials_csv(columns: Mapping[str, list[Any]]) -> str:
+def generate_trials_csv(columns: Mapping[str, list[Any]]) -> Iterator[str]:
     """The columns of :func:`name_trials` that hold one value each, as CSV; floats are exact."""
     plain = {key: column for key, column in columns.items() if not _has_lists(column)}
-    return format_csv(plain, zip(*plain.values(), strict=True))
+    return generate_csv(plain, zip(*plain.values(), strict=True))
 
 
-def format_classes_csv(columns: Mapping[str, list[Any]]) -> str:
+def generate_classes_csv(columns: Mapping[str, list[Any]]) -> Iterator[str]:
     """The columns by class: one line per complete trial and class, classes counted from 0."""
     by_class = {key: column for key, column in columns.items() if "_per_class_" in key}
     labels = [columns[key] for key in ("study", "pair", "number")]
     header = ["study", "pair", "number", "class", *by_class]
     lines = (
-        [*about, number, *values]
+        (*about, number, *values)
         for *about, lists in zip(*labels, zip(*by_class.values(), strict=True), strict=True)
         if any(lists)
         for number, values in enumerate(zip_longest(*(one or () for one in lists)))
     )
-    return format_csv(header, lines)
+    return generate_csv(header, lines)
 
 
 def _has_lists(column: Sequence[Any]) -> bool:

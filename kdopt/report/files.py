@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kdopt.errors import KdoptError
-from kdopt.files import open_input, write_whole
+from kdopt.files import name_temporary, open_input
 
 PAGE_NAME = "report.html"
 MARK = b" - kdopt report</title>"
@@ -16,29 +16,39 @@ MARK = b" - kdopt report</title>"
 
 _HEAD_BYTES = 65_536
 
+Content = str | bytes | Iterable[str]
+"""What a file holds; one too large for memory is given in parts, which are asked for once."""
 
-def write_files(out_dir: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
-    """Write files by name, in order; each replaces an older one in one step.
+
+def write_files(out_dir: Path, contents: Mapping[str, Content]) -> list[Path]:
+    """Write files by name; each replaces an older one in one step, in order, when all are written.
 
     Raises:
         KdoptError: If the folder or a file cannot be written, or has files of others, see
             :func:`check_report_folder`; nothing is written then.
     """
-    made = {
-        name: content.encode() if isinstance(content, str) else content
-        for name, content in contents.items()
-    }
-    check_report_folder(out_dir, made)
-    new = [out_dir / name for name in made if not (out_dir / name).exists()]
+    check_report_folder(out_dir, contents)
+    new = [out_dir / name for name in contents if not (out_dir / name).exists()]
+    temporaries: dict[Path, Path] = {}
     try:
-        return [_write_file(out_dir / name, content) for name, content in made.items()]
+        for name, content in contents.items():
+            path = out_dir / name
+            with _explaining(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporaries[path] = name_temporary(path)
+                _write_content(temporaries[path], content)
+        for path, temporary in temporaries.items():
+            with _explaining(path):
+                # Renaming replaces the old file in one step; a crash leaves either file, whole.
+                temporary.replace(path)
     except BaseException:
         # Without the page, which comes last, they would be taken for files of others.
         if out_dir / PAGE_NAME in new:
-            for path in new:
-                with suppress(OSError):
-                    path.unlink()
+            _remove(new)
         raise
+    finally:
+        _remove(temporaries.values())
+    return list(temporaries)
 
 
 def check_report_folder(out_dir: Path, names: Iterable[str] = ("spec.toml", PAGE_NAME)) -> None:
@@ -70,13 +80,28 @@ def is_own_page(path: Path, mark: bytes = MARK) -> bool:
         return False
 
 
-def _write_file(path: Path, content: bytes) -> Path:
+def _write_content(path: Path, content: Content) -> None:
+    with path.open("xb") as file:
+        if isinstance(content, bytes):
+            file.write(content)
+        else:
+            for part in [content] if isinstance(content, str) else content:
+                file.write(part.encode())
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()
+
+
+@contextmanager
+def _explaining(path: Path) -> Iterator[None]:
     try:
-        write_whole(path, content)
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise KdoptError(
             f"{path}: the report cannot be written ({reason}). "
             "Free some space, fix the permissions, or name another folder."
         ) from error
-    return path

@@ -7,12 +7,14 @@ writing, reading and writing again gives the same bytes. Every file ends with a 
 from __future__ import annotations
 
 import csv
+import functools
 import html
 import io
 import math
 import re
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import pandas as pd
@@ -190,15 +192,28 @@ def format_frame(frame: pd.DataFrame, short: Collection[str] = ()) -> str:
     return format_csv(names, ([format_value(str(k), v) for k, v in line.items()] for line in lines))
 
 
+CSV_LINES = 10_000
+"""Lines of a large file that are in memory at a time."""
+
+
 def format_csv(header: Iterable[str], lines: Iterable[Sequence[Any]]) -> str:
     """A CSV file with a header; a text that a spreadsheet would compute gets an apostrophe."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    for line in ([*header], *lines):
-        writer.writerow([_make_cell(v) if isinstance(v, str) else v for v in line])
-    return buffer.getvalue()
+    return "".join(generate_csv(header, lines))
 
 
+def generate_csv(header: Iterable[str], lines: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """The same in parts, for a file that is larger than its table."""
+    cells = (
+        [_make_cell(v) if isinstance(v, str) else v for v in line]
+        for line in chain([[*header]], lines)
+    )
+    while some := list(islice(cells, CSV_LINES)):
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows(some)
+        yield buffer.getvalue()
+
+
+@functools.lru_cache(maxsize=4096)  # names and states come again and again
 def _make_cell(text: str) -> str:
     # Before Python 3.13 a lone carriage return is not quoted, and would end the line.
     return defuse_formula(text.replace("\r\n", "\n").replace("\r", "\n"))

@@ -102,8 +102,9 @@ def scope_of(connection: Connection, record: CampaignRecord) -> Scope:
     """What of the store is a campaign's that has this record."""
     campaign = record.campaign.name
     studies, foreign, left_out = {}, [], []
+    planned = frozenset(record.splits), record.campaign.participants
     for study_id, text in select_names(connection, campaign):
-        name = parse_own_name(text, record)
+        name = _parse_own_name(text, *planned)
         if name is not None:
             studies[study_id] = (text, name)
             continue
@@ -131,21 +132,21 @@ def under_campaign(campaign: str) -> dict[str, object]:
     return {"prefix": prefix, "length": len(prefix)}
 
 
-def parse_own_name(text: str, record: CampaignRecord) -> StudyName | None:
+@functools.lru_cache(maxsize=65536)  # every question asks for all of a campaign
+def _parse_own_name(text: str, partitions: frozenset[str], participants: int) -> StudyName | None:
     """The parts of a study's name; ``None`` if no study of the campaign is called so."""
     name = _parse_canonical_name(text)
-    if name is None or name.partition not in record.splits:
+    if name is None or name.partition not in partitions:
         return None
     if name.stage not in STAGES or (name.teacher is not None) != (name.stage in PAIR_STAGES):
         return None
     if name.stage == "federate" and name.method not in (None, *ALGORITHM_FACTS.keys() - {FEDAVG}):
         return None
     who = [] if name.teacher is None else [name.teacher, name.student]
-    everyone = range(record.campaign.participants)
+    everyone = range(participants)
     return name if len(set(who)) == len(who) and all(w in everyone for w in who) else None
 
 
-@functools.lru_cache(maxsize=65536)  # every question asks for all of a campaign
 def _parse_canonical_name(text: str) -> StudyName | None:
     try:
         name = parse_study_name(text)

@@ -15,7 +15,7 @@ from rich.text import Text
 from kdopt.campaign.stages import plan_studies
 from kdopt.cli.status_view import render_plain_text, render_status
 from kdopt.cli.tables import fit_table, make_console
-from kdopt.report.export import format_trials_csv
+from kdopt.report.export import generate_trials_csv
 from kdopt.report.format import format_csv, format_frame
 from kdopt.service.status import read_status
 from kdopt.shown import clean_text, defuse_formula, shorten
@@ -138,7 +138,7 @@ def test_no_file_of_a_report_holds_a_formula(text: str) -> None:
     for written in (
         format_csv([text, "n"], [[text, -1.5]]),
         format_frame(frame),
-        format_trials_csv({"error": [text, None], text: [1, (1.0, 2.0)]}),
+        "".join(generate_trials_csv({"error": [text, None], text: [1, (1.0, 2.0)]})),
     ):
         assert not any(is_computed(cell) for line in read_csv(written) for cell in line), written
 

@@ -1,14 +1,17 @@
 import pytest
 
+import kdopt.report.format as format_module
 from kdopt.campaign.data_settings import DataSettings
 from kdopt.report.format import (
     escape_latex,
+    format_csv,
     format_exact,
     format_hours,
     format_points,
     format_ratio,
     format_seconds,
     format_signed,
+    generate_csv,
     make_sort_key,
     name_classes,
 )
@@ -86,3 +89,12 @@ def test_no_duration_is_shown_as_0_that_is_not():
     assert [format_seconds(x) for x in (0.0, 0.00042, 0.07, 12.0)] == [
         "0.00", "0.00042", "0.07", "12.00",
     ]  # fmt: skip
+
+
+def test_a_csv_file_in_parts_is_the_same_file(monkeypatch):
+    lines = [["=1+1", number, 0.1 * number, None] for number in range(7)]
+    whole = format_csv(["text", "n", "x", "none"], lines)
+    monkeypatch.setattr(format_module, "CSV_LINES", 3)
+    parts = list(generate_csv(["text", "n", "x", "none"], iter(lines)))
+    assert [part.count("\n") for part in parts] == [3, 3, 2]
+    assert "".join(parts) == whole
