@@ -162,7 +162,7 @@ class Slurm:
                 )
             )
 
-    def _until(self, true, timeout_s: float = 20.0) -> None:
+    def _until(self, true, timeout_s: float = 180.0) -> None:
         end = time.monotonic() + timeout_s
         while not true():
             if time.monotonic() > end or any(d.poll() is not None for d in self._daemons):

@@ -19,6 +19,7 @@ The contract, on SQLite and Postgres alike:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypedDict
@@ -252,6 +253,7 @@ def requeue_lost_trials(
     is_dead: Callable[[str], bool],
     max_attempts: int = MAX_ATTEMPTS,
     discard_state: Callable[[str], object] = lambda _sha256: None,
+    lease_s: float = math.inf,
 ) -> int:
     """Put trials of lost workers back into the queue, or fail them when they were lost too often.
 
@@ -261,30 +263,42 @@ def requeue_lost_trials(
             It must say no when it cannot tell.
         max_attempts: Workers a trial may lose.
         discard_state: Called with the sha256 of a state that no trial needs any more.
+        lease_s: Seconds that a lease is good for; one with more left is cut to that.
 
     Returns:
         Number of trials taken from lost workers.
     """
     stale = store.select_rows(
         f"""
-        SELECT l.trial_id, l.worker, l.attempt, l.expires < {store.now} AS late
+        SELECT l.trial_id, l.worker, l.attempt, l.expires < {store.now} AS late,
+            l.expires > {store.now} + :lease_s AS long
         FROM kdopt_lease l JOIN trials t ON t.trial_id = l.trial_id
         WHERE t.state = 'RUNNING'
-        """
+        """,
+        {"lease_s": lease_s},
     )
     taken = 0
-    for trial_id, worker, attempt, late in stale:
+    for trial_id, worker, attempt, late, long in stale:
         if not isinstance(worker, str) or not isinstance(attempt, int):
             continue  # none that kdopt wrote: kdopt.store.repair takes the trial back
-        dead = is_dead(worker)
-        if not late and not dead:
-            continue
         holder: _Holder = {"trial": trial_id, "worker": worker, "attempt": attempt}
+        if not (dead := is_dead(worker)) and not late:
+            if long:
+                _shorten_lease(store, holder, lease_s)
+            continue
         done, left = _take_from_worker(store, holder, max_attempts, dead)
         taken += done
         if left is not None:
             discard_state(left.sha256)
     return taken
+
+
+def _shorten_lease(store: Store, holder: _Holder, lease_s: float) -> None:
+    # The clock stepped back. A worker that lives renews its lease in time; one that died would hold
+    # its trial until the clock is there again.
+    until = f"{store.now} + :lease_s"
+    cut = sa.text(f"UPDATE kdopt_lease SET expires = {until} {_HELD} AND expires > {until}")
+    store.run_write(lambda connection: connection.execute(cut, {**holder, "lease_s": lease_s}))
 
 
 class _Holder(TypedDict):

@@ -69,7 +69,9 @@ def requeue_trials_of_dead_workers(store: Store, artifacts: Artifacts) -> int:
     Returns:
         How many.
     """
-    return leases.requeue_lost_trials(store, is_dead, discard_state=artifacts.discard)
+    return leases.requeue_lost_trials(
+        store, is_dead, discard_state=artifacts.discard, lease_s=LEASE_S
+    )
 
 
 REQUEUE_S = 30.0

@@ -64,7 +64,7 @@ def start(url, *options):
 def the_rest(process):
     """What is still to come; ``communicate`` would drop what was read ahead."""
     said, wrong = process.stdout.read(), process.stderr.read()
-    process.wait(30)
+    process.wait(180)
     process.stdout.close()
     process.stderr.close()
     return said, wrong
@@ -148,7 +148,7 @@ def test_a_reader_that_leaves_is_no_error(local):
     process = start(url)
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(20) == 1
+    assert process.wait(180) == 1
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
 
@@ -211,7 +211,7 @@ def test_a_database_that_restarts_is_noted_and_waited_for(postgres, postgres_tem
     try:
         terminal.wait_for(lambda text: "0 of 10" in text)
         # Who has never seen the store is not waited for: it may be the wrong one.
-        end = time.monotonic() + 30
+        end = time.monotonic() + 180
         while not heard and time.monotonic() < end:
             time.sleep(0.02)
         postgres.stop()
@@ -224,8 +224,8 @@ def test_a_database_that_restarts_is_noted_and_waited_for(postgres, postgres_tem
         with closing(open_store(url)) as store:
             finish_all(store)
         assert terminal.end() == DONE
-        assert lines.wait(20) == DONE
-        ear.join(20)
+        assert lines.wait(180) == DONE
+        ear.join(180)
     finally:
         terminal.close()
         lines.kill()

@@ -163,5 +163,5 @@ class Titles:
 def stop(process: subprocess.Popen[str], number: int = signal.SIGINT) -> tuple[int, str, str]:
     """Send a signal to a command; its exit code and what it said."""
     process.send_signal(number)
-    said, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=300)
     return process.returncode, said, errors

@@ -147,7 +147,7 @@ def test_a_store_may_be_made_by_several_processes_at_once(store_path):
         subprocess.Popen([sys.executable, "-c", CREATE, str(store_path)], stderr=subprocess.PIPE)
         for _ in range(6)
     ]
-    said = [m.communicate(timeout=60)[1].decode() for m in makers]
+    said = [m.communicate(timeout=300)[1].decode() for m in makers]
     assert [m.returncode for m in makers] == [0] * 6, said
     open_store(str(store_path)).close()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import subprocess
 import sys
@@ -193,6 +194,18 @@ def test_a_beat_keeps_the_lease(store):
     assert leases.renew_lease(store, claim, 60)
     time.sleep(0.1)
     assert leases.requeue_lost_trials(store, lambda worker: False) == 0
+
+
+def test_a_lease_from_before_the_clock_stepped_back_is_cut_to_what_any_is_good_for(store):
+    """Its worker beats again in that time if it lives; a dead one's trial is free after it."""
+    study = plan_queue(store, 2)
+    dead, alive = (leases.claim_trial(store, study, w, 5 * 3600) for w in ("dead", "alive"))
+    requeue = functools.partial(leases.requeue_lost_trials, store, lambda worker: False)
+    assert requeue(lease_s=0.3) == 0  # nobody loses a trial by the step
+    assert leases.renew_lease(store, alive, 60)
+    time.sleep(0.4)
+    assert requeue(lease_s=60) == 1
+    assert leases.renew_lease(store, alive, 60) and not leases.renew_lease(store, dead, 60)
 
 
 def test_a_dead_worker_is_not_waited_for(store):

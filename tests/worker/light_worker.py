@@ -73,7 +73,7 @@ def main() -> None:
     signal.signal(signal.SIGUSR1, lambda number, _frame: told.append(number))
     print("ready", flush=True)
     while True:
-        leases.requeue_lost_trials(store, is_dead)
+        leases.requeue_lost_trials(store, is_dead, lease_s=lease_s)
         states = [s for s in queries.read_study_counts(store, "tiny") if s.waiting or s.running]
         if not states:
             return

@@ -85,13 +85,13 @@ class Crew:
             for line in said:
                 self.said.append(line)
 
-    def wait(self, timeout_s: float = 120.0) -> None:
+    def wait(self, timeout_s: float = 600.0) -> None:
         end = time.monotonic() + timeout_s
         for process in self.running:
             process.wait(timeout=max(1.0, end - time.monotonic()))
         assert [p.returncode for p in self.running] == [0] * len(self.running)
         for ear in self.ears:
-            ear.join(20)
+            ear.join(120)
 
     def count(self, word: str) -> int:
         return sum(line.startswith(word) for line in self.said)
@@ -103,7 +103,7 @@ def holders(store) -> dict[int, str]:
     return {int(r.worker.split("/")[1]): r.study for r in running if r.worker not in ("", "?")}
 
 
-def wait_until(true, timeout_s: float = 60.0):
+def wait_until(true, timeout_s: float = 300.0):
     end = time.monotonic() + timeout_s
     while not (found := true()):
         assert time.monotonic() < end, "it did not happen"

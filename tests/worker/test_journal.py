@@ -64,7 +64,7 @@ def files(folder: Path) -> set[str]:
     return {p.name for p in (folder / "artifacts").rglob("*.*")}
 
 
-def wait_for_step(store, step: int, timeout_s: float = 60):
+def wait_for_step(store, step: int, timeout_s: float = 300):
     end = time.monotonic() + timeout_s
     while not any((r.step or 0) >= step for r in activity.read_running_trials(store, "tiny")):
         assert time.monotonic() < end, "no progress"
@@ -95,7 +95,7 @@ def test_a_killed_federate_trial_goes_on_where_it_was_and_gives_the_same_curve(t
         worker.kill()  # kill -9
         steps.append(states_saved(worker.communicate()[0]))
     last = start_worker(tmp_path)
-    said, _ = last.communicate(timeout=120)
+    said, _ = last.communicate(timeout=300)
     assert last.returncode == 0, said
     steps.append(states_saved(said))
     # Each went on after the last state of the one before it, and none began again.
@@ -112,12 +112,12 @@ def test_a_stopped_federate_trial_is_given_back_with_its_state(tmp_path, unbroke
     worker = start_worker(tmp_path)
     wait_for_step(store, 12)
     worker.send_signal(signal.SIGTERM)
-    said, _ = worker.communicate(timeout=20)
+    said, _ = worker.communicate(timeout=300)
     assert worker.returncode == 0 and "given back" in said
     claim_free = queries.read_study_counts(store, "tiny")[-1]
     assert (claim_free.waiting, claim_free.running) == (1, 0)
     last = start_worker(tmp_path)
-    said, _ = last.communicate(timeout=120)
+    said, _ = last.communicate(timeout=300)
     assert "goes on after step" in said
     assert results(store) == unbroken[0]
     assert files(tmp_path) == unbroken[2]
@@ -134,7 +134,7 @@ def test_a_frozen_worker_stops_at_its_next_report(tmp_path, unbroken):
         wait_for_step(store, 12)
     finally:
         os.kill(frozen.pid, signal.SIGCONT)
-    said = [w.communicate(timeout=120)[0] for w in (frozen, other)]
+    said = [w.communicate(timeout=300)[0] for w in (frozen, other)]
     assert [w.returncode for w in (frozen, other)] == [0, 0]
     assert "result dropped" in said[0] and "1 results dropped" in said[0]
     assert results(store) == unbroken[0]
