@@ -2,8 +2,8 @@
 
     python scripts/few_trials.py
 
-That reads the 150 grids that come with kdopt. With --store they come from a store; with --ship they
-become the ones that come with kdopt: the prior and the lessons.
+That reads the grids that come with kdopt. With --store (once per store) they come from stores; with
+--ship these become the ones that come with kdopt: the prior and the lessons.
 
 Nothing is trained: every point that a search may try was measured. Optuna's samplers search
 between the points as well; here each of their points is moved to the nearest one that was not tried
@@ -17,11 +17,12 @@ import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
 
-from kdopt.advice.lessons import SHIPPED_LESSONS, load_shipped_lessons, write_lessons
+from kdopt.advice.lessons import COMES_WITH, SHIPPED_LESSONS, load_shipped_lessons, write_lessons
 from kdopt.advice.training_set import (
     SITUATIONS,
     TRAIN_ON,
@@ -36,16 +37,24 @@ from kdopt.campaign.stages import plan_tune
 from kdopt.campaign.studies import StudyPlan
 from kdopt.features.measurements import read_measurements
 from kdopt.outcome import Outcome, Pair, Scores, TrialRow
-from kdopt.search.prior import SHIPPED_PRIOR, Point, Prior, get_point, load_shipped_prior
+from kdopt.search.prior import (
+    SHIPPED_PRIOR,
+    Point,
+    Prior,
+    build_prior,
+    collect_pair_results,
+    get_point,
+    load_shipped_prior,
+)
 from kdopt.search.replay import (
     TRIAL_COUNTS,
+    UNKNOWN,
     FullGrid,
     PointSearch,
     collect_full_grids,
     replay_searches,
 )
 from kdopt.search.samplers import choose_params
-from kdopt.search.warm_start import read_prior
 from kdopt.store.database import open_store
 from kdopt.store.queries import pick_campaign, read_record, read_trials
 
@@ -56,9 +65,14 @@ RUNS = 3
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--store", help="read the grids of a campaign of this store")
-    parser.add_argument("--campaign", help="which; needed if the store has several")
+    parser.add_argument(
+        "--store", action="append", default=[], help="read the grids of a store; may be repeated"
+    )
+    parser.add_argument(
+        "--campaign", action="append", default=[], help="which, for each store that has several"
+    )
     parser.add_argument("--trials", type=int, nargs="+", default=TRIAL_COUNTS)
+    parser.add_argument("--unknown", nargs="+", default=list(UNKNOWN), choices=list(UNKNOWN))
     parser.add_argument(
         "--samplers", nargs="*", default=["tpe", "gp"], choices=["tpe", "gp", "random"]
     )
@@ -68,56 +82,72 @@ def main() -> None:
     if args.ship and not args.store:
         parser.error("--ship takes the grids of a store: name it with --store")
     if args.store:
-        campaign, grids = _read_store(args.store, args.campaign, ship=args.ship)
+        sources = [
+            _read_store(location, name)
+            for location, name in zip_longest(args.store, args.campaign[: len(args.store)])
+        ]
+        if args.ship:
+            _ship(sources)
+        grids = [grid for source in sources for grid in collect_full_grids(source.rows, source[0])]
     else:
-        campaign, grids = read_shipped_grids()
-    searches = {f"{s}, cold": _make_search(campaign, s) for s in args.samplers}
-    table = replay_searches(grids, campaign, searches, args.trials)
+        grids = read_shipped_grids()
+    searches = {f"{sampler}, cold": _make_search(sampler) for sampler in args.samplers}
+    table = replay_searches(grids, searches, args.trials, args.unknown)
     if table.empty:
-        raise SystemExit(f"'{campaign.name}' has too few full grids, or vanilla is not on its grid")
+        raise SystemExit("there are too few full grids, or vanilla is not on them")
     if args.csv:
         table.to_csv(args.csv, index=False)
     print(format_table(table))
 
 
-def read_shipped_grids() -> tuple[Campaign, list[FullGrid]]:
-    """The campaign whose grids come with kdopt, and its pairs."""
-    campaign = load_spec(ROOT / "studies" / "fashion-advice.toml").campaign
+def read_shipped_grids() -> list[FullGrid]:
+    """The pairs whose grids come with kdopt."""
+    prior = load_shipped_prior()
     lessons = load_shipped_lessons()["own"]
     points = [(i, a) for i, a in enumerate(lessons.actions) if a.temperature is not None]
-    # The prior has its pairs in this order, too.
-    order = lessons.pairs.sort_values(list(Pair._fields)).index
+    control = lessons.actions.index(TRAIN_ON)
+    studies = prior.source.split(", ")
+    campaigns = {n: load_spec(ROOT / "studies" / f"{n}.toml").campaign for n in studies}
+    names = lessons.pairs["campaign"].str.removesuffix(COMES_WITH)
+    # The prior has its pairs in this order.
+    lines = lessons.pairs.assign(place=names.map(studies.index))
+    order = lines.sort_values(["place", *Pair._fields]).index
     grids = []
-    for row, known in zip(order, load_shipped_prior().pairs, strict=True):
-        line = lessons.pairs.loc[row]
+    for row, known in zip(order, prior.pairs, strict=True):
         validation, test = lessons.validation[row], lessons.test[row]
         cells = {
             (a.temperature, a.alpha): PointMean(a.temperature, a.alpha, validation[i], test[i], 1)
             for i, a in points
         }
         assert all(abs(cells[p].validation_gain - r.gain) < 0.01 for p, r in known.results.items())
-        control = lessons.actions.index(TRAIN_ON)
-        pair = Pair(*(line[key] for key in Pair._fields))
-        grids.append(FullGrid(pair, known, cells, GainPair(validation[control], test[control])))
-    return campaign, grids
+        pair = Pair(*(lessons.pairs.loc[row, key] for key in Pair._fields))
+        trained_on = GainPair(validation[control], test[control])
+        grids.append(FullGrid(campaigns[names[row]], pair, known, cells, trained_on))
+    return grids
 
 
-def _read_store(location: str, name: str | None, ship: bool) -> tuple[Campaign, list[FullGrid]]:
+def _read_store(location: str, name: str | None) -> TrainingCampaign:
     store = open_store(location)
     name = pick_campaign(store, name)
-    campaign, rows = read_record(store, name).campaign, read_trials(store, name)
-    if ship:
-        prior = _shorten_names(read_prior(store, (name,)))
-        (ROOT / "kdopt" / "search" / SHIPPED_PRIOR).write_bytes(prior.to_bytes())
-        source = TrainingCampaign(
-            replace(campaign, name=f"{name} (comes with kdopt)"),
-            rows,
-            read_measurements(store, name),
-        )
-        lessons = write_lessons(build_training_set([source], situation) for situation in SITUATIONS)
-        (ROOT / "kdopt" / "advice" / SHIPPED_LESSONS).write_bytes(lessons)
+    source = TrainingCampaign(
+        read_record(store, name).campaign, read_trials(store, name), read_measurements(store, name)
+    )
     store.close()
-    return campaign, collect_full_grids(rows, campaign)
+    return source
+
+
+def _ship(sources: Sequence[TrainingCampaign]) -> None:
+    """Write the prior and the lessons that come with kdopt."""
+    prior = _shorten_names(build_prior([(s[0], collect_pair_results(s.rows)) for s in sources]))
+    named = [s._replace(campaign=replace(s[0], name=s[0].name + COMES_WITH)) for s in sources]
+    found = {situation: build_training_set(named, situation) for situation in SITUATIONS}
+    if len(found["own"]) != len(prior.pairs):
+        raise SystemExit(
+            f"{len(prior.pairs)} pairs have their full grid, and {len(found['own'])} have all "
+            f"methods and the control ({'; '.join(found['own'].left_out)}): finish the campaigns"
+        )
+    (ROOT / "kdopt" / "search" / SHIPPED_PRIOR).write_bytes(prior.to_bytes())
+    (ROOT / "kdopt" / "advice" / SHIPPED_LESSONS).write_bytes(write_lessons(found.values()))
 
 
 def _shorten_names(prior: Prior) -> Prior:
@@ -127,25 +157,40 @@ def _shorten_names(prior: Prior) -> Prior:
 
 
 def format_table(table: pd.DataFrame) -> str:
-    """One row per search, one column per number of trials: percent and its interval."""
-    text = [f"{r.fraction:.0f} ({r.low:.0f} to {r.high:.0f})" for r in table.itertuples()]
-    lines = table.assign(text=text)
-    order = list(dict.fromkeys(zip(lines["unknown"], lines["search"], strict=True)))
-    wide = lines.pivot(index=["unknown", "search"], columns="trials", values="text")
-    return str(wide.reindex(order).fillna("").to_string())
+    """Markdown: a row per search and a column per number of trials, percent and its interval.
+
+    Each data set begins with the epochs of training that so many trials take per pair, the control
+    included.
+    """
+    counts = sorted(set(table["trials"]))
+    head = ["data", "not known beforehand", "search", *(f"{n} trials" for n in counts)]
+    lines = [head, ["---"] * 3 + ["--:"] * len(counts)]
+    for data in dict.fromkeys(table["data"]):
+        rows = table[table["data"] == data]
+        costs = rows.groupby("trials")["epochs"].first()
+        lines.append([data, "", "epochs per pair", *(f"{costs[n]:.1f}" for n in counts)])
+        for (unknown, search), found in rows.groupby(["unknown", "search"], sort=False):
+            of = found.set_index("trials")
+            shown = [
+                f"{of.fraction[n]:.0f} ({of.low[n]:.0f} to {of.high[n]:.0f})"
+                if n in of.index
+                else ""
+                for n in counts
+            ]
+            lines.append([data, str(unknown), str(search), *shown])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _make_search(campaign: Campaign, sampler: Sampler) -> PointSearch:
+def _make_search(sampler: Sampler) -> PointSearch:
     def search(grid: FullGrid, count: int) -> Sequence[Sequence[Point]]:
-        return [_replay_sampler(campaign, sampler, grid, count, seed) for seed in range(RUNS)]
+        return [_replay_sampler(sampler, grid, count, seed) for seed in range(RUNS)]
 
     return search
 
 
-def _replay_sampler(
-    campaign: Campaign, sampler: Sampler, grid: FullGrid, count: int, seed: int
-) -> list[Point]:
+def _replay_sampler(sampler: Sampler, grid: FullGrid, count: int, seed: int) -> list[Point]:
     """The points that a sampler with this budget tries."""
+    campaign = grid.campaign
     tune = replace(campaign.tune, sampler=sampler, budget=count)
     other = replace(campaign, seed=campaign.seed + seed, tune=tune, replicates=1)
     plan = next(p for p in _get_plans(other) if (p.partition, p.teacher, p.student) == grid.pair)

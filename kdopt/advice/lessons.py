@@ -1,7 +1,8 @@
 """Training sets as a file: the lessons that come with kdopt.
 
-They are what :func:`kdopt.advice.training_set.build_training_set` makes of the campaign
-``studies/fashion-advice.toml`` in every situation; ``scripts/few_trials.py`` writes them.
+They are what :func:`kdopt.advice.training_set.build_training_set` makes of some campaigns of
+``studies/`` in every situation, and may be of several data sets; ``scripts/few_trials.py`` writes
+them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from kdopt.advice.training_set import Action, Situation, TrainingSet
 from kdopt.features.definitions import FEATURE_NAMES
 from kdopt.features.table import PAIR_COLUMNS
 
-SHIPPED_LESSONS = "fashion.json"
+SHIPPED_LESSONS = "shipped.json"
+COMES_WITH = " (comes with kdopt)"
+"""Follows the names of their campaigns, which a store may have, too."""
+
 NAME_COLUMNS = (*PAIR_COLUMNS, "transfer_set", "family")
 DECIMALS = 4
 """Digits that are kept. Gains are shares of a few hundred images, in pp."""

@@ -172,7 +172,7 @@ class TuneSettings(Settings):
         Len(1),
         DISTINCT,
         Source(
-            "default: what the full grids of studies/fashion-advice.toml taught; for warm only",
+            "default: what the full grids that come with kdopt taught; for warm only",
             depends=True,
         ),
     ] = ()

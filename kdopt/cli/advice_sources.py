@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdopt.advice.advise import check_training_set_size, has_enough_pairs
-from kdopt.advice.lessons import load_shipped_lessons
+from kdopt.advice.lessons import COMES_WITH, load_shipped_lessons
 from kdopt.advice.training_set import (
     Situation,
     TrainingCampaign,
@@ -79,12 +79,14 @@ def find_lessons(
     if named:
         check_training_set_size(found)
     shipped = load_shipped_lessons()[situation]
+    names = shipped.pairs["campaign"].str.removesuffix(COMES_WITH)
+    studies = [f"studies/{name}.toml" for name in dict.fromkeys(sorted(names, reverse=True))]
     return Lessons(
         shipped,
         f"too little of your own to learn from ({len(found)} finished cases of "
         f"{found.n_partitions} partitions). What follows rests on the lessons that come with "
-        f"kdopt: {len(shipped)} cases of {shipped.n_partitions} partitions of Fashion-MNIST in "
-        "miniature (studies/fashion-advice.toml). Your images and models may be unlike them.",
+        f"kdopt: {len(shipped)} cases of {shipped.n_partitions} kinds of partition, by "
+        f"{' and '.join(studies)}. Your images and models may be unlike them.",
     )
 
 

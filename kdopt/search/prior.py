@@ -40,7 +40,7 @@ PP_DECIMALS = 2
 NAT_DECIMALS = 3
 """Digits that are kept of losses, and of features."""
 
-SHIPPED_PRIOR = "fashion.json"
+SHIPPED_PRIOR = "shipped.json"
 
 
 class PointResult(NamedTuple):
@@ -177,7 +177,7 @@ def _read_number(value: object) -> float:
 
 
 def load_shipped_prior() -> Prior:
-    """The prior that comes with kdopt (see ``studies/fashion-advice.toml``)."""
+    """The prior that comes with kdopt; its source names the campaigns of ``studies/``."""
     return Prior.from_bytes(files(__package__).joinpath(SHIPPED_PRIOR).read_bytes())
 
 

@@ -11,14 +11,16 @@ gain of that choice on test:
 With no trial at all, a search with a prior takes the point of greatest expected gain, where that is
 above the gain of the untouched student and of the control.
 
-Three things may be unknown beforehand: every pair of its ``partition``, every pair of the same
-``student``, or only the ``pair`` itself. The prior is made of all others.
+Beforehand may be unknown (:data:`UNKNOWN`): everything of its ``data set``, of its kind of
+``partition``, or of the ``participant`` that learns; every pair of the same ``student``; or only
+the ``pair`` itself. The prior is made of all others.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -31,6 +33,7 @@ from kdopt.analysis.results import CampaignResults, GainName, GainPair, PointMea
 from kdopt.analysis.stats import average, estimate
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stages import round_of_pair
+from kdopt.errors import KdoptError
 from kdopt.outcome import Pair, TrialRow
 from kdopt.search.posterior import Posterior
 from kdopt.search.prior import (
@@ -45,46 +48,77 @@ from kdopt.search.prior import (
 from kdopt.search.surrogate import Surrogate
 
 TRIAL_COUNTS = (0, 1, 2, 3, 4, 6, 8)
-REPLAY_COLUMNS = ("unknown", "search", "trials", "fraction", "low", "high", "gain", "pairs")
+REPLAY_COLUMNS = (
+    "data", "unknown", "search", "trials", "epochs", "fraction", "low", "high", "gain", "pairs",
+)  # fmt: skip
+ALL_DATA = "all"
+"""In column ``data``: pairs of all data sets count. Else the name of the one whose pairs count."""
+
 NOTHING_TAUGHT = "nothing taught"
 """In column ``unknown``: the search uses no prior. Else it is one of :data:`UNKNOWN`."""
-
-UNKNOWN: Mapping[str, Callable[[Pair], tuple[object, ...]]] = {
-    "partition": lambda pair: (pair.partition,),
-    "student": lambda pair: (pair.partition, pair.student),
-    "pair": lambda pair: pair,
-}
-"""What a search may not know, the hardest first, and which pairs are unknown together."""
 
 
 class FullGrid(NamedTuple):
     """A pair whose whole grid was measured.
 
     Attributes:
-        pair: Which.
+        campaign: What was planned.
+        pair: Which of its pairs.
         known: Its features, and the result of every point.
         cells: The gains of every point.
         control: What the student gains without the teacher; NaN where that was not run.
     """
 
+    campaign: Campaign
     pair: Pair
     known: PairResults
     cells: Mapping[Point, PointMean]
     control: GainPair
 
-    def compute_kept_gain(self, tried: Iterable[Point], campaign: Campaign) -> float:
+    @property
+    def place(self) -> tuple[str, str]:
+        """Campaign and partition."""
+        return self.campaign.name, self.pair.partition
+
+    @property
+    def round(self) -> int:
+        """In which round of its partition a campaign tunes it."""
+        return round_of_pair(self.campaign, self.pair.teacher, self.pair.student)
+
+    def compute_kept_gain(self, tried: Iterable[Point]) -> float:
         """Test gain of the best of these points, the control and the untouched student."""
-        kept, bound = self.find_fallback(campaign)
-        gain = _get_selection_gain(campaign)
-        best = find_best_point([self.cells[point] for point in tried], gain, campaign.tune)
+        kept, bound = self.find_fallback()
+        gain = _get_selection_gain(self.campaign)
+        best = find_best_point([self.cells[point] for point in tried], gain, self.campaign.tune)
         return best.test_gain if best is not None and getattr(best, gain) > bound else kept
 
-    def find_fallback(self, campaign: Campaign) -> tuple[float, float]:
+    def find_fallback(self) -> tuple[float, float]:
         """Gains on test and on the selection set of the student if no point is used."""
         control = self.control
-        chosen = control.test if campaign.select_on == "test" else control.validation
+        chosen = control.test if self.campaign.select_on == "test" else control.validation
         # A control that was not run has no gain, and is never chosen.
         return (control.test, chosen) if chosen > 0 else (0.0, 0.0)
+
+    def count_epochs(self, trials: int) -> float:
+        """Most epochs of training that so many trials take, with the pair's part of the control.
+
+        The control is one trial per student, whoever its teachers are.
+        """
+        teachers = sum(student == self.pair.student for _, student in self.campaign.pairs)
+        control = 0.0 if math.isnan(self.control.validation) else 1 / max(1, teachers)
+        return self.campaign.distill.epochs * self.campaign.replicates * (trials + control)
+
+
+UNKNOWN: Mapping[str, Callable[[FullGrid], tuple[object, ...]]] = {
+    "data set": lambda grid: (grid.campaign.data.name,),
+    "partition": lambda grid: (grid.campaign.get_family(grid.pair.partition),),
+    "participant": lambda grid: (*grid.place, grid.pair.student),
+    "student": lambda grid: (*grid.place, grid.pair.student),
+    "pair": lambda grid: (*grid.place, *grid.pair),
+}
+"""What a search may not know, the hardest first, and which pairs are unknown together. A kind of
+partition is unknown in all its draws and on all data sets. A *participant* is unknown as a teacher,
+too; a *student* may be known as one."""
 
 
 PointSearch = Callable[[FullGrid, int], Sequence[Sequence[Point]]]
@@ -93,55 +127,47 @@ PointSearch = Callable[[FullGrid, int], Sequence[Sequence[Point]]]
 
 def replay_searches(
     grids: Sequence[FullGrid],
-    campaign: Campaign,
     searches: Mapping[str, PointSearch] | None = None,
     counts: Sequence[int] = TRIAL_COUNTS,
+    unknown: Iterable[str] = tuple(UNKNOWN),
 ) -> pd.DataFrame:
-    """One row per search, what it did not know, and number of trials.
+    """One row per search, what it did not know, number of trials, and data set.
 
     ``fraction`` is percent of the grid's improvement over trying nothing, with its 95 % interval;
-    ``gain`` is the mean test gain in pp. Empty when there are too few full grids, or when vanilla
-    is not one of their points.
+    ``gain`` is the mean test gain in pp; ``epochs`` is the mean cost of a pair
+    (:meth:`FullGrid.count_epochs`). Where the pairs are of several data sets, each has its rows
+    beside those of all. Empty when there are too few full grids, or when vanilla is not one of
+    their points.
 
     Args:
-        grids: As :func:`collect_full_grids` gives them.
-        campaign: The campaign.
+        grids: Of one campaign or several, as :func:`collect_full_grids` gives them.
         searches: Searches without a prior, by name, beside random points.
         counts: Numbers of trials.
+        unknown: Which of :data:`UNKNOWN` to leave out.
+
+    Raises:
+        KdoptError: The campaigns differ in what a point means or in how they choose.
     """
-    vanilla = campaign.tune.vanilla_point
+    _check_alike(grids)
     # One pair more than a prior takes: each pair is left out once.
-    if len(grids) <= MIN_PRIOR_PAIRS or vanilla not in list_grid_points(campaign):
+    if len(grids) <= MIN_PRIOR_PAIRS or any(
+        grid.campaign.tune.vanilla_point not in grid.cells for grid in grids
+    ):
         return pd.DataFrame(columns=list(REPLAY_COLUMNS))
-    pairs = pd.DataFrame([grid.pair for grid in grids])
-    baseline, untuned, ceiling = (
-        np.array([grid.compute_kept_gain(choose(grid), campaign) for grid in grids])
-        for choose in (lambda _: (), lambda _: (vanilla,), lambda grid: grid.cells)
-    )
-
-    def make_row(
-        unknown: str, search: str, trials: int, gains: NDArray[np.float64]
-    ) -> tuple[object, ...]:
-        found = _estimate_fraction(pairs, gains - baseline, ceiling - baseline)
-        return (unknown, search, trials, *found, float(gains.mean()), len(grids))
-
-    lines = [
-        make_row(NOTHING_TAUGHT, "none", 0, baseline),
-        make_row(NOTHING_TAUGHT, "vanilla", 1, untuned),
-        make_row(NOTHING_TAUGHT, "full grid", len(list_grid_points(campaign)), ceiling),
-    ]
+    table = _Table(grids)
+    table.add(NOTHING_TAUGHT, "none", 0, table.baseline)
+    vanilla = [grid.compute_kept_gain([grid.campaign.tune.vanilla_point]) for grid in grids]
+    table.add(NOTHING_TAUGHT, "vanilla", 1, np.array(vanilla))
+    table.add(NOTHING_TAUGHT, "full grid", len(grids[0].cells), table.ceiling)
     for count in (c for c in counts if c):
-        random = _compute_random_gains(grids, count, campaign)
-        lines.append(make_row(NOTHING_TAUGHT, "random", count, random))
+        table.add(NOTHING_TAUGHT, "random", count, _compute_random_gains(grids, count))
         for name, search in (searches or {}).items():
-            runs = [[g.compute_kept_gain(run, campaign) for run in search(g, count)] for g in grids]
-            gains = np.array([np.mean(run) for run in runs])
-            lines.append(make_row(NOTHING_TAUGHT, name, count, gains))
-    for unknown in UNKNOWN:
-        groups = group_unknown(grids, unknown)
-        for (name, count), gains in _replay_with_priors(grids, groups, campaign, counts).items():
-            lines.append(make_row(unknown, name, count, gains))
-    return pd.DataFrame(lines, columns=list(REPLAY_COLUMNS))
+            runs = [[g.compute_kept_gain(run) for run in search(g, count)] for g in grids]
+            table.add(NOTHING_TAUGHT, name, count, np.array([np.mean(run) for run in runs]))
+    for name in unknown:
+        for (search, count), gains in _replay_with_priors(grids, name, counts).items():
+            table.add(name, search, count, gains)
+    return pd.DataFrame(table.lines, columns=list(REPLAY_COLUMNS))
 
 
 def collect_full_grids(rows: Sequence[TrialRow], campaign: Campaign) -> list[FullGrid]:
@@ -153,51 +179,78 @@ def collect_full_grids(rows: Sequence[TrialRow], campaign: Campaign) -> list[Ful
         cells = {(c.temperature, c.alpha): c for c in results.points.get(pair, ())}
         if all(point in cells and point in known.results for point in points):
             own = {point: cells[point] for point in points}
-            found.append(FullGrid(pair, known, own, results.measure_control(pair)))
+            found.append(FullGrid(campaign, pair, known, own, results.measure_control(pair)))
     return found
 
 
-def group_unknown(grids: Sequence[FullGrid], unknown: str) -> list[list[FullGrid]]:
-    """Pairs that are unknown together, in fixed order; ``unknown`` is a key of :data:`UNKNOWN`."""
+def leave_out(
+    grids: Sequence[FullGrid], unknown: str
+) -> Iterator[tuple[list[FullGrid], list[FullGrid]]]:
+    """The pairs that are unknown together, and those that are known then, in fixed order.
+
+    Every pair is unknown once. ``unknown`` is a key of :data:`UNKNOWN`.
+    """
+    find_group = UNKNOWN[unknown]
     groups: dict[tuple[object, ...], list[FullGrid]] = {}
     for grid in grids:
-        groups.setdefault(UNKNOWN[unknown](grid.pair), []).append(grid)
-    return list(groups.values())
+        groups.setdefault(find_group(grid), []).append(grid)
+    for key, group in groups.items():
+        known = [grid for grid in grids if find_group(grid) != key]
+        if unknown == "participant":
+            first = group[0]
+            known = [
+                g for g in known if (*g.place, g.pair.teacher) != (*first.place, first.pair.student)
+            ]
+        yield group, known
 
 
 def replay_warm_search(
-    surrogate: Surrogate,
-    grids: Sequence[FullGrid],
-    count: int,
-    campaign: Campaign,
-    rounds: Mapping[Pair, int] | None = None,
-) -> dict[Pair, float]:
-    """Test gain that each pair has after so many warm trials.
+    surrogate: Surrogate, grids: Sequence[FullGrid], counts: Sequence[int], in_rounds: bool = False
+) -> dict[int, list[float]]:
+    """Test gain that each pair has after so many warm trials, by number of trials.
 
     Args:
         surrogate: Fitted to pairs that are not among ``grids``.
         grids: The pairs.
-        count: Trials for each.
-        campaign: The campaign.
-        rounds: The round of each pair: it also learns from the trials of earlier rounds. Without
-            it every pair learns from ``surrogate`` alone.
+        counts: Numbers of trials for each.
+        in_rounds: Each pair also learns from the trials of earlier rounds of its partition.
+            Without it every pair learns from ``surrogate`` alone.
     """
-    gains: dict[Pair, float] = {}
-    done: list[PairResults] = []
-    for number in sorted(set(rounds.values())) if rounds else [None]:
-        finished = []
-        for grid in (g for g in grids if rounds is None or rounds[g.pair] == number):
-            posterior = surrogate.compute_posterior(grid.known, done)
-            if not count:
-                best, expected = posterior.find_best_point()
-                kept, bound = grid.find_fallback(campaign)
-                gains[grid.pair] = grid.cells[best].test_gain if expected > bound else kept
-            tried = replay_posterior(posterior, grid, count)
-            gains.setdefault(grid.pair, grid.compute_kept_gain(tried, campaign))
-            finished.append(replace(grid.known, results=tried))
-        # Only after the round: its pairs run at the same time and do not see each other.
-        done += finished
+    if in_rounds:
+        return {count: _replay_rounds(surrogate, grids, count) for count in counts}
+    gains: dict[int, list[float]] = {count: [] for count in counts}
+    for grid in grids:
+        posterior = surrogate.compute_posterior(grid.known)
+        # A search with more trials begins like one with fewer.
+        tried = list(replay_posterior(posterior, grid, max(counts)))
+        for count in counts:
+            gains[count].append(_find_gain(posterior, grid, tried[:count]))
     return gains
+
+
+def _replay_rounds(surrogate: Surrogate, grids: Sequence[FullGrid], count: int) -> list[float]:
+    gains: dict[int, float] = {}
+    done: dict[tuple[str, str], list[PairResults]] = defaultdict(list)
+    for number in sorted({grid.round for grid in grids}):
+        finished = []
+        for index, grid in enumerate(grids):
+            if grid.round == number:
+                posterior = surrogate.compute_posterior(grid.known, done[grid.place])
+                tried = replay_posterior(posterior, grid, count)
+                gains[index] = _find_gain(posterior, grid, list(tried))
+                finished.append((grid.place, replace(grid.known, results=tried)))
+        # Only after the round: its pairs run at the same time and do not see each other.
+        for place, results in finished:
+            done[place].append(results)
+    return [gains[index] for index in range(len(grids))]
+
+
+def _find_gain(posterior: Posterior, grid: FullGrid, tried: Sequence[Point]) -> float:
+    if tried:
+        return grid.compute_kept_gain(tried)
+    best, expected = posterior.find_best_point()
+    kept, bound = grid.find_fallback()
+    return grid.cells[best].test_gain if expected > bound else kept
 
 
 def replay_posterior(posterior: Posterior, grid: FullGrid, count: int) -> dict[Point, PointResult]:
@@ -226,48 +279,65 @@ def build_portfolio(grids: Sequence[FullGrid], count: int) -> list[Point]:
     return [points[i] for i in chosen]
 
 
-def _replay_with_priors(
-    grids: Sequence[FullGrid],
-    groups: Sequence[Sequence[FullGrid]],
-    campaign: Campaign,
-    counts: Sequence[int],
-) -> dict[tuple[str, int], NDArray[np.float64]]:
-    """Test gains of the searches with a prior, by name and number of trials, each (pairs,).
+class _Table:
+    """Collects the rows of :func:`replay_searches`.
 
-    Args:
-        grids: All pairs.
-        groups: The same, in groups; the prior for a group is made of all other groups.
-        campaign: The campaign.
-        counts: Numbers of trials.
+    Attributes:
+        lines: The rows so far.
+        baseline: Test gain of each pair where nothing is tried.
+        ceiling: The same where everything is.
     """
-    gains: dict[tuple[str, int], dict[Pair, float]] = {}
-    in_rounds = any(len(group) > 1 for group in groups)
-    for group in groups:
-        unknown = {g.pair for g in group}
-        known = [g for g in grids if g.pair not in unknown]
-        if len(known) < MIN_PRIOR_PAIRS:
-            return {}
-        surrogate = _fit_surrogate(known, campaign)
+
+    def __init__(self, grids: Sequence[FullGrid]) -> None:
+        self.lines: list[tuple[object, ...]] = []
+        self.baseline = np.array([grid.compute_kept_gain(()) for grid in grids])
+        self.ceiling = np.array([grid.compute_kept_gain(grid.cells) for grid in grids])
+        self._grids = grids
+        data = np.array([grid.campaign.data.name for grid in grids])
+        self._subsets = {ALL_DATA: np.full(len(grids), True)}
+        if len(names := dict.fromkeys(data.tolist())) > 1:
+            self._subsets |= {name: data == name for name in names}
+        self._pairs = pd.DataFrame(
+            [grid.pair._replace(partition="/".join(grid.place)) for grid in grids]
+        )
+
+    def add(self, unknown: str, search: str, trials: int, gains: NDArray[np.float64]) -> None:
+        """One row per data set; ``gains`` are on test, (pairs,)."""
+        epochs = np.array([grid.count_epochs(trials) for grid in self._grids])
+        for data, some in self._subsets.items():
+            better, possible = ((g - self.baseline)[some] for g in (gains, self.ceiling))
+            found = _estimate_fraction(self._pairs[some].reset_index(drop=True), better, possible)
+            cost, gain = float(epochs[some].mean()), float(gains[some].mean())
+            self.lines.append((data, unknown, search, trials, cost, *found, gain, int(some.sum())))
+
+
+def _replay_with_priors(
+    grids: Sequence[FullGrid], unknown: str, counts: Sequence[int]
+) -> dict[tuple[str, int], NDArray[np.float64]]:
+    """Test gains of the searches with a prior, by name and number of trials, each (pairs,)."""
+    gains: dict[tuple[str, int], dict[int, float]] = {}
+    groups = list(leave_out(grids, unknown))
+    if any(len(known) < MIN_PRIOR_PAIRS for _, known in groups):
+        return {}
+    places = {id(grid): index for index, grid in enumerate(grids)}
+    in_rounds = any(len(group) > 1 for group, _ in groups)
+    for group, known in groups:
+        surrogate = _fit_surrogate(known)
+        found = {("warm", c): g for c, g in replay_warm_search(surrogate, group, counts).items()}
+        if in_rounds:
+            by_count = replay_warm_search(surrogate, group, counts, in_rounds=True)
+            found |= {("warm in rounds", c): g for c, g in by_count.items()}
         portfolio = build_portfolio(known, max(counts))
-        rounds = {p: round_of_pair(campaign, p.teacher, p.student) for p in unknown}
-        for count in counts:
-            found = {"warm": replay_warm_search(surrogate, group, count, campaign)}
-            if in_rounds:
-                found["warm in rounds"] = replay_warm_search(
-                    surrogate, group, count, campaign, rounds
-                )
-            if count:
-                found["fixed portfolio"] = {
-                    g.pair: g.compute_kept_gain(portfolio[:count], campaign) for g in group
-                }
-            for name, of_pairs in found.items():
-                gains.setdefault((name, count), {}).update(of_pairs)
-    return {key: np.array([found[g.pair] for g in grids]) for key, found in gains.items()}
+        for count in (c for c in counts if c):
+            kept = [grid.compute_kept_gain(portfolio[:count]) for grid in group]
+            found["fixed portfolio", count] = kept
+        for key, of_group in found.items():
+            where = [places[id(grid)] for grid in group]
+            gains.setdefault(key, {}).update(zip(where, of_group, strict=True))
+    return {key: np.array([of[i] for i in range(len(grids))]) for key, of in gains.items()}
 
 
-def _compute_random_gains(
-    grids: Sequence[FullGrid], count: int, campaign: Campaign
-) -> NDArray[np.float64]:
+def _compute_random_gains(grids: Sequence[FullGrid], count: int) -> NDArray[np.float64]:
     """Expected test gain of random points without repetition, over all subsets of that size.
 
     The point of rank ``j`` by selection, from 0 on, is the best of a subset when all others of it
@@ -275,11 +345,12 @@ def _compute_random_gains(
     """
     expected = []
     for grid in grids:
-        ranked = rank_points(grid.cells.values(), _get_selection_gain(campaign), campaign.tune)
+        gain_name = _get_selection_gain(grid.campaign)
+        ranked = rank_points(grid.cells.values(), gain_name, grid.campaign.tune)
         n = len(ranked)
         k = min(count, n)
         chances = [math.comb(n - 1 - j, k - 1) / math.comb(n, k) for j in range(n)]
-        gains = [grid.compute_kept_gain([(c.temperature, c.alpha)], campaign) for c in ranked]
+        gains = [grid.compute_kept_gain([(c.temperature, c.alpha)]) for c in ranked]
         expected.append(math.fsum(c * gain for c, gain in zip(chances, gains, strict=True)))
     return np.array(expected)
 
@@ -288,10 +359,26 @@ def _get_selection_gain(campaign: Campaign) -> GainName:
     return "test_gain" if campaign.select_on == "test" else "validation_gain"
 
 
-def _fit_surrogate(grids: Sequence[FullGrid], campaign: Campaign) -> Surrogate:
-    points = list_grid_points(campaign)
+def _fit_surrogate(grids: Sequence[FullGrid]) -> Surrogate:
+    campaign = grids[0].campaign
     pairs = tuple(grid.known for grid in grids)
-    return Surrogate(Prior(campaign.name, campaign.tune.t2_scale, points, pairs))
+    return Surrogate(
+        Prior(campaign.name, campaign.tune.t2_scale, list_grid_points(campaign), pairs)
+    )
+
+
+def _check_alike(grids: Sequence[FullGrid]) -> None:
+    kinds = {
+        (list_grid_points(g.campaign), g.campaign.tune.t2_scale, g.campaign.select_on): (
+            g.campaign.name
+        )
+        for g in grids
+    }
+    if len(kinds) > 1:
+        raise KdoptError(
+            f"{' and '.join(kinds.values())} differ in tune.temperatures, tune.alphas, "
+            "tune.t2_scale or select_on; searches are replayed on campaigns that have them alike"
+        )
 
 
 def _estimate_fraction(

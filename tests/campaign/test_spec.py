@@ -288,7 +288,7 @@ def test_a_warm_search_is_eight_learnt_trials_unless_it_says_more():
 def test_a_warm_search_says_where_its_settings_come_from():
     lines = {line.key: line for line in parse_spec(WARM + "warm_trials = 5").settings}
     assert lines["tune.warm_trials"].source == "spec"
-    assert "fashion-advice" in lines["tune.prior"].source
+    assert "come with kdopt" in lines["tune.prior"].source
     assert lines["tune.warm_then"].source.startswith("default")
 
 

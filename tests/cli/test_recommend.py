@@ -237,12 +237,12 @@ def test_a_store_with_too_little_has_the_lessons_that_come_with_kdopt(tmp_path):
         assert text.startswith(
             "Note      too little of your own to learn from (0 finished cases of 0 partitions)"
         ), finished
-        assert "150 cases of 5 partitions of Fashion-MNIST in miniature" in text
+        assert "150 cases of 5 kinds of partition, by studies/fashion-advice.toml. Your" in text
         assert "test gain " in text and "net gain " in text
         on_public = answered(
             kdopt(tmp_path, "recommend", "--gap", 5, "--transfer-set", "public_unlabeled_small")
         )
-        assert "300 cases of 5 partitions" in on_public
+        assert "300 cases of 5 kinds of partition" in on_public
         rules = answered(kdopt(tmp_path, "recommend", "--rules"))
         assert "150 pairs, 5 partitions, fashion-advice (comes with kdopt)" in rules
         if finished == "no store":

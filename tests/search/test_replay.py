@@ -11,15 +11,16 @@ import pytest
 
 from kdopt.analysis.results import GainPair, PointMean
 from kdopt.campaign.partition_settings import PartitionSettings
-from kdopt.campaign.stages import round_of_pair
+from kdopt.errors import KdoptError
 from kdopt.outcome import Pair
 from kdopt.search.prior import PairResults, PointResult, Prior, list_grid_points
 from kdopt.search.replay import (
     REPLAY_COLUMNS,
+    UNKNOWN,
     FullGrid,
     build_portfolio,
     collect_full_grids,
-    group_unknown,
+    leave_out,
     replay_posterior,
     replay_searches,
     replay_warm_search,
@@ -54,7 +55,7 @@ def corner(grid, count):
 
 @pytest.fixture(scope="module")
 def table(grids):
-    return replay_searches(grids, CAMPAIGN, {"corner": corner}, TRIAL_COUNTS)
+    return replay_searches(grids, {"corner": corner}, TRIAL_COUNTS)
 
 
 def line(table, unknown, search, trials):
@@ -88,6 +89,7 @@ def test_there_is_one_line_for_each_search_and_number_of_trials(table):
     none = table[table["trials"] == 0]
     assert list(zip(none["unknown"], none["search"], strict=True)) == [
         ("nothing taught", "none"), ("partition", "warm"), ("partition", "warm in rounds"),
+        ("participant", "warm"), ("participant", "warm in rounds"),
         ("student", "warm"), ("student", "warm in rounds"), ("pair", "warm"),
     ]  # fmt: skip
     assert set(table[table["unknown"] == "pair"]["search"]) == {"warm", "fixed portfolio"}
@@ -104,7 +106,7 @@ def test_fractions_are_of_mean_gains_over_trying_nothing_and_lie_in_their_interv
 
 
 def test_a_search_of_ones_own_is_averaged_over_its_runs(table, grids):
-    runs = [[g.compute_kept_gain(run, CAMPAIGN) for run in corner(g, 2)] for g in grids]
+    runs = [[g.compute_kept_gain(run) for run in corner(g, 2)] for g in grids]
     assert line(table, "nothing taught", "corner", 2)["gain"] == pytest.approx(np.mean(runs))
 
 
@@ -123,11 +125,11 @@ def test_random_points_by_formula_are_the_mean_of_all_subsets(count, coarse, sel
     campaign = make_campaign(participants=5, select_on=select_on)
     found = make_rows(campaign, validation, lambda gap, t, a: chance.uniform(-5, 9))
     by_formula = line(
-        replay_searches(collect_full_grids(found, campaign), campaign, counts=(count,)),
+        replay_searches(collect_full_grids(found, campaign), counts=(count,)),
         "nothing taught", "random", count,
     )  # fmt: skip
     means = [
-        np.mean([grid.compute_kept_gain(some, campaign) for some in combinations(grid.cells, size)])
+        np.mean([grid.compute_kept_gain(some) for some in combinations(grid.cells, size)])
         for grid in collect_full_grids(found, campaign)
         for size in [min(count, len(grid.cells))]
     ]
@@ -147,9 +149,7 @@ def test_what_is_taught_helps_with_a_trial_or_two(table):
 
 def test_nothing_depends_on_the_order_of_rows(rows, table):
     mixed = random.Random(1).sample(rows, len(rows))
-    again = replay_searches(
-        collect_full_grids(mixed, CAMPAIGN), CAMPAIGN, {"corner": corner}, TRIAL_COUNTS
-    )
+    again = replay_searches(collect_full_grids(mixed, CAMPAIGN), {"corner": corner}, TRIAL_COUNTS)
     pd.testing.assert_frame_equal(again, table)
 
 
@@ -178,14 +178,37 @@ def test_pairs_of_one_round_do_not_see_each_other(grids):
     mine = [g for g in grids if g.pair.partition == "uniform"]
     rest = tuple(g.known for g in grids if g.pair.partition != "uniform")
     surrogate = Surrogate(Prior("x", True, list_grid_points(CAMPAIGN), rest))
-    alone = replay_warm_search(surrogate, mine, 2, CAMPAIGN)
-    rounds = {g.pair: round_of_pair(CAMPAIGN, g.pair.teacher, g.pair.student) for g in mine}
-    together = replay_warm_search(surrogate, mine, 2, CAMPAIGN, rounds)
-    assert alone.keys() == together.keys() == {g.pair for g in mine}
-    # In the first round there is nobody to learn from, and all in one round is the same.
-    assert all(alone[pair] == together[pair] for pair, number in rounds.items() if number == 0)
-    assert replay_warm_search(surrogate, mine, 2, CAMPAIGN, dict.fromkeys(rounds, 0)) == alone
-    assert replay_warm_search(surrogate, mine[::-1], 2, CAMPAIGN) == alone
+    (alone,) = replay_warm_search(surrogate, mine, [2]).values()
+    (together,) = replay_warm_search(surrogate, mine, [2], in_rounds=True).values()
+    assert len(alone) == len(together) == len(mine)
+    # In the first round there is nobody to learn from.
+    first = [grid.round == 0 for grid in mine]
+    assert any(first) and not all(first)
+    assert np.array_equal(np.array(alone)[first], np.array(together)[first])
+    assert replay_warm_search(surrogate, mine[::-1], [2])[2] == alone[::-1]
+    # Fewer trials are the beginning of more.
+    assert replay_warm_search(surrogate, mine, [0, 1, 2, 5])[2] == alone
+
+
+def test_rounds_learn_from_earlier_rounds_of_their_own_partition_only(grids):
+    """Pairs of other partitions do not count, though they are tuned in the same replay."""
+    surrogate = Surrogate(
+        Prior("x", True, list_grid_points(CAMPAIGN), tuple(g.known for g in grids))
+    )
+    named = [
+        g._replace(known=dataclasses.replace(g.known, teacher=str(i))) for i, g in enumerate(grids)
+    ]
+    learnt_from = {}
+
+    class Recorder:
+        def compute_posterior(self, pair, others=()):
+            learnt_from[pair.teacher] = [other.teacher for other in others]
+            return surrogate.compute_posterior(pair, others)
+
+    replay_warm_search(Recorder(), named, [1], in_rounds=True)
+    for grid in named:
+        earlier = [g for g in named if g.place == grid.place and g.round < grid.round]
+        assert sorted(learnt_from[grid.known.teacher]) == sorted(g.known.teacher for g in earlier)
 
 
 def test_warm_points_are_tried_once_each_with_what_came_of_them(grids):
@@ -205,10 +228,11 @@ def test_warm_points_are_tried_once_each_with_what_came_of_them(grids):
 NO_CONTROL = GainPair(math.nan, math.nan)
 
 
-def toy_grid(number, gains, control=NO_CONTROL):
+def toy_grid(number, gains, control=NO_CONTROL, campaign=CAMPAIGN):
     """A pair by the validation gain of each point; test is the same less 1."""
     points = [(float(i + 1), 0.5) for i in range(len(gains))]
     return FullGrid(
+        campaign,
         Pair("uniform", number, 0),
         PairResults(
             "", "", (), {p: PointResult(g, 0, 0, 0) for p, g in zip(points, gains, strict=True)}
@@ -240,34 +264,86 @@ def test_a_portfolio_grows_by_new_points_only_and_ends_with_the_grid(grids):
 
 def test_a_pair_is_left_with_the_best_on_validation_under_the_guard():
     grid = toy_grid(0, [2.0, 3.0, -1.0])
-    assert grid.compute_kept_gain([(1.0, 0.5), (3.0, 0.5)], CAMPAIGN) == 1.0
-    assert grid.compute_kept_gain(grid.cells, CAMPAIGN) == 2.0
-    assert grid.compute_kept_gain([(3.0, 0.5)], CAMPAIGN) == 0.0
-    assert grid.compute_kept_gain([], CAMPAIGN) == 0.0
+    assert grid.compute_kept_gain([(1.0, 0.5), (3.0, 0.5)]) == 1.0
+    assert grid.compute_kept_gain(grid.cells) == 2.0
+    assert grid.compute_kept_gain([(3.0, 0.5)]) == 0.0
+    assert grid.compute_kept_gain([]) == 0.0
     # Where the campaign selects on test, a rise on validation is no rise.
     on_test = dataclasses.replace(CAMPAIGN, select_on="test")
     small = toy_grid(0, [0.5])
-    assert small.compute_kept_gain(small.cells, CAMPAIGN) == -0.5
-    assert small.compute_kept_gain(small.cells, on_test) == 0.0
+    assert small.compute_kept_gain(small.cells) == -0.5
+    assert small._replace(campaign=on_test).compute_kept_gain(small.cells) == 0.0
 
 
 def test_the_control_is_left_with_where_no_tried_point_beats_it():
     """Trained on without a teacher, the student gains 2.5 pp on validation, 0.25 on test."""
     grid = toy_grid(0, [2.0, 3.0], GainPair(2.5, 0.25))
-    assert grid.compute_kept_gain([], CAMPAIGN) == 0.25
-    assert grid.compute_kept_gain([(1.0, 0.5)], CAMPAIGN) == 0.25
-    assert grid.compute_kept_gain(grid.cells, CAMPAIGN) == 2.0
+    assert grid.compute_kept_gain([]) == 0.25
+    assert grid.compute_kept_gain([(1.0, 0.5)]) == 0.25
+    assert grid.compute_kept_gain(grid.cells) == 2.0
     # A control that loses is no better than the untouched student.
-    assert toy_grid(0, [-1.0], GainPair(-0.5, 3.0)).compute_kept_gain([], CAMPAIGN) == 0.0
+    assert toy_grid(0, [-1.0], GainPair(-0.5, 3.0)).compute_kept_gain([]) == 0.0
 
 
-def test_pairs_of_a_partition_or_of_a_student_are_unknown_together(grids):
-    for unknown, size in (("partition", 12), ("student", 3), ("pair", 1)):
-        groups = group_unknown(grids, unknown)
-        assert sorted(g.pair for group in groups for g in group) == sorted(g.pair for g in grids)
-        assert {len(group) for group in groups} == {size}
-    for group in group_unknown(grids, "student"):
-        assert len({(g.pair.partition, g.pair.student) for g in group}) == 1
+def make_kinds():
+    """Two data sets, each with two kinds of partition and two draws of one of them."""
+    partitions = [PartitionSettings(name) for name in ("uniform", "label_dirichlet")]
+    second = PartitionSettings("uniform-2", family="uniform")
+    one = make_campaign(participants=3, partitions=(*partitions, second))
+    other = dataclasses.replace(
+        one, name="other", data=dataclasses.replace(one.data, name="fashion_mnist")
+    )
+    return [g for c in (one, other) for g in collect_full_grids(make_rows(c), c)]
+
+
+KINDS = {
+    "data set": (18, lambda a, b: a.campaign.name != b.campaign.name),
+    "partition": (24, lambda a, b: a.pair.partition[:3] != b.pair.partition[:3]),
+    "participant": (2, lambda a, b: a.place != b.place or a.pair.student not in b.pair[1:]),
+    "student": (2, lambda a, b: a.place != b.place or a.pair.student != b.pair.student),
+    "pair": (1, lambda a, b: a.place != b.place or a.pair != b.pair),
+}
+
+
+@pytest.mark.parametrize("unknown", UNKNOWN)
+def test_what_is_unknown_is_not_among_what_is_known(unknown):
+    """Draws are left out with their partition, on all data sets; a participant also as teacher."""
+    grids = make_kinds()
+    assert len(grids) == 36
+    size, known_to = KINDS[unknown]
+    groups = list(leave_out(grids, unknown))
+    searched = [id(g) for group, _ in groups for g in group]
+    assert sorted(searched) == sorted(map(id, grids))
+    assert max(len(group) for group, _ in groups) == size
+    for group, known in groups:
+        for searched_for in group:
+            expected = [id(g) for g in grids if known_to(searched_for, g)]
+            assert [id(g) for g in known] == expected
+
+
+def test_each_data_set_has_its_rows_and_trials_their_price():
+    grids = make_kinds()
+    table = replay_searches(grids, counts=(2,), unknown=["data set"])
+    assert set(table["data"]) == {"all", "digits", "fashion_mnist"}
+    assert dict(zip(table["data"], table["pairs"], strict=True)) == {
+        "all": 36, "digits": 18, "fashion_mnist": 18
+    }  # fmt: skip
+    warm = table[(table["unknown"] == "data set") & (table["search"] == "warm")]
+    mean = warm.set_index("data")["gain"]
+    assert mean["all"] == pytest.approx((mean["digits"] + mean["fashion_mnist"]) / 2)
+    # Two trials, and where there is a control a half of it: each student has two teachers.
+    each = grids[0].campaign.distill.epochs * grids[0].campaign.replicates
+    assert set(warm["epochs"]) == {2.0 * each}
+    with_control = grids[0]._replace(control=GainPair(1.0, 1.0))
+    assert with_control.count_epochs(2) == 2.5 * each
+
+
+def test_campaigns_whose_points_differ_are_not_mixed():
+    grids = make_kinds()
+    tune = dataclasses.replace(grids[0].campaign.tune, t2_scale=False)
+    campaign = dataclasses.replace(grids[0].campaign, tune=tune, name="without")
+    with pytest.raises(KdoptError, match=r"without and other differ in .*t2_scale"):
+        replay_searches([g._replace(campaign=campaign) for g in grids[:18]] + grids[18:])
 
 
 def test_only_full_grids_count(rows):
@@ -276,10 +352,10 @@ def test_only_full_grids_count(rows):
     ]
     pairs = [g.pair for g in collect_full_grids(lost, CAMPAIGN)]
     assert len(pairs) == 23 and Pair("uniform", 2, 1) not in pairs
-    found = replay_searches(collect_full_grids(lost, CAMPAIGN), CAMPAIGN, counts=(1,))
+    found = replay_searches(collect_full_grids(lost, CAMPAIGN), counts=(1,))
     assert (found["pairs"] == 23).all()
     # Eleven pairs of one partition are too few to teach those of the other.
-    assert set(found["unknown"]) == {"nothing taught", "student", "pair"}
+    assert set(found["unknown"]) == {"nothing taught", "participant", "student", "pair"}
 
 
 def test_a_partition_of_which_one_pair_is_done_counts_too():
@@ -294,7 +370,7 @@ def test_a_partition_of_which_one_pair_is_done_counts_too():
         for r in make_rows(campaign)
         if r.stage != "tune" or r.partition != names[-1] or (r.teacher, r.student) == pair
     ]
-    found = replay_searches(collect_full_grids(some, campaign), campaign, None, (2,))
+    found = replay_searches(collect_full_grids(some, campaign), None, (2,))
     assert set(found["pairs"]) == {2 * len(campaign.pairs) + 1}
     assert "warm in rounds" in set(found["search"])
 
@@ -303,5 +379,5 @@ def test_too_few_pairs_or_no_vanilla_give_an_empty_table():
     assert len(collect_full_grids(make_rows(FOUR), FOUR)) == MIN_PRIOR_PAIRS
     off = make_campaign(participants=5, tune_vanilla_alpha=0.3)
     for campaign in (FOUR, off):
-        found = replay_searches(collect_full_grids(make_rows(campaign), campaign), campaign)
+        found = replay_searches(collect_full_grids(make_rows(campaign), campaign))
         assert found.empty and list(found.columns) == list(REPLAY_COLUMNS)
