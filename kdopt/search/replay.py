@@ -164,9 +164,9 @@ def replay_searches(
         for name, search in (searches or {}).items():
             runs = [[g.compute_kept_gain(run) for run in search(g, count)] for g in grids]
             table.add(NOTHING_TAUGHT, name, count, np.array([np.mean(run) for run in runs]))
-    for name in unknown:
-        for (search, count), gains in _replay_with_priors(grids, name, counts).items():
-            table.add(name, search, count, gains)
+    for what in unknown:
+        for (taught, count), gains in _replay_with_priors(grids, what, counts).items():
+            table.add(what, taught, count, gains)
     return pd.DataFrame(table.lines, columns=list(REPLAY_COLUMNS))
 
 
