@@ -8,6 +8,7 @@ from kdopt.advice.advise import advise_pair
 from kdopt.advice.lessons import load_shipped_lessons, read_lessons, write_lessons
 from kdopt.advice.regret import compare_policies
 from kdopt.advice.training_set import DO_NOTHING, SITUATIONS, TRAIN_ON, Action, TrainingSet
+from kdopt.search.prior import load_shipped_prior
 from tests.advice.planted import planted
 
 
@@ -46,17 +47,19 @@ def test_the_lessons_that_come_with_kdopt_are_whole(shipped):
     assert list(shipped) == list(SITUATIONS)
     for situation, found in shipped.items():
         assert found.situation == situation and found.n_partitions == 5
-        assert set(found.pairs["teacher"]) == set(found.pairs["student"]) == set(range(6))
+        for _, pairs in found.pairs.groupby("campaign"):
+            assert set(pairs["teacher"]) == set(pairs["student"]) >= set(range(4))
+            assert pairs["family"].nunique() == 5
         assert np.isfinite(found.validation).all() and np.isfinite(found.test).all()
         assert not found.test[:, 0].any() and found.actions[0] == DO_NOTHING
         # All features are known, those of labels and models too.
         assert len(found.usable_features) >= 12
     own = shipped["own"]
-    assert len(own) == 150
+    assert len(own) == len(load_shipped_prior().pairs)
     # The 55 cells, the control, DML, DP-KD and leaving it.
     assert len(own.actions) == 59
     assert {Action("dml"), Action("dp_kd"), TRAIN_ON} < set(own.actions)
-    by = own.pairs.groupby("partition")
+    by = own.pairs.groupby("family")
     # Those who know one class are right in little more than one of ten.
     assert by["student_accuracy"].mean().idxmin() == "specialized"
 
@@ -64,7 +67,7 @@ def test_the_lessons_that_come_with_kdopt_are_whole(shipped):
 def test_a_student_has_one_control_whoever_would_teach_it(shipped):
     own = shipped["own"]
     gains = own.pairs.assign(control=own.control)
-    assert (gains.groupby(["partition", "student"])["control"].nunique() == 1).all()
+    assert (gains.groupby(["campaign", "partition", "student"])["control"].nunique() == 1).all()
 
 
 def test_they_judge_and_advise(shipped):
