@@ -51,7 +51,7 @@ class PairProgress(NamedTuple):
 class StageProgress(NamedTuple):
     """Trials of one stage over the whole campaign; the first is the sum of the other four."""
 
-    stage: str
+    stage: StageName
     planned: int
     complete: int
     failed: int
@@ -111,7 +111,8 @@ def measure_progress(results: CampaignResults) -> list[StageProgress]:
         if stage in campaign.all_stages or results.has_stage(stage):
             planned = sum(plan.n_trials for plan in PLANNERS[stage](campaign))
             stages.append(_count_states(results, stage, planned))
-    return stages
+    order = list(PLANNERS)
+    return sorted(stages, key=lambda progress: order.index(progress.stage))
 
 
 def list_failures(rows: Iterable[TrialRow]) -> list[FailedTrial]:

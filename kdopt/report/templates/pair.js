@@ -196,17 +196,23 @@ sources.classes = () => {
   const { scores } = here();
   if (!scores) return null;
   const { before, after } = scores;
+  const changesOf = (values) => values.map((value, i) => difference(value, before[i]));
+  const isStill = data.classes.map((_, i) => Object.values(after).every((values) => difference(values[i], before[i]) === 0));
+  // Where bars are too narrow for a label each, a class in which nothing changed has one.
+  const few = Object.keys(after).length * data.classes.length <= 20;
+  const label = { text: "no change", y: 0, yanchor: "bottom", textangle: -90, showarrow: false, font: { size: 10 } };
   const rows = Object.entries(after).flatMap(([method, values]) => values.map((value, i) => [data.classes[i], method, before[i], value, difference(value, before[i])]));
   return {
     name: `classes-${picker.value}`,
     data: Object.entries(after).map(([method, values]) => ({
       type: "bar", name: data.methods[method][0], marker: { color: data.methods[method][1] }, x: data.classes.map(escaped),
-      y: values.map((value, i) => difference(value, before[i])), customdata: values.map((value, i) => `${before[i]} % to ${value} %`),
-      text: values.map((value, i) => (difference(value, before[i]) === 0 ? "no change" : "")), textposition: "outside", textangle: -90, constraintext: "none", textfont: { size: 10 }, cliponaxis: false,
+      y: changesOf(values), customdata: values.map((value, i) => `${before[i]} % to ${value} %`),
+      text: changesOf(values).map((change) => (few && change === 0 ? "no change" : "")), textposition: "outside", textangle: -90, constraintext: "none", textfont: { size: 10 }, cliponaxis: false,
       hovertemplate: "%{x}: %{y:.2f} pp<br>%{customdata}<extra>%{fullData.name}</extra>",
     })),
     layout: {
       ...LAYOUT, barmode: "group", bargap: 0.25, showlegend: true,
+      annotations: few ? [] : data.classes.flatMap((_, i) => (isStill[i] ? [{ ...label, x: i }] : [])),
       xaxis: { title: { text: "Class" }, type: "category", automargin: true, showgrid: false }, yaxis: { title: { text: "Change of accuracy (pp)" }, zeroline: true, automargin: true },
     },
     csv: csvText([["class", "method", "accuracy_before_percent", "accuracy_after_percent", "change_pp"], ...rows]),
