@@ -44,6 +44,9 @@ def main() -> None:
     distill.add_argument("--case", action="append", choices=["600", "5000", "resnet18"])
     distill.add_argument("--turns", type=int, default=3)
     distill.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
+    distill.add_argument(
+        "--quick", action="store_true", help="seconds of the processor, beside the lean loop alone"
+    )
     gpu = commands.add_parser("gpu")
     gpu.add_argument("--device", default="cuda")
     gpu.add_argument("--small", action="store_true", help="seconds, to see whether it runs")
@@ -72,7 +75,8 @@ def _run(given: argparse.Namespace) -> None:
         case "distill":
             from benchmarks.distill import CASES, bench_distill
 
-            bench_distill(given.case or list(CASES), given.turns, given.precision)
+            cases = given.case or list(CASES)
+            bench_distill(cases, given.turns, given.precision, given.quick)
         case "gpu":
             from benchmarks.gpu import bench_gpu
 

@@ -6,18 +6,22 @@ evaluate the test set after every epoch, as they do, but for the lean loop, whic
 and keeps images and logits in memory; kdopt evaluates validation and test once.
 "Of the limit" is the arithmetic of kdopt's own trial (its training and its one evaluation) at the
 measured rate of matrix products of one core times the cores, over the time taken.
+
+``--quick`` is for a machine that is busy, and takes a minute or two: the processor's seconds of
+kdopt and of the lean loop, one thread each, in turns.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -63,13 +67,43 @@ class Turn(NamedTuple):
     accuracies: list[float]
 
 
-def bench_distill(names: list[str], turns: int, precision: str) -> None:
-    """Print a table per case."""
+QUICK_TRIALS, QUICK_TURNS = 8, 2
+
+
+def bench_distill(names: list[str], turns: int, precision: str, quick: bool) -> None:
+    """Print a table per case, or a line where it is to be quick."""
     resolved = make_engine(precision, "cpu").precision  # type: ignore[arg-type]
     print(f"kdopt's precision: {precision}, which is {resolved} here")
     for name in names:
         with tempfile.TemporaryDirectory(prefix="kdopt-bench-") as folder:
-            _case(name, CASES[name], turns, resolved, Path(folder))
+            if quick:
+                _compare_cpu(name, CASES[name], resolved, Path(folder))
+            else:
+                _case(name, CASES[name], turns, resolved, Path(folder))
+
+
+def _compare_cpu(name: str, case: Case, precision: str, folder: Path) -> None:
+    """Print seconds of the processor per trial, of one worker and of the lean loop."""
+    bench = Bench(folder)
+    text = _spec(case, precision)
+    campaign = bench.plan(text.format(replicates=1))
+    bench.work(campaign, CORES)
+    job = _job(bench, campaign, case, folder) | {"threads": 1, "trials": 2}
+    here = [str(folder / "kdopt.db"), str(folder / "artifacts"), campaign]
+    ours, lean = [], []
+    for turn in range(1, QUICK_TURNS + 1):
+        # The control is a cell of its own, so each replicate is two trials.
+        bench.plan(text.format(replicates=1 + turn * QUICK_TRIALS // 2))
+        said = _run_module("probe", *here)
+        ours.append(said["cpu"] / said["trials"])
+        lean.append(_run_module("lean", json.dumps(job))["cpu"])
+    ratios = sorted(a / b for a, b in zip(lean, ours, strict=True))
+    print(
+        f"{name}: {case.model}, {case.images} images; seconds of the processor per trial: kdopt "
+        f"{statistics.median(ours):.3f}, lean {statistics.median(lean):.3f}; "
+        f"{statistics.median(ratios):.1f} times ({ratios[0]:.1f}-{ratios[-1]:.1f})",
+        flush=True,
+    )
 
 
 def _rates() -> dict[str, float]:
@@ -206,14 +240,22 @@ def _job(bench: Bench, campaign: str, case: Case, folder: Path) -> dict[str, obj
 
 
 def _peer(module: str, job: dict[str, object]) -> Turn:
+    found = _run_module(module, json.dumps(job))
+    return Turn(statistics.mean(found["seconds"]), found["accuracies"])
+
+
+def _run_module(module: str, *arguments: str) -> dict[str, Any]:
+    """What a module of this folder prints last, as JSON."""
+    threads = {"OMP_NUM_THREADS": "1"} if module == "probe" else {}
     done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{module}", json.dumps(job)],
+        [sys.executable, "-m", f"benchmarks.{module}", *arguments],
         cwd=Path(__file__).parents[1],
+        env={**os.environ, **threads},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
         raise SystemExit(f"{module}: {done.stderr.strip()[-2000:]}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    return Turn(statistics.mean(found["seconds"]), found["accuracies"])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found

@@ -77,9 +77,11 @@ def main(trial: Callable[[Job, int], float]) -> None:
     job = Job(**json.loads(sys.argv[1]))
     torch.set_num_threads(job.threads)
     seconds, accuracies = [], []
+    cpu_s = time.process_time()
     for number in range(job.trials):
         torch.manual_seed(job.seed + number)
         started = time.perf_counter()
         accuracies.append(trial(job, number))
         seconds.append(time.perf_counter() - started)
-    print(json.dumps({"seconds": seconds, "accuracies": accuracies}))
+    cpu_s = (time.process_time() - cpu_s) / job.trials
+    print(json.dumps({"seconds": seconds, "accuracies": accuracies, "cpu": cpu_s}))

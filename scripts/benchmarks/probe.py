@@ -20,7 +20,7 @@ def main() -> None:
 
     store = open_store(location)
     engine = make_engine(read_record(store, campaign).campaign.precision, "cpu")
-    ready = time.time()
+    ready, cpu_s = time.time(), time.process_time()
     summary = run_trials(store, Artifacts(artifacts), campaign, engine)
     print(
         json.dumps(
@@ -28,6 +28,7 @@ def main() -> None:
                 "trials": summary.complete,
                 "starting": ready - STARTED,
                 "working": time.time() - ready,
+                "cpu": time.process_time() - cpu_s,
                 "caches": summary.caches,
                 **{f"in {what}": seconds for what, seconds in summary.seconds.items()},
             }
