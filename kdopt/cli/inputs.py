@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -20,9 +21,21 @@ MOST_LETTERS = 200
 """Of a folder's name: file systems take 255 bytes."""
 
 
-def open_store_at(location: str, patient: bool = False) -> Store:
-    """Open a store; ``patient``: wait for a database that is starting."""
-    return open_store(location, patience_s=RETRY_S if patient else 0.0)
+def open_store_at(location: str, patient: bool = False, writes: bool = False) -> Store:
+    """Open a store.
+
+    Args:
+        location: A path or an SQLAlchemy URL.
+        patient: Wait for a database that is starting.
+        writes: Refuse a server that takes no writes.
+    """
+    store = open_store(location, patience_s=RETRY_S if patient else 0.0)
+    with contextlib.ExitStack() as if_refused:
+        if_refused.callback(store.close)
+        if writes:
+            store.check_writable()
+        if_refused.pop_all()
+    return store
 
 
 def open_artifacts(store: Store, location: str | None) -> Artifacts:

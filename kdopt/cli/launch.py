@@ -231,7 +231,7 @@ def _open_target(
         parse_duration(time_limit)  # before anything starts, rather than in every worker
     if device is not None:
         parse_device(device)
-    opened = open_store_at(store)
+    opened = open_store_at(store, writes=True)
     name = pick_campaign(opened, campaign)
     check_given_plugins(read_record(opened, name))  # rather than in every worker
     kept = open_artifacts(opened, artifacts)

@@ -63,7 +63,7 @@ def worker_command(
     """
     time_limit_s = None if time_limit is None else parse_duration(time_limit)
     give_plugins(plugin or [])
-    opened = open_store_at(store, patient=True)
+    opened = open_store_at(store, patient=True, writes=True)
     name = pick_campaign(opened, campaign)
     kept = open_artifacts(opened, artifacts)
     if workers is None and slots_per_gpu is None and gpus is None:

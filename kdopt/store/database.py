@@ -26,6 +26,7 @@ from kdopt.store.location import (
     label_of,
     parse_location,
 )
+from kdopt.store.read_only import find_read_only_fault, is_read_only
 from kdopt.store.schemas import OPTUNA_TABLES, describe_other_tables, find_schema_fault
 
 OPTUNA_SCHEMA = "v3.2.0.a"
@@ -74,6 +75,7 @@ class Store:
         self.engine = engine
         self.patience_s = RETRY_S
         self._file: StoreFile | None = None
+        self._was_written = False
 
     @property
     def label(self) -> str:
@@ -152,12 +154,30 @@ class Store:
         would fail at once when another writer came between, without waiting.
 
         Raises:
-            StoreError: The file is not the one that was opened any more.
+            StoreError: The file is not the one that was opened any more, or the server takes no
+                writes.
         """
         self._check_file()
         connection = self.engine.connect().execution_options(kdopt_write=True)
-        with connection, connection.begin():
-            yield connection
+        try:
+            with connection, connection.begin():
+                yield connection
+        except sa.exc.DBAPIError as error:
+            if not self._was_written and is_read_only(error):
+                self.check_writable()
+            raise
+        self._was_written = True
+
+    def check_writable(self) -> None:
+        """Refuse a server or a role that takes no writes.
+
+        Raises:
+            StoreError: It is one.
+        """
+        if self.dialect == "postgresql":
+            fault = self.run_read(find_read_only_fault)
+            if fault is not None:
+                raise StoreError(f"store {self.label}: {fault}")
 
     def watch_file(self) -> None:
         """From now on refuse to work on another file than the one that is open."""
@@ -235,6 +255,7 @@ def _connect(url: URL, create: bool) -> Store:
             if store.dialect == "postgresql":
                 _check_schemas(store, create)
             if create:
+                store.check_writable()
                 _make_tables(store)
             check_versions(store)
             store.watch_file()

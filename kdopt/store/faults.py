@@ -21,7 +21,7 @@ T = TypeVar("T")
 _FINAL = (
     "disk is full",
     "readonly database",
-    "read-only",
+    "read-only file system",
     "unable to open database",
     "not a database",
     "malformed",
@@ -42,6 +42,10 @@ _FIXES = (
     (
         ("disk is full", "disk i/o error", "no space left"),
         "free space and run the same command again; nothing recorded is lost",
+    ),
+    (
+        ("in a read-only transaction", "during recovery", "session is read-only", "hot standby"),
+        "this server takes no writes (now): give the URL of the primary, or promote this standby",
     ),
     (
         ("readonly", "read-only", "unable to open"),
