@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import socket
 import warnings
 from pathlib import Path
@@ -90,7 +91,11 @@ class Standby:
 
     def __init__(self, primary: Postgres) -> None:
         self._primary = primary
-        self._folder = str(primary.folder.with_name("standby"))
+        folder = primary.folder.with_name("standby")
+        folder.mkdir(mode=0o700)
+        if (user := primary._server.system_user) is not None:
+            shutil.chown(folder, user)
+        self._folder = str(folder)
         self.port = find_free_port()
         of = ("-h", "127.0.0.1", "-p", str(primary.port), "-U", "postgres")
         primary._execute("pg_basebackup", *of, "-D", self._folder, "-R", "-c", "fast")
@@ -106,7 +111,7 @@ class Standby:
 
     def _control(self, command: str, *options: str) -> None:
         folder = self._folder
-        log = ("-l", f"{folder}.log")
+        log = ("-l", f"{folder}/server.log")
         self._primary._execute("pg_ctl", "-w", "-D", folder, *log, *options, command)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import tempfile
 import threading
 import time
@@ -54,6 +55,8 @@ def test_a_failover_to_a_promoted_standby_loses_nothing():
             _fail_over(primary, standby, database)
         finally:
             standby.stop()
+            with contextlib.suppress(subprocess.CalledProcessError):  # it has crashed already
+                primary.stop()
 
 
 def _fail_over(primary, standby, database):
