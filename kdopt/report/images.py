@@ -12,10 +12,14 @@ from typing import Any, Literal
 from kdopt.errors import KdoptError
 from kdopt.report.blocks import PageFigure
 from kdopt.report.plotting import INK
+from kdopt.report.svg import simplify_svg
 
 ImageFormat = Literal["svg", "png", "pdf"]
 WIDTHS = {"narrow": 620, "wide": 1100}
 """Pixels: figures of one panel, and those of many."""
+COLUMN_WIDTH = 150
+"""Pixels that a column of panels has at least: draws of partitions are many."""
+MOST_NARROW_BOXES = 24
 TIMEOUT_S = 120.0
 AXIS_GREY, PALE_GREY = "#5b5b5b", "#d5d5d5"
 
@@ -69,7 +73,10 @@ async def _draw_all(wanted: Sequence[tuple[PageFigure, ImageFormat]]) -> dict[st
         for item, format_ in wanted:
             figure = set_paper_colours(item.figure)
             options = choose_image_size(item.figure, format_)
-            found[f"{item.name}.{format_}"] = await browser.calc_fig(figure, opts=options)
+            image = await browser.calc_fig(figure, opts=options)
+            if format_ == "svg":
+                image = simplify_svg(image.decode()).encode()
+            found[f"{item.name}.{format_}"] = image
     return found
 
 
@@ -92,10 +99,13 @@ def set_paper_colours(figure: dict[str, Any]) -> dict[str, Any]:
 
 def choose_image_size(figure: dict[str, Any], format_: ImageFormat) -> dict[str, Any]:
     """Format, size in pixels, and twice the resolution where there are pixels."""
-    many = "xaxis2" in figure["layout"]
+    axes = [axis for key, axis in figure["layout"].items() if key.startswith("xaxis")]
+    columns = len({axis["domain"][0] for axis in axes if "domain" in axis})
+    boxes = {(t.get("name"), x) for t in figure["data"] if t["type"] == "box" for x in t["x"]}
+    width = WIDTHS["wide" if len(axes) > 1 or len(boxes) > MOST_NARROW_BOXES else "narrow"]
     return {
         "format": format_,
-        "width": WIDTHS["wide" if many else "narrow"],
+        "width": max(width, COLUMN_WIDTH * columns),
         "height": int(figure["layout"]["height"]),
         "scale": 2 if format_ == "png" else 1,
     }

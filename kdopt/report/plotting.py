@@ -244,7 +244,7 @@ def make_single_figure(
     """
     layout = go.Layout(
         template="none",
-        xaxis=x,
+        xaxis={"automargin": True, **x},
         yaxis={"automargin": True, **y},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         margin={"l": 60, "r": 10, "t": 50, "b": 50},
