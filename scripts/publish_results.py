@@ -27,13 +27,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from kdopt.analysis.tuning import OVERALL
+from kdopt.campaign.record import format_campaign
 from kdopt.cli.inputs import open_artifacts
 from kdopt.cli.results_so_far import read_report_data
 from kdopt.errors import KdoptError
 from kdopt.report.comparison import make_compared_campaign, write_comparison
-from kdopt.report.export import write_report
 from kdopt.report.format import format_csv, format_hours, format_pipe_line, format_title
-from kdopt.report.images import ImageFormat
+from kdopt.report.images import ImageFormat, draw_images
+from kdopt.report.page import list_figures, make_sections
 from kdopt.report.sections.run import list_facts
 from kdopt.store.database import open_store
 from kdopt.store.queries import read_record, read_trials
@@ -58,7 +59,7 @@ KEPT_FILES = (
     "federated_curves.csv",
     "spec.toml",
 )
-KEPT_FIGURES = re.compile(r"(fig2|fig3|fig5|fig6|fig7|fig9|table2)(?!-\d).*\.svg")
+KEPT_FIGURES = re.compile(r"(fig2|fig3|fig5|fig6|fig7|fig9|table2)(?!-\d).*")
 """All but the panels of Fig. 3 one by one, and those that are no figure of the paper."""
 KEPT_COMPARISON = ("headlines.csv", "agreement.csv", "findings.csv", "settings_differences.csv")
 METHODS = ("vanilla", "dml", "dp_kd", "tuned")
@@ -174,16 +175,16 @@ def write_campaign(
     folder: Path, one: PublishedNumbers, check: Any, formats: Sequence[ImageFormat]
 ) -> None:
     """A campaign's own folder; what was in it is replaced."""
-    with tempfile.TemporaryDirectory() as made:
-        write_report(Path(made), one.data, formats)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for name in KEPT_FILES:
-            if (Path(made) / name).exists():
-                shutil.copyfile(Path(made) / name, folder / name)
-        for figure in sorted(Path(made).glob("figures/*.svg")):
-            if KEPT_FIGURES.fullmatch(figure.name):
-                shutil.copyfile(figure, folder / figure.name)
+    sections = make_sections(one.data)
+    contents = {name: text.encode() for s in sections for name, text in s.files.items()}
+    contents["spec.toml"] = format_campaign(one.data.campaign, one.data.settings).encode()
+    kept = {name: contents[name] for name in KEPT_FILES if name in contents}
+    drawn = [item for item in list_figures(sections) if KEPT_FIGURES.fullmatch(item.name)]
+    kept |= draw_images(drawn, formats) if formats else {}
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, content in kept.items():
+        (folder / name).write_bytes(content)
     facts = list_published_facts(one, check)
     (folder / "facts.json").write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     (folder / "facts.md").write_text(format_facts(one, facts), "utf-8")
