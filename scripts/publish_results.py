@@ -367,7 +367,7 @@ def format_facts(one: PublishedNumbers, facts: Mapping[str, Any]) -> str:
 def check_trials(one: PublishedNumbers, trials: int) -> dict[str, Any]:
     """Random trials run again, as `kdopt verify` does, in the form that is kept."""
     from kdopt.analysis.reruns import sum_up_checks
-    from kdopt.service.verify import verify_trials
+    from kdopt.service.rerun import verify_trials
 
     checked = verify_trials(one.store, open_artifacts(one.store, None), one.name, trials, seed=0)
     return {

@@ -22,7 +22,7 @@ from kdopt.campaign.names import StageName
 from kdopt.campaign.record import CampaignRecord
 from kdopt.outcome import WHERE_IT_RAN
 from kdopt.report.blocks import ReportData
-from kdopt.report.export import format_classes_csv, format_trials_csv, name_trials
+from kdopt.report.export import generate_classes_csv, generate_trials_csv, name_trials
 from kdopt.report.format import format_points
 from kdopt.store.database import Store
 
@@ -120,8 +120,10 @@ class PublishedNumbers:
         }
         # Renaming a campaign changes no result.
         kept["study"] = [str(study).removeprefix(f"{self.name}/") for study in kept["study"]]
-        content = format_trials_csv(kept) + format_classes_csv(kept)
-        return hashlib.sha256(content.encode()).hexdigest()
+        digest = hashlib.sha256()
+        for part in (*generate_trials_csv(kept), *generate_classes_csv(kept)):
+            digest.update(part.encode())
+        return digest.hexdigest()
 
     @cached_property
     def wall_seconds(self) -> float:
