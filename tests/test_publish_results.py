@@ -168,7 +168,9 @@ def test_the_published_page_is_the_text_with_numbers():
     template = publish_results.TEMPLATE.read_text("utf-8")
     headings = [line for line in template.splitlines() if line.startswith("#")]
     assert headings == [line for line in page.splitlines() if line.startswith("#")]
-    words = [line for line in template.splitlines() if line and not re.search(r"[{%]", line)]
+    text = re.sub(r"\{%.*?%\}|\{\{.*?\}\}", "{", template, flags=re.DOTALL)
+    words = [line for line in text.splitlines() if line and "{" not in line]
+    assert len(words) > 50
     assert [line for line in words if line not in page] == []
 
 
