@@ -1,9 +1,10 @@
 """A worker process without torch: the real claims, heartbeat and reaping; a nap for a trial.
 
 ``python -m tests.worker.light_worker URL LEASE_S [CLOCK]``. It prints what it finished. One trial
-in 13 is failed with a reason, as a diverged one would be. CLOCK is a file that says by how many
-seconds all clocks are off: that of this machine, and that of the database as it is asked. On
-SIGUSR1 it stops itself (SIGSTOP) within its next trial: never within a transaction, which would
+in 13 is failed with a reason, as a diverged one would be. CLOCK is a file of two numbers: by how
+many seconds all clocks are off, that of this machine and that of the database as it is asked; and
+how many trials may end before all wait within theirs, so that a test which is slow misses nothing.
+On SIGUSR1 it stops itself (SIGSTOP) within its next trial: never within a transaction, which would
 stop all who write to an SQLite file.
 """
 
@@ -14,6 +15,8 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from kdopt.campaign.stages import plan_studies
@@ -48,7 +51,7 @@ def follow(clock: Path) -> None:
     now, utc, real = Store.now.fget, Store.utc.fget, time.time
 
     def off() -> float:
-        return float(clock.read_text())
+        return float(clock.read_text().split()[0])
 
     def utc_off(store: Store) -> str:
         if store.dialect == "sqlite":
@@ -60,16 +63,26 @@ def follow(clock: Path) -> None:
     time.time = lambda: real() + off()
 
 
+def is_free(store: Store, clock: Path | None) -> bool:
+    """Whether trials may end now."""
+    if clock is None:
+        return True
+    counts = queries.read_study_counts(store, "tiny")
+    return sum(c.complete + c.failed for c in counts) < int(clock.read_text().split()[1])
+
+
 def main() -> None:
     url, lease_s = sys.argv[1], float(sys.argv[2])
-    if len(sys.argv) > 3:
-        follow(Path(sys.argv[3]))
+    clock = Path(sys.argv[3]) if len(sys.argv) > 3 else None
+    if clock:
+        follow(clock)
     store = open_store(url, patience_s=RETRY_S)
     record = queries.read_record(store, "tiny")
     (splits,) = set(record.splits.values())
     plans = {p.name: p for p in plan_studies(record.campaign)}
     chance = random.Random()
     told: list[int] = []
+    may_end = partial(is_free, store, clock)
     signal.signal(signal.SIGUSR1, lambda number, _frame: told.append(number))
     print("ready", flush=True)
     while True:
@@ -86,7 +99,7 @@ def main() -> None:
         with Heartbeat(store, claims, lease_s / 6, lease_s):
             for claim in claims:
                 try:
-                    run(store, plans[state.study], claim, splits, chance, told)
+                    run(store, plans[state.study], claim, splits, chance, told, may_end)
                     print("finished", claim.trial_id, flush=True)
                 except LeaseLostError:
                     print("refused", claim.trial_id, flush=True)
@@ -104,6 +117,7 @@ def run(
     weights: str,
     chance: random.Random,
     told: list[int],
+    may_end: Callable[[], bool],
 ) -> None:
     """Run a trial, which is to nap, and record how it ended."""
     if not claim.params:
@@ -112,6 +126,8 @@ def run(
         params = {"temperature": temperature, "alpha": 0.5, "replicate": 0}
         claim = leases.record_params(store, claim, params, plan.space)
     time.sleep(chance.uniform(0.02, 0.15))
+    while not (told or may_end()):
+        time.sleep(0.02)
     if told:
         told.clear()
         print("frozen", claim.trial_id, flush=True)
