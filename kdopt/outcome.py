@@ -223,8 +223,8 @@ class Outcome(Recorded):
             raise PlainValueError(_describe_first(error)) from error
         # All trials of a student begin with the same scores, and most ran with the same versions.
         shared = {
-            "validation_before": _share(outcome.validation_before),
-            "test_before": _share(outcome.test_before),
+            "validation_before": _share_scores(outcome.validation_before),
+            "test_before": _share_scores(outcome.test_before),
             "versions": _share_versions(tuple(outcome.versions.items())),
         }
         for name, value in shared.items():
@@ -233,7 +233,7 @@ class Outcome(Recorded):
 
 
 @functools.lru_cache(maxsize=4096)
-def _share(scores: Scores | None) -> Scores | None:
+def _share_scores(scores: Scores | None) -> Scores | None:
     """The first one that equals it."""
     return scores
 

@@ -78,7 +78,7 @@ def calibrate(
         rest = training_set.select_pairs(known)
         judged = cross_validate(rest, choose, list(make_folds(rest, left_out)))
         inner[:, number, known] = _measure_errors(rest, judged, tried)
-    return CalibratedGains(*(_calibrate(groups, outer[i], inner[i]) for i in range(2)))
+    return CalibratedGains(*(_calibrate_groups(groups, outer[i], inner[i]) for i in range(2)))
 
 
 def _measure_errors(training_set: TrainingSet, judged: Judged, tried: bool) -> Floats:
@@ -96,7 +96,7 @@ def _measure_errors(training_set: TrainingSet, judged: Judged, tried: bool) -> F
     return errors
 
 
-def _calibrate(groups: NDArray[np.intp], outer: Floats, inner: Floats) -> Calibration:
+def _calibrate_groups(groups: NDArray[np.intp], outer: Floats, inner: Floats) -> Calibration:
     known = np.isfinite(outer)
     if not known.any():
         return Calibration(math.nan, math.nan, math.nan, math.nan, 0)

@@ -41,9 +41,9 @@ def write_lessons(training_sets: Iterable[TrainingSet]) -> bytes:
             json.dumps(
                 {
                     "pair": [line[key] for key in NAME_COLUMNS],
-                    "features": [_shorten(line[name]) for name in FEATURE_NAMES],
-                    "validation": [_shorten(gain) for gain in validation],
-                    "test": [_shorten(gain) for gain in test],
+                    "features": [_round_value(line[name]) for name in FEATURE_NAMES],
+                    "validation": [_round_value(gain) for gain in validation],
+                    "test": [_round_value(gain) for gain in test],
                 },
                 separators=(",", ":"),
             )
@@ -79,5 +79,5 @@ def load_shipped_lessons() -> dict[Situation, TrainingSet]:
     return read_lessons(files(__package__).joinpath(SHIPPED_LESSONS).read_bytes())
 
 
-def _shorten(value: float) -> float | None:
+def _round_value(value: float) -> float | None:
     return None if math.isnan(value) else round(float(value), DECIMALS)

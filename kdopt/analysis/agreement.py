@@ -250,7 +250,7 @@ def _compare_partition(
     }
     for setting, keys in settings.items():
         line |= _count_same(setting, known, keys)
-    return line | {f"{key}_correlation": _correlate(known, key) for key in CORRELATED}
+    return line | {f"{key}_correlation": _correlate_columns(known, key) for key in CORRELATED}
 
 
 def _sum_up(parts: Sequence[dict[str, object]]) -> dict[str, object]:
@@ -296,7 +296,7 @@ def _count_same(setting: str, known: pd.DataFrame, keys: Sequence[str]) -> dict[
     }
 
 
-def _correlate(known: pd.DataFrame, key: str) -> float:
+def _correlate_columns(known: pd.DataFrame, key: str) -> float:
     both = known[[f"{key}_first", f"{key}_second"]].dropna().round(TIE_DECIMALS)
     if len(both) < LEAST_RANKED:
         return math.nan

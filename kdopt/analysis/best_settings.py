@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -184,7 +184,7 @@ def _make_surface(points: Sequence[PointMean], campaign: Campaign) -> Surface:
     )
 
 
-def _describe_search(pair: Pair, results: CampaignResults) -> dict[str, Any]:
+def _describe_search(pair: Pair, results: CampaignResults) -> dict[str, object]:
     """How far the pair's search is. Vanilla trials of ``compare`` are not counted here."""
     rows, campaign = results.tuned.get(pair, []), results.campaign
     progress = measure_pair_progress(rows, campaign)
@@ -199,7 +199,7 @@ def _describe_search(pair: Pair, results: CampaignResults) -> dict[str, Any]:
     }
 
 
-def _describe_choice(points: Sequence[PointMean], results: CampaignResults) -> dict[str, Any]:
+def _describe_choice(points: Sequence[PointMean], results: CampaignResults) -> dict[str, object]:
     """The selected, the vanilla and the oracle point."""
     gain, tune = results.selected_gain, results.campaign.tune
     best = find_best_point(points, gain, tune)

@@ -33,10 +33,10 @@ def group_controls(rows: Iterable[TrialRow]) -> dict[ControlCase, list[list[Tria
             student, transfer_set = int(row.params["student"]), str(row.params["transfer_set"])
             case = ControlCase(row.partition, student, transfer_set)
             found[case].setdefault(get_setting(row.params), []).append(row)
-    return {case: sorted(budgets.values(), key=_rank) for case, budgets in found.items()}
+    return {case: sorted(budgets.values(), key=_rank_budget) for case, budgets in found.items()}
 
 
-def _rank(rows: list[TrialRow]) -> tuple[float, ...]:
+def _rank_budget(rows: list[TrialRow]) -> tuple[float, ...]:
     gain = compute_mean(map(_get_validation_gain, rows))
     return (-len(rows), -round(gain, TIE_DECIMALS), min(row.number for row in rows))
 

@@ -114,7 +114,7 @@ def estimate(statistic: Statistic, table: pd.DataFrame, least_units: int = LEAST
     if sum(s.units for s in strata) < max(least_units, 2):
         value = float(statistic(np.ones((1, n)))[0]) if n else math.nan
         return Estimate(value, math.nan, math.nan, n)
-    value, error, freedom, far = (float(found[0]) for found in _jackknife(statistic, strata))
+    value, error, freedom, far = (float(found[0]) for found in _resample_units(statistic, strata))
     reach = error * float(stdtrit(freedom, 1 - TAIL)) if error else 0.0
     return Estimate(value, value - reach, value + reach, n, error, far)
 
@@ -126,7 +126,7 @@ def jackknife(statistic: Statistic, table: pd.DataFrame) -> tuple[Floats, Floats
         statistic: As in :func:`estimate`, with a column per data set.
         table: Who taught whom, the same in all of them.
     """
-    return _jackknife(statistic, split_strata(table))[:3]
+    return _resample_units(statistic, split_strata(table))[:3]
 
 
 def estimate_mean(
@@ -236,7 +236,7 @@ class _Mean:
         return average(weights, self.values)
 
 
-def _jackknife(
+def _resample_units(
     statistic: Statistic, strata: Sequence[Stratum]
 ) -> tuple[Floats, Floats, Floats, Floats]:
     value = statistic(np.ones((1, len(strata[0].lines)))).reshape(1, -1)

@@ -244,7 +244,7 @@ def _find_setting(results: CampaignResults, pair: Pair, choice: TrialChoice) -> 
         row
         for stage in ("compare", "tune")
         for row in results.by_stage.get(stage, [])
-        if row.pair == pair and row.outcome is not None and _matches(results, row, choice)
+        if row.pair == pair and row.outcome is not None and _is_choice(results, row, choice)
     ]
     if not rows:
         others = map(name_tuned, list_method_names(results))
@@ -259,7 +259,7 @@ def _find_setting(results: CampaignResults, pair: Pair, choice: TrialChoice) -> 
     return ChosenTrial(row, _name_action(row), by_verdict=False)
 
 
-def _matches(results: CampaignResults, row: TrialRow, choice: TrialChoice) -> bool:
+def _is_choice(results: CampaignResults, row: TrialRow, choice: TrialChoice) -> bool:
     method, *point = describe_setting(results, row)
     # Vanilla's point is one of those that tuning tries.
     methods = (method, TUNED) if row.stage == "tune" else (method,)

@@ -123,7 +123,7 @@ def tabulate_verdicts(results: CampaignResults) -> pd.DataFrame:
     parameters of its own. A pair is ``undecided`` while it has no
     result, or no record of the single validation images, as trials of older versions have none.
     """
-    lines = [{**pair._asdict(), **_decide(pair, results)} for pair in results.pairs]
+    lines = [{**pair._asdict(), **_decide_pair(pair, results)} for pair in results.pairs]
     return pd.DataFrame(lines, columns=list(VERDICT_COLUMNS))
 
 
@@ -155,7 +155,7 @@ def list_candidates(pair: Pair, results: CampaignResults) -> Candidates:
     )
 
 
-def _decide(pair: Pair, results: CampaignResults) -> dict[str, object]:
+def _decide_pair(pair: Pair, results: CampaignResults) -> dict[str, object]:
     untouched = results.pretrained.get((pair.partition, pair.student))
     trained, distilled = list_candidates(pair, results)
     tried = len(trained) + len(distilled)

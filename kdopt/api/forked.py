@@ -62,15 +62,15 @@ class ForkedWorkers:
         """
         with treat_sigterm_as_ctrl_c():
             try:
-                self._start(self._count)
+                self._start_workers(self._count)
                 while self._running:
-                    self._wait(tick_s)
+                    self._wait_for_end(tick_s)
                     self._look_after()
                     on_tick()
             finally:
-                self._stop()
+                self._stop_workers()
 
-    def _start(self, count: int) -> None:
+    def _start_workers(self, count: int) -> None:
         self._before_fork()
         # What nobody refers to any more may hold a connection, which would be closed later, in the
         # middle of the workers' work.
@@ -87,7 +87,7 @@ class ForkedWorkers:
             there.close()
             self._running.append((process, here))
 
-    def _wait(self, seconds: float) -> None:
+    def _wait_for_end(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end and all(p.is_alive() for p, _ in self._running):
             time.sleep(0.02)
@@ -113,9 +113,9 @@ class ForkedWorkers:
             )
         if killed:
             self._restarts_left -= killed
-            self._start(killed)
+            self._start_workers(killed)
 
-    def _stop(self) -> None:
+    def _stop_workers(self) -> None:
         for process, _ in self._running:
             process.terminate()
         end = time.monotonic() + STOP_S

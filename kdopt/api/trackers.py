@@ -13,7 +13,7 @@ class _Tracker:
     _module: str
     _integration: str
     _extra: str
-    _defaults: dict[str, Any]
+    _defaults: dict[str, object]
 
     def __init__(self, **options: Any) -> None:
         try:

@@ -163,12 +163,12 @@ def tune(
     spec = _read_options(name, options, given)
     home = _open_home(store, name)
     with contextlib.closing(home.open(create=True)) as opened:
-        _plan(spec, given, opened, home.artifacts)
-        stopped = _run(opened, home, given, device, workers, callbacks, progress)
-    return _conclude(home, given, device, stopped)
+        _plan_pair(spec, given, opened, home.artifacts)
+        stopped = _run_workers(opened, home, given, device, workers, callbacks, progress)
+    return _read_best(home, given, device, stopped)
 
 
-def _conclude(home: Home, given: GivenPair, device: str | None, stopped: bool) -> TunedPair:
+def _read_best(home: Home, given: GivenPair, device: str | None, stopped: bool) -> TunedPair:
     best = read_result(home, given, device)
     if stopped:
         done, planned = count_done(home)
@@ -192,7 +192,7 @@ def _conclude(home: Home, given: GivenPair, device: str | None, stopped: bool) -
     return best
 
 
-def _read_options(name: str, options: Mapping[str, Any], given: GivenPair) -> Spec:
+def _read_options(name: str, options: Mapping[str, object], given: GivenPair) -> Spec:
     """The campaign that the options say, by the rules of a campaign file."""
     known = TuneOptions.__annotations__
     for key in options:
@@ -200,7 +200,7 @@ def _read_options(name: str, options: Mapping[str, Any], given: GivenPair) -> Sp
             close = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean '{close[0]}'? " if close else ""
             raise InputError(f"{key}: no such option; {hint}use one of: {', '.join(known)}")
-    tables: dict[str, dict[str, Any]] = {"": {}, "tune": {"sampler": "tpe"}, "distill": {}}
+    tables: dict[str, dict[str, object]] = {"": {}, "tune": {"sampler": "tpe"}, "distill": {}}
     for key, value in options.items():
         of = "" if key in OF_CAMPAIGN else "tune" if key in OF_TUNING else "distill"
         tables[of][key] = _make_plain(value)
@@ -278,12 +278,12 @@ def _open_home(store: str | Path | None, name: str) -> Home:
     return Home(str(store), name, Artifacts(place))
 
 
-def _plan(spec: Spec, given: GivenPair, store: Store, artifacts: Artifacts) -> None:
+def _plan_pair(spec: Spec, given: GivenPair, store: Store, artifacts: Artifacts) -> None:
     positions = {str(OWN): given.pack_positions()}
     plan_campaign(spec, given.dataset, positions, store, artifacts, given.pack_models())
 
 
-def _run(
+def _run_workers(
     store: Store,
     home: Home,
     given: GivenPair,
@@ -298,7 +298,7 @@ def _run(
     try:
         if workers == 1:
             materials = Materials(given.dataset, make_context, watcher.look)
-            return _work(store, home, device, materials)
+            return _run_in_process(store, home, device, materials)
         group = ForkedWorkers(
             workers,
             lambda: _work_in_copy(home, device, Materials(given.dataset, make_context)),
@@ -314,10 +314,10 @@ def _run(
 
 def _work_in_copy(home: Home, device: str | None, materials: Materials) -> None:
     with contextlib.closing(home.open()) as store:
-        _work(store, home, device, materials)
+        _run_in_process(store, home, device, materials)
 
 
-def _work(store: Store, home: Home, device: str | None, materials: Materials) -> bool:
+def _run_in_process(store: Store, home: Home, device: str | None, materials: Materials) -> bool:
     with keep_process_settings():
         settings = read_record(store, home.name).campaign
         engine = make_engine(settings.precision, device, deterministic=settings.deterministic)

@@ -151,7 +151,7 @@ class TunedPair:
     @cached_property
     def model(self) -> nn.Module:
         """The best distilled student, in evaluation mode, on the device of the given one."""
-        return self._load(self._row)
+        return self._load_student(self._row)
 
     @cached_property
     def advised_model(self) -> nn.Module:
@@ -159,7 +159,7 @@ class TunedPair:
         if self.verdict == "distil":
             return self.model
         if self.verdict == "train on":
-            return self._load(self._find_row(self._trained[0]))
+            return self._load_student(self._find_row(self._trained[0]))
         return copy.deepcopy(self._given.student).eval()
 
     @property
@@ -207,7 +207,7 @@ class TunedPair:
         campaign = self._results.campaign
         return min(rows, key=lambda r: rank_trial(campaign, r.params, get_outcome(r), r.method))
 
-    def _load(self, row: TrialRow) -> nn.Module:
+    def _load_student(self, row: TrialRow) -> nn.Module:
         """The student of a trial: its kept weights, or the trial run again."""
         with contextlib.closing(self._home.open()) as store:
             sha256 = find_kept(store, row.study, row.number)

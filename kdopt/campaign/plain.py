@@ -72,7 +72,7 @@ def describe_value(value: object) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 
-def _read_special(origin: Any, kinds: tuple[Any, ...], value: Any, key: str) -> Any:
+def _read_special(origin: Any, kinds: tuple[object, ...], value: Any, key: str) -> Any:
     if origin is Annotated:
         found = read_plain(kinds[0], value, key)
         for mark in kinds[1:]:
@@ -86,7 +86,7 @@ def _read_special(origin: Any, kinds: tuple[Any, ...], value: Any, key: str) -> 
     if origin is not Literal:
         return _read_mapping(kinds[1], value, key)
     if value not in kinds:
-        raise _refuse(key, value, f"must be one of {', '.join(map(repr, kinds))}")
+        raise _make_refusal(key, value, f"must be one of {', '.join(map(repr, kinds))}")
     return value
 
 
@@ -95,21 +95,21 @@ def _read_fields(kind: Any, value: Any, key: str) -> Any:
     if named and isinstance(value, list):
         value = dict(zip(kind._fields, value, strict=False))
     if not isinstance(value, dict):
-        raise _refuse(key, value, "must be a table")
+        raise _make_refusal(key, value, "must be a table")
     hints, defaults = _list_fields(kind)
     missing = sorted(hints.keys() - defaults.keys() - value.keys())
     if missing:
-        raise PlainValueError(f"{_join(key, missing[0])}: missing")
+        raise PlainValueError(f"{_join_keys(key, missing[0])}: missing")
     found = {}
     for name, item in value.items():
         # A default may lie beyond the bounds of what is given: none of a list of one or more.
         if name in hints and not (name in defaults and _is_same(item, defaults[name])):
-            found[name] = read_plain(hints[name], item, _join(key, name))
+            found[name] = read_plain(hints[name], item, _join_keys(key, name))
     return kind(**found)
 
 
 @functools.cache
-def _list_fields(kind: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def _list_fields(kind: Any) -> tuple[dict[str, object], dict[str, object]]:
     """The types of a class's fields, and the defaults of those that have one."""
     hints = get_type_hints(kind, include_extras=True)
     if not dataclasses.is_dataclass(kind):
@@ -126,57 +126,57 @@ def _is_same(item: Any, default: Any) -> bool:
     return type(item) is type(default) and bool(item == default)
 
 
-def _read_tuple(kinds: tuple[Any, ...], value: Any, key: str) -> tuple[Any, ...]:
+def _read_tuple(kinds: tuple[object, ...], value: Any, key: str) -> tuple[object, ...]:
     if not isinstance(value, list | tuple):
-        raise _refuse(key, value, "must be a list")
+        raise _make_refusal(key, value, "must be a list")
     if kinds[-1] is Ellipsis:
         kinds = (kinds[0],) * len(value)
     if len(kinds) != len(value):
-        raise _refuse(key, value, f"must be a list of {len(kinds)}")
+        raise _make_refusal(key, value, f"must be a list of {len(kinds)}")
     pairs = zip(kinds, value, strict=True)
     return tuple(read_plain(k, item, f"{key}[{i}]") for i, (k, item) in enumerate(pairs))
 
 
-def _read_mapping(kind: Any, value: Any, key: str) -> dict[str, Any]:
+def _read_mapping(kind: Any, value: Any, key: str) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise _refuse(key, value, "must be a table")
-    return {name: read_plain(kind, item, _join(key, name)) for name, item in value.items()}
+        raise _make_refusal(key, value, "must be a table")
+    return {name: read_plain(kind, item, _join_keys(key, name)) for name, item in value.items()}
 
 
 def _read_leaf(kind: Any, value: Any, key: str) -> Any:
     # True is an int to Python, and no number to people.
     if kind is float and type(value) in (int, float):
         if not math.isfinite(value):
-            raise _refuse(key, value, "must be a finite number")
+            raise _make_refusal(key, value, "must be a finite number")
         return value
     if kind in (int, str, bool) and type(value) is kind:
         return value
     names = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
-    raise _refuse(key, value, f"must be {names[kind]}")
+    raise _make_refusal(key, value, f"must be {names[kind]}")
 
 
 def _check_mark(mark: object, value: Any, key: str) -> None:
     if isinstance(mark, Len) and len(value) < mark.min_length:
-        raise _refuse(key, value, f"must have {mark.min_length} or more")
+        raise _make_refusal(key, value, f"must have {mark.min_length} or more")
     if isinstance(mark, Interval) and value is not None:
         bounds = {">=": mark.ge, ">": mark.gt, "<=": mark.le, "<": mark.lt}
         for sign, bound in bounds.items():
-            if bound is not None and not _compare(sign, value, bound):
-                raise _refuse(key, value, f"must be {sign} {bound}")
+            if bound is not None and not _is_within(sign, value, bound):
+                raise _make_refusal(key, value, f"must be {sign} {bound}")
     rule = getattr(mark, "holds", None)
     if rule is not None and not rule(value):
-        raise _refuse(key, value, str(getattr(mark, "text", "breaks a rule")))
+        raise _make_refusal(key, value, str(getattr(mark, "text", "breaks a rule")))
 
 
-def _compare(sign: str, value: Any, bound: Any) -> bool:
+def _is_within(sign: str, value: Any, bound: Any) -> bool:
     at_least = value > bound if sign in (">", "<=") else value >= bound
     return bool(at_least if sign in (">", ">=") else not at_least)
 
 
-def _refuse(key: str, value: object, rule: str) -> PlainValueError:
+def _make_refusal(key: str, value: object, rule: str) -> PlainValueError:
     return PlainValueError(f"{key or 'the value'} = {describe_value(value)}: {rule}")
 
 
-def _join(key: str, name: str) -> str:
+def _join_keys(key: str, name: str) -> str:
     shown = name if name.isidentifier() else describe_value(name)
     return f"{key}.{shown}" if key else shown

@@ -83,8 +83,8 @@ NO_PLUGINS = PluginNames(lambda _: None, lambda _: False)
 
 
 def take_plugin_methods(
-    tune: Mapping[str, Any], plugins: PluginNames
-) -> tuple[dict[str, Any], tuple[PluginMethod, ...], list[str]]:
+    tune: Mapping[str, object], plugins: PluginNames
+) -> tuple[dict[str, object], tuple[PluginMethod, ...], list[str]]:
     """Take what is plugins' out of the table ``[tune]`` of a campaign file.
 
     Args:

@@ -74,12 +74,12 @@ class CampaignRecord:
         needed |= {sha256: f"weights or logits of {name}" for name, sha256 in self.weights.items()}
         return needed if self.prior is None else {**needed, self.prior: "tune.prior"}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values for ``json.dumps``; :meth:`from_json` reads them back."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> CampaignRecord:
+    def from_json(cls, record: Mapping[str, object]) -> CampaignRecord:
         """Read what :meth:`to_json` wrote.
 
         Raises:

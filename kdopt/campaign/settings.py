@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 from annotated_types import Interval, Len
 
@@ -246,7 +246,7 @@ class Campaign(Settings):
         return next((p.kind for p in self.partitions if p.name == partition), partition)
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Campaign:
+    def from_json(cls, record: Mapping[str, object]) -> Campaign:
         """Read what ``dataclasses.asdict`` wrote, as the store keeps it.
 
         Stores made before a setting existed lack it: its default stands for it. Settings that

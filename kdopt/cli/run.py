@@ -77,7 +77,7 @@ def run_command(
     progress = ProgressBar(opened, campaign, quiet)
     logs = campaign_folder(opened, "logs", campaign)
     if progress.status.left:
-        say(f"starting {_count(len(slots), 'worker')}, whose logs are in {_shorten(logs)}")
+        say(f"starting {_count(len(slots), 'worker')}, whose logs are in {_shorten_path(logs)}")
     group = LocalWorkers(
         slots, replace(make_call(opened, kept, campaign), same_versions=same_versions), logs
     )
@@ -115,12 +115,12 @@ def _report_end(progress: ProgressBar, store: Store, folder: Path, say: Say) -> 
         print(describe_gone(progress.gone), file=sys.stderr)
     print(format_answer(data) or "no pair of teacher and student has a result")
     page = next(path for path in paths if path.suffix == ".html")
-    print(f"{_count(len(paths), 'file')} in {_shorten(folder)}; open {_shorten(page)}")
+    print(f"{_count(len(paths), 'file')} in {_shorten_path(folder)}; open {_shorten_path(page)}")
     if status.left or status.failed or progress.gone:
         raise typer.Exit(1)
 
 
-def _shorten(path: Path) -> str:
+def _shorten_path(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 

@@ -46,12 +46,12 @@ class ReadableStudies:
             start_response("200 OK", headers)
             return [STYLE]
         if path.rstrip("/") == LIST_PATH:
-            return self._change(environ, start_response, _arrange_list)
+            return self._change_body(environ, start_response, _arrange_list)
         if path == "/dashboard" or path.startswith("/dashboard/"):
-            return self._change(environ, start_response, _add_style)
+            return self._change_body(environ, start_response, _add_style)
         return self._app(environ, start_response)
 
-    def _change(
+    def _change_body(
         self,
         environ: WSGIEnvironment,
         start_response: StartResponse,

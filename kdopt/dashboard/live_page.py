@@ -51,14 +51,16 @@ class LivePage:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer the page at ``/`` and nothing elsewhere."""
         if environ.get("PATH_INFO", "/") not in ("", "/"):
-            return _answer(environ, start_response, "404 Not Found", "text/plain", "Not here.\n")
+            return _answer_request(
+                environ, start_response, "404 Not Found", "text/plain", "Not here.\n"
+            )
         try:
             page = self._find_page()
         except KdoptError as error:
-            return _answer(
+            return _answer_request(
                 environ, start_response, "503 Service Unavailable", "text/plain", f"{error}\n"
             )
-        return _answer(
+        return _answer_request(
             environ,
             start_response,
             "200 OK",
@@ -95,7 +97,7 @@ def make_page_server(render: Callable[[], RenderedPage], port: int) -> WSGIServe
     return bind_server(ReadOnly(LivePage(render), policy=POLICY), "127.0.0.1", port)
 
 
-def _answer(
+def _answer_request(
     environ: WSGIEnvironment,
     start_response: StartResponse,
     status: str,

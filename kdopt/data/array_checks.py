@@ -54,9 +54,11 @@ def make_items(part: Part, kind: InputKind, settings: DataSettings) -> NDArray[A
         DataError: They are none of these and cannot be made so.
     """
     if part.items.dtype.kind not in "buif":
-        raise _refuse(part, f"they are {part.items.dtype}", "give numbers, all rows of one length")
+        raise _make_fault(
+            part, f"they are {part.items.dtype}", "give numbers, all rows of one length"
+        )
     if not len(part.items):
-        raise _refuse(part, "it is empty", "give at least one row, or leave the array out")
+        raise _make_fault(part, "it is empty", "give at least one row, or leave the array out")
     if kind == "images":
         return _make_images(part, settings)
     return _make_vectors(part) if kind == "vectors" else _make_tokens(part, settings)
@@ -67,7 +69,7 @@ def _make_images(part: Part, settings: DataSettings) -> NDArray[np.uint8]:
     if items.ndim == 3:
         items = items[:, None]
     elif items.ndim != 4:
-        raise _refuse(
+        raise _make_fault(
             part,
             f"images of shape {items.shape}",
             "give (n, height, width), (n, channels, height, width) or (n, height, width, channels)",
@@ -76,7 +78,7 @@ def _make_images(part: Part, settings: DataSettings) -> NDArray[np.uint8]:
         first, last = items.shape[1] in (1, 3), items.shape[3] in (1, 3)
         if first == last:
             found = "may be channels first or last" if first else "has neither 1 nor 3 channels"
-            raise _refuse(
+            raise _make_fault(
                 part,
                 f"images of shape {items.shape}: it {found}",
                 "give 1 or 3 channels, as (n, channels, height, width), and sides that are neither",
@@ -85,9 +87,9 @@ def _make_images(part: Part, settings: DataSettings) -> NDArray[np.uint8]:
     if items.dtype == np.uint8:
         return np.array(items, order="C")  # a copy: what is read from a file cannot be written
     if items.dtype.kind != "f":
-        raise _refuse(part, f"images of {items.dtype}", "give uint8, 0 to 255, or floats")
+        raise _make_fault(part, f"images of {items.dtype}", "give uint8, 0 to 255, or floats")
     if not settings.value_range:
-        raise _refuse(
+        raise _make_fault(
             part,
             f"images of {items.dtype}",
             "say what is black and white with data.value_range, such as [0.0, 1.0], or give uint8",
@@ -96,7 +98,7 @@ def _make_images(part: Part, settings: DataSettings) -> NDArray[np.uint8]:
     _check_finite(part, items)
     least, most = float(items.min()), float(items.max())
     if least < low or most > high:
-        raise _refuse(
+        raise _make_fault(
             part,
             f"its values run from {least:g} to {most:g}, and data.value_range is {low:g} to "
             f"{high:g}",
@@ -108,25 +110,27 @@ def _make_images(part: Part, settings: DataSettings) -> NDArray[np.uint8]:
 
 def _make_vectors(part: Part) -> NDArray[np.float32]:
     if part.items.ndim != 2 or not part.items.shape[1]:
-        raise _refuse(part, f"vectors of shape {part.items.shape}", "give (n, numbers)")
+        raise _make_fault(part, f"vectors of shape {part.items.shape}", "give (n, numbers)")
     _check_finite(part, part.items)
     with np.errstate(over="ignore"):
         vectors = np.array(part.items, np.float32, order="C")
     if not np.isfinite(vectors).all():
-        raise _refuse(part, "it has values beyond 3e38, the greatest float32", "scale them down")
+        raise _make_fault(
+            part, "it has values beyond 3e38, the greatest float32", "scale them down"
+        )
     return vectors
 
 
 def _make_tokens(part: Part, settings: DataSettings) -> NDArray[np.int64]:
     items = part.items
     if items.dtype.kind not in "iu" or items.ndim != 2 or not items.shape[1]:
-        raise _refuse(
+        raise _make_fault(
             part,
             f"token ids are {items.dtype} of shape {items.shape}",
             "give whole numbers (n, length), short sequences filled up",
         )
     if settings.padding is None:
-        raise _refuse(
+        raise _make_fault(
             part, "token ids without data.padding", "set it to the id that fills up, such as 0"
         )
     tokens = np.array(items, np.int64, order="C")
@@ -134,7 +138,7 @@ def _make_tokens(part: Part, settings: DataSettings) -> NDArray[np.int64]:
     wrong = np.argwhere((tokens < 0) | (tokens >= most))
     if len(wrong):
         row, column = wrong[0]
-        raise _refuse(
+        raise _make_fault(
             part,
             f"token id {tokens[row, column]} in row {row} is outside 0..{most - 1}",
             "number tokens from 0, or set data.vocabulary to one more than the greatest id",
@@ -153,7 +157,7 @@ def _check_finite(part: Part, items: NDArray[Any]) -> None:
     bad = np.argwhere(~np.isfinite(items))
     if len(bad):
         place = tuple(bad[0].tolist())
-        raise _refuse(
+        raise _make_fault(
             part,
             f"value {items[place]} in row {place[0]} ({len(bad):,} such values)",
             "fill them in or drop these rows",
@@ -183,10 +187,10 @@ def make_labels(
         names = tuple(f"class {i}" for i in range(min(highest, MOST_CLASSES) + 1))
     numbers = {split: number_labels(parts[split], labels, names) for split, labels in raw.items()}
     if len(names) < 2:
-        raise _refuse(train, f"its labels are of {len(names)} class", "at least 2 are needed")
+        raise _make_fault(train, f"its labels are of {len(names)} class", "at least 2 are needed")
     absent = np.flatnonzero(np.bincount(numbers["train"], minlength=len(names)) == 0)
     if len(absent):
-        raise _refuse(
+        raise _make_fault(
             train,
             f"class {absent[0]} ('{names[absent[0]]}') of {len(names)} has no training example",
             "give it some, or number the classes that are there from 0 without gaps",
@@ -202,19 +206,19 @@ def check_labels(part: Part) -> NDArray[Any]:
     """
     labels = part.labels
     if labels is None:
-        raise _refuse(
+        raise _make_fault(
             part, "it has no labels", "add some as 'labels', or name them in data.columns"
         )
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.dtype.kind not in "biuU" or labels.ndim != 1:
-        raise _refuse(
+        raise _make_fault(
             part,
             f"labels are {labels.dtype} of shape {labels.shape}",
             "give one whole number or text per row (of one-hot rows take argmax(axis=1))",
         )
     if len(labels) != len(part.items):
-        raise _refuse(
+        raise _make_fault(
             part,
             f"{len(part.items)} rows and {len(labels)} labels",
             "give one label per row, in the same order",
@@ -238,7 +242,7 @@ def number_labels(part: Part, labels: NDArray[Any], names: Sequence[str]) -> NDA
     number = {name: i for i, name in enumerate(names)}
     unknown = sorted(set(labels.tolist()) - number.keys())
     if unknown:
-        raise _refuse(
+        raise _make_fault(
             part,
             f"label '{unknown[0]}' is none of the classes {', '.join(names)}",
             "correct it, or list all classes in data.classes",
@@ -249,7 +253,7 @@ def number_labels(part: Part, labels: NDArray[Any], names: Sequence[str]) -> NDA
 def _check_range(part: Part, labels: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.int64]:
     wrong = np.flatnonzero((labels < 0) | (labels >= len(names)))
     if len(wrong):
-        raise _refuse(
+        raise _make_fault(
             part,
             f"label {labels[wrong[0]]} of row {wrong[0]} is outside 0..{len(names) - 1}",
             "number classes from 0; every class must be in the training split",
@@ -276,5 +280,5 @@ def check_apart(splits: Mapping[str, NDArray[Any]], where: str) -> None:
                 )
 
 
-def _refuse(part: Part, found: str, fix: str) -> DataError:
+def _make_fault(part: Part, found: str, fix: str) -> DataError:
     return DataError(f"{part.where}: {found}; {fix}")

@@ -56,7 +56,7 @@ def read_table(
     """
     where = str(paths[0])
     try:
-        table = _load(paths)
+        table = _load_table(paths)
     except DataError:
         raise
     except Exception as error:  # of pyarrow about damaged files, in any way
@@ -97,7 +97,7 @@ def load_pyarrow() -> ModuleType:
     return module
 
 
-def _load(paths: Sequence[Path]) -> Any:
+def _load_table(paths: Sequence[Path]) -> Any:
     arrow = load_pyarrow()
     batches, size = [], 0
     for path in paths:
@@ -126,7 +126,7 @@ def _iterate_batches(path: Path) -> Iterator[Any]:
             yield from pyarrow.ipc.open_stream(stream)
 
 
-def _find(
+def _find_column(
     names: Sequence[str], asked: Sequence[str], usual: Sequence[str], where: str
 ) -> str | None:
     for name in asked:
@@ -144,7 +144,7 @@ def _find_inputs(
     """What the inputs are, and the columns that hold them."""
     names = table.column_names
     usual = [(name, kind) for kind, listed in INPUT_COLUMNS.items() for name in listed]
-    name = _find(names, asked, [name for name, _ in usual], where)
+    name = _find_column(names, asked, [name for name, _ in usual], where)
     if name is not None:
         kind = _guess_kind(table, name, dict(usual).get(name))
         return kind, [name]

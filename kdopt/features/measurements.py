@@ -10,7 +10,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from kdopt.campaign.plain import PlainValueError, describe_value, read_plain
 from kdopt.features.definitions import LogitFeatures
@@ -59,12 +58,12 @@ class PartitionMeasurements:
             return None
         return LogitFeatures(disagreement, entropy)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values for ``json.dumps``; :meth:`from_json` reads them back."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> PartitionMeasurements:
+    def from_json(cls, record: Mapping[str, object]) -> PartitionMeasurements:
         """Read what :meth:`to_json` wrote.
 
         Raises:

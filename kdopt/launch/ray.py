@@ -96,7 +96,7 @@ class RayWorkers:
         """
         # In this order: Ray sets a handler of its own when it connects.
         with _connect_to_ray(self._ray, self._address), treat_sigterm_as_ctrl_c():
-            tasks: list[Any] = []
+            tasks: list[object] = []
             try:
                 resources = self._ray.cluster_resources()
                 n_workers, gpu = divide_cluster(resources, self._call.device, self._per_gpu)
@@ -147,7 +147,7 @@ class RayWorkers:
             return True
         return False
 
-    def _stop_tasks(self, tasks: list[Any]) -> None:
+    def _stop_tasks(self, tasks: list[object]) -> None:
         """Have workers give their trials back; Ray kills those that take too long."""
         for task in tasks:
             self._ray.cancel(task, force=False)
@@ -218,7 +218,7 @@ def run_ray_task(call: WorkerCall, folder: str) -> WorkerEnd:
 @contextlib.contextmanager
 def _connect_to_ray(ray: Any, address: str) -> Iterator[None]:
     """Be connected to a cluster; one of this run's own is ended with it."""
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    quiet: dict[str, object] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
         # Nothing of ours goes through Ray's object store, which takes a third of memory by default.
         quiet |= {"include_dashboard": False, "object_store_memory": 100 * 2**20}

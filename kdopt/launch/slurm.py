@@ -86,13 +86,13 @@ class JobRequest:
     memory: str | None = None
     options: tuple[str, ...] = ()
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """The request in submitit's words.
 
         Raises:
             KdoptError: A further option is none, or one that the launcher sets itself.
         """
-        further: dict[str, Any] = {}
+        further: dict[str, object] = {}
         for option in self.options:
             key, equals, value = option.strip().removeprefix("--").partition("=")
             # A line break would end the comment in the script that holds the option.

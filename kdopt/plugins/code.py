@@ -64,7 +64,7 @@ def find_code(campaign: Campaign) -> dict[str, CodeSource]:
         wanted.append(("dataset", campaign.data.name))
     found: dict[str, CodeSource] = {}
     for kind, name in wanted:
-        found |= _use(kind, name)
+        found |= _use_code(kind, name)
     # Models that ``kdopt.tune`` was given are there already, whatever their classes are called.
     kinds = () if campaign.data.name == GIVEN else campaign.architectures
     for name in dict.fromkeys(kind.model for kind in kinds):
@@ -94,7 +94,7 @@ def use_recorded_code(record: CampaignRecord) -> None:
             continue  # kdopt itself knows how to ask these libraries
         if kind not in ("model", "method", "dataset"):
             raise KdoptError(f"campaign '{record.campaign.name}': its record names code of no kind")
-        _in_use[kind, name] = (source, _load(kind, name, source))  # type: ignore[arg-type]
+        _in_use[kind, name] = (source, _load_code(kind, name, source))  # type: ignore[arg-type]
 
 
 def check_given_plugins(record: CampaignRecord) -> None:
@@ -122,7 +122,7 @@ def check_given_plugins(record: CampaignRecord) -> None:
         )
 
 
-def _use(kind: CodeKind, name: str) -> dict[str, CodeSource]:
+def _use_code(kind: CodeKind, name: str) -> dict[str, CodeSource]:
     found = _find_code(kind, name)
     if found is None:
         return {}
@@ -142,7 +142,7 @@ def use_model(name: str) -> dict[str, CodeSource]:
             f"given by --plugin; rename that one, and write torchvision:{name} for torchvision's"
         )
     # An installed package does not change what a name of torchvision means.
-    return {} if taken else _use("model", name)
+    return {} if taken else _use_code("model", name)
 
 
 def _find_code(kind: CodeKind, name: str) -> tuple[CodeSource, Declared] | None:
@@ -168,7 +168,7 @@ def _list_offers(kind: CodeKind, name: str) -> list[tuple[CodeSource, Declared]]
     ]
 
 
-def _load(kind: CodeKind, name: str, source: CodeSource) -> Declared:
+def _load_code(kind: CodeKind, name: str, source: CodeSource) -> Declared:
     if source.kind == "file":
         file = next(f for f in list_given_plugins() if f.source.sha256 == source.sha256)
         offered = [d for d in run_plugin(file) if (d.kind, d.name) == (kind, name)]

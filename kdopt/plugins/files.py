@@ -67,11 +67,11 @@ def run_plugin(file: PluginFile) -> list[Declared]:
         raise KdoptError(f"{file.path}: it was not given by --plugin, so it is not run")
     key = file.source.sha256
     if key not in _ran:
-        _ran[key] = _run(file)
+        _ran[key] = _run_file(file)
     return _ran[key]
 
 
-def _run(file: PluginFile) -> list[Declared]:
+def _run_file(file: PluginFile) -> list[Declared]:
     module = types.ModuleType(f"kdopt_plugin_{file.source.sha256[:16]}")
     module.__file__ = str(file.path)
     # Dataclasses and pickles of its classes look for the module by name.

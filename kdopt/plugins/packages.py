@@ -87,7 +87,7 @@ def describe_package(name: str) -> CodeSource | None:
 
 def _list_python_files(package: metadata.Distribution) -> Iterator[tuple[str, Path]]:
     """The Python files of a package, by their paths within it."""
-    listed = [file for file in package.files or () if _counts(str(file))]
+    listed = [file for file in package.files or () if _is_code(str(file))]
     if listed:
         for file in listed:
             path = Path(str(file.locate()))
@@ -99,11 +99,11 @@ def _list_python_files(package: metadata.Distribution) -> Iterator[tuple[str, Pa
         spec = util.find_spec(top)  # of a name without a dot, which imports nothing
         for folder in (spec and spec.submodule_search_locations) or ():
             for path in Path(folder).rglob("*.py"):
-                if _counts(path.name):
+                if _is_code(path.name):
                     yield f"{top}/{path.relative_to(folder).as_posix()}", path
         if spec and spec.origin and not spec.submodule_search_locations:
             yield top, Path(spec.origin)
 
 
-def _counts(path: str) -> bool:
+def _is_code(path: str) -> bool:
     return path.endswith(".py") and not path.startswith("..") and not path.endswith(BUILD_FILES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -170,7 +170,7 @@ class PageFigure(NamedTuple):
 
     id: str
     name: str
-    figure: dict[str, Any]
+    figure: dict[str, object]
     data: pd.DataFrame
     short: tuple[str, ...] = ()
     caption: str = ""
@@ -227,7 +227,7 @@ class Block(NamedTuple):
     small: Sequence[PageFigure] = ()
     parts: Sequence[str] = ()
     template: str = ""
-    values: Mapping[str, Any] = {}
+    values: Mapping[str, object] = {}
     folded: bool = False
 
 
@@ -251,7 +251,7 @@ class Section(NamedTuple):
     blocks: Sequence[Block]
     short_title: str = ""
     files: Mapping[str, str] = {}
-    data: Mapping[str, Any] = {}
+    data: Mapping[str, object] = {}
     folded: bool = False
 
     def list_figures(self) -> list[PageFigure]:

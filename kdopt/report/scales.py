@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -66,10 +66,10 @@ def find_colour_limit(values: Iterable[float]) -> ColourLimit:
     return ColourLimit(limit, bool((known < -limit).any()), bool((known > limit).any()))
 
 
-def make_colour_axis(values: Iterable[float], title: str = GAIN_TITLE) -> dict[str, Any]:
+def make_colour_axis(values: Iterable[float], title: str = GAIN_TITLE) -> dict[str, object]:
     """Plotly's colour axis of gains, pp, with the ends marked where the scale is clipped."""
     limit, below, above = find_colour_limit(values)
-    bar: dict[str, Any] = {"title": {"text": title, "side": "right"}, "thickness": 12}
+    bar: dict[str, object] = {"title": {"text": title, "side": "right"}, "thickness": 12}
     if below or above:
         ends = [round(limit * share, 3) for share in (-1, -0.5, 0, 0.5, 1)]
         texts = [format_ratio(value) for value in ends]

@@ -58,7 +58,7 @@ def format_student_card(
     kind, array = get_kind(facts.shape), describe_array(facts.shape)
     parts = [
         f"# Student {student} of {record.campaign}, {record.pair.partition}",
-        _introduce(record, facts, campaign),
+        _introduce_student(record, facts, campaign),
         "## Accuracy",
         _make_table(["", "validation", "test"], _list_accuracies(record)),
         "\n".join([_describe_gain(record), *_explain_gain(record)]),
@@ -87,7 +87,7 @@ def format_student_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _introduce(record: StudentRecord, facts: StudentFacts, campaign: Campaign) -> str:
+def _introduce_student(record: StudentRecord, facts: StudentFacts, campaign: Campaign) -> str:
     pair = record.pair
     student = campaign.name_participant(pair.student)
     model = f"A `{facts.model}` for {len(facts.classes)} classes"
@@ -144,8 +144,9 @@ def _describe_source(record: StudentRecord) -> str:
     if not record.deviations:
         return f"{source}; every {what} came out again"
     return (
-        f"{source}; test accuracy on record {_percent(record.recorded.test)}, now "
-        f"{_percent(record.found.test)}, and {len(record.deviations)} recorded values differ"
+        f"{source}; test accuracy on record {_format_accuracy(record.recorded.test)}, now "
+        f"{_format_accuracy(record.found.test)}, and {len(record.deviations)} recorded values "
+        "differ"
     )
 
 
@@ -158,7 +159,7 @@ def _describe_machine(record: StudentRecord) -> list[str]:
 
 
 def _describe_gain(record: StudentRecord) -> str:
-    before, after = _percent(record.untouched.test), _percent(record.found.test)
+    before, after = _format_accuracy(record.untouched.test), _format_accuracy(record.found.test)
     if record.chosen.action == "leave as it is":
         return f"Test accuracy {after}."
     text = f"Test accuracy {before} before, {after} after"
@@ -200,11 +201,22 @@ def _format_interval(lead: ImageLead | None) -> str:
 
 
 def _list_accuracies(record: StudentRecord) -> list[list[str]]:
-    lines = [["on record", _percent(record.recorded.validation), _percent(record.recorded.test)]]
+    lines = [
+        [
+            "on record",
+            _format_accuracy(record.recorded.validation),
+            _format_accuracy(record.recorded.test),
+        ]
+    ]
     if record.chosen.action != "leave as it is":
         before = record.untouched
-        lines.insert(0, ["before", _percent(before.validation), _percent(before.test)])
-    return [*lines, ["now", _percent(record.found.validation), _percent(record.found.test)]]
+        lines.insert(
+            0, ["before", _format_accuracy(before.validation), _format_accuracy(before.test)]
+        )
+    return [
+        *lines,
+        ["now", _format_accuracy(record.found.validation), _format_accuracy(record.found.test)],
+    ]
 
 
 def _describe_input(facts: StudentFacts) -> str:
@@ -267,7 +279,8 @@ def _show_deviations(deviations: Sequence[Deviation]) -> list[str]:
     if not deviations:
         return []
     lines = [
-        [d.key, _shorten(d.recorded), _shorten(d.found)] for d in deviations[:SHOWN_DEVIATIONS]
+        [d.key, _shorten_value(d.recorded), _shorten_value(d.found)]
+        for d in deviations[:SHOWN_DEVIATIONS]
     ]
     table = _make_table(["value", "on record", "now"], lines)
     more = len(deviations) - len(lines)
@@ -288,11 +301,11 @@ def _make_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join(map(join_pipe_line, [head, ["---"] * len(head), *lines]))
 
 
-def _percent(scores: Scores) -> str:
+def _format_accuracy(scores: Scores) -> str:
     return f"{format_points(100 * scores.accuracy)} %"
 
 
-def _shorten(value: object) -> str:
+def _shorten_value(value: object) -> str:
     text = str(value)
     return escape_markdown(text if len(text) <= 24 else f"{text[:21]}...")
 

@@ -102,7 +102,9 @@ def _check_scores(key: str, scores: Scores, classes: int) -> Iterator[str]:
         yield f"{key}: which images were right cannot be read"
         return
     right = int.from_bytes(bits, "big").bit_count()
-    if len(bits) != -(-scores.images // 8) or not _agree(right, scores.accuracy * scores.images):
+    if len(bits) != -(-scores.images // 8) or not _are_equal(
+        right, scores.accuracy * scores.images
+    ):
         yield f"{key}: {right} of {scores.images} images right, accuracy {scores.accuracy}"
 
 
@@ -149,7 +151,7 @@ def _check_change(outcome: Outcome) -> Iterator[str]:
     for key, value in found.items():
         recorded = getattr(outcome, key)
         if (recorded is None) != (value is None) or (
-            value is not None and not _agree(recorded, value)
+            value is not None and not _are_equal(recorded, value)
         ):
             yield f"{key} is {recorded}, and from its scores {value}"
 
@@ -180,5 +182,5 @@ def _is_whole(number: float) -> bool:
     return abs(number - round(number)) < 1e-6 * max(1.0, number)
 
 
-def _agree(one: float, other: float) -> bool:
+def _are_equal(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=1e-7)

@@ -30,7 +30,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 from kdopt.campaign.names import StageName
 from kdopt.campaign.studies import Params
@@ -209,7 +209,7 @@ class Status:
         return self.left == self.blocked
 
 
-def list_json_values(status: Status, time: datetime | None = None) -> dict[str, Any]:
+def list_json_values(status: Status, time: datetime | None = None) -> dict[str, object]:
     """Plain values for ``json.dumps``.
 
     Args:

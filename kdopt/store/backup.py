@@ -76,7 +76,7 @@ def back_up_store(store: Store, shelf: Artifacts, folder: Path) -> BackedUp:
     copy = open_store(str(target))
     try:
         names = queries.list_campaigns(copy)
-        needed = {sha256 for name in names for sha256 in _needed(copy, name)}
+        needed = {sha256 for name in names for sha256 in _list_needed(copy, name)}
         kept = list_kept(copy)
     finally:
         copy.close()
@@ -170,6 +170,6 @@ def _copy_database(source: Path, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _needed(store: Store, campaign: str) -> Iterable[str]:
+def _list_needed(store: Store, campaign: str) -> Iterable[str]:
     yield from queries.read_record(store, campaign).artifacts
     yield from (t.checkpoint for t in read_raw_trials(store, campaign) if t.checkpoint)

@@ -213,14 +213,14 @@ def _delete_studies(connection: Connection, ids: Iterable[int]) -> int:
     """Delete studies with all that belongs to them; how many trials they had."""
     trials = "(SELECT trial_id FROM trials WHERE study_id IN :ids)"
     for table in _OF_TRIALS:
-        _execute(connection, f"DELETE FROM {table} WHERE trial_id IN {trials}", ids)
-    n = _execute(connection, "DELETE FROM trials WHERE study_id IN :ids", ids)
+        _execute_with_ids(connection, f"DELETE FROM {table} WHERE trial_id IN {trials}", ids)
+    n = _execute_with_ids(connection, "DELETE FROM trials WHERE study_id IN :ids", ids)
     for table in (*_OF_STUDIES, "studies"):
-        _execute(connection, f"DELETE FROM {table} WHERE study_id IN :ids", ids)
+        _execute_with_ids(connection, f"DELETE FROM {table} WHERE study_id IN :ids", ids)
     return n
 
 
-def _execute(connection: Connection, sql: str, ids: Iterable[int]) -> int:
+def _execute_with_ids(connection: Connection, sql: str, ids: Iterable[int]) -> int:
     return connection.execute(bind_lists(sql, "ids"), {"ids": list(ids)}).rowcount
 
 

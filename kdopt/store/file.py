@@ -44,7 +44,7 @@ class StoreFile:
     def __init__(self, url: URL, number: int) -> None:
         self._path = Path(str(url.database)).absolute()
         self._label = label_of(url)
-        self._identity = self._identify()
+        self._identity = self._identify_file()
         self._number = number
         # A new store's number is in the journal at first, and the file says 0.
         self._numbers = {number, 0}
@@ -55,7 +55,7 @@ class StoreFile:
         Raises:
             StoreError: It is not there any more, or another one.
         """
-        if self._identify() != self._identity:
+        if self._identify_file() != self._identity:
             raise self._make_error("was replaced by another one")
         try:
             number = read_store_number(self._path)
@@ -66,7 +66,7 @@ class StoreFile:
         if number == self._number:
             self._numbers = {number}
 
-    def _identify(self) -> tuple[int, int]:
+    def _identify_file(self) -> tuple[int, int]:
         try:
             found = self._path.stat()
         except OSError as error:
@@ -215,13 +215,13 @@ def look_at_file(url: URL, look: Callable[[Engine], None]) -> None:
     if not any(file.exists() for file in beside):
         # Even a connection that only reads would leave two files beside one in WAL mode.
         try:
-            _look(path, _UNCHANGED, look)
+            _look_into(path, _UNCHANGED, look)
         except sa.exc.DatabaseError:
             pass  # somebody writes it, perhaps
         else:
             return
     try:
-        _look(path, "mode=ro", look)
+        _look_into(path, "mode=ro", look)
     except sa.exc.OperationalError as error:
         if getattr(error.orig, "sqlite_errorname", "") != "SQLITE_READONLY_ROLLBACK":
             raise
@@ -229,7 +229,7 @@ def look_at_file(url: URL, look: Callable[[Engine], None]) -> None:
         return
     # A writer was killed. If the file is a store, SQLite undoes the change as it is opened.
     try:
-        _look(path, _UNCHANGED, look)
+        _look_into(path, _UNCHANGED, look)
     except sa.exc.DatabaseError as error:
         raise StoreError(
             f"store {path}: a program was stopped while it wrote this file, and its change must be "
@@ -238,7 +238,7 @@ def look_at_file(url: URL, look: Callable[[Engine], None]) -> None:
         ) from error
 
 
-def _look(path: Path, mode: str, look: Callable[[Engine], None]) -> None:
+def _look_into(path: Path, mode: str, look: Callable[[Engine], None]) -> None:
     engine = sa.create_engine(
         "sqlite://",
         creator=lambda: _connect(path, mode),

@@ -46,7 +46,7 @@ def count_giving_back(store: Store, connection: Connection, trial_id: int) -> No
         """
     )
     row = connection.execute(sql, {"trial": trial_id}).one()
-    times, longest_s, _ = _parse(row.text)
+    times, longest_s, _ = _parse_note(row.text)
     count = {
         "times": times + 1,
         "longest_s": round(max(longest_s, float(row.seconds or 0.0)), 1),
@@ -76,7 +76,7 @@ def read_given_back(store: Store, campaign: str) -> GivenBack | None:
         """,
         under_campaign(campaign),
     )
-    counts = [_parse(text) for text, _ in rows]
+    counts = [_parse_note(text) for text, _ in rows]
     if not counts:
         return None
     return GivenBack(
@@ -87,7 +87,7 @@ def read_given_back(store: Store, campaign: str) -> GivenBack | None:
     )
 
 
-def _parse(text: str | None) -> tuple[int, float, float]:
+def _parse_note(text: str | None) -> tuple[int, float, float]:
     """Times, longest run and the last time; zeros for what kdopt did not write."""
     try:
         found = load_json(text or "{}")

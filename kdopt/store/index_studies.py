@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -146,14 +146,14 @@ def _parse_note(text: object) -> object:
 
 def _write_index_study(store: Store, summary: IndexStudy) -> int:
     with store.write() as connection:
-        study_id = _study(store, connection, summary.name)
+        study_id = _get_study(store, connection, summary.name)
         _write_study(connection, study_id, summary)
-        trial_ids = _trials(store, connection, study_id, len(summary.entries))
+        trial_ids = _get_trials(store, connection, study_id, len(summary.entries))
         _write_entries(connection, trial_ids, summary)
     return study_id
 
 
-def _study(store: Store, connection: Connection, name: str) -> int:
+def _get_study(store: Store, connection: Connection, name: str) -> int:
     """The id of the study, made if need be and held until the transaction ends."""
     connection.execute(
         sa.text("INSERT INTO studies (study_name) VALUES (:name) ON CONFLICT DO NOTHING"),
@@ -178,7 +178,7 @@ def _write_study(connection: Connection, study_id: int, summary: IndexStudy) -> 
         ),
         {"study": study_id},
     )
-    system: dict[str, Any] = {
+    system: dict[str, object] = {
         "study:metric_names": [summary.objective],
         NOTE_VERSION_KEY: 1,
         NOTE_KEY: summary.note,
@@ -188,10 +188,10 @@ def _write_study(connection: Connection, study_id: int, summary: IndexStudy) -> 
         ("study_user_attributes", summary.attributes),
         ("study_system_attributes", system),
     ):
-        _insert(connection, table, "study_id", [(study_id, values)])
+        _insert_attributes(connection, table, "study_id", [(study_id, values)])
 
 
-def _trials(store: Store, connection: Connection, study_id: int, n: int) -> list[int]:
+def _get_trials(store: Store, connection: Connection, study_id: int, n: int) -> list[int]:
     """The ids of the study's n trials, complete now and bare; rows are kept, added or removed."""
     listed = sa.text("SELECT trial_id FROM trials WHERE study_id = :study ORDER BY trial_id")
     known = list(connection.execute(listed, {"study": study_id}).scalars())
@@ -235,13 +235,16 @@ def _write_entries(connection: Connection, trial_ids: Sequence[int], summary: In
         "VALUES (:trial_id, :param_name, :param_value, :distribution_json)",
         [row for i, entry in pairs for row in list_param_rows(i, entry.params, summary.space)],
     )
-    _insert(
+    _insert_attributes(
         connection, "trial_user_attributes", "trial_id", [(i, entry.columns) for i, entry in pairs]
     )
 
 
-def _insert(
-    connection: Connection, table: str, owner: str, values: Iterable[tuple[int, Mapping[str, Any]]]
+def _insert_attributes(
+    connection: Connection,
+    table: str,
+    owner: str,
+    values: Iterable[tuple[int, Mapping[str, object]]],
 ) -> None:
     rows = [
         # NaN is not JSON: it must fail here, not in the reader's browser.

@@ -105,7 +105,9 @@ def select_params(
         A dictionary that gives an empty one for a trial without parameters.
     """
     found: dict[int, dict[str, tuple[object, object]]] = defaultdict(dict)
-    for trial_id, name, value, distribution in connection.execute(_select(where, lists), values):
+    for trial_id, name, value, distribution in connection.execute(
+        _select_params(where, lists), values
+    ):
         found[trial_id][name] = (value, distribution)
     return found
 
@@ -121,7 +123,9 @@ def read_params(
         StoreError: A parameter cannot be read.
     """
     found: dict[int, dict[str, ParamValue]] = defaultdict(dict)
-    for trial_id, name, value, distribution in connection.execute(_select(where, lists), values):
+    for trial_id, name, value, distribution in connection.execute(
+        _select_params(where, lists), values
+    ):
         try:
             found[trial_id][name] = decode_value(name, value, distribution)
         except UnreadableError as error:
@@ -129,7 +133,7 @@ def read_params(
     return found
 
 
-def _select(where: str, lists: Sequence[str]) -> sa.TextClause:
+def _select_params(where: str, lists: Sequence[str]) -> sa.TextClause:
     return bind_lists(
         "SELECT p.trial_id, p.param_name, p.param_value, p.distribution_json FROM trial_params p "
         "JOIN trials t ON t.trial_id = p.trial_id JOIN studies s ON s.study_id = t.study_id "

@@ -44,7 +44,8 @@ def find_schema_fault(
     place, path = connection.execute(sa.text(_PLACE)).one()
     if len(visible) > 1:
         where = (f"'{tables[0]}' in schema '{schema}'" for schema, tables in visible.items())
-        return f"its tables lie in several schemas ({', '.join(where)}); {_choose(max(visible))}"
+        advice = _advise_choice(max(visible))
+        return f"its tables lie in several schemas ({', '.join(where)}); {advice}"
     tables = next(iter(visible.values()), [])
     if meta in tables:
         return None
@@ -53,7 +54,7 @@ def find_schema_fault(
     if tables or not stores:
         return None
     schema, may_use = stores[0]
-    fix = _choose(schema) if may_use else f"let this user in: GRANT USAGE ON SCHEMA {schema}"
+    fix = _advise_choice(schema) if may_use else f"let this user in: GRANT USAGE ON SCHEMA {schema}"
     return f"search_path is '{path}', and the store is in schema '{schema}'; {fix}"
 
 
@@ -62,17 +63,17 @@ def _find_fault_of_place(
 ) -> str | None:
     """Why new tables cannot be made in the first schema of search_path."""
     if place is None or place.startswith("pg_"):
-        return f"search_path is '{path}', where no tables can be made; {_choose('public')}"
+        return f"search_path is '{path}', where no tables can be made; {_advise_choice('public')}"
     for schema, tables in visible.items():
         if schema != place:
             return (
                 f"'{tables[0]}' is in schema '{schema}', and new tables would go to '{place}'; "
-                f"{_choose(schema)}"
+                f"{_advise_choice(schema)}"
             )
     return None
 
 
-def _choose(schema: str) -> str:
+def _advise_choice(schema: str) -> str:
     return f"choose one schema: add ?options=-csearch_path%3D{quote(schema, safe='')} to the URL"
 
 

@@ -49,14 +49,14 @@ class AdaptedModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images of the campaign to logits of its classes, (batch, classes)."""
-        logits: Tensor = self.model(self._adapt(images) if self._is_image else images)
+        logits: Tensor = self.model(self._adapt_images(images) if self._is_image else images)
         if not len(self._outputs):
             return logits
         floor = logits.detach().amin(dim=1, keepdim=True) + ABSENT
         whole = floor.expand(-1, self._n_classes).clone()
         return whole.index_copy(1, self._outputs, logits)
 
-    def _adapt(self, images: Tensor) -> Tensor:
+    def _adapt_images(self, images: Tensor) -> Tensor:
         channels, height, width = self._shape
         images = images * self._scale + self._shift
         if images.shape[1] != channels:

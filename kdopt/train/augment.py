@@ -49,7 +49,7 @@ def draw_view(pixels: Tensor, augment: Sequence[str]) -> Tensor:
         KdoptError: A transform does not take these images or options.
     """
     for text in augment:
-        pixels = _apply(text, make_transform(text), pixels)
+        pixels = _apply_transform(text, make_transform(text), pixels)
     return pixels
 
 
@@ -96,21 +96,22 @@ def crop_and_flip(pixels: Tensor) -> Tensor:
     return taken.permute(0, 3, 1, 2).contiguous()
 
 
-def _apply(text: str, transform: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+def _apply_transform(text: str, transform: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
     try:
         found = transform(pixels)
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise KdoptError(
-            f"data.augment: {text} does not take images of {_describe(pixels)}: {reason}"
+            f"data.augment: {text} does not take images of {_describe_pixels(pixels)}: {reason}"
         ) from error
     if found.shape != pixels.shape or found.dtype != pixels.dtype:
         raise KdoptError(
-            f"data.augment: {text} makes images of {_describe(pixels)} into {_describe(found)}; "
+            f"data.augment: {text} makes images of {_describe_pixels(pixels)} into "
+            f"{_describe_pixels(found)}; "
             "views have the shape and type of the images"
         )
     return found
 
 
-def _describe(pixels: Tensor) -> str:
+def _describe_pixels(pixels: Tensor) -> str:
     return f"{'x'.join(map(str, pixels.shape[1:]))} {str(pixels.dtype).removeprefix('torch.')}"

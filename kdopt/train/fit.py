@@ -130,18 +130,20 @@ class _Course:
             return
         self._epoch = epoch
         if not math.isfinite(loss):
-            self._fail(DivergedError(f"the training loss became {loss} in epoch {epoch}; {ADVICE}"))
+            self._note_failure(
+                DivergedError(f"the training loss became {loss} in epoch {epoch}; {ADVICE}")
+            )
         elif self._settings.patience:
             try:
-                self._compare(self._monitor(self._model))
+                self._compare_best(self._monitor(self._model))
             except DivergedError as error:
-                self._fail(error)
+                self._note_failure(error)
 
-    def _fail(self, error: DivergedError) -> None:
+    def _note_failure(self, error: DivergedError) -> None:
         self.ended = True
         self._failure = error
 
-    def _compare(self, value: float) -> None:
+    def _compare_best(self, value: float) -> None:
         if value > self._best:
             self._best, self._best_epoch = value, self._epoch
             self._best_state = copy_state(self._model)

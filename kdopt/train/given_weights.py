@@ -70,7 +70,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     found = _strip_prefixes(_read_state(read_input(path, MAX_BYTES)))
     own = model.state_dict()
-    model.load_state_dict(check_weights(_cast(found, own), own, any_precision=True))
+    model.load_state_dict(check_weights(_cast_counts(found, own), own, any_precision=True))
 
 
 def _read_state(content: bytes) -> dict[str, Tensor]:
@@ -103,7 +103,7 @@ def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def _cast(state: dict[str, Tensor], model: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _cast_counts(state: dict[str, Tensor], model: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Count of batches and the like may be of another whole type; floats are cast when loaded."""
     return {
         key: value.to(model[key].dtype)

@@ -12,7 +12,6 @@ import difflib
 import inspect
 import itertools
 import math
-from typing import Any
 
 import torch
 from torch import nn
@@ -215,7 +214,7 @@ def _make_torchvision_model(name: str, shape: Shape, n_classes: int) -> nn.Modul
     _check_images(name, shape)
     builder = torchvision.models.get_model_builder(own_name)
     accepted = inspect.signature(builder).parameters
-    options: dict[str, Any] = {"weights": None, "num_classes": n_classes}
+    options: dict[str, object] = {"weights": None, "num_classes": n_classes}
     # Heads and position embeddings that depend on the image, and auxiliary heads that would make
     # the model return more than logits.
     if own_name.startswith("vit_"):

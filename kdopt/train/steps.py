@@ -131,7 +131,7 @@ class RecordedStep:
         elif size not in self._rehearsed:
             self._rehearsed.add(size)
             self._recorder.rehearse(lambda: self._run_students(index))
-        elif size in self._recorded or self._record(index):
+        elif size in self._recorded or self._record_steps(index):
             place, replay = self._recorded[size]
             place.copy_(index)
             replay()
@@ -145,7 +145,7 @@ class RecordedStep:
             columns = zip(self._steps, index, strict=True)
             self._recorder.run_at_once([partial(step.run, row) for step, row in columns])
 
-    def _record(self, index: Tensor) -> bool:
+    def _record_steps(self, index: Tensor) -> bool:
         """Record the steps of a batch of this size; whether that was possible."""
         # The replayed kernels read the positions from here.
         place = index.clone()

@@ -42,14 +42,14 @@ def interpolate_weights(
         position: Where, beyond 1 too: a variance is at least 0 there.
     """
     return {
-        key: _interpolate(key, untouched[key], value, position)
+        key: _interpolate_tensor(key, untouched[key], value, position)
         if value.is_floating_point()
         else value.clone()
         for key, value in trained.items()
     }
 
 
-def _interpolate(key: str, start: Tensor, end: Tensor, position: float) -> Tensor:
+def _interpolate_tensor(key: str, start: Tensor, end: Tensor, position: float) -> Tensor:
     between = start + position * (end - start)
     return between.clamp_min(0) if key.endswith("running_var") else between
 

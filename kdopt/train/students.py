@@ -160,7 +160,7 @@ def export_torchscript(model: nn.Module, shape: Shape, path: Path) -> None:
     Raises:
         KdoptError: The model cannot be traced.
     """
-    with _exporting("TorchScript"):
+    with _explain_export_errors("TorchScript"):
         torch.jit.trace(_put_on_cpu(model), make_example(shape)).save(str(path))  # type: ignore[no-untyped-call]
 
 
@@ -171,7 +171,7 @@ def export_onnx(model: nn.Module, shape: Shape, path: Path) -> None:
         KdoptError: The extra is not installed, or cannot express the model.
     """
     check_onnx()
-    with _exporting("ONNX"):
+    with _explain_export_errors("ONNX"):
         torch.onnx.export(
             _put_on_cpu(model),
             (make_example(shape),),
@@ -206,7 +206,7 @@ def _make_engine(facts: StudentFacts) -> Engine:
 
 
 @contextmanager
-def _exporting(form: str) -> Iterator[None]:
+def _explain_export_errors(form: str) -> Iterator[None]:
     with warnings.catch_warnings():
         # Of torch on its own passes, and on the end of TorchScript, which others still read.
         warnings.simplefilter("ignore")

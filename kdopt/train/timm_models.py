@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 from types import ModuleType
-from typing import Any
 
 from torch import nn
 
@@ -27,7 +26,7 @@ def make_timm_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
     timm = _import_timm(name)
     if not _NAME.match(name) or not timm.is_model(name):
         raise KdoptError(_explain_unknown(timm, name))
-    options: dict[str, Any] = {"num_classes": n_classes, "in_chans": shape[0]}
+    options: dict[str, object] = {"num_classes": n_classes, "in_chans": shape[0]}
     if timm.get_pretrained_cfg(name).fixed_input_size:
         # Of models whose embeddings or windows depend on the image; others do not take it.
         options["img_size"] = shape[1:]

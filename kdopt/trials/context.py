@@ -238,7 +238,7 @@ class Context(ImageSets):
             monitor=lambda _: self.measure_validation(judged, validation, settings.monitor),
             steps=self.steps,
         )
-        return self._evaluate(model, judged, fitted, validation, untouched)
+        return self._evaluate_fit(model, judged, fitted, validation, untouched)
 
     def train_models(
         self,
@@ -275,12 +275,12 @@ class Context(ImageSets):
         untouched: Mapping[str, Tensor] | None,
     ) -> Evaluation | DivergedError:
         try:
-            return self._evaluate(model, model, fitted, validation, untouched)
+            return self._evaluate_fit(model, model, fitted, validation, untouched)
         except DivergedError as error:
             # The others of its group go on.
             return error
 
-    def _evaluate(
+    def _evaluate_fit(
         self,
         model: nn.Module,
         judged: nn.Module,
@@ -301,7 +301,7 @@ class Context(ImageSets):
                 best,
                 self.campaign.student_line,
                 self.campaign.select_on == "test",
-                lambda on_test: self._score(judged, self.test if on_test else validation),
+                lambda on_test: self._score_images(judged, self.test if on_test else validation),
             )
         self.trained.note(best[1], judged)
         return Evaluation(fitted, *best, last[0].accuracy, last[1].accuracy, line)
@@ -311,9 +311,9 @@ class Context(ImageSets):
 
     def score_model(self, model: nn.Module, validation: Images) -> tuple[Scores, Scores]:
         """A model on validation and on test."""
-        return self._score(model, validation), self._score(model, self.test)
+        return self._score_images(model, validation), self._score_images(model, self.test)
 
-    def _score(self, model: nn.Module, images: Images) -> Scores:
+    def _score_images(self, model: nn.Module, images: Images) -> Scores:
         with self._count_seconds():
             logits = predict_logits(model, images, self.engine)
             return score_logits(logits, images.labels, self._dataset.n_classes)

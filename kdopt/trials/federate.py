@@ -54,7 +54,7 @@ def run_federate(
     federation: Federation = make(context, plan.partition, plan.algorithm, params, inputs)
     progress = _load_saved_state(federation, journal, plan, params, settings.rounds)
     if progress is None:
-        progress = _begin(federation)
+        progress = _begin_rounds(federation)
     started -= progress.seconds
     journal.report({i: s.validation_accuracy for i, s in enumerate(progress.rounds)})
     for number in range(len(progress.rounds), settings.rounds + 1):
@@ -108,7 +108,7 @@ class _Progress:
     seconds: float = 0.0
 
 
-def _begin(federation: Federation) -> _Progress:
+def _begin_rounds(federation: Federation) -> _Progress:
     federation.begin()
     validation, test = federation.score()
     first = RoundScore(validation.accuracy, test.accuracy)

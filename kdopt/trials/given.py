@@ -112,7 +112,7 @@ class GivenPair:
         Two files differ where the roles do: a checkpoint's hash says whose it is.
         """
         return {
-            role: safetensors.torch.save(list_tensors(model), _describe(role, model))
+            role: safetensors.torch.save(list_tensors(model), _describe_model(role, model))
             if isinstance(model, nn.Module)
             else pack_logits(model)
             for role, model in zip(ROLES, (self.teacher, self.student), strict=True)
@@ -131,7 +131,7 @@ def list_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
 
 
-def _describe(role: str, model: nn.Module) -> dict[str, str]:
+def _describe_model(role: str, model: nn.Module) -> dict[str, str]:
     kind = type(model)
     text = f"{kind.__module__}.{kind.__qualname__} {model!r}"
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
@@ -214,7 +214,7 @@ class GivenContext(Context):
             # other. On CUDA steps are recorded for one object, which is filled again.
             self._workbenches.pop((kind, number), None)
         model = self._get_workbench(kind, number)
-        _fill(model, cast("nn.Module", (self._pair.teacher, self._pair.student)[who]))
+        _fill_model(model, cast("nn.Module", (self._pair.teacher, self._pair.student)[who]))
         return model
 
     @functools.cached_property
@@ -252,7 +252,7 @@ class GivenContext(Context):
 
 
 @torch.no_grad()
-def _fill(model: nn.Module, given: nn.Module) -> None:
+def _fill_model(model: nn.Module, given: nn.Module) -> None:
     theirs = {**dict(given.named_parameters()), **dict(given.named_buffers())}
     for name, value in {**dict(model.named_parameters()), **dict(model.named_buffers())}.items():
         value.copy_(theirs[name])

@@ -97,7 +97,7 @@ class ImageSets:
 
         def select() -> Images:
             positions = self.get_splits(partition).train[participant]
-            return self._augment(
+            return self._augment_images(
                 self._train.take(self._move_positions(positions)), partition, participant
             )
 
@@ -110,7 +110,7 @@ class ImageSets:
         if name not in self._public:
             positions = self._find_transfer_set(partition, student, name)
             images = self._train.take(self._move_positions(positions))
-            self._public[name] = self._augment(images, name)
+            self._public[name] = self._augment_images(images, name)
         return self._public[name]
 
     def _find_transfer_set(self, partition: str, student: int, name: TransferName) -> np.ndarray:
@@ -166,7 +166,7 @@ class ImageSets:
             ),
         )
 
-    def _augment(self, images: Images, *owner: str | int) -> Images:
+    def _augment_images(self, images: Images, *owner: str | int) -> Images:
         data = self.campaign.data
         if not data.augment:
             return images

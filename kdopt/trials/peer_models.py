@@ -53,9 +53,11 @@ class PeerModels:
         self._start, self._inputs = params["initial_model"], inputs
         self._training = RoundTraining(context, partition, int(params["replicate"]))
         self._everyone = range(context.campaign.participants)
-        self._peers = Peers([], self._place, self._are_alike)
+        self._peers = Peers([], self._place_weights, self._are_alike)
 
-    def _place(self, participant: int, state: Mapping[str, Tensor], number: int) -> nn.Module:
+    def _place_weights(
+        self, participant: int, state: Mapping[str, Tensor], number: int
+    ) -> nn.Module:
         return self._context.load_state(state, participant, number)
 
     def _are_alike(self, one: int, other: int) -> bool:
@@ -65,7 +67,7 @@ class PeerModels:
     def begin(self) -> None:
         """Take everybody's pre-trained model, or draw weights for each."""
         states = (self._make_model(i).state_dict() for i in self._everyone)
-        self._peers = Peers(states, self._place, self._are_alike)
+        self._peers = Peers(states, self._place_weights, self._are_alike)
 
     def _make_model(self, participant: int) -> nn.Module:
         context, replicate = self._context, self._training.replicate
@@ -78,11 +80,11 @@ class PeerModels:
     def run_round(self, number: int) -> None:
         """See :class:`Federation`."""
         if self._algorithm == "fedmd":
-            self._agree(number)
+            self._run_fedmd(number)
         else:
-            self._exchange(number)
+            self._run_def_kt(number)
 
-    def _agree(self, number: int) -> None:
+    def _run_fedmd(self, number: int) -> None:
         """A round of FedMD."""
         context, settings = self._context, self._context.campaign.federate
         public = context.get_transfer_set(self._partition, 0, settings.public_set)
@@ -102,7 +104,7 @@ class PeerModels:
         revisit = partial(self._training.train_locally, number)
         run_fedmd_round(self._peers, predict, digest, revisit)
 
-    def _exchange(self, number: int) -> None:
+    def _run_def_kt(self, number: int) -> None:
         """A round of Def-KT."""
 
         def exchange(receiver: int, both: nn.Module) -> None:
@@ -147,7 +149,7 @@ class PeerModels:
             states.append({k: v.to(self._context.engine.device) for k, v in own.items()})
         if rest:
             raise ArtifactError(f"it has '{min(rest)}', which no participant's model has")
-        self._peers = Peers(states, self._place, self._are_alike)
+        self._peers = Peers(states, self._place_weights, self._are_alike)
 
     def save(self) -> str:
         """One file with everybody's weights, each under its participant's name."""

@@ -40,7 +40,7 @@ class StudentKeeper:
         Raises:
             ArtifactError: It cannot be written.
         """
-        if context.campaign.keep == "none" or not _competes(plan, params, outcome):
+        if context.campaign.keep == "none" or not _is_rival(plan, params, outcome):
             return None
         studies, of = _name_rivals(context.campaign, plan, params)
         rank = rank_trial(context.campaign, params, outcome, plan.method)
@@ -56,7 +56,7 @@ class StudentKeeper:
         return Kept(studies, of, self._artifacts.put(content), rank)
 
 
-def _competes(plan: StudyPlan, params: Params, outcome: Outcome) -> bool:
+def _is_rival(plan: StudyPlan, params: Params, outcome: Outcome) -> bool:
     if plan.stage not in ("control", "tune", "compare") or outcome.validation_gain is None:
         return False
     # Plain distillation at alpha 0 is the control: no teacher has a part in it.

@@ -59,19 +59,19 @@ def join_campaign(store: Store, campaign: str, own: Mapping[str, str], same: boo
             store,
             campaign,
             VERSIONS_KEY,
-            lambda before: list(dict.fromkeys([*(_parse(before) or known), versions])),
+            lambda before: list(dict.fromkeys([*(_parse_versions(before) or known), versions])),
         )
 
 
 def read_versions(store: Store, campaign: str) -> list[Versions]:
     """The versions of the campaign's workers, the first first; empty in stores of older kdopts."""
     try:
-        return _parse(read_campaign_attribute(store, campaign, VERSIONS_KEY))
+        return _parse_versions(read_campaign_attribute(store, campaign, VERSIONS_KEY))
     except StoreError:
         return []  # what nobody can read says nothing, and no result depends on it
 
 
-def pick_versions(versions: Mapping[str, Any]) -> Versions:
+def pick_versions(versions: Mapping[str, object]) -> Versions:
     """What of an outcome's versions counts."""
     return tuple(str(versions.get(name, "?")).partition("+")[0] for name in COMPARED)
 
@@ -101,7 +101,7 @@ def describe_mixture(found: Iterable[Versions], what: str) -> Iterator[str]:
         )
 
 
-def _parse(value: Any) -> list[Versions]:
+def _parse_versions(value: Any) -> list[Versions]:
     if not isinstance(value, list):
         return []
     return [

@@ -288,7 +288,7 @@ class _Worker:
         for claim in claims:
             check_claimed_params(plan, claim, self.context.campaign)
         try:
-            with self._computing():
+            with self._count_computing():
                 inputs = self.known.outcomes.get(plan.partition, {})
                 found = RUNNERS[plan.stage].compute_together(self.context, plan, cells, inputs)
         except Exception as error:
@@ -354,7 +354,7 @@ class _Worker:
     ) -> Outcome | str:
         """Compute the outcome of a trial, or the reason why it has none."""
         try:
-            with self._computing():
+            with self._count_computing():
                 inputs = self.known.outcomes.get(plan.partition, {})
                 stage = RUNNERS[plan.stage]
                 began = time.perf_counter()
@@ -365,7 +365,7 @@ class _Worker:
             return explain_failure(error)
 
     @contextmanager
-    def _computing(self) -> Iterator[None]:
+    def _count_computing(self) -> Iterator[None]:
         """Around what a request to stop interrupts, and what counts as training or evaluation."""
         evaluated_s = self.context.evaluating_s
         started = time.perf_counter()

@@ -109,8 +109,8 @@ def test_a_student_that_was_not_kept_is_trained_again(pair, found):
     best, _ = found
     rows = [r for r in best.campaign.tables.results.rows if r.stage == "tune"]
     worst = min(rows, key=lambda row: row.outcome.validation_gain)
-    again = best._load(worst)
-    kept = best._load(best._row)
+    again = best._load_student(worst)
+    kept = best._load_student(best._row)
     assert measure_accuracy(again, pair[2]["test"]) == worst.outcome.test.accuracy
     for key, value in best.model.state_dict().items():
         assert torch.equal(value, kept.state_dict()[key])

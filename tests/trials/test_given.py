@@ -90,7 +90,7 @@ def test_a_student_is_restored_with_all_that_it_holds():
 
 @pytest.fixture
 def context(tmp_path):
-    from kdopt.api.tune import _plan, _read_options
+    from kdopt.api.tune import _plan_pair, _read_options
     from kdopt.store.artifacts.artifacts import Artifacts
     from kdopt.store.database import open_store
     from kdopt.store.queries import read_record
@@ -98,7 +98,7 @@ def context(tmp_path):
     given = make_pair(Counting(), Counting())
     store = open_store(str(tmp_path / "kdopt.db"), create=True)
     artifacts = Artifacts(tmp_path / "artifacts")
-    _plan(_read_options("tune", {"precision": "fp32"}, given), given, store, artifacts)
+    _plan_pair(_read_options("tune", {"precision": "fp32"}, given), given, store, artifacts)
     record = read_record(store, "tune")
     store.close()
     return GivenContext(given, record, given.dataset, artifacts, make_engine("fp32", "cpu"))
@@ -115,14 +115,14 @@ def test_every_trial_starts_from_a_copy_that_knows_nothing_of_the_last(context):
 
 
 def test_where_the_same_object_is_filled_again_its_buffers_are_too(context):
-    from kdopt.trials.given import _fill
+    from kdopt.trials.given import _fill_model
 
     given = Counting()
     model = copy.deepcopy(given).train()
     model(torch.rand(2, 4))
     with torch.no_grad():
         model.first.weight += 1
-    _fill(model, given)
+    _fill_model(model, given)
     assert torch.equal(model.first.weight, given.first.weight) and model.seen == 0
 
 

@@ -82,7 +82,7 @@ def compare_patterns(first: ComparedCampaign, second: ComparedCampaign) -> Patte
     if not lines:
         return None
     table = pd.DataFrame(lines, columns=list(PATTERN_COLUMNS))
-    return PatternAgreement(_state(first, second), combine_verdicts(verdicts), table)
+    return PatternAgreement(_state_claim(first, second), combine_verdicts(verdicts), table)
 
 
 def _is_c10(first: ComparedCampaign, second: ComparedCampaign) -> bool:
@@ -90,7 +90,7 @@ def _is_c10(first: ComparedCampaign, second: ComparedCampaign) -> bool:
     return names == {"cinic10", "cifar10"}
 
 
-def _state(first: ComparedCampaign, second: ComparedCampaign) -> str:
+def _state_claim(first: ComparedCampaign, second: ComparedCampaign) -> str:
     if _is_c10(first, second):
         return f"C10: {CINIC_AGREES}"
     names = [campaign.tables.campaign.data.name for campaign in (first, second)]

@@ -82,7 +82,7 @@ def read_parts(path: Path, settings: DataSettings) -> ArrayParts:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; give the file of arrays as data.root")
     if not path.is_dir():
-        return split_file(path, _read(path, settings), settings)
+        return split_file(path, _read_file(path, settings), settings)
     found: dict[str, Part] = {}
     names: tuple[str, ...] = ()
     for file in sorted(path.iterdir()):
@@ -91,7 +91,7 @@ def read_parts(path: Path, settings: DataSettings) -> ArrayParts:
             continue
         if split in found:
             raise DataError(f"{file}: a second file of the split '{split}'; keep one of them")
-        content = _read(file, settings)
+        content = _read_file(file, settings)
         parts = split_file(file, content, settings).parts
         if NO_SPLIT not in parts:
             raise DataError(
@@ -108,7 +108,7 @@ def read_parts(path: Path, settings: DataSettings) -> ArrayParts:
     return ArrayParts(found, names)
 
 
-def _read(path: Path, settings: DataSettings) -> ArrayFile:
+def _read_file(path: Path, settings: DataSettings) -> ArrayFile:
     return read_array_file(path, settings.columns, settings.padding, settings.image_size)
 
 

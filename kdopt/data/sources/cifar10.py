@@ -240,7 +240,7 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def read_pickled_batch(path: Path) -> dict[str, Any]:
+def read_pickled_batch(path: Path) -> dict[str, object]:
     """The dict of one batch file, made of lists, numbers, strings and uint8 arrays only.
 
     Args:

@@ -105,12 +105,12 @@ def _list_splits(folder: Path) -> dict[str, list[Path]]:
     if saved.is_file():
         for name in map(str, _read_note(saved, "splits")):
             _check_split_name(name, folder)
-            _add(found, name, _list_saved(folder / name))
+            _add_files(found, name, _list_saved(folder / name))
     elif (folder / "state.json").is_file():
         found[NO_SPLIT] = _list_saved(folder)
     else:
         for file in _list_files(folder) or _list_files(folder, "*/"):
-            _add(found, _guess_split(file, folder), [file])
+            _add_files(found, _guess_split(file, folder), [file])
     if not found:
         raise DataError(
             f"{folder}: no data set in it: neither what save_to_disk writes (dataset_dict.json or "
@@ -132,7 +132,7 @@ def _check_split_name(name: str, folder: Path) -> None:
         )
 
 
-def _add(found: dict[str, list[Path]], name: str, files: list[Path]) -> None:
+def _add_files(found: dict[str, list[Path]], name: str, files: list[Path]) -> None:
     found.setdefault(SPLIT_NAMES.get(name, NO_SPLIT), []).extend(files)
 
 
@@ -161,7 +161,7 @@ def _list_saved(folder: Path) -> list[Path]:
     return files
 
 
-def _read_note(path: Path, key: str, optional: bool = False) -> list[Any]:
+def _read_note(path: Path, key: str, optional: bool = False) -> list[object]:
     try:
         found = load_json(read_text(path, LARGEST_NOTE)).get(key)
     except (OSError, ValueError, AttributeError, RecursionError) as error:

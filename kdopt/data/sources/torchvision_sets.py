@@ -106,7 +106,7 @@ def _find_root(name: str, form: _Form, settings: DataSettings) -> Path:
     folders = list_folders(settings.root, ("",))
     for folder in folders:
         try:
-            _make(name, folder, form.train, settings)
+            _make_dataset(name, folder, form.train, settings)
         except Exception as error:  # torchvision raises anything about files that are not there
             faults.append(f"    {folder}: {' '.join(str(error).split())[:150]}")
         else:
@@ -124,7 +124,7 @@ def _open_split(
     name: str, root: Path, options: Mapping[str, object], settings: DataSettings
 ) -> Any:
     try:
-        return _make(name, root, options, settings)
+        return _make_dataset(name, root, options, settings)
     except Exception as error:  # as above
         reason = " ".join(str(error).split())[:200]
         raise DataError(
@@ -132,7 +132,9 @@ def _open_split(
         ) from error
 
 
-def _make(name: str, root: Path, options: Mapping[str, object], settings: DataSettings) -> Any:
+def _make_dataset(
+    name: str, root: Path, options: Mapping[str, object], settings: DataSettings
+) -> Any:
     import torchvision.datasets  # only here: it imports torch
 
     asked = dict(options)

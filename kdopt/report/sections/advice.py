@@ -289,12 +289,12 @@ _BREAK: Any = (None, None)
 """Where plotly lifts the pen."""
 
 
-def draw_tree(tree: AdviceTree) -> dict[str, Any]:
+def draw_tree(tree: AdviceTree) -> dict[str, object]:
     """The tree as plain JSON values."""
     leaves = tree.list_leaves()
     depth = max(len(path) for _, path in leaves)
     lines: list[tuple[float, float]] = []
-    notes: list[dict[str, Any]] = []
+    notes: list[dict[str, object]] = []
     _draw_node(tree.root, (0.0, 0), depth + LEAF_LINE if depth else 0.0, lines, notes)
     trace = go.Scatter(
         x=[x for x, _ in lines],
@@ -312,7 +312,7 @@ def draw_tree(tree: AdviceTree) -> dict[str, Any]:
         showlegend=False,
         annotations=notes,
     )
-    plain: dict[str, Any] = go.Figure([trace], layout).to_plotly_json()
+    plain: dict[str, object] = go.Figure([trace], layout).to_plotly_json()
     return plain
 
 
@@ -321,7 +321,7 @@ def _draw_node(
     start: tuple[float, int],
     end: float,
     lines: list[tuple[float, float]],
-    notes: list[dict[str, Any]],
+    notes: list[dict[str, object]],
 ) -> tuple[float, int]:
     """Add a node and what follows it; ``start`` is its level and the next free row.
 
@@ -347,7 +347,7 @@ def _draw_node(
     return row, free
 
 
-def _make_text(text: str, x: float, y: float, anchor: str) -> dict[str, Any]:
+def _make_text(text: str, x: float, y: float, anchor: str) -> dict[str, object]:
     return {
         "x": x,
         "y": y,
@@ -361,7 +361,7 @@ def _make_text(text: str, x: float, y: float, anchor: str) -> dict[str, Any]:
     }
 
 
-def _make_advice_box(leaf: Leaf, x: float, y: float) -> dict[str, Any]:
+def _make_advice_box(leaf: Leaf, x: float, y: float) -> dict[str, object]:
     gain = "0" if leaf.action == DO_NOTHING else format_signed(leaf.gain) or "0.00"
     text = [f"<b>{format_action(leaf.action)}</b>", format_band(leaf)]
     text.append(f"{gain} pp; {len(leaf.members)} cases")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,7 +106,9 @@ def make_common_sheet_blocks(tables: ComparisonTables) -> list[Block]:
     return [Block("All campaigns on one sheet", note, figure, folded=True)]
 
 
-def draw_joined_maps(known: pd.DataFrame, campaigns: Sequence[ComparedCampaign]) -> dict[str, Any]:
+def draw_joined_maps(
+    known: pd.DataFrame, campaigns: Sequence[ComparedCampaign]
+) -> dict[str, object]:
     """Best alpha, T, KD weight and gain against the gap; a colour and a symbol per campaign.
 
     Args:
@@ -122,7 +123,7 @@ def draw_joined_maps(known: pd.DataFrame, campaigns: Sequence[ComparedCampaign])
     labels = [campaign.label for campaign in campaigns]
     panels = {}
     for number, (key, title) in enumerate(JOINED_MAPS.items()):
-        axis: dict[str, Any] = {"type": "log", "dtick": 1} if key in LOGARITHMIC else {}
+        axis: dict[str, object] = {"type": "log", "dtick": 1} if key in LOGARITHMIC else {}
         if key in ticks:
             axis |= {"tickvals": ticks[key], "ticktext": [format_setting(v) for v in ticks[key]]}
         traces = _list_traces(known, labels, key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -196,7 +195,7 @@ BOX_COLUMNS = (
 )
 
 
-def draw_transfers(gains: pd.DataFrame) -> dict[str, Any]:
+def draw_transfers(gains: pd.DataFrame) -> dict[str, object]:
     """Fig. 2: gain against gap, partitions x transfer sets, methods with fixed settings."""
     partitions = list_partitions(gains)
     used = [name for name in TRANSFER_SET_TITLES if (gains["transfer_set"] == name).any()]
@@ -219,7 +218,7 @@ def draw_transfers(gains: pd.DataFrame) -> dict[str, Any]:
     )
 
 
-def draw_cumulative_gains(gains: pd.DataFrame) -> dict[str, Any]:
+def draw_cumulative_gains(gains: pd.DataFrame) -> dict[str, object]:
     """Fig. 3, columns 3 and 4, on the student's data: sum, distribution, gain against gap."""
     known = gains[gains["transfer_set"] == "student"]
     partitions = list_partitions(known)
@@ -249,7 +248,7 @@ def tabulate_boxes(own: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     """
     on_own = summary[summary["transfer_set"] == "student"]
     means = {(x["partition"], x["method"]): x for x in on_own.to_dict("records")}
-    lines: list[tuple[Any, ...]] = []
+    lines: list[tuple[object, ...]] = []
     for partition in list_partitions(own):
         for method, here in split_by_method(own[own["partition"] == partition]):
             ends = (means[partition, method][key] for key in ("mean_gain", "low", "high"))
@@ -257,11 +256,11 @@ def tabulate_boxes(own: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(BOX_COLUMNS))
 
 
-def draw_methods(boxes: pd.DataFrame) -> dict[str, Any]:
+def draw_methods(boxes: pd.DataFrame) -> dict[str, object]:
     """Fig. 6: a box per partition and method with the mean and its 95 % interval beside it."""
     partitions, methods = list_partitions(boxes), list_methods(boxes)
     width = 0.8 / max(1, len(methods))
-    traces: list[Any] = []
+    traces: list[object] = []
     for number, method in enumerate(methods):
         here = boxes[boxes["method"] == method]
         shift = width * (number - (len(methods) - 1) / 2)

@@ -6,7 +6,7 @@ import html
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -255,7 +255,7 @@ def draw_sizes(
     counts: Mapping[str, Sequence[Sequence[int]]],
     class_names: Sequence[str],
     participants: Sequence[str],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Images by participant and class, a panel per partition; colours share one scale.
 
     Args:

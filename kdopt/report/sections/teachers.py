@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -75,7 +74,7 @@ def make_learning_block(tables: Tables, missing: str) -> Block:
     )
 
 
-def draw_best_teachers(counts: pd.DataFrame, correlations: pd.DataFrame) -> dict[str, Any]:
+def draw_best_teachers(counts: pd.DataFrame, correlations: pd.DataFrame) -> dict[str, object]:
     """Fig. 5: times best teacher against accuracy, partitions x methods."""
     partitions = list_partitions(counts)
     methods = list_methods(counts)
@@ -103,7 +102,7 @@ def draw_best_teachers(counts: pd.DataFrame, correlations: pd.DataFrame) -> dict
     )
 
 
-def draw_learning(dynamics: pd.DataFrame) -> dict[str, Any]:
+def draw_learning(dynamics: pd.DataFrame) -> dict[str, object]:
     """Fig. 7: mean learning against mean forgetting, kinds of teachers x partitions."""
     partitions = list_partitions(dynamics)
     kinds = [k for k in TEACHER_GROUPS if (dynamics["teacher_kind"] == k).any()]

@@ -50,7 +50,7 @@ class Artifacts:
         Raises:
             ArtifactError: The text is not a sha256.
         """
-        return self._files.place(_name(sha256))
+        return self._files.place(_name_file(sha256))
 
     def put(self, content: bytes) -> str:
         """Write content and return its sha256; content that is there already is left alone.
@@ -61,7 +61,7 @@ class Artifacts:
             ArtifactError: It cannot be written (permissions, disk full, no network).
         """
         sha256 = hash_content(content)
-        self._files.write(_name(sha256), content)
+        self._files.write(_name_file(sha256), content)
         return sha256
 
     def has(self, sha256: str) -> bool:
@@ -70,11 +70,11 @@ class Artifacts:
         Raises:
             ArtifactError: The place cannot be asked.
         """
-        return self._files.exists(_name(sha256))
+        return self._files.exists(_name_file(sha256))
 
     def discard(self, sha256: str) -> None:
         """Remove content that nothing refers to any more; nothing happens if it is not there."""
-        self._files.remove(_name(sha256))
+        self._files.remove(_name_file(sha256))
 
     def get(self, sha256: str) -> bytes:
         """Read the content of that hash.
@@ -82,7 +82,7 @@ class Artifacts:
         Raises:
             ArtifactError: It is missing, unreadable or altered.
         """
-        name = _name(sha256)
+        name = _name_file(sha256)
         try:
             content = self._files.read(name)
         except (MemoryError, OverflowError) as error:
@@ -206,7 +206,7 @@ class _Folder:
             self.place(name).unlink(missing_ok=True)
 
 
-def _name(sha256: str) -> str:
+def _name_file(sha256: str) -> str:
     """The file of a hash; that it is one keeps names inside the place."""
     if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
         raise ArtifactError(f"artifact '{sha256}': not a sha256 (64 characters of 0-9a-f)")

@@ -25,7 +25,7 @@ def parse_place(place: str | Path) -> Path | str:
     if isinstance(place, Path):
         return place.absolute()
     if "://" not in place:
-        return _folder(place)
+        return _parse_folder(place)
     shown = hide_secrets(place)
     protocol, _, rest = place.partition("://")
     protocol = protocol.lower()
@@ -46,13 +46,13 @@ def parse_place(place: str | Path) -> Path | str:
             raise ArtifactError(
                 f"artifacts {shown}: '{host}' would be a machine; write file:///PATH"
             )
-        return _folder(unquote(rest.removeprefix("localhost")))
+        return _parse_folder(unquote(rest.removeprefix("localhost")))
     if not host and protocol in BUCKETS:
         raise ArtifactError(f"artifacts {shown}: names no bucket; {_WAYS}")
     return f"{protocol}://{rest.rstrip('/')}"
 
 
-def _folder(text: str) -> Path:
+def _parse_folder(text: str) -> Path:
     if not text.strip() or looks_like_url(text):
         # Not shown: what was meant as a URL may hold a password.
         raise ArtifactError(f"the place of the artifacts cannot be read; {_WAYS}")

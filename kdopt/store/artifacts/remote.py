@@ -37,7 +37,7 @@ _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 # One request reads an object, and our own retries are the only ones: nested in botocore's they
 # would take many times as long as they say.
-_S3_OPTIONS: dict[str, Any] = {
+_S3_OPTIONS: dict[str, object] = {
     "max_concurrency": 1,
     "config_kwargs": {
         "retries": {"total_max_attempts": 1},
@@ -62,7 +62,7 @@ class RemoteFiles:
     def __init__(self, url: str) -> None:
         self.root = url
         self._protocol = url.partition("://")[0]
-        self._files, self._base = self._open(url)
+        self._files, self._base = self._open_place(url)
 
     def place(self, name: str) -> str:
         """The URL of one content, as messages show it."""
@@ -75,16 +75,16 @@ class RemoteFiles:
             ArtifactError: It is missing or cannot be read.
         """
         try:
-            return self._retry(lambda: bytes(self._files.cat_file(self._path(name))))
+            return self._retry_call(lambda: bytes(self._files.cat_file(self._join_path(name))))
         except FileNotFoundError as error:
             raise LostArtifactError(
-                f"artifact {self.place(name)}: missing ({_describe(error)}); "
+                f"artifact {self.place(name)}: missing ({_describe_error(error)}); "
                 "check that --artifacts is where the campaign was planned, "
                 "bring the object back, or start the campaign "
                 "under a new name"
             ) from error
         except Exception as error:
-            raise self._unreadable(name, error) from error
+            raise self._make_read_error(name, error) from error
 
     def exists(self, name: str) -> bool:
         """Whether there is content of that name.
@@ -93,11 +93,11 @@ class RemoteFiles:
             ArtifactError: The store does not tell.
         """
         try:
-            self._retry(lambda: self._files.info(self._path(name)))
+            self._retry_call(lambda: self._files.info(self._join_path(name)))
         except FileNotFoundError:
             return False
         except Exception as error:
-            raise self._unreadable(name, error) from error
+            raise self._make_read_error(name, error) from error
         return True
 
     def write(self, name: str, content: bytes) -> None:
@@ -109,32 +109,33 @@ class RemoteFiles:
 
         def attempt() -> None:
             # Within each attempt: the answer to the one before may have been lost on the way.
-            if not self._holds(name, content):
-                self._upload(self._path(name), content)
+            if not self._holds_content(name, content):
+                self._upload_file(self._join_path(name), content)
 
         try:
-            self._retry(attempt)
+            self._retry_call(attempt)
         except FileNotFoundError as error:
             raise ArtifactError(
                 f"artifacts {hide_secrets(self.root)}: cannot be written: no such bucket or folder "
-                f"({_describe(error)}); make it or give another --artifacts"
+                f"({_describe_error(error)}); make it or give another --artifacts"
             ) from error
         except Exception as error:
             raise ArtifactError(
-                f"artifacts {hide_secrets(self.root)}: cannot be written: {_describe(error)}; "
-                f"{self._fix(error)} and run the same command again; nothing recorded is lost"
+                f"artifacts {hide_secrets(self.root)}: cannot be written: "
+                f"{_describe_error(error)}; {self._advise_fix(error)} and run the same command "
+                "again; nothing recorded is lost"
             ) from error
 
     def remove(self, name: str) -> None:
         """Remove a content; one that stays behind does no harm, so this never fails."""
         try:
-            self._files.rm_file(self._path(name))
+            self._files.rm_file(self._join_path(name))
         except FileNotFoundError:
             pass
         except Exception as error:
-            logger.warning("artifact %s: not removed: %s", self.place(name), _describe(error))
+            logger.warning("artifact %s: not removed: %s", self.place(name), _describe_error(error))
 
-    def _open(self, url: str) -> tuple[Any, str]:
+    def _open_place(self, url: str) -> tuple[Any, str]:
         import fsspec  # type: ignore[import-untyped]
 
         options = _S3_OPTIONS if self._protocol in ("s3", "s3a") else {}
@@ -150,7 +151,7 @@ class RemoteFiles:
             )
         except ImportError as error:
             extra = _EXTRAS.get(self._protocol)
-            fix = f"pip install 'kdopt[{extra}]'" if extra else _describe(error)
+            fix = f"pip install 'kdopt[{extra}]'" if extra else _describe_error(error)
             raise ArtifactError(
                 f"artifacts {hide_secrets(url)}: no driver for '{self._protocol}' is installed; "
                 f"{fix}"
@@ -158,7 +159,7 @@ class RemoteFiles:
         except Exception as error:
             # Drivers may connect, and read their settings, as soon as they are made.
             raise ArtifactError(
-                f"artifacts {hide_secrets(url)}: cannot be opened: {_describe(error)}; "
+                f"artifacts {hide_secrets(url)}: cannot be opened: {_describe_error(error)}; "
                 "give a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or another URL that "
                 "fsspec can write"
             ) from error
@@ -166,10 +167,10 @@ class RemoteFiles:
             files.retries = 1  # s3fs would make each call five times
         return files, str(base).rstrip("/")
 
-    def _path(self, name: str) -> str:
+    def _join_path(self, name: str) -> str:
         return f"{self._base}/{name}"
 
-    def _holds(self, name: str, content: bytes) -> bool:
+    def _holds_content(self, name: str, content: bytes) -> bool:
         """Whether the content is there already, so that it need not travel again.
 
         S3 and GCS keep the MD5 of what was put, which tells an altered object without reading it.
@@ -177,7 +178,7 @@ class RemoteFiles:
         it checks the sha256 anyway. With keys of one's own (SSE-KMS) S3 shows another value, and
         the object is put again, which changes nothing. Other stores are read, like a folder.
         """
-        path = self._path(name)
+        path = self._join_path(name)
         try:
             found = self._files.info(path)
         except (FileNotFoundError, PermissionError):
@@ -193,7 +194,7 @@ class RemoteFiles:
             return "-" in etag or etag == md5.hex()
         return bool(self._files.cat_file(path) == content)
 
-    def _upload(self, path: str, content: bytes) -> None:
+    def _upload_file(self, path: str, content: bytes) -> None:
         if self._protocol in _PUTS_ARE_ATOMIC:
             self._files.pipe_file(path, content)
             return
@@ -208,14 +209,16 @@ class RemoteFiles:
                 self._files.rm_file(temporary)
             raise
 
-    def _retry(self, call: Callable[[], T]) -> T:
+    def _retry_call(self, call: Callable[[], T]) -> T:
         """Call again and again while the network or the server is at fault."""
 
         def log_retry(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
             if isinstance(error, Exception):
                 logger.warning(
-                    "artifacts %s: %s; trying again", hide_secrets(self.root), _describe(error)
+                    "artifacts %s: %s; trying again",
+                    hide_secrets(self.root),
+                    _describe_error(error),
                 )
 
         retrying = tenacity.Retrying(
@@ -230,12 +233,13 @@ class RemoteFiles:
         )
         return retrying(call)
 
-    def _unreadable(self, name: str, error: Exception) -> ArtifactError:
+    def _make_read_error(self, name: str, error: Exception) -> ArtifactError:
         return ArtifactError(
-            f"artifact {self.place(name)}: cannot be read: {_describe(error)}; {self._fix(error)}"
+            f"artifact {self.place(name)}: cannot be read: {_describe_error(error)}; "
+            f"{self._advise_fix(error)}"
         )
 
-    def _fix(self, error: Exception) -> str:
+    def _advise_fix(self, error: Exception) -> str:
         if type(error).__name__ in _NO_CREDENTIALS:
             return credentials_of(self._protocol)
         if _is_denied(error):
@@ -311,7 +315,7 @@ def _is_final(error: Exception) -> bool:
     )
 
 
-def _describe(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """A driver's message: in one line and without secrets."""
     text = " ".join(str(error).split()) or type(error).__name__
     return hide_secrets(text.rstrip("."))

@@ -31,13 +31,13 @@ def _make_loss(
     def soft(index: Tensor, logits: Tensor) -> Tensor:
         p = (inputs.teacher[index].detach().float() / temperature).softmax(1)
         q = (logits.float() / temperature).softmax(1)
-        inter, intra = (1 - _correlate(a, b).mean() for a, b in ((p, q), (p.T, q.T)))
+        inter, intra = (1 - _correlate_rows(a, b).mean() for a, b in ((p, q), (p.T, q.T)))
         return beta * inter + gamma * intra
 
     return join_labels(inputs, label_weight, soft, 1.0, inputs.scale_for(temperature))
 
 
-def _correlate(first: Tensor, second: Tensor) -> Tensor:
+def _correlate_rows(first: Tensor, second: Tensor) -> Tensor:
     """(n,): Pearson's correlation of each row of two (n, values); 0 for a constant row."""
     first, second = (x - x.mean(1, keepdim=True) for x in (first, second))
     return functional.cosine_similarity(first, second, dim=1, eps=1e-8)
