@@ -186,9 +186,9 @@ def launch_slurm_command(
     )
     log_dir = _choose_log_folder(target, logs) / "slurm"
     target = target._replace(call=call)
-    job = _submit_to_slurm(target, jobs, request, log_dir, quiet)
+    arrays = _submit_to_slurm(target, jobs, request, log_dir, quiet)
     if wait:
-        _wait_for_slurm(target, job, log_dir, quiet)
+        _wait_for_slurm(target, arrays, log_dir, quiet)
 
 
 @launch_command.command("ray")
@@ -262,34 +262,41 @@ def _warn_of_sqlite(store: Store) -> None:
 
 def _submit_to_slurm(
     target: _Target, jobs: int, request: JobRequest, log_dir: Path, quiet: bool
-) -> str:
+) -> list[str]:
     """Submit jobs, and say how to follow and to end them."""
     call = target.call
-    job = slurm.submit_jobs(call, jobs, request, log_dir)
-    print(f"{call.campaign}: Slurm job {job}, {jobs:,} job{'s' if jobs > 1 else ''}", flush=True)
+    arrays = slurm.submit_jobs(call, jobs, request, log_dir)
+    several = len(arrays) > 1
+    print(
+        f"{call.campaign}: Slurm job{'s' if several else ''} {', '.join(arrays)}, "
+        f"{jobs:,} job{'s' if jobs > 1 else ''}"
+        + (f" in {len(arrays)} arrays, as the site's MaxArraySize asks for" if several else ""),
+        flush=True,
+    )
     if not quiet:
+        logs = f"{{{','.join(arrays)}}}" if several else arrays[0]
         print(
-            f"follow: squeue --jobs {job}; kdopt status --campaign {call.campaign}\n"
-            f"logs:   {log_dir}/{job}_*\n"
-            f"cancel: scancel {job}  (trials in hand are given back)",
+            f"follow: squeue --jobs {','.join(arrays)}; kdopt status --campaign {call.campaign}\n"
+            f"logs:   {log_dir}/{logs}_*\n"
+            f"cancel: scancel {' '.join(arrays)}  (trials in hand are given back)",
             flush=True,
         )
-    return job
+    return arrays
 
 
-def _wait_for_slurm(target: _Target, job: str, log_dir: Path, quiet: bool) -> None:
+def _wait_for_slurm(target: _Target, arrays: list[str], log_dir: Path, quiet: bool) -> None:
     """Show progress until the jobs have ended; Ctrl-C ends the waiting alone."""
     progress = ProgressBar(target.store, target.call.campaign, quiet)
     try:
         # Workers run on other machines: whether they are dead cannot be told from here, and their
         # leases lapse by themselves.
         with progress:
-            slurm.wait_for_jobs(job, progress.update)
+            slurm.wait_for_jobs(arrays, progress.update)
     except KeyboardInterrupt:
-        print(f"the jobs go on; 'scancel {job}' ends them", file=sys.stderr)
+        print(f"the jobs go on; 'scancel {' '.join(arrays)}' ends them", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
-        for text in slurm.read_errors(job, log_dir):
+        for text in slurm.read_errors(arrays, log_dir):
             print(f"a worker gave up: {text}", file=sys.stderr)
     _report_end(progress, target)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from kdopt.cli.inputs import list_store_options
+from kdopt.cli.inputs import campaign_folder, list_store_options
 from kdopt.cli.tables import WIDE, fit_table, make_console
+from kdopt.errors import StoreError
 from kdopt.service.status_values import (
     FailureGroup,
     StageStatus,
@@ -97,10 +99,23 @@ def list_hints(status: Status, store: Store) -> list[str]:
     """How to go on where nobody works though there is work."""
     if not status.idle:
         return []
+    options = shlex.join(["--campaign", status.campaign, *list_store_options(store)])
+    hints = [f"no worker is at work; start some with: kdopt launch local {options}"]
+    if not _has_slurm_logs(status.campaign, store):
+        return hints
+    # A job that was put back into the queue starts by itself, and one that was cancelled does not.
     return [
-        "no worker is at work; start some with: kdopt launch local "
-        + shlex.join(["--campaign", status.campaign, *list_store_options(store)])
+        *hints,
+        f"or on Slurm: 'squeue --me --name kdopt-{status.campaign}' lists jobs that will start by "
+        "themselves; cancelled ones (scancel, PreemptMode=CANCEL) do not come back: submit others "
+        f"with: kdopt launch slurm {options}",
     ]
+
+
+def _has_slurm_logs(campaign: str, store: Store) -> bool:
+    with contextlib.suppress(StoreError):  # a name that no folder has
+        return (campaign_folder(store, "logs", campaign) / "slurm").is_dir()
+    return False
 
 
 class _Room(NamedTuple):

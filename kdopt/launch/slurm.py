@@ -33,7 +33,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,9 @@ minute, so it may come that much earlier."""
 
 SQUEUE_S = 2.0
 """Seconds between two questions to the controller, which all users share."""
+
+MAX_ARRAY_SIZE = 1001
+"""Slurm's own default."""
 
 _SET_BY_KDOPT = {
     "array": "--jobs",
@@ -122,17 +125,21 @@ class JobRequest:
         }
 
 
-def submit_jobs(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path) -> str:
-    """Submit jobs, each of which runs one worker, and return the job's number.
+def submit_jobs(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path) -> list[str]:
+    """Submit jobs, each of which runs one worker.
 
     Args:
         call: What the workers are told.
-        jobs: Number of jobs; more than one are an array.
+        jobs: Number of jobs. They are an array, or several where the site's arrays are smaller.
         request: What each of them asks for.
         log_dir: Folder of logs and of what submitit keeps; the nodes must reach it.
 
+    Returns:
+        The number of each array.
+
     Raises:
-        KdoptError: submitit or Slurm is missing, or sbatch refused.
+        KdoptError: submitit or Slurm is missing, or sbatch refused; the message says what was
+            submitted before.
     """
     submitit = _import_submitit()
     parameters = request.parameters()
@@ -142,7 +149,38 @@ def submit_jobs(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path)
             "submits to Slurm"
         )
     _make_log_folder(log_dir)
-    mark = f"kdopt-submission-{uuid.uuid4().hex}"
+    submitted: list[str] = []
+    for size in split_jobs(jobs, _read_max_array_size()):
+        mark = f"kdopt-submission-{uuid.uuid4().hex}"
+        try:
+            submitted.append(_submit_array(submitit, call, size, parameters, log_dir, mark))
+        except (
+            submitit.core.utils.FailedJobError,
+            submitit.core.utils.FailedSubmissionError,
+            OSError,
+        ) as error:
+            _remove_submission(log_dir, mark)
+            reason = f"sbatch refused: {_explain_refusal(str(error), size)}"
+            if submitted:
+                reason += f"; submitted before that, and going on: job {', '.join(submitted)}"
+            raise KdoptError(reason) from error
+    return submitted
+
+
+def split_jobs(jobs: int, limit: int) -> list[int]:
+    """Sizes of the fewest arrays of at most so many jobs, about equally large."""
+    n_arrays = math.ceil(jobs / limit)
+    return [jobs // n_arrays + (i < jobs % n_arrays) for i in range(n_arrays)]
+
+
+def _submit_array(
+    submitit: Any,
+    call: WorkerCall,
+    jobs: int,
+    parameters: dict[str, Any],
+    log_dir: Path,
+    mark: str,
+) -> str:
     executor = submitit.SlurmExecutor(log_dir, python=f"exec {shlex.quote(sys.executable)}")
     executor.update_parameters(
         job_name=f"kdopt-{call.campaign}",
@@ -156,24 +194,26 @@ def submit_jobs(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path)
     )
     # An SBATCH_EXPORT of the site's or the user's would otherwise go before the default.
     environment = {**call.environment(), "SBATCH_EXPORT": "ALL"}
-    written = io.StringIO()
-    try:
-        with (
-            submitit.helpers.environment_variables(**environment),
-            contextlib.redirect_stderr(written),
-        ):
-            submitted = executor.submit_array(
-                [functools.partial(_become_worker, call.command(), mark)] * jobs
-            )
-    except (
-        submitit.core.utils.FailedJobError,
-        submitit.core.utils.FailedSubmissionError,
-        OSError,
-    ) as error:
-        _remove_submission(log_dir, mark)
-        raise KdoptError(f"sbatch refused: {_explain_refusal(str(error), jobs)}") from error
+    with (
+        submitit.helpers.environment_variables(**environment),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        submitted = executor.submit_array(
+            [functools.partial(_become_worker, call.command(), mark)] * jobs
+        )
     number: str = submitted[0].job_id.partition("_")[0]
     return number
+
+
+def _read_max_array_size() -> int:
+    """The most jobs of an array here; Slurm's default where the site does not say."""
+    said = ""
+    with contextlib.suppress(OSError):  # no scontrol
+        command = ["scontrol", "show", "config"]
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    # An index must be smaller than that, and the first is 0.
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said, re.MULTILINE)
+    return max(1, int(found[1])) if found else MAX_ARRAY_SIZE
 
 
 def _make_log_folder(log_dir: Path) -> None:
@@ -189,28 +229,31 @@ def _make_log_folder(log_dir: Path) -> None:
         )
 
 
-def wait_for_jobs(job: str, on_tick: Callable[[], None], tick_s: float = 1.0) -> None:
-    """Wait until no job of an array is in Slurm's queue any more.
+def wait_for_jobs(jobs: Sequence[str], on_tick: Callable[[], None], tick_s: float = 1.0) -> None:
+    """Wait until no job of some arrays is in Slurm's queue any more.
 
     Args:
-        job: Its number.
+        jobs: Their numbers.
         on_tick: Called about every ``tick_s`` seconds, for progress.
         tick_s: Seconds between calls.
     """
-    next_look = 0.0
+    next_look, left = 0.0, list(jobs)
     while True:
         if time.monotonic() >= next_look:
             next_look = time.monotonic() + SQUEUE_S
-            if _is_gone(job):
+            # One by one: squeue refuses them all when it has forgotten one.
+            while left and _is_gone(left[0]):
+                left.pop(0)
+            if not left:
                 return
         on_tick()
         time.sleep(tick_s)
 
 
-def read_errors(job: str, log_dir: Path) -> list[str]:
+def read_errors(jobs: Sequence[str], log_dir: Path) -> list[str]:
     """Workers' messages when they gave up: the lines after 'kdopt: error:', each once."""
     found: dict[str, None] = {}
-    for log in sorted(log_dir.glob(f"{job}_*_log.out")):
+    for log in sorted(path for job in jobs for path in log_dir.glob(f"{job}_*_log.out")):
         with contextlib.suppress(OSError):
             text = read_end(log, LONGEST_LOG)
             found.update(dict.fromkeys(re.findall(r"^kdopt: error: (.+)$", text, re.MULTILINE)))

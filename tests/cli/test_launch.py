@@ -147,7 +147,7 @@ def test_a_slurm_job_runs_a_worker_for_each_core_or_share_of_a_gpu(
 
     def submit(call, jobs, request, log_dir):
         seen.update(call=call, jobs=jobs, request=request)
-        return "7"
+        return ["7"]
 
     monkeypatch.setattr("kdopt.launch.slurm.submit_jobs", submit)
     end = launch("slurm", "--jobs", "5", *arguments.split())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 
@@ -9,9 +10,11 @@ from rich.console import Console
 from kdopt.cli.status_view import (
     format_eta,
     format_rate,
+    list_hints,
     render_plain_text,
     render_status,
 )
+from kdopt.store.database import open_store
 from tests.service.synthetic_status import STATES, make_status
 
 
@@ -54,6 +57,19 @@ def test_narrow_terminals_keep_what_matters_most():
     for fact in ("tune", "5/14", "9 min 0 s", "gone", "1000", "partition4", "1 x reason 0"):
         assert fact in text, fact
     assert "9 min 0 s" in "\n".join(shown(make_status(), 30))
+
+
+def test_who_submitted_to_slurm_is_told_that_cancelled_jobs_do_not_come_back(store_path):
+    idle = dataclasses.replace(make_status(workers=0), per_minute=0.0)
+    with contextlib.closing(open_store(str(store_path), create=True)) as store:
+        (here,) = list_hints(idle, store)
+        assert "kdopt launch local --campaign tiny --store" in here
+        (store_path.parent / "logs" / "tiny" / "slurm").mkdir(parents=True)
+        assert list_hints(idle, store)[0] == here
+        slurm = list_hints(idle, store)[1]
+        assert list_hints(make_status(), store) == []
+    assert "squeue --me --name kdopt-tiny" in slurm and "PreemptMode=CANCEL" in slurm
+    assert "kdopt launch slurm --campaign tiny --store" in slurm
 
 
 SIZES = list(itertools.product((1, 5), (1, 5), (0, 1, 3, 200), (0, 1, 40)))

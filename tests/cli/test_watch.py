@@ -77,7 +77,7 @@ def test_a_killed_worker_is_seen_in_a_terminal(tmp_path):
     worker = start_worker(tmp_path)
     terminal = Terminal([*COMMAND, str(tmp_path / "kdopt.db")], (30, 100))
     try:
-        text = terminal.wait_for(lambda text: f":{worker.pid} " in text, 60)
+        text = terminal.wait_for(lambda text: f":{worker.pid} " in text, 300)
         (line,) = (line for line in text.splitlines() if f":{worker.pid} " in line)
         assert " cpu " in line and "uniform/pretrain #0" in line and "participant 0" in line
         assert "gone" not in text

@@ -104,7 +104,7 @@ def test_logs_of_jobs_are_read_where_they_are_files(tmp_path: Path) -> None:
         file.truncate(2**40)
         file.seek(0, os.SEEK_END)
         file.write(b"\nkdopt: error: a long log\n")
-    assert read_errors("7", tmp_path) == ["no store", "a long log"]
+    assert read_errors(["7"], tmp_path) == ["no store", "a long log"]
 
 
 def test_jobs_are_not_started_from_a_folder_that_everybody_may_write(

@@ -11,7 +11,14 @@ import pytest
 
 from kdopt.errors import KdoptError
 from kdopt.launch.call import WorkerCall
-from kdopt.launch.slurm import GRACE_S, JobRequest, _become_worker, submit_jobs, wait_for_jobs
+from kdopt.launch.slurm import (
+    GRACE_S,
+    JobRequest,
+    _become_worker,
+    split_jobs,
+    submit_jobs,
+    wait_for_jobs,
+)
 from tests.launch.campaigns import FOR_EVER, Bench, Titles, wait_until, worker_process
 from tests.postgres import PASSWORD, PASSWORD_IN_URL
 
@@ -107,6 +114,25 @@ def test_a_preempted_job_gives_its_trial_back_and_finishes_it_when_it_is_started
     assert log.count("trials complete") == 2  # stopped by the first start, done by the second
 
 
+def test_a_requeued_element_of_an_array_comes_back_alone(slurm, make_bench):
+    """As after a preemption, which is a requeue."""
+    bench = make_bench(epochs=FOR_EVER, environment=slurm.environment)
+    job = job_of(bench.run("launch", "slurm", "--jobs", "2").stdout)
+    wait_until(lambda: len(bench.running()) == 2)
+    for held in bench.running():
+        psutil.Process(worker_process(held)).nice(19)
+    before = {held.worker for held in bench.running()}
+    slurm.run("scontrol", "requeue", f"{job}_1")
+    wait_until(lambda: "given back" in bench.log(f"{job}_1"))
+    wait_until(lambda: slurm.states(f"{job}_1") == ["PENDING"])
+    assert slurm.states(f"{job}_0") == ["RUNNING"]
+    slurm.run("scontrol", "update", f"JobId={job}_1", "StartTime=now")
+    wait_until(lambda: len(bench.running()) == 2)
+    assert len({held.worker for held in bench.running()} & before) == 1
+    assert "given back" not in bench.log(f"{job}_0")
+    slurm.run("scancel", job)
+
+
 def test_a_job_with_gpus_has_workers_for_their_slots_and_what_they_say_is_heard(slurm, make_bench):
     """The GPUs are pretended, so that the workers find out and give up."""
     bench = make_bench(environment=slurm.environment)
@@ -132,15 +158,30 @@ def test_a_refused_submission_says_why(slurm, tmp_path, monkeypatch, capfd):
     call = WorkerCall("sqlite:///x.db", "artifacts", "tiny")
     with pytest.raises(KdoptError, match=r"^sbatch refused: .*invalid partition specified: none"):
         submit_jobs(call, 1, JobRequest(partition="none"), tmp_path)
-    with pytest.raises(KdoptError, match=r"1,200 jobs may be above the site's MaxArraySize"):
-        submit_jobs(call, 1200, JobRequest(), tmp_path)
     assert capfd.readouterr().err == ""
     assert "KDOPT_STORE" not in os.environ
 
 
+def test_more_jobs_than_a_site_allows_in_an_array_are_several(slurm, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])  # its arrays have 1,001
+    call = WorkerCall("sqlite:///x.db", "artifacts", "tiny")
+    arrays = submit_jobs(call, 1200, JobRequest(options=("hold",)), tmp_path)
+    waiting = [slurm.run("squeue", "-h", "-r", "-j", a, "-o", "%i").split() for a in arrays]
+    slurm.run("scancel", *arrays)
+    assert [len(ids) for ids in waiting] == [600, 600]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 1001])
+@pytest.mark.parametrize("jobs", [1, 7, 1000, 1001, 1002, 5000])
+def test_arrays_are_the_fewest_and_about_equal(jobs, limit):
+    sizes = split_jobs(jobs, limit)
+    assert sum(sizes) == jobs and len(sizes) == -(-jobs // limit)
+    assert max(sizes) <= limit and max(sizes) - min(sizes) <= 1
+
+
 def test_waiting_ends_with_a_job_that_slurm_does_not_know_any_more(slurm, monkeypatch):
     monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
-    wait_for_jobs("999999", lambda: None)
+    wait_for_jobs(["999999", "999998"], lambda: None)
 
 
 def test_a_job_whose_time_is_up_gives_its_trial_back(endless, slurm):
