@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument(
         "--campaign", action="append", default=[], help="which, for each store that has several"
     )
+    parser.add_argument("--data", help="only the pairs of this data set, such as fashion_mnist")
     parser.add_argument("--trials", type=int, nargs="+", default=TRIAL_COUNTS)
     parser.add_argument("--unknown", nargs="+", default=list(UNKNOWN), choices=list(UNKNOWN))
     parser.add_argument(
@@ -91,6 +92,7 @@ def main() -> None:
         grids = [grid for source in sources for grid in collect_full_grids(source.rows, source[0])]
     else:
         grids = read_shipped_grids()
+    grids = [g for g in grids if args.data in (None, g.campaign.data.name)]
     searches = {f"{sampler}, cold": _make_search(sampler) for sampler in args.samplers}
     table = replay_searches(grids, searches, args.trials, args.unknown)
     if table.empty:
