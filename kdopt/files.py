@@ -80,6 +80,42 @@ def read_end(path: Path, limit: int, begin: int = 0) -> str:
         return file.read(limit).decode(errors="replace")
 
 
+def find_tight_limit(number: int | None = None) -> str | None:
+    """What to do about this shell's limits on files, where one of them may be why a call failed.
+
+    Args:
+        number: Of the system's error, if it is known: SQLite does not say why it could not open
+            or write a file.
+    """
+    if number in (errno.EMFILE, errno.ENFILE) or (number is None and not _can_open_more()):
+        return "let a program open more files (ulimit -n 1024) and run the same command again"
+    if number not in (None, errno.EFBIG):
+        return None
+    with contextlib.suppress(ImportError):  # Windows has no such limits
+        import resource
+
+        if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+            return (
+                "let a program write larger files (ulimit -f unlimited) or free space, and run the "
+                "same command again; nothing recorded is lost"
+            )
+    return None
+
+
+def _can_open_more() -> bool:
+    handles = []
+    try:
+        # More than SQLite needs for a store, which has given back those that it had.
+        for _ in range(10):
+            handles.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE)
+    finally:
+        for handle in handles:
+            os.close(handle)
+    return True
+
+
 def open_log(path: Path) -> BufferedWriter:
     """Open a file to append to it; it is made if there is none.
 

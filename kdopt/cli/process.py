@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
+from kdopt.files import find_tight_limit
 from kdopt.shown import (
     LONGEST_MESSAGE,
     clean_text,
@@ -173,11 +174,12 @@ def explain_os_error(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     if error.errno == errno.ENOENT and not _is_there():
         return "the folder that you are in was removed; change to another one"
+    fix = find_tight_limit(error.errno or 0)
     if error.filename is None:
-        fix = "free some space" if error.errno == errno.ENOSPC else "run the same command again"
-        return f"reading or writing failed: {reason}; {fix}"
+        other = "free some space" if error.errno == errno.ENOSPC else "run the same command again"
+        return f"reading or writing failed: {reason}; {fix or other}"
     name = os.fsdecode(error.filename) if not isinstance(error.filename, int) else "a file"
-    return f"{shorten(name, 300)}: {reason}; check the path and its permissions"
+    return f"{shorten(name, 300)}: {reason}; {fix or 'check the path and its permissions'}"
 
 
 def _is_there() -> bool:

@@ -11,6 +11,7 @@ import tenacity
 from sqlalchemy.engine import URL
 
 from kdopt.errors import StoreError
+from kdopt.files import find_tight_limit
 from kdopt.shown import shorten
 from kdopt.store.location import explain_driver_error, label_of
 from kdopt.store.locks import LOCK_PATIENCE_S, describe_holders, is_lock
@@ -91,6 +92,9 @@ _FIXES = (
 )
 """What to do about a fault, by words of the driver; the first that fits."""
 
+_OF_LIMITS = ("unable to open", "disk is full", "disk i/o error")
+"""What SQLite says of limits too."""
+
 _OTHER_FIX = "check that the database runs, its host and port in the URL, and that you may write it"
 
 
@@ -164,4 +168,6 @@ def _explain_fault(url: URL, error: sa.exc.DBAPIError, holders: str) -> str:
     if holders and is_lock(reason):
         reason += f", held by {holders}"
     fix = next((fix for words, fix in _FIXES if any(word in said for word in words)), _OTHER_FIX)
+    if any(words in said for words in _OF_LIMITS):
+        fix = find_tight_limit() or fix
     return f"store {label_of(url)}: {shorten(reason, 1000)}; {fix}"

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Engine
 
 from kdopt.errors import StoreError
-from kdopt.files import check_ordinary, open_input
+from kdopt.files import check_ordinary, find_tight_limit, open_input
 from kdopt.store.location import label_of
 from kdopt.store.locks import LOCK_WAIT_S
 
@@ -60,6 +60,8 @@ class StoreFile:
         try:
             number = read_store_number(self._path)
         except sqlite3.Error as error:
+            if error.sqlite_errorname.startswith("SQLITE_CANTOPEN"):
+                raise StoreError(f"store {self._label}: {_explain_unopened(error)}") from error
             raise self._make_error(f"was written over ({error})") from error
         if number is not None and number not in self._numbers:
             raise self._make_error("was written over with another store")
@@ -139,6 +141,8 @@ def check_sqlite_file(url: URL, create: bool) -> None:
         try:
             read_store_number(path)
         except sqlite3.Error as error:
+            if error.sqlite_errorname.startswith("SQLITE_CANTOPEN"):
+                raise StoreError(f"store {path}: {_explain_unopened(error)}") from error
             raise StoreError(
                 f"store {path}: this file is not a kdopt store (not SQLite: {error}); give another "
                 "--store"
@@ -159,6 +163,11 @@ def check_sqlite_file(url: URL, create: bool) -> None:
             f"store {path}: no permission to write in {path.parent}; "
             "change the permissions or give another --store"
         )
+
+
+def _explain_unopened(error: sqlite3.Error) -> str:
+    fix = find_tight_limit() or "change its permissions or give another --store"
+    return f"{error}; {fix}"
 
 
 def _check_journal(path: Path, journal: Path) -> None:
@@ -194,9 +203,10 @@ def hold_file(path: Path) -> Iterator[None]:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
         file = os.fdopen(handle)
     except OSError as error:
+        fix = "free space, change the permissions or give another --store"
         raise StoreError(
-            f"store lock {path}: cannot be written: {error.strerror}; free space, change the "
-            "permissions or give another --store"
+            f"store lock {path}: cannot be written: {error.strerror}; "
+            f"{find_tight_limit(error.errno) or fix}"
         ) from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
