@@ -2,6 +2,7 @@
 
 - ``app``: the list of commands, and how one runs; ``options``: what several commands take
 - ``process``: what every command begins and ends with: streams, errors, Ctrl-C
+- ``limits``: what a shell lets a program take
 - one module per command: ``run``, ``plan``, ``init``, ``worker``, ``launch``, ``status``,
   ``report``, ``recommend``, ``features``, ``dashboard``, ``spec``, ``partitions``, ``doctor``,
   ``backup``, ``merge``, ``retry_failed``
@@ -15,14 +16,15 @@ from __future__ import annotations
 
 import sys
 
-from kdopt.cli.process import check_memory_limit, leave_at_ctrl_c, print_error
+from kdopt.cli.limits import check_limits
+from kdopt.cli.process import leave_at_ctrl_c, print_error
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line; see :func:`kdopt.cli.app.run_command_line`."""
-    if (refused := check_memory_limit()) is not None:
+    if (refused := check_limits()) is not None:
         print_error(refused)
         sys.exit(2)
     with leave_at_ctrl_c():

@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import kdopt
+from kdopt.cli.limits import NO_MORE_PROCESSES
 from kdopt.cli.process import (
     explain_os_error,
     finish_output,
@@ -222,6 +223,11 @@ def _run_app() -> int:
         if isinstance(error, ImportError) and "failed to map segment" not in str(error):
             raise
         print_error("the memory is not enough; use a smaller campaign or a larger machine")
+        code = 2
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        print_error(f"no more threads can be started here; {NO_MORE_PROCESSES}")
         code = 2
     return finish_output(code)
 

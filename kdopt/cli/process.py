@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
+from kdopt.cli.limits import NO_MORE_PROCESSES
 from kdopt.files import find_tight_limit
 from kdopt.shown import (
     LONGEST_MESSAGE,
@@ -27,12 +28,6 @@ from kdopt.shown import (
 INTERRUPTED = 130
 CLOSED_PIPE = 1
 """Exit codes after Ctrl-C, and when nobody reads the output any more."""
-
-LEAST_MEMORY = 1_000_000_000
-"""Bytes of address space that kdopt is not begun without: libraries reserve more than they use."""
-
-THREAD_MEMORY = 250_000_000
-"""Bytes of it that the libraries reserve for every core."""
 
 PLACES = ("KDOPT_STORE", "KDOPT_OTHER_STORE", "KDOPT_ARTIFACTS", "KDOPT_OTHER_ARTIFACTS")
 """Environment variables whose values may hold a password."""
@@ -59,31 +54,6 @@ def leave_at_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def check_memory_limit() -> str | None:
-    """Why the libraries cannot be loaded under this shell's limits; ``None`` where they can.
-
-    OpenBLAS, which comes with NumPy and SciPy, takes memory for each of its threads while it is
-    loaded, and asks again for ever for what it does not get: nothing could end the process then.
-    So too low a limit is refused at once, and one that is not too low gets a single thread.
-    """
-    try:
-        import resource
-    except ModuleNotFoundError:  # Windows has no such limits
-        return None
-    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
-    found = min((n for n in limits if n != resource.RLIM_INFINITY), default=None)
-    if found is None or found >= LEAST_MEMORY + (os.cpu_count() or 1) * THREAD_MEMORY:
-        return None
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if found >= LEAST_MEMORY:
-        return None
-    return (
-        f"this shell lets a program take {found / 1e9:.2f} GB of memory (ulimit -v or -d), and the "
-        f"libraries need {LEAST_MEMORY / 1e9:.1f} GB to be loaded; raise the limit, or use another "
-        "machine"
-    )
 
 
 @contextmanager
@@ -175,6 +145,8 @@ def explain_os_error(error: OSError) -> str:
     if error.errno == errno.ENOENT and not _is_there():
         return "the folder that you are in was removed; change to another one"
     fix = find_tight_limit(error.errno or 0)
+    if error.errno == errno.EAGAIN:
+        fix = NO_MORE_PROCESSES
     if error.filename is None:
         other = "free some space" if error.errno == errno.ENOSPC else "run the same command again"
         return f"reading or writing failed: {reason}; {fix or other}"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from kdopt.cli import process
-from kdopt.cli.process import check_memory_limit, explain_os_error
-from kdopt.files import find_tight_limit
+from kdopt.cli import app, limits
+from kdopt.cli.limits import NO_MORE_PROCESSES, can_start_threads, check_limits
+from kdopt.cli.process import explain_os_error
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems have other limits")
 MOST_S = 300
@@ -62,29 +62,72 @@ def test_a_limit_is_named(here: Path, limit: str, value: int, command: str, fix:
     assert (here / "storage/kdopt.db").read_bytes() == before
 
 
-def test_a_low_limit_leaves_the_libraries_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    limits = {resource.RLIMIT_AS: no_limit, resource.RLIMIT_DATA: no_limit}
-    monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
+@pytest.fixture
+def allowed(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
+    """What this machine of 64 cores lets a program take; to be changed."""
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA, resource.RLIMIT_NPROC)
+    allowed = dict.fromkeys(kinds, resource.RLIM_INFINITY)
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (allowed[kind], allowed[kind]))
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    for gigabytes, threads in ((None, None), (100, None), (8, "1")):
-        monkeypatch.setenv("OPENBLAS_NUM_THREADS", "")
-        monkeypatch.delenv("OPENBLAS_NUM_THREADS")
-        if gigabytes is not None:
-            limits[resource.RLIMIT_AS] = (gigabytes * 10**9, gigabytes * 10**9)
-        assert check_memory_limit() is None
-        assert os.environ.get("OPENBLAS_NUM_THREADS") == threads
+    monkeypatch.setattr(limits, "can_start_threads", lambda n: n <= 100)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "")  # so that it is put back
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    return allowed
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "threads"),
+    [
+        (resource.RLIMIT_AS, resource.RLIM_INFINITY, None),
+        (resource.RLIMIT_AS, 100 * 10**9, None),
+        (resource.RLIMIT_AS, 8 * 10**9, "1"),
+        (resource.RLIMIT_DATA, 8 * 10**9, "1"),
+        (resource.RLIMIT_NPROC, 100_000, None),
+        (resource.RLIMIT_NPROC, 200, "1"),
+    ],
+)
+def test_a_low_limit_leaves_the_libraries_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+    allowed: dict[int, int],
+    kind: int,
+    value: int,
+    threads: str | None,
+) -> None:
+    allowed[kind] = value
+    assert check_limits() is None
+    assert os.environ.get("OPENBLAS_NUM_THREADS") == threads
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
-    assert check_memory_limit() is None and os.environ["OPENBLAS_NUM_THREADS"] == "4"
-    limits[resource.RLIMIT_DATA] = (process.LEAST_MEMORY - 1,) * 2
-    assert NO_MEMORY in str(check_memory_limit())
+    assert check_limits() is None and os.environ["OPENBLAS_NUM_THREADS"] == "4"
+
+
+def test_a_limit_below_what_libraries_need_is_refused(allowed: dict[int, int]) -> None:
+    allowed[resource.RLIMIT_DATA] = limits.LEAST_MEMORY - 1
+    assert NO_MEMORY in str(check_limits())
+
+
+def test_threads_that_cannot_be_started_are_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert can_start_threads(3)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(app, "app", fail)
+    monkeypatch.setattr(sys, "argv", ["kdopt", "status"])
+    with pytest.raises(SystemExit) as end:
+        app.run_command_line()
+    assert end.value.code == 2 and NO_MORE_PROCESSES in capsys.readouterr().err
+    monkeypatch.setattr("threading.Thread.start", fail)
+    assert not can_start_threads(1)
+    error = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))  # of fork
+    assert NO_MORE_PROCESSES in explain_os_error(error)
 
 
 def test_errors_of_limits_get_their_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (errno.EMFILE, errno.ENFILE):
         assert FEW_FILES in explain_os_error(OSError(number, os.strerror(number), "x"))
         assert FEW_FILES in explain_os_error(OSError(number, os.strerror(number)))
-    assert find_tight_limit() is None
     assert "permissions" in explain_os_error(PermissionError(errno.EACCES, "no", "x"))
     monkeypatch.setattr(resource, "getrlimit", lambda _kind: (1, 1))
     assert SMALL_FILES in explain_os_error(OSError(errno.EFBIG, os.strerror(errno.EFBIG), "x"))
