@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,17 @@ def here(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def pretrained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A campaign whose participants are trained, and nothing else is."""
     return make_pretrained(tmp_path_factory.mktemp("pretrained"))
+
+
+@pytest.fixture(scope="session")
+def finished_folder(pretrained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same campaign finished; its store is one file."""
+    done = copy_world(pretrained_folder, tmp_path_factory.mktemp("finished") / "world")
+    done.run()
+    done.store.close()
+    with closing(sqlite3.connect(done.folder / "kdopt.db")) as file:
+        file.execute("PRAGMA journal_mode = delete")
+    return done.folder
 
 
 @pytest.fixture
