@@ -37,12 +37,12 @@ def write_spec(**changes: str) -> Callable[[Path], None]:
 
 
 def write_sql(*statements: str) -> Callable[[Path], None]:
-    """Change the rows of the store."""
+    """Change some rows of the store."""
 
     def write(folder: Path) -> None:
         with closing(sqlite3.connect(folder / "kdopt.db")) as file, file:
             for statement in statements:
-                file.execute(statement)
+                assert file.execute(statement).rowcount > 0, "a case that changes nothing"
 
     return write
 
@@ -146,7 +146,7 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str], set[int]]] = {
     "an outcome of forty million letters": (
         write_sql(
             "UPDATE trial_user_attributes SET value_json = "
-            "'\"' || hex(zeroblob(20000000)) || '\"' WHERE key = 'kd:outcome'"
+            "'\"' || hex(zeroblob(20000000)) || '\"' WHERE key = 'kd:metrics'"
         ),
         of_store("kdopt.db", "report", "recommend", "retry-failed", "merge"),
         {0, 1, 2},
