@@ -53,9 +53,9 @@ def make_endless_artifacts(folder: Path) -> None:
 
 
 def make_endless_cache(folder: Path) -> None:
-    (folder / "cache/images").mkdir(parents=True)
+    (folder / "cache/decoded").mkdir(parents=True)
     for number in range(100):
-        make_sparse(folder / f"cache/images/{number}.u8")
+        make_sparse(folder / f"cache/decoded/{number}.pixels")
 
 
 def of_store(path: str, *commands: str) -> list[str]:
