@@ -59,8 +59,8 @@ KEPT_FILES = (
     "federated_curves.csv",
     "spec.toml",
 )
-KEPT_FIGURES = re.compile(r"(fig2|fig3|fig5|fig6|fig7|fig9|table2)(?!-\d).*")
-"""All but the panels of Fig. 3 one by one, and those that are no figure of the paper."""
+KEPT_FIGURES = re.compile(r"(fig2|fig3|fig5|fig6|fig7|fig9|table2)(?!-\d|-cumulative).*")
+"""All but what the sheet of Fig. 3 holds already, and those that are no figure of the paper."""
 KEPT_COMPARISON = ("headlines.csv", "agreement.csv", "findings.csv", "settings_differences.csv")
 METHODS = ("vanilla", "dml", "dp_kd", "tuned")
 METHOD_TITLES = {"vanilla": "vanilla", "dml": "DML", "dp_kd": "DP-KD", "tuned": "tuned"}

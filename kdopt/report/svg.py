@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 _DRAWN_ID = re.compile(r'(?:id="defs-|class="trace [a-z]+ trace)([0-9a-f]{6})"')
@@ -10,6 +11,7 @@ _POINT = re.compile(
     r'<path class="point[^"]*" transform="translate\(([-\d.e]+),\s?([-\d.e]+)\)" '
     r'd="([^"]*)" style="([^"]*)"/>'
 )
+_TEXT_STYLE = re.compile(r'(<text\b[^>]*?) style="([^"]*)"([^>]*>)')
 _CLIP = re.compile(r'<clipPath [^>]*\bid="([^"]*)".*?</clipPath>')
 _GEOMETRY = re.compile(r' (?:d|x|y|width|height|transform)="[^"]*"')
 _DIGITS = re.compile(r"\d+\.\d{3,}")
@@ -25,7 +27,7 @@ def simplify_svg(svg: str) -> str:
     Args:
         svg: As plotly.js made it.
     """
-    svg = _share_points(_number_names(svg))
+    svg = _share_text_styles(_share_points(_number_names(svg)))
     svg = _CLIP.sub(lambda clip: clip[0] if f"url(#{clip[1]})" in svg else "", svg)
     # A hundredth of a pixel; texts are left alone, where a third decimal may mean something.
     svg = _GEOMETRY.sub(
@@ -63,3 +65,21 @@ def _share_points(svg: str) -> str:
     )
     head, end, rest = svg.partition(">")
     return f"{head}{end}<defs>{drawn}</defs>{rest}" if shapes else svg
+
+
+def _share_text_styles(svg: str) -> str:
+    """Styles of texts as rules of one style sheet: most texts look alike."""
+    rules: dict[str, str] = {}
+
+    def refer(text: re.Match[str]) -> str:
+        before, style, after = text.groups()
+        name = rules.setdefault(style, f"text{len(rules)}")
+        tag = before + after
+        if ' class="' in tag:
+            return tag.replace(' class="', f' class="{name} ', 1)
+        return tag.replace("<text", f'<text class="{name}"', 1)
+
+    svg = _TEXT_STYLE.sub(refer, svg)
+    sheet = "".join(f".{name}{{{html.unescape(style)}}}" for style, name in rules.items())
+    head, end, rest = svg.partition(">")
+    return f"{head}{end}<style>{html.escape(sheet, quote=False)}</style>{rest}" if rules else svg

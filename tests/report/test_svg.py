@@ -45,6 +45,16 @@ def test_what_shows_nothing_is_left_out_and_what_is_used_stays():
     assert f'<clipPath id="{used[1]}" class="plotclip"><rect width="227.11"/>' in svg
 
 
+def test_the_style_of_texts_is_written_once_and_their_classes_stay():
+    text = '<text{} x="1" style="font-family: &quot;A B&quot;, sans-serif; fill: red;">a</text>'
+    titled = text.format(' class="xtitle"')
+    svg = simplify_svg(f"<svg>{text.format('')}{titled}</svg>")
+    assert svg == (
+        '<svg><style>.text0{font-family: "A B", sans-serif; fill: red;}</style>'
+        '<text class="text0" x="1">a</text><text class="text0 xtitle" x="1">a</text></svg>'
+    )
+
+
 def test_digits_of_texts_stay():
     assert ">at 0.123456</text>" in simplify_svg(draw())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -43,6 +44,8 @@ from kdopt.report.plotting import (
 from kdopt.report.scales import clip_far_points, find_far_ends, spread_gains
 from kdopt.report.sections.teachers import make_learning_block, make_teachers_block
 
+MOST_LEVEL_NAMES = 5
+"""Partitions whose names fit beside each other."""
 POINT_COLUMNS = [
     "partition",
     "transfer_set",
@@ -285,7 +288,9 @@ def draw_methods(boxes: pd.DataFrame) -> dict[str, object]:
         mean.hovertemplate = f"{style.label}, %{{text}}: mean %{{y}} pp<extra></extra>"
         traces.append(mean)
     ticks = {"tickvals": list(range(len(partitions))), "zeroline": False, "showgrid": False}
-    x = {**ticks, "ticktext": [escape_title(name) for name in partitions]}
+    x: dict[str, Any] = {**ticks, "ticktext": [escape_title(name) for name in partitions]}
+    if len(partitions) > MOST_LEVEL_NAMES:  # plotly slants names to the right and hides the last
+        x["tickangle"] = -30
     return make_single_figure(traces, x, {"title": {"text": GAIN_TITLE}, "zeroline": True}, 440)
 
 
