@@ -145,6 +145,9 @@ def arrange_panels(
         row_height: Pixels.
     """
     gap = 26 / max(1, row_height * len(rows))
+    spacing = 0.035 if share != "nothing" else 0.09
+    if many := len(columns) > MOST_WIDE_COLUMNS:
+        spacing = 0.25 / len(columns)  # the panels keep three quarters of the width
     places = [(row, column) for row in range(len(rows)) for column in range(len(columns))]
     titles = [panels[place].title if place in panels else "" for place in places]
     figure = make_subplots(
@@ -152,8 +155,7 @@ def arrange_panels(
         cols=len(columns),
         **({"subplot_titles": titles} if any(titles) else {"column_titles": list(columns)}),
         vertical_spacing=min(gap * 1.6, 1 / max(1, len(rows))),
-        # Draws of partitions are many: the panels keep three quarters of the width.
-        horizontal_spacing=min(0.035 if share != "nothing" else 0.09, 0.25 / len(columns)),
+        horizontal_spacing=spacing,
     )
     figure.update_annotations(font_size=13)  # so far all are titles; they must fit on paper
     _add_traces(figure, panels)
@@ -175,7 +177,7 @@ def arrange_panels(
         template="none",
         height=row_height * len(rows) + 110,
         # A title is wider than its panel where columns are many.
-        margin={"l": 75, "r": 10 if len(columns) <= MOST_WIDE_COLUMNS else 30, "t": 75, "b": 50},
+        margin={"l": 75, "r": 30 if many else 10, "t": 75, "b": 50},
         legend={"orientation": "h", "x": 0, "y": 1 + 42 / (row_height * len(rows)),
                 "yanchor": "bottom", "itemsizing": "constant"},
         hovermode="closest",
