@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import signal
 import sys
@@ -114,6 +115,15 @@ class NoJournal:
 
     def report(self, values: Mapping[int, float]) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def log_level():
+    """Commands that a test calls in this process set the level of kdopt's log; others follow."""
+    log = logging.getLogger("kdopt")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 @pytest.fixture

@@ -208,7 +208,7 @@ def test_the_papers_guide_stands_with_what_it_loses(folder, tmp_path):
     assert {line["situation"] for line in record["measured"]} == {"own", "public_unlabeled"}
     # Without a store it is measured on what comes with kdopt.
     text = answered(kdopt(tmp_path, "recommend", "--guide"))
-    assert "Note: too little of your own" in text and "300 of 300" in text
+    assert "Note: too little of your own" in text and "660 of 660" in text
 
 
 def test_what_cannot_be_answered_is_refused_with_the_reason(folder):
