@@ -8,6 +8,8 @@
     python scripts/bench.py store      plan, lease, record, status, doctor, dashboard; disk space
     python scripts/bench.py queue      claim and record by one worker, looks at the queue included
     python scripts/bench.py claims     leases and results a second, by workers at once
+    python scripts/bench.py workers    a thousand workers at one PostgreSQL store
+    python scripts/bench.py races      claims and results with connections cut around COMMIT
     python scripts/bench.py merge      importing what another store has
     python scripts/bench.py plan       planning, images and splits included
     python scripts/bench.py report     analysis and page: seconds, memory, size
@@ -21,6 +23,9 @@ or the empty Postgres database of --store postgresql+psycopg://... ; 'distill' n
 from __future__ import annotations
 
 import argparse
+import importlib
+from pathlib import Path
+from typing import Any
 
 from benchmarks.sizes import SIZES
 
@@ -40,6 +45,7 @@ def main() -> None:
         if name == "claims":
             command.add_argument("--claimers", type=int, nargs="+", default=[1, 4, 8, 16])
             command.add_argument("--seconds", type=float, default=10.0)
+    _add_many_workers(commands)
     distill = commands.add_parser("distill")
     distill.add_argument("--case", action="append", choices=["600", "5000", "resnet18"])
     distill.add_argument("--turns", type=int, default=3)
@@ -69,6 +75,24 @@ def main() -> None:
     _run(parser.parse_args())
 
 
+def _add_many_workers(commands: Any) -> None:
+    workers = commands.add_parser("workers")
+    workers.add_argument("--store", help="URL of an empty database [default: a server of its own]")
+    workers.add_argument("--small", action="store_true", help="seconds, to see whether it runs")
+    workers.add_argument("--size", choices=SIZES, default="1")
+    workers.add_argument("--workers", type=int, nargs="+", default=[16, 64, 250, 500, 1000])
+    workers.add_argument("--trial", type=float, nargs="+", default=[0.2, 2.0, 60.0], help="seconds")
+    workers.add_argument("--seconds", type=float, default=20.0, help="of a window")
+    workers.add_argument("--csv", type=Path, help="file for the table")
+    workers.add_argument("--picture", type=Path, help="SVG or PNG to draw of the table")
+    races = commands.add_parser("races")
+    races.add_argument("--store", help="URL of an empty database [default: a server of its own]")
+    races.add_argument("--small", action="store_true", help="one round of two processes")
+    races.add_argument("--processes", type=int, default=4)
+    races.add_argument("--cuts", type=int, default=100_000, help="commits to cut at least")
+    races.add_argument("--seconds", type=float, default=3600.0, help="at most, but for a round")
+
+
 def _run(given: argparse.Namespace) -> None:
     # Imported where they are used: some need torch, some a server, some neither.
     match given.command:
@@ -93,18 +117,25 @@ def _run(given: argparse.Namespace) -> None:
             from benchmarks.memory import bench_memory
 
             bench_memory(given.participants, given.images)
-        case "store":
-            from benchmarks.store import bench_store
+        case "workers":
+            from benchmarks.workers import bench_workers
 
-            bench_store(given.store, given.size or given.sizes)
-        case "queue":
-            from benchmarks.queue import bench_queue
+            small = ("0.01", [2, 8], [0.2], 1.0)
+            asked = (given.size, given.workers, given.trial, given.seconds)
+            bench_workers(given.store, *(small if given.small else asked), given.csv)
+            if given.picture is not None:
+                from benchmarks.workers_picture import draw_saturation
 
-            bench_queue(given.store, given.size or given.sizes)
-        case "merge":
-            from benchmarks.merge import bench_merge
+                draw_saturation(given.csv).write_image(given.picture, width=760, height=400)
+        case "store" | "queue" | "merge" as name:
+            bench = getattr(importlib.import_module(f"benchmarks.{name}"), f"bench_{name}")
+            bench(given.store, given.size or given.sizes)
+        case "races":
+            from benchmarks.races import bench_races
 
-            bench_merge(given.store, given.size or given.sizes)
+            small = ("0.01", 2, 0, 0.0)
+            asked_races = ("0.1", given.processes, given.cuts, given.seconds)
+            bench_races(given.store, *(small if given.small else asked_races))
         case "plan":
             from benchmarks.plan import bench_plan
 

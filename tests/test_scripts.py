@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from scripts import coverage_of_intervals, few_trials, make_picture
+from scripts.benchmarks.workers_picture import draw_saturation
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -97,3 +100,28 @@ def test_the_gpu_bench_runs_without_a_gpu():
     assert end.returncode == 0, end.stderr
     lines = [line.split()[:2] for line in end.stdout.splitlines() if line]
     assert ["kdopt", "1"] in lines and ["lean", "4"] in lines and ["cnn", "bf16"] in lines
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("workers", "nothing lost"), ("races", "0 lost, 0 dou")]
+)
+def test_many_workers_at_a_store_lose_nothing_and_do_nothing_twice(tmp_path, name, said):
+    """Also where connections are cut around COMMIT: before it, after it, and within it."""
+    table, picture = tmp_path / "table.csv", ["--csv", str(tmp_path / "table.csv")]
+    command = [sys.executable, str(SCRIPTS / "bench.py"), name, "--small"]
+    end = subprocess.run(
+        [*command, *(picture if name == "workers" else [])],
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert end.returncode == 0, end.stderr
+    assert said in end.stdout
+    if name == "workers":
+        assert list(pd.read_csv(table)["workers"]) == [2, 8]
+        assert [t.name for t in draw_saturation(table).data][1:] == ["trials of 0.2 s"]
+    else:
+        cut = re.search(r"([\d,]+) commits cut", end.stdout)
+        assert cut is not None and int(cut[1].replace(",", "")) > 100
