@@ -17,9 +17,6 @@ MODEL_RULE = Rule(
     lambda v: v is None or _MODEL.match(v) is not None,
 )
 
-LIBRARIES = ("timm", "torchvision")
-"""Libraries whose models go by the library's name, a colon and their own."""
-
 
 def split_model_name(name: str) -> tuple[str, str]:
     """The library that a model's name begins with, empty if none, and the rest of it.

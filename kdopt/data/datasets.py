@@ -51,8 +51,7 @@ SOURCES: Mapping[str, Callable[[DataSettings], RawDataset]] = {
     "arrays": read_array_set,
     GIVEN: refuse_given,
 }
-DATASET_NAMES = tuple(SOURCES)
-"""What ``data.name`` may be, but for sets of torchvision, Hugging Face and plugins."""
+"""How the data of a name are read, but for sets of torchvision, Hugging Face and plugins."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,6 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from kdopt.campaign.names import pair_label
 from kdopt.campaign.participants import Architecture
 from kdopt.campaign.record import CampaignRecord
 from kdopt.data.datasets import Dataset
@@ -38,8 +37,6 @@ TEACHER, STUDENT = 0, 1
 """The two participants of such a campaign."""
 ROLES = ("teacher", "student")
 """Their names."""
-LABEL = pair_label(TEACHER, STUDENT)
-"""The pair, as study names have it."""
 
 
 @dataclass(frozen=True)
