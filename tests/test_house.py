@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 
 import pytest
 
-from tests.test_architecture import MODULES, PACKAGE
+from tests.test_architecture import MODULES, PACKAGE, ROOT
 
-SCRIPTS = sorted((PACKAGE.parent / "scripts").rglob("*.py"))
+SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
+PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 
 
-@pytest.mark.parametrize(
-    "path", [*MODULES, *SCRIPTS], ids=lambda p: str(p.relative_to(PACKAGE.parent))
-)
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_and_functions_are_short(path):
     text = path.read_text("utf-8")
     assert len(text.splitlines()) <= LONGEST_FILE
@@ -43,3 +43,33 @@ def test_no_public_name_means_two_things():
                 if not name.startswith("_") and len(name) > 1 and name != "logger":
                     found[name].add(str(path.relative_to(PACKAGE)))
     assert {name: sorted(places) for name, places in found.items() if len(places) > 1} == {}
+
+
+def test_what_code_and_pages_name_of_the_package_is_there():
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    texts = {_name_module(path): path.read_text("utf-8") for path in MODULES}
+    found = []
+    for path in [*MODULES, *PAGES]:
+        text = path.read_text("utf-8")
+        # Other words behind a dot are no rooms: groups of entry points, hosts, files of a dump.
+        named = re.findall(r"(?<![\w/.'-])kdopt(?:\.[a-z_]\w*)+", text)
+        wrong = [
+            name for name in named if name.split(".")[1] in rooms and not _is_there(name, texts)
+        ]
+        wrong += [
+            name for name in re.findall(r"`(kdopt/[\w./]+)`", text) if not (ROOT / name).exists()
+        ]
+        found += [f"{path.relative_to(ROOT)}: {name}" for name in wrong]
+    assert found == []
+
+
+def _name_module(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _is_there(name, texts):
+    """Whether a dotted name is a module, or the first word behind one stands in its text."""
+    parts = name.split(".")
+    module = next(m for n in range(len(parts), 0, -1) if (m := ".".join(parts[:n])) in texts)
+    rest = name.removeprefix(module).strip(".").partition(".")[0]
+    return re.search(rf"\b{rest}\b", texts[module]) is not None

@@ -141,5 +141,7 @@ def seed_for(*parts: str | int) -> int:
     replicate. A trial's seed leaves its params out, so that all trials of a pair see the same
     batches and differ only in what is studied (common random numbers).
     """
+    # Not joined by a sign that a name may have: ('a', 'b/c') and ('a/b', 'c') are two seeds. One
+    # bit less than eight bytes, as torch and NumPy take whole numbers with a sign.
     text = json.dumps([str(p) for p in parts])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

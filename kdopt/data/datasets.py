@@ -123,6 +123,7 @@ def read_dataset(settings: DataSettings, seed: int) -> Dataset:
     train = _draw_subset("train", settings.train_size, raw.train_labels, settings.name, seed)
     test = _draw_subset("test", settings.test_size, raw.test_labels, settings.name, seed)
     train_images, train_labels = raw.train_images[train], raw.train_labels[train]
+    # Of the training images alone, before validation images join them.
     mean, std = choose_normalization(settings, train_images)
     given = NOTHING_GIVEN
     if raw.validation_images is not None and raw.validation_labels is not None:

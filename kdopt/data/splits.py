@@ -106,6 +106,7 @@ def make_splits(
         shares = tuple(np.arange(start, end) for start, end in owned)
     else:
         rest = np.setdiff1d(rest, public)
+        # A generator for each draw: one that went on from the draw before would move with it.
         rng = np.random.default_rng(seed_for(campaign.seed, "partition", partition))
         parts = draw_partition(train_labels[rest], campaign.participants, settings, rng)
         shares = tuple(rest[part] for part in parts)
@@ -305,6 +306,7 @@ def _draw_public(campaign: Campaign, rest: NDArray[np.int64]) -> NDArray[np.int6
             f"transfer sets of {size} images leave none of the {len(rest)} training images "
             "to the participants; make [transfer] smaller or the data larger"
         )
+    # All are shuffled, whatever is taken: a larger set holds the smaller ones.
     rng = np.random.default_rng(seed_for(campaign.seed, "public"))
     return rng.permutation(rest)[:size]
 

@@ -164,7 +164,7 @@ class PageFigure(NamedTuple):
         name: Of its files, without ending; see :func:`kdopt.report.format.make_slug`.
         figure: Plotly's, as plain JSON values.
         data: One line per thing drawn.
-        short: Columns of ``data`` that :func:`kdopt.report.format.format_setting` writes.
+        short: Columns of ``data`` that :func:`kdopt.shown.format_setting` writes.
         caption: Shown above it, where figures stand beside each other.
     """
 

@@ -195,6 +195,7 @@ def _list_artifacts(connection: Connection, where: str, ids: Iterable[int]) -> s
         "SELECT a.value_json FROM study_user_attributes a JOIN studies s "
         f"ON s.study_id = a.study_id WHERE a.key = '{RECORD_KEY}' AND {where}"
     )
+    # Most outcomes have no checkpoint, and are long. One that writes this otherwise is read too.
     of_trials = (
         "SELECT a.value_json FROM trial_user_attributes a JOIN trials t ON t.trial_id = a.trial_id "
         "JOIN studies s ON s.study_id = t.study_id WHERE "
@@ -211,6 +212,7 @@ def _list_artifacts(connection: Connection, where: str, ids: Iterable[int]) -> s
 
 def _delete_studies(connection: Connection, ids: Iterable[int]) -> int:
     """Delete studies with all that belongs to them; how many trials they had."""
+    # What refers to a row goes before it: Postgres checks foreign keys after every statement.
     trials = "(SELECT trial_id FROM trials WHERE study_id IN :ids)"
     for table in _OF_TRIALS:
         _execute_with_ids(connection, f"DELETE FROM {table} WHERE trial_id IN {trials}", ids)

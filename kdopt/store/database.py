@@ -92,12 +92,15 @@ class Store:
         """SQL for seconds since 1970 by the database's clock."""
         if self.dialect == "sqlite":
             return "((julianday('now') - 2440587.5) * 86400.0)"
+        # Not now(), the time at which the transaction began: after a long wait for a lock a lease
+        # would be granted that is half over.
         return "extract(epoch from clock_timestamp())"
 
     @property
     def utc(self) -> str:
         """SQL for the present time as Optuna stores it: naive, in UTC."""
         if self.dialect == "sqlite":
+            # Six digits, as Optuna writes: there times are texts, and compared as texts.
             return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
         return "(clock_timestamp() at time zone 'utc')"
 
@@ -128,6 +131,9 @@ class Store:
         the same number.
         """
         if self.dialect == "postgresql":
+            # This mode holds up planners and whoever else writes studies, but no reader and no
+            # claim. It is the first lock of every transaction that takes it
+            # (kdopt.store.merge.rows).
             connection.execute(sa.text("LOCK TABLE studies IN SHARE ROW EXCLUSIVE MODE"))
 
     @contextlib.contextmanager

@@ -27,6 +27,8 @@ def make_sql_engine(url: URL) -> Engine:
     if url.get_backend_name() == "postgresql":
         if url.drivername == "postgresql":
             url = url.set(drivername="postgresql+psycopg")
+        # Two connections are kept, the worker's and its heartbeat's. Each is tried before it is
+        # used: a server that was restarted leaves dead ones in the pool.
         engine = sa.create_engine(
             url, pool_pre_ping=True, pool_size=2, connect_args=dict(POSTGRES_PATIENCE)
         )

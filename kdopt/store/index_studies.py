@@ -8,9 +8,9 @@ meanwhile sees the old one or the new one, and its address in the dashboard stay
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -105,7 +105,7 @@ def write_index_studies(store: Store, summaries: Iterable[IndexStudy]) -> dict[s
     for summary in summaries:
         if not summary.name.endswith(INDEX_SUFFIX):
             raise ValueError(f"'{summary.name}' is not the name of an index study")
-        ids[summary.name] = store.retry(functools.partial(_write_index_study, store, summary))
+        ids[summary.name] = store.run_write(partial(_write_index_study, store, summary))
     return ids
 
 
@@ -144,12 +144,11 @@ def _parse_note(text: object) -> object:
         return None  # somebody else's, which stays as it is
 
 
-def _write_index_study(store: Store, summary: IndexStudy) -> int:
-    with store.write() as connection:
-        study_id = _get_study(store, connection, summary.name)
-        _write_study(connection, study_id, summary)
-        trial_ids = _get_trials(store, connection, study_id, len(summary.entries))
-        _write_entries(connection, trial_ids, summary)
+def _write_index_study(store: Store, summary: IndexStudy, connection: Connection) -> int:
+    study_id = _get_study(store, connection, summary.name)
+    _write_study(connection, study_id, summary)
+    trial_ids = _get_trials(store, connection, study_id, len(summary.entries))
+    _write_entries(connection, trial_ids, summary)
     return study_id
 
 
@@ -159,9 +158,9 @@ def _get_study(store: Store, connection: Connection, name: str) -> int:
         sa.text("INSERT INTO studies (study_name) VALUES (:name) ON CONFLICT DO NOTHING"),
         {"name": name},
     )
-    lock = "FOR UPDATE" if store.dialect == "postgresql" else ""
     found = connection.execute(
-        sa.text(f"SELECT study_id FROM studies WHERE study_name = :name {lock}"), {"name": name}
+        sa.text(f"SELECT study_id FROM studies WHERE study_name = :name {store.row_lock}"),
+        {"name": name},
     )
     return int(found.scalar_one())
 

@@ -147,6 +147,7 @@ def record_params(store: Store, lease: Lease, params: Params, space: Mapping[str
 
 def renew_lease(store: Store, lease: Lease, lease_s: float) -> bool:
     """Prolong the lease; ``False`` when it is no longer this worker's."""
+    # Whether the lease has lapsed is not asked: until the trial is taken, it is this worker's.
     sql = sa.text(f"UPDATE kdopt_lease SET expires = {store.now} + :lease_s {_HELD}")
 
     def write(connection: Connection) -> bool:
@@ -185,13 +186,8 @@ def finish_trial(
             lock_kept(store, connection, student)
         if not _close_trial(store, connection, lease, "COMPLETE", then):
             return
-        value = {
-            "trial_id": lease.trial_id,
-            "objective": 0,
-            "value": outcome.value,
-            "value_type": "FINITE",
-        }
-        insert_rows(connection, "trial_values", [value])
+        value = {"trial_id": lease.trial_id, "objective": 0, "value": outcome.value}
+        insert_rows(connection, "trial_values", [value | {"value_type": "FINITE"}])
         # Scalars are columns that the dashboard can sort by; the whole outcome is one JSON text.
         scalars = {
             "test_gain": outcome.test_gain,
@@ -203,6 +199,7 @@ def finish_trial(
             connection, lease.trial_id, attributes | {OUTCOME_KEY: outcome.to_json()}
         )
         if student is not None:
+            # In place of what an earlier try found: a transaction may be run again.
             dropped[:] = keep_better(connection, lease.trial_id, student)
 
     store.run_write(write)
@@ -232,6 +229,7 @@ def release_trial(store: Store, lease: Lease, stopped: bool = False) -> None:
     """
 
     def write(connection: Connection) -> None:
+        # Not deleted: the row counts the attempts, also of runs to come.
         free = sa.text(f"UPDATE kdopt_lease SET worker = '', attempt = attempt - 1 {_HELD}")
         if not connection.execute(free, _name_holder(lease)).rowcount:
             return
@@ -280,7 +278,7 @@ def requeue_lost_trials(
     taken = 0
     for trial_id, worker, attempt, late, long in stale:
         if not isinstance(worker, str) or not isinstance(attempt, int):
-            continue  # none that kdopt wrote: kdopt.store.repair takes the trial back
+            continue  # none that kdopt wrote: kdopt.service.repair takes the trial back
         holder: _Holder = {"trial": trial_id, "worker": worker, "attempt": attempt}
         if not (dead := is_dead(worker)) and not late:
             if long:
@@ -317,6 +315,7 @@ def _take_from_worker(
     store: Store, holder: _Holder, max_attempts: int, dead: bool
 ) -> tuple[bool, SavedState | None]:
     """Whether the trial was taken, and the state it leaves behind if that was its end."""
+    # Asked once more: the lease may have been renewed since it was found to be late.
     late = "" if dead else f"AND expires < {store.now}"
     take = sa.text(f"UPDATE kdopt_lease SET worker = '' {_HELD} {late}")
     trial_id, attempt = holder["trial"], holder["attempt"]
@@ -358,6 +357,7 @@ def _close_trial(
     check_lease(connection, lease)
     drop_notes_of_runs(connection, lease.trial_id)
     set_now = _set_state(store, connection, lease.trial_id, state)
+    # Also where an earlier try closed this trial: its worker goes on with the next one either way.
     if then is not None:
         _begin_trial(store, connection, then)
     return set_now or not check_recorded(connection, lease.trial_id, state)

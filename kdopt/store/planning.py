@@ -148,6 +148,7 @@ def requeue_failed_trials(store: Store, campaign: str, reason: str = "") -> list
             # Here and not by LIKE, in which '%' and '_' of a reason would be wildcards.
             if reason.lower() not in (parse_reason(row.error) if row.error else "").lower():
                 continue
+            # The count of a study's rows is its next number, as rows are never deleted.
             number = numbers.setdefault(row.study_id, row.n)
             add_copy(connection, row.study_id, row.trial_id, number)
             numbers[row.study_id] += 1
@@ -213,6 +214,7 @@ def _write_record(connection: Connection, record: CampaignRecord) -> tuple[Campa
     if study not in names:
         names |= _insert_study_rows(connection, [study])
     known = None if found is None else parse_json(found)
+    # The same text in both places: a record that somebody changed is told by comparing them.
     text = json.dumps(keep_newer_keys(known, record.to_json()))
     planned_as = write_kept_record(connection, name, text)
     values = {names[study]: {RECORD_KEY: text, PLANNED_AS_KEY: json.dumps(planned_as)}}
@@ -301,6 +303,7 @@ def _insert_trials(connection: Connection, new: Sequence[_NewTrial]) -> None:
     )
     if not new:
         return
+    # Asked for by study and number: an insert of many rows gives their ids in any order.
     campaign = new[0].plan.campaign
     rows = connection.execute(
         sa.text(f"SELECT t.study_id, t.number, t.trial_id FROM {TRIALS} WHERE {UNDER_CAMPAIGN}"),

@@ -46,7 +46,7 @@ UNDER_CAMPAIGN = (
 )
 
 # A failed trial that is tried again lives on in the row that tries it (kdopt.store.planning); one
-# that another program ended never was one of the campaign's (kdopt.store.repair).
+# that another program ended never was one of the campaign's (kdopt.store.foreign).
 LIVE = (
     "(t.state <> 'FAIL' OR NOT EXISTS (SELECT 1 FROM trial_user_attributes x "
     f"WHERE x.trial_id = t.trial_id AND x.key IN ('{RETRIED_KEY}', '{IGNORED_KEY}')))"
@@ -111,6 +111,8 @@ def scope_of(connection: Connection, record: CampaignRecord) -> Scope:
         left_out.append(study_id)
         if text != campaign_study_name(campaign):
             foreign.append(text)
+    # Numbers that the database gave, in the text itself: databases limit how many values may be
+    # bound, and there may be any number of them.
     listed = ", ".join(map(str, left_out))
     where = f"{UNDER_CAMPAIGN} AND s.study_id NOT IN ({listed})" if left_out else UNDER_CAMPAIGN
     return Scope(record, where, under_campaign(campaign), studies, tuple(foreign))

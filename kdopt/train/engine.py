@@ -245,6 +245,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[torch.Generator]:
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
+        # On the CPU wherever models are: the batches are the same on every device.
         generator = torch.Generator()
         generator.manual_seed(seed)
         yield generator
@@ -283,6 +284,7 @@ class Images:
         per_row = self._rows.shape[1] // len(mean) if mean else 1
         most = 255 if images else 1
         self._shift = (torch.tensor(mean, device=pixels.device) * most).repeat(per_row)
+        # Multiplied by later, as dividing gives other last bits, and so other results.
         self._scale = (1 / (torch.tensor(std, device=pixels.device) * most)).repeat(per_row)
 
     def __len__(self) -> int:

@@ -31,6 +31,7 @@ class Evaluation(NamedTuple):
     line: StudentLine | None = None
 
 
+# Not inference_mode: autograd takes none of its tensors, and teachers' logits go into losses.
 @torch.no_grad()
 def predict_logits(model: nn.Module, images: Images, engine: Engine) -> Tensor:
     """Logits of every image and view in evaluation mode: float32, (positions, classes).
@@ -68,6 +69,7 @@ def score_logits(logits: Tensor, labels: Tensor, n_classes: int) -> Scores:
     hits = counts[:n_classes]
     totals = [h + m for h, m in zip(hits, counts[n_classes:], strict=True)]
     per_class = tuple(h / t if t else None for h, t in zip(hits, totals, strict=True))
+    # In float64, where the order of adding, which differs between devices, hardly shows.
     loss = functional.cross_entropy(logits.double(), labels)
     accuracy = sum(hits) / max(1, sum(totals))
     return Scores(accuracy, per_class, float(loss), len(labels), _pack_bits(right))

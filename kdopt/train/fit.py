@@ -144,6 +144,7 @@ class _Course:
         self._failure = error
 
     def _compare_best(self, value: float) -> None:
+        # Of equal epochs the first is the best one.
         if value > self._best:
             self._best, self._best_epoch = value, self._epoch
             self._best_state = copy_state(self._model)
@@ -187,6 +188,7 @@ def _train_epoch(
     """Train on one view of every image, from a position on; each student's sum of losses."""
     for step in steps.students:
         step.model.train()
+        # In place: a recorded step adds to this very memory.
         step.total.zero_()
     first = steps.students[0]
     orders = torch.stack([torch.randperm(len(first.images), generator=g) for g in generators])

@@ -77,10 +77,12 @@ class TrainingStep:
         """
         with self.engine.autocast():
             logits = self.model(self.images.batch(index))
+        # Not under autocast: losses are computed in float32.
         value = self.loss(index, logits)
         self.optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        # Detached, or the sum would keep all that autograd knows of every step.
         self.total += value.detach()
 
 

@@ -105,6 +105,7 @@ def consolidate(
     student = choose_student(combination.start, inputs, campaign.learners)
     images = context.get_transfer_set(partition, student or 0, combination.transfer_set)
     labels = None if combination.transfer_set in UNLABELED else images.labels
+    # Before the student is loaded: to compute a teacher's logits fills the same model object.
     mixture = _mix_teachers(context, partition, combination, inputs, student, labels)
     tune = campaign.tune
     scale = tune.vanilla_temperature**2 if tune.t2_scale else 1.0

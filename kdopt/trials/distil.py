@@ -60,6 +60,7 @@ def distil_pair(
     found = find_method(method, transfer_set)
     images = context.get_transfer_set(plan.partition, plan.student, transfer_set)
     where = (plan.partition, plan.student, transfer_set)
+    # Before the student is loaded: to compute logits fills the same model object.
     material = MethodInputs(
         labels=None if transfer_set in UNLABELED else images.labels,
         teacher=context.get_logits(teacher, *where),

@@ -107,6 +107,8 @@ class ImageSets:
         """The images on which a student is distilled: its own, or a public set."""
         if name == "student":
             return self.get_share(partition, student)
+        # By name alone: public sets are taken out before the rest is partitioned, so that all
+        # partitions and students have the same.
         if name not in self._public:
             positions = self._find_transfer_set(partition, student, name)
             images = self._train.take(self._move_positions(positions))

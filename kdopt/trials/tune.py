@@ -50,6 +50,7 @@ def run_tune_together(
     # A group that lacks a few is filled up: to record the steps of another size takes longer.
     lacking = context.together - len(cells)
     filled = [*cells, *([cells[0]] * lacking if lacking <= FILLED_UP else [])]
+    # Before the students are loaded: to compute a teacher's logits fills the same model object.
     losses = context.get_distillation_losses(
         inputs[plan.teacher], plan.partition, plan.student, len(filled)
     )
@@ -60,6 +61,8 @@ def run_tune_together(
         seed_for(campaign.seed, plan.partition, "distill", plan.student, int(params["replicate"]))
         for params in filled
     ]
+    # Torch's global generator is seeded for the first alone: models that draw from it are never
+    # trained together (kdopt.trials.together).
     with seeded(seeds[0], engine.device) as generator:
         results = context.train_models(
             context.load_models(inputs[plan.student], len(filled)),

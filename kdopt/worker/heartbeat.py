@@ -50,6 +50,8 @@ class Heartbeat:
         self._thread.start()
 
     def __exit__(self, *_: object) -> None:
+        # Not waited for: a beat may hang in a database that does not answer. One that comes late
+        # finds no lease of this run, and changes nothing.
         self._end.set()
 
     def _renew_lease(self) -> None:

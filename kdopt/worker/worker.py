@@ -380,6 +380,8 @@ class _Worker:
     def _choose_params(self, plan: StudyPlan, claim: Lease) -> Lease:
         if claim.params:
             return claim
+        # Read after the claim: nothing else of an adaptive study runs from then on, so that it is
+        # whole.
         history = self._read_trials(claim.study_id)
         get_posterior = partial(self._get_posterior, plan)
         params = choose_params(self.context.campaign, plan, claim.number, history, get_posterior)

@@ -17,9 +17,8 @@ warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 
 
-def trial(job: Job, _number: int) -> float:
-    """Distil once; test accuracy after the last epoch."""
-    from torchdistill.core.distillation import get_distillation_box
+def make_config(job: Job) -> dict[str, object]:
+    """The settings of one training, in torchdistill's words."""
 
     def loader(dataset: str, batch_size: int, shuffle: bool) -> dict[str, object]:
         options = {
@@ -35,7 +34,7 @@ def trial(job: Job, _number: int) -> float:
         }
 
     logits = {"io": "output", "path": "."}
-    config = {
+    return {
         "num_epochs": job.epochs,
         "train_data_loader": loader("train", job.batch_size, True),
         "val_data_loader": loader("test", 256, False),
@@ -68,11 +67,17 @@ def trial(job: Job, _number: int) -> float:
             },
         },
     }
+
+
+def trial(job: Job, _number: int) -> float:
+    """Distil once; test accuracy after the last epoch."""
+    from torchdistill.core.distillation import get_distillation_box
+
     box = get_distillation_box(
         job.load_model("teacher").eval(),
         job.load_model("student"),
         {"train": job.images("train"), "test": job.images("test")},
-        config,
+        make_config(job),
         torch.device("cpu"),
         None,
         False,

@@ -183,6 +183,7 @@ class _Folder:
         """Write under a unique name, flush to disk, then rename."""
         target = self.place(name)
         with contextlib.suppress(OSError):
+            # By its bytes, not its size: one that was altered is put right here.
             if target.stat().st_size == len(content) and target.read_bytes() == content:
                 return
         temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex}.tmp")
@@ -191,6 +192,7 @@ class _Folder:
             with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()
+                # Or a power cut could keep the new name and lose what it names.
                 os.fsync(file.fileno())
             temporary.replace(target)
         except OSError as error:
