@@ -83,12 +83,7 @@ class RayWorkers:
         on_stop: Callable[[], None] = lambda: None,
         tick_s: float = 1.0,
     ) -> None:
-        """Work until every worker has finished.
-
-        Args:
-            on_tick: Called about every ``tick_s`` seconds, for progress.
-            on_stop: Called at once after Ctrl-C or SIGTERM, before the workers are told.
-            tick_s: Seconds between calls.
+        """See :meth:`kdopt.launch.local.LocalWorkers.run`.
 
         Raises:
             KdoptError: The cluster cannot be used, or a worker gave up; the message is its own.

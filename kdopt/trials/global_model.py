@@ -7,48 +7,25 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from kdopt.campaign.federated_algorithms import AlgorithmName
-from kdopt.campaign.names import seed_for
-from kdopt.campaign.settings import Campaign, TrainSettings
+from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stages import Combination
-from kdopt.campaign.studies import Params
 from kdopt.outcome import Scores
-from kdopt.train.engine import Images, seeded
+from kdopt.train.engine import Images
 from kdopt.train.evaluation import predict_logits
 from kdopt.train.fedavg import count_logit_bytes, count_state_bytes, run_round
 from kdopt.train.feddf import make_feddf_loss, run_feddf_round
 from kdopt.train.weights import check_weights
 from kdopt.trials.combine import consolidate
 from kdopt.trials.context import Context
-from kdopt.trials.federations import add_prefix
+from kdopt.trials.federations import Federation, add_prefix
 from kdopt.trials.interfaces import Inputs
-from kdopt.trials.round_training import RoundTraining
+from kdopt.trials.round_training import make_public_budget
 
 
-class GlobalModel:
-    """The one model of federated averaging, and of FedDF.
+class GlobalModel(Federation):
+    """The one model of ``fedavg`` and ``feddf``."""
 
-    Args:
-        context: The campaign's images and models.
-        partition: The partition.
-        algorithm: ``fedavg`` or ``feddf``.
-        params: Start and replicate.
-        inputs: The pre-training outcome of every participant, for a consolidated start.
-    """
-
-    def __init__(
-        self,
-        context: Context,
-        partition: str,
-        algorithm: AlgorithmName,
-        params: Params,
-        inputs: Inputs,
-    ) -> None:
-        self._context, self._partition, self._algorithm = context, partition, algorithm
-        self._start, self._inputs = params["initial_model"], inputs
-        self._training = RoundTraining(context, partition, int(params["replicate"]))
-        self._model: nn.Module | None = None
-        self.participant: int | None = None
+    _model: nn.Module | None = None
 
     @property
     def model(self) -> nn.Module:
@@ -62,14 +39,10 @@ class GlobalModel:
         Distilling costs little beside the rounds, and this way the stage needs no other than
         pre-training: the same combination in stage ``combine`` gives the same weights.
         """
-        context, replicate = self._context, self._training.replicate
         if self._start == "random":
-            seed = seed_for(
-                context.campaign.seed, self._partition, "federate", "initial", replicate
-            )
-            with seeded(seed, context.engine.device):
-                self._model = context.new_model()
+            self._model = self._draw_model()
             return
+        context, replicate = self._context, self._training.replicate
         combination = _read_combination(context.campaign)
         made = consolidate(context, self._partition, combination, replicate, self._inputs)
         self._model, self.participant = made.model, made.student
@@ -80,21 +53,14 @@ class GlobalModel:
         if self._algorithm == "fedavg":
             run_round(self.model, shares, train)
             return
-        context, settings = self._context, self._context.campaign.federate
-        public = context.get_transfer_set(self._partition, 0, settings.public_set)
-        server = TrainSettings(
-            epochs=settings.feddf.epochs,
-            patience=0,
-            learning_rate=settings.feddf.learning_rate,
-            weight_decay=0.0,
-            batch_size=settings.feddf.batch_size,
-        )
+        public = self._get_public()
+        server = make_public_budget(self._context.campaign.federate.feddf)
 
         def distil(model: nn.Module, mean: Tensor) -> None:
             loss = make_feddf_loss(mean)
             self._training.train((number, "server"), "server", model, public, loss, server)
 
-        predict = partial(predict_logits, images=public, engine=context.engine)
+        predict = partial(predict_logits, images=public, engine=self._context.engine)
         run_feddf_round(self.model, shares, train, predict, distil)
 
     def _iterate_shares(self) -> Iterator[Images]:

@@ -10,36 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from kdopt.campaign.federated_algorithms import AlgorithmName
-from kdopt.campaign.names import seed_for
-from kdopt.campaign.settings import TrainSettings
 from kdopt.campaign.studies import Params
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Scores
 from kdopt.train.def_kt import draw_pairs, make_def_kt_loss, run_def_kt_round
-from kdopt.train.engine import seeded
 from kdopt.train.evaluation import predict_logits
 from kdopt.train.fedavg import count_logit_bytes, count_state_bytes
 from kdopt.train.fedmd import make_fedmd_loss, run_fedmd_round
 from kdopt.train.peers import Peers
 from kdopt.train.weights import check_weights
 from kdopt.trials.context import Context
-from kdopt.trials.federations import add_prefix, average_scores
+from kdopt.trials.federations import Federation, add_prefix, average_scores
 from kdopt.trials.interfaces import Inputs
-from kdopt.trials.round_training import RoundTraining
+from kdopt.trials.round_training import make_public_budget
 
 
-class PeerModels:
-    """A model of each participant, as FedMD and Def-KT have them.
-
-    Args:
-        context: The campaign's images and models.
-        partition: The partition.
-        algorithm: ``fedmd`` or ``def_kt``.
-        params: Start and replicate.
-        inputs: The pre-training outcome of every participant, for pre-trained starts.
-    """
-
-    participant: int | None = None
+class PeerModels(Federation):
+    """A model of each participant, as ``fedmd`` and ``def_kt`` have them."""
 
     def __init__(
         self,
@@ -49,9 +36,7 @@ class PeerModels:
         params: Params,
         inputs: Inputs,
     ) -> None:
-        self._context, self._partition, self._algorithm = context, partition, algorithm
-        self._start, self._inputs = params["initial_model"], inputs
-        self._training = RoundTraining(context, partition, int(params["replicate"]))
+        super().__init__(context, partition, algorithm, params, inputs)
         self._everyone = range(context.campaign.participants)
         self._peers = Peers([], self._place_weights, self._are_alike)
 
@@ -70,12 +55,9 @@ class PeerModels:
         self._peers = Peers(states, self._place_weights, self._are_alike)
 
     def _make_model(self, participant: int) -> nn.Module:
-        context, replicate = self._context, self._training.replicate
         if self._start == "pretrained":
-            return context.load_model(self._inputs[participant])
-        where = (self._partition, "federate", "initial", replicate, participant)
-        with seeded(seed_for(context.campaign.seed, *where), context.engine.device):
-            return context.new_model(participant)
+            return self._context.load_model(self._inputs[participant])
+        return self._draw_model(participant)
 
     def run_round(self, number: int) -> None:
         """See :class:`Federation`."""
@@ -86,21 +68,14 @@ class PeerModels:
 
     def _run_fedmd(self, number: int) -> None:
         """A round of FedMD."""
-        context, settings = self._context, self._context.campaign.federate
-        public = context.get_transfer_set(self._partition, 0, settings.public_set)
-        budget = TrainSettings(
-            epochs=settings.fedmd.epochs,
-            patience=0,
-            learning_rate=settings.fedmd.learning_rate,
-            weight_decay=0.0,
-            batch_size=settings.fedmd.batch_size,
-        )
+        public = self._get_public()
+        budget = make_public_budget(self._context.campaign.federate.fedmd)
 
         def digest(participant: int, model: nn.Module, consensus: Tensor) -> None:
             who, loss = f"participant {participant}", make_fedmd_loss(consensus)
             self._training.train((number, "digest", participant), who, model, public, loss, budget)
 
-        predict = partial(predict_logits, images=public, engine=context.engine)
+        predict = partial(predict_logits, images=public, engine=self._context.engine)
         revisit = partial(self._training.train_locally, number)
         run_fedmd_round(self._peers, predict, digest, revisit)
 
@@ -157,11 +132,9 @@ class PeerModels:
 
     def count_round_bytes(self, rounds: int) -> int:
         """FedMD: logits of the public set up, and their mean down. Def-KT: one model per pair."""
-        context = self._context
         if self._algorithm == "fedmd":
-            name = context.campaign.federate.public_set
-            images = context.get_transfer_set(self._partition, 0, name)
-            return 2 * len(self._everyone) * count_logit_bytes(images.positions, context.n_classes)
+            logits = count_logit_bytes(self._get_public().positions, self._context.n_classes)
+            return 2 * len(self._everyone) * logits
         weights = [count_state_bytes(self._peers.load(i)) for i in self._everyone]
         sent = sum(
             weights[sender]

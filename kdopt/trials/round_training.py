@@ -5,12 +5,24 @@ from __future__ import annotations
 from torch import nn
 from torch.nn import functional
 
+from kdopt.campaign.federated_algorithms import FedDfSettings, FedMdSettings
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Images, seeded
 from kdopt.train.fit import DivergedError, fit
 from kdopt.train.steps import LossFn
 from kdopt.trials.context import Context
+
+
+def make_public_budget(settings: FedDfSettings | FedMdSettings) -> TrainSettings:
+    """The budget of an algorithm's training on the public set, of which the last weights count."""
+    return TrainSettings(
+        epochs=settings.epochs,
+        patience=0,
+        learning_rate=settings.learning_rate,
+        weight_decay=0.0,
+        batch_size=settings.batch_size,
+    )
 
 
 class RoundTraining:

@@ -11,10 +11,19 @@ from tests.trials.test_context import new_context
 
 
 @pytest.fixture(scope="module")
-def context(request, tmp_path_factory):
+def dataset(request):
     campaign = request.module.CAMPAIGN
-    dataset = read_dataset(campaign.data, campaign.seed)
-    return new_context(campaign, dataset, tmp_path_factory.mktemp("artifacts"))
+    return read_dataset(campaign.data, campaign.seed)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("artifacts")
+
+
+@pytest.fixture(scope="module")
+def context(request, dataset, folder):
+    return new_context(request.module.CAMPAIGN, dataset, folder)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.settings import NO_PUBLIC_SETS, TransferSettings
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings
 from kdopt.campaign.stages import Combination, plan_studies
-from kdopt.data.datasets import read_dataset
 from kdopt.train.engine import make_engine, seeded
 from kdopt.train.fit import fit
 from kdopt.train.losses import kl_divergence
@@ -34,27 +33,6 @@ CAMPAIGN = make_campaign(
 )
 PARTITION = CAMPAIGN.partitions[0].name
 LARGE = "public_unlabeled_large"
-
-
-@pytest.fixture(scope="module")
-def dataset():
-    return read_dataset(CAMPAIGN.data, CAMPAIGN.seed)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("artifacts")
-
-
-@pytest.fixture(scope="module")
-def context(dataset, folder):
-    return new_context(CAMPAIGN, dataset, folder)
-
-
-@pytest.fixture(scope="module")
-def trained(context):
-    plan = plan_studies(CAMPAIGN)[0]
-    return {i: run_pretrain(context, plan, {"participant": i}, {}) for i in range(3)}
 
 
 def the_plan(campaign=CAMPAIGN):

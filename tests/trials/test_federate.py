@@ -13,12 +13,10 @@ from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.settings import TransferSettings
 from kdopt.campaign.stage_settings import CombineSettings, FederateSettings
 from kdopt.campaign.stages import plan_studies
-from kdopt.data.datasets import read_dataset
 from kdopt.train.fedavg import count_state_bytes
 from kdopt.train.fit import DivergedError
 from kdopt.trials.combine import choose_student, run_combine
 from kdopt.trials.federate import run_federate
-from kdopt.trials.pretrain import run_pretrain
 from tests.conftest import NoJournal, drop_record, make_campaign
 from tests.trials.test_context import new_context, without_time
 
@@ -57,27 +55,6 @@ class Memory(NoJournal):
         self.curve |= values
         if self.killed_at in values:
             raise Killed
-
-
-@pytest.fixture(scope="module")
-def dataset():
-    return read_dataset(CAMPAIGN.data, CAMPAIGN.seed)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("artifacts")
-
-
-@pytest.fixture(scope="module")
-def context(dataset, folder):
-    return new_context(CAMPAIGN, dataset, folder)
-
-
-@pytest.fixture(scope="module")
-def trained(context):
-    plan = plan_studies(CAMPAIGN)[0]
-    return {i: run_pretrain(context, plan, {"participant": i}, {}) for i in range(3)}
 
 
 def the_plan(campaign=CAMPAIGN, stage="federate"):
