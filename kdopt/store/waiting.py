@@ -37,13 +37,15 @@ def take_waiting(
     skip = "FOR UPDATE SKIP LOCKED" if store.dialect == "postgresql" else ""
     # The state is asked for twice: between the SELECT and the UPDATE another may have taken it.
     # A WITH, as Postgres may run a subquery again while it updates, and lock more rows than asked.
+    # In a CASE, as SQLite would else go through all that waits in the store by the states' index.
     take = sa.text(
         f"""
         WITH next AS (
             SELECT trial_id FROM trials WHERE study_id = :study AND state = 'WAITING'
             ORDER BY trial_id LIMIT :n {skip})
         UPDATE trials SET state = 'RUNNING', datetime_start = {store.utc}
-        WHERE state = 'WAITING' AND trial_id IN (SELECT trial_id FROM next) AND {condition}
+        WHERE CASE state WHEN 'WAITING' THEN TRUE ELSE FALSE END
+        AND trial_id IN (SELECT trial_id FROM next) AND {condition}
         RETURNING trial_id, number
         """
     )

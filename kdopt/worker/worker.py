@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stages import plan_studies
@@ -54,7 +55,10 @@ from kdopt.worker.worker_id import is_orphan, name_worker
 logger = logging.getLogger(__name__)
 
 LOOK_S = 30.0
-"""Seconds for which a worker takes trials of one study without a look at the others."""
+"""Seconds for which a worker takes trials without a look at the whole queue."""
+
+BEFORE_LOOK = 3
+"""Studies that it tries before it looks: others may have taken what was free at the last look."""
 
 IDLE_S = 1.0
 """Seconds to wait when all that is left is running elsewhere."""
@@ -149,6 +153,7 @@ class _Worker:
         self.summary = WorkerSummary()
         self.last: StudyCounts | None = None
         self.pace: LastTrial | None = None
+        self.ranked: Iterator[StudyCounts] = iter(())
         self.next_look = 0.0
         self.stop = StopSignal()
         self.watch = Stopwatch()
@@ -206,9 +211,9 @@ class _Worker:
             return queries.read_trials(self.store, self.campaign, study_id)
 
     def _take_next(self) -> _Taken | None:
-        """Take trials of the last one's study, or look at the others when nothing waits there."""
+        """Take trials of the last one's study, or of those that come next; else look again."""
         if self.last is not None and time.monotonic() < self.next_look:
-            taken = self._take_trials(self.last)
+            taken = self._take_trials(self.last) or self._take_of_next(BEFORE_LOOK)
             if taken is not None:
                 return taken
         taken = self._take_of_ready(self.board.look())
@@ -225,8 +230,16 @@ class _Worker:
         self.known.read_news(states, self.record.campaign)
         self.ready = list_startable(states, self.plans, self.known.outcomes)
         last = self.plans[self.last.study] if self.last else None
-        ranked = sort_by_preference(self.ready, self.plans, last)
-        return next(filter(None, map(self._take_trials, ranked)), None)
+        self.ranked = iter(sort_by_preference(self.ready, self.plans, last))
+        return self._take_of_next(None)
+
+    def _take_of_next(self, at_most: int | None) -> _Taken | None:
+        """Take trials from the next of the ranked studies, so many of them at most, that has some.
+
+        The ranking goes on from claim to claim: a look is dear in a large campaign.
+        """
+        studies = islice(self.ranked, at_most)
+        return next(filter(None, map(self._take_trials, studies)), None)
 
     def _take_trials(self, state: StudyCounts) -> _Taken | None:
         plan = self.plans[state.study]

@@ -20,6 +20,7 @@ from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 from kdopt.store.planning import write_plan
 from kdopt.worker.study_board import StudyBoard
+from kdopt.worker.worker import LOOK_S
 
 TRIALS = 120
 TURNS = 3
@@ -76,11 +77,15 @@ def _look_each_time(store: Store, name: str) -> Iterator[None]:
 
 
 def _stay(store: Store, name: str, at_most: int) -> Iterator[None]:
-    """As :class:`kdopt.worker.worker._Worker` does: a look when nothing waits in a study."""
+    """As :class:`kdopt.worker.worker._Worker` does: study after study, and a look now and then."""
     board = StudyBoard(store, name)
-    while waiting := [s for s in board.look() if s.waiting > 1]:
-        study = random.choice(waiting).study_id
-        while claims := leases.claim_trials(store, study, "bench", 90.0, at_most):
+    while waiting := [s.study_id for s in board.look() if s.waiting > 1]:
+        random.shuffle(waiting)
+        next_look = time.monotonic() + LOOK_S
+        while waiting and time.monotonic() < next_look:
+            claims = leases.claim_trials(store, waiting[-1], "bench", 90.0, at_most)
+            if not claims:
+                waiting.pop()
             for claim in claims:
                 outcome = outcome_of(claim.number, "participant" in claim.params)
                 leases.finish_trial(store, claim, outcome)

@@ -29,10 +29,10 @@ from kdopt.store import leases
 from kdopt.store.database import Store, open_store
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S, Heartbeat
 from kdopt.worker.study_board import StudyBoard
+from kdopt.worker.worker import LOOK_S
 
 NAME = "workers"
 CLIENTS = 64
-LOOK_S = 30.0
 SAMPLE_S = 0.25
 COLUMNS = (
     "workers", "trial s", "asked/s", "done/s", "claim ms", "p95 ms", "record ms", "rec p95 ms",
@@ -208,20 +208,23 @@ class _Client:
         worker, board = f"sim-{os.getpid()}-{index}", StudyBoard(self.store, NAME)
         # Out of step with the others.
         self.end.wait(chance.uniform(0, min(self.trial_s, 2.0)))
-        nap, study, next_look = chance.uniform(0, self.trial_s), None, 0.0
+        nap, next_look = chance.uniform(0, self.trial_s), 0.0
+        waiting: list[int] = []
         while not self.end.is_set():
-            if study is None or time.monotonic() > next_look:
+            if not waiting or time.monotonic() > next_look:
+                last = waiting[-1:]
                 waiting = [s.study_id for s in board.look() if s.waiting]
                 next_look = time.monotonic() + LOOK_S
                 if not waiting:
                     self.end.wait(1.0)
                     continue
-                study = study if study in waiting else chance.choice(waiting)
+                chance.shuffle(waiting)
+                waiting += [study for study in last if study in waiting]
             began = time.perf_counter()
-            taken = leases.claim_trials(self.store, study, worker, LEASE_S, self.bundle)
+            taken = leases.claim_trials(self.store, waiting[-1], worker, LEASE_S, self.bundle)
             self.claims.append(time.perf_counter() - began)
             if not taken:
-                study = None
+                waiting.pop()
                 continue
             with Heartbeat(self.store, taken, BEAT_S, LEASE_S):
                 for at, lease in enumerate(taken):
