@@ -1,6 +1,7 @@
 """How far a few trials go on stored full grids: warm, random, a fixed portfolio, TPE, GP.
 
     python scripts/few_trials.py
+    python scripts/few_trials.py --docs    # writes the table of the documentation
 
 That reads the grids that come with kdopt. With --store (once per store) they come from stores; with
 --ship these become the ones that come with kdopt: the prior and the lessons.
@@ -15,12 +16,15 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from kdopt.advice.lessons import COMES_WITH, SHIPPED_LESSONS, load_shipped_lessons, write_lessons
 from kdopt.advice.training_set import (
@@ -37,6 +41,7 @@ from kdopt.campaign.stages import plan_tune
 from kdopt.campaign.studies import StudyPlan
 from kdopt.features.measurements import read_measurements
 from kdopt.outcome import Outcome, Pair, Scores, TrialRow
+from kdopt.search.full_grids import UNKNOWN, FullGrid, collect_full_grids
 from kdopt.search.prior import (
     SHIPPED_PRIOR,
     Point,
@@ -47,11 +52,10 @@ from kdopt.search.prior import (
     load_shipped_prior,
 )
 from kdopt.search.replay import (
+    ALL_DATA,
+    NOTHING_TAUGHT,
     TRIAL_COUNTS,
-    UNKNOWN,
-    FullGrid,
     PointSearch,
-    collect_full_grids,
     replay_searches,
 )
 from kdopt.search.samplers import choose_params
@@ -59,8 +63,29 @@ from kdopt.store.database import open_store
 from kdopt.store.queries import pick_campaign, read_record, read_trials
 
 ROOT = Path(__file__).parents[1]
+TABLE = ROOT / "docs" / "few-trials-table"
 RUNS = 3
 """Runs of a sampler per pair, with other seeds; their gains are averaged."""
+
+
+TABLE_DECIMALS = 6
+PAGE_HEAD = """# Few trials: the whole table
+
+Percent of what the full grid improves, on test, with 95 % intervals that take participants as
+units: all that [Few trials and advice](few-trials.md) quotes, and what else was left out. The
+searches were replayed on stored grids; each section counts other pairs.
+`python scripts/few_trials.py --docs` makes this page and [the same as CSV](few-trials-table.csv)
+again, from what comes with kdopt.
+
+- What is not known beforehand: all pairs of the *data set*; all of that kind of *partition*, in all
+  its draws and on both data sets; the *participant* that learns, as a teacher, too; all pairs of
+  the *student*; the *pair*. The prior is made of all others, of both data sets.
+- *warm* is the learnt search; *in rounds* it also learns from pairs of the same partition that were
+  tuned before. The *fixed portfolio* is the best fixed list of the known pairs. *random*, *tpe* and
+  *gp* know nothing; *cold* ones begin with vanilla, and half of their trials are random.
+- With 0 trials a search takes the cell of greatest expected gain if that is above the control's.
+- *epochs per pair* are what so many trials cost, with the pair's part of the control.
+"""
 
 
 def main() -> None:
@@ -78,20 +103,15 @@ def main() -> None:
         "--samplers", nargs="*", default=["tpe", "gp"], choices=["tpe", "gp", "random"]
     )
     parser.add_argument("--csv", type=Path, help="write the table here")
+    parser.add_argument("--docs", action="store_true", help=f"write {TABLE.name}.md and .csv")
     parser.add_argument("--ship", action="store_true", help="write what comes with kdopt")
     args = parser.parse_args()
     if args.ship and not args.store:
         parser.error("--ship takes the grids of a store: name it with --store")
-    if args.store:
-        sources = [
-            _read_store(location, name)
-            for location, name in zip_longest(args.store, args.campaign[: len(args.store)])
-        ]
-        if args.ship:
-            _ship(sources)
-        grids = [grid for source in sources for grid in collect_full_grids(source.rows, source[0])]
-    else:
-        grids = read_shipped_grids()
+    sources = read_stores(args.store, args.campaign)
+    if args.ship:
+        _ship(sources)
+    grids = list_grids(sources)
     grids = [g for g in grids if args.data in (None, g.campaign.data.name)]
     searches = {f"{sampler}, cold": _make_search(sampler) for sampler in args.samplers}
     table = replay_searches(grids, searches, args.trials, args.unknown)
@@ -99,7 +119,21 @@ def main() -> None:
         raise SystemExit("there are too few full grids, or vanilla is not on them")
     if args.csv:
         table.to_csv(args.csv, index=False)
+    if args.docs:
+        write_docs(table)
     print(format_table(table))
+
+
+def read_stores(stores: Sequence[str], names: Sequence[str] = ()) -> list[TrainingCampaign]:
+    """A campaign of each store; ``names`` says which, where a store has several."""
+    return [_read_store(*found) for found in zip_longest(stores, names[: len(stores)])]
+
+
+def list_grids(sources: Sequence[TrainingCampaign]) -> list[FullGrid]:
+    """The full grids of some campaigns; without any those that come with kdopt."""
+    if not sources:
+        return read_shipped_grids()
+    return [grid for source in sources for grid in collect_full_grids(source.rows, source[0])]
 
 
 def read_shipped_grids() -> list[FullGrid]:
@@ -165,7 +199,12 @@ def format_table(table: pd.DataFrame) -> str:
     included.
     """
     counts = sorted(set(table["trials"]))
-    head = ["data", "not known beforehand", "search", *(f"{n} trials" for n in counts)]
+    head = [
+        "data",
+        "not known beforehand",
+        "search",
+        *(f"{n} trial{'s' * (n != 1)}" for n in counts),
+    ]
     lines = [head, ["---"] * 3 + ["--:"] * len(counts)]
     for data in dict.fromkeys(table["data"]):
         rows = table[table["data"] == data]
@@ -173,14 +212,39 @@ def format_table(table: pd.DataFrame) -> str:
         lines.append([data, "", "epochs per pair", *(f"{costs[n]:.1f}" for n in counts)])
         for (unknown, search), found in rows.groupby(["unknown", "search"], sort=False):
             of = found.set_index("trials")
-            shown = [
-                f"{of.fraction[n]:.0f} ({of.low[n]:.0f} to {of.high[n]:.0f})"
-                if n in of.index
-                else ""
-                for n in counts
-            ]
+            shown = [_format_share(of.loc[n]) if n in of.index else "" for n in counts]
             lines.append([data, str(unknown), str(search), *shown])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_docs(table: pd.DataFrame) -> None:
+    """The whole table as a page of the documentation, and as a CSV file beside it."""
+    table.round(TABLE_DECIMALS).to_csv(TABLE.with_suffix(".csv"), index=False)
+    TABLE.with_suffix(".md").write_text(format_page(table), "utf-8")
+
+
+def format_page(table: pd.DataFrame) -> str:
+    """A section per data set: what 0 and 100 percent are, and a row per search."""
+    text = PAGE_HEAD
+    for data in dict.fromkeys(table["data"]):
+        rows = table[table["data"] == data]
+        ends = rows[rows["unknown"] == NOTHING_TAUGHT].set_index("search")
+        none, vanilla, grid = (ends.loc[name] for name in ("none", "vanilla", "full grid"))
+        name = "All pairs" if data == ALL_DATA else f"Pairs of {data}"
+        text += (
+            f"\n## {name}\n\n{none.pairs} pairs. With nothing tried they gain {none.gain:.2f} pp, "
+            f"which is 0; with the grid, {grid.epochs:.0f} epochs per pair, {grid.gain:.2f} pp, "
+            f"which is 100. Vanilla alone is at {_format_share(vanilla)}.\n\n"
+        )
+        shown = rows[~rows["search"].isin(["none", "vanilla", "full grid"])]
+        text += format_table(shown).replace(f"| {data} | ", "| ").replace("| data | ", "| ")
+        text = text.replace("| --- | --- | --- |", "| --- | --- |") + "\n"
+    return text
+
+
+def _format_share(row: pd.Series) -> str:
+    # Rounded to whole numbers first: a share of -0.2 is 0, not -0.
+    return f"{round(row.fraction)} ({round(row.low)} to {round(row.high)})"
 
 
 def _make_search(sampler: Sampler) -> PointSearch:
@@ -195,15 +259,31 @@ def _replay_sampler(sampler: Sampler, grid: FullGrid, count: int, seed: int) -> 
     campaign = grid.campaign
     tune = replace(campaign.tune, sampler=sampler, budget=count)
     other = replace(campaign, seed=campaign.seed + seed, tune=tune, replicates=1)
-    plan = next(p for p in _get_plans(other) if (p.partition, p.teacher, p.student) == grid.pair)
+    return _continue_sampler(other, grid, count, None)
+
+
+def continue_with_gp(grid: FullGrid, first: Sequence[Point], count: int) -> list[Point]:
+    """These points, then those that a Gaussian process tries as it does after learnt cells."""
+    tune = replace(grid.campaign.tune, sampler="warm", warm_then="gp", budget=count)
+    return _continue_sampler(replace(grid.campaign, tune=tune, replicates=1), grid, count, first)
+
+
+def _continue_sampler(
+    campaign: Campaign, grid: FullGrid, count: int, first: Sequence[Point] | None
+) -> list[Point]:
+    """``first`` are the points known beforehand; ``None``: as many as the campaign plans."""
+    plan = next(p for p in _get_plans(campaign) if (p.partition, p.teacher, p.student) == grid.pair)
+    planned = [get_point(cell) for cell in plan.cells] if first is None else list(first)
     history: list[TrialRow] = []
     for number in range(count):
-        cell = plan.cells[number] if number < len(plan.cells) else None
-        wanted = get_point(cell or choose_params(other, plan, number, history))
+        if number < len(planned):
+            wanted = planned[number]
+        else:
+            wanted = get_point(choose_params(campaign, plan, number, history))
         tried = {get_point(row.params) for row in history}
         point = min(
             (p for p in grid.cells if p not in tried),
-            key=lambda p: _measure_distance(p, wanted, other),
+            key=lambda p: _measure_distance(p, wanted, campaign),
         )
         history.append(_make_row(plan, number, point, grid.known.results[point].gain))
     return [get_point(row.params) for row in history]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from scripts import coverage_of_intervals, few_trials, make_picture
+from kdopt.search.posterior import scale_results
+from kdopt.search.replay import replay_searches
+from scripts import coverage_of_intervals, few_trials, levers, make_picture
 from scripts.benchmarks.workers_picture import draw_saturation
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -54,9 +58,14 @@ def test_pairs_that_share_models_resampled_as_if_independent_cover_less():
     assert apart > 0.85 and shared < 0.75
 
 
-def test_the_grids_that_ship_are_whole_and_give_the_figures_of_the_docs():
+@pytest.fixture(scope="module")
+def shipped_grids():
+    return few_trials.read_shipped_grids()
+
+
+def test_the_grids_that_ship_are_whole_and_give_the_figures_of_the_docs(shipped_grids):
     """The prior and the lessons are of the same trials; both ends of the scale are quoted."""
-    grids = few_trials.read_shipped_grids()
+    grids = shipped_grids
     assert len(grids) == len({(grid.place, grid.pair) for grid in grids})
     # Whole campaigns: every pair of every partition of each.
     campaigns = list(dict.fromkeys(grid.campaign for grid in grids))
@@ -71,6 +80,48 @@ def test_the_grids_that_ship_are_whole_and_give_the_figures_of_the_docs():
     )
     text = (few_trials.ROOT / "docs" / "few-trials.md").read_text("utf-8")
     assert f"a mean gain of {nothing:.2f} pp is 0, the grid's {whole:.2f} pp is 100" in text
+
+
+def test_the_whole_table_is_what_the_script_makes_of_what_ships(shipped_grids):
+    made = pd.read_csv(few_trials.TABLE.with_suffix(".csv"))
+    assert few_trials.TABLE.with_suffix(".md").read_text("utf-8") == few_trials.format_page(made)
+    again = replay_searches(shipped_grids, counts=(0, 2), unknown=["data set"])
+    key = ["data", "unknown", "search", "trials"]
+    both = again.merge(made, on=key, suffixes=("", "_docs"), validate="one_to_one")
+    assert len(both) == len(again) == 3 * (4 + 2 + 2 + 1)
+    for column in ("epochs", "fraction", "low", "high", "gain", "pairs"):
+        assert np.allclose(both[column], both[f"{column}_docs"], atol=2e-6), column
+
+
+def test_a_lever_that_changes_nothing_makes_no_difference_and_bounds_are_above_the_grid(
+    shipped_grids, capsys
+):
+    some = [g for g in shipped_grids if g.pair.partition in ("specialized", "label_chunks")]
+    judge = levers.Judge(some)
+    before = judge.replay(levers.search_plainly, "data set")
+    same = judge.replay(partial(levers.search_by_kind, share=0.0), "data set")
+    assert all(np.allclose(before[count], same[count]) for count in levers.COUNTS)
+    bounds = list(levers.list_bounds(some).values())
+    assert np.allclose(bounds[0], judge.whole)
+    assert np.all(bounds[-2] >= judge.whole - 1e-9) and np.all(bounds[-1] >= bounds[-2])
+    judge.print_difference("same", "data set", same, before)
+    assert capsys.readouterr().out.count("+0.00 (+0.00 to +0.00)") == 2 * len(levers.COUNTS)
+
+
+def test_every_lever_has_its_search_and_a_scale_per_pair(shipped_grids):
+    assert tuple(levers.list_levers([])) == levers.LEVERS
+    scales = json.loads(levers.SCALES.read_bytes())
+    assert set(scales) == {levers.name_pair(grid) for grid in shipped_grids}
+
+
+def test_reading_at_another_temperature_and_back_is_what_it_was(shipped_grids):
+    points = tuple(shipped_grids[0].cells)
+    assert np.allclose(levers.make_shift(points, 1.0), np.eye(len(points)))
+    logs = np.log([t for t, _ in points])
+    doubled = levers.make_shift(points, 2.0) @ logs
+    assert np.allclose(doubled, np.minimum(logs + np.log(2), logs.max()))
+    results = [shipped_grids[0].known.results[p] for p in points]
+    assert np.allclose(levers.unscale_results(scale_results(results).T), results)
 
 
 def test_scripts_import_what_the_package_has():

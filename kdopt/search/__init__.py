@@ -5,5 +5,6 @@
 - ``surrogate``: the model fitted to a prior, which predicts a new pair's results
 - ``posterior``: the prediction for one pair, and how its own trials narrow it
 - ``warm_start``: the prior of a campaign with ``sampler = "warm"``, and its pairs' posteriors
+- ``full_grids``: stored pairs whose whole grid was measured
 - ``replay``: how far a few trials go, measured on stored full grids
 """

@@ -11,7 +11,8 @@ gain of that choice on test:
 With no trial at all, a search with a prior takes the point of greatest expected gain, where that is
 above the gain of the untouched student and of the control.
 
-Beforehand may be unknown (:data:`UNKNOWN`): everything of its ``data set``, of its kind of
+Beforehand may be unknown (:data:`kdopt.search.full_grids.UNKNOWN`):
+everything of its ``data set``, of its kind of
 ``partition``, or of the ``participant`` that learns; every pair of the same ``student``; or only
 the ``pair`` itself. The prior is made of all others.
 """
@@ -20,21 +21,17 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kdopt.analysis.best_settings import find_best_point, rank_points
-from kdopt.analysis.results import CampaignResults, GainName, GainPair, PointMean
+from kdopt.analysis.best_settings import rank_points
 from kdopt.analysis.stats import average, estimate
-from kdopt.campaign.settings import Campaign
-from kdopt.campaign.stages import round_of_pair
 from kdopt.errors import KdoptError
-from kdopt.outcome import Pair, TrialRow
+from kdopt.search.full_grids import UNKNOWN, FullGrid, get_selection_gain, leave_out
 from kdopt.search.posterior import Posterior
 from kdopt.search.prior import (
     MIN_PRIOR_PAIRS,
@@ -42,7 +39,6 @@ from kdopt.search.prior import (
     Point,
     PointResult,
     Prior,
-    collect_pair_results,
     list_grid_points,
 )
 from kdopt.search.surrogate import Surrogate
@@ -56,69 +52,6 @@ ALL_DATA = "all"
 
 NOTHING_TAUGHT = "nothing taught"
 """In column ``unknown``: the search uses no prior. Else it is one of :data:`UNKNOWN`."""
-
-
-class FullGrid(NamedTuple):
-    """A pair whose whole grid was measured.
-
-    Attributes:
-        campaign: What was planned.
-        pair: Which of its pairs.
-        known: Its features, and the result of every point.
-        cells: The gains of every point.
-        control: What the student gains without the teacher; NaN where that was not run.
-    """
-
-    campaign: Campaign
-    pair: Pair
-    known: PairResults
-    cells: Mapping[Point, PointMean]
-    control: GainPair
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """Campaign and partition."""
-        return self.campaign.name, self.pair.partition
-
-    @property
-    def round(self) -> int:
-        """In which round of its partition a campaign tunes it."""
-        return round_of_pair(self.campaign, self.pair.teacher, self.pair.student)
-
-    def compute_kept_gain(self, tried: Iterable[Point]) -> float:
-        """Test gain of the best of these points, the control and the untouched student."""
-        kept, bound = self.find_fallback()
-        gain = _get_selection_gain(self.campaign)
-        best = find_best_point([self.cells[point] for point in tried], gain, self.campaign.tune)
-        return best.test_gain if best is not None and getattr(best, gain) > bound else kept
-
-    def find_fallback(self) -> tuple[float, float]:
-        """Gains on test and on the selection set of the student if no point is used."""
-        control = self.control
-        chosen = control.test if self.campaign.select_on == "test" else control.validation
-        # A control that was not run has no gain, and is never chosen.
-        return (control.test, chosen) if chosen > 0 else (0.0, 0.0)
-
-    def count_epochs(self, trials: int) -> float:
-        """Most epochs of training that so many trials take, with the pair's part of the control.
-
-        The control is one trial per student, whoever its teachers are.
-        """
-        teachers = sum(student == self.pair.student for _, student in self.campaign.pairs)
-        control = 0.0 if math.isnan(self.control.validation) else 1 / max(1, teachers)
-        return self.campaign.distill.epochs * self.campaign.replicates * (trials + control)
-
-
-UNKNOWN: Mapping[str, Callable[[FullGrid], tuple[object, ...]]] = {
-    "data set": lambda grid: (grid.campaign.data.name,),
-    "partition": lambda grid: (grid.campaign.get_family(grid.pair.partition),),
-    "participant": lambda grid: (*grid.place, grid.pair.student),
-    "student": lambda grid: (*grid.place, grid.pair.student),
-    "pair": lambda grid: (*grid.place, *grid.pair),
-}
-"""What a search may not know, the hardest first, and which pairs are unknown together. A kind of
-partition is unknown in all its draws and on all data sets. A *participant* is unknown as a teacher,
-too; a *student* may be known as one."""
 
 
 PointSearch = Callable[[FullGrid, int], Sequence[Sequence[Point]]]
@@ -140,7 +73,8 @@ def replay_searches(
     their points.
 
     Args:
-        grids: Of one campaign or several, as :func:`collect_full_grids` gives them.
+        grids: Of one campaign or several, as
+            :func:`kdopt.search.full_grids.collect_full_grids` gives them.
         searches: Searches without a prior, by name, beside random points.
         counts: Numbers of trials.
         unknown: Which of :data:`UNKNOWN` to leave out.
@@ -170,40 +104,6 @@ def replay_searches(
     return pd.DataFrame(table.lines, columns=list(REPLAY_COLUMNS))
 
 
-def collect_full_grids(rows: Sequence[TrialRow], campaign: Campaign) -> list[FullGrid]:
-    """The pairs whose every point is complete and whose participants are known, in fixed order."""
-    points = list_grid_points(campaign)
-    results = CampaignResults(rows, campaign)
-    found = []
-    for pair, known in collect_pair_results(rows).items():
-        cells = {(c.temperature, c.alpha): c for c in results.points.get(pair, ())}
-        if all(point in cells and point in known.results for point in points):
-            own = {point: cells[point] for point in points}
-            found.append(FullGrid(campaign, pair, known, own, results.measure_control(pair)))
-    return found
-
-
-def leave_out(
-    grids: Sequence[FullGrid], unknown: str
-) -> Iterator[tuple[list[FullGrid], list[FullGrid]]]:
-    """The pairs that are unknown together, and those that are known then, in fixed order.
-
-    Every pair is unknown once. ``unknown`` is a key of :data:`UNKNOWN`.
-    """
-    find_group = UNKNOWN[unknown]
-    groups: dict[tuple[object, ...], list[FullGrid]] = {}
-    for grid in grids:
-        groups.setdefault(find_group(grid), []).append(grid)
-    for key, group in groups.items():
-        known = [grid for grid in grids if find_group(grid) != key]
-        if unknown == "participant":
-            first = group[0]
-            known = [
-                g for g in known if (*g.place, g.pair.teacher) != (*first.place, first.pair.student)
-            ]
-        yield group, known
-
-
 def replay_warm_search(
     surrogate: Surrogate, grids: Sequence[FullGrid], counts: Sequence[int], in_rounds: bool = False
 ) -> dict[int, list[float]]:
@@ -218,14 +118,33 @@ def replay_warm_search(
     """
     if in_rounds:
         return {count: _replay_rounds(surrogate, grids, count) for count in counts}
+    return replay_posteriors(lambda grid: surrogate.compute_posterior(grid.known), grids, counts)
+
+
+def replay_posteriors(
+    predict: Callable[[FullGrid], Posterior],
+    grids: Sequence[FullGrid],
+    counts: Sequence[int],
+    find_floor: Callable[[FullGrid], float] = lambda _: 0.0,
+) -> dict[int, list[float]]:
+    """The same from each pair's posterior before its first trial, above some gain in pp."""
     gains: dict[int, list[float]] = {count: [] for count in counts}
     for grid in grids:
-        posterior = surrogate.compute_posterior(grid.known)
+        posterior = predict(grid)
         # A search with more trials begins like one with fewer.
-        tried = list(replay_posterior(posterior, grid, max(counts)))
+        tried = list(replay_posterior(posterior, grid, max(counts), find_floor(grid)))
         for count in counts:
             gains[count].append(_find_gain(posterior, grid, tried[:count]))
     return gains
+
+
+def fit_surrogate(grids: Sequence[FullGrid]) -> Surrogate:
+    """What the search learns from these pairs."""
+    campaign = grids[0].campaign
+    pairs = tuple(grid.known for grid in grids)
+    return Surrogate(
+        Prior(campaign.name, campaign.tune.t2_scale, list_grid_points(campaign), pairs)
+    )
 
 
 def _replay_rounds(surrogate: Surrogate, grids: Sequence[FullGrid], count: int) -> list[float]:
@@ -253,11 +172,16 @@ def _find_gain(posterior: Posterior, grid: FullGrid, tried: Sequence[Point]) -> 
     return grid.cells[best].test_gain if expected > bound else kept
 
 
-def replay_posterior(posterior: Posterior, grid: FullGrid, count: int) -> dict[Point, PointResult]:
-    """The points that a posterior tries one by one, each with its result."""
+def replay_posterior(
+    posterior: Posterior, grid: FullGrid, count: int, floor: float = 0.0
+) -> dict[Point, PointResult]:
+    """The points that a posterior tries one by one, each with its result.
+
+    Improvement counts above ``floor``, in pp, until a point has more.
+    """
     tried: dict[Point, PointResult] = {}
     while len(tried) < count:
-        best = max((result.gain for result in tried.values()), default=0.0)
+        best = max([floor, *(result.gain for result in tried.values())])
         point = posterior.condition_on(tried).choose_next_point(tried, best)
         if point is None:
             break
@@ -322,7 +246,7 @@ def _replay_with_priors(
     places = {id(grid): index for index, grid in enumerate(grids)}
     in_rounds = any(len(group) > 1 for group, _ in groups)
     for group, known in groups:
-        surrogate = _fit_surrogate(known)
+        surrogate = fit_surrogate(known)
         found = {("warm", c): g for c, g in replay_warm_search(surrogate, group, counts).items()}
         if in_rounds:
             by_count = replay_warm_search(surrogate, group, counts, in_rounds=True)
@@ -345,7 +269,7 @@ def _compute_random_gains(grids: Sequence[FullGrid], count: int) -> NDArray[np.f
     """
     expected = []
     for grid in grids:
-        gain_name = _get_selection_gain(grid.campaign)
+        gain_name = get_selection_gain(grid.campaign)
         ranked = rank_points(grid.cells.values(), gain_name, grid.campaign.tune)
         n = len(ranked)
         k = min(count, n)
@@ -353,18 +277,6 @@ def _compute_random_gains(grids: Sequence[FullGrid], count: int) -> NDArray[np.f
         gains = [grid.compute_kept_gain([(c.temperature, c.alpha)]) for c in ranked]
         expected.append(math.fsum(c * gain for c, gain in zip(chances, gains, strict=True)))
     return np.array(expected)
-
-
-def _get_selection_gain(campaign: Campaign) -> GainName:
-    return "test_gain" if campaign.select_on == "test" else "validation_gain"
-
-
-def _fit_surrogate(grids: Sequence[FullGrid]) -> Surrogate:
-    campaign = grids[0].campaign
-    pairs = tuple(grid.known for grid in grids)
-    return Surrogate(
-        Prior(campaign.name, campaign.tune.t2_scale, list_grid_points(campaign), pairs)
-    )
 
 
 def _check_alike(grids: Sequence[FullGrid]) -> None:

@@ -13,14 +13,11 @@ from kdopt.analysis.results import GainPair, PointMean
 from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.errors import KdoptError
 from kdopt.outcome import Pair
+from kdopt.search.full_grids import UNKNOWN, FullGrid, collect_full_grids, leave_out
 from kdopt.search.prior import PairResults, PointResult, Prior, list_grid_points
 from kdopt.search.replay import (
     REPLAY_COLUMNS,
-    UNKNOWN,
-    FullGrid,
     build_portfolio,
-    collect_full_grids,
-    leave_out,
     replay_posterior,
     replay_searches,
     replay_warm_search,

@@ -1,0 +1,436 @@
+"""What each change of the learnt search does by itself, replayed on stored full grids.
+
+    python scripts/levers.py                        # all of them, on the grids that come with kdopt
+    python scripts/levers.py control-point shrink   # these
+    python scripts/levers.py --store one/kdopt.db --store other/kdopt.db
+
+Nothing is trained. The first table has the difference of mean test gains to the search as it is, in
+pp, with its 95 % interval, at equal numbers of trials; the second what stopping early costs; the
+third what no choice of cells can pass. T relative to the teacher's logits needs the scale of these
+logits: ``scripts/logit_scales.json`` has it of the grids that come with kdopt, by
+``scripts/logit_scales.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from kdopt.advice.lessons import COMES_WITH, load_shipped_lessons
+from kdopt.advice.training_set import TrainingCampaign, build_training_set
+from kdopt.analysis.stats import average, estimate, estimate_mean
+from kdopt.features.definitions import LABEL_FEATURES, MODEL_FEATURES
+from kdopt.search.full_grids import UNKNOWN, FullGrid, leave_out
+from kdopt.search.posterior import LOSS_NATS, Posterior, scale_results, squash_gain, unsquash_gain
+from kdopt.search.prior import PairResults, Point, PointResult, Prior, list_grid_points
+from kdopt.search.replay import (
+    build_portfolio,
+    fit_surrogate,
+    replay_posterior,
+    replay_posteriors,
+    replay_warm_search,
+)
+from kdopt.search.surrogate import Surrogate
+from scripts.few_trials import continue_with_gp, list_grids, read_stores
+
+LEVERS = (
+    "T-over-deviation", "T-over-margin", "deviation-feature", "control-feature", "all-features",
+    "control-point", "above-control", "half-by-kind", "by-kind", "list-then-gp",
+    "list-of-like-then-gp",
+)  # fmt: skip
+"""The changes that are measured, one at a time."""
+
+COUNTS = (0, 2, 4, 6, 8)
+STOP_BELOW_PP = (0.1, 0.2, 0.5)
+UNTAUGHT = (1.0, 0.0)
+"""The control as a point: at alpha 0 the teacher has no say, so T does not matter."""
+
+LISTED = 2
+"""Trials at a fixed list before the Gaussian process takes over."""
+
+ALIKE = 40
+"""Pairs, of those most alike by features, whose best list is tried."""
+
+SCALES = Path(__file__).with_name("logit_scales.json")
+
+Gains = Mapping[int, Sequence[float]]
+"""Test gain of every pair of a group, by number of trials."""
+
+Search = Callable[[Sequence[FullGrid], Sequence[FullGrid]], Gains]
+"""Learns from the first pairs and searches on the second."""
+
+
+def main() -> None:
+    choices = [*LEVERS, "stop", "bound"]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("levers", nargs="*", metavar="LEVER", help=f"of {', '.join(choices)}")
+    parser.add_argument("--store", action="append", default=[], help="grids of a store; repeat it")
+    parser.add_argument(
+        "--unknown", nargs="+", default=["data set", "partition"], choices=list(UNKNOWN)
+    )
+    args = parser.parse_args()
+    chosen = args.levers or choices
+    if wrong := [name for name in chosen if name not in choices]:
+        parser.error(f"no lever '{wrong[0]}'; there are {', '.join(choices)}")
+    sources = read_stores(args.store)
+    judge = Judge(list_grids(sources))
+    if some := [name for name in LEVERS if name in chosen]:
+        levers = list_levers(sources)
+        judge.print_head()
+        for unknown in args.unknown:
+            before = judge.replay(search_plainly, unknown)
+            judge.print_share("as it is", unknown, before)
+            for name in some:
+                judge.print_difference(name, unknown, judge.replay(levers[name], unknown), before)
+    if "stop" in chosen:
+        for unknown in args.unknown:
+            judge.print_stopping(unknown)
+    if "bound" in chosen:
+        judge.print_bounds()
+
+
+class Judge:
+    """Replays searches on full grids and prints what they reach.
+
+    Args:
+        grids: The pairs.
+    """
+
+    def __init__(self, grids: Sequence[FullGrid]) -> None:
+        self.grids = grids
+        self._data = np.array([grid.campaign.data.name for grid in grids])
+        self._pairs = pd.DataFrame([g.pair._replace(partition="/".join(g.place)) for g in grids])
+        self.nothing = np.array([grid.compute_kept_gain(()) for grid in grids])
+        self.whole = np.array([grid.compute_kept_gain(grid.cells) for grid in grids])
+
+    def replay(self, search: Search, unknown: str) -> dict[int, NDArray[np.float64]]:
+        """Test gain of each pair by number of trials, everything ``unknown`` left out."""
+        places = {id(grid): index for index, grid in enumerate(self.grids)}
+        found = {count: np.zeros(len(self.grids)) for count in COUNTS}
+        for group, known in leave_out(self.grids, unknown):
+            for count, gains in search(known, group).items():
+                found[count][[places[id(grid)] for grid in group]] = gains
+        return found
+
+    def print_head(self) -> None:
+        print_line(["change", "not known", "pairs of", *(f"{count} trials" for count in COUNTS)])
+        print_line(["---"] * 3 + ["--:"] * len(COUNTS))
+
+    def print_share(
+        self, name: str, unknown: str, gains: Mapping[int, NDArray[np.float64]]
+    ) -> None:
+        """Percent of what the grid improves."""
+        for data, some in self._split():
+            shown = [self.estimate_share(gains[count], some) for count in COUNTS]
+            print_line([name, unknown, data, *shown])
+
+    def print_difference(
+        self,
+        name: str,
+        unknown: str,
+        gains: Mapping[int, NDArray[np.float64]],
+        before: Mapping[int, NDArray[np.float64]],
+    ) -> None:
+        """Difference of mean test gains in pp."""
+        for data, some in self._split():
+            shown = []
+            for count in COUNTS:
+                more = pd.Series((gains[count] - before[count])[some])
+                mean, low, high = estimate_mean(self._select(some), more)[:3]
+                text = f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
+                shown.append(f"**{text}**" if low > 0 or high < 0 else text)
+            print_line([name, unknown, data, *shown])
+
+    def print_stopping(self, unknown: str) -> None:
+        """Stopping where the greatest expected improvement is small, beside fixed budgets."""
+        found: dict[int, tuple[list[Point], list[float]]] = {}
+        for group, known in leave_out(self.grids, unknown):
+            surrogate = fit_surrogate(known)
+            for grid in group:
+                found[id(grid)] = follow_search(surrogate, grid, max(COUNTS))
+        rules: dict[str, Callable[[list[float]], int]] = {
+            f"{count} trials for all": lambda _, count=count: count  # type: ignore[misc]
+            for count in range(2, max(COUNTS) + 1)
+        }
+        for bound in STOP_BELOW_PP:
+            rules[f"stop below {bound} pp"] = lambda ahead, bound=bound: next(  # type: ignore[misc]
+                (i for i, e in enumerate(ahead) if e < bound), len(ahead)
+            )
+        print_line(["rule", "not known", "pairs of", "trials", "percent of the grid"])
+        print_line(["---"] * 3 + ["--:"] * 2)
+        for name, rule in rules.items():
+            spent = [rule(found[id(grid)][1]) for grid in self.grids]
+            gains = np.array(
+                [
+                    grid.compute_kept_gain(found[id(grid)][0][:count])
+                    for grid, count in zip(self.grids, spent, strict=True)
+                ]
+            )
+            for data, some in self._split():
+                mean = f"{np.array(spent)[some].mean():.1f}"
+                print_line([name, unknown, data, mean, self.estimate_share(gains, some)])
+
+    def print_bounds(self) -> None:
+        """What the best possible choice of cells gives on test."""
+        print_line(["choice", "pairs of", "gain, pp", "percent of the grid"])
+        print_line(["---"] * 2 + ["--:"] * 2)
+        for name, gains in list_bounds(self.grids).items():
+            for data, some in self._split():
+                shown = self.estimate_share(gains, some)
+                print_line([name, data, f"{gains[some].mean():.2f}", shown])
+
+    def estimate_share(self, gains: NDArray[np.float64], some: NDArray[np.bool_]) -> str:
+        """Percent of what the grid improves over trying nothing, with its 95 % interval."""
+        better, possible = ((g - self.nothing)[some] for g in (gains, self.whole))
+        share, low, high = estimate(
+            lambda w: 100 * (average(w, better) / average(w, possible)), self._select(some)
+        )[:3]
+        return f"{share:.0f} ({low:.0f} to {high:.0f})"
+
+    def _split(self) -> list[tuple[str, NDArray[np.bool_]]]:
+        return [(name, self._data == name) for name in sorted(set(self._data.tolist()))]
+
+    def _select(self, some: NDArray[np.bool_]) -> pd.DataFrame:
+        return self._pairs[some].reset_index(drop=True)
+
+
+def print_line(cells: Sequence[str]) -> None:
+    print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def search_plainly(known: Sequence[FullGrid], group: Sequence[FullGrid]) -> Gains:
+    """The learnt search as it is, without rounds."""
+    return replay_warm_search(fit_surrogate(known), group, COUNTS)
+
+
+def search_with_features(describe: Callable[[FullGrid], Sequence[float]]) -> Search:
+    """More numbers tell how alike two pairs are."""
+
+    def describe_more(grids: Sequence[FullGrid]) -> list[FullGrid]:
+        more = [(*grid.known.features, *describe(grid)) for grid in grids]
+        return [
+            grid._replace(known=replace(grid.known, features=features))
+            for grid, features in zip(grids, more, strict=True)
+        ]
+
+    return lambda known, group: search_plainly(describe_more(known), describe_more(group))
+
+
+def search_above_control(known: Sequence[FullGrid], group: Sequence[FullGrid]) -> Gains:
+    """Improvement counts from the better of untouched and control, not from the untouched."""
+    surrogate = fit_surrogate(known)
+    return replay_posteriors(
+        lambda grid: surrogate.compute_posterior(grid.known),
+        group,
+        COUNTS,
+        lambda grid: grid.find_fallback()[1],
+    )
+
+
+def search_from_control(known: Sequence[FullGrid], group: Sequence[FullGrid]) -> Gains:
+    """The control counts as one more measured point, of the prior's pairs and of the new one."""
+
+    def add_control(pair: PairResults, gain: float) -> PairResults:
+        # Its other numbers do not ship: those of a student whose classes all move by the gain.
+        result = PointResult(gain, max(0.0, gain), max(0.0, -gain), 0.0)
+        return replace(pair, results={**pair.results, UNTAUGHT: result})
+
+    pairs = tuple(add_control(g.known, g.control.validation) for g in known)
+    points = (*list_grid_points(known[0].campaign), UNTAUGHT)
+    surrogate = Surrogate(Prior("", known[0].campaign.tune.t2_scale, points, pairs))
+
+    def predict(grid: FullGrid) -> Posterior:
+        result = add_control(grid.known, grid.control.validation).results[UNTAUGHT]
+        posterior = surrogate.compute_posterior(grid.known).condition_on({UNTAUGHT: result})
+        low, high = min(known[0].cells), max(known[0].cells)
+        return posterior.restrict_to((low[0], min(a for _, a in known[0].cells)), high)
+
+    return replay_posteriors(predict, group, COUNTS)
+
+
+def search_by_kind(known: Sequence[FullGrid], group: Sequence[FullGrid], share: float) -> Gains:
+    """The mean surface is moved by a share towards that of the pair's own kind of partition."""
+    points = list_grid_points(known[0].campaign)
+    results = np.array([scale_results(g.known.results[p] for p in points).T for g in known])
+    kinds = np.array([g.campaign.get_family(g.pair.partition) for g in known])
+    # (outputs, points) of each kind
+    moves = {
+        kind: share * (results[kinds == kind].mean(axis=0) - results.mean(axis=0))
+        for kind in sorted(set(kinds.tolist()))
+    }
+    pairs = []
+    for grid, result, kind in zip(known, results, kinds, strict=True):
+        moved = unscale_results(result - moves[kind])
+        pairs.append(replace(grid.known, results=dict(zip(points, moved, strict=True))))
+    surrogate = Surrogate(Prior("", known[0].campaign.tune.t2_scale, points, tuple(pairs)))
+
+    def predict(grid: FullGrid) -> Posterior:
+        posterior = surrogate.compute_posterior(grid.known)
+        move = moves.get(grid.campaign.get_family(grid.pair.partition))
+        return posterior if move is None else replace(posterior, mean=posterior.mean + move.ravel())
+
+    return replay_posteriors(predict, group, COUNTS)
+
+
+def search_by_list(known: Sequence[FullGrid], group: Sequence[FullGrid], alike: int) -> Gains:
+    """The best fixed list of the pairs most alike (0: of all), then Optuna's Gaussian process."""
+    features = np.array([g.known.features for g in known])
+    spread = features.std(axis=0) + 1e-9
+    paths = []
+    for grid in group:
+        distance = (((features - np.array(grid.known.features)) / spread) ** 2).sum(axis=1)
+        nearest = np.argsort(distance, kind="stable")[: alike or len(known)]
+        listed = build_portfolio([known[i] for i in sorted(nearest)], LISTED)
+        paths.append(continue_with_gp(grid, listed, max(COUNTS)))
+    return {
+        count: [g.compute_kept_gain(p[:count]) for g, p in zip(group, paths, strict=True)]
+        for count in COUNTS
+    }
+
+
+def search_at_relative_temperature(scales: Mapping[str, Sequence[float]], column: int) -> Search:
+    """T counts in units of the teacher's logits on the student's images.
+
+    Args:
+        scales: By pair.
+        column: Of a pair's scales: 0 is their standard deviation, 1 the mean margin of the two
+            greatest.
+    """
+
+    def search(known: Sequence[FullGrid], group: Sequence[FullGrid]) -> Gains:
+        mean = math.exp(np.mean([math.log(scales[name_pair(g)][column]) for g in known]))
+        points = list_grid_points(known[0].campaign)
+        pairs = []
+        for grid in known:
+            mix = make_shift(points, scales[name_pair(grid)][column] / mean)
+            moved = mix @ np.array([grid.known.results[p] for p in points])
+            results = {p: PointResult(*r) for p, r in zip(points, moved, strict=True)}
+            pairs.append(replace(grid.known, results=results))
+        surrogate = Surrogate(Prior("", known[0].campaign.tune.t2_scale, points, tuple(pairs)))
+
+        def predict(grid: FullGrid) -> Posterior:
+            posterior = surrogate.compute_posterior(grid.known)
+            back = np.kron(np.eye(4), make_shift(points, mean / scales[name_pair(grid)][column]))
+            spread = back @ posterior.covariance @ back.T + 1e-3 * np.eye(len(back))
+            return Posterior(points, back @ posterior.mean, spread)
+
+        return replay_posteriors(predict, group, COUNTS)
+
+    return search
+
+
+def make_shift(points: Sequence[Point], factor: float) -> NDArray[np.float64]:
+    """Weights that read each point at ``factor`` times its temperature, (points, points).
+
+    Linear in log T, and flat beyond the ends of the grid.
+    """
+    index = {point: i for i, point in enumerate(points)}
+    temperatures = sorted({t for t, _ in points})
+    logs = np.log(temperatures)
+    weights = np.zeros((len(points), len(points)))
+    for i, (temperature, alpha) in enumerate(points):
+        wanted = float(np.clip(math.log(temperature * factor), logs[0], logs[-1]))
+        j = min(int(np.searchsorted(logs, wanted, side="right")) - 1, len(logs) - 2)
+        above = (wanted - logs[j]) / (logs[j + 1] - logs[j])
+        weights[i, index[temperatures[j], alpha]] += 1 - above
+        weights[i, index[temperatures[j + 1], alpha]] += above
+    return weights
+
+
+def unscale_results(scaled: NDArray[np.float64]) -> list[PointResult]:
+    """What :func:`kdopt.search.posterior.scale_results` takes to ``scaled``, (4, points)."""
+    gain, learning, forgetting, loss = scaled
+    loss = np.sign(loss) * LOSS_NATS * np.expm1(np.abs(loss))
+    columns = unsquash_gain(gain), np.expm1(learning), np.expm1(forgetting), loss
+    return [PointResult(*map(float, result)) for result in zip(*columns, strict=True)]
+
+
+def name_pair(grid: FullGrid) -> str:
+    return "/".join([*grid.place, f"t{grid.pair.teacher:02d}-s{grid.pair.student:02d}"])
+
+
+def read_features(sources: Sequence[TrainingCampaign]) -> dict[str, list[float]]:
+    """The features of labels and models of every pair; of the pairs that ship without sources."""
+    lessons = build_training_set(sources, "own") if sources else load_shipped_lessons()["own"]
+    names = [feature.name for feature in (*LABEL_FEATURES, *MODEL_FEATURES)]
+    return {
+        f"{line['campaign'].removesuffix(COMES_WITH)}/{line['partition']}"
+        f"/t{line['teacher']:02d}-s{line['student']:02d}": [line[name] for name in names]
+        for line in lessons.pairs.to_dict("records")
+    }
+
+
+def list_levers(sources: Sequence[TrainingCampaign]) -> dict[str, Search]:
+    """Every change by name, in the order of :data:`LEVERS`."""
+    features, scales = read_features(sources), json.loads(SCALES.read_bytes())
+    searches: list[Search] = [
+        search_at_relative_temperature(scales, 0),
+        search_at_relative_temperature(scales, 1),
+        search_with_features(lambda g: [math.log(scales[name_pair(g)][0])]),
+        search_with_features(lambda g: [float(squash_gain(g.control.validation))]),
+        search_with_features(lambda g: features[name_pair(g)]),
+        search_from_control,
+        search_above_control,
+        partial(search_by_kind, share=0.5),
+        partial(search_by_kind, share=1.0),
+        partial(search_by_list, alike=0),
+        partial(search_by_list, alike=ALIKE),
+    ]
+    return dict(zip(LEVERS, searches, strict=True))
+
+
+def follow_search(
+    surrogate: Surrogate, grid: FullGrid, count: int
+) -> tuple[list[Point], list[float]]:
+    """The points that the search tries, and the improvement that it expected of each, in pp."""
+    posterior = surrogate.compute_posterior(grid.known)
+    tried = replay_posterior(posterior, grid, count)
+    points, ahead = list(tried), []
+    for number, point in enumerate(points):
+        before = {p: tried[p] for p in points[:number]}
+        best = max([grid.find_fallback()[1], *(result.gain for result in before.values())])
+        expected = posterior.condition_on(before).compute_expected_improvement(best)
+        ahead.append(float(expected[posterior.points.index(point)]))
+    return points, ahead
+
+
+def list_bounds(grids: Sequence[FullGrid]) -> dict[str, NDArray[np.float64]]:
+    """Test gains of choices that no search can make, each (pairs,)."""
+    points = list(grids[0].cells)
+    validation = np.array([[g.cells[p].validation_gain for p in points] for g in grids])
+    test = np.array([[g.cells[p].test_gain for p in points] for g in grids])
+    kept, bound = np.array([grid.find_fallback() for grid in grids]).T
+    controls = np.nan_to_num([grid.control.test for grid in grids])
+    # Only a point that beats the fallback on validation is kept.
+    usable = np.where(validation > bound[:, None], test, kept[:, None])
+    found = {"the best cell on validation": np.array([g.compute_kept_gain(points) for g in grids])}
+    listed: list[int] = []
+
+    def keep_best(some: list[int]) -> NDArray[np.float64]:
+        rows, best = np.arange(len(grids)), np.array(some)[validation[:, some].argmax(axis=1)]
+        return usable[rows, best]
+
+    while len(listed) < max(COUNTS):
+        rest = [i for i in range(len(points)) if i not in listed]
+        listed.append(max(rest, key=lambda i: keep_best([*listed, i]).mean()))
+        if len(listed) in COUNTS:
+            found[f"the best {len(listed)} cells for all, chosen on test"] = keep_best(listed)
+    found["the best cell on test, if validation prefers it to none"] = usable.max(axis=1)
+    found["the best on test"] = np.maximum(test.max(axis=1), np.maximum(0.0, controls))
+    return found
+
+
+if __name__ == "__main__":
+    main()
