@@ -63,7 +63,7 @@ from kdopt.store.database import open_store
 from kdopt.store.queries import pick_campaign, read_record, read_trials
 
 ROOT = Path(__file__).parents[1]
-TABLE = ROOT / "docs" / "few-trials-table"
+TABLE = ROOT / "docs" / "few-trials" / "table"
 RUNS = 3
 """Runs of a sampler per pair, with other seeds; their gains are averaged."""
 
@@ -72,9 +72,9 @@ TABLE_DECIMALS = 6
 PAGE_HEAD = """# Few trials: the whole table
 
 Percent of what the full grid improves, on test, with 95 % intervals that take participants as
-units: all that [Few trials and advice](few-trials.md) quotes, and what else was left out. The
+units: all that [Few trials and advice](../few-trials.md) quotes, and what else was left out. The
 searches were replayed on stored grids; each section counts other pairs.
-`python scripts/few_trials.py --docs` makes this page and [the same as CSV](few-trials-table.csv)
+`python scripts/few_trials.py --docs` makes this page and [the same as CSV](table.csv)
 again, from what comes with kdopt.
 
 - What is not known beforehand: all pairs of the *data set*; all of that kind of *partition*, in all
@@ -103,7 +103,7 @@ def main() -> None:
         "--samplers", nargs="*", default=["tpe", "gp"], choices=["tpe", "gp", "random"]
     )
     parser.add_argument("--csv", type=Path, help="write the table here")
-    parser.add_argument("--docs", action="store_true", help=f"write {TABLE.name}.md and .csv")
+    parser.add_argument("--docs", action="store_true", help="write docs/few-trials/")
     parser.add_argument("--ship", action="store_true", help="write what comes with kdopt")
     args = parser.parse_args()
     if args.ship and not args.store:
