@@ -50,6 +50,10 @@ def read_status(store: Store, campaign: str, since_s: float = math.inf) -> Statu
         since_s: Seconds since the workers of now began, if that is known: those before them say
             nothing about the pace.
     """
+    return store.run_at_one_moment(lambda: _read_status(store, campaign, since_s))
+
+
+def _read_status(store: Store, campaign: str, since_s: float) -> Status:
     counts = queries.read_study_counts(store, campaign)
     workers = describe_workers(activity.read_running_trials(store, campaign))
     states = [_count_begun(state, workers) for state in counts]

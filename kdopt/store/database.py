@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,6 +77,7 @@ class Store:
         self.patience_s = RETRY_S
         self._file: StoreFile | None = None
         self._was_written = False
+        self._here = threading.local()
 
     @property
     def label(self) -> str:
@@ -197,10 +199,29 @@ class Store:
 
     def run_read(self, call: Callable[[Connection], T]) -> T:
         """What ``call`` makes of one moment; see :meth:`retry`."""
+        moment: Connection | None = getattr(self._here, "moment", None)
+        if moment is not None:
+            return call(moment)  # whoever began the moment tries again
 
         def attempt() -> T:
             with self.read() as connection:
                 return call(connection)
+
+        return self.retry(attempt)
+
+    def run_at_one_moment(self, call: Callable[[], T]) -> T:
+        """Run ``call``, with every :meth:`run_read` in it, by this thread, in one transaction.
+
+        What belongs to a campaign is then looked up once (:func:`kdopt.store.scope.select_scope`).
+        """
+
+        def attempt() -> T:
+            with self.read() as connection:
+                self._here.moment = connection.execution_options(kdopt_scopes={})
+                try:
+                    return call()
+                finally:
+                    self._here.moment = None
 
         return self.retry(attempt)
 

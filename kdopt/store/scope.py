@@ -95,7 +95,11 @@ def select_scope(connection: Connection, campaign: str) -> Scope:
     Raises:
         StoreError: There is no such campaign, or its record cannot be read.
     """
-    return scope_of(connection, select_record(connection, campaign))
+    # Several questions about one moment (Store.run_at_one_moment) share it.
+    known: dict[str, Scope] = connection.get_execution_options().get("kdopt_scopes", {})
+    if campaign not in known:
+        known[campaign] = scope_of(connection, select_record(connection, campaign))
+    return known[campaign]
 
 
 def scope_of(connection: Connection, record: CampaignRecord) -> Scope:

@@ -200,3 +200,17 @@ def test_a_server_whose_disk_is_full_is_waited_for_and_then_named(store_path):
     with pytest.raises(StoreError, match=r"No space left on device; free space and run"):
         store.retry(full)
     assert len(calls) > 1
+
+
+def test_questions_about_one_moment_see_no_later_write(store):
+    count = "SELECT count(*) FROM kdopt_meta"
+
+    def ask_twice() -> list[object]:
+        before = store.select_rows(count)
+        with store.write() as connection:
+            connection.execute(sa.text("INSERT INTO kdopt_meta (key, value) VALUES ('a', 'b')"))
+        return [before, store.select_rows(count)]
+
+    first, second = store.run_at_one_moment(ask_twice)
+    assert first == second
+    assert store.select_rows(count) != first
