@@ -16,6 +16,7 @@ from kdopt.advice.training_set import (
 )
 from kdopt.analysis.results import CampaignResults
 from kdopt.analysis.verdicts import tabulate_verdicts
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE
 from kdopt.features.measurements import read_measurements
@@ -48,12 +49,13 @@ def open_store_if_any(location: str) -> Store | None:
 def read_sources(store: Store, names: Sequence[str] | None) -> list[TrainingCampaign]:
     """The campaigns to learn from, as the store has them."""
     wanted = [pick_campaign(store, n) for n in names] if names else list_campaigns(store)
-    return [
-        TrainingCampaign(
-            read_record(store, n).campaign, read_trials(store, n), read_measurements(store, n)
-        )
-        for n in dict.fromkeys(wanted)
-    ]
+    with say_if_slow("reading the trials of the campaigns to learn from"):
+        return [
+            TrainingCampaign(
+                read_record(store, n).campaign, read_trials(store, n), read_measurements(store, n)
+            )
+            for n in dict.fromkeys(wanted)
+        ]
 
 
 def find_lessons(

@@ -7,6 +7,7 @@ imported inside the functions that compute: a command may find that there is not
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -19,14 +20,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import kdopt
+from kdopt.cli.announce import say_if_slow
+from kdopt.cli.interrupts import INTERRUPTED, STOPPED_EARLY, leave_at_ctrl_c
 from kdopt.cli.limits import NO_MORE_PROCESSES
-from kdopt.cli.process import (
-    explain_os_error,
-    finish_output,
-    guard_streams,
-    leave_at_ctrl_c,
-    print_error,
-)
+from kdopt.cli.process import explain_os_error, finish_output, guard_streams, print_error
 from kdopt.errors import KdoptError
 from kdopt.typed import check_digits
 
@@ -115,7 +112,7 @@ class LazyCommands(Mapping[str, object]):
         if not any(name in group for group in COMMANDS.values()):
             raise KeyError(name)
         stem = name.replace("-", "_")
-        with leave_at_ctrl_c():
+        with leave_at_ctrl_c(), say_if_slow(f"loading kdopt {name}"):
             found = getattr(import_module(f"kdopt.cli.{stem}"), f"{stem}_command")
         if isinstance(found, typer.Typer):
             found.info.context_settings = SETTINGS["context_settings"]
@@ -159,6 +156,14 @@ class CommandGroup(TyperGroup):
         super().__init__(**settings)
         self.commands = LazyCommands()  # type: ignore[assignment]  # nothing is ever added to it
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was typed; one that says nothing of Ctrl-C is spoken for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Complete the name of a command, which need not import it."""
         texts = {name: text for group in COMMANDS.values() for name, text in group.items()}
@@ -199,6 +204,10 @@ def run_command_line() -> NoReturn:
             level=logging.WARNING,
         )
         code = _run_app()
+    if "torch" in sys.modules:
+        # As it ends Python looks through all objects for some that hold each other. With torch's
+        # that takes a second, and ten where others compute; nothing of kdopt needs it.
+        gc.freeze()
     sys.exit(code)
 
 
@@ -208,6 +217,9 @@ def _run_app() -> int:
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:
+        print(STOPPED_EARLY, file=sys.stderr)
+        code = INTERRUPTED
     except KdoptError as error:
         print_error(str(error))
         code = 2

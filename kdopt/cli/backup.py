@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, StoreOption
 from kdopt.store.backup import back_up_store
@@ -23,7 +24,9 @@ def backup_command(
     Workers may go on meanwhile. Run it again to bring the copy up to date.
     """
     with closing(open_store_at(store)) as opened:
-        made = back_up_store(opened, open_artifacts(opened, artifacts), folder)
+        kept = open_artifacts(opened, artifacts)
+        with say_if_slow(f"copying {opened.label} and its artifacts"):
+            made = back_up_store(opened, kept, folder)
     print(
         f"{made.database}: {made.campaigns:,} campaigns, {made.artifacts:,} artifacts "
         f"({made.copied:,} new)"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kdopt.api.stores import OpenStore
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import read_pair
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, JsonOption, StoreOption
 from kdopt.cli.tables import print_columns
@@ -36,16 +37,14 @@ def best_command(
     wanted = None if pair is None else read_pair(pair)
     with OpenStore(store) as opened:
         asked = opened.pick(wanted[0] if wanted and wanted[0] else campaign)
-        name, tables = asked.name, asked.tables
-    if wanted is None:
-        table = asked.best()
-    else:
-        table = asked.best(*wanted[1])
-        if table.empty:
-            raise AdviceError(
-                f"{pair}: campaign '{name}' has no such pair; 'kdopt best --campaign {name}' "
-                "lists all"
-            )
+        name = asked.name
+        with say_if_slow(f"reading the trials of {name}"):
+            tables = asked.tables
+            table = asked.best() if wanted is None else asked.best(*wanted[1])
+    if wanted is not None and table.empty:
+        raise AdviceError(
+            f"{pair}: campaign '{name}' has no such pair; 'kdopt best --campaign {name}' lists all"
+        )
     if as_json:
         print(format_verdicts_json(table))
         return

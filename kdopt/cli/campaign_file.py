@@ -6,6 +6,7 @@ reads and checks campaign files.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,20 +93,18 @@ def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_noth
     kept = Artifacts(place)
     if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
         check_plan(loaded, dataset, splits, None)
+    shares = measure_shares(splits, dataset)
+    notes = [
+        *describe_images(campaign, dataset),
+        *describe_given_logits(campaign, dataset, splits, logits),
+    ]
     opened = open_store(store, create=True)
-    say(f"planning studies and trials in {opened.label}")
-    planned = plan_campaign(loaded, dataset, splits, opened, kept, weights)
-    return PlannedSpec(
-        opened,
-        kept,
-        loaded,
-        planned,
-        measure_shares(splits, dataset),
-        [
-            *describe_images(campaign, dataset),
-            *describe_given_logits(campaign, dataset, splits, logits),
-        ],
-    )
+    with ExitStack() as if_stopped:
+        if_stopped.callback(opened.close)
+        say(f"planning studies and trials in {opened.label}")
+        planned = plan_campaign(loaded, dataset, splits, opened, kept, weights)
+        if_stopped.pop_all()
+    return PlannedSpec(opened, kept, loaded, planned, shares, notes)
 
 
 def _count(n: int, what: str) -> str:

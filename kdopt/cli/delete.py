@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, CampaignNameArgument, StoreOption
 from kdopt.errors import StoreError
@@ -32,10 +33,11 @@ def delete_command(
         if not yes:
             _confirm(f"delete campaign '{name}' with {done:,} finished trials?")
         kept = open_artifacts(opened, artifacts)
-        gone = delete_campaign(opened, name)
-        # After the rows: a file too many does no harm, a row without its file does.
-        for sha256 in gone.artifacts:
-            kept.discard(sha256)
+        with say_if_slow(f"deleting {name}"):
+            gone = delete_campaign(opened, name)
+            # After the rows: a file too many does no harm, a row without its file does.
+            for sha256 in gone.artifacts:
+                kept.discard(sha256)
     print(
         f"{name}: deleted {gone.studies:,} studies, {gone.trials:,} trials, "
         f"{len(gone.artifacts):,} artifacts"

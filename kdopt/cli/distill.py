@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from kdopt.analysis.students import TrialChoice
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_artifacts, open_store_at, read_pair
 from kdopt.cli.options import (
     DEFAULT_STORE,
@@ -86,13 +87,15 @@ def distill_command(
         name = pick_campaign(opened, named or campaign)
         kept = open_artifacts(opened, artifacts)
         settings = read_record(opened, name).campaign
-        from kdopt.service import distill as home  # loads torch
+        with say_if_slow("loading torch"):
+            from kdopt.service import distill as home
 
         asked = ((home.ONNX, onnx), (home.TORCHSCRIPT, torchscript))
         suffixes = [home.WEIGHTS, *(suffix for suffix, wish in asked if wish), home.CARD]
         home.check_targets(output, suffixes, force)
         choice = TrialChoice(trial, method, temperature, alpha)
-        student = home.distill_student(opened, kept, name, wanted, choice, device)
+        with say_if_slow("reading the trials and making the student"):
+            student = home.distill_student(opened, kept, name, wanted, choice, device)
     record = student.record
     written = home.write_student(
         student,

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, JsonOption, StoreOption
 from kdopt.cli.process import pause_garbage_collection
@@ -18,6 +19,7 @@ from kdopt.cli.tables import print_columns
 from kdopt.errors import StoreError
 from kdopt.service.doctor import Checkup, check_campaign, check_store
 from kdopt.service.repair import drop_leases_of_nothing, repair_campaign
+from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import list_campaigns, pick_campaign
 
@@ -71,8 +73,9 @@ def doctor_command(
         if repair:
             _repair_all(opened, names)
         with pause_garbage_collection():
-            found = [check_campaign(opened, kept, name, deep) for name in names]
-        lost = check_store(opened)
+            found = [_check_campaign(opened, kept, name, deep) for name in names]
+        with say_if_slow("checking the store as a whole"):
+            lost = check_store(opened)
         if lost:
             found.append(Checkup("(no campaign)", problems=tuple(lost)))
     if as_json:
@@ -81,6 +84,11 @@ def doctor_command(
         _print_checkups(found)
     if any(checkup.problems for checkup in found):
         raise typer.Exit(1)
+
+
+def _check_campaign(store: Store, artifacts: Artifacts, name: str, deep: bool) -> Checkup:
+    with say_if_slow(f"checking {name}{' and its artifacts' if deep else ''}"):
+        return check_campaign(store, artifacts, name, deep)
 
 
 def _repair_all(store: Store, names: Sequence[str]) -> None:
@@ -114,4 +122,4 @@ def _print_checkups(found: Sequence[Checkup]) -> None:
         for note in checkup.notes:
             print(f"{checkup.campaign}: note: {note}")
     n = sum(len(checkup.problems) for checkup in found)
-    print(f"{n:,} problems" if n else "no problems found")
+    print(f"{n:,} problem{'' if n == 1 else 's'}" if n else "no problems found")

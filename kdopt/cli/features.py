@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
@@ -37,11 +38,13 @@ def features_command(
         if not find_unmeasured_partitions(opened, name):
             print(f"{name}: nothing to measure: all pre-trained models were measured before")
             return
-        # Only now, when there is something to measure: these load torch.
-        from kdopt.features.measuring import measure_campaign
-        from kdopt.train.engine import make_engine
+        # Only now, when there is something to measure.
+        with say_if_slow("loading torch"):
+            from kdopt.features.measuring import measure_campaign
+            from kdopt.train.engine import make_engine
 
         settings = read_record(opened, name).campaign
         engine = make_engine(settings.precision, device, deterministic=settings.deterministic)
-        done = measure_campaign(opened, open_artifacts(opened, artifacts), name, engine)
+        with say_if_slow(f"measuring the pre-trained models of {name} on each other's images"):
+            done = measure_campaign(opened, open_artifacts(opened, artifacts), name, engine)
     print(f"{name}: measured {', '.join(done)}")

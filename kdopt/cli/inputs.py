@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from kdopt.campaign.names import CAMPAIGN_NAME, parse_pair_name
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.options import DEFAULT_STORE
 from kdopt.errors import AdviceError, StoreError
 from kdopt.launch.call import WorkerCall
@@ -29,7 +30,8 @@ def open_store_at(location: str, patient: bool = False, writes: bool = False) ->
         patient: Wait for a database that is starting.
         writes: Refuse a server that takes no writes.
     """
-    store = open_store(location, patience_s=RETRY_S if patient else 0.0)
+    with say_if_slow("opening the store"):
+        store = open_store(location, patience_s=RETRY_S if patient else 0.0)
     with contextlib.ExitStack() as if_refused:
         if_refused.callback(store.close)
         if writes:

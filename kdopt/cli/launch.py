@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import campaign_folder, make_call, open_artifacts, open_store_at
+from kdopt.cli.interrupts import INTERRUPTED
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
@@ -139,7 +142,8 @@ def launch_local_command(
         return
     slots = assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
     workers_here = LocalWorkers(slots, target.call, _choose_log_folder(target, logs))
-    _follow_to_end(target, workers_here.run, quiet)
+    with closing(target.store):
+        _follow_to_end(target, workers_here.run, quiet)
 
 
 @launch_command.command("slurm")
@@ -186,9 +190,10 @@ def launch_slurm_command(
     )
     log_dir = _choose_log_folder(target, logs) / "slurm"
     target = target._replace(call=call)
-    arrays = _submit_to_slurm(target, jobs, request, log_dir, quiet)
-    if wait:
-        _wait_for_slurm(target, arrays, log_dir, quiet)
+    with closing(target.store):
+        arrays = _submit_to_slurm(target, jobs, request, log_dir, quiet)
+        if wait:
+            _wait_for_slurm(target, arrays, log_dir, quiet)
 
 
 @launch_command.command("ray")
@@ -215,7 +220,8 @@ def launch_ray_command(
         return
     _warn_of_sqlite(target.store)
     on_ray = RayWorkers(target.call, workers, slots_per_gpu or 1, ray_address)
-    _follow_to_end(target, on_ray.run, quiet)
+    with closing(target.store):
+        _follow_to_end(target, on_ray.run, quiet)
 
 
 def _open_target(
@@ -236,6 +242,7 @@ def _open_target(
     check_given_plugins(read_record(opened, name))  # rather than in every worker
     kept = open_artifacts(opened, artifacts)
     if not any(state.waiting or state.running for state in read_study_counts(opened, name)):
+        opened.close()
         print(f"{name}: nothing is left to do")
         return None
     call = replace(
@@ -294,7 +301,7 @@ def _wait_for_slurm(target: _Target, arrays: list[str], log_dir: Path, quiet: bo
             slurm.wait_for_jobs(arrays, progress.update)
     except KeyboardInterrupt:
         print(f"the jobs go on; 'scancel {' '.join(arrays)}' ends them", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         for text in slurm.read_errors(arrays, log_dir):
             print(f"a worker gave up: {text}", file=sys.stderr)
@@ -308,15 +315,16 @@ def _follow_to_end(target: _Target, run: Launch, quiet: bool) -> None:
         follow_workers(progress, target.store, target.artifacts, run)
     except KeyboardInterrupt:
         print("stopped: launch again to go on", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     _report_end(progress, target)
 
 
 def _report_end(progress: ProgressBar, target: _Target) -> None:
     """Say what workers did and what came of it; exit code 1 when trials failed or are left."""
     print(progress.summarize())
-    data = read_report_data(target.store, target.call.campaign)
-    publish_indexes(target.store, data)
+    with say_if_slow("reading the results and publishing the index studies"):
+        data = read_report_data(target.store, target.call.campaign)
+        publish_indexes(target.store, data)
     print(format_answer(data) or "no pair of teacher and student has a result")
     failed, left = progress.status.failed, progress.status.left
     if failed or left:

@@ -6,6 +6,7 @@ import json
 import sys
 from contextlib import closing
 
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, JsonOption, StoreOption
 from kdopt.cli.tables import print_columns
@@ -21,7 +22,7 @@ def list_command(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
 
     With what each is about, and how far it is.
     """
-    with closing(open_store_at(store)) as opened:
+    with closing(open_store_at(store)) as opened, say_if_slow("counting trials"):
         found = [_describe_campaign(opened, name) for name in list_campaigns(opened)]
         label = opened.label
     if as_json:

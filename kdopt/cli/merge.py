@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
@@ -65,12 +66,13 @@ def merge_command(
     may go on in both, and merging again adds nothing.
     """
     with closing(open_store_at(store)) as here, closing(open_store_at(other)) as there:
-        done = merge_campaign(
+        name = pick_campaign(there, campaign)
+        sites = (
             Site(here, open_artifacts(here, artifacts)),
             Site(there, open_artifacts(there, other_artifacts)),
-            pick_campaign(there, campaign),
-            other_weights,
         )
+        with say_if_slow(f"comparing and importing {name}"):
+            done = merge_campaign(*sites, name, other_weights)
     if as_json:
         _print_as_json(done)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import closing
 
 from kdopt.campaign.settings import Campaign
 from kdopt.cli.announce import announce_steps
@@ -40,7 +41,9 @@ def plan_command(
     participant has, and how long the rest takes where trials are done already.
     """
     give_plugins(plugin or [])
-    print_planned(plan_spec(spec, store, artifacts, announce_steps(quiet)))
+    done = plan_spec(spec, store, artifacts, announce_steps(quiet))
+    with closing(done.store):
+        print_planned(done)
 
 
 def print_planned(done: PlannedSpec) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import errno
 import gc
 import os
-import signal
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any, TextIO
 
 from kdopt.cli.limits import NO_MORE_PROCESSES
@@ -25,35 +22,11 @@ from kdopt.shown import (
     shorten,
 )
 
-INTERRUPTED = 130
 CLOSED_PIPE = 1
-"""Exit codes after Ctrl-C, and when nobody reads the output any more."""
+"""Exit code when nobody reads the output any more."""
 
 PLACES = ("KDOPT_STORE", "KDOPT_OTHER_STORE", "KDOPT_ARTIFACTS", "KDOPT_OTHER_ARTIFACTS")
 """Environment variables whose values may hold a password."""
-
-
-@contextmanager
-def leave_at_ctrl_c() -> Iterator[None]:
-    """End the process at Ctrl-C within the block, which only imports.
-
-    A KeyboardInterrupt in the middle of an import becomes whatever the library makes of it, often
-    a traceback that says the library is broken.
-    """
-
-    def leave(_number: int, _frame: FrameType | None) -> None:
-        os._exit(INTERRUPTED)
-
-    # Python lets the main thread alone set handlers, and a process in the background ignores it.
-    alone = threading.current_thread() is threading.main_thread()
-    if not alone or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    signal.signal(signal.SIGINT, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager

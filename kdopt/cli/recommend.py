@@ -24,6 +24,7 @@ from kdopt.cli.advice_sources import (
     open_store_if_any,
     read_sources,
 )
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.campaign_file import load_spec_and_images
 from kdopt.cli.inputs import read_pair
 from kdopt.cli.options import DEFAULT_STORE, DeviceOption, JsonOption, PluginOption, StoreOption
@@ -155,6 +156,9 @@ class _Checkpoints(NamedTuple):
     plugins: list[Path]
 
 
+LEARNING = "learning from finished pairs"
+
+
 def recommend_command(
     store: StoreOption = DEFAULT_STORE,
     campaign: SourcesOption = None,
@@ -247,13 +251,14 @@ def _check_one_question(asked: dict[str, bool]) -> None:
 
 
 def _print_rules(sources: list[TrainingCampaign], named: bool) -> None:
-    texts = format_advice_files(learn_advice(sources))
+    with say_if_slow(LEARNING):
+        texts = format_advice_files(learn_advice(sources))
     if not texts:
-        lessons = {name: find_lessons(sources, name, named=named) for name in SITUATIONS}
+        with say_if_slow(LEARNING):
+            lessons = {name: find_lessons(sources, name, named=named) for name in SITUATIONS}
+            learnt = {name: learn_lessons(found.training_set) for name, found in lessons.items()}
         print(f"{lessons['own'].note}\n")
-        texts = format_advice_files(
-            {name: learn_lessons(found.training_set) for name, found in lessons.items()}
-        )
+        texts = format_advice_files(learnt)
     print("\n".join(texts.values()), end="")
 
 
@@ -265,7 +270,8 @@ def _print_guide(sources: list[TrainingCampaign], named: bool, as_json: bool) ->
         shipped = {name: find_lessons(sources, name) for name in SITUATIONS}
         lessons = {name: found.training_set for name, found in shipped.items()}
         note = shipped["own"].note
-    found = measure_guide(lessons)
+    with say_if_slow("measuring what the guide loses on finished pairs"):
+        found = measure_guide(lessons)
     if as_json:
         print(format_guide_json(found, note))
     else:
@@ -277,10 +283,11 @@ def _print_advice(
 ) -> None:
     situation, measured = find_situation(transfer_set), question.measured
     try:
-        lessons = find_lessons(sources, situation, question.without, how.named)
-        # The lessons that come with kdopt are of other images: no kind of partition is known.
-        family = None if lessons.note else question.family
-        found = advise_pair(lessons.training_set, question.known, family)
+        with say_if_slow(LEARNING):
+            lessons = find_lessons(sources, situation, question.without, how.named)
+            # The lessons that come with kdopt are of other images: no kind of partition is known.
+            family = None if lessons.note else question.family
+            found = advise_pair(lessons.training_set, question.known, family)
     except AdviceError as error:
         if measured is None:
             raise

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kdopt.campaign.names import CAMPAIGN_NAME
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignNameArgument, StoreOption
 from kdopt.errors import StoreError
@@ -32,5 +33,6 @@ def rename_command(
         )
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
-        rename_campaign(opened, name, new)
+        with say_if_slow(f"renaming {name}"):
+            rename_campaign(opened, name, new)
     print(f'{name}: is {new} now; write name = "{new}" into its campaign file')

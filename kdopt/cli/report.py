@@ -6,6 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -13,6 +14,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from kdopt.campaign.names import CAMPAIGN_NAME
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import campaign_folder, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, OutOption, StoreOption
 from kdopt.cli.process import pause_garbage_collection
@@ -26,6 +28,8 @@ from kdopt.report.images import ImageFormat
 from kdopt.report.page import make_sections, render_page
 from kdopt.store.database import Store
 from kdopt.store.queries import pick_campaign, read_record, read_trials
+
+DRAWING = "making tables, figures and the page"
 
 
 class FigureFormat(StrEnum):
@@ -92,18 +96,20 @@ def report_command(
     _check_arguments(campaigns or [], campaign, publish, watch)
     formats: list[ImageFormat] = [format_.value for format_ in figures or ()]
     if campaigns and len(campaigns) > 1:
-        with pause_garbage_collection():
-            _write_comparison_of(_open_campaigns(campaigns, store), out, formats)
+        with pause_garbage_collection(), ExitStack() as opened_stores:
+            found = _open_campaigns(campaigns, store, opened_stores)
+            _write_comparison_of(found, out, formats)
         return
     named, location = _split_name(campaigns[0], store) if campaigns else (campaign, store)
-    opened = open_store_at(location)
-    if watch:
-        _serve_page(opened, pick_campaign(opened, named), port)
-        return
-    with pause_garbage_collection():
-        data = _write_report_of(opened, pick_campaign(opened, named), out, formats)
-        if publish:
-            _publish_indexes(opened, data)
+    with closing(open_store_at(location)) as opened:
+        name = pick_campaign(opened, named)
+        if watch:
+            _serve_page(opened, name, port)
+            return
+        with pause_garbage_collection():
+            data = _write_report_of(opened, name, out, formats)
+            if publish:
+                _publish_indexes(opened, data)
 
 
 class _StoredCampaign(NamedTuple):
@@ -142,14 +148,16 @@ def _split_name(text: str, store: str) -> tuple[str, str]:
     return name, location or store
 
 
-def _open_campaigns(campaigns: Sequence[str], store: str) -> list[_StoredCampaign]:
+def _open_campaigns(
+    campaigns: Sequence[str], store: str, until: ExitStack
+) -> list[_StoredCampaign]:
     """Open what was named, each store once, and refuse a campaign that was named twice."""
     stores: dict[str, Store] = {}
     found: list[_StoredCampaign] = []
     for text in campaigns:
         name, location = _split_name(text, store)
         if location not in stores:
-            stores[location] = open_store_at(location)
+            stores[location] = until.enter_context(closing(open_store_at(location)))
         opened = stores[location]
         one = _StoredCampaign(opened, pick_campaign(opened, name))
         if any(one.name == other.name and _is_same(opened, other.store) for other in found):
@@ -174,25 +182,28 @@ def _write_comparison_of(
     campaigns: Sequence[_StoredCampaign], out: Path | None, formats: Sequence[ImageFormat]
 ) -> None:
     names = Counter(one.name for one in campaigns)
-    compared = [
-        make_compared_campaign(
-            one.name if names[one.name] == 1 else f"{one.name}@{one.store.label}",
-            read_record(one.store, one.name),
-            read_trials(one.store, one.name),
-        )
-        for one in campaigns
-    ]
+    compared = []
+    for one in campaigns:
+        title = one.name if names[one.name] == 1 else f"{one.name}@{one.store.label}"
+        with say_if_slow(f"reading the trials of {title}"):
+            record = read_record(one.store, one.name)
+            rows = read_trials(one.store, one.name)
+            compared.append(make_compared_campaign(title, record, rows))
     names_given = [one.name for one in campaigns]
     folder = out or campaign_folder(campaigns[0].store, "reports", *names_given)
-    _print_paths(write_comparison(folder, compared, formats))
+    with say_if_slow(DRAWING):
+        paths = write_comparison(folder, compared, formats)
+    _print_paths(paths)
 
 
 def _write_report_of(
     store: Store, campaign: str, out: Path | None, formats: Sequence[ImageFormat]
 ) -> ReportData:
     """Write a campaign's report, print the names of its files, return what it was made from."""
-    data = read_report_data(store, campaign)
-    paths = write_report(choose_report_folder(store, campaign, out), data, formats)
+    with say_if_slow(f"reading the trials of {campaign}"):
+        data = read_report_data(store, campaign)
+    with say_if_slow(DRAWING):
+        paths = write_report(choose_report_folder(store, campaign, out), data, formats)
     _print_paths(paths)
     if not any(path.name == "trials.parquet" for path in paths):
         print(NO_PARQUET, file=sys.stderr)
@@ -221,7 +232,8 @@ def _print_paths(paths: Iterable[Path]) -> None:
 
 
 def _publish_indexes(store: Store, data: ReportData) -> None:
-    studies = publish_indexes(store, data)
+    with say_if_slow("publishing the index studies"):
+        studies = publish_indexes(store, data)
     if not studies:
         print(
             f"{data.campaign.name}: nothing to publish; index studies show the stages tune, "

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, StoreOption
 from kdopt.store.planning import requeue_failed_trials
@@ -26,5 +27,6 @@ def retry_failed_command(
     """
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
-        studies = requeue_failed_trials(opened, name, reason)
+        with say_if_slow(f"looking for failed trials of {name}"):
+            studies = requeue_failed_trials(opened, name, reason)
     print(f"{name}: {len(studies):,} failed trials of {len(set(studies)):,} studies queued again")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import typer
 
 from kdopt.cli.announce import Say, announce_steps
-from kdopt.cli.campaign_file import plan_spec
+from kdopt.cli.campaign_file import PlannedSpec, plan_spec
 from kdopt.cli.inputs import campaign_folder, make_call
+from kdopt.cli.interrupts import INTERRUPTED
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
@@ -38,7 +41,6 @@ from kdopt.plugins.files import give_plugins
 from kdopt.report.answer import format_answer
 from kdopt.report.export import write_report
 from kdopt.report.files import check_report_folder
-from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
 from kdopt.typed import parse_device
@@ -62,40 +64,49 @@ def run_command(
     Run it again at any time: it goes on where it was, and repeats no trial that is done.
     """
     say = announce_steps(quiet)
-    give_plugins(plugin or [])
-    slots = _find_slots(workers, slots_per_gpu, gpus, device)
-    if out is not None:
-        check_report_folder(out)  # rather than when all trials are done
     try:
+        give_plugins(plugin or [])
+        slots = _find_slots(workers, slots_per_gpu, gpus, device)
+        if out is not None:
+            check_report_folder(out)  # rather than when all trials are done
         planned = plan_spec(spec, store, artifacts, say)
+        progress = ProgressBar(planned.store, planned.spec.campaign.name, quiet)
     except KeyboardInterrupt:
-        print("stopped before anything was run; run the same command again", file=sys.stderr)
-        raise typer.Exit(130) from None
-    opened, kept, campaign = planned.store, planned.artifacts, planned.spec.campaign.name
-    if not quiet:
-        print_planned(planned)
-    progress = ProgressBar(opened, campaign, quiet)
-    logs = campaign_folder(opened, "logs", campaign)
+        _leave("stopped before anything was run; run the same command again")
+    with closing(planned.store):
+        try:
+            if not quiet:
+                print_planned(planned)
+            _run_planned(planned, progress, slots, same_versions, say)
+            _measure_features(planned, device, say)
+            print(progress.summarize())
+            for note in progress.status.notes:
+                print(note, file=sys.stderr)
+            folder = choose_report_folder(planned.store, planned.spec.campaign.name, out)
+            _report_end(progress, planned.store, folder, say)
+        except KeyboardInterrupt:
+            status = progress.status
+            _leave(
+                f"stopped: {status.complete + status.failed:,} of {status.trials:,} trials are "
+                "done; run the same command to go on"
+            )
+
+
+def _leave(how_far: str) -> NoReturn:
+    print(how_far, file=sys.stderr)
+    raise typer.Exit(INTERRUPTED) from None
+
+
+def _run_planned(
+    planned: PlannedSpec, progress: ProgressBar, slots: list[Slot], same_versions: bool, say: Say
+) -> None:
+    """Run what is left of a campaign."""
+    store, campaign = planned.store, planned.spec.campaign.name
+    logs = campaign_folder(store, "logs", campaign)
     if progress.status.left:
         say(f"starting {_count(len(slots), 'worker')}, whose logs are in {_shorten_path(logs)}")
-    group = LocalWorkers(
-        slots, replace(make_call(opened, kept, campaign), same_versions=same_versions), logs
-    )
-    try:
-        follow_workers(progress, opened, kept, group.run)
-        _measure_features(opened, kept, campaign, device, say)
-    except KeyboardInterrupt:
-        status = progress.status
-        print(
-            f"stopped: {status.complete + status.failed:,} of {status.trials:,} trials are done; "
-            "run the same command to go on",
-            file=sys.stderr,
-        )
-        raise typer.Exit(130) from None
-    print(progress.summarize())
-    for note in progress.status.notes:
-        print(note, file=sys.stderr)
-    _report_end(progress, opened, choose_report_folder(opened, campaign, out), say)
+    call = replace(make_call(store, planned.artifacts, campaign), same_versions=same_versions)
+    follow_workers(progress, store, planned.artifacts, LocalWorkers(slots, call, logs).run)
 
 
 def _report_end(progress: ProgressBar, store: Store, folder: Path, say: Say) -> None:
@@ -140,10 +151,9 @@ def _find_slots(
     return slots
 
 
-def _measure_features(
-    store: Store, artifacts: Artifacts, campaign: str, device: str | None, say: Say
-) -> None:
+def _measure_features(planned: PlannedSpec, device: str | None, say: Say) -> None:
     """Measure what the report's advice tells pairs apart by, where it is not known yet."""
+    store, campaign = planned.store, planned.spec.campaign.name
     settings = read_record(store, campaign).campaign
     if not {"tune", "compare"} & set(settings.stages) or not find_unmeasured_partitions(
         store, campaign
@@ -156,7 +166,7 @@ def _measure_features(
 
     try:
         engine = make_engine(settings.precision, device, deterministic=settings.deterministic)
-        measure_campaign(store, artifacts, campaign, engine)
+        measure_campaign(store, planned.artifacts, campaign, engine)
     except KdoptError as error:
         # The trials are done, and the report can be written without.
         print(f"kdopt features: {error}", file=sys.stderr)

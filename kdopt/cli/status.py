@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, JsonOption, StoreOption
 from kdopt.cli.status_view import list_hints, print_status
@@ -53,7 +54,8 @@ def status_command(
             if code == 1:
                 print("what is left can never start", file=sys.stderr)
             raise typer.Exit(code)
-        found = read_status(opened, name)
+        with say_if_slow(f"reading how far {name} is"):
+            found = read_status(opened, name)
         hints = list_hints(found, opened)
     if as_json:
         print(format_json(found))

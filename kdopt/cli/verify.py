@@ -12,6 +12,7 @@ import typer
 
 from kdopt.analysis.reruns import UNITS, CheckedTrial, sum_up_checks
 from kdopt.analysis.students import name_trial
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
@@ -56,7 +57,8 @@ def verify_command(
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
         kept = open_artifacts(opened, artifacts)
-        from kdopt.service.rerun import verify_trials  # loads torch
+        with say_if_slow("loading torch"):
+            from kdopt.service.rerun import verify_trials
 
         progress = _Progress()
         checked = verify_trials(opened, kept, name, trials, seed, device, progress)

@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from kdopt.cli.interrupts import INTERRUPTED
 from kdopt.cli.status_view import list_hints, render_plain_text, render_status
 from kdopt.cli.tables import make_console
 from kdopt.errors import StoreError
@@ -27,7 +28,7 @@ GIVE_UP_S = 600.0
 WATCHING_SHARE = 0.1
 """Share of the time that may be spent on asking, so that a slow store is not made slower."""
 
-DONE, CANNOT_BE_DONE, INTERRUPTED = 0, 1, 130
+DONE, CANNOT_BE_DONE = 0, 1
 
 
 @dataclass(frozen=True)

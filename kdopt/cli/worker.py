@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import make_call, open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
@@ -68,9 +69,11 @@ def worker_command(
     kept = open_artifacts(opened, artifacts)
     if workers is None and slots_per_gpu is None and gpus is None:
         logging.getLogger("kdopt").setLevel(logging.WARNING if quiet else logging.INFO)
-        from kdopt.worker.worker import run_worker  # loads torch
+        with say_if_slow("loading torch"):
+            from kdopt.worker.worker import run_worker
 
-        summary = run_worker(opened, kept, name, device, time_limit_s, same_versions)
+        with closing(opened):
+            summary = run_worker(opened, kept, name, device, time_limit_s, same_versions)
         print_worker_summary(name, summary, quiet)
         return
     call = replace(

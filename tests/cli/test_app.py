@@ -44,7 +44,7 @@ except SystemExit as end:
     assert not end.code
 heavy = {"numpy", "sqlalchemy", "pydantic", "rich", "torch", "optuna"} & sys.modules.keys()
 loaded = {m for m in sys.modules if m.startswith("kdopt.cli.")}
-loaded -= {"kdopt.cli.app", "kdopt.cli.limits", "kdopt.cli.process"}
+loaded -= {f"kdopt.cli.{name}" for name in ("announce", "app", "interrupts", "limits", "process")}
 assert not heavy | loaded, heavy | loaded
 """
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)

@@ -16,7 +16,8 @@ import pytest
 
 from kdopt.campaign.stages import plan_studies
 from kdopt.cli import watch as watching
-from kdopt.cli.watch import CANNOT_BE_DONE, DONE, INTERRUPTED, watch_campaign
+from kdopt.cli.interrupts import INTERRUPTED
+from kdopt.cli.watch import CANNOT_BE_DONE, DONE, watch_campaign
 from kdopt.errors import StoreError
 from kdopt.store import leases, queries
 from kdopt.store.database import open_store
