@@ -10,7 +10,7 @@ from kdopt.api.stores import OpenStore
 from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import read_pair
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, JsonOption, StoreOption
-from kdopt.cli.tables import print_columns
+from kdopt.cli.tables import print_columns, print_text
 from kdopt.errors import AdviceError
 from kdopt.report.verdict_text import format_verdict, format_verdicts, format_verdicts_json
 
@@ -52,5 +52,5 @@ def best_command(
         text, lines = format_verdicts(table, name)
     else:
         text, lines = format_verdict(table.to_dict("records")[0], tables.results)
-    print(text)
+    print_text(text)
     print_columns(lines, n_left=lines[0].index("verdict") + 1 if wanted is None else 2)

@@ -15,7 +15,7 @@ from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, JsonOption, StoreOption
 from kdopt.cli.process import pause_garbage_collection
-from kdopt.cli.tables import print_columns
+from kdopt.cli.tables import print_columns, print_text
 from kdopt.errors import StoreError
 from kdopt.service.doctor import Checkup, check_campaign, check_store
 from kdopt.service.repair import drop_leases_of_nothing, repair_campaign
@@ -115,11 +115,11 @@ def _print_checkups(found: Sequence[Checkup]) -> None:
     print_columns(lines, 1)
     for checkup in found:
         for problem in checkup.problems[:SHOWN_PROBLEMS]:
-            print(f"{checkup.campaign}: {problem}")
+            print_text(f"{checkup.campaign}: {problem}")
         hidden = len(checkup.problems) - SHOWN_PROBLEMS
         if hidden > 0:
             print(f"{checkup.campaign}: ... and {hidden:,} more (--json shows all)")
         for note in checkup.notes:
-            print(f"{checkup.campaign}: note: {note}")
+            print_text(f"{checkup.campaign}: note: {note}")
     n = sum(len(checkup.problems) for checkup in found)
     print(f"{n:,} problem{'' if n == 1 else 's'}" if n else "no problems found")

@@ -30,6 +30,7 @@ from kdopt.cli.options import (
 )
 from kdopt.cli.progress import Launch, ProgressBar, describe_gone, follow_workers
 from kdopt.cli.results_so_far import publish_indexes, read_report_data
+from kdopt.cli.tables import print_text
 from kdopt.launch import slurm
 from kdopt.launch.call import WorkerCall
 from kdopt.launch.local import LocalWorkers, assign_slots
@@ -321,21 +322,19 @@ def _follow_to_end(target: _Target, run: Launch, quiet: bool) -> None:
 
 def _report_end(progress: ProgressBar, target: _Target) -> None:
     """Say what workers did and what came of it; exit code 1 when trials failed or are left."""
-    print(progress.summarize())
+    print_text(progress.summarize())
     with say_if_slow("reading the results and publishing the index studies"):
         data = read_report_data(target.store, target.call.campaign)
         publish_indexes(target.store, data)
-    print(format_answer(data) or "no pair of teacher and student has a result")
+    print_text(format_answer(data) or "no pair of teacher and student has a result")
     failed, left = progress.status.failed, progress.status.left
     if failed or left:
-        print(
-            f"{failed:,} trials failed and {left:,} are left; 'kdopt status' has the reasons",
-            file=sys.stderr,
-        )
+        text = f"{failed:,} trials failed and {left:,} are left; 'kdopt status' has the reasons"
+        print_text(text, stderr=True)
     for note in progress.status.notes:
-        print(note, file=sys.stderr)
+        print_text(note, stderr=True)
     if progress.gone:
-        print(describe_gone(progress.gone), file=sys.stderr)
+        print_text(describe_gone(progress.gone), stderr=True)
     # With a time limit it is no fault that some are left.
     if failed or progress.gone or (left and target.call.time_limit is None):
         raise typer.Exit(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from contextlib import closing
 
 from kdopt.campaign.settings import Campaign
@@ -17,6 +16,7 @@ from kdopt.cli.options import (
     SpecArgument,
     StoreOption,
 )
+from kdopt.cli.tables import print_text
 from kdopt.plugins.files import give_plugins
 from kdopt.service.outlook import (
     LEAST_PER_CLASS,
@@ -51,7 +51,7 @@ def print_planned(done: PlannedSpec) -> None:
     campaign, planned = done.spec.campaign, done.planned
     stages = ", ".join(f"{stage} {n:,}" for stage, n in count_planned_trials(campaign).items())
     shares = "; ".join(map(_describe_shares, done.shares))
-    print(
+    print_text(
         f"{campaign.name}: {planned.studies:,} studies, {planned.trials:,} trials planned "
         f"({planned.new_studies:,} studies and {planned.new_trials:,} trials new)\n"
         f"trials: {stages}\n"
@@ -59,10 +59,10 @@ def print_planned(done: PlannedSpec) -> None:
         f"time: {_describe_time(done)}"
     )
     for note in done.notes:
-        print(f"kdopt: warning: {note}", file=sys.stderr)
+        print_text(f"kdopt: warning: {note}", stderr=True)
     for share in done.shares:
         if share.too_small:
-            print(_warn_of_small_shares(share, campaign), file=sys.stderr)
+            print_text(_warn_of_small_shares(share, campaign), stderr=True)
 
 
 def _describe_shares(share: ShareSizes) -> str:

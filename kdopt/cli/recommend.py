@@ -28,6 +28,7 @@ from kdopt.cli.announce import say_if_slow
 from kdopt.cli.campaign_file import load_spec_and_images
 from kdopt.cli.inputs import read_pair
 from kdopt.cli.options import DEFAULT_STORE, DeviceOption, JsonOption, PluginOption, StoreOption
+from kdopt.cli.tables import print_text
 from kdopt.errors import AdviceError
 from kdopt.features.definitions import FEATURE_NAMES
 from kdopt.features.table import tabulate_pairs
@@ -257,9 +258,9 @@ def _print_rules(sources: list[TrainingCampaign], named: bool) -> None:
         with say_if_slow(LEARNING):
             lessons = {name: find_lessons(sources, name, named=named) for name in SITUATIONS}
             learnt = {name: learn_lessons(found.training_set) for name, found in lessons.items()}
-        print(f"{lessons['own'].note}\n")
+        print_text(f"{lessons['own'].note}\n")
         texts = format_advice_files(learnt)
-    print("\n".join(texts.values()), end="")
+    print_text("\n".join(texts.values()).removesuffix("\n"))
 
 
 def _print_guide(sources: list[TrainingCampaign], named: bool, as_json: bool) -> None:
@@ -275,7 +276,7 @@ def _print_guide(sources: list[TrainingCampaign], named: bool, as_json: bool) ->
     if as_json:
         print(format_guide_json(found, note))
     else:
-        print(format_guide(found, note), end="")
+        print_text(format_guide(found, note).removesuffix("\n"))
 
 
 def _print_advice(
@@ -296,12 +297,13 @@ def _print_advice(
             record = {"schema": ADVICE_SCHEMA, "about": question.about, "measured": measured}
             print(json.dumps(record | {"refused": str(error)}, indent=2))
         else:
-            print(f"Measured  {question.about}: {measured}\nAdvice    none: {error}")
+            print_text(f"Measured  {question.about}: {measured}\nAdvice    none: {error}")
         return
     if how.as_json:
         print(format_advice_json(found, question.about, question.known, measured, lessons.note))
     else:
-        print(format_advice(found, question.about, measured, lessons.note), end="")
+        text = format_advice(found, question.about, measured, lessons.note)
+        print_text(text.removesuffix("\n"))
 
 
 def _ask_about_stored_pair(

@@ -34,6 +34,7 @@ from kdopt.cli.plan import print_planned
 from kdopt.cli.progress import ProgressBar, describe_gone, follow_workers
 from kdopt.cli.report import choose_report_folder
 from kdopt.cli.results_so_far import publish_indexes, read_report_data
+from kdopt.cli.tables import print_text
 from kdopt.errors import KdoptError
 from kdopt.features.measurements import find_unmeasured_partitions
 from kdopt.launch.local import LocalWorkers, Slot, assign_slots
@@ -79,9 +80,9 @@ def run_command(
                 print_planned(planned)
             _run_planned(planned, progress, slots, same_versions, say)
             _measure_features(planned, device, say)
-            print(progress.summarize())
+            print_text(progress.summarize())
             for note in progress.status.notes:
-                print(note, file=sys.stderr)
+                print_text(note, stderr=True)
             folder = choose_report_folder(planned.store, planned.spec.campaign.name, out)
             _report_end(progress, planned.store, folder, say)
         except KeyboardInterrupt:
@@ -117,16 +118,19 @@ def _report_end(progress: ProgressBar, store: Store, folder: Path, say: Say) -> 
     paths = write_report(folder, data)
     publish_indexes(store, data)
     if status.left or status.failed:
-        print(
+        print_text(
             f"{status.failed:,} trials failed and {status.left:,} cannot start, because a "
             "participant that they need was not pre-trained; 'kdopt status' has the reasons",
-            file=sys.stderr,
+            stderr=True,
         )
     if progress.gone:
-        print(describe_gone(progress.gone), file=sys.stderr)
-    print(format_answer(data) or "no pair of teacher and student has a result")
+        print_text(describe_gone(progress.gone), stderr=True)
+    print_text(format_answer(data) or "no pair of teacher and student has a result")
+    # Not cut into lines: paths stay whole, to be copied.
     page = next(path for path in paths if path.suffix == ".html")
-    print(f"{_count(len(paths), 'file')} in {_shorten_path(folder)}; open {_shorten_path(page)}")
+    print_text(
+        f"{_count(len(paths), 'file')} in {_shorten_path(folder)}; open {_shorten_path(page)}"
+    )
     if status.left or status.failed or progress.gone:
         raise typer.Exit(1)
 
