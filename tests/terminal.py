@@ -14,7 +14,8 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 HOME = "\x1b[H"
@@ -23,6 +24,49 @@ import fcntl, os, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # now Ctrl-C comes from this terminal
 os.execv(sys.argv[1], sys.argv[1:])
 """
+
+
+@contextmanager
+def on_terminal(columns: int) -> Iterator[Callable[[], list[str]]]:
+    """Within the block, this process itself writes to a terminal of so many columns.
+
+    Gives a function for the lines that were written, without colours.
+    """
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    said = bytearray()
+
+    def listen() -> None:
+        with suppress(OSError):  # the other end is closed
+            while chunk := os.read(master, 65536):
+                said.extend(chunk)
+
+    ear = threading.Thread(target=listen, daemon=True)
+    ear.start()
+    kept = [os.dup(number) for number in (0, 1, 2)]
+    streams = sys.stdin, sys.stdout, sys.stderr
+    for number in (0, 1, 2):
+        os.dup2(slave, number)
+    sys.stdin, sys.stdout, sys.stderr = (os.fdopen(os.dup(slave), mode) for mode in "rww")
+    opened = sys.stdin, sys.stdout, sys.stderr
+
+    def lines() -> list[str]:
+        ear.join(120)
+        assert not ear.is_alive()
+        return STYLE.sub("", said.decode(errors="replace")).splitlines()
+
+    try:
+        yield lines
+    finally:
+        for stream in opened:
+            stream.close()
+        sys.stdin, sys.stdout, sys.stderr = streams
+        for number, old in enumerate(kept):
+            os.dup2(old, number)
+            os.close(old)
+        os.close(slave)
+        ear.join(120)
+        os.close(master)
 
 
 class Terminal:

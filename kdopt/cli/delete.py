@@ -11,6 +11,7 @@ import typer
 from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, CampaignNameArgument, StoreOption
+from kdopt.cli.tables import print_text
 from kdopt.errors import StoreError
 from kdopt.store.campaigns import count_finished, delete_campaign
 from kdopt.store.queries import pick_campaign
@@ -38,7 +39,7 @@ def delete_command(
             # After the rows: a file too many does no harm, a row without its file does.
             for sha256 in gone.artifacts:
                 kept.discard(sha256)
-    print(
+    print_text(
         f"{name}: deleted {gone.studies:,} studies, {gone.trials:,} trials, "
         f"{len(gone.artifacts):,} artifacts"
     )

@@ -14,6 +14,7 @@ from kdopt.cli.options import (
     PluginOption,
     StoreOption,
 )
+from kdopt.cli.tables import print_text
 from kdopt.features.measurements import find_unmeasured_partitions
 from kdopt.plugins.files import give_plugins
 from kdopt.store.queries import pick_campaign, read_record
@@ -36,7 +37,7 @@ def features_command(
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
         if not find_unmeasured_partitions(opened, name):
-            print(f"{name}: nothing to measure: all pre-trained models were measured before")
+            print_text(f"{name}: nothing to measure: all pre-trained models were measured before")
             return
         # Only now, when there is something to measure.
         with say_if_slow("loading torch"):
@@ -47,4 +48,4 @@ def features_command(
         engine = make_engine(settings.precision, device, deterministic=settings.deterministic)
         with say_if_slow(f"measuring the pre-trained models of {name} on each other's images"):
             done = measure_campaign(opened, open_artifacts(opened, artifacts), name, engine)
-    print(f"{name}: measured {', '.join(done)}")
+    print_text(f"{name}: measured {', '.join(done)}")

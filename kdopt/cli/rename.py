@@ -11,6 +11,7 @@ from kdopt.campaign.names import CAMPAIGN_NAME
 from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignNameArgument, StoreOption
+from kdopt.cli.tables import print_text
 from kdopt.errors import StoreError
 from kdopt.store.campaigns import rename_campaign
 from kdopt.store.queries import pick_campaign
@@ -35,4 +36,4 @@ def rename_command(
         name = pick_campaign(opened, campaign)
         with say_if_slow(f"renaming {name}"):
             rename_campaign(opened, name, new)
-    print(f'{name}: is {new} now; write name = "{new}" into its campaign file')
+    print_text(f'{name}: is {new} now; write name = "{new}" into its campaign file')

@@ -19,6 +19,7 @@ from kdopt.cli.inputs import campaign_folder, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, OutOption, StoreOption
 from kdopt.cli.process import pause_garbage_collection
 from kdopt.cli.results_so_far import publish_indexes, read_report_data
+from kdopt.cli.tables import print_text
 from kdopt.dashboard.live_page import RenderedPage, make_page_server
 from kdopt.errors import ComparisonError
 from kdopt.report.blocks import ReportData
@@ -235,10 +236,10 @@ def _publish_indexes(store: Store, data: ReportData) -> None:
     with say_if_slow("publishing the index studies"):
         studies = publish_indexes(store, data)
     if not studies:
-        print(
+        print_text(
             f"{data.campaign.name}: nothing to publish; index studies show the stages tune, "
             "combine and federate",
-            file=sys.stderr,
+            stderr=True,
         )
     for study in studies:
-        print(f"{study.name}  {len(study.entries):,} lines, {len(study.figures)} figures")
+        print_text(f"{study.name}: {len(study.entries):,} lines, {len(study.figures)} figures")

@@ -10,6 +10,7 @@ import typer
 from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, StoreOption
+from kdopt.cli.tables import print_text
 from kdopt.store.planning import requeue_failed_trials
 from kdopt.store.queries import pick_campaign
 
@@ -29,4 +30,6 @@ def retry_failed_command(
         name = pick_campaign(opened, campaign)
         with say_if_slow(f"looking for failed trials of {name}"):
             studies = requeue_failed_trials(opened, name, reason)
-    print(f"{name}: {len(studies):,} failed trials of {len(set(studies)):,} studies queued again")
+    print_text(
+        f"{name}: {len(studies):,} failed trials of {len(set(studies)):,} studies queued again"
+    )

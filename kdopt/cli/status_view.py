@@ -40,11 +40,12 @@ def render_status(
         height: Lines at most; partitions, workers and reasons beyond them are counted only.
         notes: Lines below the headline.
     """
-    top = [
+    whole = height is None and console.is_terminal
+    top: list[RenderableType] = [
         _render_headline(status),
-        *(Text(clean_line(note), style="yellow") for note in (*status.notes, *notes)),
+        *(_render_note(note, whole) for note in (*status.notes, *notes)),
     ]
-    used = sum(len(text.wrap(console, console.width)) for text in top)
+    used = sum(len(console.render_lines(text)) for text in top)
     room = _allot_lines(status, None if height is None else height - used)
     parts: list[RenderableType] = [*top, "", _render_stages(status, console)]
     if room.partitions:
@@ -72,7 +73,7 @@ def print_status(status: Status, notes: Sequence[str] = ()) -> None:
     """Print the whole status to stdout."""
     console = make_console()
     if console.is_terminal:
-        console.print(render_status(status, console, notes=notes))
+        console.print(render_status(status, console, notes=notes), crop=False)
     else:
         print(render_plain_text(status, notes))
 
@@ -169,6 +170,16 @@ def _render_headline(status: Status) -> Text:
             style="red",
         )
     return text
+
+
+def _render_note(note: str, whole: bool) -> RenderableType:
+    """A note; with ``whole`` a command at its end has a line of its own, to be copied."""
+    said, mark, command = clean_line(note).rpartition(": kdopt ")
+    if not whole or not mark:
+        return Text(clean_line(note), style="yellow")
+    # A line that is too long for the terminal is cut by it, which copies as one.
+    shown = Text(f"  kdopt {command}", style="yellow", no_wrap=True, overflow="ignore")
+    return Group(Text(f"{said}:", style="yellow"), shown)
 
 
 def _render_stages(status: Status, console: Console) -> Table:

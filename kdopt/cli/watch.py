@@ -13,7 +13,12 @@ from rich.live import Live
 from rich.text import Text
 
 from kdopt.cli.interrupts import INTERRUPTED
-from kdopt.cli.status_view import list_hints, render_plain_text, render_status
+from kdopt.cli.status_view import (
+    list_hints,
+    print_status,
+    render_plain_text,
+    render_status,
+)
 from kdopt.cli.tables import make_console
 from kdopt.errors import StoreError
 from kdopt.service.status import read_status
@@ -135,9 +140,7 @@ def _redraw_screen(looks: _Looks, console: Console) -> None:
             for _ in looks:
                 shown.refresh()
     finally:
-        console.print(
-            render_status(looks.last.status, console, notes=_list_notes(looks.last, looks.every_s))
-        )
+        print_status(looks.last.status, _list_notes(looks.last, looks.every_s))
 
 
 def _render_screen(look: Look, console: Console, every_s: float) -> RenderableType:

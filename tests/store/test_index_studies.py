@@ -243,7 +243,7 @@ def test_the_command_publishes_beside_the_report(planned, store_url, tmp_path):
             check=False,
         )
         assert end.returncode == 0, end.stderr
-        assert f"{NAME}  1 lines, 3 figures" in end.stdout
+        assert f"{NAME}: 1 lines, 3 figures" in end.stdout
         assert (tmp_path / "report" / "report.html").is_file()
     with optuna_study(store_url, NAME) as study:
         (trial,) = study.trials
