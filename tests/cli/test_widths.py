@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 
 from kdopt.cli.app import COMMANDS, app
+from kdopt.cli.tables import wrap_text
 from kdopt.errors import KdoptError
 from kdopt.store.campaigns import rename_campaign
 from kdopt.store.database import open_store
