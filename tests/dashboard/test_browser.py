@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-
 import optuna
 import pytest
 import sqlalchemy as sa
 
 from kdopt.dashboard.campaign_index import index_studies
-from kdopt.dashboard.server import make_server
 from kdopt.report.blocks import ReportData
 from kdopt.store.index_studies import write_index_studies
 from tests.analysis.synthetic import make_campaign, make_rows
 from tests.conftest import new_store
+from tests.dashboard.serving import serving
 from tests.report.many_synthetic import many_campaign, many_rows
 
 
@@ -27,7 +24,8 @@ def test_the_dashboard_works_behind_its_wrapper(visit, tmp_path):
         lambda t: t.suggest_float("alpha", 0, 1) * t.suggest_float("temperature", 0.1, 7), 12
     )
     storage.engine.dispose()
-    with serving(url) as home:
+    with serving(url) as port:
+        home = f"http://127.0.0.1:{port}/"
         page = visit(home)
         page.get_by_text("toy/uniform/tune/t00-s01").first.wait_for()
         shown = [button for button in page.locator("button").all() if button.is_visible()]
@@ -41,18 +39,6 @@ def test_the_dashboard_works_behind_its_wrapper(visit, tmp_path):
         page.goto(f"{home}dashboard/studies/1/analytics")
         page.locator(".js-plotly-plot .main-svg").first.wait_for()
         page.goto("about:blank")
-
-
-@contextlib.contextmanager
-def serving(url, **settings):
-    with make_server(url, port=0, **settings) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +59,8 @@ def published(tmp_path_factory):
 )
 def test_the_dashboard_draws_the_figures_of_an_index_study(visit, published, name, points, lines):
     url, ids = published
-    with serving(url) as home:
+    with serving(url) as port:
+        home = f"http://127.0.0.1:{port}/"
         page = visit(home)
         page.get_by_text(name).first.click()
         figures = page.locator("[id^='user-defined-plot:']")
@@ -94,7 +81,8 @@ def test_who_signs_in_finds_the_pairs_sorted_and_the_note(browser, published):
     url, ids = published
     troubles = []
     context = browser.new_context(viewport={"width": 1600, "height": 1000})
-    with serving(url, token="0123456789abcdef") as home:
+    with serving(url, token="0123456789abcdef") as port:
+        home = f"http://127.0.0.1:{port}/"
         page = context.new_page()
         page.set_default_timeout(15_000)
         page.goto(home)

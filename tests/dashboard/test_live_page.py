@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 import urllib.error
 import urllib.request
 
@@ -9,6 +8,7 @@ import pytest
 from kdopt.dashboard import live_page
 from kdopt.dashboard.live_page import LivePage, RenderedPage, make_page_server
 from kdopt.errors import StoreError
+from tests.dashboard.serving import answering
 
 
 def ask(app, path="/"):
@@ -57,11 +57,8 @@ def test_a_store_that_is_away_leaves_the_page_of_before(monkeypatch):
 
 
 def test_the_server_answers_this_machine_with_a_policy_that_loads_nothing():
-    server = make_page_server(lambda: RenderedPage("<p>page</p>", True), 0)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    home = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with answering(make_page_server(lambda: RenderedPage("<p>page</p>", True), 0)) as port:
+        home = f"http://127.0.0.1:{port}"
         with urllib.request.urlopen(home, timeout=60) as answer:
             assert answer.read() == b"<p>page</p>"
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
@@ -70,7 +67,3 @@ def test_the_server_answers_this_machine_with_a_policy_that_loads_nothing():
         other = urllib.request.Request(home, headers={"Host": "evil.example"})
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(other, timeout=60)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -1,19 +1,18 @@
-import contextlib
 import http.client
 import json
 import os
 import socket
 import subprocess
 import sys
-import threading
 from urllib.parse import urlencode
 
 import optuna
 import pytest
 
-from kdopt.dashboard.server import make_app, make_server, parse_host_name, serve
+from kdopt.dashboard.server import make_app, parse_host_name, serve
 from kdopt.errors import KdoptError
 from tests.conftest import new_store
+from tests.dashboard.serving import serving
 
 TOKEN = "0123456789abcdef-Xy"
 
@@ -28,18 +27,6 @@ def url(tmp_path_factory):
     study.optimize(lambda trial: trial.suggest_float("alpha", 0, 1), n_trials=2)
     storage.engine.dispose()
     return address
-
-
-@contextlib.contextmanager
-def serving(url, **settings):
-    with make_server(url, port=0, **settings) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import http.client
 import io
-import threading
 from typing import Any
 
 import optuna
 import pytest
 
 from kdopt.dashboard import signin
-from kdopt.dashboard.server import ReadOnly, make_app, make_server, parse_host_name
+from kdopt.dashboard.server import ReadOnly, make_app, parse_host_name
 from kdopt.dashboard.signin import GUESSES, GuessLimit, check_token
 from kdopt.errors import KdoptError
+from tests.dashboard.serving import serving
 
 TOKEN = "0123456789abcdef-Xy"
 
@@ -87,20 +87,14 @@ def test_such_names_are_read_with_and_without_a_port(host: str) -> None:
 
 @pytest.mark.parametrize("other", ["evil.example", "localhost"])
 def test_two_host_headers_are_refused(location: str, other: str) -> None:
-    with make_server(location, port=0) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
-            connection.putrequest("GET", "/api/studies", skip_host=True)
-            for host in ("localhost", other):
-                connection.putheader("Host", host)
-            connection.endheaders()
-            assert connection.getresponse().status == 403
-            connection.close()
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(location) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.putrequest("GET", "/api/studies", skip_host=True)
+        for host in ("localhost", other):
+            connection.putheader("Host", host)
+        connection.endheaders()
+        assert connection.getresponse().status == 403
+        connection.close()
 
 
 NUMBERS = (

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
 
-from kdopt.dashboard.server import make_app, make_server
+from kdopt.dashboard.server import make_app
 from kdopt.dashboard.signin import COOKIE, GUESSES
 from kdopt.errors import KdoptError
+from tests.dashboard.serving import serving
 from tests.hostile.test_dashboard import TOKEN, ask, location
 
 __all__ = ["location"]  # a fixture
@@ -18,25 +18,16 @@ OK, FORBIDDEN, NOT_FOUND, NO_TOKEN = "200", "403", "404", "401"
 STUDIES = "/api/studies"
 
 
-def serve(location: str, token: str | None) -> Iterator[int]:
-    with make_server(location, port=0, token=token) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.fixture(scope="module")
 def port(location: str) -> Iterator[int]:
-    yield from serve(location, None)
+    with serving(location) as port:
+        yield port
 
 
 @pytest.fixture(scope="module")
 def guarded(location: str) -> Iterator[int]:
-    yield from serve(location, TOKEN)
+    with serving(location, token=TOKEN) as port:
+        yield port
 
 
 def send(port: int, *lines: str, body: str = "") -> bytes:
