@@ -75,6 +75,12 @@ class PartitionMeasurements:
         whole = all(len(m) == n and all(len(row) == n for row in m) for m in matrices)
         if not whole or len({len(row) for row in found.label_counts}) > 1:
             raise PlainValueError(f"its tables are not all of {n} participants")
+        if any(m[i][i] is not None for m in matrices for i in range(n)):
+            raise PlainValueError("it compares a participant with itself")
+        if any(images < 0 for row in found.label_counts for images in row):
+            raise PlainValueError("it counts fewer than no images")
+        if len(found.checkpoints) > n:
+            raise PlainValueError(f"it is of {len(found.checkpoints)} models")
         return found
 
 

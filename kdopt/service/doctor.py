@@ -31,27 +31,34 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import StudyPlan
 from kdopt.errors import ArtifactError, DataError, StoreError
 from kdopt.features.measurements import check_measurements
+from kdopt.service.class_counts import ClassCounts
+from kdopt.service.kept_checks import check_kept, read_kept
 from kdopt.service.outlook import describe_skipped
+from kdopt.service.study_checks import check_own_study, check_study
 from kdopt.service.trial_checks import ExaminedTrial, Surroundings, check_trial, read_trial
-from kdopt.store.attributes import METRIC_NAMES_KEY, RECORD_KEY
+from kdopt.store.attributes import RECORD_KEY
 from kdopt.store.database import Store
-from kdopt.store.orphans import count_orphans, list_triggers
+from kdopt.store.orphans import count_orphans, list_lost_rules, list_triggers
 from kdopt.store.raw_rows import (
     RawStudy,
     RawTrial,
-    describe_study,
     select_raw_studies,
     select_raw_trials,
 )
-from kdopt.store.reading import UnreadableError, parse_json, parse_record
+from kdopt.store.reading import parse_record
 from kdopt.store.scope import (
     Scope,
+    list_unreadable_copies,
     scope_of,
     select_kept_record,
     select_record,
     select_record_text,
 )
-from kdopt.worker.versions import describe_mixture, pick_versions, read_versions
+from kdopt.worker.versions import (
+    describe_mixture,
+    pick_versions,
+    read_versions,
+)
 
 
 class ArtifactReader(Protocol):
@@ -110,17 +117,25 @@ class _Found(NamedTuple):
 
 
 def check_store(store: Store) -> list[str]:
-    """What is wrong with a store apart from its campaigns: rows that belong to nothing."""
-    return [
-        f"{n:,} rows of {table} belong to no {owner}; 'kdopt doctor --repair' removes them"
-        if table == "kdopt_lease"
-        else f"{n:,} rows of {table} belong to no {owner}: they were written or left by other means"
-        for table, owner, n in store.run_read(count_orphans)
-    ] + [
-        f"the database has a {what}, which kdopt did not make: it may change what is recorded; "
-        "drop it, unless you know what it does"
-        for what in store.run_read(list_triggers)
-    ]
+    """What is wrong with a store apart from its campaigns, such as rows that belong to nothing."""
+    return store.run_read(lambda connection: list(_check_store(connection)))
+
+
+def _check_store(connection: Connection) -> Iterator[str]:
+    for table, owner, n in count_orphans(connection):
+        cure = "they were written or left by other means"
+        if table == "kdopt_lease":
+            cure = "'kdopt doctor --repair' removes them"
+        yield f"{n:,} rows of {table} belong to no {owner}; {cure}"
+    for what in list_triggers(connection):
+        yield (
+            f"the database has a {what}, which kdopt did not make: it may change what is recorded; "
+            "drop it, unless you know what it does"
+        )
+    for fault in list_lost_rules(connection):
+        yield f"{fault}; take a backup of the store"
+    for key in list_unreadable_copies(connection):
+        yield f"kdopt_meta has '{key}', which is no campaign's record: others wrote or changed it"
 
 
 def check_campaign(
@@ -153,6 +168,7 @@ def check_campaign(
         *_check_numbers(found.trials),
         *duplicates,
         *_check_trials(rows, plans, found),
+        *check_kept(live, {plan.name: plan for plan in plans}, found.scope.record.campaign),
         *_check_artifacts(needed, artifacts, deep),
         *_check_measured(store, campaign),
     ]
@@ -212,6 +228,11 @@ def _read_all(store: Store, connection: Connection, campaign: str) -> _Found:
             f"{own}: this study, or the campaign's record in it, was deleted; 'kdopt plan SPEC' "
             "and 'kdopt doctor --repair' write it again"
         )
+    if kept is not None and parse_record(kept.record) != record:
+        problems.append(
+            f"{own}: {RECORD_KEY} is not what was planned last, in settings that change no result; "
+            "run 'kdopt plan SPEC' again"
+        )
     problems += [
         f"{name}: no study of this campaign is called so, and it is left out; delete it or give it "
         "a name that does not begin with the campaign's"
@@ -235,28 +256,11 @@ def _check_studies(plans: Sequence[StudyPlan], found: _Found) -> Iterator[str]:
             "deleted; run 'kdopt plan SPEC' again"
         )
     for study in found.studies:
+        if study.name == campaign_study_name(found.scope.record.campaign.name):
+            yield from check_own_study(study, found.planned_as)
         plan = by_name.get(study.name)
         if plan is not None:
-            yield from _check_study(study, plan, found.planned_as)
-
-
-def _check_study(study: RawStudy, plan: StudyPlan, planned_as: str | None) -> Iterator[str]:
-    if study.directions != [(0, "MAXIMIZE")]:
-        yield f"{plan.name}: its directions are {study.directions}, not to maximize one value"
-    wanted = describe_study(plan, planned_as)
-    for key, value in wanted.items():
-        if key not in study.attributes:
-            yield f"{plan.name}: {key} is missing, it was planned with {value!r}"
-            continue
-        try:
-            has = parse_json(study.attributes[key])
-        except UnreadableError as error:
-            yield f"{plan.name}: {key}: {error}"
-            continue
-        if has != value or type(has) is not type(value):
-            yield f"{plan.name}: {key} is {has!r}, it was planned with {value!r}"
-    if study.metric_names != f'["{plan.objective}"]':
-        yield f"{plan.name}: {METRIC_NAMES_KEY} is {study.metric_names}, not {plan.objective}"
+            yield from check_study(study, plan, found.planned_as)
 
 
 def _check_plan(plan: StudyPlan, trials: Sequence[ExaminedTrial]) -> Iterator[str]:
@@ -305,6 +309,9 @@ def _check_trials(
     around = Surroundings(found.scope.record.campaign)
     around.by_id = {trial.trial_id: trial for trial in found.trials}
     lengths: Counter[int] = Counter()
+    results = [row.outcome for row in rows if row.outcome is not None]
+    one_validation = found.scope.record.campaign.data.validation == "global"
+    around.class_counts = ClassCounts(results, one_validation)
     for row in rows:
         plan = by_name.get(row.trial.study)
         if row.outcome is None or row.trial.state != "COMPLETE" or plan is None:
@@ -327,12 +334,17 @@ def _list_needed(record: CampaignRecord, rows: Iterable[ExaminedTrial]) -> dict[
 
     States of running trials are left out: they come and go, and losing one costs time only.
     """
-    kept = {
+    weights = {
         row.outcome.checkpoint: row.trial.label
         for row in rows
         if row.outcome is not None and row.outcome.checkpoint
     }
-    return record.artifacts | kept
+    students = {
+        kept.sha256: f"student of {row.trial.label}"
+        for row in rows
+        if (kept := read_kept(row)) is not None
+    }
+    return record.artifacts | weights | students
 
 
 def _check_artifacts(

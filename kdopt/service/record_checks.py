@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kdopt.campaign.studies import StudyPlan
+from kdopt.campaign.studies import ParamValue, StudyPlan
 from kdopt.outcome import Outcome, Scores, measure_change, measure_gain
+from kdopt.service.run_checks import check_run, is_whole
 from kdopt.store.attributes import OTHER_WEIGHTS_KEY
 
 if TYPE_CHECKING:
@@ -27,17 +28,6 @@ KEEPS_WEIGHTS = ("pretrain", "combine", "federate")
 """Stages whose trials keep the weights that they made."""
 
 
-def _brought_weights(checked: ExaminedTrial, plan: StudyPlan, around: Surroundings) -> bool:
-    """Whether it is of a participant that brings its weights or logits along."""
-    rows, who = around.campaign.participant, checked.params.get("participant")
-    return (
-        plan.stage == "pretrain"
-        and isinstance(who, int)
-        and 0 <= who < len(rows)
-        and (rows[who].weights is not None or rows[who].logits is not None)
-    )
-
-
 def check_outcome(checked: ExaminedTrial, plan: StudyPlan, around: Surroundings) -> Iterator[str]:
     """What of a complete trial's record cannot be, a line each."""
     outcome = checked.outcome
@@ -47,22 +37,12 @@ def check_outcome(checked: ExaminedTrial, plan: StudyPlan, around: Surroundings)
         scores = getattr(outcome, key)
         if scores is not None:
             yield from _list_score_faults(key, scores, around.classes)
-    scored = [s for s in (outcome.validation, outcome.test) if s.images != 0]
-    if not all(math.isfinite(scores.loss) for scores in scored):
-        yield "its loss is not a number: the model diverged, and its scores say nothing"
-    if _brought_weights(checked, plan, around):
-        if outcome.epochs or outcome.best_epoch:
-            yield f"it trained {outcome.epochs} epochs, and its weights are only to be scored"
-    elif not 1 <= outcome.best_epoch <= outcome.epochs:
-        yield f"its best epoch is {outcome.best_epoch} of {outcome.epochs}"
-    if outcome.precision not in ("fp32", "bf16"):
-        yield f"its precision is {outcome.precision!r}"
+            yield from around.class_counts.check(key, scores)
+    yield from check_run(checked, plan, around)
     if plan.stage in KEEPS_WEIGHTS and outcome.checkpoint is None:
         yield "it kept no weights"
     if plan.stage not in KEEPS_WEIGHTS and outcome.checkpoint is not None:
         yield f"it kept weights, which trials of {plan.stage} do not"
-    if outcome.participant is not None and outcome.participant >= around.campaign.participants:
-        yield f"it starts from participant {outcome.participant}"
     yield from _check_line(outcome, around)
     yield from _check_rounds(outcome, plan, around)
     yield from _check_change(outcome)
@@ -89,8 +69,10 @@ def _list_score_faults(key: str, scores: Scores, classes: int) -> tuple[str, ...
 def _check_scores(key: str, scores: Scores, classes: int) -> Iterator[str]:
     if classes and len(scores.per_class) != classes:
         yield f"{key}: accuracies of {len(scores.per_class)} classes, where the data has {classes}"
-    if scores.images and not _is_whole(scores.accuracy * scores.images):
+    if scores.images and not is_whole(scores.accuracy * scores.images):
         yield f"{key}: an accuracy of {scores.accuracy} on {scores.images} images"
+    if scores.images != 0 and not 0 <= scores.loss < math.inf:
+        yield f"{key}: a loss of {scores.loss}: the model diverged, and its scores say nothing"
     known = [accuracy for accuracy in scores.per_class if accuracy is not None]
     if known and not min(known) - _TOLERANCE <= scores.accuracy <= max(known) + _TOLERANCE:
         yield f"{key}: an accuracy of {scores.accuracy}, beyond that of every class"
@@ -102,8 +84,11 @@ def _check_scores(key: str, scores: Scores, classes: int) -> Iterator[str]:
         yield f"{key}: which images were right cannot be read"
         return
     right = int.from_bytes(bits, "big").bit_count()
-    if len(bits) != -(-scores.images // 8) or not _are_equal(
-        right, scores.accuracy * scores.images
+    unused = 8 * len(bits) - scores.images
+    if (
+        not 0 <= unused < 8
+        or (bits and bits[-1] % (1 << unused))
+        or not _are_equal(right, scores.accuracy * scores.images)
     ):
         yield f"{key}: {right} of {scores.images} images right, accuracy {scores.accuracy}"
 
@@ -160,9 +145,12 @@ def _check_before(
     checked: ExaminedTrial, outcome: Outcome, plan: StudyPlan, around: Surroundings
 ) -> Iterator[str]:
     """The untouched student is what pre-training gave."""
-    if plan.stage not in BY_GAIN:
+    if plan.stage == "combine":
+        student: ParamValue | None = outcome.participant
+    elif plan.stage in BY_GAIN:
+        student = plan.student if plan.student is not None else checked.params.get("student")
+    else:
         return
-    student = plan.student if plan.student is not None else checked.params.get("student")
     before = around.pretrained.get((plan.partition, int(student))) if student is not None else None
     if before is None:
         return
@@ -176,10 +164,6 @@ def _check_before(
 @functools.lru_cache(maxsize=4096)
 def _with_right(scores: Scores, right: str | None) -> Scores:
     return replace(scores, right=right)
-
-
-def _is_whole(number: float) -> bool:
-    return abs(number - round(number)) < 1e-6 * max(1.0, number)
 
 
 def _are_equal(one: float, other: float) -> bool:

@@ -16,17 +16,22 @@ from kdopt.campaign.plain import describe_value
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Param, ParamValue, StudyPlan
 from kdopt.outcome import Outcome
+from kdopt.service.class_counts import ClassCounts
 from kdopt.service.record_checks import check_outcome
 from kdopt.store.attributes import (
     ERROR_KEY,
     FIXED_PARAMS_KEY,
+    GIVEN_BACK_KEY,
     IGNORED_KEY,
+    OTHER_WEIGHTS_KEY,
     OUTCOME_KEY,
     RETRIED_KEY,
     RETRY_OF_KEY,
     STATE_KEY,
     parse_saved_state,
 )
+from kdopt.store.given_back import is_note_of_giving_back
+from kdopt.store.leases import MAX_ATTEMPTS
 from kdopt.store.params import decode_value, write_distribution
 from kdopt.store.queries import STATES
 from kdopt.store.raw_rows import RawTrial
@@ -44,6 +49,12 @@ LONG_AGO_S = 20 * 365 * 86_400.0
 FUTURE_S = 86_400.0
 """Seconds that clocks of machines may differ by, whose databases were merged."""
 
+ROUNDING_S = 0.002
+"""Seconds by which a difference of two stored times may be off."""
+
+SAVES_STATES = ("federate",)
+"""Stages whose trials may save a state to go on from."""
+
 
 @dataclass
 class Surroundings:
@@ -54,10 +65,12 @@ class Surroundings:
         classes: Classes of the data set; 0 while no record says.
         pretrained: Pre-training outcomes by partition and participant.
         by_id: All rows of the campaign.
+        class_counts: How many images of each class its sets have, as far as that is known.
     """
 
     campaign: Campaign
     classes: int = 0
+    class_counts: ClassCounts = field(default_factory=ClassCounts)
     pretrained: dict[tuple[str, int], Outcome] = field(default_factory=dict)
     by_id: dict[int, RawTrial] = field(default_factory=dict)
 
@@ -113,13 +126,16 @@ def check_trial(
         return
     yield from _check_links(trial, around.by_id)
     if IGNORED_KEY in trial.attributes:
+        if trial.state != "FAIL":
+            yield f"{IGNORED_KEY}, although it did not fail"
         return
     if plan is not None:
         yield from _check_params(checked, plan)
     yield from _check_times(trial)
     yield from _check_values(checked)
-    yield from _check_lease(trial)
+    yield from _check_lease(trial, plan)
     yield from _check_state(checked)
+    yield from _check_notes(trial, plan)
     if checked.outcome is not None and trial.state == "COMPLETE" and plan is not None:
         yield from check_outcome(checked, plan, around)
 
@@ -162,7 +178,10 @@ def _is_own_distribution(text: object, param: Param) -> bool:
         n = min(len(attributes["choices"]), len(param.choices))
         return bool(attributes["choices"][:n] == own["attributes"]["choices"][:n])
     bounds = {"low": attributes["low"], "high": attributes["high"]}
-    return bool(found["name"] == own["name"] and attributes == own["attributes"] | bounds)
+    within = param.low <= bounds["low"] and bounds["high"] <= param.high
+    return bool(
+        within and found["name"] == own["name"] and attributes == own["attributes"] | bounds
+    )
 
 
 def _check_times(trial: RawTrial) -> Iterator[str]:
@@ -185,9 +204,12 @@ def _check_times(trial: RawTrial) -> Iterator[str]:
             yield f"its {what} is in the future, or before kdopt was"
     if None not in (trial.started_ago_s, trial.ended_ago_s):
         assert trial.started_ago_s is not None and trial.ended_ago_s is not None
-        # The clock of the database may be set while a trial runs, but not by half a day.
-        if trial.started_ago_s < trial.ended_ago_s - FUTURE_S / 2:
-            yield "it ended before it began"
+        # Both ages are of one moment, and times have milliseconds.
+        if (early := trial.ended_ago_s - trial.started_ago_s) > ROUNDING_S:
+            yield (
+                f"it ended {early:.3g} s before it began: the clock was set back meanwhile, or the "
+                "times were changed"
+            )
 
 
 def _check_values(checked: ExaminedTrial) -> Iterator[str]:
@@ -208,6 +230,9 @@ def _check_values(checked: ExaminedTrial) -> Iterator[str]:
             yield f"an intermediate value that no run reports: step {describe_value(step)}"
         elif rounds and (step not in rounds or rounds[step].validation_accuracy != value):
             yield f"the intermediate value of step {step} is not that of its record"
+    reported = {step for step, *_ in trial.steps}
+    if rounds and trial.state == "COMPLETE" and len(reported) < len(rounds):
+        yield f"{len(reported)} intermediate values, and its record has {len(rounds)} rounds"
     if outcome is not None and trial.state == "COMPLETE":
         yield from _check_scalars(trial, outcome)
 
@@ -216,12 +241,14 @@ def _check_scalars(trial: RawTrial, outcome: Outcome) -> Iterator[str]:
     """What is shown as columns in the dashboard."""
     values = {
         "test_gain": outcome.test_gain,
-        "test_accuracy": outcome.test.accuracy,
+        "test_accuracy": None if outcome.test.images == 0 else outcome.test.accuracy,
         "seconds": round(outcome.seconds, 3),
     }
     for key, value in values.items():
         shown = trial.attributes.get(key)
-        if shown is not None and shown != json.dumps(value):
+        if shown is None and value is not None and values.keys() & trial.attributes.keys():
+            yield f"{key} is missing, its record says {value}"
+        elif shown is not None and shown != json.dumps(value):
             yield f"{key} = {describe_value(shown)}, its record says {value}"
 
 
@@ -229,7 +256,7 @@ def _is_share(value: object) -> bool:
     return isinstance(value, int | float) and 0 <= value <= 1
 
 
-def _check_lease(trial: RawTrial) -> Iterator[str]:
+def _check_lease(trial: RawTrial, plan: StudyPlan | None) -> Iterator[str]:
     lease = trial.lease
     if trial.state == "RUNNING" and (lease is None or not lease.worker):
         yield "running without a lease: another program took it"
@@ -237,12 +264,14 @@ def _check_lease(trial: RawTrial) -> Iterator[str]:
         return
     if not isinstance(lease.worker, str) or type(lease.attempt) is not int or lease.attempt < 0:
         yield f"its lease names {describe_value(lease.worker)}, {describe_value(lease.attempt)}"
+    elif plan is not None and plan.stage not in SAVES_STATES and lease.attempt > MAX_ATTEMPTS:
+        yield f"its lease is of run {lease.attempt:,}, and a trial has {MAX_ATTEMPTS} at most"
     if trial.state == "WAITING" and lease.worker:
         yield "waiting, and a worker has its lease"
-    if trial.state != "RUNNING" or not lease.worker:
+    if lease.left_s is None or not abs(lease.left_s) <= LONG_AGO_S:
+        yield "the time of its lease cannot be read, or is none that kdopt writes"
+    elif trial.state != "RUNNING" or not lease.worker:
         return
-    if lease.left_s is None:
-        yield "the time of its lease cannot be read"
     elif lease.left_s < -LATE_S:
         late = f"its lease lapsed {-lease.left_s:.0f} s ago"
         yield f"{late} and no worker requeued it; start a worker"
@@ -276,3 +305,22 @@ def _check_state(checked: ExaminedTrial) -> Iterator[str]:
             yield f"its saved state is of run {saved.attempt}, and it had {attempt}"
     if trial.state == "WAITING" and FIXED_PARAMS_KEY in trial.system:
         yield "enqueued by another program: it is not run"
+
+
+def _check_notes(trial: RawTrial, plan: StudyPlan | None) -> Iterator[str]:
+    """What another program noted of a trial, or noted in kdopt's name."""
+    if trial.state != "WAITING":
+        for key in sorted(trial.system):
+            yield f"Optuna's attribute {describe_value(key)}: another program wrote it"
+    if trial.beat:
+        yield "a heartbeat of Optuna: another program ran it, and Optuna may end it"
+    # One that ended by a merge keeps it, and nobody reads it there.
+    note = trial.attributes.get(GIVEN_BACK_KEY) if trial.state in ("WAITING", "RUNNING") else None
+    if note is not None and not is_note_of_giving_back(note):
+        yield f"{GIVEN_BACK_KEY} cannot be read"
+    if OTHER_WEIGHTS_KEY in trial.attributes and (
+        trial.attributes[OTHER_WEIGHTS_KEY] != "true"
+        or trial.state != "COMPLETE"
+        or (plan is not None and plan.stage == "pretrain")
+    ):
+        yield f"{OTHER_WEIGHTS_KEY}, which only merged results that rest on pre-training have"

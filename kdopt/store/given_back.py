@@ -8,7 +8,7 @@ trial gets further.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -87,7 +87,13 @@ def read_given_back(store: Store, campaign: str) -> GivenBack | None:
     )
 
 
-def _parse_note(text: str | None) -> tuple[int, float, float]:
+def is_note_of_giving_back(text: object) -> bool:
+    """Whether kdopt can have written this of a trial that was given back."""
+    times, longest_s, at = _parse_note(text)
+    return times > 0 and longest_s >= 0 and at > 0
+
+
+def _parse_note(text: Any) -> tuple[int, float, float]:
     """Times, longest run and the last time; zeros for what kdopt did not write."""
     try:
         found = load_json(text or "{}")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kdopt.campaign.fields import SHA256_RULE
 from kdopt.campaign.plain import load_json
 from kdopt.store.attributes import KEPT_KEY, write_trial_attributes
 from kdopt.store.database import Store
@@ -62,14 +63,14 @@ def find_kept(store: Store, study: str, number: int) -> str | None:
     text = store.run_read(
         lambda connection: connection.execute(_ONE, {"study": study, "number": number}).scalar()
     )
-    kept = _parse_kept(text, (study,))
+    kept = parse_kept(text, (study,))
     return None if kept is None else kept.sha256
 
 
 def list_kept(store: Store) -> list[str]:
     """The sha256 of every student that is kept of any campaign."""
     rows = store.select_rows(_ALL)
-    return [kept.sha256 for (text,) in rows if (kept := _parse_kept(text, ())) is not None]
+    return [kept.sha256 for (text,) in rows if (kept := parse_kept(text, ())) is not None]
 
 
 def lock_kept(store: Store, connection: Connection, student: Kept) -> None:
@@ -104,17 +105,19 @@ def _select_kept(
     connection: Connection, studies: tuple[str, ...], of: str
 ) -> Iterator[tuple[int, Kept]]:
     for trial_id, text in connection.execute(_BEST, {"studies": list(studies)}):
-        kept = _parse_kept(text, studies)
+        kept = parse_kept(text, studies)
         if kept is not None and kept.of == of:
             yield trial_id, kept
 
 
-def _parse_kept(text: Any, studies: tuple[str, ...]) -> Kept | None:
+def parse_kept(text: Any, studies: tuple[str, ...]) -> Kept | None:
     """What a trial's attribute says; ``None`` for what kdopt did not write."""
     try:
         value = load_json(text)
         kept = Kept(studies, value["of"], value["sha256"], tuple(map(float, value["rank"])))
     except (ValueError, TypeError, KeyError):
         return None
-    fine = isinstance(kept.sha256, str) and not any(map(math.isnan, kept.rank))
-    return kept if fine else None
+    fine = isinstance(kept.of, str) and bool(kept.rank) and not any(map(math.isnan, kept.rank))
+    return (
+        kept if fine and isinstance(kept.sha256, str) and SHA256_RULE.holds(kept.sha256) else None
+    )

@@ -20,6 +20,7 @@ _OWNERS = {
         "trial_intermediate_values",
         "trial_user_attributes",
         "trial_system_attributes",
+        "trial_heartbeats",
         "kdopt_lease",
     ),
 }
@@ -46,6 +47,21 @@ def count_orphans(connection: Connection) -> list[Orphans]:
             n = connection.execute(sa.text(sql)).scalar_one()
             if n:
                 found.append(Orphans(table, owner, n))
+    return found
+
+
+def list_lost_rules(connection: Connection) -> list[str]:
+    """What of Optuna's and kdopt's own tables no longer is as they are made."""
+    found = []
+    # An index that is unique may be a constraint as well, by the database.
+    inspector = sa.inspect(connection)
+    indexes = inspector.get_indexes("studies") + inspector.get_unique_constraints("studies")
+    if not any(index["column_names"] == ["study_name"] for index in indexes):
+        found.append("nothing keeps two studies from having the same name: an index is missing")
+    for table in ("alembic_version", "version_info"):
+        n = connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one()
+        if n != 1:
+            found.append(f"{table} has {n:,} rows, where Optuna has one")
     return found
 
 

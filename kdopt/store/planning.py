@@ -39,7 +39,7 @@ from kdopt.store.orphans import drop_orphaned_leases
 from kdopt.store.params import list_param_rows
 from kdopt.store.queries import WITH_ERROR, Row, make_params_key, read_rows
 from kdopt.store.raw_rows import describe_study
-from kdopt.store.reading import parse_json, parse_reason
+from kdopt.store.reading import UnreadableError, parse_json, parse_plain, parse_reason
 from kdopt.store.scope import (
     LIVE,
     TRIALS,
@@ -55,7 +55,7 @@ from kdopt.store.scope import (
     under_campaign,
     write_kept_record,
 )
-from kdopt.store.statements import insert_rows
+from kdopt.store.statements import insert_rows, select_scalar
 
 
 class Planned(NamedTuple):
@@ -216,7 +216,8 @@ def _write_record(connection: Connection, record: CampaignRecord) -> tuple[Campa
     known = None if found is None else parse_json(found)
     # The same text in both places: a record that somebody changed is told by comparing them.
     text = json.dumps(keep_newer_keys(known, record.to_json()))
-    planned_as = write_kept_record(connection, name, text)
+    first = _select_planned_as(connection, names[study])
+    planned_as = write_kept_record(connection, name, text, first)
     values = {names[study]: {RECORD_KEY: text, PLANNED_AS_KEY: json.dumps(planned_as)}}
     write_attributes(connection, "study_user_attributes", values, encode=str)
     return record, planned_as
@@ -224,6 +225,8 @@ def _write_record(connection: Connection, record: CampaignRecord) -> tuple[Campa
 
 def restore_record(connection: Connection, campaign: str) -> bool:
     """Put kdopt's copy of a campaign's record where people see it, if what is there is not right.
+
+    Where the copy was deleted, it is made again of what people see.
 
     Returns:
         Whether it had to.
@@ -234,9 +237,15 @@ def restore_record(connection: Connection, campaign: str) -> bool:
     study = campaign_study_name(campaign)
     names = {text: study_id for study_id, text in select_names(connection, campaign)}
     kept = select_kept_record(connection, campaign)
+    own = _select_planned_as(connection, names.get(study))
     try:
         select_record(connection, campaign)
-        if study in names or kept is None:
+        if kept is None and own is not None:
+            write_kept_record(
+                connection, campaign, str(select_record_text(connection, campaign)), own
+            )
+            return True
+        if kept is None or (study in names and own == kept.planned_as):
             return False
     except StoreError:
         if kept is None or not names:
@@ -246,6 +255,19 @@ def restore_record(connection: Connection, campaign: str) -> bool:
     values = {RECORD_KEY: kept.record, PLANNED_AS_KEY: json.dumps(kept.planned_as)}
     write_attributes(connection, "study_user_attributes", {names[study]: values}, encode=str)
     return True
+
+
+def _select_planned_as(connection: Connection, study_id: int | None) -> str | None:
+    """What a study says that its campaign was planned as; ``None`` if nothing that kdopt wrote."""
+    sql = (
+        "SELECT value_json FROM study_user_attributes "
+        f"WHERE study_id = :study AND key = '{PLANNED_AS_KEY}'"
+    )
+    text = select_scalar(connection, sql, {"study": study_id})
+    try:
+        return None if text is None else parse_plain(str, text)
+    except UnreadableError:
+        return None
 
 
 def _mark_studies(connection: Connection, ids: Iterable[int], planned_as: str) -> None:

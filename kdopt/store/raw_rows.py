@@ -66,6 +66,7 @@ class RawTrial(NamedTuple):
         attributes: JSON texts by key; those of kdopt begin with ``kd:``.
         system: JSON texts of Optuna's own attributes.
         lease: Its lease, if it ever had one.
+        beat: Whether Optuna's own heartbeat is kept of it; kdopt writes none.
     """
 
     trial_id: int
@@ -82,6 +83,7 @@ class RawTrial(NamedTuple):
     attributes: dict[str, object]
     system: dict[str, object]
     lease: StoredLease | None
+    beat: bool
 
     @property
     def label(self) -> str:
@@ -125,6 +127,7 @@ def select_raw_trials(store: Store, connection: Connection, scope: Scope) -> lis
     )
     attributes = _select_texts(connection, scope, "trial_user_attributes")
     system = _select_texts(connection, scope, "trial_system_attributes")
+    beating = set(_select_lists(connection, scope, "trial_heartbeats", "heartbeat"))
     # Of another type than its column's, a time would not leave the driver.
     sql = sa.text(
         f"""
@@ -155,6 +158,7 @@ def select_raw_trials(store: Store, connection: Connection, scope: Scope) -> lis
                 attributes[i],
                 system[i],
                 None if leased is None else StoredLease(lease[0], lease[1], _read_number(left_s)),
+                i in beating,
             )
         )
     return found
@@ -196,12 +200,14 @@ class RawStudy(NamedTuple):
         directions: Objective and direction of its values.
         attributes: JSON texts of its user attributes.
         metric_names: JSON text of what its values are called.
+        trials: How many it has.
     """
 
     name: str
     directions: list[tuple[object, object]]
     attributes: dict[str, object]
     metric_names: object
+    trials: int
 
 
 def select_raw_studies(connection: Connection, campaign: str) -> list[RawStudy]:
@@ -216,8 +222,10 @@ def select_raw_studies(connection: Connection, campaign: str) -> list[RawStudy]:
         directions[study_id].append((objective, direction))
     user = _select_attributes(connection, "study_user_attributes", of)
     system = _select_attributes(connection, "study_system_attributes", of)
+    sql = f"SELECT t.study_id, count(*) FROM {TRIALS} WHERE {UNDER_CAMPAIGN} GROUP BY t.study_id"
+    trials = {row[0]: row[1] for row in connection.execute(sa.text(sql), of)}
     return [
-        RawStudy(name, directions[i], user[i], system[i].get(METRIC_NAMES_KEY))
+        RawStudy(name, directions[i], user[i], system[i].get(METRIC_NAMES_KEY), trials.get(i, 0))
         for i, name in select_names(connection, campaign)
     ]
 

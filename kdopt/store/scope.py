@@ -242,13 +242,35 @@ def list_kept_campaigns(connection: Connection) -> list[str]:
     return names
 
 
-def write_kept_record(connection: Connection, campaign: str, record: str) -> str:
-    """Keep a copy of a campaign's record; gives the hash of the one that was first planned."""
+def list_unreadable_copies(connection: Connection) -> list[str]:
+    """The keys of copies of records that kdopt did not write so."""
+    sql = f"SELECT key, value FROM kdopt_meta WHERE key LIKE '{_META_PREFIX}%' ORDER BY key"
+    found = []
+    for key, text in connection.execute(sa.text(sql)):
+        try:
+            kept: KeptRecord = read_plain(KeptRecord, parse_json(text))
+            parse_record(kept.record)
+            fine = key == _make_meta_key(kept.campaign)
+        except ValueError:
+            fine = False
+        if not fine:
+            found.append(str(key))
+    return found
+
+
+def write_kept_record(
+    connection: Connection, campaign: str, record: str, first: str | None = None
+) -> str:
+    """Keep a copy of a campaign's record; gives the hash of the one that was first planned.
+
+    ``first`` is that hash as its study has it, for where there is no copy.
+    """
     try:
         kept = select_kept_record(connection, campaign)
     except StoreError:
         kept = None
-    planned_as = kept.planned_as if kept else hashlib.sha256(record.encode()).hexdigest()[:16]
+    new = first or hashlib.sha256(record.encode()).hexdigest()[:16]
+    planned_as = kept.planned_as if kept else new
     _write_kept_record(connection, KeptRecord(campaign, planned_as, record))
     return planned_as
 

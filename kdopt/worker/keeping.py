@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
+from kdopt.analysis.rivals import is_rival, name_rivals
 from kdopt.analysis.verdicts import rank_trial
-from kdopt.campaign.method_studies import list_searched_methods
-from kdopt.campaign.names import study_name
-from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.store import kept
@@ -40,9 +36,9 @@ class StudentKeeper:
         Raises:
             ArtifactError: It cannot be written.
         """
-        if context.campaign.keep == "none" or not _is_rival(plan, params, outcome):
+        if context.campaign.keep == "none" or not is_rival(plan, params, outcome):
             return None
-        studies, of = _name_rivals(context.campaign, plan, params)
+        studies, of = name_rivals(context.campaign, plan, params)
         rank = rank_trial(context.campaign, params, outcome, plan.method)
         best = kept.read_best(self._store, studies, of)
         if best is not None and best.rank <= rank:
@@ -54,28 +50,3 @@ class StudentKeeper:
         student = int(params.get("student", plan.student or 0))
         content = context.pack_trained(model, f"{plan.name} #{number}", outcome, student)
         return Kept(studies, of, self._artifacts.put(content), rank)
-
-
-def _is_rival(plan: StudyPlan, params: Params, outcome: Outcome) -> bool:
-    if plan.stage not in ("control", "tune", "compare") or outcome.validation_gain is None:
-        return False
-    # Plain distillation at alpha 0 is the control: no teacher has a part in it.
-    taught = plan.method is not None or params.get("alpha") != 0
-    return taught and math.isfinite(outcome.validation_gain)
-
-
-def _name_rivals(
-    campaign: Campaign, plan: StudyPlan, params: Params
-) -> tuple[tuple[str, ...], str]:
-    """The studies whose trials a trial competes with, and who competes within them."""
-    if plan.stage == "control":
-        return (plan.name,), f"s{int(params['student']):02d}"
-    pair = plan.teacher, plan.student
-    studies = [
-        study_name(plan.campaign, plan.partition, stage, *pair) for stage in ("tune", "compare")
-    ]
-    studies += [
-        study_name(plan.campaign, plan.partition, "tune", *pair, method)
-        for method in list_searched_methods(campaign)
-    ]
-    return tuple(studies), "pair"

@@ -19,6 +19,7 @@ from kdopt.store.attributes import (
     update_campaign_attribute,
 )
 from kdopt.store.database import Store
+from kdopt.store.reading import UnreadableError, parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,17 @@ def describe_mixture(found: Iterable[Versions], what: str) -> Iterator[str]:
             f"{'; '.join(several[1:])}. Their results may differ; "
             "--same-versions of 'kdopt worker' refuses others"
         )
+
+
+def is_list_of_versions(stored: object) -> bool:
+    """Whether kdopt can have written this of a campaign's workers."""
+    try:
+        value = parse_json(stored)
+    except UnreadableError:
+        return False
+    found = _parse_versions(value)
+    # A package that a worker has not is '?'.
+    return bool(found) and len(found) == len(value) == len(set(found)) and all(map(all, found))
 
 
 def _parse_versions(value: Any) -> list[Versions]:

@@ -80,6 +80,11 @@ def edit(*path_and_value: Any, study: str = TUNE) -> Change:
     return change
 
 
+def add(key: str, text: str, study: str = TUNE) -> Change:
+    columns = "trial_user_attributes (trial_id, key, value_json)"
+    return sql(f"INSERT INTO {columns} VALUES (:t, :key, :v)", study, key=key, v=text)
+
+
 def edit_record(*path_and_value: Any) -> Change:
     *path, last, value = path_and_value
 
@@ -137,6 +142,11 @@ UNREADABLE = {
 }
 """Changes after which nothing can be told: every reader refuses."""
 
+OF_OWN = (
+    "UPDATE study_user_attributes SET {} WHERE key = :key AND study_id = "
+    "(SELECT study_id FROM studies WHERE study_name = 'tiny/campaign')"
+)
+KEPT = json.dumps({"of": "pair", "sha256": "a" * 64, "rank": [0, 0, 0]})
 FACTS = (
     "INSERT INTO study_user_attributes (study_id, key, value_json) "
     "SELECT study_id, 'kd:facts', :v FROM studies WHERE study_name = 'tiny/campaign'"
@@ -168,6 +178,48 @@ TAMPERED = {
         "INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value, "
         "intermediate_value_type) VALUES (:t, 1, 0.5, 'FINITE')"
     ),
+    "times swapped": sql(
+        OF_TRIAL.format("datetime_start = datetime_complete, datetime_complete = datetime_start")
+    ),
+    "loss below 0": edit("validation", "loss", -0.5),
+    "loss before that is no number": edit("test_before", "loss", float("nan")),
+    "images beyond the last": edit("test", "right", "/" * 600, study=PRETRAIN),
+    "last accuracy": edit("last_test_accuracy", 0.5, study=PRETRAIN),
+    "more epochs than the budget": edit("epochs", 10**6),
+    "device": edit("device", "meta"),
+    "version": edit("versions", "torch", ""),
+    "student of its own choice": edit("participant", 1),
+    "bytes": edit("start_bytes", 1),
+    "line that the campaign has not": edit("line_position", 1.0),
+    "taken from a tuning trial": edit("taken_from", f"{TUNE} #0"),
+    "column of the dashboard": sql(
+        "DELETE FROM trial_user_attributes WHERE trial_id = :t AND key = 'test_gain'"
+    ),
+    "wider distribution": sql(
+        OF_PARAM.format(
+            "distribution_json = replace(distribution_json, '\"low\": 0', '\"low\": -1')"
+        )
+    ),
+    "ignored, though it has a result": add("kd:ignored", '"x"'),
+    "other weights of pre-training": add("kd:other_weights", "true", study=PRETRAIN),
+    "other weights that are a text": add("kd:other_weights", '"x"'),
+    "student that is kept of pre-training": add("kd:kept", KEPT, study=PRETRAIN),
+    "student that is kept and cannot be read": add("kd:kept", "{}"),
+    "student that is kept and not there": add("kd:kept", KEPT),
+    "attribute of Optuna": sql(
+        "INSERT INTO trial_system_attributes (trial_id, key, value_json) VALUES (:t, 'grid_id', 1)"
+    ),
+    "heartbeat of Optuna": sql(
+        "INSERT INTO trial_heartbeats (trial_id, heartbeat) VALUES (:t, '2026-01-01 00:00:00')"
+    ),
+    "lease of many runs": sql("UPDATE kdopt_lease SET attempt = 77 WHERE trial_id = :t"),
+    "lease until a text": sql("UPDATE kdopt_lease SET expires = 'x' WHERE trial_id = :t"),
+    "lease for ever": sql("UPDATE kdopt_lease SET expires = 1e300 WHERE trial_id = :t"),
+    "hash with the record": sql(OF_OWN.format("value_json = '\"x\"'"), key="kd:planned_as"),
+    "no hash with the record": sql(OF_OWN.format("key = 'x'"), key="kd:planned_as"),
+    "versions": sql(FACTS.replace("kd:facts", "kd:versions"), v="[[1]]"),
+    "copy of the record": sql("DELETE FROM kdopt_meta WHERE key LIKE 'record:%'"),
+    "where its images are": edit_record("campaign", "data", "root", "elsewhere"),
     "direction": sql("UPDATE study_directions SET direction = 'MINIMIZE'"),
     "stage of a study": sql(
         "UPDATE study_user_attributes SET value_json = '{' WHERE key = 'kd:stage'"
