@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,10 @@ LEVERS = (
 """The changes that are measured, one at a time."""
 
 COUNTS = (0, 2, 4, 6, 8)
-STOP_BELOW_PP = (0.1, 0.2, 0.5)
+STOP_BELOW_PP = (0.1, 0.3)
+STOP_AFTER = (0, 3)
+"""Trials that are made before a search may stop."""
+
 UNTAUGHT = (1.0, 0.0)
 """The control as a point: at alpha 0 the teacher has no say, so T does not matter."""
 
@@ -160,13 +164,13 @@ class Judge:
             surrogate = fit_surrogate(known)
             for grid in group:
                 found[id(grid)] = follow_search(surrogate, grid, max(COUNTS))
-        rules: dict[str, Callable[[list[float]], int]] = {
-            f"{count} trials for all": lambda _, count=count: count  # type: ignore[misc]
+        rules: dict[str, Callable[[Sequence[float]], int]] = {
+            f"{count} trials for all": partial(find_stop, bound=math.inf, first=count)
             for count in range(2, max(COUNTS) + 1)
         }
-        for bound in STOP_BELOW_PP:
-            rules[f"stop below {bound} pp"] = lambda ahead, bound=bound: next(  # type: ignore[misc]
-                (i for i, e in enumerate(ahead) if e < bound), len(ahead)
+        for bound, first in product(STOP_BELOW_PP, STOP_AFTER):
+            rules[f"stop below {bound} pp, after {first} trials"] = partial(
+                find_stop, bound=bound, first=first
             )
         print_line(["rule", "not known", "pairs of", "trials", "percent of the grid"])
         print_line(["---"] * 3 + ["--:"] * 2)
@@ -404,6 +408,11 @@ def follow_search(
         expected = posterior.condition_on(before).compute_expected_improvement(best)
         ahead.append(float(expected[posterior.points.index(point)]))
     return points, ahead
+
+
+def find_stop(ahead: Sequence[float], bound: float, first: int) -> int:
+    """After how many trials a search stops whose expected improvements were ``ahead``, in pp."""
+    return next((i for i, e in enumerate(ahead) if i >= first and e <= bound), len(ahead))
 
 
 def list_bounds(grids: Sequence[FullGrid]) -> dict[str, NDArray[np.float64]]:

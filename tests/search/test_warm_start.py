@@ -6,6 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -236,6 +237,14 @@ def results(store):
     return out
 
 
+def wait_for(store, complete):
+    """Wait until so many trials of all studies are complete."""
+    end = time.monotonic() + 300
+    while sum(s.complete for s in queries.read_study_counts(store, "tiny")) < complete:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def taught(folder):
     """Plan the campaign beside its teacher."""
     store, artifacts = new_store(folder / "kdopt.db"), Artifacts(folder / "artifacts")
@@ -263,8 +272,10 @@ def test_a_campaign_that_learns_ends_sound(finished):
     assert found.artifacts == 1 + 3 + 1
 
 
-def test_two_workers_learn_the_same_and_keep_to_the_rounds(tmp_path, finished):
-    store, _ = taught(tmp_path)
+def test_two_workers_of_which_one_is_killed_learn_the_same_and_keep_to_the_rounds(
+    tmp_path, finished
+):
+    store, artifacts = taught(tmp_path)
     command = [sys.executable, "-m", "kdopt", "worker", "--campaign", "tiny"]
     workers = [
         subprocess.Popen(
@@ -276,9 +287,15 @@ def test_two_workers_learn_the_same_and_keep_to_the_rounds(tmp_path, finished):
         )
         for _ in range(2)
     ]
-    said = [worker.communicate(timeout=120)[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], said
+    killed, other = workers
+    # Within the first round: three pairs, whose first trials are vanilla.
+    wait_for(store, complete=3 + 3 + 2)
+    killed.kill()
+    killed.communicate()
+    said = other.communicate(timeout=300)[0]
+    assert other.returncode == 0, said
     assert results(store) == results(finished[0])
+    assert all(dict(was) == dict(now) for was, now in replayed(store, artifacts))
     times = {}
     for name, of in plans_of(store).items():
         with optuna_study(f"sqlite:///{tmp_path / 'kdopt.db'}", name) as study:
