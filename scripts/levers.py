@@ -3,10 +3,9 @@
     python scripts/levers.py                        # all of them, on the grids that come with kdopt
     python scripts/levers.py control-point shrink   # these
     python scripts/levers.py --store one/kdopt.db --store other/kdopt.db
+    python scripts/levers.py > docs/few-trials/levers.md
 
-Nothing is trained. The first table has the difference of mean test gains to the search as it is, in
-pp, with its 95 % interval, at equal numbers of trials; the second what stopping early costs; the
-third what no choice of cells can pass. T relative to the teacher's logits needs the scale of these
+Nothing is trained. T relative to the teacher's logits needs the scale of these
 logits: ``scripts/logit_scales.json`` has it of the grids that come with kdopt, by
 ``scripts/logit_scales.py``.
 """
@@ -46,12 +45,43 @@ from kdopt.search.replay import (
 from kdopt.search.surrogate import Surrogate
 from scripts.few_trials import continue_with_gp, list_grids, read_stores
 
-LEVERS = (
-    "T-over-deviation", "T-over-margin", "deviation-feature", "control-feature", "all-features",
-    "control-point", "above-control", "half-by-kind", "by-kind", "list-then-gp",
-    "list-of-like-then-gp",
-)  # fmt: skip
-"""The changes that are measured, one at a time."""
+LEVERS = {
+    "T-over-deviation": "T over the standard deviation of the teacher's logits on the student's "
+    "images",
+    "T-over-margin": "T over the mean margin of its two greatest logits",
+    "deviation-feature": "that standard deviation as one more feature",
+    "control-feature": "the control's gain as one more feature",
+    "all-features": "all features of labels and models",
+    "control-point": "the control as one more measured point",
+    "above-control": "improvement counts from the better of untouched and control",
+    "half-by-kind": "the mean surface half way to that of the pair's own kind of partition",
+    "by-kind": "the mean surface of the pair's own kind of partition",
+    "list-then-gp": "the first two from the best fixed list, the others by a Gaussian process",
+    "list-of-like-then-gp": "the same, with the list that was best for the 40 pairs most alike",
+}
+"""The changes that are measured, one at a time, and what they are."""
+
+HEAD = """# Few trials: what was tried
+
+Changes of [the learnt search](../few-trials.md), each by itself, replayed without rounds on the
+stored grids; `python scripts/levers.py` makes this page again from what comes with kdopt.
+"""
+OF_CHANGES = """
+## Each change by itself
+
+*As it is* is percent of what the grid improves. The others are differences to it of mean test gains
+in pp, with their 95 % intervals over participants; bold where these leave out 0.
+"""
+OF_STOPPING = """
+## Stopping early
+
+A search that stops where the improvement that it expects falls below a bound, beside fixed budgets.
+"""
+OF_BOUNDS = """
+## What no choice of cells can pass
+
+Choices that know what no search knows. One cell is enough for each of them but the lists.
+"""
 
 COUNTS = (0, 2, 4, 6, 8)
 STOP_BELOW_PP = (0.1, 0.3)
@@ -79,7 +109,7 @@ Search = Callable[[Sequence[FullGrid], Sequence[FullGrid]], Gains]
 def main() -> None:
     choices = [*LEVERS, "stop", "bound"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("levers", nargs="*", metavar="LEVER", help=f"of {', '.join(choices)}")
+    parser.add_argument("levers", nargs="*", metavar="LEVER", help=f"of {', '.join(choices)}; all")
     parser.add_argument("--store", action="append", default=[], help="grids of a store; repeat it")
     parser.add_argument(
         "--unknown", nargs="+", default=["data set", "partition"], choices=list(UNKNOWN)
@@ -90,18 +120,24 @@ def main() -> None:
         parser.error(f"no lever '{wrong[0]}'; there are {', '.join(choices)}")
     sources = read_stores(args.store)
     judge = Judge(list_grids(sources))
+    print(HEAD)
     if some := [name for name in LEVERS if name in chosen]:
         levers = list_levers(sources)
-        judge.print_head()
+        print(OF_CHANGES + "\n" + "\n".join(f"- *{name}*: {LEVERS[name]}" for name in some) + "\n")
+        print_head(["change", "not known", "pairs of"], [f"{count} trials" for count in COUNTS])
         for unknown in args.unknown:
             before = judge.replay(search_plainly, unknown)
             judge.print_share("as it is", unknown, before)
             for name in some:
                 judge.print_difference(name, unknown, judge.replay(levers[name], unknown), before)
     if "stop" in chosen:
+        print(OF_STOPPING)
+        print_head(["rule", "not known", "pairs of"], ["trials", "percent of the grid"])
         for unknown in args.unknown:
             judge.print_stopping(unknown)
     if "bound" in chosen:
+        print(OF_BOUNDS)
+        print_head(["choice", "pairs of"], ["gain, pp", "percent of the grid"])
         judge.print_bounds()
 
 
@@ -127,10 +163,6 @@ class Judge:
             for count, gains in search(known, group).items():
                 found[count][[places[id(grid)] for grid in group]] = gains
         return found
-
-    def print_head(self) -> None:
-        print_line(["change", "not known", "pairs of", *(f"{count} trials" for count in COUNTS)])
-        print_line(["---"] * 3 + ["--:"] * len(COUNTS))
 
     def print_share(
         self, name: str, unknown: str, gains: Mapping[int, NDArray[np.float64]]
@@ -172,8 +204,6 @@ class Judge:
             rules[f"stop below {bound} pp, after {first} trials"] = partial(
                 find_stop, bound=bound, first=first
             )
-        print_line(["rule", "not known", "pairs of", "trials", "percent of the grid"])
-        print_line(["---"] * 3 + ["--:"] * 2)
         for name, rule in rules.items():
             spent = [rule(found[id(grid)][1]) for grid in self.grids]
             gains = np.array(
@@ -188,8 +218,6 @@ class Judge:
 
     def print_bounds(self) -> None:
         """What the best possible choice of cells gives on test."""
-        print_line(["choice", "pairs of", "gain, pp", "percent of the grid"])
-        print_line(["---"] * 2 + ["--:"] * 2)
         for name, gains in list_bounds(self.grids).items():
             for data, some in self._split():
                 shown = self.estimate_share(gains, some)
@@ -201,7 +229,7 @@ class Judge:
         share, low, high = estimate(
             lambda w: 100 * (average(w, better) / average(w, possible)), self._select(some)
         )[:3]
-        return f"{share:.0f} ({low:.0f} to {high:.0f})"
+        return f"{round(share)} ({round(low)} to {round(high)})"
 
     def _split(self) -> list[tuple[str, NDArray[np.bool_]]]:
         return [(name, self._data == name) for name in sorted(set(self._data.tolist()))]
@@ -212,6 +240,11 @@ class Judge:
 
 def print_line(cells: Sequence[str]) -> None:
     print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def print_head(texts: Sequence[str], numbers: Sequence[str]) -> None:
+    print_line([*texts, *numbers])
+    print_line(["---"] * len(texts) + ["--:"] * len(numbers))
 
 
 def search_plainly(known: Sequence[FullGrid], group: Sequence[FullGrid]) -> Gains:
