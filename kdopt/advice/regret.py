@@ -28,7 +28,7 @@ Fold = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 """Masks of the pairs to learn from and of those to judge on, each (pairs,)."""
 
 LEAD_LEVEL = 0.05
-"""How often a less simple rule may lead by chance where it is no better than the simplest."""
+"""How often a more complex rule may lead by chance where it is no better than the simplest."""
 
 REGRET_MEASURES = (
     "gain",

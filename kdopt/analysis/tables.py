@@ -107,17 +107,21 @@ class Tables:
     def best_settings(self) -> pd.DataFrame:
         """Best temperature and alpha of every pair, planned or known to the store.
 
-        With the verdict on the pair: ``advice``, and what following it gains on test (pp).
+        With the verdict on the pair: ``advice``, by which method and on which images, which need
+        not be those of the best cell, and what following it gains on test (pp).
         """
         advised = self.verdicts.rename(
             columns={
                 "action": "advice",
+                "method": "advice_method",
+                "transfer_set": "advice_transfer_set",
                 "test_gain": "advised_gain",
                 "net_gain": "advised_net_gain",
             }
         )
         keys = ["partition", "teacher", "student"]
-        columns = [*keys, "advice", "advised_gain", "advised_net_gain"]
+        names = ["advice", "advice_method", "advice_transfer_set"]
+        columns = [*keys, *names, "advised_gain", "advised_net_gain"]
         best = tabulate_best_settings(self.results).merge(advised[columns], on=keys, how="left")
         return add_names(best, self.campaign)
 

@@ -30,6 +30,7 @@ from kdopt.report.format import (
     format_title,
     format_transfer_set,
     join_pipe_line,
+    title_partitions,
 )
 from kdopt.report.sections.federated import draw_federated
 from kdopt.report.sections.table_two import draw_combined
@@ -149,7 +150,7 @@ def _write_campaign_note(campaign: Campaign, tables: Tables, study_ids: Mapping[
 def _list_best_ways(campaign: Campaign, tables: Tables, study_ids: Mapping[str, int]) -> list[str]:
     levels = {str(line["partition"]): line for line in tables.federated_levels.to_dict("records")}
     lines = []
-    for partition in (str(p.name) for p in campaign.partitions):
+    for partition, title in title_partitions(p.name for p in campaign.partitions).items():
         here = tables.combined[tables.combined["partition"] == partition]
         ways: list[dict[Any, Any]] = here.to_dict("records")
         chosen = max(ways, key=lambda line: float(line["validation_accuracy"]), default={})
@@ -167,7 +168,7 @@ def _list_best_ways(campaign: Campaign, tables: Tables, study_ids: Mapping[str, 
         lines.append(
             join_pipe_line(
                 (
-                    format_title(partition),
+                    title,
                     _link_study(campaign, partition, "combine", way, study_ids),
                     format_points(float(chosen.get("accuracy", math.nan))),
                     best,

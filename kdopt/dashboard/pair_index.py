@@ -27,6 +27,7 @@ from kdopt.report.format import (
     format_signed,
     format_title,
     join_pipe_line,
+    title_partitions,
 )
 from kdopt.report.sections.headline import HeadlineNumber, tabulate_headlines
 from kdopt.report.setting_maps import draw_alpha_map, draw_gain_map, draw_temperature_map
@@ -123,6 +124,11 @@ def _make_space(best: pd.DataFrame) -> dict[str, Param]:
     return {role: Param("int", 0, last) for role in ("teacher", "student")}
 
 
+def _title_partition(partition: str, campaign: Campaign) -> str:
+    titles = title_partitions([*(p.name for p in campaign.partitions), partition])
+    return titles[partition]
+
+
 def _write_pair_note(
     partition: str,
     best: pd.DataFrame,
@@ -131,7 +137,7 @@ def _write_pair_note(
     study_ids: Mapping[str, int],
 ) -> str:
     lines = [
-        f"# Best temperature and alpha: {format_title(partition)}",
+        f"# Best temperature and alpha: {_title_partition(partition, campaign)}",
         "",
         f"Campaign `{campaign.name}`, partition `{partition}`: one trial per teacher-student pair, "
         f"its cell {describe_selection(campaign)}. The objective is the {PAIR_OBJECTIVE}: what the "

@@ -10,9 +10,9 @@ from kdopt.report.blocks import ReportData
 from kdopt.report.format import (
     format_points,
     format_signed,
-    format_title,
     format_transfer_set,
     includes_zero,
+    title_partitions,
 )
 
 
@@ -40,7 +40,8 @@ def compose_answer(data: ReportData) -> str:
         return ""
     taught = table.loc[table["action"] == "distil", "partition"].unique()
     only = len(taught) == 1 and table["partition"].nunique() > 1
-    where = f", all of {format_title(taught[0])}" if only and n["distil"] > 1 else ""
+    titles = title_partitions(table["partition"])
+    where = f", all of {titles[str(taught[0])]}" if only and n["distil"] > 1 else ""
     said = [
         f"Distil {n['distil'] or 'none'} of the {len(table):,} pairs{where}",
         *([f"train {n['train on']:,} on without a teacher"] if n["train on"] else []),
@@ -55,11 +56,17 @@ def _compose_gain(data: ReportData) -> str:
     if found.empty or math.isnan(found["advised_gain"].iloc[0]):
         return ""
     line = found.to_dict("records")[0]
-    text = f"Following this gains {format_signed(line['advised_gain'])} pp on average"
+    text = (
+        f"Following this gains {format_signed(line['advised_gain'])} pp on test on average over "
+        f"all {int(line['n']):,} pairs"
+    )
+    left = int((data.tables.verdicts["action"] == "leave as it is").sum())
+    if left:
+        text += ", 0 for those left as they are"
     net, low, high = (line[f"advised_net_{key}"] for key in ("gain", "low", "high"))
     if math.isnan(net):
-        return f"{text} on test; what of it is because of the teachers is not known."
-    text += f", {format_points(net)} of it because of the teachers"
+        return f"{text}. What of it is because of the teachers is not known."
+    text += f". {format_signed(net)} pp of it is because of the teachers"
     if math.isnan(low):
         return f"{text} (too few participants for an interval)."
     zero = ", includes 0" if includes_zero(low, high) else ""

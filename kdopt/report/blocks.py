@@ -18,10 +18,8 @@ from kdopt.campaign.record import CodeSource, SettingLine
 from kdopt.campaign.settings import Campaign
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import TrialRow
-from kdopt.report.columns import Column, IntervalColumn, expand_column
-from kdopt.report.format import (
-    make_sort_key,
-)
+from kdopt.report.columns import COLUMNS, Column, IntervalColumn, expand_column
+from kdopt.report.format import make_sort_key, title_partitions
 
 
 class ReportData:
@@ -275,12 +273,19 @@ def make_tables(
     """
     if frame.empty:
         return []
+    if "partition" in frame.columns:
+        titles = title_partitions(frame["partition"])
+        columns = [_title_by(titles) if column == "partition" else column for column in columns]
     shown = [one for column in columns for one in expand_column(column)]
     lines = [
         [SortCell(text, make_sort_key(value)) for text, value in (c.read(line) for c in shown)]
         for line in frame.to_dict("records")
     ]
     return [Table(title, [c.heading for c in shown], lines, [c.tip for c in shown])]
+
+
+def _title_by(titles: Mapping[str, str]) -> Column:
+    return COLUMNS["partition"]._replace(show=lambda name: titles[str(name)])
 
 
 def explain_missing_stage(campaign: Campaign, stage: StageName) -> str:

@@ -47,6 +47,8 @@ accuracy_gap | pp | test accuracy of the teacher minus that of the student
 accuracy_sd | pp | its standard deviation over replicates
 action | =verdict | what to do with the pair: leave as it is, train on, distil, or undecided
 advice | =verdict | what to do with the pair: leave as it is, train on, distil, or undecided
+advice_method | =verdict_method | by which method to distil; empty for other verdicts
+advice_transfer_set | =verdict_transfer_set | on which images to distil or to train on
 advised_gain | =verdict_gain_pp | test gain of following the verdict
 advised_net_gain | =verdict_net_gain_pp | of it because of the teacher
 agreement | | whether two campaigns agree in the contrast

@@ -105,9 +105,48 @@ TRANSFER_SET_TITLES = {
 }
 
 
+_LATER_DRAW = re.compile(r"(.+)-([2-9]|[1-9][0-9]+)\Z")
+
+
 def format_title(name: object) -> str:
-    """How a partition is headed, such as ``Label dirichlet``."""
-    return str(name).replace("_", " ").capitalize()
+    """How a name is headed; later draws of a partition are told apart.
+
+    A first draw has the name of its way of partitioning: :func:`title_partitions` tells it apart.
+
+    >>> format_title("label_dirichlet"), format_title("uniform-2")
+    ('Label dirichlet', 'Uniform, draw 2')
+    """
+    drawn = _LATER_DRAW.match(str(name))
+    title = (drawn[1] if drawn else str(name)).replace("_", " ").capitalize()
+    return f"{title}, draw {drawn[2]}" if drawn else title
+
+
+def title_partitions(names: Iterable[object]) -> dict[str, str]:
+    """How partitions that are shown together are headed, by name and in order.
+
+    Args:
+        names: Of all of them. Where later draws are among these, the first is told apart too; a
+            name alone then means all draws of that way of partitioning.
+    """
+    known = list(dict.fromkeys(map(str, names)))
+    repeated = {drawn[1] for name in known if (drawn := _LATER_DRAW.match(name))}
+    return {
+        name: f"{format_title(name)}, draw 1" if name in repeated else format_title(name)
+        for name in known
+    }
+
+
+def explain_draws(names: Iterable[object]) -> str:
+    """What "draw 2" means, in a sentence; empty where every partition is drawn once."""
+    for name in map(str, names):
+        if drawn := _LATER_DRAW.match(name):
+            title = format_title(drawn[1])
+            return (
+                "The images were shared out several times in the same way, each time to other "
+                f'participants: "{title}, draw 2" is the second time, and "{title}" alone means '
+                "all draws together."
+            )
+    return ""
 
 
 def format_words(name: object) -> str:
@@ -126,6 +165,13 @@ def format_transfer_set(name: object) -> str:
     return TRANSFER_SET_TITLES.get(str(name), str(name))
 
 
+def format_images(transfer_set: object) -> str:
+    """A transfer set within a sentence: ``on the student's own data``."""
+    if str(transfer_set) == "student":
+        return "on the student's own data"
+    return f"on {format_transfer_set(transfer_set).lower()}"
+
+
 def make_slug(text: object) -> str:
     """Text as part of an element id or of a file's name: small letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", str(text).lower()).strip("-")
@@ -141,11 +187,18 @@ def make_sort_key(value: Any) -> float | str:
 
 
 def escape_title(name: str) -> str:
-    """A partition beside a row of panels or under a box.
+    """A name in a figure.
 
     Figures read some tags, and names in a spec are not ours to trust, so ``<`` is escaped.
     """
     return html.escape(format_title(name), quote=False)
+
+
+def escape_partitions(names: Iterable[object]) -> dict[str, str]:
+    """:func:`title_partitions` for a figure: beside a row of panels or under a box."""
+    return {
+        name: html.escape(title, quote=False) for name, title in title_partitions(names).items()
+    }
 
 
 PUBLISHED_CLASSES = {"fashion_mnist": FASHION_MNIST_CLASSES, "cifar10": CIFAR10_CLASSES}

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from kdopt.analysis.tuning import describe_selection
 from kdopt.campaign.federated_algorithms import FEDAVG
 from kdopt.report.blocks import PageFigure, ReportData, Section
-from kdopt.report.format import format_algorithm, format_frame
+from kdopt.report.format import explain_draws, format_algorithm, format_frame
 from kdopt.report.sections.advice import make_advice_section
 from kdopt.report.sections.best_settings import make_maps_section
 from kdopt.report.sections.claims import make_claims_section
@@ -165,4 +165,5 @@ def describe_campaign(data: ReportData) -> str:
         others = [format_algorithm(name) for name in settings.algorithms if name != FEDAVG]
         if others:
             sentences.append(f"Federated rounds of {', '.join(others)}.")
-    return " ".join(sentences) or "Participants trained on their own data."
+    sentences = sentences or ["Participants trained on their own data."]
+    return " ".join([*sentences, explain_draws(p.name for p in data.campaign.partitions)]).strip()

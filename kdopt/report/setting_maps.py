@@ -15,7 +15,7 @@ from kdopt.analysis.method_gains import list_partitions
 from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.campaign.names import pair_label
 from kdopt.campaign.settings import Campaign
-from kdopt.report.format import escape_title, format_points
+from kdopt.report.format import escape_partitions, format_points
 from kdopt.report.plotting import (
     BLUE,
     GAIN_AXIS,
@@ -40,9 +40,17 @@ from kdopt.report.scales import (
     spread_points,
 )
 from kdopt.report.sections.methods import draw_sums, make_distributions, sum_gains, widen_range
+from kdopt.report.verdict_text import describe_advice, is_cell, read_advice
 from kdopt.shown import format_setting
 
-GROUPS = (("distil", "Distil", "circle"), ("other", "Not to distil", "x"))
+GROUPS = (
+    ("cell", "Verdict: distil at this cell", "circle"),
+    ("other", "Verdict: distil by another method or on other images", "diamond"),
+    ("not", "Verdict: not to distil", "x"),
+)
+CELL_GAIN_TITLE = "Test gain of the best cell (pp)"
+"""What the colour of every point is, whatever the verdict on its pair."""
+
 STEPS = {"alpha": 0.02, "temperature": 0.035}
 """How far apart points are moved: alpha, and decades of T."""
 
@@ -134,8 +142,9 @@ def _scatter_settings(best: pd.DataFrame, key: str, size: int, hover: bool) -> l
     moved = np.array(spread_points(gaps, levels.tolist(), width, STEPS[key]))
     best = best.assign(shown=moved if key == "alpha" else 10**moved)
     traces = []
-    for advice, name, symbol in GROUPS:
-        chosen = best[(best["advice"] == "distil") == (advice == "distil")]
+    groups = pd.Series(_find_groups(best), index=best.index, dtype=object)
+    for group, name, symbol in GROUPS:
+        chosen = best[groups == group]
         marker = {
             "symbol": symbol,
             "size": size,
@@ -146,6 +155,14 @@ def _scatter_settings(best: pd.DataFrame, key: str, size: int, hover: bool) -> l
         trace = _scatter_pairs(chosen, "shown", name, marker, hover)
         traces.append(trace.update(legendgroup=name, showlegend=False))
     return traces
+
+
+def _find_groups(best: pd.DataFrame) -> list[str]:
+    """Whether the verdict on each pair is its best cell, another way to distil, or neither."""
+    return [
+        "not" if line["advice"] != "distil" else "cell" if is_cell(read_advice(line)) else "other"
+        for line in best.to_dict("records")
+    ]
 
 
 def _make_legend() -> list[go.Scatter]:
@@ -164,7 +181,9 @@ def _draw_setting_map(
 ) -> dict[str, Any]:
     axis = {"title": {"text": title}, **_make_setting_axis(key, best, [campaign])}
     figure = _make_figure([*_scatter_settings(best, key, 10, hover=True), *_make_legend()], axis)
-    figure["layout"]["coloraxis"] = make_colour_axis(_select_known(best, key)["test_gain"])
+    figure["layout"]["coloraxis"] = make_colour_axis(
+        _select_known(best, key)["test_gain"], CELL_GAIN_TITLE
+    )
     return figure
 
 
@@ -191,11 +210,12 @@ def list_sheet_rows(best: pd.DataFrame, gains: pd.DataFrame, label: str = "") ->
         label: Of the campaign, where several are on the sheet.
     """
     known = best[best["temperature"].notna() & best["accuracy_gap"].notna()]
+    titles = escape_partitions(best["partition"])
     own = gains[gains["transfer_set"] == "student"]
     below = f"<br>{html.escape(label, quote=False)}" if label else ""
     return [
         SheetRow(
-            f"{escape_title(name)}{below}",
+            f"{titles[name]}{below}",
             known[known["partition"] == name],
             own[own["partition"] == name],
         )
@@ -233,7 +253,7 @@ def draw_sheet(sheet: Sequence[SheetRow], campaigns: Sequence[Campaign]) -> dict
     titles = ["Best alpha", "Best temperature", "Cumulative gain", "Distribution of gains"]
     rows = [row.title for row in sheet]
     figure = arrange_panels(rows, titles, panels, axes, share="nothing", row_height=230)
-    figure["layout"]["coloraxis"] = make_colour_axis(known["test_gain"])
+    figure["layout"]["coloraxis"] = make_colour_axis(known["test_gain"], CELL_GAIN_TITLE)
     return figure
 
 
@@ -271,8 +291,9 @@ def _scatter_pairs(
 def _list_hover_texts(pairs: pd.DataFrame) -> list[str]:
     return [
         f"{line['pair']}{_name_pair(line)}: gap {format_points(line['accuracy_gap'])} pp<br>"
-        f"T={format_setting(line['temperature'])}, alpha={format_setting(line['alpha'])}: "
-        f"{line['advice']}<br>"
+        f"verdict: {describe_advice(line)}<br>"
+        "best cell (the colour), on the student's own data: "
+        f"T={format_setting(line['temperature'])}, alpha={format_setting(line['alpha'])}<br>"
         f"test gain {format_points(line['test_gain'])} pp "
         f"(validation {format_points(line['validation_gain'])} pp)<br>"
         f"control {format_points(line['control_gain']) or 'not run'}, "

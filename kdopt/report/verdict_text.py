@@ -11,11 +11,15 @@ import pandas as pd
 
 from kdopt.analysis.names import list_name_columns
 from kdopt.analysis.results import CampaignResults
+from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS, Candidate, list_candidates
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import UNLABELED
 from kdopt.outcome import Pair
 from kdopt.report.export_columns import label_pairs, name_export_column
 from kdopt.report.format import (
     format_chance,
+    format_images,
     format_points,
     format_signed,
     format_transfer_set,
@@ -81,13 +85,19 @@ def explain_verdict(line: Line, results: CampaignResults) -> str:
 
 
 def give_reason(line: Line) -> str:
-    """Why no teacher is used, in a short sentence; empty for other verdicts."""
+    """Why no teacher is used, in a sentence; empty for other verdicts."""
     if line["action"] == "leave as it is":
         chance = format_chance(line["chance_over_leaving"])
-        return f"No setting beat the untouched student measurably on validation (chance {chance})."
+        return (
+            "Validation alone decides, and nothing that was tried beats the untouched student "
+            f"measurably there (chance {chance}; less than {ERROR_RATE:g} counts as measurable)."
+        )
     if line["action"] == "train on":
         chance = format_chance(line["chance_over_training"])
-        return f"No teacher beat training on measurably on validation (chance {chance})."
+        return (
+            "Validation alone decides, and no teacher beats training on without one measurably "
+            f"there (chance {chance}; less than {ERROR_RATE:g} counts as measurable)."
+        )
     return ""
 
 
@@ -95,24 +105,45 @@ def describe_effect(line: Line) -> str:
     """What following a pair's verdict does to accuracy on test, in a sentence or two."""
     if line["action"] == "undecided":
         return ""
-    before, after = (f"{line[key]:.1f}" for key in ("accuracy_before", "accuracy_after"))
-    control = format_signed(line["control_gain"])
-    without = f"without a teacher it changes by {control} pp" if control else ""
+    before, after = (format_points(line[key]) for key in ("accuracy_before", "accuracy_after"))
     if line["action"] == "leave as it is":
-        return f"Accuracy on test stays {before} %{f'; trained on {without}' if without else ''}."
-    seen = format_signed(line["validation_gain"])
-    if line["action"] == "train on" and format_signed(line["test_gain"]) == "0.00":
+        return _describe_leaving(line, before)
+    where, gain = format_images(line["transfer_set"]), format_signed(line["test_gain"])
+    if line["action"] == "train on":
+        if gain == "0.00":
+            return (
+                f"Training on without a teacher, {where}, gains "
+                f"{format_signed(line['validation_gain'])} pp on validation and 0.00 pp on test: "
+                f"accuracy on test stays {before} %."
+            )
         return (
-            f"Training on gained {seen} pp on validation; the test images show 0.00 pp: accuracy "
-            f"stays {before} %."
+            f"Training on without a teacher, {where}, takes accuracy on test from {before} to "
+            f"{after} %: {gain} pp."
         )
     changed = (
-        f"Accuracy on test goes from {before} to {after} %: {format_signed(line['test_gain'])} pp"
+        f"{format_method(line['method'])} {where} takes accuracy on test from {before} to {after} "
+        f"%: {gain} pp"
     )
-    if line["action"] == "train on":
-        return f"{changed}, without a teacher."
+    return f"{changed}. {_describe_net(line, where)}"
+
+
+def _describe_leaving(line: Line, before: str) -> str:
+    stays = f"Accuracy on test stays {before} %"
+    control = format_signed(line["control_gain"])
     if not control:
-        return f"{changed}. What the teacher adds is not known: the control did not run."
+        return f"{stays}."
+    where = format_images("student")
+    return (
+        f"{stays}. Training on without a teacher, {where}, changes it by {control} pp, but test "
+        "images take no part in choosing."
+    )
+
+
+def _describe_net(line: Line, where: str) -> str:
+    """How much of a distilled student's gain is the teacher's."""
+    control = format_signed(line["control_gain"])
+    if not control:
+        return "What the teacher adds is not known: the control did not run."
     interval = ""
     low, high = line["net_low"], line["net_high"]
     if not math.isnan(low):
@@ -121,8 +152,81 @@ def describe_effect(line: Line) -> str:
             f" (95 % interval {format_signed(low)} to {format_signed(high)} pp over other test "
             f"images{zero})"
         )
+    without = (
+        "without a teacher nothing can be learnt from images without labels"
+        if line["transfer_set"] in UNLABELED
+        else f"training on without one, {where}, changes accuracy by {control} pp"
+    )
     net = format_signed(line["net_gain"])
-    return f"{changed}. Of it {net} pp is because of the teacher{interval}; {without}."
+    return f"Of this, {net} pp is because of the teacher{interval}; {without}."
+
+
+def describe_tuning(best: Line, verdict: Line, campaign: Campaign) -> str:
+    """What the search of a pair found, on test, and why that is not the verdict where it is not.
+
+    Args:
+        best: The pair's line of the table of best settings.
+        verdict: Its line of the table of verdicts.
+        campaign: What was searched.
+    """
+    if math.isnan(best["temperature"]):
+        return "Of the search no cell of this pair is complete yet."
+    cells = [
+        f"tuned KD ({_describe_cell(best, '')}, {describe_selection(campaign)}) "
+        f"{format_signed(best['test_gain'])} pp",
+        f"vanilla KD ({describe_vanilla(campaign)}) "
+        + (f"{vanilla} pp" if (vanilla := format_signed(best["vanilla_gain"])) else "was not run"),
+        f"the oracle ({_describe_cell(best, 'oracle_')}, selected on test itself) "
+        f"{format_signed(best['oracle_gain'])} pp",
+    ]
+    text = f"{_describe_gap(best['accuracy_gap'])}Gains on test {format_images('student')}: "
+    text += ", ".join(cells)
+    if verdict["action"] in ("leave as it is", "train on"):
+        return f"{text}; none of them counts here, as validation decides and test only reports."
+    if verdict["action"] == "distil" and not is_cell(verdict):
+        return f"{text}. The verdict is none of these: its line is marked below."
+    return f"{text}."
+
+
+def read_advice(best: Line) -> Line:
+    """The verdict that stands in a line of the table of best settings, as a line of its own."""
+    return {
+        "action": best["advice"],
+        "method": best["advice_method"],
+        "transfer_set": best["advice_transfer_set"],
+        "test_gain": best["advised_gain"],
+        "temperature": math.nan,
+    }
+
+
+def describe_advice(best: Line) -> str:
+    """The verdict of a line of best settings, whose setting need not be the line's.
+
+    Such as ``distil: Vanilla, on public unlabeled (large), +26.85 pp on test``.
+    """
+    verdict = read_advice(best)
+    gain = format_signed(verdict["test_gain"])
+    return describe_verdict(verdict) + (f", {gain} pp on test" if gain else "")
+
+
+def is_cell(verdict: Line) -> bool:
+    """Whether a verdict is a cell of the pair's search of temperature and alpha."""
+    return verdict["transfer_set"] == "student" and verdict["method"] in ("vanilla", "tuned")
+
+
+def _describe_gap(gap: float) -> str:
+    size = format_points(abs(gap))
+    if not size:
+        return ""
+    if not float(size):
+        return "Teacher and student are equally accurate on test. "
+    sign = "higher" if gap > 0 else "lower"
+    return f"The teacher's accuracy on test is {size} pp {sign} than the student's. "
+
+
+def _describe_cell(line: Line, prefix: str) -> str:
+    values = (format_setting(line[f"{prefix}{key}"]) for key in ("temperature", "alpha"))
+    return "T={}, alpha={}".format(*values)
 
 
 def format_verdicts(table: pd.DataFrame, name: str) -> tuple[str, list[list[str]]]:
@@ -212,7 +316,7 @@ def _name_candidate(candidate: Candidate) -> str:
 
 
 def _name_images(transfer_set: object) -> str:
-    return f", on {format_transfer_set(transfer_set).lower()}"
+    return f", {format_images(transfer_set)}"
 
 
 def _get_pair(line: Line) -> Pair:

@@ -232,11 +232,12 @@ def _describe_loss(table: pd.DataFrame) -> str:
         if name in RULES and not line["leads"]
     )
     return (
-        f"For a partition that is not known, 'kdopt recommend' follows: {lead['label']}. It lost "
-        f"{format_points(lead['regret'])} pp"
-        f"{format_interval(lead['regret_low'], lead['regret_high'])} on partitions that were not "
-        f"learnt from, and no less simple rule lost measurably less (to measure that takes "
-        f"{LEAST_UNITS} partitions or more): {others}."
+        "For a partition that is not known, 'kdopt recommend' follows the simplest rule, unless a "
+        f"more complex one loses measurably less (to measure that takes {LEAST_UNITS} partitions "
+        f"or more). Here it follows: {lead['label']}. On partitions that it was not learnt from, "
+        f"that lost {format_points(lead['regret'])} pp"
+        f"{format_interval(lead['regret_low'], lead['regret_high'])} against the best action of "
+        f"each pair. The other rules lost, in pp: {others}."
     )
 
 

@@ -26,8 +26,8 @@ from kdopt.report.format import (
     format_pipe_line,
     format_points,
     format_ratio,
-    format_title,
     make_slug,
+    title_partitions,
 )
 from kdopt.report.setting_maps import MAPS, add_labels, draw_sheet, list_sheet_rows
 from kdopt.shown import format_setting
@@ -57,8 +57,8 @@ def make_maps_section(data: ReportData) -> Section | None:
     best, campaign = data.best_settings, data.campaign
     names = list(dict.fromkeys(map(str, best["partition"])))
     blocks = [
-        make_maps_block(number, name, best[best["partition"] == name], campaign)
-        for number, name in enumerate(names)
+        make_maps_block(number, name, title, best[best["partition"] == name], campaign)
+        for number, (name, title) in enumerate(title_partitions(names).items())
     ]
     blocks += [*make_sheet_blocks(data.tables), make_protocol_block(data.tables)]
     files = {
@@ -69,30 +69,37 @@ def make_maps_section(data: ReportData) -> Section | None:
     return Section(
         "maps",
         "Best settings",
-        "Fig. 3 of the paper: every point is a teacher-student pair at its best cell. Click a "
-        "point to see the pair. Crosses are pairs not to distil: see the verdicts. Points that "
-        "would hide each other are moved apart; their true values are in their texts and data.",
+        "Fig. 3 of the paper: every point is a teacher-student pair at its best cell, the "
+        "temperature and alpha of KD on the student's own data that were "
+        f"{describe_selection(campaign)}. The colour is the test gain of that cell. The shape is "
+        "the verdict on the pair: to distil at that cell (circles), by another method or on "
+        "other images (diamonds), or not to distil (crosses). Click a point to see the pair. "
+        "Points that would hide each other are moved apart; their true values are in their texts "
+        "and data.",
         blocks,
         files=files,
     )
 
 
-def make_maps_block(number: int, name: str, best: pd.DataFrame, campaign: Campaign) -> Block:
+def make_maps_block(
+    number: int, name: str, title: str, best: pd.DataFrame, campaign: Campaign
+) -> Block:
     """The maps of one partition.
 
     Args:
         number: Of the partition, from 0.
         name: Its name.
+        title: How people call it.
         best: The best settings of its pairs.
         campaign: What was planned.
     """
     known = best["accuracy_gap"].notna() & best["temperature"].notna()
     if not known.any():
         missing = "No data yet: no pair of this partition has a result; continue the campaign."
-        return Block(format_title(name), missing=missing)
+        return Block(title, missing=missing)
     waiting = int(best["temperature"].isna().sum())
     return Block(
-        format_title(name),
+        title,
         missing=f"{waiting} of {len(best)} pairs have no result yet." if waiting else "",
         small=[
             PageFigure(

@@ -20,6 +20,7 @@ from kdopt.analysis.verdicts import VERDICTS
 from kdopt.report.blocks import Block, Grid, GridCell, Section, make_tables
 from kdopt.report.columns import Column, Columns
 from kdopt.report.format import (
+    explain_draws,
     format_frame,
     format_points,
     format_title,
@@ -254,5 +255,6 @@ def make_differences_section(tables: ComparisonTables) -> Section:
 
 
 def describe_comparison(campaigns: Sequence[ComparedCampaign]) -> str:
-    """What a comparison is about, in a sentence."""
-    return f"{len(campaigns)} campaigns side by side, in the pairs that they share."
+    """What a comparison is about, in a sentence or two."""
+    draws = explain_draws(p.name for c in campaigns for p in c.tables.campaign.partitions)
+    return f"{len(campaigns)} campaigns side by side, in the pairs that they share. {draws}".strip()

@@ -25,13 +25,13 @@ from kdopt.report.blocks import (
 )
 from kdopt.report.columns import Column, Columns, IntervalColumn
 from kdopt.report.format import (
-    escape_title,
+    escape_partitions,
     format_frame,
     format_points,
-    format_title,
     format_transfer_set,
     format_words,
     make_sort_key,
+    title_partitions,
 )
 from kdopt.report.plotting import (
     ACCURACY_AXIS,
@@ -118,7 +118,11 @@ def make_rounds_block(tables: Tables) -> Block:
         "MB after KD, and of KD",
         "Reduction of MB (%)",
     ]
-    lines = [_make_round_cells(line) for line in tables.rounds_to_target.to_dict("records")]
+    titles = title_partitions(tables.rounds_to_target["partition"])
+    lines = [
+        _make_round_cells(line, titles[str(line["partition"])])
+        for line in tables.rounds_to_target.to_dict("records")
+    ]
     return Block(
         "Rounds to a target accuracy",
         "The first round whose test accuracy reaches the target; round 0 is the initial model. "
@@ -170,13 +174,12 @@ def _explain_missing_rounds(tables: Tables) -> str:
     return "No data yet: no replicate is complete from both initial models."
 
 
-def _make_round_cells(line: Mapping[Any, Any]) -> list[SortCell]:
+def _make_round_cells(line: Mapping[Any, Any], partition: str) -> list[SortCell]:
     """One line of :func:`kdopt.analysis.federated.count_rounds_to_target` as people read it."""
     target = f"{format_setting(100 * line['target'])} %"
     if line["kind"] == "relative":
         target += " of FedAvg's final"
     accuracy, bound = line["target_accuracy"], line["bound"]
-    partition = format_title(line["partition"])
     reached = [line["rounds_random"], line["rounds_consolidated"]]
     traffic = [line["megabytes_random"], line["megabytes_consolidated"]]
     return [
@@ -243,7 +246,8 @@ def draw_federated(curves: pd.DataFrame, levels: pd.DataFrame) -> dict[str, Any]
     """
     known = levels.set_index("partition")
     panels = []
-    for partition in dict.fromkeys([*list_partitions(levels), *list_partitions(curves)]):
+    titles = escape_partitions([*list_partitions(levels), *list_partitions(curves)])
+    for partition, title in titles.items():
         here = curves[curves["partition"] == partition]
         traces = []
         for (algorithm, start), style in CURVE_STYLES.items():
@@ -254,7 +258,7 @@ def draw_federated(curves: pd.DataFrame, levels: pd.DataFrame) -> dict[str, Any]
             level = float(known[key].get(partition, math.nan))
             if not math.isnan(level):
                 traces.append(_draw_level(level, int(here["round"].max()), style))
-        panels.append(Panel(traces, title=escape_title(partition)))
+        panels.append(Panel(traces, title=title))
     axis = Axis("Communication round", ACCURACY_AXIS, {"zeroline": False}, {"zeroline": False})
     return wrap_panels(panels, axis)
 

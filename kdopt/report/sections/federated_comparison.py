@@ -14,9 +14,9 @@ from kdopt.report.format import (
     format_algorithm,
     format_frame,
     format_points,
-    format_title,
     format_words,
     make_sort_key,
+    title_partitions,
 )
 from kdopt.shown import format_setting
 
@@ -101,6 +101,7 @@ def _make_rounds_table(rounds: pd.DataFrame) -> list[Table]:
         *("Replicate", "Rounds", "MB until then"),
     ]
     lines = []
+    titles = title_partitions(rounds["partition"])
     for line in rounds.to_dict("records"):
         target = f"{format_setting(100 * line['target'])} %"
         if line["kind"] == "relative":
@@ -109,7 +110,7 @@ def _make_rounds_table(rounds: pd.DataFrame) -> list[Table]:
         never = math.isnan(reached)
         lines.append(
             [
-                SortCell(format_title(line["partition"]), format_title(line["partition"])),
+                SortCell(titles[str(line["partition"])], str(line["partition"])),
                 SortCell(target, make_sort_key(accuracy)),
                 SortCell(format_points(accuracy), make_sort_key(accuracy)),
                 SortCell(format_algorithm(line["algorithm"]), str(line["algorithm"])),

@@ -12,6 +12,7 @@ from kdopt.analysis.stats import LEAST_UNITS
 from kdopt.analysis.tuning import (
     EVERY_KIND,
     OVERALL,
+    describe_selection,
     describe_vanilla,
     list_headline_measures,
 )
@@ -103,12 +104,13 @@ def make_tiles(data: ReportData) -> list[Tile]:
             ),
             Tile(
                 f"{format_signed(overall['advised_gain'])} pp",
-                "test gain of following the verdicts",
-                _describe_interval(overall["advised_low"], overall["advised_high"], n),
+                "test gain of following the verdicts, mean of all pairs",
+                _describe_interval(overall["advised_low"], overall["advised_high"], n)
+                + describe_left_alone(data.tables.verdicts),
             ),
             Tile(
                 f"{format_signed(overall['advised_net_gain']) or '?'} pp",
-                "of it because of the teacher",
+                "of that because of the teacher",
                 _describe_interval(overall["advised_net_low"], overall["advised_net_high"], n)
                 if data.tables.results.controlled
                 else "not known: the control did not run",
@@ -118,9 +120,11 @@ def make_tiles(data: ReportData) -> list[Tile]:
         shown.append(
             Tile(
                 f"{format_signed(overall['tuning_effect'])} pp",
-                "tuned minus vanilla",
+                "tuned KD minus vanilla KD on test, whatever the verdicts",
                 _describe_interval(overall["effect_low"], overall["effect_high"], compared)
-                + f"; vanilla is {describe_vanilla(campaign)}",
+                + ", those not to distil too, on the student's own data; tuned is each pair's "
+                f"temperature and alpha, {describe_selection(campaign)}; vanilla is "
+                f"{describe_vanilla(campaign)}",
             )
         )
     tune = cost[cost["stage"] == "tune"]
@@ -136,6 +140,14 @@ def make_tiles(data: ReportData) -> list[Tile]:
             )
         )
     return shown
+
+
+def describe_left_alone(verdicts: pd.DataFrame) -> str:
+    """How pairs that are left alone enter a mean over all, to add to a sentence."""
+    left = int((verdicts["action"] == "leave as it is").sum())
+    if not left:
+        return ""
+    return f", {left:,} of them left as they are with a gain of 0"
 
 
 def describe_where_not(found: pd.DataFrame) -> str:
@@ -185,9 +197,10 @@ def make_where_grids(found: pd.DataFrame, strong_margin: float) -> list[Grid]:
         title = OVERALL.capitalize() if partition == OVERALL else format_title(partition)
         lines.append((title, cells))
     caption = (
-        "Pairs not to distil (bold: most of them); below, the mean test gain of following "
-        "the verdicts with its 95 % interval. Weak and stronger: any accuracy below or above the "
-        "student's; much weaker and strong (the paper's word for notably higher): by more than "
+        "Pairs not to distil (bold: most of them). Below: the mean test gain of following the "
+        "verdicts with its 95 % interval, over all these pairs; one that is left alone counts as "
+        "0. Weak and stronger: any accuracy below or above the student's; much weaker and strong "
+        "(the paper's word for notably higher): by more than "
         f"{strong_margin:g} pp, compare.strong_margin; similar: neither."
     )
     return [Grid("Partition", [[(KIND_TITLES[k], 1) for k in kinds]], lines, caption)]

@@ -23,7 +23,7 @@ from kdopt.report.blocks import (
     make_tables,
 )
 from kdopt.report.columns import Columns, IntervalColumn
-from kdopt.report.format import TRANSFER_SET_TITLES, escape_title, format_frame, format_points
+from kdopt.report.format import TRANSFER_SET_TITLES, escape_partitions, format_frame, format_points
 from kdopt.report.plotting import (
     GAIN_AXIS,
     GAIN_TITLE,
@@ -210,7 +210,7 @@ def draw_transfers(gains: pd.DataFrame) -> dict[str, object]:
         drawn = [_scatter_gains_of_methods(fixed[fixed["transfer_set"] == name]) for name in used]
         note = clip_far_points([trace for traces in drawn for trace in traces])
         panels |= {(row, column): Panel(t, y_note=note) for column, t in enumerate(drawn)}
-    titles = [escape_title(name) for name in partitions]
+    titles = list(escape_partitions(partitions).values())
     axis = Axis(GAP_AXIS, GAIN_AXIS, {"zeroline": True}, {"zeroline": True})
     return arrange_panels(
         titles,
@@ -238,7 +238,7 @@ def draw_cumulative_gains(gains: pd.DataFrame) -> dict[str, object]:
         Axis(GAP_AXIS, GAIN_AXIS, {"zeroline": True}, {"zeroline": True}),
     ]
     columns = ["Cumulative gain", "Distribution of gains", "Gain against gap"]
-    titles = [escape_title(name) for name in partitions]
+    titles = list(escape_partitions(partitions).values())
     return arrange_panels(titles, columns, panels, axes, share="nothing", row_height=230)
 
 
@@ -262,6 +262,7 @@ def tabulate_boxes(own: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
 def draw_methods(boxes: pd.DataFrame) -> dict[str, object]:
     """Fig. 6: a box per partition and method with the mean and its 95 % interval beside it."""
     partitions, methods = list_partitions(boxes), list_methods(boxes)
+    titles = escape_partitions(partitions)
     width = 0.8 / max(1, len(methods))
     traces: list[object] = []
     for number, method in enumerate(methods):
@@ -284,11 +285,11 @@ def draw_methods(boxes: pd.DataFrame) -> dict[str, object]:
         mean.error_y = make_error_bars(here["mean_gain"], here["low"], here["high"])
         mean.error_y.color = INK
         mean.showlegend = False
-        mean.text = [escape_title(name) for name in here["partition"]]
+        mean.text = [titles[name] for name in here["partition"]]
         mean.hovertemplate = f"{style.label}, %{{text}}: mean %{{y}} pp<extra></extra>"
         traces.append(mean)
     ticks = {"tickvals": list(range(len(partitions))), "zeroline": False, "showgrid": False}
-    x: dict[str, Any] = {**ticks, "ticktext": [escape_title(name) for name in partitions]}
+    x: dict[str, Any] = {**ticks, "ticktext": list(titles.values())}
     if len(partitions) > MOST_LEVEL_NAMES:  # plotly slants names to the right and hides the last
         x["tickangle"] = -30
     return make_single_figure(traces, x, {"title": {"text": GAIN_TITLE}, "zeroline": True}, 440)

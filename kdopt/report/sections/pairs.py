@@ -15,10 +15,11 @@ from kdopt.analysis.best_settings import Surface
 from kdopt.analysis.method_gains import ClassScores
 from kdopt.analysis.results import list_pairs, read_number, read_point
 from kdopt.analysis.tuning import describe_selection
+from kdopt.analysis.verdicts import list_candidates
 from kdopt.campaign.settings import Campaign
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import Block, ReportData, Section, Table, make_tables
-from kdopt.report.format import format_frame, format_points, format_title, name_classes
+from kdopt.report.format import format_frame, name_classes, title_partitions
 from kdopt.report.plotting import get_method_style
 from kdopt.report.sections.best_settings import list_columns
 from kdopt.report.sections.verdicts import (
@@ -29,7 +30,14 @@ from kdopt.report.sections.verdicts import (
     make_verdict_tables,
 )
 from kdopt.report.setting_maps import add_labels
-from kdopt.report.verdict_text import describe_effect, describe_verdict, give_reason
+from kdopt.report.tried import TriedNames, collect_tried
+from kdopt.report.verdict_text import (
+    describe_advice,
+    describe_effect,
+    describe_tuning,
+    describe_verdict,
+    give_reason,
+)
 
 
 def make_pairs_section(data: ReportData) -> Section | None:
@@ -68,18 +76,20 @@ def make_best_tables(best: pd.DataFrame) -> list[Table]:
         else column
         for column in list_columns(best)
     ]
-    return make_tables(title, ["partition", *columns], add_labels(best))
+    shown = best.assign(advice=[describe_advice(line) for line in best.to_dict("records")])
+    return make_tables(title, ["partition", *columns], add_labels(shown))
 
 
 def collect_pair_data(data: ReportData) -> dict[str, Any]:
     """What the page draws of each pair that has anything to draw.
 
     Returns:
-        ``pairs``: by key (:func:`~kdopt.report.sections.verdicts.make_pair_key`) the verdict, the
-        surface, the history and the class accuracies; ``grid``: what of a surface
-        the pairs have in common and so leave out; ``classes``: names in class order;
+        ``pairs``: by key (:func:`~kdopt.report.sections.verdicts.make_pair_key`) the verdict,
+        what was tried, the surface, the history and the class accuracies; ``grid``: what of a
+        surface the pairs have in common and so leave out; ``classes``: names in class order;
         ``methods``: label and colour by method; ``vanilla``: its temperature and alpha;
-        ``selection``: how settings were selected.
+        ``selection``: how settings were selected; ``tried``: names that ``tried`` of a pair
+        counts from 0.
     """
     tables, campaign, best = data.tables, data.campaign, data.best_settings
     scores = tables.class_scores
@@ -91,11 +101,15 @@ def collect_pair_data(data: ReportData) -> dict[str, Any]:
         }
     for pair, of_pair in scores.items():
         found.setdefault(make_pair_key(pair), {})["scores"] = _collect_scores(of_pair)
-    verdicts = tables.verdicts
+    verdicts, names = tables.verdicts, TriedNames({}, {})
+    searched = dict(zip(list_pairs(best), best.to_dict("records"), strict=True))
     for pair, line in zip(list_pairs(verdicts), verdicts.to_dict("records"), strict=True):
         if (shown := found.get(make_pair_key(pair))) is not None:
             shown["verdict"] = describe_verdict(line)
             shown["effect"] = f"{give_reason(line)} {describe_effect(line)}".strip()
+            if pair in searched:
+                shown["tuning"] = describe_tuning(searched[pair], line, campaign)
+            shown |= collect_tried(line, list_candidates(pair, tables.results), names)
             if who := campaign.describe_pair(pair.teacher, pair.student):
                 shown["who"] = who
     n_classes = max((len(s.before) for s in scores.values()), default=0)
@@ -115,6 +129,7 @@ def collect_pair_data(data: ReportData) -> dict[str, Any]:
         "methods": {method: [style.label, style.colour] for method, style in styles.items()},
         "vanilla": list(campaign.tune.vanilla_point),
         "selection": describe_selection(campaign),
+        "tried": {"methods": list(names.methods), "sets": list(names.sets)},
     }
 
 
@@ -131,9 +146,10 @@ def list_pair_options(
     split = [(*key.rpartition("/")[::2], key) for key in pairs]
     known = sorted(split, key=lambda x: (order.index(x[0]) if x[0] in order else len(order), *x))
     options: dict[str, list[tuple[str, str]]] = {}
+    titles = title_partitions([*order, *(partition for partition, _, _ in known)])
     for partition, label, key in known:
         shown = f"{label} ({pairs[key]})" if pairs[key] else label
-        options.setdefault(format_title(partition), []).append((key, shown))
+        options.setdefault(titles[partition], []).append((key, shown))
     return options
 
 
@@ -151,8 +167,6 @@ def _collect_surface(surface: Surface, line: Mapping[Any, Any]) -> dict[str, Any
         "points": [] if grid else cells,
         "selected": _make_point(line["temperature"], line["alpha"]),
         "oracle": _make_point(line["oracle_temperature"], line["oracle_alpha"]),
-        "gains": [format_points(line[key]) for key in ("test_gain", "vanilla_gain", "oracle_gain")],
-        "gap": format_points(line["accuracy_gap"]),
     }
 
 

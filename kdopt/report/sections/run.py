@@ -23,7 +23,7 @@ from kdopt.report.blocks import Block, PageFigure, ReportData, Section, make_tab
 from kdopt.report.columns import Column, Columns
 from kdopt.report.files import is_own_page
 from kdopt.report.format import (
-    escape_title,
+    escape_partitions,
     format_hours,
     name_classes,
 )
@@ -265,6 +265,7 @@ def draw_sizes(
     """
     top = max(max(map(max, table)) for table in counts.values())
     panels: list[Panel] = []
+    titles = escape_partitions(counts)
     for name, table in counts.items():
         heat = go.Heatmap(
             x=[html.escape(name, quote=False) for name in class_names],
@@ -276,7 +277,7 @@ def draw_sizes(
             showscale=not panels, colorbar={"title": {"text": "Images"}, "thickness": 12},
             hovertemplate="participant %{y}, %{x}: %{z} images<extra></extra>",
         )  # fmt: skip
-        panels.append(Panel([heat], title=escape_title(name)))
+        panels.append(Panel([heat], title=titles[name]))
     axis = Axis(
         "Class",
         "Participant",

@@ -17,12 +17,14 @@ from kdopt.report.blocks import Grid, GridCell
 from kdopt.report.format import (
     escape_latex,
     escape_markdown,
+    escape_partitions,
     escape_title,
     format_points,
     format_title,
     format_transfer_set,
     format_words,
     join_pipe_line,
+    title_partitions,
 )
 from kdopt.report.plotting import (
     ACCURACY_AXIS,
@@ -175,8 +177,9 @@ def _make_grid(table: TableTwo) -> Grid:
         [(format_start(kind.start), n) for kind in table.kinds],
         [(table.weighting_title(w), 1) for _ in table.kinds for w in table.weightings],
     ]
+    titles = title_partitions(table.lines)
     lines = [
-        (format_title(partition), [_make_grid_cell(entry) for entry in line])
+        (titles[partition], [_make_grid_cell(entry) for entry in line])
         for partition, line in table.lines.items()
     ]
     return Grid("Partition", headings, lines)
@@ -237,7 +240,7 @@ def draw_combined(combined: pd.DataFrame) -> dict[str, Any]:
     weightings, kinds = list_weightings(combined), list_groups(combined)
     place = {kind: number for number, kind in enumerate(kinds)}
     panels = []
-    for partition in list_partitions(combined):
+    for partition, title in escape_partitions(list_partitions(combined)).items():
         here = combined[combined["partition"] == partition]
         traces = [_join_weightings(here, place)]
         for number, weighting in enumerate(weightings):
@@ -245,7 +248,7 @@ def draw_combined(combined: pd.DataFrame) -> dict[str, Any]:
             # Two markers lie well on one line; more would cover each other.
             shift = 0.13 * (number - (len(weightings) - 1) / 2) if len(weightings) > 2 else 0.0
             traces.append(_scatter_weighting(weighting, table, place, shift))
-        panels.append(Panel(traces, title=escape_title(partition)))
+        panels.append(Panel(traces, title=title))
     y = {
         "tickvals": list(range(len(kinds))),
         "ticktext": [_title_group(kind) for kind in kinds],
@@ -387,8 +390,9 @@ def _format_lines(
         return mark(text) if entry.best else text
 
     lines = []
+    titles = title_partitions(table.lines)
     for partition, entries in table.lines.items():
-        title = format_title(partition)
+        title = titles[partition]
         lines.append((title, [format_own(entry) for entry in entries]))
         if any(not math.isnan(entry.paper) for entry in entries):
             lines.append((f"{title} (paper)", [format_points(entry.paper) for entry in entries]))

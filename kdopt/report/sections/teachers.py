@@ -11,7 +11,7 @@ from kdopt.analysis.method_gains import TEACHER_GROUPS, list_partitions
 from kdopt.analysis.tables import Tables
 from kdopt.report.blocks import Block, PageFigure, make_tables
 from kdopt.report.columns import Columns, IntervalColumn
-from kdopt.report.format import escape_title, format_points
+from kdopt.report.format import escape_partitions, format_points
 from kdopt.report.plotting import (
     GREY,
     Axis,
@@ -95,7 +95,7 @@ def draw_best_teachers(counts: pd.DataFrame, correlations: pd.DataFrame) -> dict
             trace.hovertemplate = "%{text}: accuracy %{x} %, best for %{y} students<extra></extra>"
             panels[row, column] = Panel([trace], note if len(here) else "")
     axis = Axis("Accuracy (%)", "Times best", {}, {"rangemode": "tozero"})
-    titles = [escape_title(name) for name in partitions]
+    titles = list(escape_partitions(partitions).values())
     labels = [get_method_style(m).label for m in methods]
     return arrange_panels(
         titles, labels, panels, [axis] * len(methods), share="rows", row_height=170
@@ -125,7 +125,7 @@ def draw_learning(dynamics: pd.DataFrame) -> dict[str, object]:
     )
     return arrange_panels(
         [f"{kind.capitalize()} teachers" for kind in kinds],
-        [escape_title(name) for name in partitions],
+        list(escape_partitions(partitions).values()),
         panels,
         [axis] * len(partitions),
         share="all",

@@ -13,22 +13,23 @@ from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS, PairVerdict
 from kdopt.outcome import Pair
 from kdopt.report.blocks import Grid, GridCell, ReportData, Table, make_tables
 from kdopt.report.columns import Column, Columns, IntervalColumn
-from kdopt.report.format import format_points, format_signed, format_title, includes_zero
+from kdopt.report.format import format_points, format_signed, includes_zero, title_partitions
 from kdopt.report.verdict_text import Line, describe_verdict
 
 ACTION_ORDER: Sequence[PairVerdict] = ("distil", "train on", "leave as it is", "undecided")
 
 VERDICT_NOTE = (
     "The simplest option, unless a more complex one is measurably better on validation: leave the "
-    "student as it is, train it on without a teacher, or distil. Accuracies and gains are those on "
-    "test. t02-s00 is teacher 2 with student 0; click a pair, here or in a figure, to see all "
-    "about it below."
+    "student as it is, train it on without a teacher, or distil. Test images have no part in it: "
+    "accuracies and gains on test only report. A verdict that names no images is on the student's "
+    "own data. t02-s00 is teacher 2 with student 0; click a pair, here or in a figure, to see "
+    "all about it below."
 )
 
 METHOD_NOTE = (
     "Models are compared image by image, and the chances count how many were tried: of a pair in "
     "which nothing helps, another verdict than to leave it comes out in "
-    f"{100 * ERROR_RATE:g} % of cases. The test set has no part in a verdict. The net gain is what "
+    f"{100 * ERROR_RATE:g} % of cases. The net gain is what "
     "is left of a gain beyond training on without a teacher; its 95 % interval is over other test "
     "images."
 )
@@ -85,6 +86,7 @@ def make_counts_grid(table: pd.DataFrame) -> Grid:
     """Pairs by partition and verdict, with the mean test gain and net gain of each group."""
     actions = [action for action in VERDICTS if action != "undecided"]
     lines = []
+    titles = title_partitions(table["partition"])
     for partition, pairs in table.groupby("partition", sort=False):
         cells = []
         for action in actions:
@@ -94,7 +96,7 @@ def make_counts_grid(table: pd.DataFrame) -> Grid:
             if action == "distil" and len(here) and not pd.isna(net):
                 below += f", net {format_signed(net)}"
             cells.append(GridCell(str(len(here)), below))
-        lines.append((format_title(partition), cells))
+        lines.append((titles[str(partition)], cells))
     headings = [[(action.capitalize(), 1) for action in actions]]
     return Grid(
         "Partition", headings, lines, "Pairs; below, their mean gain on test by the verdict."

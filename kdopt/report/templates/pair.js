@@ -45,27 +45,36 @@ function step(by) {
   showPair();
 }
 
-function gapText(gap) {
-  if (!gap) return "";
-  const size = gap.replace("-", "");
-  if (!Number(size)) return "Teacher and student are equally accurate on test. ";
-  return `The teacher's accuracy on test is ${size} pp ${gap === size ? "higher" : "lower"} than the student's. `;
-}
-
-function tuningText({ gains, gap, selected }) {
-  if (!gains) return 'No tuning: add "tune" to stages and run again to see its surface.';
-  if (!selected) return "Of the search no cell of this pair is complete yet.";
-  const [tuned, vanilla, oracle] = gains;
-  return `${gapText(gap)}Test gain of the cell ${data.selection} (${cellText(...selected)}): `
-    + `${tuned} pp; vanilla ${vanilla ? `${vanilla} pp` : "not run"}; oracle ${oracle} pp.`;
+// The best setting of each method on each set of images: what the verdict chose from.
+function showTried({ tried, chosen }) {
+  const body = document.getElementById("tried-rows");
+  const { methods, sets } = data.tried;
+  body.replaceChildren(...(tried || []).map(([method, set, setting, validation, test], place) => {
+    const row = document.createElement("tr");
+    const isChosen = place === chosen;
+    row.className = isChosen ? "chosen" : "";
+    const done = `${methods[method]}${setting && `, ${setting}`}${isChosen ? " (the verdict)" : ""}`;
+    row.append(...[done, sets[set], validation, test].map((text, column) => {
+      const cell = document.createElement(column ? "td" : "th");
+      if (!column) cell.scope = "row";
+      if (column < 2) cell.className = "w";
+      cell.textContent = text;
+      return cell;
+    }));
+    return row;
+  }));
+  document.getElementById("tried").hidden = !(tried && tried.length > 1);
 }
 
 function showPair() {
   const pair = here();
   const { scores, history, selected } = pair;
-  document.getElementById("pair-verdict").textContent = `${picker.value}${pair.who ? ` (${pair.who})` : ""}: ${pair.verdict || "undecided"}`;
+  const name = picker.selectedOptions[0].textContent.trim();
+  document.getElementById("pair-verdict").textContent = `${name}: ${pair.verdict || "undecided"}`;
   document.getElementById("pair-effect").textContent = pair.effect || "";
-  document.getElementById("pair-tuning").textContent = tuningText(pair);
+  document.getElementById("pair-tuning").textContent = pair.tuning || 'No tuning: add "tune" to stages and run again to see its surface.';
+  document.getElementById("pair-key").textContent = `${data.campaign}/${picker.value}`;
+  showTried(pair);
   document.getElementById("classes-text").textContent = scores ? classesText(scores) : "No trial of this pair is complete yet.";
   document.getElementById("surface-figure").hidden = !selected;
   document.getElementById("history-figure").hidden = !(history && history.length);
@@ -73,7 +82,8 @@ function showPair() {
 }
 
 // The grid is turned where its columns would be too narrow for numbers that can be read.
-const LEAST_CELL = 36;
+const LEAST_CELL = 40;
+const MARK = 32; // around a number such as -12.34
 const isNarrow = (surface, printing) => {
   const width = printing ? 340 : document.getElementById("surface").clientWidth;
   return (width - 160) / surface.temperatures.length < LEAST_CELL;
@@ -91,7 +101,7 @@ sources.surface = (printing) => {
   Object.assign(alpha, grid ? places(surface.alphas) : { range: [-0.05, 1.05] });
   const turned = grid && isNarrow(surface, printing);
   // The marks are black for the pale cells, so their legend is pale in the dark too.
-  const legend = { ...LEGEND, bgcolor: "#f2f2f2", font: { color: "#1a1a1a" } };
+  const legend = { ...LEGEND, itemsizing: "constant", bgcolor: "#f2f2f2", font: { color: "#1a1a1a" } };
   return {
     name: `surface-${picker.value}`,
     data: [grid ? heatMap(surface, setShown(), turned) : cells(surface, setShown()), ...marks(surface, grid, turned)],
@@ -144,7 +154,7 @@ function heatMap(surface, set, turned) {
   return {
     type: "heatmap", z, text: laidOut((t, a) => cellText(temperatures[t], alphas[a])),
     zmin: -limit, zmax: limit, colorscale: DIVERGING, colorbar, xgap: 1, ygap: 1,
-    texttemplate: "%{z:.1f}", textfont: { size: 10, color: NUMBER_INK }, hoverongaps: false,
+    texttemplate: "%{z:.2f}", textfont: { size: 10, color: NUMBER_INK }, hoverongaps: false,
     hovertemplate: "%{text}<br>%{z:.2f} pp<extra></extra>",
   };
 }
@@ -160,25 +170,24 @@ function cells(surface, set) {
   };
 }
 
-// In a grid each mark has a corner of its cell, so that it covers neither its number nor another
-// mark; among free points it stands around its point.
+// Each mark stands around the centre of its cell: outlines of three shapes, large enough for the
+// number within, so that all are seen where they are of one cell.
 function marks(surface, grid, turned) {
+  const verdict = (method) => (surface.cell === method ? ", the verdict" : "");
   const shown = [
-    ["Selected", surface.selected, "square", -0.36, 0.36, 26],
-    ["Vanilla", data.vanilla, "circle", 0.36, 0.36, 18],
-    ["Oracle (selected on test)", surface.oracle, "diamond", 0.36, -0.36, 22],
+    [`Tuned: ${data.selection}${verdict("tuned")}`, surface.selected, "square", 26],
+    [`Vanilla${verdict("vanilla")}`, data.vanilla, "circle", 18],
+    ["Oracle: selected on test", surface.oracle, "diamond", 22],
   ];
-  const place = (cell, right, up) => {
+  const place = (cell) => {
     const at = [surface.temperatures.indexOf(cell[0]), surface.alphas.indexOf(cell[1])];
-    return turned ? [at[1] + right, at[0] + up] : [at[0] + right, at[1] + up];
+    return turned ? [at[1], at[0]] : at;
   };
   // A cell outside the grid has no place in the map, so it is not marked there.
   const placed = (cell) => !grid || (surface.temperatures.includes(cell[0]) && surface.alphas.includes(cell[1]));
-  return shown.filter(([, cell]) => cell && placed(cell)).map(([name, cell, symbol, right, up, diameter]) => {
-    const [x, y] = grid ? place(cell, right, up) : cell;
-    const marker = grid
-      ? { symbol, size: 9, color: "#1a1a1a", line: { width: 1, color: "#ffffff" } }
-      : { symbol: `${symbol}-open`, size: diameter, color: "#1a1a1a", line: { width: 2.5 } };
+  return shown.filter(([, cell]) => cell && placed(cell)).map(([name, cell, symbol, diameter]) => {
+    const [x, y] = grid ? place(cell) : cell;
+    const marker = { symbol: `${symbol}-open`, size: grid ? MARK : diameter, color: "#1a1a1a", line: { width: grid ? 2 : 2.5 } };
     return { type: "scatter", mode: "markers", name, hoverinfo: "skip", x: [x], y: [y], marker, cliponaxis: false };
   });
 }
@@ -189,7 +198,12 @@ function classesText({ before, after }) {
     const part = (sign) => mean(changes.map((value) => Math.max(0, sign * value))).toFixed(2);
     return `${data.methods[method][0]} ${part(1)} / ${part(-1)}`;
   });
-  return `Change of each class's accuracy on test, on the student's own data. Learning / forgetting, pp: ${said.join(", ")}.`;
+  const still = data.classes.filter((_, i) => Object.values(after).every((values) => difference(values[i], before[i]) === 0));
+  const none = still.length === data.classes.length ? "No class changed by any method. " : still.length ? `No change by any method: ${still.join(", ")}. ` : "";
+  const unseen = data.classes.filter((_, i) => before[i] === null);
+  return "Change of each class's accuracy on test, by method, distilled on the student's own data. A missing bar is a change of 0. "
+    + none + (unseen.length ? `No test images: ${unseen.join(", ")}. ` : "")
+    + `Mean rise (learning) / mean fall (forgetting) over classes, pp: ${said.join(", ")}.`;
 }
 
 sources.classes = () => {
@@ -197,22 +211,16 @@ sources.classes = () => {
   if (!scores) return null;
   const { before, after } = scores;
   const changesOf = (values) => values.map((value, i) => difference(value, before[i]));
-  const isStill = data.classes.map((_, i) => Object.values(after).every((values) => difference(values[i], before[i]) === 0));
-  // Where bars are too narrow for a label each, a class in which nothing changed has one.
-  const few = Object.keys(after).length * data.classes.length <= 20;
-  const label = { text: "no change", y: 0, yanchor: "bottom", textangle: -90, showarrow: false, font: { size: 10 } };
   const rows = Object.entries(after).flatMap(([method, values]) => values.map((value, i) => [data.classes[i], method, before[i], value, difference(value, before[i])]));
   return {
     name: `classes-${picker.value}`,
     data: Object.entries(after).map(([method, values]) => ({
       type: "bar", name: data.methods[method][0], marker: { color: data.methods[method][1] }, x: data.classes.map(escaped),
       y: changesOf(values), customdata: values.map((value, i) => `${before[i]} % to ${value} %`),
-      text: changesOf(values).map((change) => (few && change === 0 ? "no change" : "")), textposition: "outside", textangle: -90, constraintext: "none", textfont: { size: 10 }, cliponaxis: false,
       hovertemplate: "%{x}: %{y:.2f} pp<br>%{customdata}<extra>%{fullData.name}</extra>",
     })),
     layout: {
       ...LAYOUT, barmode: "group", bargap: 0.25, showlegend: true,
-      annotations: few ? [] : data.classes.flatMap((_, i) => (isStill[i] ? [{ ...label, x: i }] : [])),
       xaxis: { title: { text: "Class" }, type: "category", automargin: true, showgrid: false }, yaxis: { title: { text: "Change of accuracy (pp)" }, zeroline: true, automargin: true },
     },
     csv: csvText([["class", "method", "accuracy_before_percent", "accuracy_after_percent", "change_pp"], ...rows]),
