@@ -145,6 +145,8 @@ def _scatter_settings(best: pd.DataFrame, key: str, size: int, hover: bool) -> l
     groups = pd.Series(_find_groups(best), index=best.index, dtype=object)
     for group, name, symbol in GROUPS:
         chosen = best[groups == group]
+        if chosen.empty:
+            continue
         marker = {
             "symbol": symbol,
             "size": size,
@@ -165,14 +167,16 @@ def _find_groups(best: pd.DataFrame) -> list[str]:
     ]
 
 
-def _make_legend() -> list[go.Scatter]:
+def _make_legend(best: pd.DataFrame) -> list[go.Scatter]:
+    groups = _find_groups(best)
     # Of their own: a key takes the colour of its first point, which may be as pale as the page.
     return [
         go.Scatter(
             mode="markers", name=name, legendgroup=name, x=[None], y=[None], hoverinfo="skip",
             marker={"symbol": symbol, "size": 10, "color": GREY},
         )
-        for _, name, symbol in GROUPS
+        for group, name, symbol in GROUPS
+        if group in groups
     ]  # fmt: skip
 
 
@@ -180,7 +184,8 @@ def _draw_setting_map(
     best: pd.DataFrame, key: str, title: str, campaign: Campaign
 ) -> dict[str, Any]:
     axis = {"title": {"text": title}, **_make_setting_axis(key, best, [campaign])}
-    figure = _make_figure([*_scatter_settings(best, key, 10, hover=True), *_make_legend()], axis)
+    legend = _make_legend(_select_known(best, key))
+    figure = _make_figure([*_scatter_settings(best, key, 10, hover=True), *legend], axis)
     figure["layout"]["coloraxis"] = make_colour_axis(
         _select_known(best, key)["test_gain"], CELL_GAIN_TITLE
     )
@@ -233,7 +238,7 @@ def draw_sheet(sheet: Sequence[SheetRow], campaigns: Sequence[Campaign]) -> dict
     known = pd.concat([row.best for row in sheet])
     panels = {}
     for number, row in enumerate(sheet):
-        legend = _make_legend() if not number else []
+        legend = _make_legend(known) if not number else []
         panels[number, 0] = Panel([*_scatter_settings(row.best, "alpha", 7, hover=False), *legend])
         panels[number, 1] = Panel(_scatter_settings(row.best, "temperature", 7, hover=False))
         if len(row.own):

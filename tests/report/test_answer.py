@@ -62,8 +62,8 @@ def test_until_every_control_has_run_the_net_gain_is_not_yet_known():
 
 
 def make_payoff(gain, net, low, high):
-    names = ("advised_gain", "advised_net_gain", "advised_net_low", "advised_net_high")
-    return pd.DataFrame([dict(zip(names, (gain, net, low, high), strict=True))])
+    names = ("advised_gain", "advised_net_gain", "advised_net_low", "advised_net_high", "n")
+    return pd.DataFrame([dict(zip(names, (gain, net, low, high, 4), strict=True))])
 
 
 @pytest.mark.parametrize(
@@ -71,17 +71,23 @@ def make_payoff(gain, net, low, high):
     [
         (
             *(2.14, -0.5, 4.8),
-            ", 2.14 of it because of the teachers (95 % over participants: -0.50 to 4.80, "
+            ". +2.14 pp of it is because of the teachers (95 % over participants: -0.50 to 4.80, "
             "includes 0).",
         ),
-        (*(2.14, 0.5, 4.8), ", 2.14 of it because of the teachers (95 % over participants: 0.50 "
-         "to 4.80)."),
-        (*(2.14, UNKNOWN, UNKNOWN), ", 2.14 of it because of the teachers (too few participants "
-         "for an interval)."),
-        (*(UNKNOWN, UNKNOWN, UNKNOWN), " on test; what of it is because of the teachers is not "
-         "known."),
+        (
+            *(2.14, 0.5, 4.8),
+            ". +2.14 pp of it is because of the teachers (95 % over participants: 0.50 to 4.80).",
+        ),
+        (
+            *(2.14, UNKNOWN, UNKNOWN),
+            ". +2.14 pp of it is because of the teachers (too few participants for an interval).",
+        ),
+        (
+            *(UNKNOWN, UNKNOWN, UNKNOWN),
+            ". What of it is because of the teachers is not known.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_first_sentence_of_the_page_says_what_to_do_and_what_it_brings(net, low, high, said):
     data = Data(
         ("uniform", 0, 1, "leave as it is", 0.0, 0.0),
@@ -93,7 +99,8 @@ def test_the_first_sentence_of_the_page_says_what_to_do_and_what_it_brings(net, 
     data.tables.payoff = make_payoff(4.68, net, low, high)
     assert compose_answer(data) == (
         "Distil 2 of the 5 pairs, all of Skewed; train 1 on without a teacher; leave 1 as they "
-        f"are; 1 are not decided yet. Following this gains +4.68 pp on average{said}"
+        "are; 1 are not decided yet. Following this gains +4.68 pp on test on average over all 4 "
+        f"pairs, 0 for those left as they are{said}"
     )
 
 

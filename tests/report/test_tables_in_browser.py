@@ -148,7 +148,7 @@ def test_a_pair_is_found_by_its_numbers_and_is_then_the_one_below(visit, address
     ):
         search.fill(typed)
         assert rows.count() == left, typed
-    assert page.locator("#pair-verdict").inner_text().startswith("uniform/t02-s00: ")
+    assert page.locator("#pair-verdict").inner_text().startswith("Uniform, t02-s00: ")
     assert "pair=uniform/t02-s00" in page.url
     verdicts = page.locator("#pairs details").first
     assert not verdicts.get_by_text("Scroll, or show all").is_visible()

@@ -105,7 +105,7 @@ sources.surface = (printing) => {
   return {
     name: `surface-${picker.value}`,
     data: [grid ? heatMap(surface, setShown(), turned) : cells(surface, setShown()), ...marks(surface, grid, turned)],
-    layout: { ...LAYOUT, xaxis: turned ? alpha : T, yaxis: turned ? T : alpha, legend },
+    layout: { ...LAYOUT, height: turned ? 520 : LAYOUT.height, xaxis: turned ? alpha : T, yaxis: turned ? T : alpha, legend },
     csv: csvText([["temperature", "alpha", "validation_gain_pp", "test_gain_pp"], ...measured(surface, grid)]),
   };
 };

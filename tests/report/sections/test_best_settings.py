@@ -106,7 +106,10 @@ def test_setting_maps_show_every_pair_once_apart_by_advice(best, campaign):
         scale = figure["layout"]["coloraxis"]
         assert scale["cmin"] == -scale["cmax"]
         # Keys of a colour of their own, whatever the colour of the first pair.
-        assert [trace["name"] for trace in legend] == ["Distil", "Not to distil"]
+        assert [trace["name"] for trace in legend] == [
+            "Verdict: distil at this cell",
+            "Verdict: not to distil",
+        ]
         assert not distil["showlegend"] and not do_not["showlegend"]
 
 

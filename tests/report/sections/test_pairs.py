@@ -70,7 +70,9 @@ def test_classes_have_names_colours_and_every_method():
 def test_without_tuning_a_pair_has_its_classes_only():
     campaign = compare_campaign(participants=2, stages=("compare",))
     found = data_of(campaign, compare_rows(campaign))
-    assert {tuple(pair) for pair in found["pairs"].values()} == {("scores", "verdict", "effect")}
+    assert {tuple(pair) for pair in found["pairs"].values()} == {
+        ("scores", "verdict", "effect", "tried")
+    }
     assert make_best_tables(ReportData(campaign, []).best_settings) == []
 
 

@@ -35,9 +35,9 @@ def test_the_surface_of_a_chosen_pair_is_drawn_for_both_sets(visit, address):
         assert pair in page.inner_text("#pair-text")
     assert len(set(shown)) == 4
     assert page.locator("#surface .legendtext").all_text_contents() == [
-        "Selected",
+        "Tuned: selected on validation, the verdict",
         "Vanilla",
-        "Oracle (selected on test)",
+        "Oracle: selected on test",
     ]
     name, text = downloaded(page, tools(page, "surface").as_element().query_selector("button"))
     assert name == "synthetic-surface-label-dirichlet-t09-s02.csv"
@@ -65,17 +65,14 @@ def test_the_classes_and_the_history_of_a_pair_are_those_of_its_trials(visit, co
     assert page.locator("#history .scatterlayer .point").count() == 2 * len(gains)
 
 
-def test_a_class_that_did_not_change_says_so_where_its_bar_would_be(visit, tmp_path):
+def test_classes_that_did_not_change_are_named_and_no_label_stands_in_the_figure(visit, tmp_path):
     campaign = make_campaign()
     cell = {"temperature": 1.0, "alpha": 0.5, "replicate": 0}
     rows = [*pretrain_rows(campaign), tune_row(campaign, (0, 1), cell, 0, outcome(1, 0))]
     page = visit(write_report(tmp_path, ReportData(campaign, rows))[-1].as_uri())
     read(page, "classes")
-    bars = page.evaluate("document.getElementById('classes').data.map((t) => [t.y, t.text])")
-    assert [text == "no change" for y, texts in bars for text in texts] == [
-        value == 0 for y, _ in bars for value in y
-    ]
-    assert "no change" in page.inner_text("#classes")
+    assert "No class changed by any method" in page.inner_text("#classes-text")
+    assert page.locator("#classes .bartext, #classes .annotation").count() == 0
 
 
 def test_failed_trials_are_crosses_in_the_history(visit, tmp_path):
@@ -111,7 +108,9 @@ def test_one_pair_opens_with_the_first_of_the_table(visit, whole):
     first = page.locator("#pairs .sortable [data-pair]").first.get_attribute("data-pair")
     assert first != page.locator("#pair option").first.get_attribute("value")  # or it says nothing
     assert page.input_value("#pair") == first
-    assert first in page.inner_text("#pair-verdict")
+    chosen = page.locator("#pair option:checked").inner_text()
+    assert page.inner_text("#pair-verdict").startswith(f"{chosen}: ")
+    assert first in page.inner_text("#pair-key")
 
 
 def test_a_campaign_without_tuning_shows_the_classes_of_a_pair(visit, tmp_path):
@@ -139,7 +138,7 @@ def contrast(*colours):
 
 
 @pytest.mark.parametrize("width", [390, 2200])
-def test_the_numbers_of_a_surface_can_be_read_and_no_mark_covers_one(visit, address, width):
+def test_the_numbers_of_a_surface_can_be_read_and_each_mark_surrounds_that_of_its_cell(visit, address, width):
     page = visit(address, viewport={"width": width, "height": 900})
     read(page, "surface")
     texts = page.locator("#surface .heatmap-label text")
@@ -153,14 +152,40 @@ def test_the_numbers_of_a_surface_can_be_read_and_no_mark_covers_one(visit, addr
     assert len(marks) == 3
     arrows = [page.locator(f"#{one}").bounding_box()["y"] for one in ("previous", "next")]
     assert arrows[0] == arrows[1]  # a phone has room for both beside the pair
+    centres = [(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2) for b in boxes]
     for mark in marks:
         box = mark.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        assert not [
-            b
-            for b in boxes
-            if b["x"] < x < b["x"] + b["width"] and b["y"] < y < b["y"] + b["height"]
+        right, down = box["width"] / 2, box["height"] / 2
+        within = [
+            (b, at)
+            for b, at in zip(boxes, centres, strict=True)
+            if abs(at[0] - x) < right and abs(at[1] - y) < down
         ]
+        ((number, (across, along)),) = within  # its own number, and no other one's
+        assert abs(across - x) < 2 and abs(along - y) < 3
+        assert number["width"] < box["width"]
+    places = page.evaluate(
+        "document.getElementById('surface').data.slice(1).flatMap((t) => [...t.x, ...t.y])"
+    )
+    assert all(place == round(place) for place in places)  # the centres of cells
+
+
+def test_the_verdict_on_a_pair_is_a_line_of_what_was_tried_with_the_same_numbers(
+    visit, comparison
+):
+    page = visit(comparison)
+    head = [cell.inner_text() for cell in page.locator("#pairs .sortable").first.locator("th").all()]
+    for row in page.locator("#pairs .sortable").first.locator("tbody tr").all()[:8]:
+        row.locator("[data-pair]").click()
+        seen = dict(zip(head, row.locator("td").all_inner_texts(), strict=True))
+        line = page.locator("#tried .chosen")
+        assert line.count() == 1 and "(the verdict)" in line.inner_text()
+        name, images, validation, test = line.locator("th, td").all_inner_texts()
+        assert (validation, test) == (seen["Validation gain (pp)"], seen["Gain of the verdict (pp)"])
+        if seen["Verdict"].startswith("distil"):
+            assert name.partition(" (")[0].partition(",")[0] in seen["Verdict"]
+            assert images == "Student data" or images.lower() in seen["Verdict"]
 
 
 def test_a_diverged_trial_does_not_flatten_the_rest(visit, tmp_path):
