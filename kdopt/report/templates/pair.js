@@ -199,7 +199,7 @@ function classesText({ before, after }) {
     return `${data.methods[method][0]} ${part(1)} / ${part(-1)}`;
   });
   const still = data.classes.filter((_, i) => Object.values(after).every((values) => difference(values[i], before[i]) === 0));
-  const none = still.length === data.classes.length ? "No class changed by any method. " : still.length ? `No change by any method: ${still.join(", ")}. ` : "";
+  const none = still.length ? `No change by any method: ${still.join(", ")}. ` : "";
   const unseen = data.classes.filter((_, i) => before[i] === null);
   return "Change of each class's accuracy on test, by method, distilled on the student's own data. A missing bar is a change of 0. "
     + none + (unseen.length ? `No test images: ${unseen.join(", ")}. ` : "")

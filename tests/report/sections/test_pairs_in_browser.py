@@ -71,7 +71,8 @@ def test_classes_that_did_not_change_are_named_and_no_label_stands_in_the_figure
     rows = [*pretrain_rows(campaign), tune_row(campaign, (0, 1), cell, 0, outcome(1, 0))]
     page = visit(write_report(tmp_path, ReportData(campaign, rows))[-1].as_uri())
     read(page, "classes")
-    assert "No class changed by any method" in page.inner_text("#classes-text")
+    said = page.inner_text("#classes-text")
+    assert "No change by any method: digit 0. No test images: digit 1." in said
     assert page.locator("#classes .bartext, #classes .annotation").count() == 0
 
 
@@ -138,7 +139,9 @@ def contrast(*colours):
 
 
 @pytest.mark.parametrize("width", [390, 2200])
-def test_the_numbers_of_a_surface_can_be_read_and_each_mark_surrounds_that_of_its_cell(visit, address, width):
+def test_the_numbers_of_a_surface_can_be_read_and_each_mark_surrounds_that_of_its_cell(
+    visit, address, width
+):
     page = visit(address, viewport={"width": width, "height": 900})
     read(page, "surface")
     texts = page.locator("#surface .heatmap-label text")
@@ -171,18 +174,21 @@ def test_the_numbers_of_a_surface_can_be_read_and_each_mark_surrounds_that_of_it
     assert all(place == round(place) for place in places)  # the centres of cells
 
 
-def test_the_verdict_on_a_pair_is_a_line_of_what_was_tried_with_the_same_numbers(
-    visit, comparison
-):
+def test_the_verdict_on_a_pair_is_a_line_of_what_was_tried_with_the_same_numbers(visit, comparison):
     page = visit(comparison)
-    head = [cell.inner_text() for cell in page.locator("#pairs .sortable").first.locator("th").all()]
+    head = [
+        cell.inner_text() for cell in page.locator("#pairs .sortable").first.locator("th").all()
+    ]
     for row in page.locator("#pairs .sortable").first.locator("tbody tr").all()[:8]:
         row.locator("[data-pair]").click()
         seen = dict(zip(head, row.locator("td").all_inner_texts(), strict=True))
         line = page.locator("#tried .chosen")
         assert line.count() == 1 and "(the verdict)" in line.inner_text()
         name, images, validation, test = line.locator("th, td").all_inner_texts()
-        assert (validation, test) == (seen["Validation gain (pp)"], seen["Gain of the verdict (pp)"])
+        assert (validation, test) == (
+            seen["Validation gain (pp)"],
+            seen["Gain of the verdict (pp)"],
+        )
         if seen["Verdict"].startswith("distil"):
             assert name.partition(" (")[0].partition(",")[0] in seen["Verdict"]
             assert images == "Student data" or images.lower() in seen["Verdict"]
