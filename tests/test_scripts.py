@@ -16,7 +16,7 @@ import pytest
 
 from kdopt.search.posterior import scale_results
 from kdopt.search.replay import replay_searches
-from scripts import coverage_of_intervals, few_trials, levers, make_picture
+from scripts import coverage_of_intervals, few_trials, levers, make_picture, search_judge
 from scripts.benchmarks.workers_picture import draw_saturation
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -97,15 +97,15 @@ def test_a_lever_that_changes_nothing_makes_no_difference_and_bounds_are_above_t
     shipped_grids, capsys
 ):
     some = [g for g in shipped_grids if g.pair.partition in ("specialized", "label_chunks")]
-    judge = levers.Judge(some)
+    judge = search_judge.Judge(some)
     before = judge.replay(levers.search_plainly, "data set")
     same = judge.replay(partial(levers.search_by_kind, share=0.0), "data set")
-    assert all(np.allclose(before[count], same[count]) for count in levers.COUNTS)
-    bounds = list(levers.list_bounds(some).values())
+    assert all(np.allclose(before[count], same[count]) for count in search_judge.COUNTS)
+    bounds = list(search_judge.list_bounds(some).values())
     assert np.allclose(bounds[0], judge.whole)
     assert np.all(bounds[-2] >= judge.whole - 1e-9) and np.all(bounds[-1] >= bounds[-2])
     judge.print_difference("same", "data set", same, before)
-    assert capsys.readouterr().out.count("+0.00 (+0.00 to +0.00)") == 2 * len(levers.COUNTS)
+    assert capsys.readouterr().out.count("+0.00 (+0.00 to +0.00)") == 2 * len(search_judge.COUNTS)
 
 
 def test_every_lever_has_its_search_and_a_scale_per_pair(shipped_grids):
