@@ -113,12 +113,14 @@ class TableHead(NamedTuple):
         tip: What the column is; empty for none.
         worded: Whether it holds words rather than numbers.
         linked: Whether its cells lead to pairs.
+        name: What files call it; empty for none.
     """
 
     heading: str
     tip: str
     worded: bool
     linked: bool
+    name: str
 
 
 class Table(NamedTuple):
@@ -129,27 +131,31 @@ class Table(NamedTuple):
         headings: Of its columns.
         lines: Its cells.
         tips: What each column is; empty where nothing is known of any.
+        names: What files call each column; empty where nothing is known of any.
     """
 
     title: str
     headings: list[str]
     lines: list[list[SortCell]]
     tips: Sequence[str] = ()
+    names: Sequence[str] = ()
 
     @property
     def columns(self) -> list[TableHead]:
         """The head of each column."""
         # A table without lines has columns too: of words, as far as one can tell.
         cells = list(zip(*self.lines, strict=True)) or [()] * len(self.headings)
+        unknown = [""] * len(self.headings)
         return [
             TableHead(
                 heading,
                 tip,
                 not column or any(isinstance(c.key, str) and c.key for c in column),
                 any(c.pair for c in column),
+                name,
             )
-            for heading, tip, column in zip(
-                self.headings, self.tips or [""] * len(self.headings), cells, strict=True
+            for heading, tip, name, column in zip(
+                self.headings, self.tips or unknown, self.names or unknown, cells, strict=True
             )
         ]
 
@@ -281,7 +287,10 @@ def make_tables(
         [SortCell(text, make_sort_key(value)) for text, value in (c.read(line) for c in shown)]
         for line in frame.to_dict("records")
     ]
-    return [Table(title, [c.heading for c in shown], lines, [c.tip for c in shown])]
+    headings, tips, names = (
+        [*part] for part in zip(*((c.heading, c.tip, c.name) for c in shown), strict=True)
+    )
+    return [Table(title, headings, lines, tips, names)]
 
 
 def _title_by(titles: Mapping[str, str]) -> Column:

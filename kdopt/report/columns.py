@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.report.export_columns import EXPORT_COLUMNS
+from kdopt.report.export_columns import EXPORT_COLUMNS, name_export_column
 from kdopt.report.format import (
     format_algorithm,
     format_chance,
@@ -57,11 +57,13 @@ class ShownColumn(NamedTuple):
     Attributes:
         heading: What people read above it.
         tip: What it is, in a few words; empty where the heading says all.
+        name: What files call it.
         read: From a line of the frame to a cell's text and the value it sorts by.
     """
 
     heading: str
     tip: str
+    name: str
     read: Callable[[Mapping[Hashable, Any]], tuple[str, Any]]
 
 
@@ -209,6 +211,7 @@ def _show_value(column: Column) -> ShownColumn:
     return ShownColumn(
         column.heading,
         described.meaning if described else "",
+        name_export_column(column.key),
         lambda line: (column.show(line[column.key]), line[column.key]),
     )
 
@@ -221,4 +224,5 @@ def _show_interval(column: IntervalColumn, value: Column) -> ShownColumn:
         known = line[value.key]
         return (value.show(known) if pd.isna(known) else column.absent), low
 
-    return ShownColumn("95 %", f"95 % interval of: {value.heading}", read)
+    name = name_export_column(f"{column.prefix}low")
+    return ShownColumn("95 %", f"95 % interval of: {value.heading}", name, read)

@@ -21,6 +21,7 @@ from kdopt.analysis.tuning import describe_selection
 from kdopt.campaign.federated_algorithms import FEDAVG
 from kdopt.report.blocks import PageFigure, ReportData, Section
 from kdopt.report.format import explain_draws, format_algorithm, format_frame
+from kdopt.report.glossary import find_terms
 from kdopt.report.sections.advice import make_advice_section
 from kdopt.report.sections.best_settings import make_maps_section
 from kdopt.report.sections.claims import make_claims_section
@@ -91,10 +92,13 @@ def render_sections(
     )
     # NaN is not JSON: it must fail here, not in the reader's browser.
     environment.policies["json.dumps_kwargs"] = JSON_STYLE
+    body = environment.get_template("sections.html.j2").render(sections=sections)
     page = environment.get_template("page.html.j2").render(
         name=name,
         lead=lead,
         sections=sections,
+        body=Markup(body),  # noqa: S704 - escaped where it was made
+        words=find_terms(body, json.dumps(payload["figures"], **JSON_STYLE)),
         payload=payload,
         packed=pack_payload(payload),
         plotly_js=Markup(read_plotly_js()),  # noqa: S704 - plotly's own source, no input of ours

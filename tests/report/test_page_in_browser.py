@@ -50,8 +50,24 @@ def test_a_phone_scrolls_down_only(visit, request, fixture):
         page.evaluate(f"document.getElementById('{figure}').scrollIntoView()")
     page.wait_for_timeout(300)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-    for tiny in page.locator("nav a").all():
-        assert tiny.bounding_box()["height"] >= 20
+
+
+def test_a_phone_unfolds_the_contents_and_every_link_is_whole(visit, whole):
+    page = visit(whole, viewport=PHONE)
+    links = page.locator("nav a")
+    assert links.count() == page.locator("section").count()
+    assert not links.first.is_visible()
+    menu = page.get_by_role("button", name="Contents")
+    menu.click()
+    for link in links.all():
+        box = link.bounding_box()
+        assert box["height"] >= 24 and 0 <= box["x"] <= PHONE["width"] - box["width"]  # WCAG 2.5.8
+    links.nth(1).click()
+    assert not links.first.is_visible()
+    assert abs(page.locator("#pairs").bounding_box()["y"]) < 60
+    menu.click()
+    page.keyboard.press("Escape")
+    assert menu.get_attribute("aria-expanded") == "false"
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "sequential"])
@@ -101,13 +117,18 @@ def test_the_keyboard_stops_once_per_figure_and_table_and_arrows_do_the_rest(vis
         " [...one.querySelectorAll('a[href], button')].filter((x) => x.tabIndex >= 0).length)"
     )
     assert set(page.evaluate(stops, ".plot")) == {0}
-    assert set(page.evaluate(stops, ".tools[role=toolbar]")) == {1}
+    rows = ".figures, .tools[role=toolbar]:not(.figures *)"
+    assert set(page.evaluate(stops.replace("button", "[role=toolbar] button"), rows)) == {1}
     assert set(page.evaluate(stops, ".sortable thead")) == {1}
     assert max(page.evaluate(stops, ".sortable tbody")) == 1
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.className") == "skip"
-    second = page.locator("[data-pair]").nth(1).get_attribute("data-pair")
-    page.locator("[data-pair]").first.focus()
+    for _ in range(2):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    first, second = (
+        page.locator("[data-pair]").nth(place).get_attribute("data-pair") for place in (0, 1)
+    )
+    assert page.evaluate("document.activeElement.dataset.pair") == first
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement.dataset.pair") == second
     page.keyboard.press("Enter")
@@ -128,6 +149,19 @@ def test_everything_has_a_name_for_readers_who_hear_the_page(visit, address):
         ".length"
     )
     assert empty == 0
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1400)])
+def test_axe_finds_nothing_serious(visit, small_whole, scheme, width):
+    axe = pytest.importorskip("axe_playwright_python.base", reason="axe is not installed")
+    viewport = {"width": width, "height": 900}
+    page = visit(small_whole, color_scheme=scheme, viewport=viewport, bypass_csp=True)
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    read(page, "surface", "methods-transfer")
+    page.evaluate(axe.AXE_SCRIPT)
+    found = page.evaluate("axe.run({resultTypes: ['violations']})")
+    assert len(found["passes"]) > 20
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
 
 
 def test_a_page_whose_data_are_packed_shows_the_same(visit, address, tmp_path, monkeypatch):

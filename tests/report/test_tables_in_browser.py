@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kdopt.analysis.paper.claims import CLAIMS
 from tests.analysis.synthetic import large_campaign
 from tests.report.in_browser import PHONE, downloaded, rows_of
@@ -72,6 +74,119 @@ def test_tables_show_the_rows_that_match_every_word_and_number(visit, address):
     assert shown("<script>") == []
     assert len(shown("")) == 180
     assert said.inner_text() == ""
+
+
+def test_a_filter_takes_what_the_page_shows_and_the_names_of_the_store(visit, address):
+    page = visit(address)
+    table, _ = pairs_table(page)
+    search, rows = page.get_by_label("Filter Verdicts on 180 pairs"), table.locator("tbody tr")
+    drawn = rows.first.locator("td").first  # as a later draw of a partition is shown
+    drawn.evaluate(
+        "cell => { cell.textContent = 'Quantity skew, draw 2';"
+        " cell.dataset.key = 'quantity_skew-2'; }"
+    )
+    pair = rows.nth(1).locator("[data-pair]").get_attribute("data-pair")
+    for typed, left in (
+        ("partition=quantity skew draw 2", 1),
+        ("Partition = Quantity skew, draw 2", 1),
+        ('partition="Quantity skew, draw 2"', 1),
+        ("quantity_skew-2", 1),
+        ("partition=quantity_skew-2 accuracy before>0", 1),
+        ("partition=quantity skew 2, verdict=distil", 1),
+        ('partition="quantity skew draw 1"', 0),
+        ('partition="quantity skew draw 22"', 0),
+        ("partition=quantity skew draw", 1),
+        ("quantity skew draw 2", 1),
+        ("partition=2", 1),
+        (pair, 1),
+    ):
+        search.fill(typed)
+        assert table.locator("tbody tr:visible").count() == left, typed
+    for shown, stored in (
+        ("T>1", "temperature > 1"),
+        ("accuracy before > 50 %", "accuracy_before_percent>50"),
+        ("validation gain > 1 pp, T=1", "validation_gain_pp>1 temperature=1"),
+        ("label dirichlet", "partition=label_dirichlet"),
+        ("accuracy gap (pp) > 3", "accuracy_gap>3"),
+    ):
+        counts = []
+        for typed in (shown, stored):
+            search.fill(typed)
+            counts.append(table.locator("tbody tr:visible").count())
+        assert 0 < counts[0] < 180 and counts[0] == counts[1], (shown, stored)
+
+
+def test_a_filter_leads_one_pair_the_arrows_and_the_button_below(visit, address):
+    page = visit(address)
+    search = page.get_by_label("Filter Verdicts on 180 pairs")
+    verdicts = page.locator("#pairs details").first
+    page.select_option("#pair", "uniform/t00-s01")
+    search.fill("partition=label_dirichlet student=3")
+    assert verdicts.get_by_text("Scroll, or show all 9 rows").is_visible()
+    left = page.locator("#pairs [data-pair]:visible").evaluate_all(
+        "all => all.map((one) => one.dataset.pair)"
+    )
+    assert page.input_value("#pair") == left[0]
+    assert left[0] in page.inner_text("#pair-verdict") and f"pair={left[0]}" in page.url
+    seen = set()
+    for _ in left:
+        page.click("#next")
+        seen.add(page.input_value("#pair"))
+    assert seen == set(left)
+    assert not page.locator("#pair-outside").is_visible()
+    search.fill("partition=label_dirichlet student=3 teacher=2")
+    assert not verdicts.get_by_text("Scroll, or show").is_visible()
+    outside = visit(f"{address}#filter-verdicts-on-pairs=uniform&pair=label_dirichlet/t00-s03")
+    assert outside.input_value("#pair") == "label_dirichlet/t00-s03"
+    assert outside.locator("#pair-outside").is_visible()
+    outside.get_by_label("Filter Verdicts on 180 pairs").fill("")
+    assert not outside.locator("#pair-outside").is_visible()
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_what_goes_on_to_the_right_says_so_and_leads_there(visit, whole, width):
+    page = visit(whole, viewport={"width": width, "height": 900})
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    page.wait_for_timeout(300)
+    found = page.locator(".scroll").evaluate_all(
+        """all => all.filter((box) => box.clientWidth).map((box) => {
+            const cue = box.previousElementSibling.querySelector(".cue");
+            const shown = Boolean(cue.offsetWidth);
+            return [box.scrollWidth > box.clientWidth + 1, shown, box.matches(".goes-on")];
+        })"""
+    )
+    assert all(len(set(one)) == 1 for one in found)
+    assert width > 390 or sum(shown for _, shown, _ in found) > 10
+    if width > 390:
+        return
+    box = page.locator("#pairs .scroll").first
+    cue = box.locator("xpath=preceding-sibling::p[1]").locator(".cue")
+    heads, places = box.locator("thead th:visible"), []
+    edge = box.bounding_box()["x"] + box.bounding_box()["width"]
+    for _ in range(20):
+        cut = sum(x["x"] + x["width"] > edge + 2 for x in [h.bounding_box() for h in heads.all()])
+        if not cut:
+            break
+        places.append(f"{cut} more column{'s' * (cut > 1)}")
+        assert cue.inner_text() == f"{places[-1]} \u2192"
+        cue.click()
+        page.wait_for_timeout(50)
+    assert places and len(set(places)) == len(places)
+    assert cue.inner_text() == "\u2190 Back to the left"
+    cue.click()
+    assert box.evaluate("box => box.scrollLeft") == 0
+
+
+def test_a_phone_names_the_partition_below_each_pair(visit, address):
+    page = visit(address, viewport={"width": 390, "height": 800})
+    table, _ = pairs_table(page)
+    cell = table.locator("tbody td.pair").first
+    where = cell.evaluate("cell => getComputedStyle(cell, '::after').content")
+    assert where == '"Label dirichlet"' or where == '"Uniform"'
+    assert not table.locator("th", has_text="Partition").is_visible()
+    box = page.locator("#pairs .tall").first.bounding_box()
+    after = table.locator("th", has_text="Accuracy after").bounding_box()
+    assert after["x"] + after["width"] <= box["x"] + box["width"] + 1  # verdict, before and after
 
 
 def test_a_sorted_and_filtered_table_is_downloaded_as_it_is_shown(visit, address):

@@ -105,6 +105,8 @@ const seen = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "500px" });
 
+const TOOLS = "[role=toolbar] button";
+
 function startFigures() {
   for (const element of document.querySelectorAll(".plot")) {
     const figure = sources[element.id]();
@@ -116,10 +118,12 @@ function startFigures() {
     );
     tools.setAttribute("role", "toolbar");
     tools.setAttribute("aria-label", `Download: ${element.getAttribute("aria-label")}`);
-    rove(tools, "button");
     (element.closest(".scroll") || element).after(tools);
     seen.observe(element);
   }
+  // One tab stop for all tools of figures that stand beside each other.
+  for (const row of document.querySelectorAll(".figures")) rove(row, TOOLS);
+  for (const tools of document.querySelectorAll("[role=toolbar]")) if (!tools.closest(".figures")) rove(tools, "button");
   for (const select of document.querySelectorAll("select[data-figure]")) {
     select.addEventListener("change", () => {
       parts[select.dataset.figure] = select.value;

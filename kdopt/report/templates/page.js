@@ -36,6 +36,23 @@ addEventListener("afterprint", () => {
   redraw(false);
 });
 
+// A phone has no room for the contents, so a button unfolds them.
+const menu = document.getElementById("menu");
+function unfoldMenu(open) {
+  menu.setAttribute("aria-expanded", String(open));
+  menu.parentNode.classList.toggle("open", open);
+}
+
+function startMenu() {
+  menu.hidden = false;
+  menu.parentNode.classList.add("foldable");
+  menu.addEventListener("click", () => unfoldMenu(menu.getAttribute("aria-expanded") === "false"));
+  document.getElementById("contents").addEventListener("click", () => unfoldMenu(false));
+  menu.parentNode.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") unfoldMenu(false);
+  });
+}
+
 function showAddress() {
   readAddress();
   if (["light", "dark"].includes(chosen.get("theme"))) setTheme(chosen.get("theme"));
@@ -54,9 +71,12 @@ function showAddress() {
 addEventListener("hashchange", showAddress);
 
 nameTheme();
+startMenu();
 startTables();
+startScrolling();
 startPairs();
 startFigures();
 showAddress();
+markTerms();
 document.body.dataset.drawn = "yes";
 addEventListener("load", prepareFigures);

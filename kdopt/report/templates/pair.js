@@ -38,9 +38,24 @@ function choose(pair) {
   return true;
 }
 
+// A filter of the table leaves these pairs to step through; none stands for all of them.
+function narrowPairs(pairs) {
+  const left = new Set(pairs);
+  for (const option of picker.options) option.hidden = left.size > 0 && !left.has(option.value);
+  if (left.size && !left.has(picker.value)) showChosen(pairs.find((pair) => Object.hasOwn(data.pairs, pair)), sectionChosen);
+  sayWhetherLeft();
+}
+
+// A figure or a link may still choose a pair that the filter leaves out.
+function sayWhetherLeft() {
+  document.getElementById("pair-outside").hidden = !picker.selectedOptions[0]?.hidden;
+}
+
 function step(by) {
   const n = picker.options.length;
-  picker.selectedIndex = (picker.selectedIndex + by + n) % n;
+  let next = picker.selectedIndex;
+  do next = (next + by + n) % n; while (by && picker.options[next].hidden);
+  picker.selectedIndex = next;
   remember("pair", picker.value, "");
   showPair();
 }
@@ -78,6 +93,8 @@ function showPair() {
   document.getElementById("classes-text").textContent = scores ? classesText(scores) : "No trial of this pair is complete yet.";
   document.getElementById("surface-figure").hidden = !selected;
   document.getElementById("history-figure").hidden = !(history && history.length);
+  sayWhetherLeft();
+  settle(document.querySelector("#one .figures"), TOOLS);
   for (const id of ["surface", "classes", "history"]) if (drawn.has(id)) draw(id, false);
 }
 
@@ -270,6 +287,12 @@ function startPairs() {
       if (choose(link.dataset.pair)) event.preventDefault();
     });
   }
+  document.getElementById("skip-to-pairs").addEventListener("click", (event) => {
+    const [first] = shownIn(document.getElementById("pairs"), "a[data-pair]");
+    if (!first) return;
+    event.preventDefault();
+    first.focus();
+  });
   picker.addEventListener("change", () => step(0));
   document.getElementById("previous").addEventListener("click", () => step(-1));
   document.getElementById("next").addEventListener("click", () => step(1));
