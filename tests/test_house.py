@@ -10,20 +10,16 @@ import pytest
 
 from tests.test_architecture import MODULES, PACKAGE, ROOT
 
-SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
 PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 
 
-@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=lambda p: str(p.relative_to(ROOT)))
-def test_files_are_short(path):
-    assert len(path.read_text("utf-8").splitlines()) <= LONGEST_FILE
-
-
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_functions_are_short(path):
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+def test_files_and_functions_are_short(path):
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) <= LONGEST_FILE
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             assert lines <= LONGEST_FUNCTION, f"{node.name} has {lines} lines"

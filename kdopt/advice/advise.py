@@ -201,11 +201,13 @@ def advise_pair(
     anyway = None
     if lead.action in (DO_NOTHING, TRAIN_ON):
         tree = policies[TREE_POLICY]
-        anyway = _expect(training_set, leaf.distil, leaf.members, tree, left_out, tried=True)
+        anyway = _forecast_action(
+            training_set, leaf.distil, leaf.members, tree, left_out, tried=True
+        )
     return Advice(
         lead,
         rules,
-        _expect(training_set, lead.action, lead.members, policies[lead.name], left_out),
+        _forecast_action(training_set, lead.action, lead.members, policies[lead.name], left_out),
         anyway,
         leaf,
         path,
@@ -229,7 +231,7 @@ def _apply_rule(rule: Policy, training_set: TrainingSet, leaf: Leaf) -> RuleChoi
     return RuleChoice(rule.name, rule.label, advised, tried, tuple(range(len(training_set))))
 
 
-def _expect(
+def _forecast_action(
     training_set: TrainingSet,
     action: Action,
     members: Sequence[int],

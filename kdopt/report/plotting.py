@@ -60,8 +60,9 @@ METHOD_STYLES = {
         name_tuned(method): Style(f"Tuned {label}", colour, symbol)
         for (method, label), (symbol, colour) in zip(
             {"kd": "KD", **{name: space.label for name, space in SPACES.items()}}.items(),
-            itertools.product(("cross", "x", "star"), (SKY, VERMILLION, INK)),
-            strict=True,
+            # Round and round: a tenth method looks like the first, and its name tells it apart.
+            itertools.cycle(itertools.product(("cross", "x", "star"), (SKY, VERMILLION, INK))),
+            strict=False,
         )
     },
 }

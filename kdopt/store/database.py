@@ -19,15 +19,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
 
 from kdopt.errors import StoreError
+from kdopt.store.dialects import DialectSql
 from kdopt.store.engines import make_sql_engine
-from kdopt.store.faults import retry_call
+from kdopt.store.faults import find_read_only_fault, is_read_only, retry_call
 from kdopt.store.file import StoreFile, check_sqlite_file, hold_file, look_at_file
 from kdopt.store.location import (
     explain_driver_error,
     label_of,
     parse_location,
 )
-from kdopt.store.read_only import find_read_only_fault, is_read_only
 from kdopt.store.schemas import OPTUNA_TABLES, describe_other_tables, find_schema_fault
 
 OPTUNA_SCHEMA = "v3.2.0.a"
@@ -62,18 +62,17 @@ LEASE = sa.Table(
 )
 
 
-class Store:
+class Store(DialectSql):
     """An open store. Safe to share between the threads of a process; not across a fork.
 
     Attributes:
-        engine: SQLAlchemy engine; use :meth:`read` and :meth:`write` rather than the engine.
         url: SQLAlchemy URL with its password; print :attr:`label` instead.
         patience_s: How long :meth:`retry` goes on through a database that is locked or restarting.
     """
 
     def __init__(self, url: URL, engine: Engine) -> None:
+        super().__init__(engine)
         self.url = url
-        self.engine = engine
         self.patience_s = RETRY_S
         self._file: StoreFile | None = None
         self._was_written = False
@@ -83,60 +82,6 @@ class Store:
     def label(self) -> str:
         """The URL as it may be shown: scheme, host, port and database."""
         return label_of(self.url)
-
-    @property
-    def dialect(self) -> str:
-        """``sqlite`` or ``postgresql``."""
-        return self.engine.dialect.name
-
-    @property
-    def now(self) -> str:
-        """SQL for seconds since 1970 by the database's clock."""
-        if self.dialect == "sqlite":
-            return "((julianday('now') - 2440587.5) * 86400.0)"
-        # Not now(), the time at which the transaction began: after a long wait for a lock a lease
-        # would be granted that is half over.
-        return "extract(epoch from clock_timestamp())"
-
-    @property
-    def utc(self) -> str:
-        """SQL for the present time as Optuna stores it: naive, in UTC."""
-        if self.dialect == "sqlite":
-            # Six digits, as Optuna writes: there times are texts, and compared as texts.
-            return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
-        return "(clock_timestamp() at time zone 'utc')"
-
-    def utc_before(self, seconds: str) -> str:
-        """SQL for the time so many seconds ago, as Optuna stores it."""
-        if self.dialect == "sqlite":
-            return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '-' || {seconds} || ' seconds')"
-        return f"({self.utc} - make_interval(secs => {seconds}))"
-
-    def age(self, column: str) -> str:
-        """SQL for the seconds since a time that Optuna stored, by the database's clock."""
-        if self.dialect == "sqlite":
-            return f"((julianday('now') - julianday({column})) * 86400.0)"
-        return f"extract(epoch from {self.utc} - {column})"
-
-    @property
-    def row_lock(self) -> str:
-        """SQL that ends a SELECT whose rows nobody else is to change until the transaction ends.
-
-        SQLite has none and needs none: a transaction that writes is alone.
-        """
-        return "FOR UPDATE" if self.dialect == "postgresql" else ""
-
-    def lock_planning(self, connection: Connection) -> None:
-        """Let nobody else add studies or trials until the transaction ends.
-
-        A trial's number is the count of its study's rows: two that count at once would both find
-        the same number.
-        """
-        if self.dialect == "postgresql":
-            # This mode holds up planners and whoever else writes studies, but no reader and no
-            # claim. It is the first lock of every transaction that takes it
-            # (kdopt.store.merge.rows).
-            connection.execute(sa.text("LOCK TABLE studies IN SHARE ROW EXCLUSIVE MODE"))
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -268,10 +213,10 @@ def open_store(location: str, create: bool = False, patience_s: float = 0.0) -> 
     url = parse_location(location)
     if url.get_backend_name() == "sqlite":
         check_sqlite_file(url, create)
-    return retry_call(url, patience_s, lambda: _connect(url, create))
+    return retry_call(url, patience_s, lambda: _open_and_check(url, create))
 
 
-def _connect(url: URL, create: bool) -> Store:
+def _open_and_check(url: URL, create: bool) -> Store:
     try:
         if url.get_backend_name() == "sqlite" and Path(str(url.database)).exists():
             # To connect changes another program's file: its journal mode, and that it is empty.

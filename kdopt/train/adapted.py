@@ -110,7 +110,7 @@ def build_model(
     taken = (channels, side or shape[1], side or shape[2])
     classes = architecture.classes or tuple(class_names)
     outputs = [list(class_names).index(c) for c in classes] if architecture.classes else []
-    scale, shift = _renormalize(architecture, channels, mean, std)
+    scale, shift = _convert_normalization(architecture, channels, mean, std)
     inner = make_model(name, taken, len(classes))
     return AdaptedModel(inner, taken, scale, shift, outputs, len(class_names))
 
@@ -131,7 +131,7 @@ def _build_for_others(
     return AdaptedModel(inner, shape, (), (), outputs, len(class_names))
 
 
-def _renormalize(
+def _convert_normalization(
     architecture: Architecture, channels: int, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[list[float], list[float]]:
     """From images normalised in one way to the other: what to multiply by, and what to add."""

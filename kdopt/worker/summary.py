@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from kdopt.outcome import Outcome
 from kdopt.store.leases import Lease
 from kdopt.trials.cache import CacheUse
 from kdopt.typed import precise_duration
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -41,13 +44,20 @@ class WorkerSummary:
     caches: dict[str, CacheUse] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
+    def add_cache_uses(self, uses: Mapping[str, CacheUse]) -> None:
+        """Add up how the caches of a campaign's images, weights and logits were used."""
+        for name, use in uses.items():
+            before = self.caches.get(name, CacheUse(0, 0))
+            self.caches[name] = CacheUse(before.asked + use.asked, before.hits + use.hits)
+
     def count_lost(self, label: str, error: LeaseLostError) -> None:
-        """Count a result that was dropped.
+        """Count a result that was dropped, and log it.
 
         Args:
             label: Study and number of the trial.
             error: Why.
         """
+        logger.warning("%s: result dropped: %s", label, error)
         self.lost += 1
         if isinstance(error, TrialGoneError):
             self.gone.append(label)

@@ -30,7 +30,6 @@ from kdopt.store.database import Store
 from kdopt.store.leases import Lease
 from kdopt.store.queries import StudyCounts
 from kdopt.train.engine import Engine, make_engine
-from kdopt.trials.cache import CacheUse
 from kdopt.trials.runners import RUNNERS
 from kdopt.worker.failures import BrokenDeviceError, explain_failure
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S, Heartbeat, Upkeep
@@ -177,7 +176,7 @@ class _Worker:
                     self.summary.blocked = [s.study for s in self.board.states if s.waiting]
                     break
         self.summary.stopped = self.stop.asked
-        self._count_uses()
+        self.summary.add_cache_uses(self.context.count_cache_uses())
         self.summary.seconds = self.watch.seconds
         return self.summary
 
@@ -192,14 +191,8 @@ class _Worker:
         """Read the record again, as trials were added: new studies, or a larger search space."""
         record = read_runnable_record(self.store, self.campaign)
         if record != self.record:
-            self._count_uses()
+            self.summary.add_cache_uses(self.context.count_cache_uses())
             self._use_record(record)
-
-    def _count_uses(self) -> None:
-        """Add up how the caches of this campaign's images, weights and logits were used."""
-        for name, use in self.context.count_cache_uses().items():
-            before = self.summary.caches.get(name, CacheUse(0, 0))
-            self.summary.caches[name] = CacheUse(before.asked + use.asked, before.hits + use.hits)
 
     def _read_trials(self, study_id: int) -> list[TrialRow]:
         try:
@@ -293,7 +286,6 @@ class _Worker:
             self._record_result(plan, claim, label, result)
         except LeaseLostError as error:
             self.summary.count_lost(label, error)
-            logger.warning("%s: result dropped: %s", label, error)
 
     def _compute_results(self, plan: StudyPlan, claims: list[Lease]) -> list[Outcome | str]:
         """Compute the outcomes of several trials, or why one has none."""
@@ -326,7 +318,6 @@ class _Worker:
             journal.close()
         except LeaseLostError as error:
             self.summary.count_lost(label, error)
-            logger.warning("%s: result dropped: %s", label, error)
         except Stopped:
             self._give_back(plan, claim)
         except BrokenDeviceError:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kdopt.campaign.method_spaces import TUNED_METHODS, BudgetSpace, DkdSpace
+from kdopt.api.tune import TuneOptions
+from kdopt.campaign.method_spaces import SPACES, TUNED_METHODS, BudgetSpace, DkdSpace
 from kdopt.campaign.method_studies import (
     get_published_setting,
     list_searched_methods,
@@ -21,11 +22,13 @@ from kdopt.campaign.names import parse_study_name
 from kdopt.campaign.record import CampaignRecord, format_campaign
 from kdopt.campaign.settings import TransferSettings
 from kdopt.campaign.spec import load_spec, parse_spec
+from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.campaign.stages import plan_points, plan_studies
 from kdopt.campaign.studies import get_setting
 from kdopt.errors import SpecError, StoreError
 from kdopt.store import queries
 from kdopt.store.planning import write_plan
+from kdopt.train.methods.registry import METHODS_BY_NAME
 from tests.conftest import make_campaign, make_record
 
 ASKED = ("kd", *(method for method in TUNED_METHODS if method != "kd"))
@@ -239,6 +242,16 @@ def test_a_record_of_a_store_made_before_methods_existed_is_read():
 )
 def test_no_teacher_has_a_part_where_its_terms_have_no_weight(method, params, taught):
     assert uses_teacher(params, method) is taught
+
+
+def test_a_method_is_declared_wherever_methods_are_listed():
+    names = {method for method in TUNED_METHODS if method != "kd"}
+    assert names == set(SPACES)
+    assert names <= {field.name for field in dataclasses.fields(TuneSettings)}
+    assert names <= set(TuneSettings.listed_last)
+    assert {*names, "kd"} <= METHODS_BY_NAME.keys()
+    # What kdopt.tune is given has no public sets.
+    assert names - {"public_kd"} <= TuneOptions.__annotations__.keys()
 
 
 def test_the_campaign_that_compares_methods_gives_each_as_many_trials():

@@ -20,32 +20,21 @@ import pytest
 from kdopt import __version__
 from kdopt.store import queries
 from kdopt.store.database import open_store
+from tests.small_campaigns import make_spec
 
-SPEC = """
-name = "tiny"
-participants = 2
-model = "mlp"
-partitions = ["uniform"]
-stages = ["tune"]
-control = false
-[data]
-name = "digits"
-validation_fraction = 0.2
-[pretrain]
-epochs = 1
-patience = 0
-[distill]
-epochs = {epochs}
-patience = 0
-[tune]
-temperatures = [1, 4]
-alphas = [0.5, 0.9]
-"""
+
+def write_tiny(epochs=1):
+    """Two participants and four cells of each pair; ``epochs`` of every distillation."""
+    return make_spec(
+        control=False,
+        distill={"epochs": epochs},
+        tune={"temperatures": [1, 4], "alphas": [0.5, 0.9]},
+    )
 
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "tiny.toml").write_text(SPEC.format(epochs=1))
+    (tmp_path / "tiny.toml").write_text(write_tiny())
     return tmp_path
 
 
@@ -60,7 +49,7 @@ def kdopt(folder, *arguments, **environment):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=300,
         check=False,
     )
 
@@ -126,7 +115,7 @@ def wait_until(condition, timeout_s=300):
 
 
 def start_long_run(folder):
-    (folder / "tiny.toml").write_text(SPEC.format(epochs=4000))
+    (folder / "tiny.toml").write_text(write_tiny(4000))
     run = subprocess.Popen(
         command("run", "tiny.toml", "--workers", 2),
         cwd=folder,
@@ -185,7 +174,7 @@ def test_a_killed_worker_is_replaced(folder):
 
 def test_workers_of_a_killed_launcher_stop_by_themselves(folder):
     """Many short trials: a worker looks for its launcher between two of them."""
-    text = SPEC.format(epochs=40).replace("[1, 4]", str([1 + i / 100 for i in range(400)]))
+    text = write_tiny(40).replace("[1, 4]", str([1 + i / 100 for i in range(400)]))
     (folder / "tiny.toml").write_text(text)
     run = subprocess.Popen(
         command("run", "tiny.toml", "--workers", 2),
@@ -225,7 +214,7 @@ def test_help_and_version_are_there():
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(folder, change, expected):
-    text = SPEC.format(epochs=1)
+    text = write_tiny()
     assert change[0] in text
     (folder / "tiny.toml").write_text(text.replace(*change))
     refused(kdopt(folder, "plan", "tiny.toml"), "kdopt: error: ", expected)
@@ -332,7 +321,7 @@ def test_a_full_disk_loses_nothing(folder):
 
 
 def test_run_says_when_trials_failed(folder):
-    text = SPEC.format(epochs=1).replace('stages = ["tune"]', 'stages = ["federate"]')
+    text = write_tiny().replace('stages = ["tune"]', 'stages = ["federate"]')
     # Plain SGD with such steps is beyond float32 at once.
     (folder / "tiny.toml").write_text(f"{text}[federate]\nrounds = 1\nlearning_rate = 1e6\n")
     end = kdopt(folder, "run", "tiny.toml", "--workers", 1)

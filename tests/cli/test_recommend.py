@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,55 +12,29 @@ import pytest
 from kdopt.advice.lessons import load_shipped_lessons
 from kdopt.features.measurements import read_measurements
 from kdopt.store.database import open_store
+from tests.cli.test_cli import kdopt, refused
+from tests.small_campaigns import make_spec
 
-SPEC = """
-name = "{name}"
-participants = 3
-model = "mlp"
-partitions = {partitions}
-stages = ["tune", "compare"]
-precision = "fp32"
-[data]
-name = "digits"
-validation_fraction = 0.2
-[pretrain]
-epochs = 2
-patience = 0
-[distill]
-epochs = 1
-patience = 0
-[tune]
-temperatures = [1, 4]
-alphas = [0.1, 0.5]
-[transfer]
-public_unlabeled_small = 0
-public_unlabeled_large = 64
-public_labeled = 0
-[partition.label_chunks]
-chunk_size = 12
-"""
 FOUR = ["uniform", "specialized", "label_chunks", "label_dirichlet"]
 PAIR = "four/specialized/t00-s01"
 
 
-def kdopt(folder, *arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "kdopt", *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+def write_campaign(name, partitions):
+    """A campaign of six pairs in each partition, with methods on one public set."""
+    return make_spec(
+        name=name,
+        participants=3,
+        partitions=partitions,
+        stages=["tune", "compare"],
+        pretrain={"epochs": 2},
+        tune={"temperatures": [1, 4], "alphas": [0.1, 0.5]},
+        transfer={
+            "public_unlabeled_small": 0,
+            "public_unlabeled_large": 64,
+            "public_labeled": 0,
+        },
+        **{"partition.label_chunks": {"chunk_size": 12}},
     )
-
-
-def refused(end, *expected):
-    """Exit code 2, one message with all the texts, no traceback, nothing on stdout."""
-    assert end.returncode == 2, (end.returncode, end.stdout, end.stderr)
-    assert "Traceback" not in end.stderr and end.stdout == ""
-    for text in expected:
-        assert text in end.stderr
 
 
 def answered(end):
@@ -73,7 +46,7 @@ def answered(end):
 def folder(tmp_path_factory):
     """A store with a campaign of 24 pairs of four partitions."""
     path = tmp_path_factory.mktemp("advice")
-    (path / "four.toml").write_text(SPEC.format(name="four", partitions=FOUR))
+    (path / "four.toml").write_text(write_campaign("four", FOUR))
     end = kdopt(path, "run", "four.toml", "--workers", 2)
     assert end.returncode == 0, end.stderr
     return path
@@ -232,7 +205,7 @@ def test_what_cannot_be_answered_is_refused_with_the_reason(folder):
 
 
 def test_a_store_with_too_little_has_the_lessons_that_come_with_kdopt(tmp_path):
-    (tmp_path / "one.toml").write_text(SPEC.format(name="one", partitions=["uniform"]))
+    (tmp_path / "one.toml").write_text(write_campaign("one", ["uniform"]))
     shipped = load_shipped_lessons()
     for finished in ("no store", "a plan"):
         text = answered(kdopt(tmp_path, "recommend", "--gap", 5))

@@ -6,14 +6,14 @@ import csv
 
 import pytest
 
-from tests.cli.test_cli import SPEC, kdopt, refused
+from tests.cli.test_cli import kdopt, refused, write_tiny
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Two campaigns of one store, and one of the same name in another store."""
     folder = tmp_path_factory.mktemp("side-by-side")
-    spec = SPEC.format(epochs=1)
+    spec = write_tiny()
     (folder / "tiny.toml").write_text(spec)
     (folder / "other.toml").write_text(spec.replace('name = "tiny"', 'name = "other"\nseed = 1'))
     (folder / "apart.toml").write_text(

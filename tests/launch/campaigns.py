@@ -18,27 +18,7 @@ from kdopt.cli.campaign_file import plan_spec
 from kdopt.service.doctor import check_campaign
 from kdopt.store import activity, queries
 from kdopt.store.activity import RunningTrial
-
-SPEC = """
-name = "tiny"
-participants = 2
-model = "mlp"
-partitions = ["uniform"]
-stages = ["tune"]
-control = false
-[data]
-name = "digits"
-validation_fraction = 0.2
-[pretrain]
-epochs = 1
-patience = 0
-[distill]
-epochs = {epochs}
-patience = 0
-[tune]
-temperatures = {temperatures}
-alphas = [0.5]
-"""
+from tests.small_campaigns import make_spec
 
 FOR_EVER = 10**6
 """Epochs of a trial that does not end by itself."""
@@ -72,7 +52,13 @@ class Bench:
             **(environment or {}),
         }
         spec = folder / "tiny.toml"
-        spec.write_text(SPEC.format(epochs=epochs, temperatures=list(temperatures)))
+        spec.write_text(
+            make_spec(
+                control=False,
+                distill={"epochs": epochs},
+                tune={"temperatures": list(temperatures)},
+            )
+        )
         self.store, self.artifacts, *_ = plan_spec(spec, self.url, str(folder / "artifacts"))
         self._started: list[subprocess.Popen[str]] = []
 

@@ -294,7 +294,7 @@ def _byte_dtype(code: str, *_: object) -> np.dtype[np.uint8]:
     return np.dtype(np.uint8)
 
 
-def _latin1(text: str, encoding: str) -> bytes:
+def _encode_latin1(text: str, encoding: str) -> bytes:
     """Stands in for ``_codecs.encode``, with which Python 3 writes bytes in old protocols."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}, only 'latin1' is allowed")
@@ -325,7 +325,7 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy.core.numeric", "_frombuffer"): _FROM_BUFFER,
     ("numpy._core.numeric", "_frombuffer"): _FROM_BUFFER,
-    ("_codecs", "encode"): _latin1,
+    ("_codecs", "encode"): _encode_latin1,
 }
 
 
