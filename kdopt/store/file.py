@@ -120,10 +120,10 @@ def check_sqlite_file(url: URL, create: bool) -> None:
         raise StoreError(f"store {path}: this is a folder; give the path of a file")
     if path.exists():
         # Opening a file in WAL mode needs to write beside it, even to read.
-        if not os.access(path, os.W_OK) or not os.access(path.parent, os.W_OK):
+        if not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK):
             raise StoreError(
-                f"store {path}: no permission to write it or its folder; "
-                "change the permissions or give another --store"
+                f"store {path}: no permission to read and write it and its folder, which SQLite "
+                "needs also to read; change the permissions, or give another --store or a copy"
             )
         real = path.resolve()  # where SQLite keeps the others, also if the path is a link
         for file in (path, *(real.with_name(real.name + suffix) for suffix in _BESIDE)):

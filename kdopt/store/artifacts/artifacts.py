@@ -177,7 +177,14 @@ class _Folder:
             raise ArtifactError(f"artifact {path}: cannot be read: {error.strerror}") from error
 
     def exists(self, name: str) -> bool:
-        return self.place(name).is_file()
+        path = self.place(name)
+        try:
+            return path.is_file()
+        except OSError as error:
+            raise ArtifactError(
+                f"artifact {path}: cannot be looked for: {error.strerror}; change the permissions "
+                "of its folder"
+            ) from error
 
     def write(self, name: str, content: bytes) -> None:
         """Write under a unique name, flush to disk, then rename."""
