@@ -31,7 +31,13 @@ def new_command(
             f"'{file}' gives a campaign no name: that starts with a letter or digit; call the file "
             "mine.toml, say"
         )
-    shown = shlex.quote(str(path))
+    if not str(path).isprintable():
+        raise KdoptError(
+            f"{str(path)!r}: its name holds characters that no line can show; call the file "
+            "mine.toml, say"
+        )
+    # What begins with a dash would be an option.
+    shown = shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Exclusively: what is there may be hours of somebody's work.
@@ -43,4 +49,5 @@ def new_command(
         raise KdoptError(
             f"{path}: cannot be written: {os.strerror(error.errno or 0)}; give another path"
         ) from error
-    print(f"{path}: written; look at it, then: kdopt run {shown}")
+    # On a line of its own, which a terminal copies as one.
+    print(f"{path}: written; look at it, then:\n  kdopt run {shown}")

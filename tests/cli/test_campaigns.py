@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 from typer.testing import CliRunner
@@ -41,6 +42,24 @@ def test_a_new_campaign_is_called_like_its_file_and_can_be_planned(tmp_path):
     with pytest.raises(KdoptError, match="is there already"):
         app(["new", str(file)], standalone_mode=False)
     assert file.read_text("utf-8") == kept
+
+
+@pytest.mark.parametrize("file", ["my first.toml", "a b/it's", "./-x.toml", "$HOME *.toml"])
+def test_the_command_that_new_advises_runs_as_it_is_printed(tmp_path, monkeypatch, file):
+    monkeypatch.chdir(tmp_path)
+    advised = run("new", file).output.splitlines()[-1]
+    program, command, *arguments = shlex.split(advised)
+    assert (program, command) == ("kdopt", "run")
+    read = run("spec", *arguments)
+    assert read.exit_code == 0, read.output
+    text = next(tmp_path.rglob("*.toml")).read_text("utf-8")
+    assert f"kdopt run {shlex.join(arguments)}\n" in text
+
+
+def test_a_name_of_two_lines_is_refused_as_the_file_could_not_be_read(tmp_path):
+    with pytest.raises(KdoptError, match="no line can show"):
+        app(["new", str(tmp_path / "a\nb.toml")], standalone_mode=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_settings_in_force_are_shown_within_the_terminal(tmp_path):
