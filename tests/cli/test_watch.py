@@ -100,7 +100,8 @@ def test_a_killed_worker_is_seen_in_a_terminal(tmp_path):
         said = terminal.said()
         assert "Traceback" not in said
         # The screen of before comes back, with the cursor, and then the last look.
-        assert said.startswith("\x1b[?1049h")
+        before, screen, _ = said.partition("\x1b[?1049h")
+        assert screen and all(line.endswith(" ...") for line in before.splitlines())
         shown, _, left = said.rpartition("\x1b[?1049l")
         assert shown.endswith("\x1b[?25h") or "\x1b[?25h" in left
         assert "tiny: 0 of " in left and "gone" in left
