@@ -259,31 +259,15 @@ def _replay_sampler(sampler: Sampler, grid: FullGrid, count: int, seed: int) -> 
     campaign = grid.campaign
     tune = replace(campaign.tune, sampler=sampler, budget=count)
     other = replace(campaign, seed=campaign.seed + seed, tune=tune, replicates=1)
-    return _continue_sampler(other, grid, count, None)
-
-
-def continue_with_gp(grid: FullGrid, first: Sequence[Point], count: int) -> list[Point]:
-    """These points, then those that a Gaussian process tries as it does after learnt cells."""
-    tune = replace(grid.campaign.tune, sampler="warm", warm_then="gp", budget=count)
-    return _continue_sampler(replace(grid.campaign, tune=tune, replicates=1), grid, count, first)
-
-
-def _continue_sampler(
-    campaign: Campaign, grid: FullGrid, count: int, first: Sequence[Point] | None
-) -> list[Point]:
-    """``first`` are the points known beforehand; ``None``: as many as the campaign plans."""
-    plan = next(p for p in _get_plans(campaign) if (p.partition, p.teacher, p.student) == grid.pair)
-    planned = [get_point(cell) for cell in plan.cells] if first is None else list(first)
+    plan = next(p for p in _get_plans(other) if (p.partition, p.teacher, p.student) == grid.pair)
     history: list[TrialRow] = []
     for number in range(count):
-        if number < len(planned):
-            wanted = planned[number]
-        else:
-            wanted = get_point(choose_params(campaign, plan, number, history))
+        cell = plan.cells[number] if number < len(plan.cells) else None
+        wanted = get_point(cell or choose_params(other, plan, number, history))
         tried = {get_point(row.params) for row in history}
         point = min(
             (p for p in grid.cells if p not in tried),
-            key=lambda p: _measure_distance(p, wanted, campaign),
+            key=lambda p: _measure_distance(p, wanted, other),
         )
         history.append(_make_row(plan, number, point, grid.known.results[point].gain))
     return [get_point(row.params) for row in history]

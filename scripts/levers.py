@@ -39,7 +39,7 @@ from kdopt.search.replay import (
     replay_warm_search,
 )
 from kdopt.search.surrogate import Surrogate
-from scripts.few_trials import continue_with_gp, list_grids, read_stores
+from scripts.few_trials import list_grids, read_stores
 from scripts.search_judge import COUNTS, Gains, Judge, Search, print_head
 
 LEVERS = {
@@ -88,6 +88,12 @@ LISTED = 2
 
 ALIKE = 40
 """Pairs, of those most alike by features, whose best list is tried."""
+
+LENGTHS = (0.15, 0.3, 0.6, 1.2)
+"""Of the Gaussian process, over the range of log T and of alpha."""
+
+NOISE = 0.05
+"""Variance of a trial's luck beside that of the process."""
 
 SCALES = Path(__file__).with_name("logit_scales.json")
 
@@ -202,7 +208,7 @@ def search_by_kind(known: Sequence[FullGrid], group: Sequence[FullGrid], share: 
 
 
 def search_by_list(known: Sequence[FullGrid], group: Sequence[FullGrid], alike: int) -> Gains:
-    """The best fixed list of the pairs most alike (0: of all), then Optuna's Gaussian process."""
+    """The best fixed list of the ``alike`` nearest pairs (0: of all), then a Gaussian process."""
     features = np.array([g.known.features for g in known])
     spread = features.std(axis=0) + 1e-9
     paths = []
@@ -210,11 +216,46 @@ def search_by_list(known: Sequence[FullGrid], group: Sequence[FullGrid], alike: 
         distance = (((features - np.array(grid.known.features)) / spread) ** 2).sum(axis=1)
         nearest = np.argsort(distance, kind="stable")[: alike or len(known)]
         listed = build_portfolio([known[i] for i in sorted(nearest)], LISTED)
-        paths.append(continue_with_gp(grid, listed, max(COUNTS)))
+        paths.append(search_by_process(grid, listed, max(COUNTS)))
     return {
         count: [g.compute_kept_gain(p[:count]) for g, p in zip(group, paths, strict=True)]
         for count in COUNTS
     }
+
+
+def search_by_process(grid: FullGrid, first: Sequence[Point], count: int) -> list[Point]:
+    """These points, then each time the one of greatest expected improvement.
+
+    The process knows the pair's own trials only. Its kernel is Matern 5/2 (Rasmussen and Williams,
+    2006, eq. 4.17); its length is the likeliest of :data:`LENGTHS`.
+    """
+    points = list_grid_points(grid.campaign)
+    axes = np.array([(math.log(t), a) for t, a in points])
+    axes = (axes - axes.min(axis=0)) / np.ptp(axes, axis=0)
+    distance = np.linalg.norm(axes[:, None] - axes, axis=2)
+    scaled = [math.sqrt(5) * distance / length for length in LENGTHS]
+    kernels = [(1 + d + d**2 / 3) * np.exp(-d) for d in scaled]
+    tried = [points.index(point) for point in first]
+    while len(tried) < count:
+        gains = squash_gain([grid.known.results[points[i]].gain for i in tried])
+        spread = max(float(gains.std()), 1.0)
+        ahead = (gains - gains.mean()) / spread
+        fits = []
+        for kernel in kernels:
+            among = kernel[np.ix_(tried, tried)] + NOISE * np.eye(len(tried))
+            fits.append(
+                (ahead @ np.linalg.solve(among, ahead) + np.linalg.slogdet(among)[1], among)
+            )
+        best = int(np.argmin(np.round([misfit for misfit, _ in fits], 6)))
+        weights = np.linalg.solve(fits[best][1], kernels[best][tried]).T
+        mean = gains.mean() + spread * weights @ ahead
+        variance = 1 + NOISE - np.einsum("pt,tp->p", weights, kernels[best][tried])
+        found = Posterior(points, np.tile(mean, 4), np.diag(np.tile(spread**2 * variance, 4)))
+        point = found.choose_next_point([points[i] for i in tried], float(gains.max()))
+        if point is None:
+            break
+        tried.append(points.index(point))
+    return [points[i] for i in tried]
 
 
 def search_at_relative_temperature(scales: Mapping[str, Sequence[float]], column: int) -> Search:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kdopt.search.full_grids import collect_full_grids
 from kdopt.search.posterior import scale_results
 from kdopt.search.replay import replay_searches
-from scripts import coverage_of_intervals, few_trials, levers, make_picture, search_judge
+from scripts import coverage_of_intervals, few_trials, held_out, levers, make_picture, search_judge
 from scripts.benchmarks.workers_picture import draw_saturation
+from tests.analysis.synthetic import make_campaign, make_rows
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -106,6 +109,25 @@ def test_a_lever_that_changes_nothing_makes_no_difference_and_bounds_are_above_t
     assert np.all(bounds[-2] >= judge.whole - 1e-9) and np.all(bounds[-1] >= bounds[-2])
     judge.print_difference("same", "data set", same, before)
     assert capsys.readouterr().out.count("+0.00 (+0.00 to +0.00)") == 2 * len(search_judge.COUNTS)
+
+
+def test_what_was_searched_is_measured_on_its_full_grid_and_refused_on_another():
+    campaign = make_campaign(participants=4)
+    rows = make_rows(campaign)
+    grids = collect_full_grids(rows, campaign)
+    some = [row for row in rows if row.stage != "tune" or row.number % 7 == 0]
+    tried = held_out.collect_tried(some, grids, campaign)
+    vanilla = campaign.tune.vanilla_point
+    assert all(points[0] == vanilla and 1 < len(points) < 55 for points in tried.values())
+    said = held_out.format_reached(grids, held_out.collect_tried(rows, grids, campaign))
+    assert f"{len(grids)} pairs" in said and said.splitlines()[-1].endswith("| 100 |")
+    assert said.splitlines()[-3].endswith("| 100 |")
+    costs = held_out.format_costs({"some": some, "all": rows}, rows).splitlines()
+    assert [line.split(" | ")[0] for line in costs[2:]] == ["| some", "| all"]
+    index = next(i for i, row in enumerate(some) if row.stage == "tune")
+    other = replace(some[index].outcome, value=some[index].outcome.value + 1)
+    with pytest.raises(SystemExit, match="must differ in"):
+        held_out.collect_tried([replace(some[index], outcome=other)], grids, campaign)
 
 
 def test_every_lever_has_its_search_and_a_scale_per_pair(shipped_grids):
