@@ -116,6 +116,7 @@ class ForkedWorkers:
             self._start_workers(killed)
 
     def _stop_workers(self) -> None:
+        # All are told before any is waited for: they have the same time, not one after the other.
         for process, _ in self._running:
             process.terminate()
         end = time.monotonic() + STOP_S

@@ -241,6 +241,7 @@ class LocalWorkers:
         return f"a worker stopped with exit code {code}; the end of {path}:\n{tail}"
 
     def _stop_workers(self) -> None:
+        # All are told before any is waited for: they have the same time, not one after the other.
         for process in self._processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)

@@ -211,6 +211,7 @@ def read_trials(store: Store, campaign: str, study_id: int | None = None) -> lis
             WHERE {where} ORDER BY t.trial_id
             """
         )
+        # In one moment with the rows (Store.read), or a trial could be claimed between the two.
         params = read_params(connection, where, values)
         everyone = scope.record.campaign.participants
         found = []

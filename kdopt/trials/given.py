@@ -228,6 +228,7 @@ class GivenContext(Context):
 
     def engine_copy(self, module: nn.Module) -> nn.Module:
         """A copy of a module on the device."""
+        # Never the module itself: it is the caller's, and trials fill and train what they get.
         copied = copy.deepcopy(module)
         if any(p.ndim == 5 for p in copied.parameters()):
             return copied.to(self.engine.device)  # convolutions of volumes have no channels last

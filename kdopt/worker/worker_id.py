@@ -41,6 +41,8 @@ def name_worker(device: str = "") -> str:
 def is_dead(worker: str) -> bool:
     """Whether a worker is known to be gone; ``False`` also when it runs elsewhere or is unknown."""
     parts = worker.split("/")
+    # By boot and namespace, not by the host's name: containers and machines that were set up alike
+    # share names, and a living worker must not be taken for a dead one.
     if len(parts) not in (4, 5) or parts[3] != _identify_machine():
         return False
     try:
