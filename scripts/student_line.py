@@ -33,8 +33,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from kdopt.analysis.best_settings import find_best_point
 from kdopt.analysis.results import CampaignResults
 from kdopt.outcome import Outcome, Pair, Scores, TrialRow
+from kdopt.search.full_grids import FullGrid, collect_full_grids
 from kdopt.search.prior import Point, get_point
-from kdopt.search.replay import FullGrid, build_portfolio, collect_full_grids
+from kdopt.search.replay import build_portfolio
 from kdopt.service.rerun import Rerunner
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import open_store
