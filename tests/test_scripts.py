@@ -136,6 +136,17 @@ def test_every_lever_has_its_search_and_a_scale_per_pair(shipped_grids):
     assert set(scales) == {levers.name_pair(grid) for grid in shipped_grids}
 
 
+def test_a_process_goes_on_from_a_list_to_new_points_that_are_mostly_better(shipped_grids):
+    first = [(1.0, 0.5), (0.1, 0.1)]
+    rises = []
+    for grid in shipped_grids[::30]:
+        tried = levers.search_by_process(grid, first, 6)
+        assert tried[:2] == first and len(set(tried)) == 6 and set(tried) <= set(grid.cells)
+        gains = [grid.known.results[point].gain for point in tried]
+        rises.append(max(gains) - max(gains[:2]))
+    assert np.mean(rises) > 0.5
+
+
 def test_reading_at_another_temperature_and_back_is_what_it_was(shipped_grids):
     points = tuple(shipped_grids[0].cells)
     assert np.allclose(levers.make_shift(points, 1.0), np.eye(len(points)))
