@@ -87,7 +87,7 @@ COLUMNS = {
         Column("as_good", "as good", str),
         Column("at_least", "At least", str),
         Column("at_most", "At most", str),
-        Column("beats_vanilla", "Tuning gains more", str),
+        Column("beats_vanilla", "Pairs where tuned gains more", str),
         Column("behind_lead", "Behind the leading rule (pp)"),
         Column("best_epoch", "Best epoch", str),
         Column("best_gain", "Its gain (pp)"),

@@ -153,7 +153,7 @@ def _describe_net(line: Line, where: str) -> str:
             f"images{zero})"
         )
     without = (
-        "without a teacher nothing can be learnt from images without labels"
+        f"{where} nothing can be learnt without one, as there are no labels"
         if line["transfer_set"] in UNLABELED
         else f"training on without one, {where}, changes accuracy by {control} pp"
     )

@@ -4,6 +4,7 @@ import kdopt.report.format as format_module
 from kdopt.campaign.data_settings import DataSettings
 from kdopt.report.format import (
     escape_latex,
+    explain_draws,
     format_csv,
     format_exact,
     format_hours,
@@ -14,6 +15,7 @@ from kdopt.report.format import (
     generate_csv,
     make_sort_key,
     name_classes,
+    title_partitions,
 )
 from kdopt.shown import format_setting
 
@@ -98,3 +100,13 @@ def test_a_csv_file_in_parts_is_the_same_file(monkeypatch):
     parts = list(generate_csv(["text", "n", "x", "none"], iter(lines)))
     assert [part.count("\n") for part in parts] == [3, 3, 2]
     assert "".join(parts) == whole
+
+
+def test_draws_of_a_partition_are_told_apart_from_all_of_them():
+    drawn = ["uniform", "uniform-2", "uniform-10", "label_chunks"]
+    assert list(title_partitions(drawn).values()) == [
+        *("Uniform, draw 1", "Uniform, draw 2", "Uniform, draw 10", "Label chunks"),
+    ]
+    assert title_partitions(["uniform", "label_chunks"])["uniform"] == "Uniform"
+    assert '"Uniform" alone means all draws together' in explain_draws(drawn)
+    assert not explain_draws(["uniform", "label_chunks"])
