@@ -164,7 +164,7 @@ COLUMNS = {
         Column("same_cell", "Same cell (%)"),
         Column("same_sign", "Cells with the paper's sign", str),
         Column("sd", "Standard deviation (pp)"),
-        Column("searched_gain", "everything tried"),
+        Column("searched_gain", "if everything is tried (pp)"),
         Column("seconds", "Training time (s)", format_seconds),
         Column("stage", "Stage", str),
         Column("start", "Start", format_title),

@@ -46,9 +46,9 @@ RULE = (
     "Each claim is taken apart into contrasts, and each contrast has a range that the claim "
     "implies. A contrast is supported when its number lies inside that range, and contradicted "
     "when it lies outside, by more than chance alone would give in "
-    f"{100 * LEVEL:g} % of campaigns (one-sided t-tests). For a contradiction that holds over all "
-    "contrasts of the claim together (Holm's correction): of many contrasts at the border, one "
-    "lies outside by chance. A claim is supported if all its contrasts are, contradicted if any "
+    f"{100 * LEVEL:g} % of campaigns (one-sided t-tests). Of many contrasts some lie outside by "
+    "chance, so for contradictions that share is of all contrasts of a claim together (Holm's "
+    "correction). A claim is supported if all its contrasts are, contradicted if any "
     "one is, and undecided otherwise, also where a contrast has no data or rests on fewer than "
     f"{LEAST_UNITS} independent units."
 )

@@ -224,10 +224,10 @@ def _describe_oracle(tables: Tables) -> str:
         (name, float((here["oracle_gain"] - here[_find_best_untuned(here)]).mean()))
         for name, here in block.groupby("partition", sort=False)
     ]
-    shown = ", ".join(f"{name} {value:.2f}" for name, value in per_partition)
+    shown = "; ".join(f"{name}: {value:.2f}" for name, value in per_partition)
     return (
         "Not judged, the oracle (selected on test) minus the best untuned method, pp: "
-        f"{shown}; at least 0 against vanilla by construction."
+        f"{shown}. Against vanilla it is at least 0 by construction."
     )
 
 

@@ -48,7 +48,7 @@ ADVICE_NOTE = (
     "Fig. 8 of the paper, learnt from this campaign: what to do with a new pair, from what is "
     "known before distillation. A tree is learnt on validation gains, relative to the "
     "best of each pair, and judged on test gains of partitions that it was not learnt from. "
-    "Simpler rules stand beside it, and lead where the tree does not lose measurably less. "
+    "Simpler rules stand beside it, and are followed where the tree does not lose measurably less. "
     "To ask about a pair, use 'kdopt recommend'."
 )
 
@@ -207,8 +207,8 @@ def _make_guide_blocks(known: Mapping[Situation, TrainingSet]) -> list[Block]:
     ]
     note = (
         " ".join(GUIDE_REMARKS)
-        + " It learnt nothing from these pairs; the tree that was learnt is judged on the same "
-        "pairs with their partition left out."
+        + " The guide learnt nothing from these pairs; the tree that was learnt is judged on the "
+        "same pairs with their partition left out."
     )
     return [
         Block(
@@ -247,7 +247,7 @@ def _make_rule_tables(frame: pd.DataFrame) -> list[Table]:
         "rule",
         Column("advice", "then", str),
         *("as_good", GAIN),
-        Column("guarded_gain", "tried, kept where validation rises"),
+        Column("guarded_gain", "if tried and kept where validation rises (pp)"),
         *("searched_gain", "cases"),
         *[Column(m, f"Best {METHOD_TITLES[m]} (pp)") for m in methods],
     ]

@@ -67,8 +67,9 @@ def make_methods_section(data: ReportData) -> Section | None:
     return Section(
         "methods",
         "Methods compared",
-        "Vanilla, DML and DP-KD have fixed settings. Tuned is each pair's cell "
-        f"{describe_selection(data.campaign)}, on the student's own data.",
+        "Vanilla, DML and DP-KD have fixed settings. Tuned is KD at each pair's "
+        f"best temperature and alpha, {describe_selection(data.campaign)}, on the student's own "
+        "data.",
         [
             make_transfer_block(tables),
             make_cumulative_block(tables, missing),
@@ -152,11 +153,10 @@ def make_cumulative_block(tables: Tables, missing: str) -> Block:
     return Block(
         "Cumulative gain of the methods",
         "Fig. 3, columns 3 and 4, on the student's own data. The paper does not say whether "
-        "its cumulative gain is a sum or a distribution: both are drawn. The table gives the "
-        "gain of tuning over the best untuned method as a ratio, as the second version of the "
-        "paper does, with pp beside it: where the denominator is near 0, the ratio means "
-        "nothing. The net ratio is that of net gains: what the control gains, which needs no "
-        "teacher, is taken off both.",
+        "its cumulative gain is a sum or a distribution: both are drawn. The table sets tuned KD "
+        "beside the best untuned method: the difference of their gains in pp and, as in the "
+        "second version of the paper, in percent of the latter's gain, which means nothing where "
+        "that gain is near 0. For the net ratio the control's gain is taken off both first.",
         figure,
         make_tables("Tuned against the best untuned method", columns, tables.tuning_ratios),
         missing,

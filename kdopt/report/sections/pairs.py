@@ -70,9 +70,11 @@ def make_best_tables(best: pd.DataFrame) -> list[Table]:
     """The best settings of all pairs, with and without a look at the test set."""
     title = f"Best settings of {len(best)} pairs"
     # The table above has gains of verdicts: these are of the best cell, whatever the verdict is.
+    of_cell = dict.fromkeys(("validation_gain", "test_gain", "net_gain"), " of tuned KD (pp)")
+    named = of_cell | {"control_gain": " on own data (pp)", "vanilla_gain": " on own data (pp)"}
     columns = [
-        column._replace(heading=column.heading.replace(" (pp)", " of tuned KD (pp)"))
-        if column.key in ("validation_gain", "test_gain", "net_gain")
+        column._replace(heading=column.heading.replace(" (pp)", named[column.key]))
+        if column.key in named
         else column
         for column in list_columns(best)
     ]

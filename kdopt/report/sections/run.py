@@ -147,7 +147,7 @@ def make_cost_block(tables: Tables) -> Block:
     """Training time by stage; the time of a single trial as median and 95th percentile."""
     columns: Columns = [
         "stage",
-        Column("trials", "Complete trials", str),
+        Column("trials", "Complete trials", "{:,}".format),
         *("hours", "median_seconds", "p95_seconds"),
     ]
     return Block(

@@ -59,7 +59,9 @@ def make_verdict_tables(data: ReportData) -> list[Table]:
         IntervalColumn(net, "net_", "not recorded"),
         *("chance_over_leaving", "chance_over_training"),
         Column("test_gain", "Gain of the verdict (pp)"),
-        *("control_gain", "validation_gain", "temperature", "alpha", "accuracy_gap"),
+        # Not "Control" alone: that of best settings is on the student's own data.
+        Column("control_gain", "Control on the same images (pp)"),
+        *("validation_gain", "temperature", "alpha", "accuracy_gap"),
     ]
     tables = make_tables(f"Verdicts on {len(table)} pairs", columns, shown)
     for made in tables:
