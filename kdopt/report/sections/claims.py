@@ -51,7 +51,7 @@ def make_claims_section(data: ReportData) -> Section:
     # Numbers are found by the names that the store has; people read those of the other tables.
     shown = [
         claim._replace(
-            contrasts=[c._replace(label=format_names(c.label)) for c in claim.contrasts],
+            contrasts=tuple(c._replace(label=format_names(c.label)) for c in claim.contrasts),
             remark=format_names(claim.remark),
         )
         for claim in claims
