@@ -65,6 +65,7 @@ def test_a_term_is_a_whole_word_and_abbreviations_keep_their_case():
 
 def test_terms_are_marked_where_they_first_stand_in_prose(visit, whole):
     page = visit(whole)
+    page.wait_for_selector("#main abbr", state="attached")  # all are marked at once
     text = page.evaluate("document.getElementById('main').textContent.replace(/\\s+/g, ' ')")
     marked = page.locator("#main abbr").evaluate_all(
         "all => all.map((one) => [one.title, one.textContent])"

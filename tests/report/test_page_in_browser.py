@@ -158,6 +158,7 @@ def test_axe_finds_nothing_serious(visit, small_whole, scheme, width):
     page = visit(small_whole, color_scheme=scheme, viewport=viewport, bypass_csp=True)
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     read(page, "surface", "methods-transfer")
+    page.wait_for_selector("#main abbr", state="attached")
     page.evaluate(axe.AXE_SCRIPT)
     found = page.evaluate("axe.run({resultTypes: ['violations']})")
     assert len(found["passes"]) > 20

@@ -132,10 +132,11 @@ function startFigures() {
   }
 }
 
+const whenIdle = window.requestIdleCallback || ((act) => setTimeout(act, 500));
+
 // Once the page is there and the reader idle, so that the first figure need not wait.
 function prepareFigures() {
-  const later = window.requestIdleCallback || ((act) => setTimeout(act, 500));
-  if (document.querySelector(".plot")) later(startPlotly);
+  if (document.querySelector(".plot")) whenIdle(startPlotly);
 }
 
 function redraw(printing) {

@@ -77,6 +77,8 @@ startScrolling();
 startPairs();
 startFigures();
 showAddress();
-markTerms();
 document.body.dataset.drawn = "yes";
-addEventListener("load", prepareFigures);
+addEventListener("load", () => {
+  whenIdle(markTerms);
+  prepareFigures();
+});

@@ -5,17 +5,21 @@ function markTerms() {
   const wanted = [...document.querySelectorAll("#words dt")].map((term) => ({
     regex: new RegExp(term.dataset.pattern, term.dataset.flags), meaning: term.nextElementSibling.textContent,
   }));
+  // Most texts have none of them, which one look tells.
+  const anyOf = () => new RegExp(wanted.map((term) => term.regex.source).join("|"), "i");
+  let any = anyOf();
   const take = (node) => (node.nodeType === Node.ELEMENT_NODE && node.matches(UNMARKED) ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT);
   const walker = document.createTreeWalker(document.getElementById("main"), NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT, take);
   while (wanted.length && walker.nextNode()) {
     let rest = walker.currentNode;
-    while (rest && rest.nodeType === Node.TEXT_NODE) {
+    while (rest && rest.nodeType === Node.TEXT_NODE && any.test(rest.data)) {
       const found = wanted.map((term) => [term.regex.exec(rest.data), term]).filter(([match]) => match);
       if (!found.length) break;
       // The first, and of two that begin there the longer one.
       found.sort(([a], [b]) => a.index - b.index || b[0].length - a[0].length);
       const [match, term] = found[0];
       wanted.splice(wanted.indexOf(term), 1);
+      any = anyOf();
       const marked = match.index ? rest.splitText(match.index) : rest;
       const after = marked.data.length > match[0].length ? marked.splitText(match[0].length) : null;
       const abbr = document.createElement("abbr");
