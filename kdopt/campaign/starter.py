@@ -26,6 +26,10 @@ partitions = ["uniform", "label_dirichlet"]
 # "compare": methods with fixed settings; "combine" and "federate": one model of all.
 stages = ["tune"]
 
+# Students on the line from the untouched one (0) through the trained one (1) are tried, too. Each
+# place costs an evaluation, no training; the best on validation is kept. The paper has no line.
+student_line = [0.25, 0.5, 0.75, 1.25]
+
 # All random numbers are made from this one and from names, so the same file gives the same results.
 seed = 0
 

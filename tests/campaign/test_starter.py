@@ -4,6 +4,8 @@ import itertools
 
 from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.starter import write_starter
+from kdopt.train.student_line import TRAINED
+from scripts.student_line_table import LINE
 
 
 def test_every_line_of_the_starter_is_explained_just_above_it():
@@ -18,3 +20,8 @@ def test_the_starter_is_a_campaign_that_needs_no_download():
     assert spec.campaign.name == "mine"
     assert spec.campaign.data.name == "digits"
     assert spec.campaign.runs_control
+
+
+def test_the_starter_tries_the_places_that_were_measured_to_pay():
+    campaign = parse_spec(write_starter("mine", "mine.toml")).campaign
+    assert {*campaign.student_line, TRAINED} == {*LINE}
