@@ -295,10 +295,13 @@ def _swap(measure: Measure, choice: str, pair: MeasuredPair) -> float:
 def has_students(pair: MeasuredPair, choice: str, way: Way) -> bool:
     """Whether everything that a choice tries was trained and scored in this way."""
     cells, control = CHOICES[choice]
-    names = [*([CONTROL] if control else []), *pair.choices[cells]]
     # Without another data set there is no list.
-    listed = bool(pair.choices[cells]) or not cells
-    return listed and all(pair.lines.get(name, {}).get(way) for name in names)
+    if cells and not pair.choices[cells]:
+        return False
+    # All of these or none: pairs whose best cell happens to be on the list are no random sample.
+    asked = [] if cells in ("", "best") else [*pair.choices["vanilla"], *pair.choices["list 4"]]
+    names = [*([CONTROL] if control else []), *pair.choices[cells], *asked]
+    return all(pair.lines.get(name, {}).get(way) for name in names)
 
 
 def estimate_gain(pairs: Sequence[MeasuredPair], gain: Callable[[MeasuredPair], float]) -> Estimate:

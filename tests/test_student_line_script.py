@@ -19,6 +19,7 @@ from scripts.student_line_table import (
     choose_student,
     follow_verdict,
     format_tables,
+    has_students,
     read_pairs,
 )
 from tests.small_campaigns import make_spec, run_campaign
@@ -152,3 +153,11 @@ def test_the_tables_have_the_mean_gains():
     text = format_tables(pairs)
     line = next(x for x in text.splitlines() if x.startswith("| digits | best of the grid"))
     assert [cell.split()[0] for cell in line.split("|")[4:7]] == ["10.00", "30.00", "20.00"]
+
+
+def test_a_pair_counts_for_the_list_only_if_all_of_the_list_was_trained():
+    pair = make_pair({1.0: (0.5, 0.5)}, {1.0: (0.6, 0.6)})
+    half = pair._replace(choices={**pair.choices, "list 4": ["1 0.5", "4 0.9"]})
+    assert has_students(pair, "list of 2, control", "interpolated")
+    assert not has_students(half, "list of 2, control", "interpolated")
+    assert has_students(half, "best of the grid, control", "interpolated")
