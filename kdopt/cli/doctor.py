@@ -49,8 +49,9 @@ RepairOption = Annotated[
     bool,
     typer.Option(
         "--repair",
-        help="First put back the record, queue trials again that cannot be read or that another "
-        "program ended, and remove leases that belong to nothing.",
+        help="First put back the record and what studies say of themselves, queue trials again "
+        "that cannot be read or that another program ended, and remove leases that belong to "
+        "nothing.",
     ),
 ]
 
@@ -104,6 +105,8 @@ def _repair_all(store: Store, names: Sequence[str]) -> None:
             continue
         if done.record:
             print(f"{name}: its record was put back", file=sys.stderr)
+        if done.studies:
+            print(f"{name}: {done.studies:,} studies say again what they are", file=sys.stderr)
         if done.trials:
             print(f"{name}: {done.trials:,} trials are planned again", file=sys.stderr)
 

@@ -42,8 +42,6 @@ def check_study(study: RawStudy, plan: StudyPlan, planned_as: str | None) -> Ite
 def check_own_study(study: RawStudy, planned_as: str | None) -> Iterator[str]:
     """The campaign's own study has its record, and what that was planned as."""
     again = "'kdopt plan SPEC' and 'kdopt doctor --repair' write it again"
-    if study.directions != [(0, "MAXIMIZE")]:
-        yield f"{study.name}: its directions are {study.directions}, not to maximize one value"
     if study.trials:
         yield f"{study.name}: {study.trials:,} trials of another program; kdopt puts none there"
     has = study.attributes.get(PLANNED_AS_KEY)

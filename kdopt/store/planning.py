@@ -13,7 +13,7 @@ one.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -55,7 +55,7 @@ from kdopt.store.scope import (
     under_campaign,
     write_kept_record,
 )
-from kdopt.store.statements import insert_rows, select_scalar
+from kdopt.store.statements import execute_many, insert_rows, select_scalar
 
 
 class Planned(NamedTuple):
@@ -278,13 +278,17 @@ def _mark_studies(connection: Connection, ids: Iterable[int], planned_as: str) -
     write_attributes(connection, "study_user_attributes", values)
 
 
+def _insert_directions(connection: Connection, ids: Iterable[int]) -> None:
+    directions = [{"direction": "MAXIMIZE", "study_id": i, "objective": 0} for i in ids]
+    insert_rows(connection, "study_directions", directions)
+
+
 def _insert_study_rows(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     insert_rows(connection, "studies", [{"study_name": name} for name in names])
     rows = connection.execute(sa.text("SELECT study_name, study_id FROM studies"))
     known = {row.study_name: row.study_id for row in rows}
     ids = {name: known[name] for name in names}
-    directions = [{"direction": "MAXIMIZE", "study_id": i, "objective": 0} for i in ids.values()]
-    insert_rows(connection, "study_directions", directions)
+    _insert_directions(connection, ids.values())
     return ids
 
 
@@ -292,11 +296,40 @@ def _insert_studies(
     connection: Connection, plans: Sequence[StudyPlan], planned_as: str
 ) -> dict[str, int]:
     ids = _insert_study_rows(connection, [plan.name for plan in plans])
+    _describe_studies(connection, ids, plans, planned_as)
+    return ids
+
+
+def rewrite_studies(
+    connection: Connection,
+    ids: Mapping[str, int],
+    plans: Sequence[StudyPlan],
+    planned_as: str | None,
+) -> None:
+    """Write again what planned studies say of themselves.
+
+    Args:
+        connection: A transaction that writes.
+        ids: The studies' ids by name.
+        plans: The studies.
+        planned_as: Hash of the campaign's record when it was first planned.
+    """
+    those = [{"study": ids[plan.name]} for plan in plans]
+    execute_many(connection, "DELETE FROM study_directions WHERE study_id = :study", those)
+    _insert_directions(connection, [ids[plan.name] for plan in plans])
+    _describe_studies(connection, ids, plans, planned_as)
+
+
+def _describe_studies(
+    connection: Connection,
+    ids: Mapping[str, int],
+    plans: Sequence[StudyPlan],
+    planned_as: str | None,
+) -> None:
     attributes = {ids[plan.name]: describe_study(plan, planned_as) for plan in plans}
     write_attributes(connection, "study_user_attributes", attributes)
     names = {ids[plan.name]: {METRIC_NAMES_KEY: [plan.objective]} for plan in plans}
     write_attributes(connection, "study_system_attributes", names)
-    return ids
 
 
 def _list_missing_trials(plan: StudyPlan, study_id: int, present: Sequence[Row]) -> list[_NewTrial]:

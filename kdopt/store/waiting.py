@@ -70,5 +70,8 @@ def grant_leases(
         """,
         "trials",
     )
+    # Another program may have put a complete trial back, and left its value.
+    left = bind_lists("DELETE FROM trial_values WHERE trial_id IN :trials", "trials")
+    connection.execute(left, {"trials": list(trials)})
     values = {"trials": list(trials), "worker": worker, "lease_s": lease_s}
     return {row.trial_id: row.attempt for row in connection.execute(grant, values)}

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from kdopt.errors import KdoptError, StoreError
 from kdopt.service.doctor import check_campaign, check_store
+from kdopt.service.repair import drop_leases_of_nothing, repair_campaign
 from kdopt.service.status import read_status
 from kdopt.store import queries
 from kdopt.store.database import open_store
@@ -276,6 +277,22 @@ def test_what_kdopt_cannot_have_written_is_named(finished, case):
     change_store(finished, TAMPERED[case])
     assert list_problems(finished)
     read_status(finished.store, "tiny")
+
+
+CURED = {
+    *("direction", "stage of a study", "hash of the record", "hash with the record"),
+    *("no hash with the record", "copy of the record"),
+    *("running without a lease", "waiting with a result", "lease of nothing"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(CURED))
+def test_what_kdopt_knows_is_put_back(finished, case):
+    change_store(finished, TAMPERED[case])
+    drop_leases_of_nothing(finished.store)
+    repair_campaign(finished.store, "tiny")
+    finished.run()
+    assert list_problems(finished) == []
 
 
 @pytest.mark.parametrize("case", [*UNREADABLE, *TAMPERED])
