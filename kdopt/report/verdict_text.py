@@ -158,7 +158,7 @@ def _describe_net(line: Line, where: str) -> str:
         else f"training on without one, {where}, changes accuracy by {control} pp"
     )
     net = format_signed(line["net_gain"])
-    return f"Of this, {net} pp is because of the teacher{interval}; {without}."
+    return f"Because of the teacher: {net} pp{interval}; {without}."
 
 
 def describe_tuning(best: Line, verdict: Line, campaign: Campaign) -> str:

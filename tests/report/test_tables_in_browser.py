@@ -86,6 +86,8 @@ def test_a_filter_takes_what_the_page_shows_and_the_names_of_the_store(visit, ad
         " cell.dataset.key = 'quantity_skew-2'; }"
     )
     pair = rows.nth(1).locator("[data-pair]").get_attribute("data-pair")
+    label = rows.first.locator("[data-pair]").inner_text()
+    teacher = int(label[1:3])
     for typed, left in (
         ("partition=quantity skew draw 2", 1),
         ("Partition = Quantity skew, draw 2", 1),
@@ -97,6 +99,11 @@ def test_a_filter_takes_what_the_page_shows_and_the_names_of_the_store(visit, ad
         ('partition="quantity skew draw 22"', 0),
         ("partition=quantity skew draw", 1),
         ("quantity skew draw 2", 1),
+        ("draw 2", 1),
+        (f"Quantity skew, draw 2 {label}", 1),
+        (f"{label} quantity_skew draw 2", 1),
+        (f"partition = Quantity skew, draw 2 and teacher={teacher}", 1),
+        (f"Quantity skew, draw 2 {label} draw 3", 0),
         ("partition=2", 1),
         (pair, 1),
     ):
@@ -280,3 +287,14 @@ def test_a_laptop_shows_every_column_of_the_verdicts_and_a_phone_keeps_the_pair(
     left = box.bounding_box()["x"]
     for cell in ("thead .pair", "tbody .pair"):
         assert abs(box.locator(cell).first.bounding_box()["x"] - left) < 1
+
+
+def test_a_tap_on_a_term_says_what_it_means(visit, address):
+    page = visit(address)
+    term = page.locator("#main abbr[title]").first
+    term.wait_for(state="attached")
+    meaning = term.get_attribute("title").rstrip(".")
+    term.click()
+    assert meaning in page.locator(".meaning").inner_text()
+    term.click()
+    assert page.locator(".meaning").count() == 0

@@ -100,7 +100,8 @@ def make_tiles(data: ReportData) -> list[Tile]:
                 f"{decided - overall['against']} of {decided}",
                 "pairs are worth distilling",
                 f"in the other {overall['against']} distilling is not measurably better, on "
-                "validation, than leaving the student as it is or training it on",
+                "validation, than leaving the student as it is or training it on"
+                + describe_unconfirmed(data.tables.verdicts),
             ),
             Tile(
                 f"{format_signed(overall['advised_gain'])} pp",
@@ -148,6 +149,15 @@ def describe_left_alone(verdicts: pd.DataFrame) -> str:
     if not left:
         return ""
     return f", {left:,} of them left as they are with a gain of 0"
+
+
+def describe_unconfirmed(verdicts: pd.DataFrame) -> str:
+    """How many of the pairs to distil test does not confirm, to add to a sentence."""
+    taught = verdicts[verdicts["action"] == "distil"]
+    n = sum(map(includes_zero, taught["net_low"], taught["net_high"]))
+    if not n:
+        return ""
+    return f"; in {n:,} of the {len(taught):,} test does not confirm what the teacher adds"
 
 
 def describe_where_not(found: pd.DataFrame) -> str:

@@ -66,7 +66,9 @@ function hasAnywhere(row, word) {
   if (link) texts.push(link.dataset.pair);
   if (isNumber(word)) return texts.some((text) => plain(text).includes(word));
   const wanted = squeezed(word);
-  return texts.some((text) => plain(text).includes(plain(word)) || (wanted && squeezed(text).includes(wanted)));
+  // A number that is typed may go on, but for one that stands apart: "t0" is in "t02", "draw 1" not in "draw 12".
+  const has = /\s/.test(word) ? hasWords : (text, part) => text.includes(part);
+  return texts.some((text) => has(plain(text), plain(word)) || (wanted && has(squeezed(text), wanted)));
 }
 
 // From a term to a test of a row, and what is said of it.
@@ -97,11 +99,22 @@ function goesOn({ name, sign, value }, word, table) {
   return worded && columns.length > 0 && [...table.tBodies[0].rows].some((row) => cellHas(row, columns[0], `${value} ${word}`));
 }
 
+// The names that cells of words have, such as "Quantity skew, draw 2", are put into quotes, and so is
+// "draw 2": taken apart, its number would be found in nearly every row.
+function quoteNames(text, table) {
+  const worded = [...table.tHead.rows[0].cells].map((cell, index) => (cell.classList.contains("w") ? index : -1)).filter((index) => index >= 0);
+  const names = new Set([...table.tBodies[0].rows].flatMap((row) => worded.map((index) => row.cells[index].textContent.trim())));
+  const spaced = [...names].filter((name) => /\w[\s,]+\w/.test(name)).sort((a, b) => b.length - a.length)
+    .map((name) => name.split(/[\s,]+/).map((part) => part.replace(/[^\w]/g, "\\$&")).join("[\\s,_-]+"));
+  const any = new RegExp(`"[^"]*"?|\\b(?:${[...spaced, "draw\\s+\\d+"].join("|")})\\b`, "gi");
+  return text.replace(any, (name) => (name.startsWith('"') ? name : `"${name}"`));
+}
+
 // Terms stand between commas or spaces; quotes hold words together. Before a sign as many words
 // as name a column are its name: "dirichlet net gain > 5" is a word and a condition.
 function termsOf(text, table) {
   // "teacher 2 student 0" means the numbers; so do spaces around a sign, and a unit changes nothing.
-  const joined = text.replace(/\b(teacher|student)\s+(?=\d)/gi, "$1=").replace(/\s*([<>]=?|=)\s*/g, "$1")
+  const joined = quoteNames(text, table).replace(/\b(teacher|student)\s+(?=\d)/gi, "$1=").replace(/\s*([<>]=?|=)\s*/g, "$1")
     .replace(/([<>=]-?[\d.]+)\s*(pp|%)(?=[\s,;]|$)/gi, "$1");
   const terms = [];
   let before = []; // words since the last comma or condition
@@ -109,7 +122,7 @@ function termsOf(text, table) {
   for (const [word] of joined.matchAll(/[,;]|(?:"[^"]*"?|[^\s,;"])+/g)) {
     const bare = word.replaceAll('"', "");
     const parts = /^(.+?)([<>]=?|=)(.+)$/.exec(bare);
-    if (/^[,;]?$/.test(bare.trim())) {
+    if (/^(?:[,;]?|and)$/i.test(bare.trim())) {
       before = [];
     } else if (!parts && last && goesOn(last, bare, table)) {
       last.value += ` ${bare}`;

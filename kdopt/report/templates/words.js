@@ -24,10 +24,23 @@ function markTerms() {
       const after = marked.data.length > match[0].length ? marked.splitText(match[0].length) : null;
       const abbr = document.createElement("abbr");
       abbr.title = term.meaning;
+      abbr.addEventListener("click", () => sayMeaning(abbr));
       marked.replaceWith(abbr);
       abbr.append(marked);
       walker.currentNode = after || marked;
       rest = after;
     }
   }
+}
+
+// A finger cannot rest on a word: a tap says what it means, and another one no more.
+function sayMeaning(abbr) {
+  const said = abbr.nextElementSibling;
+  if (said?.className === "meaning") return said.remove();
+  const meaning = document.createElement("small");
+  meaning.className = "meaning";
+  meaning.setAttribute("role", "note");
+  meaning.textContent = ` (${abbr.title.replace(/\.$/, "")})`;
+  abbr.after(meaning);
+  return undefined;
 }
