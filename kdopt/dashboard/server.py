@@ -166,7 +166,7 @@ def _read_host(name: str) -> str:
     if not read:
         raise KdoptError(
             f"host name '{shorten(name, 100)}': no browser sends that; give the name alone, such "
-            "as kdopt.example.org, without http:// and path"
+            "as kdopt.example.org, without http://, path and *"
         )
     return read
 
@@ -253,7 +253,7 @@ def parse_host_name(header: str) -> str:
     return (match[1] or match[2]).lower() if match else ""
 
 
-_HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^\s\[\]:/@,?#]+))(?::\d{1,5})?")
+_HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([^\x00-\x20\x7f\s\[\]:/@,?#*%<>\\^|]+))(?::\d{1,5})?")
 
 _NO_ANSWER = make_text_reply(
     "404 Not Found",

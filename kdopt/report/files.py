@@ -52,15 +52,26 @@ def write_files(out_dir: Path, contents: Mapping[str, Content]) -> list[Path]:
 
 
 def check_report_folder(out_dir: Path, names: Iterable[str] = ("spec.toml", PAGE_NAME)) -> None:
-    """Refuse a folder that is no report and has files of a report's names.
+    """Refuse a folder that cannot be one, or is no report and has files of a report's names.
 
     Args:
         out_dir: The folder, which need not be there.
         names: Of the files that would be written.
 
     Raises:
-        KdoptError: There is such a file; its name is in the message.
+        KdoptError: There is such a file, or no such folder can be made; the name of what is in
+            the way is in the message.
     """
+    nearest = next(place for place in (out_dir, *out_dir.parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        raise KdoptError(
+            f"{nearest}: is no folder, and a report is a folder of files; name another with --out"
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise KdoptError(
+            f"{nearest}: you may not write into this folder; name another with --out, or change "
+            "its permissions"
+        )
     if is_own_page(out_dir / PAGE_NAME):
         return
     taken = next((name for name in names if os.path.lexists(out_dir / name)), None)

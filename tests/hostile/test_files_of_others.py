@@ -97,10 +97,21 @@ def test_a_report_that_was_cut_off_can_be_written_again(
     assert len(write_files(tmp_path, contents)) == 3
 
 
-def test_run_refuses_such_a_folder_before_it_computes(here: Path) -> None:
+NO_FOLDERS = {
+    "others' files": (".", "spec.toml: is there already"),
+    "a file": ("spec.toml", "spec.toml: is no folder"),
+    "below a file": ("spec.toml/reports/a", "spec.toml: is no folder"),
+    "a device": ("/dev/null", "/dev/null: is no folder"),
+    "a link to nothing": ("dangling", "dangling: is no folder"),
+}
+
+
+@pytest.mark.parametrize(("out", "said"), NO_FOLDERS.values(), ids=NO_FOLDERS)
+def test_run_refuses_such_a_folder_before_it_computes(here: Path, out: str, said: str) -> None:
     (here / "spec.toml").write_text(SPEC)
+    (here / "dangling").symlink_to("nothing")
     before = list_all(here)
-    assert "spec.toml: is there already" in refused("run", "spec.toml", "--out", ".")
+    assert said in refused("run", "spec.toml", "--out", out)
     assert list_all(here) == before
 
 

@@ -225,7 +225,21 @@ def test_host_names_are_allowed_as_people_write_them(location: str, name: str, h
 
 
 @pytest.mark.parametrize(
-    "name", ["", " ", "http://a.example", "a.example/x", "a@b", "a,b", "*:*", "[a"]
+    "name",
+    [
+        "",
+        " ",
+        "http://a.example",
+        "a.example/x",
+        "a@b",
+        "a,b",
+        "*:*",
+        "[a",
+        "*",
+        "*.a",
+        "a\\b",
+        "a%2e",
+    ],
 )
 def test_host_names_that_no_browser_sends_are_refused(location: str, name: str) -> None:
     with pytest.raises(KdoptError, match="give the name alone"):
