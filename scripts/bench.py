@@ -83,6 +83,7 @@ def _add_many_workers(commands: Any) -> None:
     workers.add_argument("--workers", type=int, nargs="+", default=[16, 64, 250, 500, 1000])
     workers.add_argument("--trial", type=float, nargs="+", default=[0.2, 2.0, 60.0], help="seconds")
     workers.add_argument("--seconds", type=float, default=20.0, help="of a window")
+    workers.add_argument("--clients", type=int, default=64, help="processes, at most")
     workers.add_argument("--csv", type=Path, help="file for the table")
     workers.add_argument("--picture", type=Path, help="SVG or PNG to draw of the table")
     races = commands.add_parser("races")
@@ -120,8 +121,8 @@ def _run(given: argparse.Namespace) -> None:
         case "workers":
             from benchmarks.workers import bench_workers
 
-            small = ("0.01", [2, 8], [0.2], 1.0)
-            asked = (given.size, given.workers, given.trial, given.seconds)
+            small = ("0.01", [2, 8], [0.2], 1.0, 2)
+            asked = (given.size, given.workers, given.trial, given.seconds, given.clients)
             bench_workers(given.store, *(small if given.small else asked), given.csv)
             if given.picture is not None:
                 from benchmarks.workers_picture import draw_saturation

@@ -35,7 +35,13 @@ from kdopt.service.class_counts import ClassCounts
 from kdopt.service.kept_checks import check_kept, read_kept
 from kdopt.service.outlook import describe_skipped
 from kdopt.service.study_checks import check_own_study, check_study
-from kdopt.service.trial_checks import ExaminedTrial, Surroundings, check_trial, read_trial
+from kdopt.service.trial_checks import (
+    ExaminedTrial,
+    Surroundings,
+    check_trial,
+    list_set_back,
+    read_trial,
+)
 from kdopt.store.attributes import RECORD_KEY
 from kdopt.store.database import Store
 from kdopt.store.orphans import count_orphans, list_lost_rules, list_triggers
@@ -188,6 +194,7 @@ def check_campaign(
         notes=(
             *_list_versions(store, campaign, rows),
             *_list_skipped(found.scope.record),
+            *list_set_back([row.trial for row in live]),
         ),
     )
 

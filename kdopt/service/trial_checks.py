@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kdopt.campaign.plain import describe_value
@@ -51,6 +51,9 @@ FUTURE_S = 86_400.0
 
 ROUNDING_S = 0.002
 """Seconds by which a difference of two stored times may be off."""
+
+SET_BACK_S = FUTURE_S / 2
+"""Seconds that the clock of a database may be set back by while a trial runs."""
 
 SAVES_STATES = ("federate",)
 """Stages whose trials may save a state to go on from."""
@@ -202,14 +205,30 @@ def _check_times(trial: RawTrial) -> Iterator[str]:
             yield f"the time of its {what} cannot be read"
         elif has and ago_s is not None and not -FUTURE_S <= ago_s <= LONG_AGO_S:
             yield f"its {what} is in the future, or before kdopt was"
-    if None not in (trial.started_ago_s, trial.ended_ago_s):
-        assert trial.started_ago_s is not None and trial.ended_ago_s is not None
-        # Both ages are of one moment, and times have milliseconds.
-        if (early := trial.ended_ago_s - trial.started_ago_s) > ROUNDING_S:
-            yield (
-                f"it ended {early:.3g} s before it began: the clock was set back meanwhile, or the "
-                "times were changed"
-            )
+    if _measure_reversal(trial) > SET_BACK_S:
+        yield "it ended before it began"
+
+
+def list_set_back(trials: Sequence[RawTrial]) -> list[str]:
+    """What is to be noted of trials that ended before they began, by less than half a day.
+
+    A clock that is set back while a trial runs is no fault of the store's.
+    """
+    found = {t.label: s for t in trials if ROUNDING_S < (s := _measure_reversal(t)) <= SET_BACK_S}
+    if not found:
+        return []
+    worst = max(found, key=found.__getitem__)
+    return [
+        f"{len(found):,} trials ended before they began, the most by {found[worst]:.3g} s "
+        f"({worst}): the clock was set back meanwhile, or the times were changed"
+    ]
+
+
+def _measure_reversal(trial: RawTrial) -> float:
+    """Seconds by which a trial ended before it began; less than 0 for one that did not."""
+    if trial.started_ago_s is None or trial.ended_ago_s is None:
+        return -math.inf
+    return trial.ended_ago_s - trial.started_ago_s
 
 
 def _check_values(checked: ExaminedTrial) -> Iterator[str]:

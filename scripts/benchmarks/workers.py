@@ -26,13 +26,14 @@ from typing import Any
 from kdopt.errors import LeaseLostError
 from kdopt.outcome import Outcome
 from kdopt.store import leases
-from kdopt.store.database import Store, open_store
+from kdopt.store.database import RETRY_S, Store, open_store
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S, Heartbeat
 from kdopt.worker.study_board import StudyBoard
 from kdopt.worker.worker import LOOK_S
 
 NAME = "workers"
-CLIENTS = 64
+CONNECTIONS = 12
+"""Most that a client process opens."""
 SAMPLE_S = 0.25
 COLUMNS = (
     "workers", "trial s", "asked/s", "done/s", "claim ms", "p95 ms", "record ms", "rec p95 ms",
@@ -49,6 +50,7 @@ def bench_workers(
     workers: Sequence[int],
     seconds: Sequence[float],
     window_s: float,
+    clients: int,
     table: Path | None,
 ) -> None:
     """Print a line per trial length and number of workers; also into a CSV file if one is given."""
@@ -61,7 +63,7 @@ def bench_workers(
 
     with (
         tempfile.TemporaryDirectory(prefix="kdopt-bench-") as folder,
-        open_server(url, connections=12 * CLIENTS + 20) as server,
+        open_server(url, connections=CONNECTIONS * clients + 20) as server,
     ):
         store = open_store(server.url, create=True)
         shelf = Artifacts(Path(folder) / "artifacts")
@@ -77,7 +79,7 @@ def bench_workers(
         found = []
         for trial_s in seconds:
             for n in workers:
-                line = _measure(server, n, trial_s, window_s)
+                line = _measure(server, clients, n, trial_s, window_s)
                 found.append(line)
                 texts = (f"{v:>{len(c)}.4g}" for v, c in zip(line, COLUMNS, strict=True))
                 print("  ".join(texts), flush=True)
@@ -91,10 +93,12 @@ def bench_workers(
         store.close()
 
 
-def _measure(server: Any, n: int, trial_s: float, window_s: float) -> tuple[float, ...]:
+def _measure(
+    server: Any, clients: int, n: int, trial_s: float, window_s: float
+) -> tuple[float, ...]:
     from benchmarks.store import outcome_of
 
-    clients = min(n, CLIENTS)
+    clients = min(n, clients)
     share = [n // clients + (i < n % clients) for i in range(clients)]
     outcomes = [outcome_of(0, pretrained).to_json() for pretrained in (False, True)]
     crew = [
@@ -187,7 +191,7 @@ class _Client:
     """The workers of one process."""
 
     def __init__(self, told: dict[str, Any]) -> None:
-        self.store = open_store(told["url"])
+        self.store = open_store(told["url"], patience_s=RETRY_S)  # many start at once
         self.trial_s: float = told["trial_s"]
         self.outcomes = [Outcome.from_text(json.dumps(one)) for one in told["outcomes"]]
         self.bundle = max(1, min(16, int(1.0 / self.trial_s)))

@@ -179,9 +179,6 @@ TAMPERED = {
         "INSERT INTO trial_intermediate_values (trial_id, step, intermediate_value, "
         "intermediate_value_type) VALUES (:t, 1, 0.5, 'FINITE')"
     ),
-    "times swapped": sql(
-        OF_TRIAL.format("datetime_start = datetime_complete, datetime_complete = datetime_start")
-    ),
     "loss below 0": edit("validation", "loss", -0.5),
     "loss before that is no number": edit("test_before", "loss", float("nan")),
     "images beyond the last": edit("test", "right", "/" * 600, study=PRETRAIN),

@@ -181,6 +181,21 @@ def test_running_trials_need_a_lease_that_is_looked_after(planned, shelf):
     assert "running without a lease" in only_problem(planned, shelf)
 
 
+def test_a_clock_that_was_set_back_is_noted_and_no_problem(planned, shelf):
+    run_all(planned, shelf)
+    set_times = (
+        "UPDATE trials SET datetime_start = '2026-01-01 10:00:00.000000', "
+        "datetime_complete = '2026-01-01 0{}:00:00.000000' WHERE number = 1"
+    )
+    change(planned, set_times.format(9))
+    found = check_campaign(planned, shelf, "tiny")
+    assert found.problems == ()
+    assert any("ended before they began, the most by 3.6e+03 s" in note for note in found.notes)
+    change(planned, set_times.format(9).replace("2026-01-01 09", "2025-12-31 09"))
+    found = check_campaign(planned, shelf, "tiny")
+    assert found.problems and all("ended before it began" in one for one in found.problems)
+
+
 def test_studies_that_no_spec_asks_for_are_named(planned, shelf):
     change(
         planned,
