@@ -93,8 +93,16 @@ class JobRequest:
         """The request in submitit's words.
 
         Raises:
-            KdoptError: A further option is none, or one that the launcher sets itself.
+            KdoptError: A further option is none, or one that the launcher sets itself; a memory or a
+                partition has a line break in it.
         """
+        for option, text in (("memory", self.memory), ("partition", self.partition)):
+            # A line break would end the comment in the script that holds it, as below.
+            if text is not None and not text.isprintable():
+                raise KdoptError(
+                    f"--job-{option} '{text}': must be one line, as sbatch takes it after "
+                    f"--{'mem' if option == 'memory' else option}"
+                )
         further: dict[str, object] = {}
         for option in self.options:
             key, equals, value = option.strip().removeprefix("--").partition("=")

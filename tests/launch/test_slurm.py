@@ -211,6 +211,12 @@ def test_what_a_job_asks_for_in_the_words_of_sbatch():
     assert [left[k] for k in ("time", "partition", "gpus_per_node", "mem")] == [None] * 4
 
 
+@pytest.mark.parametrize("what", ["memory", "partition"])
+def test_a_line_break_never_gets_into_the_script(what):
+    with pytest.raises(KdoptError, match=f"--job-{what} .*must be one line"):
+        JobRequest(**{what: "8G\n#SBATCH --export=NONE"}).parameters()
+
+
 @pytest.mark.parametrize("option", ["", "Account=x", "a b=c", "comment=a\n#SBATCH --export=NONE"])
 def test_a_further_option_must_be_one(option):
     with pytest.raises(KdoptError, match="must be KEY=VALUE or KEY"):
