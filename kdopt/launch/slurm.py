@@ -93,8 +93,8 @@ class JobRequest:
         """The request in submitit's words.
 
         Raises:
-            KdoptError: A further option is none, or one that the launcher sets itself; a memory or a
-                partition has a line break in it.
+            KdoptError: A further option is none, or one that the launcher sets itself; a memory or
+                a partition has a line break in it.
         """
         for option, text in (("memory", self.memory), ("partition", self.partition)):
             # A line break would end the comment in the script that holds it, as below.
