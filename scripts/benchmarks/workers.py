@@ -4,7 +4,7 @@ Client processes stand for the workers: each drives some of them as threads, whi
 connections of the process (SQLAlchemy's pool: 12 at most). A worker does what a real one does but
 train: it looks at its campaign, stays with a study, claims short trials a second's worth at a time,
 beats every 15 s, and records a (synthetic) result; a trial is a nap. Figures are of a window after
-a warm-up.
+a warm-up that is as long.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def _measure(
         _tell(process, {"url": server.url, "n": mine, "trial_s": trial_s, "outcomes": outcomes})
     for process in crew:
         assert process.stdout.readline() == "working\n"
-    # Naps are out of step from the start, and bundles are full after a second's worth.
-    time.sleep(max(2.0, min(trial_s, 10.0)))
+    # All begin at once, each with a look at the whole campaign, which later ones are spared.
+    time.sleep(window_s)
     for process in crew:
         _tell(process, "count")
     cpu, began = server.read_cpu_s(), time.monotonic()
