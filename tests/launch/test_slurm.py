@@ -213,7 +213,7 @@ def test_what_a_job_asks_for_in_the_words_of_sbatch():
 
 @pytest.mark.parametrize("what", ["memory", "partition"])
 def test_a_line_break_never_gets_into_the_script(what):
-    with pytest.raises(KdoptError, match=f"--job-{what} .*must be one line"):
+    with pytest.raises(KdoptError, match=rf"--job-{what} (?s:.*)must be one line"):
         JobRequest(**{what: "8G\n#SBATCH --export=NONE"}).parameters()
 
 
