@@ -74,7 +74,7 @@ def test_the_comparison_adds_its_table(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named_with_a_fix(tmp_path):
     campaign = make_campaign()
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(KdoptError, match=r"file.*cannot be written \(.+\).*another folder"):
+    with pytest.raises(KdoptError, match=r"file: is no folder.*name another with --out"):
         write_report(tmp_path / "file", ReportData(campaign, [], SETTINGS))
 
 
