@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.crew import start_crew
 from benchmarks.store import cycle, record_of
 from kdopt.campaign.stages import plan_studies
 from kdopt.service.doctor import check_campaign
@@ -51,17 +51,7 @@ def bench_claims(url: str | None, size: str, claimers: list[int], seconds: float
 
 def _measure(location: str, n: int, seconds: float) -> tuple[float, ...]:
     # The location goes through the pipe: it may hold a password.
-    command = [sys.executable, "-m", "benchmarks.claims"]
-    crew = [
-        subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[1],
-        )
-        for _ in range(n)
-    ]
+    crew = start_crew("claims", n)
     for process in crew:
         process.stdin.write(f"{location}\n")
         process.stdin.flush()

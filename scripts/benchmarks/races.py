@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,6 +23,7 @@ from typing import Any
 
 import psycopg
 
+from benchmarks.crew import start_crew
 from kdopt.errors import LeaseLostError
 from kdopt.outcome import Outcome
 from kdopt.store import leases
@@ -82,17 +82,7 @@ def _run_round(url: str, processes: int, total: Counter[str]) -> Counter[int]:
     from benchmarks.store import outcome_of
 
     outcomes = [outcome_of(0, pretrained).to_json() for pretrained in (False, True)]
-    command = [sys.executable, "-m", "benchmarks.races"]
-    crew = [
-        subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[1],
-        )
-        for _ in range(processes)
-    ]
+    crew = start_crew("races", processes)
     for process in crew:
         assert process.stdin is not None
         process.stdin.write(json.dumps({"url": url, "outcomes": outcomes}) + "\n")

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.crew import start_crew
 from kdopt.errors import LeaseLostError
 from kdopt.outcome import Outcome
 from kdopt.store import leases
@@ -101,16 +102,7 @@ def _measure(
     clients = min(n, clients)
     share = [n // clients + (i < n % clients) for i in range(clients)]
     outcomes = [outcome_of(0, pretrained).to_json() for pretrained in (False, True)]
-    crew = [
-        subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.workers"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[1],
-        )
-        for _ in range(clients)
-    ]
+    crew = start_crew("workers", clients)
     for process, mine in zip(crew, share, strict=True):
         # The URL goes through the pipe: it may hold a password.
         _tell(process, {"url": server.url, "n": mine, "trial_s": trial_s, "outcomes": outcomes})
