@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from kdopt.train.engine import make_engine
 from kdopt.worker.journal import StoreJournal
 from kdopt.worker.worker import run_trials
 from tests.conftest import optuna_study
+from tests.freezing import freeze, thaw
 from tests.worker.test_worker import plan, results, start_worker
 
 SPEC = """
@@ -64,11 +66,24 @@ def files(folder: Path) -> set[str]:
     return {p.name for p in (folder / "artifacts").rglob("*.*")}
 
 
-def wait_for_step(store, step: int, timeout_s: float = 300):
-    end = time.monotonic() + timeout_s
+def start_until(step: int, store, folder: Path):
+    """A worker that has reported a step of the long trial, and waits there for ``let_go``."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "tests.worker.pausing_worker", str(folder), str(step)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    end = time.monotonic() + 600
     while not any((r.step or 0) >= step for r in activity.read_running_trials(store, "tiny")):
+        assert worker.poll() is None, worker.communicate()
         assert time.monotonic() < end, "no progress"
-        time.sleep(0.005)
+        time.sleep(0.02)
+    return worker
+
+
+def let_go(folder: Path) -> None:
+    (folder / "go-on").touch()
 
 
 def states_saved(text: str) -> list[int]:
@@ -90,8 +105,7 @@ def test_a_killed_federate_trial_goes_on_where_it_was_and_gives_the_same_curve(t
     store, _ = plan(tmp_path, text=SPEC)
     steps = []
     for step in (10, 30):
-        worker = start_worker(tmp_path)
-        wait_for_step(store, step)
+        worker = start_until(step, store, tmp_path)
         worker.kill()  # kill -9
         steps.append(states_saved(worker.communicate()[0]))
     last = start_worker(tmp_path)
@@ -109,8 +123,7 @@ def test_a_killed_federate_trial_goes_on_where_it_was_and_gives_the_same_curve(t
 
 def test_a_stopped_federate_trial_is_given_back_with_its_state(tmp_path, unbroken):
     store, _ = plan(tmp_path, text=SPEC)
-    worker = start_worker(tmp_path)
-    wait_for_step(store, 12)
+    worker = start_until(12, store, tmp_path)
     worker.send_signal(signal.SIGTERM)
     said, _ = worker.communicate(timeout=300)
     assert worker.returncode == 0 and "given back" in said
@@ -125,26 +138,25 @@ def test_a_stopped_federate_trial_is_given_back_with_its_state(tmp_path, unbroke
 
 def test_a_frozen_worker_stops_at_its_next_report(tmp_path, unbroken):
     store, _ = plan(tmp_path, text=SPEC)
-    frozen = start_worker(tmp_path)
-    wait_for_step(store, 8)
-    os.kill(frozen.pid, signal.SIGSTOP)
-    leases.requeue_lost_trials(store, lambda worker: True)
-    other = start_worker(tmp_path)
+    frozen = start_until(10, store, tmp_path)
+    freeze(frozen.pid, store)
     try:
-        wait_for_step(store, 12)
+        assert leases.requeue_lost_trials(store, lambda worker: True) == 1
+        other = start_until(20, store, tmp_path)
+        let_go(tmp_path)
     finally:
-        os.kill(frozen.pid, signal.SIGCONT)
+        thaw(frozen.pid)
     said = [w.communicate(timeout=300)[0] for w in (frozen, other)]
     assert [w.returncode for w in (frozen, other)] == [0, 0]
     assert "result dropped" in said[0] and "1 results dropped" in said[0]
+    assert states_saved(said[0]) == [4, 8] and states_saved(said[1])[0] == 12
     assert results(store) == unbroken[0]
     assert files(tmp_path) == unbroken[2]
 
 
 def test_a_lost_state_costs_time_and_nothing_else(tmp_path, unbroken, caplog):
     store, artifacts = plan(tmp_path, text=SPEC)
-    worker = start_worker(tmp_path)
-    wait_for_step(store, 10)
+    worker = start_until(10, store, tmp_path)
     worker.kill()
     worker.communicate()
     leases.requeue_lost_trials(store, lambda worker: True)
