@@ -8,6 +8,7 @@ import re
 from kdopt.errors import KdoptError
 from kdopt.shown import shorten
 
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST_S = 3650.0 * 86400
 """Ten years: what a system's timers take, and more than anybody waits."""
@@ -17,19 +18,20 @@ def parse_duration(text: str) -> float:
     """Seconds of a time such as ``90``, ``45s``, ``90m``, ``1.5h``, ``2d`` or ``1h30m``.
 
     A number without a unit is seconds when it stands alone; after another one (``1h30``) it could
-    be minutes as well, and is refused.
+    be minutes as well, and is refused. So is a unit that comes again or after a smaller one
+    (``1h1h``, ``5m1h``): it is more likely a slip of the hand than a sum.
 
     Raises:
         KdoptError: It is not such a time, or not above 0 and at most :data:`LONGEST_S`.
     """
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?|([0-9]+(\.[0-9]+)?[smhd])+", text):
-        parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", text)
+    if re.fullmatch(rf"{_NUMBER}|(?=.)({_NUMBER}d)?({_NUMBER}h)?({_NUMBER}m)?({_NUMBER}s)?", text):
+        parts = re.findall(rf"({_NUMBER})([smhd]?)", text)
         seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
         if 0 < seconds <= LONGEST_S:
             return seconds
     raise KdoptError(
         f"time '{shorten(text, 100)}': must be above 0 and at most 3650d; write it as 45s, 90m, "
-        "1.5h, 2d or 1h30m, each number with its unit"
+        "1.5h, 2d or 1h30m, each number with its unit, and each unit once, from d to s"
     )
 
 

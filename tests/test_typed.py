@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from kdopt.errors import KdoptError
@@ -17,6 +19,17 @@ def test_times_as_people_write_them(text, seconds):
 @pytest.mark.parametrize("text", ["", "0", "-5", "1w", "h", "1 h", "90 90", "1h30x", "nan", "inf"])
 def test_other_texts_are_refused_with_the_value_and_the_fix(text):
     with pytest.raises(KdoptError, match=f"time '{text}'.*write it as"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("units", list(itertools.product("dhms", repeat=2)))
+def test_each_unit_of_a_time_comes_once_and_the_larger_first(units):
+    first, second = units
+    text = f"1{first}1{second}"
+    if "dhms".index(first) < "dhms".index(second):
+        assert parse_duration(text) == parse_duration(f"1{first}") + parse_duration(f"1{second}")
+        return
+    with pytest.raises(KdoptError, match=f"time '{text}': .*each unit once, from d to s"):
         parse_duration(text)
 
 

@@ -145,6 +145,7 @@ def check_tables(raw: dict[str, Any], source: str, plugins: PluginNames = NO_PLU
         raise SpecError(source, sorted(problems + _list_problems(error))) from error
     file = replace(file, tune=replace(file.tune, plugin_methods=methods))
     if problems := problems or [
+        *_list_empty_texts(raw),
         *list_missing_sets(file),
         *list_own_prior(file),
         *list_method_misfits(file, raw),
@@ -169,6 +170,21 @@ def check_tables(raw: dict[str, Any], source: str, plugins: PluginNames = NO_PLU
             for line in lines
         ]
     return Spec(campaign, tuple(lines))
+
+
+def _list_empty_texts(value: Any, key: str = "") -> Iterator[str]:
+    """Texts without a letter: an empty path would be taken as the folder that one is in."""
+    if isinstance(value, str) and not value.strip():
+        yield (
+            f"{key} = '{value}': an empty text is no value; give one ('.' is the current folder), "
+            "or leave it out"
+        )
+    elif isinstance(value, dict):
+        for name, below in value.items():
+            yield from _list_empty_texts(below, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for i, below in enumerate(value):
+            yield from _list_empty_texts(below, f"{key}[{i}]")
 
 
 def _list_unknown_data(raw: Mapping[str, Any], plugins: PluginNames) -> Iterator[str]:

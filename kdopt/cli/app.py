@@ -122,7 +122,7 @@ class LazyCommands(Mapping[str, object]):
             alone.command(name)(found)
             command = typer.main.get_command(alone)
         command.epilog = f"Example: {EXAMPLES[name]}"
-        _check_numbers(command)
+        _check_values(command)
         return command
 
     def __iter__(self) -> Iterator[str]:
@@ -132,20 +132,32 @@ class LazyCommands(Mapping[str, object]):
         return sum(map(len, COMMANDS.values()))
 
 
-def _check_numbers(command: Any) -> None:
-    """Let the options of a command and of those below it take numbers in plain digits alone."""
+def _check_values(command: Any) -> None:
+    """Let the arguments and options of a command and of those below it take no empty text, and
+    numbers in plain digits alone."""
     for below in getattr(command, "commands", {}).values():
-        _check_numbers(below)
+        _check_values(below)
     types = get_type_hints(command.callback) if command.callback else {}
     for param in command.params:
         kind = types.get(param.name)
-        if {kind, *get_args(kind)} & {int, float}:
-            param.process_value = partial(_process_number, param, param.process_value)
+        is_number = bool({kind, *get_args(kind)} & {int, float})
+        param.process_value = partial(_process_value, param, is_number, param.process_value)
 
 
-def _process_number(param: Any, process: Callable[..., Any], ctx: Any, value: Any) -> Any:
-    if isinstance(value, str):
-        check_digits(value, param.opts[0])
+def _process_value(
+    param: Any, is_number: bool, process: Callable[..., Any], ctx: Any, value: Any
+) -> Any:
+    is_option = param.param_type_name == "option"
+    name = param.opts[0] if is_option else (param.metavar or param.name.upper()).strip("[].")
+    for text in value if isinstance(value, list | tuple) else [value]:
+        # An empty path would be taken as the folder that one is in.
+        if isinstance(text, str) and not text.strip():
+            raise KdoptError(
+                f"{name} '{text}': an empty text is no value; give one"
+                + (", or leave the option out" if is_option else "")
+            )
+        if isinstance(text, str) and is_number:
+            check_digits(text, name)
     return process(ctx, value)
 
 

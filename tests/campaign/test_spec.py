@@ -150,6 +150,23 @@ def test_bad_values_are_named(text, expected):
     assert any(expected in p for p in problems(text))
 
 
+@pytest.mark.parametrize("text", ["", " ", "\t"])
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("data.root = '{}'", "data.root"),
+        ("data.classes = ['a', '{}']", "data.classes[1]"),
+        ("transfer.public_data = '{}'", "transfer.public_data"),
+        ("participant = [{{name = 'a', weights = '{}'}}]", "participant[0].weights"),
+        ("participant = [{{name = 'a', data = '{}'}}]", "participant[0].data"),
+        ("participant = [{{name = 'a', logits = '{}'}}]", "participant[0].logits"),
+    ],
+)
+def test_no_text_of_a_campaign_file_is_empty(line, key, text):
+    found = problems(f"name = 'm'\ndata.name = 'arrays'\n{line.format(text)}")
+    assert any(f"{key} = '{text}': an empty text is no value; give one" in p for p in found)
+
+
 def test_a_bad_item_is_one_problem_not_two():
     assert len(problems(MINIMAL + "[tune]\ntemperatures = [0]")) == 1
 

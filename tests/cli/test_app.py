@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from kdopt import cli
 from kdopt.cli.app import COMMANDS, LazyCommands, app
+from kdopt.errors import KdoptError
 
 HELP = {name: text for group in COMMANDS.values() for name, text in group.items()}
 
@@ -61,3 +62,30 @@ def test_no_command_at_all_shows_the_help():
     result = CliRunner().invoke(app, [])
     assert result.exit_code == 2
     assert "Look after the store:" in result.output
+
+
+def list_texts_taken(command, typed=()):
+    """Every argument and option with a value, of a command and of those below it."""
+    for name, below in getattr(command, "commands", {}).items():
+        yield from list_texts_taken(below, (*typed, name))
+    for param in command.params:
+        if not getattr(param, "is_flag", False) and param.name != "help":
+            yield typed, param
+
+
+TAKEN = [
+    pytest.param((name, *below), param, id=" ".join([name, *below, param.opts[0]]))
+    for name in HELP
+    for below, param in list_texts_taken(LazyCommands()[name])
+]
+
+
+@pytest.mark.parametrize(("typed", "param"), TAKEN)
+def test_no_argument_or_option_takes_an_empty_text(tmp_path, monkeypatch, typed, param):
+    monkeypatch.chdir(tmp_path)
+    is_option = param.param_type_name == "option"
+    result = CliRunner().invoke(app, [*typed, *([param.opts[0]] if is_option else []), ""])
+    assert isinstance(result.exception, KdoptError), result.output
+    name = param.opts[0] if is_option else ""
+    assert f"{name} '': an empty text is no value; give one" in str(result.exception)
+    assert not list(tmp_path.iterdir())

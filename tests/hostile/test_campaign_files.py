@@ -74,7 +74,7 @@ def test_a_mark_at_the_beginning_is_no_part_of_the_file(tmp_path: Path) -> None:
         assert load_spec(tmp_path / "spec.toml").campaign.name == "good"
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "/", "a/..", "x" * 300])
+@pytest.mark.parametrize("name", [".", "..", "/", "a/..", "x" * 300])
 def test_a_name_that_a_campaign_file_cannot_have_is_refused(here: Path, name: str) -> None:
     said = refused("new", name)
     assert "file" in said or "cannot be written" in said or "is there already" in said
@@ -98,7 +98,8 @@ def test_other_times_are_refused(here: Path, text: str) -> None:
     with pytest.raises(KdoptError, match="write it as 45s, 90m"):
         parse_duration(text)
     for command in (["status", "--every"], ["launch", "slurm", "--job-time"]):
-        assert "each number with its unit" in refused(*command, text)
+        rule = "each number with its unit" if text.strip() else "an empty text is no value"
+        assert rule in refused(*command, text)
 
 
 LONG = "x" * 20_000

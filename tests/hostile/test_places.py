@@ -49,7 +49,7 @@ def places(here: Path) -> dict[str, str]:
     Path("empty").touch()
     Path("dangling").symlink_to("nowhere")
     Path("loop").symlink_to("loop")
-    Path("spec.toml").write_text(SPEC.format(name="digits", root=""))
+    Path("spec.toml").write_text(SPEC.format(name="digits", root="."))
     found = {name: name for name in ("pipe", "folder", "text", "empty", "dangling", "loop")}
     return {
         **found,
