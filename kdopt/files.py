@@ -69,6 +69,19 @@ def read_input(path: Path, limit: int) -> bytes:
     return content
 
 
+def find_folder_fault(folder: Path) -> str | None:
+    """What keeps files from being made in a folder that need not be there yet; ``None``: nothing.
+
+    The nearest folder that is there must be one that this user may write into.
+    """
+    nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        return f"{nearest}: is no folder"
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return f"{nearest}: you may not write into this folder"
+    return None
+
+
 def read_end(path: Path, limit: int, begin: int = 0) -> str:
     """The last ``limit`` bytes of an ordinary file after its first ``begin``, as text.
 

@@ -31,10 +31,12 @@ from kdopt.cli.options import (
 from kdopt.cli.progress import Launch, ProgressBar, describe_gone, follow_workers
 from kdopt.cli.results_so_far import publish_indexes, read_report_data
 from kdopt.cli.tables import print_text
+from kdopt.errors import KdoptError
+from kdopt.files import find_folder_fault
 from kdopt.launch import slurm
 from kdopt.launch.call import WorkerCall
 from kdopt.launch.local import LocalWorkers, assign_slots
-from kdopt.launch.ray import RayWorkers
+from kdopt.launch.ray import RayWorkers, check_address
 from kdopt.launch.slurm import JobRequest
 from kdopt.plugins.code import check_given_plugins
 from kdopt.plugins.files import give_plugins
@@ -137,11 +139,12 @@ def launch_local_command(
 
     The command stays until the campaign is done. Ctrl-C stops its workers.
     """
-    give_plugins(plugin or [])
+    # Here and below: options come first, whatever is left to do in whichever store.
+    slots = assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
+    _check_options(device, time_limit, plugin, logs)
     target = _open_target(store, artifacts, campaign, device, time_limit, same_versions)
     if target is None:
         return
-    slots = assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
     workers_here = LocalWorkers(slots, target.call, _choose_log_folder(target, logs))
     with closing(target.store):
         _follow_to_end(target, workers_here.run, quiet)
@@ -173,22 +176,22 @@ def launch_slurm_command(
     The command submits and returns, unless you give --wait.
     """
     job_time_s = None if job_time is None else parse_duration(job_time)
-    give_plugins(plugin or [])
+    workers = (slots_per_gpu or 1) * gpus_per_job or cpus_per_job or 1
+    cpus = cpus_per_job or workers
+    request = JobRequest(
+        job_time_s, job_partition, gpus_per_job, cpus, job_memory, tuple(sbatch or ())
+    )
+    _check_options(device, time_limit, plugin, logs)
     target = _open_target(store, artifacts, campaign, device, time_limit, same_versions)
     if target is None:
         return
     _warn_of_sqlite(target.store)
-    workers = (slots_per_gpu or 1) * gpus_per_job or cpus_per_job or 1
     call = target.call
     if workers > 1 and gpus_per_job:
         # By GPU rather than in all, since a job sees which GPUs it got only when it runs.
         call = replace(call, slots_per_gpu=slots_per_gpu or 1)
     elif workers > 1:
         call = replace(call, workers=workers)
-    cpus = cpus_per_job or workers
-    request = JobRequest(
-        job_time_s, job_partition, gpus_per_job, cpus, job_memory, tuple(sbatch or ())
-    )
     log_dir = _choose_log_folder(target, logs) / "slurm"
     target = target._replace(call=call)
     with closing(target.store):
@@ -215,7 +218,8 @@ def launch_ray_command(
 
     The command stays until the campaign is done. Ctrl-C stops its workers.
     """
-    give_plugins(plugin or [])
+    check_address(ray_address)
+    _check_options(device, time_limit, plugin)
     target = _open_target(store, artifacts, campaign, device, time_limit, same_versions)
     if target is None:
         return
@@ -223,6 +227,22 @@ def launch_ray_command(
     on_ray = RayWorkers(target.call, workers, slots_per_gpu or 1, ray_address)
     with closing(target.store):
         _follow_to_end(target, on_ray.run, quiet)
+
+
+def _check_options(
+    device: str | None,
+    time_limit: str | None,
+    plugin: list[Path] | None,
+    logs: Path | None = None,
+) -> None:
+    """Refuse what every worker would refuse, or could not write to; plugins are given."""
+    if time_limit is not None:
+        parse_duration(time_limit)
+    if device is not None:
+        parse_device(device)
+    if logs is not None and (fault := find_folder_fault(logs.absolute())):
+        raise KdoptError(f"{fault}; name another with --logs")
+    give_plugins(plugin or [])
 
 
 def _open_target(
@@ -234,10 +254,6 @@ def _open_target(
     same_versions: bool,
 ) -> _Target | None:
     """Open what is worked on; ``None``, and a line that says so, when nothing is left to do."""
-    if time_limit is not None:
-        parse_duration(time_limit)  # before anything starts, rather than in every worker
-    if device is not None:
-        parse_device(device)
     opened = open_store_at(store, writes=True)
     name = pick_campaign(opened, campaign)
     check_given_plugins(read_record(opened, name))  # rather than in every worker

@@ -29,7 +29,7 @@ from kdopt.cli.options import (
 from kdopt.launch.local import LocalWorkers, assign_slots
 from kdopt.plugins.files import give_plugins
 from kdopt.store.queries import pick_campaign
-from kdopt.typed import parse_duration
+from kdopt.typed import parse_device, parse_duration
 
 if TYPE_CHECKING:
     from kdopt.worker.summary import WorkerSummary
@@ -63,11 +63,15 @@ def worker_command(
     Start as many workers as you like, on any machine that reaches the store.
     """
     time_limit_s = None if time_limit is None else parse_duration(time_limit)
+    if device is not None:
+        parse_device(device)
+    alone = workers is None and slots_per_gpu is None and gpus is None
+    slots = [] if alone else assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
     give_plugins(plugin or [])
     opened = open_store_at(store, patient=True, writes=True)
     name = pick_campaign(opened, campaign)
     kept = open_artifacts(opened, artifacts)
-    if workers is None and slots_per_gpu is None and gpus is None:
+    if alone:
         logging.getLogger("kdopt").setLevel(logging.WARNING if quiet else logging.INFO)
         with say_if_slow("loading torch"):
             from kdopt.worker.worker import run_worker
@@ -82,7 +86,6 @@ def worker_command(
         quiet=quiet,
         same_versions=same_versions,
     )
-    slots = assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
     opened.close()
     # Told to stop: the workers have given their trials back and said so.
     with suppress(KeyboardInterrupt):

@@ -17,6 +17,7 @@ import contextlib
 import logging
 import math
 import os
+import re
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ from typing import Any
 from kdopt.errors import KdoptError
 from kdopt.launch.call import WorkerCall
 from kdopt.launch.local import RESTARTS_PER_WORKER, STOP_S
+from kdopt.shown import shorten
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import RETRY_S, open_store
 from kdopt.typed import parse_duration
@@ -50,6 +52,22 @@ class WorkerEnd:
 
     error: str | None = None
     stopped: bool = False
+
+
+def check_address(address: str) -> None:
+    """Refuse what can be no cluster's address, before anything is opened for it.
+
+    Raises:
+        KdoptError: It is none of the forms that ``--ray-address`` takes.
+    """
+    if address in (LOCAL, "auto") or "://" in address:
+        return
+    port = address.rpartition(":")[2]
+    if not re.fullmatch(r".+:[0-9]{1,5}", address) or not 0 < int(port) < 65_536:
+        raise KdoptError(
+            f"--ray-address '{shorten(address, 100)}': must be HOST:PORT, auto (a cluster that runs "
+            "here) or local (one of this run's own)"
+        )
 
 
 class RayWorkers:

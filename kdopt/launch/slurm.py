@@ -89,8 +89,8 @@ class JobRequest:
     memory: str | None = None
     options: tuple[str, ...] = ()
 
-    def parameters(self) -> dict[str, object]:
-        """The request in submitit's words.
+    def __post_init__(self) -> None:
+        """Check what only Slurm would, when there is something to submit.
 
         Raises:
             KdoptError: A further option is none, or one that the launcher sets itself; a memory or
@@ -103,9 +103,8 @@ class JobRequest:
                     f"--job-{option} '{text}': must be one line, as sbatch takes it after "
                     f"--{'mem' if option == 'memory' else option}"
                 )
-        further: dict[str, object] = {}
         for option in self.options:
-            key, equals, value = option.strip().removeprefix("--").partition("=")
+            key, _, value = _split_option(option)
             # A line break would end the comment in the script that holds the option.
             if not re.fullmatch(r"[a-z][a-z-]*", key) or not value.isprintable():
                 raise KdoptError(
@@ -116,7 +115,13 @@ class JobRequest:
                 raise KdoptError(
                     f"sbatch option '{option}': is set by kdopt; use {_SET_BY_KDOPT[key]}"
                 )
-            further[key] = value if equals else True
+
+    def parameters(self) -> dict[str, object]:
+        """The request in submitit's words."""
+        further = {
+            key: value if equals else True
+            for key, equals, value in map(_split_option, self.options)
+        }
         return {
             "time": None if self.time_s is None else math.ceil(self.time_s / 60),
             "partition": self.partition,
@@ -131,6 +136,10 @@ class JobRequest:
                 **further,
             },
         }
+
+
+def _split_option(option: str) -> tuple[str, str, str]:
+    return option.strip().removeprefix("--").partition("=")
 
 
 def submit_jobs(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path) -> list[str]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kdopt.errors import KdoptError
-from kdopt.files import name_temporary, open_input
+from kdopt.files import find_folder_fault, name_temporary, open_input
 
 PAGE_NAME = "report.html"
 MARK = b" - kdopt report</title>"
@@ -62,16 +62,8 @@ def check_report_folder(out_dir: Path, names: Iterable[str] = ("spec.toml", PAGE
         KdoptError: There is such a file, or no such folder can be made; the name of what is in
             the way is in the message.
     """
-    nearest = next(place for place in (out_dir, *out_dir.parents) if os.path.lexists(place))
-    if not nearest.is_dir():
-        raise KdoptError(
-            f"{nearest}: is no folder, and a report is a folder of files; name another with --out"
-        )
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise KdoptError(
-            f"{nearest}: you may not write into this folder; name another with --out, or change "
-            "its permissions"
-        )
+    if fault := find_folder_fault(out_dir):
+        raise KdoptError(f"{fault}, and a report is a folder of files; name another with --out")
     if is_own_page(out_dir / PAGE_NAME):
         return
     taken = next((name for name in names if os.path.lexists(out_dir / name)), None)

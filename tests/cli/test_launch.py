@@ -84,19 +84,42 @@ def refusal(end) -> str:
     return str(end.exception)
 
 
+def test_a_campaign_that_is_not_there_is_refused(launch):
+    assert "no campaign 'other'; it has: " in refusal(launch("local", "--campaign", "other"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        ("local --gpus 77", "GPU 77: "),
+        ("local --workers 10000 --device cpu", "--workers 10,000: this machine has room for"),
+        ("worker --gpus 77", "GPU 77: "),
+        ("local --logs /dev/null", "/dev/null: is no folder; name another with --logs"),
+        ("slurm --logs /dev/null/x", "/dev/null: is no folder; name another with --logs"),
         ("slurm --job-time soon", "time 'soon': must be above 0"),
-        ("ray --time-limit 0", "time '0': must be above 0"),
-        ("local --campaign other", "other"),
+        ("slurm --job-memory 8\nG", "--job-memory '8\nG': must be one line"),
+        ("slurm --job-partition a\nb", "--job-partition 'a\nb': must be one line"),
+        ("ray --ray-address here", "--ray-address 'here': must be HOST:PORT"),
+        ("ray --ray-address here:0", "--ray-address 'here:0': must be HOST:PORT"),
+        *(
+            (f"{engine} {option}", expected)
+            for engine in ("local", "slurm", "ray", "worker")
+            for option, expected in (
+                ("--time-limit 0", "time '0': must be above 0"),
+                ("--device meta", "device 'meta': kdopt computes on CPUs"),
+                ("--plugin nowhere.py", "--plugin nowhere.py: No such file"),
+            )
+        ),
         ("slurm --sbatch array=3", "sbatch option 'array=3': is set by kdopt; use --jobs"),
         ("slurm --sbatch time=3", "sbatch option 'time=3': is set by kdopt; use --job-time"),
         ("slurm --sbatch Account=x", "sbatch option 'Account=x': must be KEY=VALUE or KEY"),
     ],
 )
-def test_what_cannot_be_done_is_refused(launch, arguments, expected):
-    assert expected in refusal(launch(*arguments.split()))
+def test_options_are_checked_before_the_store_is_looked_at(tmp_path, arguments, expected):
+    """So a command that is wrong says so also when nothing is left to do."""
+    typed = [*arguments.split(" "), "--store", str(tmp_path / "none.db")]
+    typed = typed if typed[0] == "worker" else ["launch", *typed]
+    assert expected in refusal(CliRunner().invoke(app, typed))
 
 
 @pytest.mark.parametrize(

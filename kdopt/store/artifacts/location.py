@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from urllib.parse import unquote
 
 from kdopt.errors import ArtifactError
+from kdopt.files import find_folder_fault
 from kdopt.shown import hide_secrets, looks_like_url
 
 BUCKETS = {"s3", "s3a", "gs", "gcs"}
@@ -68,11 +68,8 @@ def check_folder(folder: Path) -> None:
     Raises:
         ArtifactError: It, or the folder that it would be made in, is none or may not be written.
     """
-    there = next(p for p in (folder, *folder.parents) if p.exists())
-    if there.is_dir() and os.access(there, os.W_OK):
-        return
-    reason = "no permission to write it" if there.is_dir() else "this is no folder"
-    raise ArtifactError(f"artifacts {there}: {reason}; give another --artifacts")
+    if fault := find_folder_fault(folder):
+        raise ArtifactError(f"artifacts {fault}; give another --artifacts")
 
 
 def credentials_of(protocol: str) -> str:
