@@ -65,8 +65,8 @@ def check_address(address: str) -> None:
     port = address.rpartition(":")[2]
     if not re.fullmatch(r".+:[0-9]{1,5}", address) or not 0 < int(port) < 65_536:
         raise KdoptError(
-            f"--ray-address '{shorten(address, 100)}': must be HOST:PORT, auto (a cluster that runs "
-            "here) or local (one of this run's own)"
+            f"--ray-address '{shorten(address, 100)}': must be HOST:PORT, auto (a cluster that "
+            "runs here) or local (one of this run's own)"
         )
 
 
