@@ -133,8 +133,7 @@ class LazyCommands(Mapping[str, object]):
 
 
 def _check_values(command: Any) -> None:
-    """Let the arguments and options of a command and of those below it take no empty text, and
-    numbers in plain digits alone."""
+    """Refuse empty texts, and numbers not in plain digits, of a command and of those below it."""
     for below in getattr(command, "commands", {}).values():
         _check_values(below)
     types = get_type_hints(command.callback) if command.callback else {}
