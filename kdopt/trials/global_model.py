@@ -12,8 +12,13 @@ from kdopt.campaign.stages import Combination
 from kdopt.outcome import Scores
 from kdopt.train.engine import Images
 from kdopt.train.evaluation import predict_logits
-from kdopt.train.fedavg import count_logit_bytes, count_state_bytes, run_round
-from kdopt.train.feddf import make_feddf_loss, run_feddf_round
+from kdopt.train.federated import (
+    count_logit_bytes,
+    count_state_bytes,
+    make_feddf_loss,
+    run_feddf_round,
+    run_round,
+)
 from kdopt.train.weights import check_weights
 from kdopt.trials.combine import consolidate
 from kdopt.trials.context import Context

@@ -13,11 +13,17 @@ from kdopt.campaign.federated_algorithms import AlgorithmName
 from kdopt.campaign.studies import Params
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Scores
-from kdopt.train.def_kt import draw_pairs, make_def_kt_loss, run_def_kt_round
 from kdopt.train.evaluation import predict_logits
-from kdopt.train.fedavg import count_logit_bytes, count_state_bytes
-from kdopt.train.fedmd import make_fedmd_loss, run_fedmd_round
-from kdopt.train.peers import Peers
+from kdopt.train.federated import (
+    Peers,
+    count_logit_bytes,
+    count_state_bytes,
+    draw_pairs,
+    make_def_kt_loss,
+    make_fedmd_loss,
+    run_def_kt_round,
+    run_fedmd_round,
+)
 from kdopt.train.weights import check_weights
 from kdopt.trials.context import Context
 from kdopt.trials.federations import Federation, add_prefix, average_scores

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Images, make_engine, seeded
-from kdopt.train.fedavg import Average, count_state_bytes, run_round
+from kdopt.train.federated import Average, count_state_bytes, run_round
 from kdopt.train.fit import fit
 from kdopt.train.models import make_model
 

@@ -13,7 +13,7 @@ from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.settings import TransferSettings
 from kdopt.campaign.stage_settings import CombineSettings, FederateSettings
 from kdopt.campaign.stages import plan_studies
-from kdopt.train.fedavg import count_state_bytes
+from kdopt.train.federated import count_state_bytes
 from kdopt.train.fit import DivergedError
 from kdopt.trials.combine import choose_student, run_combine
 from kdopt.trials.federate import run_federate

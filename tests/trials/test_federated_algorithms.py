@@ -14,7 +14,7 @@ from kdopt.campaign.stage_settings import FederateSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset
 from kdopt.outcome import Scores
-from kdopt.train.fedavg import count_state_bytes
+from kdopt.train.federated import count_state_bytes
 from kdopt.train.fit import DivergedError
 from kdopt.trials.federate import run_federate
 from kdopt.trials.federations import average_scores

@@ -11,14 +11,21 @@ from torch import nn
 from torch.nn import functional
 
 from kdopt.campaign.settings import TrainSettings
-from kdopt.train.def_kt import draw_pairs, make_def_kt_loss, run_def_kt_round
 from kdopt.train.engine import Images, make_engine, seeded
 from kdopt.train.evaluation import predict_logits
-from kdopt.train.fedavg import count_logit_bytes, count_state_bytes
-from kdopt.train.feddf import make_feddf_loss, run_feddf_round
-from kdopt.train.fedmd import make_fedmd_loss, run_fedmd_round
+from kdopt.train.federated import (
+    Peers,
+    count_logit_bytes,
+    count_state_bytes,
+    draw_pairs,
+    make_def_kt_loss,
+    make_feddf_loss,
+    make_fedmd_loss,
+    run_def_kt_round,
+    run_feddf_round,
+    run_fedmd_round,
+)
 from kdopt.train.fit import fit
-from kdopt.train.peers import Peers
 
 ENGINE = make_engine("fp32", "cpu")
 RATE, SERVER_RATE, CLASSES = 0.1, 0.01, 3
