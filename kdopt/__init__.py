@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kdopt.api.stores import OpenStore
-    from kdopt.api.trackers import MLflow, WeightsAndBiases
     from kdopt.api.tune import TuningStopped, tune
     from kdopt.api.tuned import TunedPair
+    from kdopt.api.watching import MLflow, WeightsAndBiases
 
 __version__ = "0.1.0"
 __all__ = ["MLflow", "TunedPair", "TuningStopped", "WeightsAndBiases", "open", "tune"]
 
 _WHERE = {
-    "MLflow": "kdopt.api.trackers",
+    "MLflow": "kdopt.api.watching",
     "TunedPair": "kdopt.api.tuned",
     "TuningStopped": "kdopt.api.tune",
-    "WeightsAndBiases": "kdopt.api.trackers",
+    "WeightsAndBiases": "kdopt.api.watching",
     "tune": "kdopt.api.tune",
 }
 

@@ -18,7 +18,7 @@ from kdopt.campaign.spec import list_settings, load_spec, parse_spec
 from kdopt.campaign.stages import plan_studies
 from kdopt.cli.app import app
 from kdopt.plugins.code import PLUGIN_NAMES
-from kdopt.plugins.files import give_plugins
+from kdopt.plugins.sources import give_plugins
 from scripts import make_docs
 from tests.test_architecture import FLOORS
 

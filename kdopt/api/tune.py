@@ -45,7 +45,7 @@ from kdopt.store.queries import read_record
 from kdopt.train.engine import find_device, keep_process_settings, make_engine
 from kdopt.trials.given import ROLES, STUDENT, TEACHER, GivenContext, GivenPair
 from kdopt.typed import parse_device
-from kdopt.worker.materials import Materials
+from kdopt.worker.inputs import Materials
 from kdopt.worker.versions import join_campaign
 from kdopt.worker.worker import run_trials
 

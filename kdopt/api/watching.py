@@ -1,17 +1,24 @@
-"""What a caller of ``kdopt.tune`` sees while it works: a progress bar, and callbacks."""
+"""What a caller of ``kdopt.tune`` sees while it works: a progress bar, callbacks, and trackers.
+
+Experiment trackers are callbacks: Optuna's own integrations, if installed.
+"""
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from kdopt.errors import InputError
 from kdopt.store.database import Store
 from kdopt.store.queries import StudyCounts, read_study_counts
 
 if TYPE_CHECKING:
     import optuna
+
 
 Callback = Callable[[Any, Any], object]
 """Called as Optuna's callbacks are: with a study, and a finished trial (``FrozenTrial``)."""
@@ -88,3 +95,62 @@ class Watcher:
                 study = optuna.load_study(study_name=state.study, storage=self._storage)
                 found += [(study, t) for t in study.get_trials() if t.state.is_finished()]
         return sorted(found, key=lambda pair: (str(pair[1].datetime_complete), pair[1].number))
+
+
+class _Tracker:
+    _module: str
+    _integration: str
+    _extra: str
+    _defaults: dict[str, object]
+
+    def __init__(self, **options: Any) -> None:
+        try:
+            module = importlib.import_module(self._module)
+            with warnings.catch_warnings():
+                # Optuna announces years ahead that these go; until then they are its own.
+                warnings.simplefilter("ignore", FutureWarning)
+                make = getattr(module, self._integration)
+                self._callback = make(**{**self._defaults, **options})
+        except ImportError as error:
+            raise InputError(
+                f"kdopt.{type(self).__name__}: {self._extra} is not installed; "
+                f"pip install 'kdopt[{self._extra}]'"
+            ) from error
+
+    def __call__(self, study: Any, trial: Any) -> None:
+        """Track a finished trial."""
+        self._callback(study, trial)
+
+
+class MLflow(_Tracker):
+    """A callback that tracks every trial as a run of MLflow, in an experiment per study.
+
+    Args:
+        options: Those of ``optuna_integration.MLflowCallback``, such as ``tracking_uri``.
+
+    Raises:
+        InputError: MLflow or Optuna's integration is not installed.
+    """
+
+    _module = "optuna_integration.mlflow"
+    _integration = "MLflowCallback"
+    _extra = "mlflow"
+    # kdopt's records of a trial are of no use as tags.
+    _defaults = {"metric_name": "gain_pp", "tag_trial_user_attrs": False}  # noqa: RUF012
+
+
+class WeightsAndBiases(_Tracker):
+    """The same for Weights & Biases; a run for all trials.
+
+    Args:
+        options: Those of ``optuna_integration.WeightsAndBiasesCallback``, such as
+            ``wandb_kwargs``.
+
+    Raises:
+        InputError: wandb or Optuna's integration is not installed.
+    """
+
+    _module = "optuna_integration.wandb"
+    _integration = "WeightsAndBiasesCallback"
+    _extra = "wandb"
+    _defaults = {"metric_name": "gain_pp"}  # noqa: RUF012

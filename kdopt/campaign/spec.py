@@ -16,7 +16,6 @@ from typing import Any, NamedTuple, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from kdopt.campaign.data_rules import list_data_problems
 from kdopt.campaign.data_settings import DATA_RULE, DATASET_RULE
 from kdopt.campaign.federated_algorithms import ALGORITHM_TABLES
 from kdopt.campaign.fields import (
@@ -27,10 +26,10 @@ from kdopt.campaign.fields import (
     list_fields,
 )
 from kdopt.campaign.method_spaces import SPACES, BudgetSpace
-from kdopt.campaign.participant_rules import list_participant_problems
 from kdopt.campaign.partition_settings import OWN, PARTITIONS, PartitionSettings
 from kdopt.campaign.plugin_methods import NO_PLUGINS, PluginMethod, PluginNames, take_plugin_methods
 from kdopt.campaign.record import SettingLine
+from kdopt.campaign.rules import list_misfits, list_public_sets, list_unused_keys
 from kdopt.campaign.settings import (
     NO_PUBLIC_SETS,
     Campaign,
@@ -38,15 +37,6 @@ from kdopt.campaign.settings import (
     TrainSettings,
     TransferSettings,
 )
-from kdopt.campaign.stage_rules import (
-    list_algorithm_misfits,
-    list_idle_settings,
-    list_method_misfits,
-    list_missing_sets,
-    list_own_prior,
-    list_unused_keys,
-)
-from kdopt.campaign.stage_settings import TransferName
 from kdopt.errors import SpecError
 from kdopt.files import read_text
 from kdopt.shown import shorten
@@ -144,16 +134,7 @@ def check_tables(raw: dict[str, Any], source: str, plugins: PluginNames = NO_PLU
     except ValidationError as error:
         raise SpecError(source, sorted(problems + _list_problems(error))) from error
     file = replace(file, tune=replace(file.tune, plugin_methods=methods))
-    if problems := problems or [
-        *_list_empty_texts(raw),
-        *list_missing_sets(file),
-        *list_own_prior(file),
-        *list_method_misfits(file, raw),
-        *list_algorithm_misfits(file, raw),
-        *list_idle_settings(file, raw),
-        *list_participant_problems(file, "participants" in raw),
-        *list_data_problems(file, raw, bool(_list_public_sets(file))),
-    ]:
+    if problems := problems or [*_list_empty_texts(raw), *list_misfits(file, raw)]:
         raise SpecError(source, problems)
     unused = [f"partition.{name}" for name in PARTITIONS if name not in file.partitions]
     unused += [f"tune.{name}" for name in SPACES if name not in file.tune.methods]
@@ -275,23 +256,7 @@ def _resolve_transfer(file: CampaignFile, raw: Mapping[str, Any]) -> TransferSet
     student's data only: so a campaign of an older version, which held them out, can go on.
     """
     asked = "compare" in file.stages and "transfer" in raw
-    return file.transfer if asked or _list_public_sets(file) else NO_PUBLIC_SETS
-
-
-def _list_public_sets(file: CampaignFile) -> set[TransferName]:
-    """The public sets that a stage uses."""
-    used: list[TransferName] = []
-    if "compare" in file.stages:
-        used += file.compare.transfer_sets
-    if "combine" in file.stages:
-        used += file.combine.transfer_sets
-    if "federate" in file.stages and file.federate.uses_consolidated:
-        used.append(file.federate.transfer_set)
-    if "federate" in file.stages and file.federate.asking_public:
-        used.append(file.federate.public_set)
-    if "tune" in file.stages and "public_kd" in file.tune.methods:
-        used += file.tune.public_kd.transfer_set
-    return set(used) - {"student"}
+    return file.transfer if asked or list_public_sets(file) else NO_PUBLIC_SETS
 
 
 def _list_lines(

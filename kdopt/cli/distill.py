@@ -20,7 +20,7 @@ from kdopt.cli.options import (
     SameDeviceOption,
     StoreOption,
 )
-from kdopt.plugins.files import give_plugins
+from kdopt.plugins.sources import give_plugins
 from kdopt.report.student_card import format_student_card, summarise_student
 from kdopt.store.queries import pick_campaign, read_record
 

@@ -16,7 +16,7 @@ from kdopt.cli.options import (
 )
 from kdopt.cli.tables import print_text
 from kdopt.features.measurements import find_unmeasured_partitions
-from kdopt.plugins.files import give_plugins
+from kdopt.plugins.sources import give_plugins
 from kdopt.store.queries import pick_campaign, read_record
 
 

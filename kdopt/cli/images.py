@@ -10,7 +10,7 @@ import typer
 from kdopt.cli.announce import announce_steps
 from kdopt.cli.campaign_file import load_spec_and_images
 from kdopt.cli.options import QuietOption, SpecArgument
-from kdopt.data.asked_images import check_output, list_asked_images, write_asked_images
+from kdopt.data.given_logits import check_output, list_asked_images, write_asked_images
 from kdopt.service.given_logits import parse_all_splits
 from kdopt.service.planner import draw_splits
 

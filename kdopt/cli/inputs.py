@@ -12,7 +12,7 @@ from kdopt.cli.options import DEFAULT_STORE
 from kdopt.errors import AdviceError, StoreError
 from kdopt.launch.call import WorkerCall
 from kdopt.outcome import Pair
-from kdopt.plugins.files import list_given_plugins
+from kdopt.plugins.sources import list_given_plugins
 from kdopt.shown import shorten
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import RETRY_S, Store, open_store

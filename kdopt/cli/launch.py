@@ -39,7 +39,7 @@ from kdopt.launch.local import LocalWorkers, assign_slots
 from kdopt.launch.ray import RayWorkers, check_address
 from kdopt.launch.slurm import JobRequest
 from kdopt.plugins.code import check_given_plugins
-from kdopt.plugins.files import give_plugins
+from kdopt.plugins.sources import give_plugins
 from kdopt.report.answer import format_answer
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store

@@ -17,7 +17,7 @@ from kdopt.cli.campaign_file import load_spec_and_images
 from kdopt.cli.options import PluginOption, SpecArgument
 from kdopt.cli.tables import WIDE, make_console
 from kdopt.data.splits import count_classes, make_splits
-from kdopt.plugins.files import give_plugins
+from kdopt.plugins.sources import give_plugins
 from kdopt.report.sections.run import write_heat_maps
 from kdopt.shown import clean_line
 

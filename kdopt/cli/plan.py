@@ -17,7 +17,7 @@ from kdopt.cli.options import (
     StoreOption,
 )
 from kdopt.cli.tables import print_text
-from kdopt.plugins.files import give_plugins
+from kdopt.plugins.sources import give_plugins
 from kdopt.service.outlook import (
     LEAST_PER_CLASS,
     ShareSizes,

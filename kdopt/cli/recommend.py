@@ -33,7 +33,7 @@ from kdopt.errors import AdviceError
 from kdopt.features.definitions import FEATURE_NAMES
 from kdopt.features.table import tabulate_pairs
 from kdopt.outcome import Pair
-from kdopt.plugins.files import give_plugins
+from kdopt.plugins.sources import give_plugins
 from kdopt.report.advice_answer import ADVICE_SCHEMA, format_advice, format_advice_json
 from kdopt.report.advice_text import combine_features, format_feature, label_feature
 from kdopt.report.guide_text import format_guide, format_guide_json, measure_guide

@@ -38,7 +38,7 @@ from kdopt.cli.tables import print_text
 from kdopt.errors import KdoptError
 from kdopt.features.measurements import find_unmeasured_partitions
 from kdopt.launch.local import LocalWorkers, Slot, assign_slots
-from kdopt.plugins.files import give_plugins
+from kdopt.plugins.sources import give_plugins
 from kdopt.report.answer import format_answer
 from kdopt.report.export import write_report
 from kdopt.report.files import check_report_folder

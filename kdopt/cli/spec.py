@@ -13,7 +13,7 @@ from kdopt.campaign.spec import Spec, format_setting_value, load_spec
 from kdopt.cli.options import PluginOption, SpecArgument
 from kdopt.cli.tables import make_console, print_columns
 from kdopt.plugins.code import PLUGIN_NAMES
-from kdopt.plugins.files import give_plugins
+from kdopt.plugins.sources import give_plugins
 
 
 def spec_command(spec: SpecArgument, plugin: PluginOption = None) -> None:

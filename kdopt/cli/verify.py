@@ -22,7 +22,7 @@ from kdopt.cli.options import (
     StoreOption,
 )
 from kdopt.cli.tables import print_columns
-from kdopt.plugins.files import give_plugins
+from kdopt.plugins.sources import give_plugins
 from kdopt.store.queries import pick_campaign
 
 SHOWN_TRIALS = 10

@@ -27,7 +27,7 @@ from kdopt.cli.options import (
     split_gpus,
 )
 from kdopt.launch.local import LocalWorkers, assign_slots
-from kdopt.plugins.files import give_plugins
+from kdopt.plugins.sources import give_plugins
 from kdopt.store.queries import pick_campaign
 from kdopt.typed import parse_device, parse_duration
 

@@ -14,7 +14,7 @@ from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.participants import ParticipantSettings
 from kdopt.campaign.shapes import Shape, TokenShape, describe_shape, get_kind
 from kdopt.data.array_checks import Part, check_labels, make_items, number_labels
-from kdopt.data.input_files import ARRAY_SUFFIXES
+from kdopt.data.array_files import ARRAY_SUFFIXES
 from kdopt.data.sources.arrays import NO_SPLIT, fill_up, read_parts
 from kdopt.data.sources.base import expand_path, list_roots
 from kdopt.data.sources.folder import SUFFIXES, list_class_folders

@@ -37,8 +37,8 @@ from kdopt.store.database import Store
 from kdopt.store.queries import read_record
 from kdopt.train.engine import Engine, Images
 from kdopt.train.evaluation import predict_logits, score_logits
-from kdopt.train.given_weights import load_weights
 from kdopt.train.models import make_model
+from kdopt.train.weights import load_weights
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Inputs
 

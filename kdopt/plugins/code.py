@@ -14,8 +14,13 @@ from kdopt.campaign.record import CampaignRecord, CodeSource
 from kdopt.campaign.settings import OWN_MODELS, Campaign
 from kdopt.errors import KdoptError
 from kdopt.plugins.declare import CodeKind, Declared
-from kdopt.plugins.files import list_given_plugins, run_plugin
-from kdopt.plugins.packages import describe_package, find_offer, load_offer
+from kdopt.plugins.sources import (
+    describe_package,
+    find_offer,
+    list_given_plugins,
+    load_offer,
+    run_plugin,
+)
 
 _in_use: dict[tuple[str, str], tuple[CodeSource, Declared]] = {}
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from kdopt.outcome import Outcome, Scores
-from kdopt.service.run_checks import is_whole
+from kdopt.service.record_checks import is_whole
 
 _ENOUGH = 8
 """Different scores of a set from which its classes are told."""

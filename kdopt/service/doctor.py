@@ -32,8 +32,8 @@ from kdopt.campaign.studies import StudyPlan
 from kdopt.errors import ArtifactError, DataError, StoreError
 from kdopt.features.measurements import check_measurements
 from kdopt.service.class_counts import ClassCounts
-from kdopt.service.kept_checks import check_kept, read_kept
 from kdopt.service.outlook import describe_skipped
+from kdopt.service.record_checks import check_kept, read_kept
 from kdopt.service.study_checks import check_own_study, check_study
 from kdopt.service.trial_checks import (
     ExaminedTrial,

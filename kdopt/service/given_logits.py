@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdopt.campaign.settings import Campaign
-from kdopt.data.asked_images import find_transfer_positions
 from kdopt.data.datasets import Dataset
-from kdopt.data.given_logits import GivenLogits, read_logits
+from kdopt.data.given_logits import GivenLogits, find_transfer_positions, read_logits
 from kdopt.data.splits import Splits, parse_splits
 from kdopt.errors import DataError
 

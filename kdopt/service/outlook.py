@@ -13,7 +13,7 @@ from kdopt.campaign.settings import Campaign
 from kdopt.campaign.shapes import get_kind
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import Dataset
-from kdopt.data.overlaps import count_overlaps
+from kdopt.data.image_keys import hash_images
 from kdopt.data.sources.base import expand_path
 from kdopt.data.sources.folder import list_skipped
 from kdopt.data.splits import unpack_splits
@@ -109,4 +109,34 @@ def estimate_training_seconds(rows: Iterable[TrialRow]) -> float:
     return math.fsum(
         n * (math.fsum(done[stage]) / len(done[stage]) if done[stage] else math.nan)
         for stage, n in left.items()
+    )
+
+
+class Overlaps(NamedTuple):
+    """How many images are where they should not be.
+
+    Attributes:
+        test: Test images that are among the training images too: accuracies on them say nothing.
+        classes: Images, of train and test, that are in two classes or more.
+    """
+
+    test: int
+    classes: int
+
+
+def count_overlaps(dataset: Dataset) -> Overlaps:
+    """Count the images of a data set that are the same, pixel by pixel."""
+    train, test = (
+        list(hash_images(images)) for images in (dataset.train_images, dataset.test_images)
+    )
+    labels: dict[bytes, set[int]] = defaultdict(set)
+    for digest, label in zip(train, dataset.train_labels.tolist(), strict=True):
+        if label >= 0:  # others are public, without labels
+            labels[digest].add(label)
+    for digest, label in zip(test, dataset.test_labels.tolist(), strict=True):
+        labels[digest].add(label)
+    known = set(train)
+    return Overlaps(
+        sum(digest in known for digest in test),
+        sum(len(labels[digest]) > 1 for digest in (*train, *test)),
     )

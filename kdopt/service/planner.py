@@ -63,7 +63,7 @@ def read_given_weights(campaign: Campaign, dataset: Dataset) -> dict[str, bytes]
     if not given:
         return {}
     # Slow to import, and not needed for models that are trained here.
-    from kdopt.train.given_weights import read_weights
+    from kdopt.train.weights import read_weights
 
     return {
         name: read_weights(name, path, campaign.get_architecture(number), dataset)

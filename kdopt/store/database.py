@@ -19,8 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
 
 from kdopt.errors import StoreError
-from kdopt.store.dialects import DialectSql
-from kdopt.store.engines import make_sql_engine
+from kdopt.store.engines import DialectSql, make_sql_engine
 from kdopt.store.faults import find_read_only_fault, is_read_only, retry_call
 from kdopt.store.file import StoreFile, check_sqlite_file, hold_file, look_at_file
 from kdopt.store.location import (

@@ -3,5 +3,6 @@
 ``fit``: the loop. ``steps`` and ``graphs``: one step of it, recorded where a GPU can replay it.
 ``evaluation``: logits and scores. ``engine``: device, precision, threads, images
 on the device. ``optimizers``, ``models``, ``losses``. ``teachers``: many teachers at once.
-``federated``: federated averaging and what else runs in rounds. ``methods/``: one small file per distillation method.
+``federated``: federated averaging and what else runs in rounds. ``methods/``: one small file per
+distillation method.
 """

@@ -1,7 +1,7 @@
 """Models by name, with input channels and classes fitted to the data, randomly initialised.
 
 ``cnn`` and ``mlp`` are small nets for small images; ``mlp`` takes feature vectors too, and
-``kdopt.train.token_models`` has those for token ids. ``resnet18`` is the paper's model with the
+``embedding_bag`` and ``text_cnn`` take token ids. ``resnet18`` is the paper's model with the
 stem for 32x32 images (3x3, no pooling). Any classifier of torchvision goes by its name there, with
 or without ``torchvision:``, one of timm as ``timm:NAME``, and one of a plugin by its name.
 """
@@ -12,9 +12,11 @@ import difflib
 import inspect
 import itertools
 import math
+import re
+from types import ModuleType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from kdopt.campaign.participants import split_model_name
 from kdopt.campaign.settings import OWN_MODELS
@@ -29,8 +31,6 @@ from kdopt.campaign.shapes import (
 from kdopt.errors import KdoptError
 from kdopt.plugins.code import get_code
 from kdopt.train.engine import Engine, seeded
-from kdopt.train.timm_models import make_timm_model
-from kdopt.train.token_models import make_token_model
 
 
 def make_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
@@ -273,3 +273,113 @@ def _make_error(name: str, shape: Shape, error: Exception) -> KdoptError:
         f"model '{name}': it cannot classify {describe_shape(shape)}: {reason}; "
         f"choose another model, such as {', '.join(MODELS_OF[get_kind(shape)])}"
     )
+
+
+EMBEDDING_WIDTH = 64
+FILTER_WIDTHS = (2, 3, 4)
+FILTERS = 64
+
+
+class EmbeddingBag(nn.Module):
+    """The mean of the tokens' embeddings, then one linear layer: the order of words is lost.
+
+    Source: A. Joulin et al., Bag of Tricks for Efficient Text Classification, arXiv:1607.01759.
+
+    Args:
+        shape: Of the sequences.
+        n_classes: Number of classes.
+    """
+
+    def __init__(self, shape: TokenShape, n_classes: int) -> None:
+        super().__init__()
+        self._padding = shape.padding
+        self.embedding = nn.Embedding(shape.vocabulary, EMBEDDING_WIDTH)
+        self.head = nn.Linear(EMBEDDING_WIDTH, n_classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Token ids, (batch, length), to logits, (batch, classes); padding counts for nothing."""
+        there = (tokens != self._padding).unsqueeze(2)
+        summed = (self.embedding(tokens) * there).sum(dim=1)
+        logits: Tensor = self.head(summed / there.sum(dim=1).clamp(min=1))
+        return logits
+
+
+class TextCnn(nn.Module):
+    """Convolutions over two, three and four embeddings in a row, and the greatest value of each.
+
+    Source: Y. Kim, Convolutional Neural Networks for Sentence Classification, EMNLP 2014; without
+    its dropout, so that trials of a pair may run at once.
+
+    Args:
+        shape: Of the sequences.
+        n_classes: Number of classes.
+    """
+
+    def __init__(self, shape: TokenShape, n_classes: int) -> None:
+        super().__init__()
+        self._padding = shape.padding
+        self.embedding = nn.Embedding(shape.vocabulary, EMBEDDING_WIDTH)
+        self.filters = nn.ModuleList(
+            nn.Conv1d(EMBEDDING_WIDTH, FILTERS, width, padding=width - 1) for width in FILTER_WIDTHS
+        )
+        self.head = nn.Linear(FILTERS * len(FILTER_WIDTHS), n_classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Token ids, (batch, length), to logits, (batch, classes); padding is a word of zeros."""
+        there = (tokens != self._padding).unsqueeze(2)
+        embedded = (self.embedding(tokens) * there).transpose(1, 2)
+        found = [torch.relu(layer(embedded)).amax(dim=2) for layer in self.filters]
+        logits: Tensor = self.head(torch.cat(found, dim=1))
+        return logits
+
+
+def make_token_model(name: str, shape: TokenShape, n_classes: int) -> nn.Module:
+    """``embedding_bag`` or ``text_cnn``; its weights come from torch's global generator."""
+    return EmbeddingBag(shape, n_classes) if name == "embedding_bag" else TextCnn(shape, n_classes)
+
+
+_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
+
+
+def make_timm_model(name: str, shape: Shape, n_classes: int) -> nn.Module:
+    """Build a model of timm; its weights come from torch's global generator.
+
+    Only names of timm's own registry are taken: timm itself would also follow ``hf-hub:`` and
+    ``local-dir:`` to other places. Nothing is downloaded.
+
+    Raises:
+        KdoptError: timm is not installed, or has no such model.
+    """
+    timm = _import_timm(name)
+    if not _NAME.match(name) or not timm.is_model(name):
+        raise KdoptError(_explain_unknown(timm, name))
+    options: dict[str, object] = {"num_classes": n_classes, "in_chans": shape[0]}
+    if timm.get_pretrained_cfg(name).fixed_input_size:
+        # Of models whose embeddings or windows depend on the image; others do not take it.
+        options["img_size"] = shape[1:]
+    model: nn.Module = timm.create_model(name, pretrained=False, **options)
+    return model
+
+
+def _import_timm(name: str) -> ModuleType:
+    try:
+        import timm  # slow to import, and an extra
+    except ImportError as error:
+        raise KdoptError(
+            f"model 'timm:{name}': timm is not installed ({error.name} is missing); "
+            "pip install 'kdopt[timm]'"
+        ) from error
+    found: ModuleType = timm
+    return found
+
+
+def _explain_unknown(timm: ModuleType, name: str) -> str:
+    stem, dot, tag = name.partition(".")
+    if dot and _NAME.match(stem) and timm.is_model(stem):
+        return (
+            f"model 'timm:{name}': '{tag}' names weights, and kdopt downloads none; write "
+            f"timm:{stem}, and give weights by 'weights' of a [[participant]]"
+        )
+    close = difflib.get_close_matches(name, timm.list_models(), n=3)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    return f"model 'timm:{name}': timm {timm.__version__} has no such model; {hint}see its list"

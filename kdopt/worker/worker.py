@@ -33,20 +33,24 @@ from kdopt.train.engine import Engine, make_engine
 from kdopt.trials.runners import RUNNERS
 from kdopt.worker.failures import BrokenDeviceError, explain_failure
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S, Heartbeat, Upkeep
-from kdopt.worker.inputs import KnownPretraining, check_claimed_params, read_runnable_record
+from kdopt.worker.inputs import (
+    KnownPretraining,
+    Materials,
+    PretrainedElsewhere,
+    check_claimed_params,
+    read_runnable_record,
+)
 from kdopt.worker.journal import StoreJournal
 from kdopt.worker.keeping import StudentKeeper
-from kdopt.worker.materials import Materials
-from kdopt.worker.reuse import PretrainedElsewhere
 from kdopt.worker.scheduling import (
     LastTrial,
+    StudyBoard,
     choose_bundle,
     list_finished_before,
     list_startable,
     sort_by_preference,
 )
 from kdopt.worker.stop_signals import Stopped, StopSignal
-from kdopt.worker.study_board import StudyBoard
 from kdopt.worker.summary import Stopwatch, WorkerSummary, describe_result
 from kdopt.worker.versions import join_campaign
 from kdopt.worker.worker_id import is_orphan, name_worker

@@ -19,7 +19,7 @@ from kdopt.store import leases, queries
 from kdopt.store.artifacts.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 from kdopt.store.planning import write_plan
-from kdopt.worker.study_board import StudyBoard
+from kdopt.worker.scheduling import StudyBoard
 from kdopt.worker.worker import LOOK_S
 
 TRIALS = 120

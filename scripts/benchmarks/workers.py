@@ -29,7 +29,7 @@ from kdopt.outcome import Outcome
 from kdopt.store import leases
 from kdopt.store.database import RETRY_S, Store, open_store
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S, Heartbeat
-from kdopt.worker.study_board import StudyBoard
+from kdopt.worker.scheduling import StudyBoard
 from kdopt.worker.worker import LOOK_S
 
 NAME = "workers"

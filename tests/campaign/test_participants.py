@@ -4,9 +4,9 @@ import json
 import pytest
 
 from kdopt.campaign.compatibility import fingerprint
-from kdopt.campaign.participant_rules import TRAINS_TEACHER
 from kdopt.campaign.participants import Architecture
 from kdopt.campaign.record import format_campaign
+from kdopt.campaign.rules import TRAINS_TEACHER
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stages import plan_studies

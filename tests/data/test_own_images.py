@@ -12,9 +12,9 @@ from PIL import Image
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import Dataset, load_dataset, load_planned_dataset
-from kdopt.data.overlaps import count_overlaps
 from kdopt.data.splits import make_splits
 from kdopt.errors import DataError, KdoptError
+from kdopt.service.outlook import count_overlaps
 from kdopt.service.planner import draw_splits
 
 N = 60

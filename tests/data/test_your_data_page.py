@@ -11,7 +11,7 @@ from PIL import Image
 
 from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import load_dataset
-from kdopt.data.overlaps import count_overlaps
+from kdopt.service.outlook import count_overlaps
 from kdopt.service.planner import check_model, draw_splits
 from tests.data.test_hf import save_parquet
 

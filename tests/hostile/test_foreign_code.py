@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from kdopt.cli.campaign_file import plan_spec
-from kdopt.plugins.files import give_plugins
+from kdopt.plugins.sources import give_plugins
 from kdopt.store.database import open_store
 from kdopt.train.engine import make_engine
 from kdopt.worker.worker import run_trials

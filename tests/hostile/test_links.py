@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kdopt.data.asked_images import check_output
+from kdopt.data.given_logits import check_output
 from kdopt.errors import KdoptError, StoreError
 from kdopt.files import open_log, read_end, write_whole
 from kdopt.launch.call import WorkerCall

@@ -13,7 +13,7 @@ OWN_FILES = {
     "advice/lessons.py",  # comes with the package
     "search/prior.py",  # likewise
     "report/page.py",  # likewise
-    "plugins/packages.py",  # packages that are installed here
+    "plugins/sources.py",  # packages that are installed here
     "launch/local.py",  # logs that kdopt wrote
     "launch/slurm.py",  # likewise
     "service/distill.py",  # files that it has just written
@@ -59,7 +59,7 @@ def test_consoles_show_texts_as_they_are() -> None:
 def test_tables_are_written_by_one_function() -> None:
     for path in MODULES:
         # Of asked images there are keys and numbers only.
-        if str(path.relative_to(PACKAGE)) not in ("report/format.py", "data/asked_images.py"):
+        if str(path.relative_to(PACKAGE)) not in ("report/format.py", "data/given_logits.py"):
             made = [name for name, _ in list_calls(path) if name in ("writer", "to_csv")]
             assert not made, f"{path}: use kdopt.report.format.format_csv, which defuses formulas"
 
@@ -85,7 +85,7 @@ def test_nothing_runs_what_a_file_says() -> None:
                 continue
             called = ast.unparse(node.func)
             given = {k.arg: ast.unparse(k.value) for k in node.keywords}
-            if path.relative_to(PACKAGE) != Path("plugins/files.py"):  # given by path, to be run
+            if path.relative_to(PACKAGE) != Path("plugins/sources.py"):  # given by path, to be run
                 assert called not in ("eval", "exec", "pickle.load", "pickle.loads"), path
             assert called != "np.load" or given.get("allow_pickle") == "False", path
             assert called != "torch.load" or given.get("weights_only") == "True", path

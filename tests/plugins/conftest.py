@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kdopt.plugins.files import give_plugins
-from kdopt.plugins.packages import describe_package
+from kdopt.plugins.sources import describe_package, give_plugins
 
 
 @pytest.fixture(autouse=True)

@@ -17,13 +17,12 @@ from kdopt.cli.campaign_file import plan_spec
 from kdopt.cli.inputs import make_call, open_artifacts, open_store_at
 from kdopt.errors import KdoptError, SpecError, StoreError
 from kdopt.plugins.code import PLUGIN_NAMES, check_given_plugins, find_code, use_recorded_code
-from kdopt.plugins.files import give_plugins
-from kdopt.plugins.packages import describe_package
+from kdopt.plugins.sources import describe_package, give_plugins
 from kdopt.store import queries
 from kdopt.train.engine import make_engine
 from kdopt.worker.worker import run_trials
 from tests.plugins.offers import CAMPAIGN, PLUGIN, install_package, write_campaign, write_plugin
-from tests.plugins.test_packages import CODE, OFFERS
+from tests.plugins.test_files import CODE, OFFERS
 
 HEAD = 'name = "mine"\nmodel = "{model}"\nparticipants = 2\n[data]\nname = "digits"\n'
 

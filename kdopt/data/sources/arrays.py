@@ -13,7 +13,7 @@ from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.names import seed_for
 from kdopt.campaign.shapes import InputKind, TokenShape
 from kdopt.data.array_checks import Part, check_apart, find_kind, make_items, make_labels
-from kdopt.data.input_files import ARRAY_SUFFIXES, ArrayFile, read_array_file
+from kdopt.data.array_files import ARRAY_SUFFIXES, ArrayFile, read_array_file
 from kdopt.data.sources.base import RawDataset, expand_path
 from kdopt.data.splits import draw_stratified
 from kdopt.errors import DataError

@@ -14,7 +14,7 @@ from typing import Any
 from kdopt.campaign.data_settings import HF, DataSettings
 from kdopt.campaign.plain import load_json
 from kdopt.data.array_checks import Part
-from kdopt.data.input_files import ArrayFile
+from kdopt.data.array_files import ArrayFile
 from kdopt.data.sources.arrays import NO_SPLIT, SPLIT_NAMES, ArrayParts, make_dataset, split_file
 from kdopt.data.sources.base import RawDataset, expand_path
 from kdopt.data.tables import read_table

@@ -8,9 +8,8 @@ import torch
 from kdopt.campaign.participants import Architecture
 from kdopt.data.datasets import Dataset
 from kdopt.errors import KdoptError
-from kdopt.train.given_weights import read_weights
 from kdopt.train.models import make_model
-from kdopt.train.weights import parse_architecture, parse_tensors
+from kdopt.train.weights import parse_architecture, parse_tensors, read_weights
 
 CLASSES = tuple("abcd")
 
