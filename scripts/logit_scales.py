@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from kdopt.data.datasets import load_planned_dataset
 from kdopt.features.measurements import read_pretrained
 from kdopt.features.measuring import sample_images
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.queries import pick_campaign, read_record
 from kdopt.train.engine import Engine

@@ -37,7 +37,7 @@ from kdopt.search.full_grids import FullGrid, collect_full_grids
 from kdopt.search.prior import Point, get_point
 from kdopt.search.replay import build_portfolio
 from kdopt.service.rerun import Rerunner
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.location import folder_beside
 from kdopt.store.queries import pick_campaign

@@ -16,9 +16,9 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.dashboard.server import make_app
 from kdopt.errors import StoreError
 from kdopt.store import leases, long_trials, queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
-from kdopt.store.merge.merge import Site, merge_campaign
+from kdopt.store.merge import Site, merge_campaign
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_outcome, make_record
 from tests.postgres import PASSWORD

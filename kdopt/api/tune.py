@@ -38,7 +38,7 @@ from kdopt.campaign.stage_settings import Sampler
 from kdopt.errors import InputError, KdoptError, SpecError
 from kdopt.plugins.code import PLUGIN_NAMES
 from kdopt.service.planner import plan_campaign
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 from kdopt.store.location import folder_beside
 from kdopt.store.queries import read_record

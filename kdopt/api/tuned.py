@@ -23,7 +23,7 @@ from kdopt.campaign.partition_settings import OWN
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Pair, TrialRow, find_pretrained
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 from kdopt.store.kept import find_kept
 from kdopt.store.queries import read_record, read_study_counts

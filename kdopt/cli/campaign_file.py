@@ -17,21 +17,21 @@ from kdopt.cli.announce import Say, say_nothing
 from kdopt.data.datasets import Dataset, load_dataset
 from kdopt.data.given_logits import pack_logits
 from kdopt.plugins.code import PLUGIN_NAMES, find_code
-from kdopt.service.given_logits import describe_given_logits, read_given_logits
 from kdopt.service.outlook import ShareSizes, describe_images, measure_shares
 from kdopt.service.planner import (
     check_augmentation,
     check_model,
     check_plan,
     check_plugin_methods,
+    describe_given_logits,
     draw_splits,
     plan_campaign,
+    read_given_logits,
     read_given_weights,
 )
-from kdopt.store.artifacts.artifacts import Artifacts
-from kdopt.store.artifacts.location import check_folder, parse_place
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
-from kdopt.store.location import folder_beside, parse_location
+from kdopt.store.location import check_folder, folder_beside, parse_location, parse_place
 from kdopt.store.planning import Planned
 
 

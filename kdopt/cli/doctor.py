@@ -19,7 +19,7 @@ from kdopt.cli.tables import print_columns, print_text
 from kdopt.errors import StoreError
 from kdopt.service.doctor import Checkup, check_campaign, check_store
 from kdopt.service.repair import drop_leases_of_nothing, repair_campaign
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import list_campaigns, pick_campaign
 

@@ -11,8 +11,7 @@ from kdopt.cli.announce import announce_steps
 from kdopt.cli.campaign_file import load_spec_and_images
 from kdopt.cli.options import QuietOption, SpecArgument
 from kdopt.data.given_logits import check_output, list_asked_images, write_asked_images
-from kdopt.service.given_logits import parse_all_splits
-from kdopt.service.planner import draw_splits
+from kdopt.service.planner import draw_splits, parse_all_splits
 
 ImagesOption = Annotated[
     Path,

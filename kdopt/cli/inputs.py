@@ -14,7 +14,7 @@ from kdopt.launch.call import WorkerCall
 from kdopt.outcome import Pair
 from kdopt.plugins.sources import list_given_plugins
 from kdopt.shown import shorten
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import RETRY_S, Store, open_store
 from kdopt.store.location import folder_beside
 

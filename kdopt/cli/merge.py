@@ -19,7 +19,7 @@ from kdopt.cli.options import (
     JsonOption,
     StoreOption,
 )
-from kdopt.store.merge.merge import MergeSummary, Site, merge_campaign
+from kdopt.store.merge import MergeSummary, Site, merge_campaign
 from kdopt.store.queries import pick_campaign
 
 SHOWN = 5

@@ -19,7 +19,7 @@ from kdopt.cli.status_view import format_eta, render_status
 from kdopt.cli.tables import make_console
 from kdopt.service.status import read_status
 from kdopt.service.status_values import StageStatus, Status
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.typed import duration
 from kdopt.worker.heartbeat import requeue_trials_of_dead_workers

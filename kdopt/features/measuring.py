@@ -32,7 +32,7 @@ from kdopt.features.measurements import (
     write_measurements,
 )
 from kdopt.plugins.code import use_recorded_code
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
 from kdopt.train.engine import Engine, Images

@@ -29,7 +29,7 @@ from kdopt.errors import KdoptError
 from kdopt.launch.call import WorkerCall
 from kdopt.launch.local import RESTARTS_PER_WORKER, STOP_S
 from kdopt.shown import shorten
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import RETRY_S, open_store
 from kdopt.typed import parse_duration
 from kdopt.worker.stop_signals import treat_sigterm_as_ctrl_c

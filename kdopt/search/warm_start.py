@@ -28,7 +28,7 @@ from kdopt.search.prior import (
 from kdopt.search.samplers import get_search_corners
 from kdopt.search.surrogate import Surrogate
 from kdopt.store import queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import StudyCounts
 

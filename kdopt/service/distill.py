@@ -32,7 +32,7 @@ from kdopt.analysis.tables import Tables, compute_tables
 from kdopt.errors import ArtifactError, KdoptError
 from kdopt.outcome import Outcome, Pair, StudentFacts, TrialRow
 from kdopt.service.rerun import Rerunner
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.kept import find_kept
 from kdopt.train.students import check_onnx, export_onnx, export_torchscript, pack_student

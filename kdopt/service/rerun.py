@@ -21,7 +21,7 @@ from kdopt.data.datasets import load_planned_dataset
 from kdopt.errors import KdoptError, StoreError
 from kdopt.outcome import Outcome, TrialRow, find_pretrained
 from kdopt.plugins.code import use_recorded_code
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.attributes import OTHER_WEIGHTS_KEY
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record, read_trials

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from kdopt.errors import LostArtifactError, StoreError
 from kdopt.store import queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.attributes import OUTCOME_KEY
 from kdopt.store.database import Store, check_versions, open_store
 from kdopt.store.file import check_sqlite_file, look_at_file

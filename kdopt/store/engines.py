@@ -76,7 +76,7 @@ class DialectSql:
         if self.dialect == "postgresql":
             # This mode holds up planners and whoever else writes studies, but no reader and no
             # claim. It is the first lock of every transaction that takes it
-            # (kdopt.store.merge.rows).
+            # (kdopt.store.merge_rows).
             connection.execute(sa.text("LOCK TABLE studies IN SHARE ROW EXCLUSIVE MODE"))
 
 

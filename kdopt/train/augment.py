@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from kdopt.campaign.augmentation import CROP_FLIP, parse_transform
+from kdopt.campaign.data_settings import CROP_FLIP, parse_transform
 from kdopt.errors import KdoptError
 from kdopt.train.engine import Images, seeded
 
@@ -28,7 +28,7 @@ def make_views(images: Images, augment: Sequence[str], views: int, seed: int) ->
 
     Args:
         images: A set without views.
-        augment: What is done, in this order; see ``kdopt.campaign.augmentation``.
+        augment: What is done, in this order; see ``kdopt.campaign.data_settings``.
         views: How many each image has, the first among them.
         seed: Of all that is drawn.
 

@@ -4,5 +4,4 @@
 - ``context``: what a worker keeps between trials; ``cache``: the cache it uses
 - ``pretrain``, ``control``, ``tune``, ``compare``, ``combine``, ``federate``: one module per stage
 - ``runners``: all of them; ``trained``: the models that they leave
-- ``together``: how many trials of a pair run at once
 """

@@ -34,17 +34,15 @@ from kdopt.train.evaluation import (
     predict_logits,
     score_logits,
 )
-from kdopt.train.fit import DivergedError, Fit, copy_state, fit, fit_together
-from kdopt.train.graphs import make_recorder
+from kdopt.train.fit import DivergedError, Fit, choose_group_size, copy_state, fit, fit_together
 from kdopt.train.losses import DistillationLoss
-from kdopt.train.steps import LossFn, StepKeeper, Student
+from kdopt.train.steps import LossFn, StepKeeper, Student, make_recorder
 from kdopt.train.student_line import choose_on_line
 from kdopt.train.students import pack_student
 from kdopt.train.weights import pack_weights, parse_architecture, parse_weights
 from kdopt.trials.cache import Cache, CacheUse
 from kdopt.trials.image_sets import ImageSets
 from kdopt.trials.interfaces import ArtifactFolder
-from kdopt.trials.together import choose_group_size
 from kdopt.trials.trained import TrainedModels, describe_student
 
 logger = logging.getLogger(__name__)

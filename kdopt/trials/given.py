@@ -29,9 +29,9 @@ from kdopt.data.given_logits import GivenLogits, pack_logits
 from kdopt.data.splits import Splits, pack_splits
 from kdopt.outcome import Outcome
 from kdopt.train.engine import Engine, Images, seeded
+from kdopt.train.fit import TOGETHER
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import ArtifactFolder
-from kdopt.trials.together import TOGETHER
 
 TEACHER, STUDENT = 0, 1
 """The two participants of such a campaign."""

@@ -22,9 +22,8 @@ from kdopt.train.federated import (
 from kdopt.train.weights import check_weights
 from kdopt.trials.combine import consolidate
 from kdopt.trials.context import Context
-from kdopt.trials.federations import Federation, add_prefix
+from kdopt.trials.federations import Federation, add_prefix, make_public_budget
 from kdopt.trials.interfaces import Inputs
-from kdopt.trials.round_training import make_public_budget
 
 
 class GlobalModel(Federation):

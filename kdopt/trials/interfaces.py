@@ -44,7 +44,7 @@ NO_JOURNAL: Journal = _NoJournal()
 
 
 class ArtifactFolder(Protocol):
-    """Content by hash, as ``kdopt.store.artifacts.artifacts`` gives it."""
+    """Content by hash, as ``kdopt.store.artifacts`` gives it."""
 
     def read(self, sha256: str, purpose: str, parse: Callable[[bytes], T]) -> T:
         """Read content as what it is for; raise ``ArtifactError`` when it cannot be that."""

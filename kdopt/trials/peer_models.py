@@ -26,9 +26,8 @@ from kdopt.train.federated import (
 )
 from kdopt.train.weights import check_weights
 from kdopt.trials.context import Context
-from kdopt.trials.federations import Federation, add_prefix, average_scores
+from kdopt.trials.federations import Federation, add_prefix, average_scores, make_public_budget
 from kdopt.trials.interfaces import Inputs
-from kdopt.trials.round_training import make_public_budget
 
 
 class PeerModels(Federation):

@@ -11,7 +11,7 @@ from kdopt.campaign.participants import Architecture
 from kdopt.data.datasets import Dataset
 from kdopt.outcome import Outcome, Scores, StudentFacts
 from kdopt.plugins.code import get_code_sha256
-from kdopt.trials.together import TOGETHER
+from kdopt.train.fit import TOGETHER
 
 
 class TrainedModels:

@@ -62,7 +62,7 @@ def run_tune_together(
         for params in filled
     ]
     # Torch's global generator is seeded for the first alone: models that draw from it are never
-    # trained together (kdopt.trials.together).
+    # trained together (:func:`kdopt.train.fit.choose_group_size`).
     with seeded(seeds[0], engine.device) as generator:
         results = context.train_models(
             context.load_models(inputs[plan.student], len(filled)),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from kdopt.campaign.stages import plan_studies
 from kdopt.store import leases
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.foreign import take_back_trials
 from kdopt.store.leases import Lease

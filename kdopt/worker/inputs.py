@@ -23,7 +23,7 @@ from kdopt.errors import StoreError
 from kdopt.outcome import Outcome, TrialRow
 from kdopt.plugins.code import use_recorded_code
 from kdopt.store import queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.leases import Lease
 from kdopt.store.queries import StudyCounts, read_record

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 from kdopt.errors import LeaseLostError, LostArtifactError
 from kdopt.store import long_trials
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.attributes import SavedState
 from kdopt.store.database import Store
 from kdopt.store.leases import Lease

@@ -7,7 +7,7 @@ from kdopt.analysis.verdicts import rank_trial
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.store import kept
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.kept import Kept
 from kdopt.trials.context import Context

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import torch
+
 from kdopt.campaign.names import StageName
-from kdopt.errors import LeaseLostError, StoreError, TrialGoneError
+from kdopt.errors import (
+    ArtifactError,
+    DataError,
+    KdoptError,
+    LeaseLostError,
+    StoreError,
+    TrialGoneError,
+)
 from kdopt.outcome import Outcome
 from kdopt.store.leases import Lease
 from kdopt.trials.cache import CacheUse
@@ -117,3 +127,35 @@ def describe_result(stage: StageName, claim: Lease, outcome: Outcome) -> str:
     took = precise_duration(outcome.seconds)
     epochs = f"{outcome.epochs} epoch{'' if outcome.epochs == 1 else 's'}"
     return f"{params}: {result}, {epochs}, {took}{source}"
+
+
+class BrokenDeviceError(KdoptError):
+    """The device failed: nothing can be computed on it any more in this process."""
+
+
+def explain_failure(error: Exception) -> str:
+    """The reason that the store keeps of a trial's own failure: what it was, then where.
+
+    Raises:
+        KdoptError: It is a fault of the store, the files, the machine or the device, which other
+            trials would meet too: the trial did not fail.
+    """
+    if isinstance(error, StoreError | ArtifactError | DataError | LeaseLostError):
+        raise error
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, torch.AcceleratorError):
+        # Every later call of this process would fail likewise, and so all trials that it takes.
+        raise BrokenDeviceError(
+            f"the device failed: {' '.join(str(error).split())[:300]}; look at it (nvidia-smi, "
+            "dmesg) and start the worker again. Its trial is taken over, and failed if it takes "
+            "down several workers"
+        ) from error
+    if isinstance(error, OSError):
+        raise KdoptError(
+            f"this machine failed a trial: {text[:300]}; mend that and run the same command "
+            "again: the trial was given back"
+        ) from error
+    if isinstance(error, KdoptError):
+        return str(error)
+    where = "".join(traceback.format_tb(error.__traceback__)[-3:])
+    return f"{text}\n{where}"

@@ -25,13 +25,12 @@ from kdopt.search.posterior import Posterior
 from kdopt.search.samplers import choose_params
 from kdopt.search.warm_start import PosteriorSource
 from kdopt.store import leases, queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.leases import Lease
 from kdopt.store.queries import StudyCounts
 from kdopt.train.engine import Engine, make_engine
 from kdopt.trials.runners import RUNNERS
-from kdopt.worker.failures import BrokenDeviceError, explain_failure
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S, Heartbeat, Upkeep
 from kdopt.worker.inputs import (
     KnownPretraining,
@@ -51,7 +50,13 @@ from kdopt.worker.scheduling import (
     sort_by_preference,
 )
 from kdopt.worker.stop_signals import Stopped, StopSignal
-from kdopt.worker.summary import Stopwatch, WorkerSummary, describe_result
+from kdopt.worker.summary import (
+    BrokenDeviceError,
+    Stopwatch,
+    WorkerSummary,
+    describe_result,
+    explain_failure,
+)
 from kdopt.worker.versions import join_campaign
 from kdopt.worker.worker_id import is_orphan, name_worker
 

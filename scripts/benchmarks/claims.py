@@ -20,7 +20,7 @@ from benchmarks.store import cycle, record_of
 from kdopt.campaign.stages import plan_studies
 from kdopt.service.doctor import check_campaign
 from kdopt.store import queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
 

@@ -28,10 +28,9 @@ from benchmarks.product import Bench
 from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Engine, Images, make_engine, seeded
 from kdopt.train.evaluation import predict_logits
-from kdopt.train.graphs import make_recorder
 from kdopt.train.losses import DistillationLoss
 from kdopt.train.models import make_model
-from kdopt.train.steps import StepKeeper, Student
+from kdopt.train.steps import StepKeeper, Student, make_recorder
 
 BATCH, EPOCHS, TEST = 32, 5, 10_000
 SCRIPTS = Path(__file__).parents[1]

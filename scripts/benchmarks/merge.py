@@ -12,9 +12,9 @@ from pathlib import Path
 
 from benchmarks.store import fill, record_of, timed, unfinished
 from kdopt.campaign.stages import plan_studies
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
-from kdopt.store.merge.merge import Site, merge_campaign
+from kdopt.store.merge import Site, merge_campaign
 from kdopt.store.planning import write_plan
 
 COLUMNS = ("size", "trials", "taken of half", "s", "again s", "taken of all", "s", "peak MB")

@@ -12,7 +12,7 @@ STARTED = time.time()
 def main() -> None:
     """Work on the campaign of a store until nothing is left; print the summary as JSON."""
     location, artifacts, campaign = sys.argv[1:]
-    from kdopt.store.artifacts.artifacts import Artifacts
+    from kdopt.store.artifacts import Artifacts
     from kdopt.store.database import open_store
     from kdopt.store.queries import read_record
     from kdopt.train.engine import make_engine

@@ -16,7 +16,7 @@ from kdopt.launch.local import LocalWorkers, assign_slots
 from kdopt.outcome import Outcome
 from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store import queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 
 

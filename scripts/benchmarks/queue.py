@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from benchmarks.store import cycle, fill, outcome_of, record_of, unfinished
 from kdopt.campaign.stages import plan_studies
 from kdopt.store import leases, queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 from kdopt.store.planning import write_plan
 from kdopt.worker.scheduling import StudyBoard

@@ -45,7 +45,7 @@ def bench_races(
     from benchmarks.store import record_of
     from kdopt.campaign.stages import plan_studies
     from kdopt.service.doctor import check_campaign
-    from kdopt.store.artifacts.artifacts import Artifacts
+    from kdopt.store.artifacts import Artifacts
     from kdopt.store.planning import write_plan
 
     total: Counter[str] = Counter()

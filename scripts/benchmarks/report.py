@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.store import fill, record_of, unfinished
 from kdopt.campaign.stages import plan_studies
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
 

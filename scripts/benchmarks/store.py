@@ -27,7 +27,7 @@ from kdopt.outcome import Outcome, Scores, measure_change, measure_gain
 from kdopt.service.doctor import check_campaign
 from kdopt.service.status import read_status
 from kdopt.store import leases, queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 from kdopt.store.planning import write_plan
 

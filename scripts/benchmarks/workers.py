@@ -59,7 +59,7 @@ def bench_workers(
     from benchmarks.store import fill, record_of, unfinished
     from kdopt.campaign.stages import plan_studies
     from kdopt.service.doctor import check_campaign
-    from kdopt.store.artifacts.artifacts import Artifacts
+    from kdopt.store.artifacts import Artifacts
     from kdopt.store.planning import write_plan
 
     with (

@@ -23,7 +23,7 @@ from kdopt.data.datasets import load_dataset
 from kdopt.errors import InputError, KdoptError, StoreError
 from kdopt.outcome import TrialRow
 from kdopt.service.planner import draw_splits, plan_campaign, read_given_weights
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.queries import read_trials
 from kdopt.train.engine import Images, make_engine

@@ -15,7 +15,7 @@ from kdopt.features import measuring as measuring_module
 from kdopt.features.definitions import compare_logits
 from kdopt.features.measuring import measure_partition, sample_images
 from kdopt.service.planner import draw_splits
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.train.engine import make_engine
 from kdopt.train.evaluation import predict_logits
 from kdopt.trials.context import Context

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import KdoptError
 from kdopt.launch.local import LocalWorkers
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
 from kdopt.train.engine import make_engine

@@ -10,7 +10,7 @@ import torch
 from kdopt.errors import KdoptError
 from kdopt.store import leases
 from kdopt.worker import worker as worker_module
-from kdopt.worker.failures import BrokenDeviceError
+from kdopt.worker.summary import BrokenDeviceError
 
 STICKY = "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be ..."
 

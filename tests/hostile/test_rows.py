@@ -22,7 +22,7 @@ from kdopt.service.repair import drop_leases_of_nothing, repair_campaign
 from kdopt.service.status import read_status
 from kdopt.store import queries
 from kdopt.store.database import open_store
-from kdopt.store.merge.merge import Site, merge_campaign
+from kdopt.store.merge import Site, merge_campaign
 from tests.hostile.world import World, copy_world
 
 Change = Callable[[Connection], object]

@@ -17,7 +17,7 @@ OWN_FILES = {
     "launch/local.py",  # logs that kdopt wrote
     "launch/slurm.py",  # likewise
     "service/distill.py",  # files that it has just written
-    "store/artifacts/artifacts.py",  # compares what it would write, of the same size
+    "store/artifacts.py",  # compares what it would write, of the same size
     "train/engine.py",  # what Linux says of the machine
     "worker/worker_id.py",  # likewise
 }

@@ -11,9 +11,8 @@ from sqlalchemy.engine import make_url
 
 from kdopt.errors import ArtifactError, StoreError
 from kdopt.shown import hide_secrets, list_secrets, looks_like_url
-from kdopt.store.artifacts.location import parse_place
 from kdopt.store.faults import retry_call
-from kdopt.store.location import label_of, parse_location
+from kdopt.store.location import label_of, parse_location, parse_place
 from tests.hostile.commands import kdopt
 
 SECRETS = ("GEHEIM", "TRESOR")

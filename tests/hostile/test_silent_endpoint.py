@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from kdopt.errors import ArtifactError
-from kdopt.store.artifacts import remote
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store import remote_artifacts
+from kdopt.store.artifacts import Artifacts
 
 pytest.importorskip("s3fs")
 
@@ -46,10 +46,13 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
 def test_a_call_waits_for_an_answer_once(
     taken: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = {**remote._S3_OPTIONS["config_kwargs"], "read_timeout": 0.3}
-    assert remote._S3_OPTIONS["config_kwargs"]["read_timeout"] <= remote.REMOTE_RETRY_S / 2
-    monkeypatch.setitem(remote._S3_OPTIONS, "config_kwargs", config)
-    monkeypatch.setattr(remote, "REMOTE_RETRY_S", 0.0)
+    config = {**remote_artifacts._S3_OPTIONS["config_kwargs"], "read_timeout": 0.3}
+    assert (
+        remote_artifacts._S3_OPTIONS["config_kwargs"]["read_timeout"]
+        <= remote_artifacts.REMOTE_RETRY_S / 2
+    )
+    monkeypatch.setitem(remote_artifacts._S3_OPTIONS, "config_kwargs", config)
+    monkeypatch.setattr(remote_artifacts, "REMOTE_RETRY_S", 0.0)
     artifacts = Artifacts("s3://bucket/prefix")
     with pytest.raises(ArtifactError, match="it did not pass within"):
         artifacts.put(b"content")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from kdopt.store import queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.attributes import OUTCOME_KEY
 from kdopt.store.database import Store, open_store
 from kdopt.store.leases import claim_trial, fail_trial

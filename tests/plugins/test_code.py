@@ -22,7 +22,7 @@ from kdopt.store import queries
 from kdopt.train.engine import make_engine
 from kdopt.worker.worker import run_trials
 from tests.plugins.offers import CAMPAIGN, PLUGIN, install_package, write_campaign, write_plugin
-from tests.plugins.test_files import CODE, OFFERS
+from tests.plugins.test_sources import CODE, OFFERS
 
 HEAD = 'name = "mine"\nmodel = "{model}"\nparticipants = 2\n[data]\nname = "digits"\n'
 

@@ -24,10 +24,10 @@ from kdopt.search.warm_start import PosteriorSource, freeze_prior, read_prior
 from kdopt.service.doctor import check_campaign
 from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store import leases, queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.backup import back_up_store
 from kdopt.store.database import open_store
-from kdopt.store.merge.merge import Site, merge_campaign
+from kdopt.store.merge import Site, merge_campaign
 from kdopt.store.planning import write_plan
 from kdopt.train.engine import make_engine
 from kdopt.worker.scheduling import list_finished_before

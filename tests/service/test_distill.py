@@ -12,7 +12,7 @@ from kdopt.data.datasets import load_planned_dataset
 from kdopt.outcome import Pair
 from kdopt.service.distill import distill_student
 from kdopt.store import queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.backup import back_up_store
 from kdopt.store.database import open_store
 from kdopt.store.kept import find_kept

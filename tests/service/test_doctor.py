@@ -15,7 +15,7 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.cli.app import app
 from kdopt.service.doctor import check_campaign
 from kdopt.store import leases, queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.planning import requeue_failed_trials, write_plan
 from tests.conftest import make_distilled, make_pretrained, make_record
 

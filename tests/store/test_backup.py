@@ -9,7 +9,7 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.errors import ArtifactError, StoreError
 from kdopt.service.doctor import check_campaign
 from kdopt.store import leases, queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.backup import back_up_store
 from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan

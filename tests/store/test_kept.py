@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from kdopt.store import leases, queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.backup import back_up_store
 from kdopt.store.database import open_store
 from kdopt.store.kept import Kept, find_kept, list_kept, read_best

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from kdopt.campaign.augmentation import TRANSFORMS, parse_transform
+from kdopt.campaign.data_settings import TRANSFORMS, parse_transform
 from kdopt.campaign.settings import TrainSettings
 from kdopt.errors import KdoptError
 from kdopt.train.augment import crop_and_flip, draw_view, make_views

@@ -16,10 +16,9 @@ from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Images, make_engine, seeded
 from kdopt.train.evaluation import predict_logits, score_logits
 from kdopt.train.fit import fit, fit_together
-from kdopt.train.graphs import make_recorder
 from kdopt.train.losses import DistillationLoss
 from kdopt.train.models import ModelPair, make_model
-from kdopt.train.steps import RecordedStep, StepKeeper, Student, TrainingStep
+from kdopt.train.steps import RecordedStep, StepKeeper, Student, TrainingStep, make_recorder
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 

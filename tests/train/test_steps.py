@@ -16,10 +16,9 @@ from torch.nn import functional
 from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Images, make_engine, seeded
 from kdopt.train.fit import fit
-from kdopt.train.graphs import make_recorder
 from kdopt.train.losses import DistillationLoss
 from kdopt.train.models import make_model
-from kdopt.train.steps import RecordedStep, StepKeeper, Student, TrainingStep
+from kdopt.train.steps import RecordedStep, StepKeeper, Student, TrainingStep, make_recorder
 
 ENGINE = make_engine("fp32", "cpu")
 SETTINGS = TrainSettings(epochs=3, patience=0, batch_size=16)

@@ -12,7 +12,7 @@ from kdopt.campaign.settings import TrainSettings
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset
 from kdopt.service.planner import draw_splits
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.train.engine import make_engine
 from kdopt.train.evaluation import predict_logits
 from kdopt.trials.context import Context

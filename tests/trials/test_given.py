@@ -91,7 +91,7 @@ def test_a_student_is_restored_with_all_that_it_holds():
 @pytest.fixture
 def context(tmp_path):
     from kdopt.api.tune import _plan_pair, _read_options
-    from kdopt.store.artifacts.artifacts import Artifacts
+    from kdopt.store.artifacts import Artifacts
     from kdopt.store.database import open_store
     from kdopt.store.queries import read_record
 

@@ -23,9 +23,14 @@ from kdopt.errors import DataError, KdoptError, StoreError
 from kdopt.features.measuring import measure_partition
 from kdopt.outcome import Outcome, TrialRow
 from kdopt.plugins.declare import Declared
-from kdopt.service.given_logits import describe_given_logits, read_given_logits
-from kdopt.service.planner import check_plugin_methods, draw_splits, plan_campaign
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.service.planner import (
+    check_plugin_methods,
+    describe_given_logits,
+    draw_splits,
+    plan_campaign,
+    read_given_logits,
+)
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.train.engine import make_engine
 from kdopt.train.evaluation import predict_logits

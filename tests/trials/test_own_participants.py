@@ -19,7 +19,7 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import load_dataset, load_planned_dataset
 from kdopt.errors import ArtifactError, DataError, StoreError
 from kdopt.service.planner import draw_splits, plan_campaign, read_given_weights
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.train.engine import make_engine
 from kdopt.train.models import make_model

@@ -12,7 +12,7 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import read_dataset
 from kdopt.outcome import Outcome
 from kdopt.service.planner import draw_splits
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.train.engine import make_engine
 from kdopt.train.fit import DivergedError
 from kdopt.train.models import draws_random_numbers, make_model

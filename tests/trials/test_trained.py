@@ -7,7 +7,7 @@ import gc
 from torch import nn
 
 from kdopt.outcome import Scores
-from kdopt.trials.together import TOGETHER
+from kdopt.train.fit import TOGETHER
 from kdopt.trials.trained import TrainedModels
 from tests.conftest import make_outcome
 

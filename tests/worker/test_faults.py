@@ -30,7 +30,7 @@ from kdopt.errors import ArtifactError
 from kdopt.service.doctor import check_campaign
 from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store import activity, leases, queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.planning import requeue_failed_trials, write_plan
 from tests.conftest import make_campaign, make_record

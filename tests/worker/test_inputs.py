@@ -8,7 +8,7 @@ import pytest
 
 from kdopt.campaign.compatibility import describe_pretraining
 from kdopt.outcome import WHERE_IT_RAN
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.queries import read_trials
 from kdopt.train.engine import make_engine
 from kdopt.worker.worker import run_trials

@@ -12,7 +12,7 @@ import pytest
 
 from kdopt.errors import ArtifactError, LeaseLostError
 from kdopt.store import activity, leases, long_trials, queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.train.engine import make_engine
 from kdopt.worker.journal import StoreJournal
 from kdopt.worker.worker import run_trials

@@ -86,7 +86,7 @@ def test_a_cut_network_delays_a_campaign_and_changes_nothing(tmp_path, s3, bucke
 def test_a_network_that_stays_cut_gives_the_trial_back(
     tmp_path, s3, bucket, on_a_folder, monkeypatch
 ):
-    monkeypatch.setattr("kdopt.store.artifacts.remote.REMOTE_RETRY_S", 0.5)
+    monkeypatch.setattr("kdopt.store.remote_artifacts.REMOTE_RETRY_S", 0.5)
     store, artifacts = plan(tmp_path, bucket)
     s3.down()
     with pytest.raises(ArtifactError, match="did not pass within"):

@@ -15,7 +15,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from kdopt.errors import ArtifactError
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from tests.s3 import S3
 
 
@@ -305,7 +305,7 @@ def test_an_answer_cut_in_the_middle_is_asked_for_again(s3, bucket):
 
 
 def test_a_network_that_stays_cut_is_an_error_in_time(s3, bucket, monkeypatch):
-    monkeypatch.setattr("kdopt.store.artifacts.remote.REMOTE_RETRY_S", 1.0)
+    monkeypatch.setattr("kdopt.store.remote_artifacts.REMOTE_RETRY_S", 1.0)
     artifacts = Artifacts(bucket)
     s3.down()
     try:

@@ -20,9 +20,9 @@ from kdopt.outcome import RoundScore
 from kdopt.search.samplers import choose_params
 from kdopt.service.doctor import check_campaign
 from kdopt.store import leases, long_trials, queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
-from kdopt.store.merge.merge import Site, merge_campaign
+from kdopt.store.merge import Site, merge_campaign
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_distilled, make_pretrained, make_record
 from tests.store.test_index_studies import contents

@@ -9,7 +9,7 @@ import pytest
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import LeaseLostError
 from kdopt.store import leases, queries
-from kdopt.store.merge.merge import Parted
+from kdopt.store.merge import Parted
 from tests.store.merge.sites import (
     PAIR,
     TPE,

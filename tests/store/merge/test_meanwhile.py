@@ -16,7 +16,7 @@ from kdopt.errors import ArtifactError, LeaseLostError, StoreError
 from kdopt.service.doctor import check_campaign
 from kdopt.store import leases, long_trials, queries
 from kdopt.store.database import open_store
-from kdopt.store.merge.merge import Site, merge_campaign
+from kdopt.store.merge import Site, merge_campaign
 from tests.conftest import optuna_study
 from tests.store.merge.sites import (
     GRID,
@@ -119,8 +119,8 @@ ROOT = Path(__file__).parents[3]
 
 SLOW = """
 import logging, sys, time
-from kdopt.store.merge import merge as module
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store import merge as module
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
 module.BATCH = 1
 original = module.end_rows

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from kdopt.campaign.stages import plan_studies
-from kdopt.store.merge.rules import decide, same_result
+from kdopt.store.merge_rules import decide, same_result
 from kdopt.store.queries import Row
 from tests.conftest import make_campaign, make_outcome
 

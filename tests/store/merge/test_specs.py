@@ -11,7 +11,7 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.errors import StoreError
 from kdopt.store import queries
 from kdopt.store.database import open_store
-from kdopt.store.merge.merge import Site, merge_campaign
+from kdopt.store.merge import Site, merge_campaign
 from kdopt.store.planning import write_plan
 from tests.conftest import make_record
 from tests.store.merge.sites import (

@@ -9,7 +9,7 @@ import pytest
 
 from kdopt.store import queries
 from kdopt.store.index_studies import write_index_studies
-from kdopt.store.merge.merge import Differing, merge_campaign
+from kdopt.store.merge import Differing, merge_campaign
 from kdopt.store.planning import requeue_failed_trials
 from tests.conftest import optuna_study
 from tests.store.merge.sites import (

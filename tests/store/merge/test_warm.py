@@ -9,7 +9,7 @@ import pytest
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import ArtifactError, StoreError
 from kdopt.store import queries
-from kdopt.store.merge.merge import merge_campaign
+from kdopt.store.merge import merge_campaign
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_record
 from tests.store.merge.sites import (

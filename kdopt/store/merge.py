@@ -1,6 +1,6 @@
 """Merge another store of the same campaign into this one: two sites, one table.
 
-What is taken is decided by :mod:`kdopt.store.merge.rules`. The order makes it safe to be cut off
+What is taken is decided by :mod:`kdopt.store.merge_rules`. The order makes it safe to be cut off
 and repeated, and to run while workers run on either store: artifacts are copied (and verified)
 first, then a batch of studies is written in one transaction, decided once more from the rows as
 that transaction sees them. Pre-training goes first, since what rests on it asks which weights it
@@ -24,9 +24,9 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.campaign.studies import StudyPlan
 from kdopt.errors import ArtifactError, StoreError
 from kdopt.store import queries
-from kdopt.store.artifacts.artifacts import Artifacts
+from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
-from kdopt.store.merge.rows import (
+from kdopt.store.merge_rows import (
     EndedRow,
     Ending,
     add_results,
@@ -34,7 +34,7 @@ from kdopt.store.merge.rows import (
     lock_studies,
     read_endings,
 )
-from kdopt.store.merge.rules import Decision, decide
+from kdopt.store.merge_rules import Decision, decide
 from kdopt.store.planning import add_copy, write_plan
 from kdopt.store.queries import Row, read_rows
 from kdopt.store.scope import scope_of, select_scope

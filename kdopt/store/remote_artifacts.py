@@ -20,7 +20,7 @@ import tenacity
 
 from kdopt.errors import ArtifactError, LostArtifactError
 from kdopt.shown import hide_secrets
-from kdopt.store.artifacts.location import credentials_of
+from kdopt.store.location import credentials_of
 
 REMOTE_RETRY_S = 60.0
 """How long a call goes on through faults of the network. The last attempt may end later: by up to
@@ -53,7 +53,7 @@ class RemoteFiles:
     Safe to use from several processes at once; in a process, from one thread.
 
     Args:
-        url: As :func:`kdopt.store.artifacts.location.parse_place` returns it.
+        url: As :func:`kdopt.store.location.parse_place` returns it.
 
     Raises:
         ArtifactError: There is no driver for the protocol.

@@ -17,8 +17,8 @@ from typing import Protocol, TypeVar
 
 from kdopt.errors import ArtifactError, LostArtifactError
 from kdopt.files import open_input
-from kdopt.store.artifacts.location import parse_place
-from kdopt.store.artifacts.remote import RemoteFiles
+from kdopt.store.location import parse_place
+from kdopt.store.remote_artifacts import RemoteFiles
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Artifacts:
 
     Raises:
         ArtifactError: The URL cannot be used; see
-            :func:`kdopt.store.artifacts.location.parse_place`.
+            :func:`kdopt.store.location.parse_place`.
     """
 
     def __init__(self, place: str | Path) -> None:
