@@ -31,6 +31,7 @@ from kdopt.store.leases import Lease
 from kdopt.store.queries import StudyCounts
 from kdopt.train.engine import Engine, make_engine
 from kdopt.trials.runners import RUNNERS
+from kdopt.worker import scheduling
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S, Heartbeat, Upkeep
 from kdopt.worker.inputs import (
     KnownPretraining,
@@ -40,15 +41,7 @@ from kdopt.worker.inputs import (
     read_runnable_record,
 )
 from kdopt.worker.journal import StoreJournal
-from kdopt.worker.keeping import StudentKeeper
-from kdopt.worker.scheduling import (
-    LastTrial,
-    StudyBoard,
-    choose_bundle,
-    list_finished_before,
-    list_startable,
-    sort_by_preference,
-)
+from kdopt.worker.keeping import keep_if_best
 from kdopt.worker.stop_signals import Stopped, StopSignal
 from kdopt.worker.summary import (
     BrokenDeviceError,
@@ -154,13 +147,12 @@ class _Worker:
         self._use_record(self.record)
         self.elsewhere = PretrainedElsewhere(store, artifacts, engine)
         self.upkeep = Upkeep(store, artifacts, campaign)
-        self.keeper = StudentKeeper(store, artifacts)
-        self.board = StudyBoard(store, campaign)
+        self.board = scheduling.StudyBoard(store, campaign)
         self.known = KnownPretraining(self._read_trials, self.dataset.n_classes)
         self.ready: list[StudyCounts] = []
         self.summary = WorkerSummary()
         self.last: StudyCounts | None = None
-        self.pace: LastTrial | None = None
+        self.pace: scheduling.LastTrial | None = None
         self.ranked: Iterator[StudyCounts] = iter(())
         self.next_look = 0.0
         self.stop = StopSignal()
@@ -230,9 +222,9 @@ class _Worker:
         if self.board.whole:
             self._follow_growth()
         self.known.read_news(states, self.record.campaign)
-        self.ready = list_startable(states, self.plans, self.known.outcomes)
+        self.ready = scheduling.list_startable(states, self.plans, self.known.outcomes)
         last = self.plans[self.last.study] if self.last else None
-        self.ranked = iter(sort_by_preference(self.ready, self.plans, last))
+        self.ranked = iter(scheduling.sort_by_preference(self.ready, self.plans, last))
         return self._take_of_next(None)
 
     def _take_of_next(self, at_most: int | None) -> _Taken | None:
@@ -245,7 +237,7 @@ class _Worker:
 
     def _take_trials(self, state: StudyCounts) -> _Taken | None:
         plan = self.plans[state.study]
-        at_most = choose_bundle(plan, self.context.together, self.pace)
+        at_most = scheduling.choose_bundle(plan, self.context.together, self.pace)
         claims = leases.claim_trials(self.store, state.study_id, self.name, self.lease_s, at_most)
         if not claims:
             return None
@@ -277,7 +269,11 @@ class _Worker:
         try:
             results = self._compute_results(plan, claims)
             for claim, result in zip(claims, results, strict=True):
-                self._record_one_of_several(plan, claim, result)
+                label = f"{plan.name} #{claim.number}"
+                try:
+                    self._record_result(plan, claim, label, result)
+                except LeaseLostError as error:
+                    self.summary.count_lost(label, error)
                 left.remove(claim)
         except Stopped:
             for claim in left:
@@ -288,13 +284,6 @@ class _Worker:
             for claim in left:
                 leases.release_trial(self.store, claim)
             raise
-
-    def _record_one_of_several(self, plan: StudyPlan, claim: Lease, result: Outcome | str) -> None:
-        label = f"{plan.name} #{claim.number}"
-        try:
-            self._record_result(plan, claim, label, result)
-        except LeaseLostError as error:
-            self.summary.count_lost(label, error)
 
     def _compute_results(self, plan: StudyPlan, claims: list[Lease]) -> list[Outcome | str]:
         """Compute the outcomes of several trials, or why one has none."""
@@ -351,7 +340,9 @@ class _Worker:
     ) -> None:
         if isinstance(result, Outcome):
             with self.watch.timing("store"):
-                student = self.keeper.offer(self.context, plan, claim.number, claim.params, result)
+                student = keep_if_best(
+                    self.store, self.artifacts, self.context, plan, claim, result
+                )
                 # One that was written for a lost lease stays: who runs the trial now writes it too.
                 for sha256 in leases.finish_trial(self.store, claim, result, student, then):
                     self.artifacts.discard(sha256)
@@ -372,7 +363,7 @@ class _Worker:
                 stage = RUNNERS[plan.stage]
                 began = time.perf_counter()
                 outcome = stage.compute(self.context, plan, claim.params, inputs, journal)
-                self.pace = LastTrial(plan.name, time.perf_counter() - began)
+                self.pace = scheduling.LastTrial(plan.name, time.perf_counter() - began)
                 return outcome
         except Exception as error:
             return explain_failure(error)
@@ -404,5 +395,5 @@ class _Worker:
         """The posterior of a pair before its first trial (``tune.sampler = "warm"``)."""
         if self.warm is None:
             self.warm = PosteriorSource(self.store, self.artifacts, self.record)
-        earlier = list_finished_before(plan, self.board.states, self.plans)
+        earlier = scheduling.list_finished_before(plan, self.board.states, self.plans)
         return self.warm.get_posterior(plan, earlier, self.known.outcomes[plan.partition])

@@ -15,7 +15,6 @@ from kdopt.store import leases, queries
 from kdopt.train.engine import make_engine
 from kdopt.trials.runners import Runner
 from kdopt.worker import scheduling
-from kdopt.worker import worker as worker_module
 from kdopt.worker.heartbeat import Heartbeat
 from kdopt.worker.scheduling import MOST, LastTrial, choose_bundle
 from kdopt.worker.worker import run_trials
@@ -76,7 +75,7 @@ def test_the_campaign_is_that_of_trials_claimed_one_by_one(tmp_path, taken, monk
     assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(spans)), (
         "one worker ran two at once"
     )
-    monkeypatch.setattr(worker_module, "choose_bundle", lambda *_: 1)
+    monkeypatch.setattr(scheduling, "choose_bundle", lambda *_: 1)
     other, artifacts = plan(tmp_path / "single")
     run_trials(other, artifacts, "tiny", ENGINE)
     assert results(store) == results(other)

@@ -16,7 +16,6 @@ from kdopt.store import leases, queries
 from kdopt.store.queries import StudyCounts
 from kdopt.train.engine import make_engine
 from kdopt.worker import scheduling
-from kdopt.worker import worker as worker_module
 from kdopt.worker.scheduling import (
     StudyBoard,
     list_finished_before,
@@ -341,7 +340,7 @@ def test_without_the_order_the_memory_is_used_less(tmp_path, monkeypatch):
     draw = random.Random(0)
     with_order = run(tmp_path / "a").caches
     monkeypatch.setattr(
-        worker_module,
+        scheduling,
         "sort_by_preference",
         lambda ready, plans, last: draw.sample(list(ready), len(ready)),
     )
