@@ -16,11 +16,7 @@ import numpy as np
 import pandas as pd
 
 from kdopt.analysis.partition_runs import PartitionRun
-from kdopt.analysis.results import (
-    CampaignResults,
-    order_partitions,
-    read_number,
-)
+from kdopt.analysis.results import CampaignResults, order_partitions, read_number
 from kdopt.analysis.stats import (
     TIE_DECIMALS,
     compute_mean,

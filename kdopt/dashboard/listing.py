@@ -64,11 +64,7 @@ class ReadableStudies:
             return lambda _data: None
 
         # Whole and plain: neither compressed nor a part, nor "as you have it already".
-        asked = {
-            **environ,
-            "REQUEST_METHOD": "GET",
-            "HTTP_ACCEPT_ENCODING": "identity",
-        }
+        asked = {**environ, "REQUEST_METHOD": "GET", "HTTP_ACCEPT_ENCODING": "identity"}
         for header in ("HTTP_RANGE", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH"):
             asked.pop(header, None)
         found = self._app(asked, start)

@@ -177,10 +177,7 @@ class TokenGuard:
         secure = "; Secure" if environ.get("HTTP_X_FORWARDED_PROTO") == "https" else ""
         cookie = f"{COOKIE}={self._session}; Path=/; HttpOnly; SameSite=Strict{secure}"
         return make_text_reply(
-            "303 See Other",
-            "",
-            ("Location", "/dashboard"),
-            ("Set-Cookie", cookie),
+            "303 See Other", "", ("Location", "/dashboard"), ("Set-Cookie", cookie)
         )
 
     def _has_session(self, environ: WSGIEnvironment) -> bool:

@@ -23,14 +23,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.advice.guide import (
-    GUIDE,
-    GUIDE_REMARKS,
-    GuideAnswer,
-    GuideLeaf,
-    GuideQuestion,
-    Topic,
-)
+from kdopt.advice.guide import GUIDE, GUIDE_REMARKS, GuideAnswer, GuideLeaf, GuideQuestion, Topic
 from kdopt.advice.guide_regret import compare_guide, measure_leaves
 from kdopt.advice.training_set import Situation, TrainingSet
 from kdopt.report.advice_text import SITUATION_TITLES, align_lines, format_between, replace_nan

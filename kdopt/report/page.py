@@ -158,10 +158,7 @@ def describe_campaign(data: ReportData) -> str:
     if data.shows_stage("combine"):
         sentences.append("All participants of a partition distilled into one model.")
     if data.shows_stage("federate"):
-        starts = {
-            "random": "random weights",
-            "consolidated": "the participants distilled into one",
-        }
+        starts = {"random": "random weights", "consolidated": "the participants distilled into one"}
         settings = data.campaign.federate
         used = [text for name, text in starts.items() if name in settings.initial_models]
         if FEDAVG in settings.algorithms:

@@ -51,9 +51,7 @@ def collect_tried(line: Line, found: Candidates, names: TriedNames) -> dict[str,
         gains = lines["vanilla", "student"]
         lines["vanilla", "student"] = (*gains[:2], f"{gains[2]}, which is the tuned cell")
     keys = sorted(lines, key=lambda key: -lines[key][0])
-    shown: dict[str, Any] = {
-        "tried": [_make_line(key, *lines[key], names) for key in keys],
-    }
+    shown: dict[str, Any] = {"tried": [_make_line(key, *lines[key], names) for key in keys]}
     if line["action"] != "undecided":
         shown["chosen"] = keys.index((str(line["method"]), str(line["transfer_set"])))
     return shown | ({"cell": line["method"]} if is_cell(line) else {})

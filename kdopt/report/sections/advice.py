@@ -53,15 +53,7 @@ ADVICE_NOTE = (
 )
 
 GAIN = Column("gain", "Test gain (pp)")
-RULE_COLUMNS = (
-    "rule",
-    "advice",
-    "as_good",
-    "gain",
-    "guarded_gain",
-    "searched_gain",
-    "cases",
-)
+RULE_COLUMNS = ("rule", "advice", "as_good", "gain", "guarded_gain", "searched_gain", "cases")
 
 
 class LearntAdvice(NamedTuple):

@@ -9,22 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from kdopt.analysis.agreement import (
-    CORRELATED,
-    HEADLINES,
-    ComparedCampaign,
-    ComparisonTables,
-)
+from kdopt.analysis.agreement import CORRELATED, HEADLINES, ComparedCampaign, ComparisonTables
 from kdopt.analysis.tuning import OVERALL
 from kdopt.analysis.verdicts import VERDICTS
 from kdopt.report.blocks import Block, Grid, GridCell, Section, make_tables
 from kdopt.report.columns import Column, Columns
-from kdopt.report.format import (
-    explain_draws,
-    format_frame,
-    format_points,
-    format_title,
-)
+from kdopt.report.format import explain_draws, format_frame, format_points, format_title
 from kdopt.report.sections.joined_maps import make_joined_maps_section
 from kdopt.report.sections.patterns import make_patterns_section
 

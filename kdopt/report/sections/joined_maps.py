@@ -9,17 +9,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from kdopt.analysis.agreement import (
-    ComparedCampaign,
-    ComparisonTables,
-)
+from kdopt.analysis.agreement import ComparedCampaign, ComparisonTables
 from kdopt.report.blocks import Block, PageFigure, Section, make_tables
 from kdopt.report.columns import Column, Columns
-from kdopt.report.format import (
-    format_frame,
-    format_points,
-    format_ratio,
-)
+from kdopt.report.format import format_frame, format_points, format_ratio
 from kdopt.report.plotting import (
     BLUE,
     GAIN_TITLE,

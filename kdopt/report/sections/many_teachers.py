@@ -21,10 +21,7 @@ from kdopt.report.sections.federated import (
     make_reductions_block,
     make_rounds_block,
 )
-from kdopt.report.sections.federated_comparison import (
-    format_algorithm_files,
-    make_algorithm_blocks,
-)
+from kdopt.report.sections.federated_comparison import format_algorithm_files, make_algorithm_blocks
 from kdopt.report.sections.table_two import (
     draw_combined,
     format_combined_latex,

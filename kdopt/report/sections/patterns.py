@@ -42,9 +42,7 @@ def make_pattern_block(pattern: PatternAgreement) -> Block:
     """The verdict on two campaigns, and what it comes from."""
     lines = pattern.lines
     first, second = (str(lines[key].iloc[0]) for key in ("first", "second"))
-    shown = lines.assign(
-        **{side: _format_numbers(lines, side) for side in ("first", "second")},
-    )
+    shown = lines.assign(**{side: _format_numbers(lines, side) for side in ("first", "second")})
     columns: Columns = [
         Column("contrast", "Contrast", str),
         Column("claimed", "Claimed", str),

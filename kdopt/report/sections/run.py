@@ -22,11 +22,7 @@ from kdopt.outcome import TrialRow
 from kdopt.report.blocks import Block, PageFigure, ReportData, Section, make_tables
 from kdopt.report.columns import Column, Columns
 from kdopt.report.files import is_own_page
-from kdopt.report.format import (
-    escape_partitions,
-    format_hours,
-    name_classes,
-)
+from kdopt.report.format import escape_partitions, format_hours, name_classes
 from kdopt.report.plotting import NUMBER_INK, UNDER_NUMBERS, Axis, Panel, wrap_panels
 
 MOST_NUMBERED = 12
