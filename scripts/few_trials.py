@@ -26,12 +26,15 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kdopt.advice.lessons import COMES_WITH, SHIPPED_LESSONS, load_shipped_lessons, write_lessons
 from kdopt.advice.training_set import (
+    COMES_WITH,
+    SHIPPED_LESSONS,
     SITUATIONS,
     TRAIN_ON,
     TrainingCampaign,
     build_training_set,
+    load_shipped_lessons,
+    write_lessons,
 )
 from kdopt.analysis.results import GainPair, PointMean
 from kdopt.campaign.settings import Campaign
@@ -51,13 +54,7 @@ from kdopt.search.prior import (
     get_point,
     load_shipped_prior,
 )
-from kdopt.search.replay import (
-    ALL_DATA,
-    NOTHING_TAUGHT,
-    TRIAL_COUNTS,
-    PointSearch,
-    replay_searches,
-)
+from kdopt.search.replay import ALL_DATA, NOTHING_TAUGHT, TRIAL_COUNTS, PointSearch, replay_searches
 from kdopt.search.samplers import choose_params
 from kdopt.store.database import open_store
 from kdopt.store.queries import pick_campaign, read_record, read_trials

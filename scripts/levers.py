@@ -26,8 +26,12 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kdopt.advice.lessons import COMES_WITH, load_shipped_lessons
-from kdopt.advice.training_set import TrainingCampaign, build_training_set
+from kdopt.advice.training_set import (
+    COMES_WITH,
+    TrainingCampaign,
+    build_training_set,
+    load_shipped_lessons,
+)
 from kdopt.features.definitions import LABEL_FEATURES, MODEL_FEATURES
 from kdopt.search.full_grids import UNKNOWN, FullGrid
 from kdopt.search.posterior import LOSS_NATS, Posterior, scale_results, squash_gain, unsquash_gain

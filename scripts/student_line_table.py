@@ -11,8 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from kdopt.analysis.images_right import unpack_right
-from kdopt.analysis.paired_test import Rates, rate_lead
+from kdopt.analysis.paired_test import Rates, rate_lead, unpack_right
 from kdopt.analysis.stats import Estimate, estimate_mean
 from kdopt.analysis.verdicts import ERROR_RATE
 from kdopt.outcome import Pair, Scores

@@ -3,7 +3,7 @@
 The rule that loses least leads: the decision tree, or a simpler one where the tree does not lose
 measurably less on pairs that it was not learnt from (:mod:`kdopt.advice.regret`). What is expected
 is what its action gained on the finished pairs that it rests on. How far such promises were off,
-and an interval that holds as often as it says, stand beside it (:mod:`kdopt.advice.calibration`).
+and an interval that holds as often as it says, stand beside it (:mod:`kdopt.advice.regret`).
 
 For a pair of a partition that is among the finished ones, participants are left out to judge; for
 any other pair whole partitions, as its kind of skew is unknown.
@@ -18,9 +18,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from kdopt.advice.calibration import PROMISED_SHARE, Calibration, calibrate
 from kdopt.advice.policies import RULES, TREE_POLICY, Policy, list_policies
-from kdopt.advice.regret import LeftOut, compare_policies, make_promise
+from kdopt.advice.regret import (
+    PROMISED_SHARE,
+    Calibration,
+    LeftOut,
+    calibrate,
+    compare_policies,
+    make_promise,
+)
 from kdopt.advice.training_set import DO_NOTHING, TRAIN_ON, Action, TrainingSet
 from kdopt.advice.tree import Answer, Leaf, grow_tree
 from kdopt.errors import AdviceError

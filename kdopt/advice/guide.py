@@ -1,15 +1,38 @@
-"""The paper's own guide (its Fig. 8), as a tree of yes/no questions.
+"""The paper's own guide (its Fig. 8), as a tree of yes/no questions, and what following it loses.
 
 The figure is lost: of it the text says only that it is a decision tree "for selecting suitable KD
 methods based on specific use cases and data environments" (section IV-E). So the tree is put
 together from what the text says of each case. A leaf says where that stands, and what is not in
-the text. ``kdopt.advice.guide_regret`` measures what following it loses.
+the text.
+
+The guide learnt nothing from finished pairs, so nothing is left out to judge it; the learnt tree
+beside it is judged on partitions that it did not learn from, on the same pairs. A leaf that says to
+tune stands for a search: of the points of its region the best on validation counts, which costs a
+trial each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kdopt.advice.advise import has_enough_pairs
+from kdopt.advice.policies import TREE_POLICY, list_policies
+from kdopt.advice.regret import (
+    compute_net_gains,
+    cross_validate,
+    estimate_over_units,
+    list_units,
+    make_folds,
+    select_gains,
+)
+from kdopt.advice.training_set import Action, TrainingSet
+from kdopt.advice.tree import Indices
+from kdopt.analysis.stats import TIE_DECIMALS, compute_mean
 
 Topic = Literal["labels", "forget", "search", "specialized", "similar", "weaker"]
 Region = Literal["low", "high"]
@@ -205,3 +228,128 @@ GUIDE_REMARKS = (
     "'Leave the student as it is' and 'train on without a teacher' are at no leaf: the text "
     "compares neither.",
 )
+
+
+GUIDE_VARIANTS = {
+    False: "the paper's guide, nothing tried",
+    True: "the paper's guide, T and alpha searched where it says so",
+}
+"""By whether settings may be tried. Little forgetting is not what gains are about."""
+
+LEAF_COLUMNS = ("leaf", "cases", "trials", "gain", "net_gain", "regret")
+GUIDE_MEASURES = ("gain", "net_gain", "regret", "tree_regret", "behind_tree")
+GUIDE_COLUMNS = (
+    "situation", "search", "label", "trials", "n", "total",
+    *(f"{name}{end}" for name in GUIDE_MEASURES for end in ("", "_low", "_high")),
+)  # fmt: skip
+
+NOT_TRIED = -1
+
+
+def measure_leaves(training_set: TrainingSet) -> pd.DataFrame:
+    """One line per leaf that some of the pairs reach: mean test gain, net gain and regret, pp.
+
+    ``cases`` are the pairs that reach it and on which its action was tried, ``trials`` what
+    choosing costs per pair. Without such pairs the numbers are NaN.
+    """
+    lines = []
+    best = training_set.test.max(axis=1)
+    ways = [(False, False), (False, True), (True, False)]
+    found = {way: _find_leaves(training_set, *way) for way in ways}
+    for leaf, path in list_leaves():
+        asked = {step.question.topic: step.yes for step in path}
+        leaves = found[asked.get("forget", False), asked.get("search", False)]
+        chosen = np.array([a if one is leaf else NOT_TRIED for one, a in leaves], dtype=np.intp)
+        known = chosen != NOT_TRIED
+        if not any(one is leaf for one, _ in leaves):
+            continue
+        gain = select_gains(training_set, chosen)[known]
+        net = compute_net_gains(training_set, chosen)[known]
+        points = len(_list_region(training_set, leaf)) if leaf.region else 0
+        means = (compute_mean(values) for values in (gain, net, best[known] - gain))
+        lines.append((leaf.name, int(known.sum()), points, *means))
+    return pd.DataFrame(lines, columns=list(LEAF_COLUMNS))
+
+
+def compare_guide(training_set: TrainingSet) -> pd.DataFrame:
+    """One line per way to follow the guide, and the learnt tree's regret on the same pairs.
+
+    ``n`` of the ``total`` pairs have a trial of what the guide says. ``behind_tree`` is the
+    guide's regret minus the tree's; both are NaN where there is too little to learn a tree from.
+    Bounds are 95 % intervals, as of :func:`kdopt.advice.regret.compare_policies`.
+    """
+    best, total = training_set.test.max(axis=1), len(training_set)
+    if not total:
+        return pd.DataFrame(columns=list(GUIDE_COLUMNS))
+    tree = np.full(total, np.nan)
+    if has_enough_pairs(training_set):
+        policies = list_policies(training_set, training_set.usable_features)
+        choose = next(p.choose for p in policies if p.name == TREE_POLICY)
+        judged = cross_validate(training_set, choose, list(make_folds(training_set, "partition")))
+        tree = best - select_gains(training_set, judged.advised)
+    units = list_units(training_set, "partition")
+    lines = []
+    for search, label in GUIDE_VARIANTS.items():
+        # The paper tuned on the student's own images, and so does kdopt.
+        if search and training_set.situation != "own":
+            continue
+        leaves = _find_leaves(training_set, forget=False, search=search)
+        chosen = np.array([action for _, action in leaves], dtype=np.intp)
+        known = chosen != NOT_TRIED
+        spent = [len(_list_region(training_set, leaf)) if leaf.region else 0 for leaf, _ in leaves]
+        gain = np.where(known, select_gains(training_set, chosen), np.nan)
+        net = np.where(known, compute_net_gains(training_set, chosen), np.nan)
+        regret = best - gain
+        same = np.where(known, tree, np.nan)
+        line: dict[str, object] = {
+            "situation": training_set.situation,
+            "search": search,
+            "label": label,
+            "trials": compute_mean(float(n) for n, k in zip(spent, known, strict=True) if k),
+            "n": int(known.sum()),
+            "total": total,
+        }
+        measured = (gain, net, regret, same, regret - same)
+        for name, values in zip(GUIDE_MEASURES, measured, strict=True):
+            numbers = estimate_over_units(values, units)[:3]
+            for end, number in zip(("", "_low", "_high"), numbers, strict=True):
+                line[f"{name}{end}"] = number
+        lines.append(line)
+    return pd.DataFrame(lines, columns=list(GUIDE_COLUMNS))
+
+
+def _find_leaves(
+    training_set: TrainingSet, forget: bool, search: bool
+) -> list[tuple[GuideLeaf, int]]:
+    """Where each pair ends, and the index of the action that it stands for there."""
+    lines = training_set.pairs.to_dict("records")
+    leaves = [
+        find_leaf(answer_for_pair(line, training_set.situation, forget, search)) for line in lines
+    ]
+    return [(leaf, _find_action(training_set, leaf, row)) for row, leaf in enumerate(leaves)]
+
+
+def _find_action(training_set: TrainingSet, leaf: GuideLeaf, row: int) -> int:
+    if leaf.region is None:
+        methods = [action.method for action in training_set.actions]
+        return methods.index(leaf.method) if leaf.method in methods else NOT_TRIED
+    points = _list_region(training_set, leaf)
+    if not len(points):
+        return NOT_TRIED
+    gains: NDArray[np.float64] = np.round(training_set.validation[row, points], TIE_DECIMALS)
+    return int(points[gains.argmax()])
+
+
+def _list_region(training_set: TrainingSet, leaf: GuideLeaf) -> Indices:
+    """The points that a leaf says to search."""
+    return np.array(
+        [i for i, a in enumerate(training_set.actions) if _is_in_region(a, leaf)], dtype=np.intp
+    )
+
+
+def _is_in_region(action: Action, leaf: GuideLeaf) -> bool:
+    if action.temperature is None or action.alpha is None:
+        return False
+    if leaf.region == "low":
+        return action.temperature <= LOW_TEMPERATURE and action.alpha < MIDDLE_ALPHA
+    return action.temperature > LOW_TEMPERATURE and action.alpha > MIDDLE_ALPHA

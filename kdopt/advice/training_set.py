@@ -3,13 +3,19 @@
 Which actions exist depends on the images to distil on, so there is one table per *situation*: the
 student's own labelled data (do nothing, train on without a teacher, any measured cell of T and
 alpha, DML, DP-KD), a labelled public set, or an unlabelled one (do nothing, vanilla, DML, DP-KD).
+
+The lessons that come with kdopt are training sets as a file: what :func:`build_training_set` makes
+of some campaigns of ``studies/`` in every situation, maybe of several data sets.
+``scripts/few_trials.py`` writes them.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,8 +26,7 @@ from kdopt.analysis.results import CampaignResults, average_points
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import METHODS
 from kdopt.features.definitions import FEATURE_NAMES
-from kdopt.features.measurements import PartitionMeasurements
-from kdopt.features.table import PAIR_COLUMNS, tabulate_pairs
+from kdopt.features.measurements import PAIR_COLUMNS, PartitionMeasurements, tabulate_pairs
 from kdopt.outcome import Outcome, Pair, TrialRow
 from kdopt.shown import format_setting
 
@@ -306,3 +311,67 @@ def rank_simplicity(action: Action) -> tuple[object, ...]:
 def _make_frame(lines: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     columns = [*PAIR_COLUMNS, "transfer_set", "family", *FEATURE_NAMES]
     return pd.DataFrame(list(lines), columns=columns)
+
+
+SHIPPED_LESSONS = "shipped.json"
+COMES_WITH = " (comes with kdopt)"
+"""Follows the names of their campaigns, which a store may have, too."""
+
+NAME_COLUMNS = (*PAIR_COLUMNS, "transfer_set", "family")
+DECIMALS = 4
+"""Digits that are kept. Gains are shares of a few hundred images, in pp."""
+
+
+def write_lessons(training_sets: Iterable[TrainingSet]) -> bytes:
+    """JSON, one line per pair; :func:`read_lessons` reads it back.
+
+    Gains of a pair are listed in the order of the actions, on validation and on test; features in
+    the order of the head, ``null`` where one is not known.
+    """
+    parts = []
+    for found in training_sets:
+        head = {"situation": found.situation, "actions": found.actions}
+        lines = [
+            json.dumps(
+                {
+                    "pair": [line[key] for key in NAME_COLUMNS],
+                    "features": [_round_value(line[name]) for name in FEATURE_NAMES],
+                    "validation": [_round_value(gain) for gain in validation],
+                    "test": [_round_value(gain) for gain in test],
+                },
+                separators=(",", ":"),
+            )
+            for line, validation, test in zip(
+                found.pairs.to_dict("records"), found.validation, found.test, strict=True
+            )
+        ]
+        parts.append(json.dumps(head)[:-1] + ',"pairs":[\n' + ",\n".join(lines) + "\n]}")
+    names = json.dumps({"names": NAME_COLUMNS, "features": FEATURE_NAMES})[:-1]
+    return (names + ',"sets":[\n' + ",\n".join(parts) + "\n]}\n").encode()
+
+
+def read_lessons(content: bytes) -> dict[Situation, TrainingSet]:
+    """Read what :func:`write_lessons` wrote. Features that this version does not know are lost."""
+    record = json.loads(content)
+    names = [*record["names"], *record["features"]]
+    found: dict[Situation, TrainingSet] = {}
+    for part in record["sets"]:
+        lines = [[*p["pair"], *p["features"]] for p in part["pairs"]]
+        frame = pd.DataFrame(lines, columns=names).reindex(columns=[*NAME_COLUMNS, *FEATURE_NAMES])
+        frame = frame.astype(dict.fromkeys(FEATURE_NAMES, float))
+        validation, test = (
+            np.array([p[key] for p in part["pairs"]], dtype=np.float64)
+            for key in ("validation", "test")
+        )
+        actions = tuple(Action(*action) for action in part["actions"])
+        found[part["situation"]] = TrainingSet(part["situation"], actions, frame, validation, test)
+    return found
+
+
+def load_shipped_lessons() -> dict[Situation, TrainingSet]:
+    """The lessons that come with kdopt, by situation."""
+    return read_lessons(files(__package__).joinpath(SHIPPED_LESSONS).read_bytes())
+
+
+def _round_value(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), DECIMALS)

@@ -4,28 +4,26 @@ results
     The trial rows of a campaign, indexed once.
 partition_runs
     Trials of the stages that have studies per partition, not per pair.
-trial_table
-    Every trial with all that it recorded, as one tidy table.
-stats
+stats, strata
     Means with intervals, spreads, rank correlations: pure functions.
+paired_test
+    Models compared on the same images, one by one, and whether the best is really better.
 tables
     Every table of a campaign, each computed once; reports, dashboard and claims read these.
 progress
     What is done, failed and missing, what it cost, and how far replicates differ.
 best_settings
     The best temperature and alpha of every pair, and its whole surface.
-paired_test
-    Whether the best of many models is really better, image by image.
 verdicts
     Leave a pair's student as it is, train it on, or distil.
 reruns
     A trial that ran again beside its record.
 students
     Which trial's student is taken home, and what is known of it.
-sampling_error
-    How much of a mean may be the luck of which test images there are.
 tuning
     What tuning gains, where it pays, and the full grid beside the sequential search.
+tuned_methods
+    Methods with parameters of their own, at each pair's best setting.
 method_gains
     What every method gains for every pair on every transfer set.
 method_summaries
@@ -37,6 +35,8 @@ federated
     Federated averaging: accuracy by round, and rounds saved.
 federated_comparison
     Federated algorithms and what they start from, side by side.
+agreement
+    Several campaigns side by side.
 paper
     The paper's claims, judged by these tables.
 """

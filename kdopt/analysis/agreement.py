@@ -25,31 +25,16 @@ from kdopt.errors import ComparisonError
 PAIR_KEYS = ["partition", "teacher", "student"]
 CORRELATED = ("temperature", "alpha", "effective_kd_weight", "test_gain", "net_gain")
 PAIR_AGREEMENT_COLUMNS = (
-    "first",
-    "second",
-    "partition",
-    "same_images",
-    "n",
-    "same_temperature",
-    "same_temperature_by_chance",
-    "same_alpha",
-    "same_alpha_by_chance",
-    "same_point",
-    "same_point_by_chance",
-    *(f"{key}_correlation" for key in CORRELATED),
-    "verdicts",
+    "first", "second", "partition", "same_images", "n", "same_temperature",
+    "same_temperature_by_chance", "same_alpha", "same_alpha_by_chance", "same_point",
+    "same_point_by_chance", *(f"{key}_correlation" for key in CORRELATED), "verdicts",
     "same_verdict",
-)
+)  # fmt: skip
 VERDICT_PAIR_COLUMNS = ("first", "second", "first_verdict", "second_verdict", "n")
 
 HEADLINES = (
-    "vanilla_gain",
-    "test_gain",
-    "control_gain",
-    "net_gain",
-    "advised_gain",
-    "advised_net_gain",
-)
+    "vanilla_gain", "test_gain", "control_gain", "net_gain", "advised_gain", "advised_net_gain",
+)  # fmt: skip
 """The measures of :func:`kdopt.analysis.tuning.summarise_gains` that are set side by side."""
 
 LEAST_RANKED = 3

@@ -22,37 +22,13 @@ from kdopt.campaign.stages import compares_vanilla
 from kdopt.outcome import Pair
 
 BEST_COLUMNS = (
-    "partition",
-    "teacher",
-    "student",
-    "teacher_accuracy",
-    "student_accuracy",
-    "accuracy_gap",
-    "validation_gap",
-    "teacher_kind",
-    "cells_done",
-    "cells_failed",
-    "cells_planned",
-    "trials_done",
-    "complete",
-    "temperature",
-    "alpha",
-    "validation_gain",
-    "test_gain",
-    "test_gain_sd",
-    "replicates",
-    "control_validation_gain",
-    "control_gain",
-    "net_gain",
-    "vanilla_validation_gain",
-    "vanilla_gain",
-    "net_vanilla_gain",
-    "oracle_temperature",
-    "oracle_alpha",
-    "oracle_gain",
-    "effective_kd_weight",
-    "family",
-)
+    "partition", "teacher", "student", "teacher_accuracy", "student_accuracy", "accuracy_gap",
+    "validation_gap", "teacher_kind", "cells_done", "cells_failed", "cells_planned", "trials_done",
+    "complete", "temperature", "alpha", "validation_gain", "test_gain", "test_gain_sd",
+    "replicates", "control_validation_gain", "control_gain", "net_gain", "vanilla_validation_gain",
+    "vanilla_gain", "net_vanilla_gain", "oracle_temperature", "oracle_alpha", "oracle_gain",
+    "effective_kd_weight", "family",
+)  # fmt: skip
 
 
 class Surface(NamedTuple):

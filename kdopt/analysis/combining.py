@@ -33,29 +33,15 @@ UNTRAINED = -1
 
 _COMBINATION_KEYS = ["partition", "transfer_set", "start", "weighting"]
 COMBINED_COLUMNS = (
-    *_COMBINATION_KEYS,
-    "accuracy",
-    "accuracy_sd",
-    "validation_accuracy",
-    "gain",
-    "participant",
-    "replicates",
-    "paper_accuracy",
-)
+    *_COMBINATION_KEYS, "accuracy", "accuracy_sd", "validation_accuracy", "gain", "participant",
+    "replicates", "paper_accuracy",
+)  # fmt: skip
 REPLICATE_EFFECT_COLUMNS = (*_COMBINATION_KEYS, "replicate", "effect", "paper_effect")
 EFFECT_COLUMNS = (*_COMBINATION_KEYS, "effect", "replicates", "paper_effect")
 AGREEMENT_COLUMNS = (
-    "weighting",
-    "cells",
-    "same_sign",
-    "constant",
-    "partitions",
-    "partitions_same_sign",
-    "correlation",
-    "mean_effect",
-    "low",
-    "high",
-)
+    "weighting", "cells", "same_sign", "constant", "partitions", "partitions_same_sign",
+    "correlation", "mean_effect", "low", "high",
+)  # fmt: skip
 LEAST_CELLS = 3
 """Two cells are always perfectly correlated."""
 

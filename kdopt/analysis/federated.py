@@ -24,58 +24,23 @@ ReductionBound = Literal["exact", "at least", "at most", "unknown"]
 REDUCTION_BOUNDS: tuple[ReductionBound, ...] = ("exact", "at least", "at most", "unknown")
 
 CURVE_COLUMNS = (
-    "partition",
-    "algorithm",
-    "initial_model",
-    "replicate",
-    "round",
-    "validation_accuracy",
+    "partition", "algorithm", "initial_model", "replicate", "round", "validation_accuracy",
     "test_accuracy",
-)
+)  # fmt: skip
 LEVEL_COLUMNS = (
-    "partition",
-    "random_final",
-    "random_final_sd",
-    "consolidated_final",
-    "consolidated_final_sd",
-    "kd_alone",
-    "kd_alone_sd",
-    "best_participant",
-    "round_megabytes",
-    "start_megabytes",
-)
+    "partition", "random_final", "random_final_sd", "consolidated_final", "consolidated_final_sd",
+    "kd_alone", "kd_alone_sd", "best_participant", "round_megabytes", "start_megabytes",
+)  # fmt: skip
 CLASS_COLUMNS = ("partition", "class", "random_final", "kd_alone")
 TARGET_COLUMNS = (
-    "partition",
-    "replicate",
-    "kind",
-    "target",
-    "target_accuracy",
-    "rounds_random",
-    "rounds_consolidated",
-    "rounds",
-    "reduction",
-    "bound",
-    "megabytes_random",
-    "megabytes_consolidated",
-    "megabytes_reduction",
-)
+    "partition", "replicate", "kind", "target", "target_accuracy", "rounds_random",
+    "rounds_consolidated", "rounds", "reduction", "bound", "megabytes_random",
+    "megabytes_consolidated", "megabytes_reduction",
+)  # fmt: skip
 REDUCTION_COLUMNS = (
-    "kind",
-    "target",
-    "label",
-    "reduction",
-    "low",
-    "high",
-    "partitions",
-    "exact",
-    "at_least",
-    "at_most",
-    "unknown",
-    "megabytes_reduction",
-    "megabytes_low",
-    "megabytes_high",
-)
+    "kind", "target", "label", "reduction", "low", "high", "partitions", "exact", "at_least",
+    "at_most", "unknown", "megabytes_reduction", "megabytes_low", "megabytes_high",
+)  # fmt: skip
 OF_WHAT = {
     "absolute": "of the test images",
     "relative": "of the final accuracy from random weights",

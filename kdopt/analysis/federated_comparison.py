@@ -24,39 +24,17 @@ from kdopt.campaign.federated_algorithms import (
 )
 
 ALGORITHM_COLUMNS = (
-    "partition",
-    "algorithm",
-    "initial_model",
-    "replicates",
-    "first_accuracy",
-    "final_accuracy",
-    "final_accuracy_sd",
-    "round_megabytes",
-    "start_megabytes",
-    "total_megabytes",
-)
+    "partition", "algorithm", "initial_model", "replicates", "first_accuracy", "final_accuracy",
+    "final_accuracy_sd", "round_megabytes", "start_megabytes", "total_megabytes",
+)  # fmt: skip
 ALGORITHM_ROUND_COLUMNS = (
-    "partition",
-    "algorithm",
-    "initial_model",
-    "replicate",
-    "kind",
-    "target",
-    "target_accuracy",
-    "rounds_to_target",
-    "rounds",
-    "megabytes_to_target",
-)
+    "partition", "algorithm", "initial_model", "replicate", "kind", "target", "target_accuracy",
+    "rounds_to_target", "rounds", "megabytes_to_target",
+)  # fmt: skip
 DIFFERENCE_COLUMNS = (
-    "algorithm",
-    "initial_model",
-    "final_accuracy",
-    "difference",
-    "low",
-    "high",
-    "partitions",
+    "algorithm", "initial_model", "final_accuracy", "difference", "low", "high", "partitions",
     "round_megabytes",
-)
+)  # fmt: skip
 
 
 def tabulate_algorithms(results: CampaignResults) -> pd.DataFrame:

@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.method_settings import (
+from kdopt.analysis.results import CampaignResults, MethodCase, list_pairs, read_number, read_point
+from kdopt.analysis.stats import compute_sd
+from kdopt.analysis.tuned_methods import (
     TUNED,
     average_settings,
     count_search_trials,
     find_best_setting,
     name_tuned,
 )
-from kdopt.analysis.results import CampaignResults, MethodCase, list_pairs, read_number, read_point
-from kdopt.analysis.stats import compute_sd
 from kdopt.campaign.method_studies import tunes_points
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import METHODS, NEEDS_LABELS, TRANSFER_SETS, UNLABELED
@@ -43,26 +43,11 @@ paper weak is any teacher below its student and strong one notably above."""
 
 GAIN_MEASURES = ("validation_gain", "test_gain", "learning", "forgetting")
 GAIN_COLUMNS = (
-    "partition",
-    "teacher",
-    "student",
-    "transfer_set",
-    "method",
-    "lacks_labels",
-    "source",
-    "replicates",
-    "test_gain_sd",
-    "complete",
-    "teacher_accuracy",
-    "student_accuracy",
-    "accuracy_gap",
-    "validation_gap",
-    "teacher_kind",
-    *GAIN_MEASURES,
-    "control_gain",
-    "net_gain",
+    "partition", "teacher", "student", "transfer_set", "method", "lacks_labels", "source",
+    "replicates", "test_gain_sd", "complete", "teacher_accuracy", "student_accuracy",
+    "accuracy_gap", "validation_gap", "teacher_kind", *GAIN_MEASURES, "control_gain", "net_gain",
     "family",
-)
+)  # fmt: skip
 
 ClassAccuracies = list[float | None]
 """By class, percent; ``None`` for a class without test images."""

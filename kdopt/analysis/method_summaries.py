@@ -19,7 +19,6 @@ from kdopt.analysis.method_gains import (
     pivot_methods,
     select_teachers,
 )
-from kdopt.analysis.method_settings import TUNED
 from kdopt.analysis.stats import (
     TIE_DECIMALS,
     Booleans,
@@ -31,60 +30,26 @@ from kdopt.analysis.stats import (
     estimate_mean,
     estimate_share,
 )
+from kdopt.analysis.tuned_methods import TUNED
 from kdopt.campaign.stage_settings import METHODS
 from kdopt.outcome import Pair
 
 TRANSFER_COLUMNS = (
-    "partition",
-    "transfer_set",
-    "method",
-    "n",
-    "positive_rate",
-    "rate_low",
-    "rate_high",
-    "mean_positive",
-    "positive_low",
-    "positive_high",
-    "mean_negative",
-    "negative_low",
-    "negative_high",
-    "mean_gain",
-    "low",
-    "high",
-    "cumulative_gain",
-)
+    "partition", "transfer_set", "method", "n", "positive_rate", "rate_low", "rate_high",
+    "mean_positive", "positive_low", "positive_high", "mean_negative", "negative_low",
+    "negative_high", "mean_gain", "low", "high", "cumulative_gain",
+)  # fmt: skip
 LEARNING_COLUMNS = (
-    "partition",
-    "teacher_kind",
-    "method",
-    "n",
-    "learning",
-    "learning_low",
-    "learning_high",
-    "forgetting",
-    "forgetting_low",
-    "forgetting_high",
-)
+    "partition", "teacher_kind", "method", "n", "learning", "learning_low", "learning_high",
+    "forgetting", "forgetting_low", "forgetting_high",
+)  # fmt: skip
 TEACHER_COLUMNS = ("partition", "method", "student", "teacher", "share", "accuracy", "place", "top")
 TEACHER_COUNT_COLUMNS = ("partition", "method", "participant", "accuracy", "times_best", "students")
 TEACHER_CORRELATION_COLUMNS = ("partition", "method", "correlation", "participants", "students")
 RATIO_COLUMNS = (
-    "partition",
-    "tuned_gain",
-    "best_method",
-    "best_gain",
-    "difference",
-    "low",
-    "high",
-    "ratio",
-    "ratio_low",
-    "ratio_high",
-    "control_gain",
-    "net_ratio",
-    "net_ratio_low",
-    "net_ratio_high",
-    "n",
-)
+    "partition", "tuned_gain", "best_method", "best_gain", "difference", "low", "high", "ratio",
+    "ratio_low", "ratio_high", "control_gain", "net_ratio", "net_ratio_low", "net_ratio_high", "n",
+)  # fmt: skip
 LEAST_DENOMINATOR_PP = 1e-6
 
 NON_IID = "mean of the non-IID partitions"

@@ -15,8 +15,12 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.controls import ControlCase, group_controls
-from kdopt.analysis.partition_runs import PartitionRun, list_partition_runs
+from kdopt.analysis.partition_runs import (
+    ControlCase,
+    PartitionRun,
+    group_controls,
+    list_partition_runs,
+)
 from kdopt.analysis.stats import compute_mean, compute_sd
 from kdopt.campaign.federated_algorithms import FEDAVG
 from kdopt.campaign.method_studies import tunes_points
@@ -29,16 +33,9 @@ from kdopt.outcome import Outcome, Pair, TrialRow, find_pretrained, group_by_met
 GainName = Literal["validation_gain", "test_gain"]
 
 PARTICIPANT_COLUMNS = (
-    "partition",
-    "participant",
-    "validation_accuracy",
-    "test_accuracy",
-    "epochs",
-    "best_epoch",
-    "seconds",
-    "device",
-    "precision",
-)
+    "partition", "participant", "validation_accuracy", "test_accuracy", "epochs", "best_epoch",
+    "seconds", "device", "precision",
+)  # fmt: skip
 
 
 class MethodCase(NamedTuple):

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from kdopt.analysis.images_right import ImageLead, measure_lead
-from kdopt.analysis.method_settings import TUNED, list_method_names, name_tuned
+from kdopt.analysis.paired_test import ImageLead, measure_lead
 from kdopt.analysis.reruns import Deviation
 from kdopt.analysis.results import CampaignResults, read_point
 from kdopt.analysis.stats import compute_mean
 from kdopt.analysis.tables import Tables
+from kdopt.analysis.tuned_methods import TUNED, list_method_names, name_tuned
 from kdopt.analysis.verdicts import PairVerdict, list_candidates, rank_trial
 from kdopt.campaign.stage_settings import METHODS, UNLABELED
 from kdopt.errors import AdviceError

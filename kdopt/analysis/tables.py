@@ -44,7 +44,6 @@ from kdopt.analysis.method_summaries import (
     summarise_learning,
     summarise_transfers,
 )
-from kdopt.analysis.names import add_names
 from kdopt.analysis.progress import (
     FailedTrial,
     StageProgress,
@@ -54,9 +53,13 @@ from kdopt.analysis.progress import (
     tabulate_costs,
 )
 from kdopt.analysis.results import CampaignResults
-from kdopt.analysis.sampling_error import SamplingErrors
 from kdopt.analysis.tuned_methods import summarise_tuned_methods, tabulate_tuned_methods
-from kdopt.analysis.tuning import compare_protocols, summarise_gains, tabulate_payoff
+from kdopt.analysis.tuning import (
+    SamplingErrors,
+    compare_protocols,
+    summarise_gains,
+    tabulate_payoff,
+)
 from kdopt.analysis.verdicts import tabulate_verdicts
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import TransferName
@@ -288,3 +291,26 @@ def compute_tables(rows: Sequence[TrialRow], campaign: Campaign) -> Tables:
         campaign: What was planned.
     """
     return Tables(rows, campaign)
+
+
+NAMED = ("teacher", "student", "participant")
+"""Columns of numbers of participants; ``teacher_name`` comes after ``teacher``."""
+
+
+def add_names(frame: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:
+    """A table with the names of participants after their numbers.
+
+    It stays as it is where the campaign has no names, or the table has them.
+    """
+    for key in NAMED:
+        name = f"{key}_name"
+        if campaign.participant and key in frame.columns and name not in frame.columns:
+            frame = frame.copy()
+            names = [campaign.name_participant(int(number)) for number in frame[key]]
+            frame.insert(list(frame.columns).index(key) + 1, name, names)
+    return frame
+
+
+def list_name_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns of names that a table of pairs has."""
+    return [name for name in ("teacher_name", "student_name") if name in frame.columns]

@@ -11,23 +11,10 @@ TRIAL_COLUMNS = ("study", "partition", "stage", "teacher", "student", "number", 
 SCORES = ("validation", "test", "validation_before", "test_before")
 SCORE_PARTS = ("accuracy", "per_class", "loss")
 OUTCOME_COLUMNS = (
-    "value",
-    "validation_gain",
-    "test_gain",
-    "learning",
-    "forgetting",
-    "epochs",
-    "best_epoch",
-    "line_position",
-    "last_validation_accuracy",
-    "last_test_accuracy",
-    "seconds",
-    "device",
-    "precision",
-    "checkpoint",
-    "round_bytes",
-    "start_bytes",
-)
+    "value", "validation_gain", "test_gain", "learning", "forgetting", "epochs", "best_epoch",
+    "line_position", "last_validation_accuracy", "last_test_accuracy", "seconds", "device",
+    "precision", "checkpoint", "round_bytes", "start_bytes",
+)  # fmt: skip
 SET_OF = {
     "value": "validation",
     "last_validation_accuracy": "validation",

@@ -17,22 +17,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kdopt.analysis.controls import ControlCase
-from kdopt.analysis.images_right import measure_lead, unpack_right
-from kdopt.analysis.method_settings import (
+from kdopt.analysis.paired_test import measure_lead, rate_lead, unpack_right
+from kdopt.analysis.partition_runs import ControlCase
+from kdopt.analysis.results import CampaignResults, read_number, read_point
+from kdopt.analysis.stats import TIE_DECIMALS, compute_mean
+from kdopt.analysis.tuned_methods import (
     SettingMean,
     describe_values,
     list_settings_of_pair,
     name_tuned,
     rate_setting,
 )
-from kdopt.analysis.paired_test import rate_lead
-from kdopt.analysis.results import CampaignResults, read_number, read_point
-from kdopt.analysis.stats import TIE_DECIMALS, compute_mean
-from kdopt.campaign.method_studies import get_budget, uses_teacher
+from kdopt.campaign.method_studies import get_budget, list_searched_methods, uses_teacher
+from kdopt.campaign.names import study_name
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS, UNLABELED
-from kdopt.campaign.studies import Params, get_setting
+from kdopt.campaign.studies import Params, StudyPlan, get_setting
 from kdopt.outcome import Outcome, Pair
 
 PairVerdict = Literal["leave as it is", "train on", "distil", "undecided"]
@@ -43,27 +43,11 @@ ERROR_RATE = 0.05
 leave the student as it is."""
 
 VERDICT_COLUMNS = (
-    "partition",
-    "teacher",
-    "student",
-    "action",
-    "method",
-    "transfer_set",
-    "temperature",
-    "alpha",
-    "accuracy_before",
-    "accuracy_after",
-    "validation_gain",
-    "test_gain",
-    "control_gain",
-    "net_gain",
-    "net_low",
-    "net_high",
-    "tried",
-    "chance_over_leaving",
-    "chance_over_training",
+    "partition", "teacher", "student", "action", "method", "transfer_set", "temperature", "alpha",
+    "accuracy_before", "accuracy_after", "validation_gain", "test_gain", "control_gain",
+    "net_gain", "net_low", "net_high", "tried", "chance_over_leaving", "chance_over_training",
     "setting",
-)
+)  # fmt: skip
 
 
 class Candidate(NamedTuple):
@@ -347,3 +331,27 @@ def _read_right(outcomes: Sequence[Outcome]) -> npt.NDArray[np.float32]:
     bits = [unpack_right(outcome.validation) for outcome in outcomes]
     mean: npt.NDArray[np.float32] = np.mean(bits, axis=0, dtype=np.float32)
     return mean
+
+
+def is_rival(plan: StudyPlan, params: Params, outcome: Outcome) -> bool:
+    """Whether a trial's student can be the best of its pair, or of its student alone."""
+    if plan.stage not in ("control", "tune", "compare") or outcome.validation_gain is None:
+        return False
+    # Plain distillation at alpha 0 is the control: no teacher has a part in it.
+    taught = plan.method is not None or params.get("alpha") != 0
+    return taught and math.isfinite(outcome.validation_gain)
+
+
+def name_rivals(campaign: Campaign, plan: StudyPlan, params: Params) -> tuple[tuple[str, ...], str]:
+    """The studies whose trials a trial competes with, and who competes within them."""
+    if plan.stage == "control":
+        return (plan.name,), f"s{int(params['student']):02d}"
+    pair = plan.teacher, plan.student
+    studies = [
+        study_name(plan.campaign, plan.partition, stage, *pair) for stage in ("tune", "compare")
+    ]
+    studies += [
+        study_name(plan.campaign, plan.partition, "tune", *pair, method)
+        for method in list_searched_methods(campaign)
+    ]
+    return tuple(studies), "pair"

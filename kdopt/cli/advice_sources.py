@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdopt.advice.advise import check_training_set_size, has_enough_pairs
-from kdopt.advice.lessons import COMES_WITH, load_shipped_lessons
 from kdopt.advice.training_set import (
+    COMES_WITH,
     Situation,
     TrainingCampaign,
     TrainingSet,
     build_training_set,
+    load_shipped_lessons,
 )
 from kdopt.analysis.results import CampaignResults
 from kdopt.analysis.verdicts import tabulate_verdicts

@@ -31,7 +31,7 @@ from kdopt.cli.options import DEFAULT_STORE, DeviceOption, JsonOption, PluginOpt
 from kdopt.cli.tables import print_text
 from kdopt.errors import AdviceError
 from kdopt.features.definitions import FEATURE_NAMES
-from kdopt.features.table import tabulate_pairs
+from kdopt.features.measurements import tabulate_pairs
 from kdopt.outcome import Pair
 from kdopt.plugins.sources import give_plugins
 from kdopt.report.advice_answer import ADVICE_SCHEMA, format_advice, format_advice_json

@@ -1,19 +1,24 @@
-"""What was measured once of a partition, so that its pairs can be described without its images.
+"""What was measured once of a partition, and a campaign's pairs as a table of features made of it.
 
-Measurements are kept beside the campaign's record. Reading them needs no torch; taking them does
-(:mod:`kdopt.features.measuring`).
+Measurements are kept beside the campaign's record, so that pairs can be described without their
+images. Reading them needs no torch; taking them does (:mod:`kdopt.features.measuring`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import cast
+
+import pandas as pd
 
 from kdopt.campaign.plain import PlainValueError, describe_value, read_plain
-from kdopt.features.definitions import LogitFeatures
-from kdopt.outcome import Outcome, find_pretrained
+from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import TransferName
+from kdopt.features.definitions import FEATURE_NAMES, LogitFeatures, describe_pair
+from kdopt.outcome import Outcome, Pair, TrialRow, find_pretrained
 from kdopt.store.attributes import (
     MEASUREMENTS_KEY,
     read_campaign_attribute,
@@ -164,3 +169,49 @@ def _is_stale(known: PartitionMeasurements | None, pretrained: Mapping[int, Outc
         participant >= len(measured) or measured[participant] != outcome.checkpoint
         for participant, outcome in pretrained.items()
     )
+
+
+PAIR_COLUMNS = ("campaign", *Pair._fields)
+
+
+def tabulate_pairs(
+    rows: Sequence[TrialRow],
+    campaign: Campaign,
+    measurements: Mapping[str, PartitionMeasurements] | None = None,
+    transfer_set: str = "student",
+) -> pd.DataFrame:
+    """The features of every pair whose participants are both pre-trained.
+
+    The columns are :data:`PAIR_COLUMNS` and :data:`kdopt.features.definitions.FEATURE_NAMES`. The
+    rows are in the order of the campaign's partitions, then by teacher and student, whatever the
+    order of ``rows``. Numbers that are not known are NaN.
+
+    Args:
+        rows: Trials of a campaign, in any state; only pre-training counts.
+        campaign: What was planned.
+        measurements: By partition, what was measured of it; without it the features of labels and
+            models are NaN.
+        transfer_set: The images to distil on, on which both models are compared.
+    """
+    pretrained = find_pretrained(rows)
+    own = transfer_set == "student"
+    images = None if own else campaign.transfer.size(cast("TransferName", transfer_set))
+    lines = []
+    for partition in dict.fromkeys([p.name for p in campaign.partitions]):
+        measured = (measurements or {}).get(partition)
+        for teacher, student in campaign.pairs:
+            of_teacher = pretrained.get((partition, teacher))
+            of_student = pretrained.get((partition, student))
+            if of_teacher is None or of_student is None:
+                continue
+            features = describe_pair(
+                of_teacher.validation,
+                of_student.validation,
+                measured.label_counts[teacher] if measured else None,
+                measured.label_counts[student] if measured else None,
+                measured.get_logit_features(transfer_set, teacher, student) if measured else None,
+                images,
+            )
+            pair = Pair(partition, teacher, student)
+            lines.append({"campaign": campaign.name, **pair._asdict(), **features})
+    return pd.DataFrame(lines, columns=[*PAIR_COLUMNS, *FEATURE_NAMES])

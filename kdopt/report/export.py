@@ -10,7 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from kdopt.analysis.names import NAMED
+from kdopt.analysis.tables import NAMED
 from kdopt.analysis.trial_table import tabulate_trials
 from kdopt.campaign.names import pair_label
 from kdopt.campaign.record import format_campaign

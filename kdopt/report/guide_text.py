@@ -23,8 +23,16 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.advice.guide import GUIDE, GUIDE_REMARKS, GuideAnswer, GuideLeaf, GuideQuestion, Topic
-from kdopt.advice.guide_regret import compare_guide, measure_leaves
+from kdopt.advice.guide import (
+    GUIDE,
+    GUIDE_REMARKS,
+    GuideAnswer,
+    GuideLeaf,
+    GuideQuestion,
+    Topic,
+    compare_guide,
+    measure_leaves,
+)
 from kdopt.advice.training_set import Situation, TrainingSet
 from kdopt.report.advice_text import SITUATION_TITLES, align_lines, format_between, replace_nan
 from kdopt.report.format import format_points, format_signed
@@ -45,7 +53,7 @@ _ANSWERS: Mapping[Topic, tuple[str, str]] = {
 
 
 class MeasuredGuide(NamedTuple):
-    """What following the guide loses in one situation; see :mod:`kdopt.advice.guide_regret`."""
+    """What following the guide loses in one situation; see :mod:`kdopt.advice.guide`."""
 
     leaves: pd.DataFrame
     whole: pd.DataFrame

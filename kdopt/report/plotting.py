@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from kdopt.analysis.method_gains import ALL_METHODS
-from kdopt.analysis.method_settings import is_tuned, name_tuned
+from kdopt.analysis.tuned_methods import is_tuned, name_tuned
 from kdopt.campaign.method_spaces import SPACES
 
 BLUE, ORANGE, VERMILLION = "#0072B2", "#E69F00", "#D55E00"

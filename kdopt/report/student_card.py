@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from kdopt.analysis.images_right import ImageLead
-from kdopt.analysis.method_settings import describe_values
+from kdopt.analysis.paired_test import ImageLead
 from kdopt.analysis.reruns import Deviation
 from kdopt.analysis.students import StudentRecord
+from kdopt.analysis.tuned_methods import describe_values
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.shapes import describe_array, get_kind
 from kdopt.campaign.studies import get_setting

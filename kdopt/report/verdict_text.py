@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from kdopt.analysis.names import list_name_columns
 from kdopt.analysis.results import CampaignResults
+from kdopt.analysis.tables import list_name_columns
 from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS, Candidate, list_candidates
 from kdopt.campaign.settings import Campaign

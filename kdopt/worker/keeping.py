@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from kdopt.analysis.rivals import is_rival, name_rivals
-from kdopt.analysis.verdicts import rank_trial
+from kdopt.analysis.verdicts import is_rival, name_rivals, rank_trial
 from kdopt.campaign.studies import StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.store import kept

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kdopt.advice.training_set import DO_NOTHING, Action, TrainingSet
 from kdopt.features.definitions import FEATURE_NAMES
-from kdopt.features.table import PAIR_COLUMNS
+from kdopt.features.measurements import PAIR_COLUMNS
 
 VANILLA = Action("vanilla", 1.0, 0.5)
 LOW = Action("tuned", 1.0, 0.1)

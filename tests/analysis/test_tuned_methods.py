@@ -6,20 +6,14 @@ import dataclasses
 
 import pytest
 
-from kdopt.analysis.method_settings import describe_values, list_settings_of_pair
 from kdopt.analysis.results import CampaignResults
 from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tuned_methods import describe_values, list_settings_of_pair
 from kdopt.campaign.method_spaces import BudgetSpace, DkdSpace, LogitStdSpace
 from kdopt.campaign.names import study_name
 from kdopt.outcome import Pair, TrialRow
 from kdopt.report.verdict_text import describe_verdict
-from tests.analysis.synthetic import (
-    accuracy_of,
-    make_campaign,
-    make_rows,
-    outcome,
-    pretrain_rows,
-)
+from tests.analysis.synthetic import accuracy_of, make_campaign, make_rows, outcome, pretrain_rows
 
 CAMPAIGN = make_campaign(
     tune_methods=("kd", "dkd", "logit_std"),

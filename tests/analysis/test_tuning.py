@@ -1,3 +1,6 @@
+from __future__ import annotations
+
+import dataclasses
 import math
 from dataclasses import replace
 
@@ -11,6 +14,7 @@ from kdopt.analysis.tuning import (
     GRID_MINUS_SEQUENTIAL,
     OVERALL,
     SEQUENTIAL,
+    SamplingErrors,
     list_headline_measures,
     replay_sequential_search,
     summarise_gains,
@@ -18,9 +22,10 @@ from kdopt.analysis.tuning import (
 )
 from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.stages import plan_points, plan_tune
-from kdopt.outcome import TrialRow
+from kdopt.outcome import Scores, TrialRow
 from kdopt.search.samplers import choose_params
 from tests.analysis.synthetic import (
+    IMAGES,
     compare_campaign,
     compare_rows,
     make_campaign,
@@ -277,3 +282,48 @@ def test_draws_of_a_partition_are_summed_up_together():
     assert not math.isnan(value(found, "test_gain", "uniform", "low"))
     alone = best[best["partition"] == "uniform"]
     assert math.isnan(value(summarise_gains(alone, campaign), "test_gain", "uniform", "low"))
+
+
+CAMPAIGN = make_campaign()
+
+
+def summary_of(rows):
+    return compute_tables(rows, CAMPAIGN).gain_summary.set_index(["partition", "measure"])
+
+
+def test_it_is_that_of_a_difference_of_shares_over_the_same_images():
+    rows = make_rows(CAMPAIGN, test=lambda gap, t, a: 10.0)
+    found = summary_of(rows).loc[("uniform", "test_gain"), "image_error"]
+    # Each student wins a tenth of the images, three students each another tenth of them.
+    per_image = SamplingErrors(*arguments(rows))
+    one = per_image.measure_error("test_gain", arguments(rows)[0].pairs[:1])
+    share = 0.1
+    assert one == pytest.approx(196 * math.sqrt(share * (1 - share) / (IMAGES - 1)), rel=1e-3)
+    assert 0 < found <= one
+
+
+def arguments(rows):
+    tables = compute_tables(rows, CAMPAIGN)
+    return tables.results, tables.best_settings
+
+
+def test_more_pairs_on_the_same_images_do_not_average_it_away():
+    rows = make_rows(CAMPAIGN, test=lambda gap, t, a: 10.0)
+    errors = SamplingErrors(*arguments(rows))
+    pair = arguments(rows)[0].pairs[0]
+    assert errors.measure_error("test_gain", [pair] * 9) == pytest.approx(
+        errors.measure_error("test_gain", [pair])
+    )
+
+
+def test_it_is_unknown_without_a_record_and_for_what_is_no_mean_of_accuracies():
+    rows = [
+        dataclasses.replace(
+            row, outcome=dataclasses.replace(row.outcome, test=Scores(0.5, (), 1.0))
+        )
+        for row in make_rows(CAMPAIGN)
+    ]
+    found = summary_of(rows)
+    assert found["image_error"].isna().all()
+    known = summary_of(make_rows(CAMPAIGN)).loc["uniform", "image_error"]
+    assert math.isnan(known["beats_vanilla"]) and not math.isnan(known["tuning_effect"])

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from kdopt.advice.lessons import load_shipped_lessons
+from kdopt.advice.training_set import load_shipped_lessons
 from kdopt.features.measurements import read_measurements
 from kdopt.store.database import open_store
 from tests.cli.test_cli import kdopt, refused

@@ -10,9 +10,8 @@ from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import load_dataset
 from kdopt.errors import AdviceError, ArtifactError, KdoptError
 from kdopt.features.definitions import FEATURE_NAMES, LABEL_FEATURES
-from kdopt.features.measurements import read_measurements
+from kdopt.features.measurements import read_measurements, tabulate_pairs
 from kdopt.features.measuring import Checkpoint, describe_checkpoints, measure_campaign
-from kdopt.features.table import tabulate_pairs
 from kdopt.store.queries import read_trials
 from kdopt.train.engine import make_engine
 from kdopt.train.models import make_model

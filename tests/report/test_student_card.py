@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.images_right import ImageLead
+from kdopt.analysis.paired_test import ImageLead
 from kdopt.analysis.reruns import compare_outcomes
 from kdopt.analysis.students import ChosenTrial, StudentRecord
 from kdopt.outcome import Outcome, Pair, Scores, StudentFacts, TrialRow

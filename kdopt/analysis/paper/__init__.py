@@ -1,7 +1,7 @@
 """The paper's claims C1 to C14, judged by the tables of a campaign.
 
 claims
-    All claims in order.
+    All claims in order; C10 between any two campaigns.
 judging
     Contrasts with intervals, and the rule that turns them into verdicts.
 tuning_claims

@@ -8,7 +8,6 @@ import pandas as pd
 from scipy.special import chdtrc, chndtr
 
 from kdopt.analysis.method_gains import ALL_METHODS, STRONG, WEAK, select_teachers
-from kdopt.analysis.method_settings import TUNED
 from kdopt.analysis.paper.judging import (
     COMPARABLE_PP,
     LARGE_SET,
@@ -34,6 +33,7 @@ from kdopt.analysis.stats import (
     estimate_share,
 )
 from kdopt.analysis.tables import Tables
+from kdopt.analysis.tuned_methods import TUNED
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS, TransferName
 
 SETS_WITH_LABELS: tuple[TransferName, ...] = ("student", "public_labeled")

@@ -10,7 +10,6 @@ import pandas as pd
 
 from kdopt.analysis.best_settings import rank_points
 from kdopt.analysis.method_gains import STRONG, WEAK, select_teachers
-from kdopt.analysis.method_settings import TUNED
 from kdopt.analysis.paper.judging import (
     COMPARABLE_PP,
     Claim,
@@ -25,6 +24,7 @@ from kdopt.analysis.paper.judging import (
 )
 from kdopt.analysis.stats import TIE_DECIMALS, average_column
 from kdopt.analysis.tables import Tables
+from kdopt.analysis.tuned_methods import TUNED
 from kdopt.campaign.stage_settings import METHODS
 from kdopt.outcome import Pair
 

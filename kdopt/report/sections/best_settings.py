@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from kdopt.analysis.names import list_name_columns
-from kdopt.analysis.tables import Tables
+from kdopt.analysis.tables import Tables, list_name_columns
 from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import (
@@ -33,12 +32,8 @@ from kdopt.report.setting_maps import MAPS, add_labels, draw_sheet, list_sheet_r
 from kdopt.shown import format_setting
 
 SETTING_COLUMNS = (
-    "temperature",
-    "alpha",
-    "oracle_temperature",
-    "oracle_alpha",
-    "effective_kd_weight",
-)
+    "temperature", "alpha", "oracle_temperature", "oracle_alpha", "effective_kd_weight",
+)  # fmt: skip
 SEARCH_NOTES = {
     "grid": "The sequential search (every alpha at T = 1, then every T at the best alpha) is "
     "replayed on the complete grids, so it took no trials of its own.",

@@ -23,22 +23,9 @@ from kdopt.report.format import (
 from kdopt.report.plotting import METHOD_STYLES, format_method
 
 CLAIM_COLUMNS = (
-    "claim",
-    "paper",
-    "verdict",
-    "contrast",
-    "value",
-    "low",
-    "high",
-    "unit",
-    "n",
-    "claimed_range",
-    "chance_inside",
-    "chance_outside",
-    "contrast_verdict",
-    "remark",
-    "need",
-)
+    "claim", "paper", "verdict", "contrast", "value", "low", "high", "unit", "n", "claimed_range",
+    "chance_inside", "chance_outside", "contrast_verdict", "remark", "need",
+)  # fmt: skip
 
 
 _FAMILIES = "uniform|quantity_skew|specialized|label_chunks|label_dirichlet"

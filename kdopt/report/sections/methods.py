@@ -9,9 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from kdopt.analysis.method_gains import ALL_METHODS, list_partitions
-from kdopt.analysis.method_settings import is_tuned
 from kdopt.analysis.method_summaries import compute_box, compute_ecdf
 from kdopt.analysis.tables import Tables
+from kdopt.analysis.tuned_methods import is_tuned
 from kdopt.analysis.tuning import describe_selection
 from kdopt.campaign.names import pair_label
 from kdopt.report.blocks import (
@@ -184,18 +184,8 @@ def make_spread_block(tables: Tables, missing: str) -> Block:
 
 
 BOX_COLUMNS = (
-    "partition",
-    "method",
-    "n",
-    "p05",
-    "q1",
-    "median",
-    "q3",
-    "p95",
-    "mean_gain",
-    "low",
-    "high",
-)
+    "partition", "method", "n", "p05", "q1", "median", "q3", "p95", "mean_gain", "low", "high",
+)  # fmt: skip
 
 
 def draw_transfers(gains: pd.DataFrame) -> dict[str, object]:

@@ -8,11 +8,7 @@ from itertools import combinations
 import pandas as pd
 
 from kdopt.analysis.agreement import ComparisonTables
-from kdopt.analysis.paper.pattern_agreement import (
-    AGREEMENT_RULE,
-    PatternAgreement,
-    compare_patterns,
-)
+from kdopt.analysis.paper.claims import AGREEMENT_RULE, PatternAgreement, compare_patterns
 from kdopt.report.blocks import Block, Section, make_tables
 from kdopt.report.columns import Column, Columns
 from kdopt.report.format import format_frame, format_points

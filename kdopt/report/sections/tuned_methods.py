@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from kdopt.analysis.method_settings import is_tuned, list_method_names
-from kdopt.analysis.names import list_name_columns
 from kdopt.analysis.results import list_pairs
-from kdopt.analysis.tables import Tables
+from kdopt.analysis.tables import Tables, list_name_columns
+from kdopt.analysis.tuned_methods import is_tuned, list_method_names
 from kdopt.analysis.tuning import describe_selection
 from kdopt.report.blocks import Block, PageFigure, ReportData, Section, make_tables
 from kdopt.report.columns import Column, Columns, IntervalColumn

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from kdopt.analysis.names import list_name_columns
 from kdopt.analysis.results import list_pairs
+from kdopt.analysis.tables import list_name_columns
 from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS, PairVerdict
 from kdopt.outcome import Pair
 from kdopt.report.blocks import Grid, GridCell, ReportData, Table, make_tables
