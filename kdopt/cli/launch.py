@@ -40,7 +40,7 @@ from kdopt.launch.ray import RayWorkers, check_address
 from kdopt.launch.slurm import JobRequest
 from kdopt.plugins.code import check_given_plugins
 from kdopt.plugins.sources import give_plugins
-from kdopt.report.answer import format_answer
+from kdopt.report.sections.headline import format_answer
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import pick_campaign, read_record, read_study_counts

@@ -10,8 +10,8 @@ import time
 from kdopt.dashboard.campaign_index import index_studies
 from kdopt.dashboard.pair_index import note_pairs
 from kdopt.features.measurements import read_measurements
-from kdopt.report.answer import format_answer
 from kdopt.report.blocks import ReportData
+from kdopt.report.sections.headline import format_answer
 from kdopt.store.database import Store
 from kdopt.store.index_studies import IndexStudy, write_index_studies, write_study_notes
 from kdopt.store.queries import read_record, read_study_counts, read_trials

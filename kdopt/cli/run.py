@@ -39,9 +39,9 @@ from kdopt.errors import KdoptError
 from kdopt.features.measurements import find_unmeasured_partitions
 from kdopt.launch.local import LocalWorkers, Slot, assign_slots
 from kdopt.plugins.sources import give_plugins
-from kdopt.report.answer import format_answer
 from kdopt.report.export import write_report
 from kdopt.report.files import check_report_folder
+from kdopt.report.sections.headline import format_answer
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
 from kdopt.typed import parse_device

@@ -17,7 +17,7 @@ from kdopt.campaign.names import StageName
 from kdopt.campaign.record import CodeSource, SettingLine
 from kdopt.campaign.settings import Campaign
 from kdopt.features.measurements import PartitionMeasurements
-from kdopt.outcome import TrialRow
+from kdopt.outcome import Pair, TrialRow
 from kdopt.report.columns import COLUMNS, Column, IntervalColumn, expand_column
 from kdopt.report.format import make_sort_key, title_partitions
 
@@ -72,6 +72,11 @@ class ReportData:
         best = self.tables.best_settings
         # Without tuning every pair would be listed as undecided, as if it were still to come.
         return best if self.has_tuning else best.iloc[:0]
+
+
+def make_pair_key(pair: Pair) -> str:
+    """How figures and the page refer to a pair."""
+    return f"{pair.partition}/{pair.label}"
 
 
 SHOWN_PRECISION = 0.0051

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from kdopt.analysis.tables import NAMED
-from kdopt.analysis.trial_table import tabulate_trials
 from kdopt.campaign.names import pair_label
 from kdopt.campaign.record import format_campaign
 from kdopt.campaign.settings import Campaign
-from kdopt.outcome import TrialRow
+from kdopt.outcome import Outcome, TrialRow
 from kdopt.report.blocks import ReportData
 from kdopt.report.export_columns import name_export_column
 from kdopt.report.files import PAGE_NAME, Content, write_files
@@ -76,7 +75,7 @@ NO_PARQUET = "trials.parquet is not written: it needs pyarrow (pip install 'kdop
 
 
 def name_trials(rows: Sequence[TrialRow], campaign: Campaign | None = None) -> dict[str, list[Any]]:
-    """:func:`kdopt.analysis.trial_table.tabulate_trials` under the names and units of files.
+    """:func:`kdopt.report.export.tabulate_trials` under the names and units of files.
 
     Accuracies are percent, as in all other files, also those by class and by round. ``pair`` is
     the label of teacher and student, and ``objective`` is the study's, as Optuna has it. Where the
@@ -161,3 +160,69 @@ def _make_arrow_column(column: list[Any]) -> Any:
     if kinds <= {int, float}:
         return pa.array(column, pa.float64())
     return pa.array([None if v is None else str(v) for v in column], pa.string())
+
+
+TRIAL_COLUMNS = ("study", "partition", "stage", "teacher", "student", "number", "state")
+SCORES = ("validation", "test", "validation_before", "test_before")
+SCORE_PARTS = ("accuracy", "per_class", "loss")
+OUTCOME_COLUMNS = (
+    "value", "validation_gain", "test_gain", "learning", "forgetting", "epochs", "best_epoch",
+    "line_position", "last_validation_accuracy", "last_test_accuracy", "seconds", "device",
+    "precision", "checkpoint", "round_bytes", "start_bytes",
+)  # fmt: skip
+SET_OF = {
+    "value": "validation",
+    "last_validation_accuracy": "validation",
+    "last_test_accuracy": "test",
+}
+"""Numbers that nobody knows where a teacher given by its logits was not scored on a set."""
+
+
+def tabulate_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
+    """Every trial in every state with all that it recorded: one list per column.
+
+    The tidy table of a campaign, sorted by study name and trial number: what a trial is about,
+    its parameters by name, its outcome, and the reason of a failed one. What does not apply is
+    ``None``. Gains, learning and forgetting are pp, accuracies are shares in [0, 1]; a score has
+    three columns such as ``test_before_accuracy``, ``test_before_loss`` and
+    ``test_before_per_class`` (a list in class order). ``started_from`` is the participant that a
+    stage chose itself, the two ``rounds_...`` columns are lists with an entry per round, and there
+    is a column ``version_...`` per package.
+    """
+    ordered = sorted(rows, key=lambda row: (row.study, row.number))
+    outcomes = [row.outcome for row in ordered]
+    columns: dict[str, list[Any]] = {
+        key: [getattr(row, key) for row in ordered] for key in TRIAL_COLUMNS
+    }
+    if any(row.algorithm for row in ordered):
+        columns["algorithm"] = [row.algorithm for row in ordered]
+    for key in sorted({key for row in ordered for key in row.params}):
+        # The student of a control is a parameter, that of a pair belongs to its study.
+        known = columns.get(key, [None] * len(ordered))
+        columns[key] = [
+            row.params.get(key) if value is None else value
+            for row, value in zip(ordered, known, strict=True)
+        ]
+    for key in OUTCOME_COLUMNS:
+        columns[key] = [_read_known(o, key) if o else None for o in outcomes]
+    columns["started_from"] = [o.participant if o else None for o in outcomes]
+    for key in SCORES:
+        scores = [getattr(o, key) if o else None for o in outcomes]
+        for part in SCORE_PARTS:
+            columns[f"{key}_{part}"] = [
+                getattr(s, part) if s and s.images != 0 else None for s in scores
+            ]
+    for key in ("validation_accuracy", "test_accuracy"):
+        columns[f"rounds_{key}"] = [
+            tuple(getattr(score, key) for score in o.rounds) if o and o.rounds else None
+            for o in outcomes
+        ]
+    for package in sorted({package for o in outcomes if o for package in o.versions}):
+        columns[f"version_{package}"] = [o.versions.get(package) if o else None for o in outcomes]
+    columns["error"] = [row.error for row in ordered]
+    return columns
+
+
+def _read_known(outcome: Outcome, key: str) -> Any:
+    scores = getattr(outcome, SET_OF[key]) if key in SET_OF else None
+    return None if scores and scores.images == 0 else getattr(outcome, key)

@@ -23,14 +23,13 @@ from kdopt.report.blocks import PageFigure, ReportData, Section
 from kdopt.report.format import explain_draws, format_algorithm, format_frame
 from kdopt.report.glossary import find_terms
 from kdopt.report.sections.advice import make_advice_section
-from kdopt.report.sections.best_settings import make_maps_section
+from kdopt.report.sections.best_settings import make_maps_section, make_tuned_section
 from kdopt.report.sections.claims import make_claims_section
 from kdopt.report.sections.headline import make_headline_section
 from kdopt.report.sections.many_teachers import make_many_section
 from kdopt.report.sections.methods import make_methods_section
 from kdopt.report.sections.pairs import make_pairs_section
 from kdopt.report.sections.run import make_run_section
-from kdopt.report.sections.tuned_methods import make_tuned_section
 
 SECTIONS: Sequence[Callable[[ReportData], Section | None]] = (
     make_headline_section,

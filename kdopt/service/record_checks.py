@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kdopt.analysis.rivals import is_rival, name_rivals
-from kdopt.analysis.verdicts import rank_trial
+from kdopt.analysis.verdicts import is_rival, name_rivals, rank_trial
 from kdopt.campaign.federated_algorithms import CONSOLIDATED
 from kdopt.campaign.participants import ParticipantSettings
 from kdopt.campaign.settings import Campaign

@@ -11,8 +11,8 @@ from kdopt.analysis.results import (
     group_by_pair,
     tabulate_participants,
 )
-from kdopt.analysis.trial_table import tabulate_trials
 from kdopt.outcome import Pair
+from kdopt.report.export import tabulate_trials
 from tests.analysis.synthetic import compare_row, make_campaign, make_rows, outcome, tune_row
 from tests.report.many_synthetic import ROUNDS, many_campaign, many_rows
 

@@ -8,9 +8,9 @@ import pytest
 from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.participants import ParticipantSettings
 from kdopt.outcome import TrialRow
-from kdopt.report.answer import format_answer
 from kdopt.report.blocks import ReportData
 from kdopt.report.export import name_trials, write_report
+from kdopt.report.sections.headline import format_answer
 from kdopt.report.sections.run import make_participants_block
 from kdopt.report.verdict_text import format_verdict, format_verdicts
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_rows, outcome

@@ -4,16 +4,16 @@ A section says what to run where it has nothing to show. To add one, write a fun
 :class:`kdopt.report.blocks.ReportData` to :class:`kdopt.report.blocks.Section` and list it in
 :data:`kdopt.report.page.SECTIONS`.
 
-- ``headline``: the answer
+- ``headline``: the answer, for the terminal too
 - ``run``: what was run, with progress, participants, cost and settings
-- ``best_settings``: maps of the best temperature and alpha; the table of all pairs
+- ``best_settings``: maps of the best temperature and alpha; tuned methods
 - ``methods``: methods compared, the search and its noise
 - ``teachers``: which teachers help, learning and forgetting (part of ``methods``)
 - ``many_teachers``: all participants distilled into one model
 - ``table_two``: Table II of the paper as grid, figure and text (part of ``many_teachers``)
-- ``federated``: federated averaging (part of ``many_teachers``)
-- ``federated_comparison``: other federated algorithms beside it (part of ``many_teachers``)
+- ``federated``: federated averaging and other algorithms (part of ``many_teachers``)
 - ``advice``: the decision tree for new pairs
 - ``claims``: the paper's claims, judged
-- ``pairs``: all about one pair
+- ``pairs``: what to do with each pair, and all about one
+- ``comparison``, ``joined_maps``: several campaigns side by side
 """

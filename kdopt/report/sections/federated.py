@@ -1,4 +1,4 @@
-"""Federated averaging (paper, section V-B): Fig. 9 and rounds to a target accuracy."""
+"""Federated averaging (paper, section V-B: Fig. 9, rounds to a target) and other algorithms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kdopt.analysis.combining import EQUAL
 from kdopt.analysis.federated import PAPER_ROUND_REDUCTION
 from kdopt.analysis.method_gains import list_partitions
 from kdopt.analysis.tables import Tables
-from kdopt.campaign.federated_algorithms import FEDAVG
+from kdopt.campaign.federated_algorithms import ALGORITHM_FACTS, FEDAVG
 from kdopt.campaign.settings import Campaign
 from kdopt.report.blocks import (
     Block,
@@ -26,6 +26,7 @@ from kdopt.report.blocks import (
 from kdopt.report.columns import Column, Columns, IntervalColumn
 from kdopt.report.format import (
     escape_partitions,
+    format_algorithm,
     format_frame,
     format_points,
     format_transfer_set,
@@ -49,6 +50,7 @@ from kdopt.report.plotting import (
 )
 from kdopt.shown import format_setting
 
+TARGET_HEADINGS = ("Partition", "Target", "Test accuracy to reach (%)")
 BOUND_WORDS = {"exact": "", "at least": "at least ", "at most": "at most "}
 
 
@@ -107,15 +109,8 @@ def _name_spread_columns(key: str, levels: pd.DataFrame) -> list[Column | str]:
 def make_rounds_block(tables: Tables) -> Block:
     """Rounds and traffic (MB) to every target, one line per partition, target and replicate."""
     headings = [
-        "Partition",
-        "Target",
-        "Test accuracy to reach (%)",
-        "Replicate",
-        "Rounds from random weights",
-        "Rounds after KD",
-        "Reduction of rounds (%)",
-        "MB from random weights",
-        "MB after KD, and of KD",
+        *(*TARGET_HEADINGS, "Replicate", "Rounds from random weights", "Rounds after KD"),
+        *("Reduction of rounds (%)", "MB from random weights", "MB after KD, and of KD"),
         "Reduction of MB (%)",
     ]
     titles = title_partitions(tables.rounds_to_target["partition"])
@@ -176,25 +171,30 @@ def _explain_missing_rounds(tables: Tables) -> str:
 
 def _make_round_cells(line: Mapping[Any, Any], partition: str) -> list[SortCell]:
     """One line of :func:`kdopt.analysis.federated.count_rounds_to_target` as people read it."""
-    target = f"{format_setting(100 * line['target'])} %"
-    if line["kind"] == "relative":
-        target += " of FedAvg's final"
-    accuracy, bound = line["target_accuracy"], line["bound"]
+    bound = line["bound"]
     reached = [line["rounds_random"], line["rounds_consolidated"]]
     traffic = [line["megabytes_random"], line["megabytes_consolidated"]]
     return [
         SortCell(partition, partition),
-        SortCell(target, make_sort_key(accuracy)),
-        SortCell(format_points(accuracy), make_sort_key(accuracy)),
+        *_make_target_cells(line),
         SortCell(str(line["replicate"]), int(line["replicate"])),
-        *(
-            _make_spent_cell(r, line["rounds"] if math.isnan(r) else r, format_setting)
-            for r in reached
-        ),
+        *(_make_reached_cell(r, line["rounds"]) for r in reached),
         _make_bounded_cell(line["reduction"], bound),
         *(_make_spent_cell(r, mb, format_points) for r, mb in zip(reached, traffic, strict=True)),
         _make_bounded_cell(line["megabytes_reduction"], bound),
     ]
+
+
+def _make_target_cells(line: Mapping[Any, Any]) -> list[SortCell]:
+    """What was to be reached: a share, and the accuracy that it comes to."""
+    of = " of FedAvg's final" if line["kind"] == "relative" else ""
+    accuracy = line["target_accuracy"]
+    shown = f"{format_setting(100 * line['target'])} %{of}", format_points(accuracy)
+    return [SortCell(text, make_sort_key(accuracy)) for text in shown]
+
+
+def _make_reached_cell(reached: float, rounds: int) -> SortCell:
+    return _make_spent_cell(reached, rounds if math.isnan(reached) else reached, format_setting)
 
 
 def _make_spent_cell(reached: float, spent: float, show: Callable[[float], str]) -> SortCell:
@@ -297,3 +297,103 @@ def _draw_level(level: float, last_round: int, style: LineStyle) -> go.Scatter:
 
 def _make_line(style: LineStyle) -> dict[str, Any]:
     return {"color": style.colour, "dash": style.dash, "width": style.width}
+
+
+def has_other_algorithms(tables: Tables) -> bool:
+    """Whether any other algorithm than federated averaging has a result."""
+    return bool((tables.algorithms["algorithm"] != FEDAVG).any())
+
+
+def make_algorithm_blocks(tables: Tables) -> list[Block]:
+    """All algorithms and starts: accuracy, rounds, traffic; nothing where there is only FedAvg."""
+    campaign = tables.campaign
+    if set(campaign.federate.algorithms) == {FEDAVG} and not has_other_algorithms(tables):
+        return []
+    per_round = Column("round_megabytes", "Traffic per round (MB)", _format_traffic)
+    levels: Columns = [
+        *("partition", "algorithm", "initial_model", "first_accuracy"),
+        *_name_spread_columns("final_accuracy", tables.algorithms),
+        per_round,
+        Column("start_megabytes", "Traffic of making the start (MB)", _format_traffic),
+        Column("total_megabytes", "Traffic in all (MB)", _format_traffic),
+    ]
+    differences: Columns = [
+        *("algorithm", "initial_model"),
+        Column("final_accuracy", "After the last round, mean (%)"),
+        IntervalColumn(Column("difference", "Minus FedAvg from random weights (pp)")),
+        *("partitions", per_round),
+    ]
+    return [
+        Block(
+            "Federated algorithms side by side",
+            _describe_algorithms(tables),
+            tables=[
+                *make_tables("Accuracy on test, and traffic", levels, tables.algorithms),
+                *make_tables("Over partitions", differences, tables.algorithm_differences),
+                *_make_rounds_table(tables.algorithm_rounds),
+            ],
+            missing="" if len(tables.algorithms) else explain_missing_stage(campaign, "federate"),
+        )
+    ]
+
+
+def _format_traffic(megabytes: float) -> str:
+    # Logits weigh so little that two decimals would round most of it away.
+    return "" if math.isnan(megabytes) else f"{megabytes:.3g}"
+
+
+def _describe_algorithms(tables: Tables) -> str:
+    settings = tables.campaign.federate
+    sent = "; ".join(
+        f"{ALGORITHM_FACTS[name].label}: {ALGORITHM_FACTS[name].sends}"
+        for name in settings.algorithms
+    )
+    sentences = [f"What travels in a round: {sent}. Every transfer counts once."]
+    if set(settings.algorithms) - set(settings.averaging):
+        sentences.append(
+            "Where participants have models of their own, accuracies are the mean of these models' "
+            "on the same images. Pre-trained models start ahead of random weights, and what their "
+            "own training took is in no round."
+        )
+    if FEDAVG in settings.algorithms:
+        sentences.append(
+            "Relative targets are shares of the final accuracy of FedAvg from random weights."
+        )
+    sentences.append(
+        "Partitions are the independent units of an interval; fewer than five have none. The "
+        "claims of the paper are judged by FedAvg alone."
+    )
+    return " ".join(sentences)
+
+
+def _make_rounds_table(rounds: pd.DataFrame) -> list[Table]:
+    more = ("Algorithm", "Starts from", "Replicate", "Rounds", "MB until then")
+    lines = []
+    titles = title_partitions(rounds["partition"])
+    for line in rounds.to_dict("records"):
+        reached, megabytes = line["rounds_to_target"], line["megabytes_to_target"]
+        lines.append(
+            [
+                SortCell(titles[str(line["partition"])], str(line["partition"])),
+                *_make_target_cells(line),
+                SortCell(format_algorithm(line["algorithm"]), str(line["algorithm"])),
+                SortCell(format_words(line["initial_model"]), str(line["initial_model"])),
+                SortCell(str(line["replicate"]), int(line["replicate"])),
+                _make_reached_cell(reached, line["rounds"]),
+                SortCell(_format_traffic(megabytes), "" if math.isnan(reached) else megabytes),
+            ]
+        )
+    title = "Rounds and traffic to every target, by algorithm"
+    return [Table(title, [*TARGET_HEADINGS, *more], lines)] if lines else []
+
+
+def format_algorithm_files(tables: Tables) -> dict[str, str]:
+    """The tables as CSV by file name; traffic is exact."""
+    if not has_other_algorithms(tables):
+        return {}
+    traffic = {"round_megabytes", "start_megabytes", "total_megabytes", "megabytes_to_target"}
+    counts = {"target", "rounds_to_target", "rounds"}
+    return {
+        "algorithms.csv": format_frame(tables.algorithms, traffic),
+        "algorithm_rounds.csv": format_frame(tables.algorithm_rounds, traffic | counts),
+    }

@@ -16,12 +16,13 @@ from kdopt.report.blocks import (
 from kdopt.report.columns import Column, Columns, IntervalColumn
 from kdopt.report.format import format_frame
 from kdopt.report.sections.federated import (
+    format_algorithm_files,
     format_rounds_csv,
+    make_algorithm_blocks,
     make_curves_block,
     make_reductions_block,
     make_rounds_block,
 )
-from kdopt.report.sections.federated_comparison import format_algorithm_files, make_algorithm_blocks
 from kdopt.report.sections.table_two import (
     draw_combined,
     format_combined_latex,
