@@ -80,7 +80,8 @@ def shorten(text: str, longest: int = LONGEST_MESSAGE) -> str:
     if len(text) <= longest:
         return text
     half = (longest - 40) // 2
-    return f"{text[:half]} [... {len(text) - 2 * half:,} characters ...] {text[-half:]}"
+    left_out = format_count(len(text) - 2 * half, "character")
+    return f"{text[:half]} [... {left_out} ...] {text[-half:]}"
 
 
 def looks_like_url(text: str) -> bool:
@@ -126,6 +127,28 @@ def list_secrets(location: str) -> list[str]:
     found += re.findall(r"=\s*([^\s&'\"]+)", tail)
     # Short ones would hide half of every message, and protect nothing.
     return sorted({form for secret in found for form in (secret, unquote(secret)) if form[3:]})
+
+
+def format_count(n: float, one: str, many: str | None = None) -> str:
+    """A number and what it counts.
+
+    Args:
+        n: How many, a whole number.
+        one: What one is called; words before the noun stay as they are.
+        many: What others are called; left out where ``one`` ends with a noun that takes -s.
+
+    >>> format_count(1, "file"), format_count(1234, "failed trial"), format_count(0, "study")
+    ('1 file', '1,234 failed trials', '0 studies')
+    >>> format_count(2, "study was", "studies were")
+    '2 studies were'
+    """
+    if n == 1:
+        return f"1 {one}"
+    if many is None and re.search("[^aeiou]y$", one):
+        many = f"{one[:-1]}ies"
+    elif many is None:
+        many = f"{one}es" if one.endswith(("s", "x", "ch", "sh")) else f"{one}s"
+    return f"{n:,.0f} {many}"
 
 
 def format_setting(value: float) -> str:

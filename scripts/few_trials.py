@@ -56,6 +56,7 @@ from kdopt.search.prior import (
 )
 from kdopt.search.replay import ALL_DATA, NOTHING_TAUGHT, TRIAL_COUNTS, PointSearch, replay_searches
 from kdopt.search.samplers import choose_params
+from kdopt.shown import format_count
 from kdopt.store.database import open_store
 from kdopt.store.queries import pick_campaign, read_record, read_trials
 
@@ -200,7 +201,7 @@ def format_table(table: pd.DataFrame) -> str:
         "data",
         "not known beforehand",
         "search",
-        *(f"{n} trial{'s' * (n != 1)}" for n in counts),
+        *(format_count(n, "trial") for n in counts),
     ]
     lines = [head, ["---"] * 3 + ["--:"] * len(counts)]
     for data in dict.fromkeys(table["data"]):

@@ -34,6 +34,7 @@ from kdopt.report.format import format_csv, format_title
 from kdopt.report.images import ImageFormat, draw_images
 from kdopt.report.page import list_figures, make_sections
 from kdopt.service.rerun import verify_trials
+from kdopt.shown import format_count
 from kdopt.store.database import open_store
 from kdopt.store.queries import read_record, read_trials
 from scripts.published_numbers import PublishedNumbers, format_estimate
@@ -113,9 +114,10 @@ def publish(
             one.title = one.name
     for one in numbers:
         if one.missing and not partial:
+            left = format_count(one.missing, "trial that is", "trials that are")
             raise KdoptError(
-                f"campaign '{one.name}' has {one.missing:,} trials that are not complete; run it "
-                "to its end, or give --partial"
+                f"campaign '{one.name}' has {left} not complete; run it to its end, or give "
+                "--partial"
             )
     folder = docs / "results"
     checks = {one.name: read_check(folder, one) for one in numbers}
@@ -153,7 +155,9 @@ def render_page(template: Path, numbers: Sequence[PublishedNumbers], checks: Che
     }
     # Made when the page asks for them, as not every campaign has all.
     tables = {name: functools.partial(make, numbers) for name, make in makers.items()}
-    unfinished = [f"{n.name} ({n.missing:,} trials to go)" for n in numbers if n.missing]
+    unfinished = [
+        f"{one.name} ({format_count(one.missing, 'trial')} to go)" for one in numbers if one.missing
+    ]
     return (
         environment.get_template(template.name).render(
             campaigns={one.name: one for one in numbers},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
+from itertools import pairwise
 
 import pytest
 
@@ -60,6 +61,39 @@ def test_what_code_and_pages_name_of_the_package_is_there():
         ]
         found += [f"{path.relative_to(ROOT)}: {name}" for name in wrong]
     assert found == []
+
+
+def test_a_count_and_its_noun_agree_by_one_function():
+    """No text writes a plural itself after a number that may be 1: see `format_count`."""
+    found = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.JoinedStr):
+                continue
+            parts = [*map(_describe_part, node.values)]
+            found += [
+                f"{path.relative_to(PACKAGE)}:{node.lineno}: {noun}"
+                for (_, count), (noun, _) in pairwise(parts)
+                if count and re.match(PLURAL, noun)
+            ]
+    assert not found
+
+
+NO_NOUNS = "of|in|on|and|is|as|has|was|does|this|plus|class"
+PLURAL = rf" (?!(?:{NO_NOUNS}|test)\b)(?:[a-z]+ )?(?!(?:{NO_NOUNS})\b)[a-z]+s\b"
+BOUNDS = {"limit", "expected", "least", "most"}
+
+
+def _describe_part(part):
+    """The text of a part of an f-string, and whether it is a number of things."""
+    if isinstance(part, ast.Constant):
+        return str(part.value), False
+    value = part.value
+    name = value.attr if isinstance(value, ast.Attribute) else getattr(value, "id", "")
+    with_commas = part.format_spec is not None and ast.unparse(part.format_spec) == "f','"
+    is_length = isinstance(value, ast.Call) and getattr(value.func, "id", "") == "len"
+    is_count = name.startswith("n_") or name in ("n", "participants", "trials", "images", "epochs")
+    return "", (with_commas or is_length or is_count) and not (name.isupper() or name in BOUNDS)
 
 
 def _name_module(path):

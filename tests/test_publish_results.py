@@ -118,7 +118,7 @@ def test_an_unfinished_campaign_is_refused_or_named(finished, stores, tmp_path, 
         )
     store.close()
     unfinished = [f"home@{location}", stores[1]]
-    with pytest.raises(KdoptError, match=r"'home' has 1 trials that are not complete.*--partial"):
+    with pytest.raises(KdoptError, match=r"'home' has 1 trial that is not complete.*--partial"):
         write(unfinished, tmp_path)
     assert not (tmp_path / "results").exists()
     for writer in ("write_campaign", "write_tables"):  # the page alone is looked at
@@ -126,7 +126,7 @@ def test_an_unfinished_campaign_is_refused_or_named(finished, stores, tmp_path, 
             publish_results, writer, lambda *_: (tmp_path / "results").mkdir(exist_ok=True)
         )
     write(unfinished, tmp_path, partial=True)
-    assert "Unfinished: home (1 trials to go)." in (tmp_path / "results.md").read_text()
+    assert "Unfinished: home (1 trial to go)." in (tmp_path / "results.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from kdopt.advice.training_set import DO_NOTHING, TRAIN_ON, Action, TrainingSet
 from kdopt.advice.tree import Answer, Leaf, grow_tree
 from kdopt.errors import AdviceError
 from kdopt.outcome import Pair
+from kdopt.shown import format_count
 
 MIN_TRAINING_PAIRS = 20
 """Three of the smallest leaves: with fewer, what tells pairs apart could be luck."""
@@ -166,8 +167,8 @@ def check_training_set_size(training_set: TrainingSet) -> None:
         notes = training_set.left_out
         why = f" (left out: {'; '.join(notes)})" if notes else ""
         raise AdviceError(
-            f"too little to learn from: {len(training_set)} finished cases of "
-            f"{training_set.n_partitions} partitions{why}; an "
+            f"too little to learn from: {format_count(len(training_set), 'finished case')} of "
+            f"{format_count(training_set.n_partitions, 'partition')}{why}; an "
             f"advice takes {MIN_TRAINING_PAIRS} of {MIN_TRAINING_PARTITIONS} partitions, so that "
             "it can be judged on one that it does not know. Run a campaign with the grid sampler "
             "and more partitions, such as studies/fashion-advice.toml"

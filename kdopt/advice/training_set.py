@@ -28,7 +28,7 @@ from kdopt.campaign.stage_settings import METHODS
 from kdopt.features.definitions import FEATURE_NAMES
 from kdopt.features.measurements import PAIR_COLUMNS, PartitionMeasurements, tabulate_pairs
 from kdopt.outcome import Outcome, Pair, TrialRow
-from kdopt.shown import format_setting
+from kdopt.shown import format_count, format_setting
 
 Situation = Literal["own", "public_labeled", "public_unlabeled"]
 SITUATIONS: Mapping[Situation, tuple[str, ...]] = {
@@ -195,7 +195,9 @@ def build_training_set(
             lines.append(line)
             gains.append([found[a] for a in actions])
         if partial:
-            notes.append(f"{table.name}: {partial} pairs whose trials are not all complete")
+            notes.append(
+                f"{table.name}: {format_count(partial, 'pair')} whose trials are not all complete"
+            )
     # (2, pairs, actions); the reshape also holds when no pair is complete.
     validation, test = np.array(gains, np.float64).reshape(-1, len(actions), 2).transpose(2, 0, 1)
     return TrainingSet(situation, actions, _make_frame(lines), validation, test, tuple(notes))

@@ -21,6 +21,7 @@ from kdopt.analysis.stats import TIE_DECIMALS, compute_mean, correlate_ranks
 from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import OVERALL, SUMMARY_COLUMNS
 from kdopt.errors import ComparisonError
+from kdopt.shown import format_count
 
 PAIR_KEYS = ["partition", "teacher", "student"]
 CORRELATED = ("temperature", "alpha", "effective_kd_weight", "test_gain", "net_gain")
@@ -130,7 +131,7 @@ def check_comparable(campaigns: Sequence[ComparedCampaign]) -> None:
 def _describe_pairs(campaign: ComparedCampaign) -> str:
     planned = campaign.tables.campaign
     names = ", ".join(partition.name for partition in planned.partitions)
-    return f"{planned.participants} participants in {names}"
+    return f"{format_count(planned.participants, 'participant')} in {names}"
 
 
 def join_best_settings(campaigns: Iterable[ComparedCampaign]) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from kdopt.data.given_logits import GivenLogits
 from kdopt.errors import InputError
+from kdopt.shown import format_count
 from kdopt.train.engine import seeded
 from kdopt.train.fit import find_not_finite
 from kdopt.trials.given import GivenPair, GivenSet
@@ -56,8 +57,8 @@ def read_given(teacher: Any, student: Any, train: Any, validation: Any, test: An
         found = known.train.shape[1]
     if found != n_classes:
         raise InputError(
-            f"teacher and student: {found} and {n_classes} logits; they must tell the same classes "
-            "apart, in the same order"
+            f"teacher and student: {found} and {format_count(n_classes, 'logit')}; they must tell "
+            "the same classes apart, in the same order"
         )
     _check_labels(sets, n_classes)
     return GivenPair(known, student, sets["train"], sets["validation"], sets["test"], n_classes)
@@ -85,13 +86,14 @@ def _read_set(name: str, value: Any) -> GivenSet:
         )
     if x.ndim == 0 or len(x) != len(y):
         raise InputError(
-            f"{name}: {len(x) if x.ndim else 'no row of'} inputs and {len(y)} labels; "
-            "give one label per input"
+            f"{name}: {format_count(len(x), 'input') if x.ndim else 'no row of inputs'} and "
+            f"{format_count(len(y), 'label')}; give one label per input"
         )
     if x.is_floating_point() and not bool(torch.isfinite(x).all()):
         rows = int((~torch.isfinite(x.reshape(len(x), -1))).any(dim=1).sum())
         raise InputError(
-            f"{name}: {rows} of {len(x)} inputs hold NaN or infinity; repair or drop them"
+            f"{name}: NaN or infinity in {rows:,} of {format_count(len(x), 'input')}; repair or "
+            "drop them"
         )
     return GivenSet(x, y.to(torch.int64))
 
@@ -144,7 +146,9 @@ def _check_sets(sets: Mapping[str, GivenSet]) -> None:
     for name, found in sets.items():
         least = TRIED if name == "train" else 1
         if len(found.labels) < least:
-            raise InputError(f"{name}: {len(found.labels)} inputs; give {least} or more")
+            raise InputError(
+                f"{name}: {format_count(len(found.labels), 'input')}; give {least} or more"
+            )
         ours, theirs = found.inputs, train.inputs
         if (ours.shape[1:], ours.dtype) != (theirs.shape[1:], theirs.dtype):
             raise InputError(
@@ -158,14 +162,15 @@ def _check_labels(sets: Mapping[str, GivenSet], n_classes: int) -> None:
         low, high = int(found.labels.min()), int(found.labels.max())
         if low < 0 or high >= n_classes:
             raise InputError(
-                f"{name}: class numbers run from {low} to {high}, and the models have {n_classes} "
-                f"logits: 0 to {n_classes - 1}; number the classes in the order of the logits"
+                f"{name}: class numbers run from {low} to {high}, and the models have "
+                f"{format_count(n_classes, 'logit')}: 0 to {n_classes - 1}; number the classes in "
+                "the order of the logits"
             )
     labels = sets["train"].labels
     if bool((labels == labels[0]).all()):
         raise InputError(
-            f"train: all {len(labels)} inputs are of class {int(labels[0])}; a student learns to "
-            "tell classes apart from two or more"
+            f"train: all {format_count(len(labels), 'input is', 'inputs are')} of class "
+            f"{int(labels[0])}; a student learns to tell classes apart from two or more"
         )
 
 
@@ -281,8 +286,8 @@ def _read_logits(teacher: Any, sets: Mapping[str, GivenSet]) -> GivenLogits:
             )
         if len(logits) != n:
             raise InputError(
-                f"teacher: {len(logits)} rows of logits for the {n} inputs of {name}; "
-                "give one row per input, in the same order"
+                f"teacher: {format_count(len(logits), 'row')} of logits for the "
+                f"{format_count(n, 'input')} of {name}; give one row per input, in the same order"
             )
         if not bool(torch.isfinite(logits).all()):
             raise InputError(

@@ -29,7 +29,7 @@ from kdopt.features.measurements import read_measurements
 from kdopt.outcome import Pair
 from kdopt.report.blocks import ReportData
 from kdopt.report.export import name_trials, write_report
-from kdopt.shown import format_setting
+from kdopt.shown import format_count, format_setting
 from kdopt.store.database import Store, open_store
 from kdopt.store.queries import list_campaigns, pick_campaign, read_record, read_trials
 
@@ -97,7 +97,9 @@ class OpenCampaign:
     def __repr__(self) -> str:
         states = [row.state for row in self.tables.results.rows]
         done = states.count("COMPLETE")
-        return f"<kdopt campaign {self.name}: {done:,} of {len(states):,} trials done>"
+        return (
+            f"<kdopt campaign {self.name}: {done:,} of {format_count(len(states), 'trial')} done>"
+        )
 
     @property
     def settings(self) -> Campaign:

@@ -38,6 +38,7 @@ from kdopt.campaign.stage_settings import Sampler
 from kdopt.errors import InputError, KdoptError, SpecError
 from kdopt.plugins.code import PLUGIN_NAMES
 from kdopt.service.planner import plan_campaign
+from kdopt.shown import format_count
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 from kdopt.store.location import folder_beside
@@ -174,8 +175,9 @@ def _read_best(home: Home, given: GivenPair, device: str | None, stopped: bool) 
         done, planned = count_done(home)
         keep = "with store= it would be kept, and the same call would go on"
         raise TuningStopped(
-            f"stopped: {done} of {planned} trials are done, and what they found is in .best of "
-            f"this exception; {'the same call goes on' if not home.is_temporary else keep}",
+            f"stopped with {done:,} of {format_count(planned, 'trial')} done, and what "
+            "they found is in .best of this exception; "
+            f"{'the same call goes on' if not home.is_temporary else keep}",
             best,
         )
     if best is None:

@@ -23,6 +23,7 @@ from kdopt.campaign.partition_settings import OWN
 from kdopt.campaign.stages import plan_studies
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Pair, TrialRow, find_pretrained
+from kdopt.shown import format_count
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 from kdopt.store.kept import find_kept
@@ -186,9 +187,9 @@ class TunedPair:
         )
         done = sum(row.state == "COMPLETE" for row in self._results.rows)
         lines = [
-            f"{self.verdict}: the best of {done} trials is {self.method} ({values}), "
-            f"{self.student_accuracy:.2f} to {self.accuracy:.2f} % on test: {self.gain:+.2f} pp, "
-            f"of which {self.net_gain:+.2f} are the teacher's"
+            f"{self.verdict}: the best of {format_count(done, 'trial')} is {self.method} "
+            f"({values}), {self.student_accuracy:.2f} to {self.accuracy:.2f} % on test: "
+            f"{self.gain:+.2f} pp, of which {self.net_gain:+.2f} are the teacher's"
         ]
         if self.net_interval is not None:
             low, high = self.net_interval

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from annotated_types import Interval, Len
 
+from kdopt.shown import format_count
+
 MOST_DIGITS = 300
 """Of a whole number: with more, to compare it with a float or to make it one fails."""
 
@@ -42,7 +44,7 @@ def load_json(text: object) -> Any:
 
 def _parse_int(digits: str) -> int:
     if len(digits) > MOST_DIGITS:
-        raise ValueError(f"a number of {len(digits):,} digits")
+        raise ValueError(f"a number of {format_count(len(digits), 'digit')}")
     return int(digits)
 
 

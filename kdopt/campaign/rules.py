@@ -12,6 +12,7 @@ from kdopt.campaign.method_spaces import SPACES, BudgetSpace
 from kdopt.campaign.partition_settings import OWN
 from kdopt.campaign.settings import CampaignFile
 from kdopt.campaign.stage_settings import Sampler, TransferName
+from kdopt.shown import format_count
 
 DOWNLOADED = ("fashion_mnist", "cifar10", f"{TORCHVISION}CIFAR10")
 USED_BY: Mapping[str, tuple[str, ...]] = {
@@ -83,8 +84,8 @@ def _list_source_problems(data: DataSettings, raw: Mapping[str, Any]) -> Iterato
         yield f"data.root = '{data.root}': the name says the folder already; leave it out"
     if len(data.mean) != len(data.std):
         yield (
-            f"data.mean has {len(data.mean)} values, data.std {len(data.std)}; give both alike, or "
-            "neither"
+            f"data.mean has {format_count(len(data.mean), 'value')}, data.std {len(data.std)}; "
+            "give both alike, or neither"
         )
     if data.mean and data.normalization == "none":
         yield "data.normalization = 'none': mean and std are given; leave one or the other out"
@@ -139,8 +140,8 @@ def _list_count_problems(file: CampaignFile, counted: bool) -> Iterator[str]:
     for row in rows:
         if len(row.mean) != len(row.std):
             yield (
-                f"participant '{row.name}': {len(row.mean)} values of mean, {len(row.std)} of std; "
-                "give both per channel, or neither"
+                f"participant '{row.name}': {format_count(len(row.mean), 'value')} of mean, "
+                f"{len(row.std)} of std; give both per channel, or neither"
             )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from kdopt.shown import format_count
+
 InputKind = Literal["images", "vectors", "tokens"]
 
 
@@ -47,9 +49,9 @@ def describe_shape(shape: Shape) -> str:
     ('images of 1x28x28', 'vectors of 64 numbers', 'sequences of 32 token ids below 900')
     """
     if isinstance(shape, TokenShape):
-        return f"sequences of {shape.length} token ids below {shape.vocabulary}"
+        return f"sequences of {format_count(shape.length, 'token id')} below {shape.vocabulary}"
     if get_kind(shape) == "vectors":
-        return f"vectors of {shape[0]} numbers"
+        return f"vectors of {format_count(shape[0], 'number')}"
     return f"images of {'x'.join(map(str, shape))}"
 
 

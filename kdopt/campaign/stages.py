@@ -39,6 +39,7 @@ from kdopt.campaign.stage_settings import (
 )
 from kdopt.campaign.studies import Param, StudyPlan, pair_studies, partition_studies
 from kdopt.errors import KdoptError
+from kdopt.shown import format_count
 
 SEQUENTIAL_TEMPERATURE = 1.0
 """The temperature at which the sequential search tries all alphas first."""
@@ -350,8 +351,8 @@ def check_size(campaign: Campaign) -> None:
     n = count_trials(campaign)
     if n > MOST_TRIALS:
         raise KdoptError(
-            f"campaign '{campaign.name}': {campaign.participants:,} participants and "
-            f"{len(campaign.partitions)} partitions make {n:,} trials, and more than "
-            f"{MOST_TRIALS:,} are refused; take fewer participants, partitions, replicates or "
-            "settings of [tune]"
+            f"campaign '{campaign.name}': {format_count(campaign.participants, 'participant')} "
+            f"and {format_count(len(campaign.partitions), 'partition')} make "
+            f"{format_count(n, 'trial')}, and more than {MOST_TRIALS:,} are refused; take fewer "
+            "participants, partitions, replicates or settings of [tune]"
         )

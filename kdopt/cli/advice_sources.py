@@ -24,6 +24,7 @@ from kdopt.features.measurements import read_measurements
 from kdopt.outcome import Pair
 from kdopt.report.format import format_signed
 from kdopt.report.verdict_text import describe_verdict
+from kdopt.shown import format_count
 from kdopt.store.database import Store
 from kdopt.store.queries import list_campaigns, pick_campaign, read_record, read_trials
 
@@ -86,10 +87,11 @@ def find_lessons(
     studies = [f"studies/{name}.toml" for name in dict.fromkeys(sorted(names, reverse=True))]
     return Lessons(
         shipped,
-        f"too little of your own to learn from ({len(found)} finished cases of "
-        f"{found.n_partitions} partitions). What follows rests on the lessons that come with "
-        f"kdopt: {len(shipped)} cases of {shipped.n_partitions} kinds of partition, by "
-        f"{' and '.join(studies)}. Your images and models may be unlike them.",
+        f"too little of your own to learn from ({format_count(len(found), 'finished case')} of "
+        f"{format_count(found.n_partitions, 'partition')}). What follows rests on the lessons "
+        f"that come with kdopt: {format_count(len(shipped), 'case')} of "
+        f"{format_count(shipped.n_partitions, 'kind')} of partition, by {' and '.join(studies)}. "
+        "Your images and models may be unlike them.",
     )
 
 

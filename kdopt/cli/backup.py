@@ -11,6 +11,7 @@ import typer
 from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, StoreOption
+from kdopt.shown import format_count
 from kdopt.store.backup import back_up_store
 
 
@@ -28,6 +29,6 @@ def backup_command(
         with say_if_slow(f"copying {opened.label} and its artifacts"):
             made = back_up_store(opened, kept, folder)
     print(
-        f"{made.database}: {made.campaigns:,} campaigns, {made.artifacts:,} artifacts "
-        f"({made.copied:,} new)"
+        f"{made.database}: {format_count(made.campaigns, 'campaign')}, "
+        f"{format_count(made.artifacts, 'artifact')} ({made.copied:,} new)"
     )

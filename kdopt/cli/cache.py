@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from kdopt.data.sources.image_files import clear_decoded, list_decoded, locate_decoded
+from kdopt.shown import format_count
 
 cache_command = typer.Typer(
     help="""Show how much room decoded images take, or clear it.
@@ -22,7 +23,7 @@ def _show_cache(context: typer.Context) -> None:
         return
     files = list_decoded()
     size = sum(file.stat().st_size for file in files)
-    print(f"{locate_decoded()}: {len(files):,} data sets, {size / 2**20:,.0f} MiB")
+    print(f"{locate_decoded()}: {format_count(len(files), 'data set')}, {size / 2**20:,.0f} MiB")
 
 
 @cache_command.command("clear")

@@ -29,6 +29,7 @@ from kdopt.service.planner import (
     read_given_logits,
     read_given_weights,
 )
+from kdopt.shown import format_count
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 from kdopt.store.location import check_folder, folder_beside, parse_location, parse_place
@@ -80,8 +81,8 @@ def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_noth
     weights = read_given_weights(campaign, dataset)
     say(
         f"sharing out {len(dataset.train_labels):,} {get_kind(dataset.shape)} among "
-        f"{campaign.participants} "
-        f"participants, in {_count(len(campaign.partitions), 'way')}"
+        f"{format_count(campaign.participants, 'participant')}, in "
+        f"{format_count(len(campaign.partitions), 'way')}"
     )
     splits = draw_splits(campaign, dataset)
     logits = read_given_logits(campaign, dataset, splits)
@@ -105,7 +106,3 @@ def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_noth
         planned = plan_campaign(loaded, dataset, splits, opened, kept, weights)
         if_stopped.pop_all()
     return PlannedSpec(opened, kept, loaded, planned, shares, notes)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" + ("" if n == 1 else "s")

@@ -13,6 +13,7 @@ from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, CampaignNameArgument, StoreOption
 from kdopt.cli.tables import print_text
 from kdopt.errors import StoreError
+from kdopt.shown import format_count
 from kdopt.store.campaigns import count_finished, delete_campaign
 from kdopt.store.queries import pick_campaign
 
@@ -32,7 +33,7 @@ def delete_command(
         name = pick_campaign(opened, campaign)
         done = count_finished(opened, name)
         if not yes:
-            _confirm(f"delete campaign '{name}' with {done:,} finished trials?")
+            _confirm(f"delete campaign '{name}' with {format_count(done, 'finished trial')}?")
         kept = open_artifacts(opened, artifacts)
         with say_if_slow(f"deleting {name}"):
             gone = delete_campaign(opened, name)
@@ -40,8 +41,8 @@ def delete_command(
             for sha256 in gone.artifacts:
                 kept.discard(sha256)
     print_text(
-        f"{name}: deleted {gone.studies:,} studies, {gone.trials:,} trials, "
-        f"{len(gone.artifacts):,} artifacts"
+        f"{name}: deleted {format_count(gone.studies, 'study')}, "
+        f"{format_count(gone.trials, 'trial')}, {format_count(len(gone.artifacts), 'artifact')}"
     )
 
 

@@ -19,6 +19,7 @@ from kdopt.cli.tables import print_columns, print_text
 from kdopt.errors import StoreError
 from kdopt.service.doctor import Checkup, check_campaign, check_store
 from kdopt.service.repair import drop_leases_of_nothing, repair_campaign
+from kdopt.shown import format_count
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import list_campaigns, pick_campaign
@@ -96,7 +97,9 @@ def _repair_all(store: Store, names: Sequence[str]) -> None:
     """Repair what can be; one that cannot keeps nobody from the others."""
     n_leases = drop_leases_of_nothing(store)
     if n_leases:
-        print(f"removed {n_leases:,} leases of trials that are no more", file=sys.stderr)
+        print(
+            f"removed {format_count(n_leases, 'lease')} of trials that are no more", file=sys.stderr
+        )
     for name in names:
         try:
             done = repair_campaign(store, name)
@@ -106,9 +109,16 @@ def _repair_all(store: Store, names: Sequence[str]) -> None:
         if done.record:
             print(f"{name}: its record was put back", file=sys.stderr)
         if done.studies:
-            print(f"{name}: {done.studies:,} studies say again what they are", file=sys.stderr)
+            print(
+                f"{name}: put right what is said of themselves by "
+                f"{format_count(done.studies, 'study')}",
+                file=sys.stderr,
+            )
         if done.trials:
-            print(f"{name}: {done.trials:,} trials are planned again", file=sys.stderr)
+            print(
+                f"{name}: {format_count(done.trials, 'trial is', 'trials are')} planned again",
+                file=sys.stderr,
+            )
 
 
 def _print_checkups(found: Sequence[Checkup]) -> None:
@@ -125,4 +135,4 @@ def _print_checkups(found: Sequence[Checkup]) -> None:
         for note in checkup.notes:
             print_text(f"{checkup.campaign}: note: {note}")
     n = sum(len(checkup.problems) for checkup in found)
-    print(f"{n:,} problem{'' if n == 1 else 's'}" if n else "no problems found")
+    print(format_count(n, "problem") if n else "no problems found")

@@ -12,6 +12,7 @@ from kdopt.cli.campaign_file import load_spec_and_images
 from kdopt.cli.options import QuietOption, SpecArgument
 from kdopt.data.given_logits import check_output, list_asked_images, write_asked_images
 from kdopt.service.planner import draw_splits, parse_all_splits
+from kdopt.shown import format_count
 
 ImagesOption = Annotated[
     Path,
@@ -38,7 +39,7 @@ def images_command(
     write_asked_images(asked, output)
     n, needed = len(asked.keys), int(asked.needed.sum())
     print(
-        f"{output}: {n:,} images\n"
+        f"{output}: {format_count(n, 'image')}\n"
         f"needed: {needed:,}, on which students are distilled\n"
         f"others: {n - needed:,}, of validation and test, which only say how good the teacher is"
     )

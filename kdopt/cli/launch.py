@@ -41,6 +41,7 @@ from kdopt.launch.slurm import JobRequest
 from kdopt.plugins.code import check_given_plugins
 from kdopt.plugins.sources import give_plugins
 from kdopt.report.sections.headline import format_answer
+from kdopt.shown import format_count
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import pick_campaign, read_record, read_study_counts
@@ -293,8 +294,12 @@ def _submit_to_slurm(
     several = len(arrays) > 1
     print(
         f"{call.campaign}: Slurm job{'s' if several else ''} {', '.join(arrays)}, "
-        f"{jobs:,} job{'s' if jobs > 1 else ''}"
-        + (f" in {len(arrays)} arrays, as the site's MaxArraySize asks for" if several else ""),
+        f"{format_count(jobs, 'job')}"
+        + (
+            f" in {format_count(len(arrays), 'array')}, as the site's MaxArraySize asks for"
+            if several
+            else ""
+        ),
         flush=True,
     )
     if not quiet:
@@ -345,7 +350,10 @@ def _report_end(progress: ProgressBar, target: _Target) -> None:
     print_text(format_answer(data) or "no pair of teacher and student has a result")
     failed, left = progress.status.failed, progress.status.left
     if failed or left:
-        text = f"{failed:,} trials failed and {left:,} are left; 'kdopt status' has the reasons"
+        text = (
+            f"{format_count(failed, 'trial')} failed and "
+            f"{format_count(left, 'is left', 'are left')}; 'kdopt status' has the reasons"
+        )
         print_text(text, stderr=True)
     for note in progress.status.notes:
         print_text(note, stderr=True)

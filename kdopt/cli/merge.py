@@ -19,6 +19,7 @@ from kdopt.cli.options import (
     JsonOption,
     StoreOption,
 )
+from kdopt.shown import format_count
 from kdopt.store.merge import MergeSummary, Site, merge_campaign
 from kdopt.store.queries import pick_campaign
 
@@ -89,11 +90,16 @@ def _print_as_json(merged: MergeSummary) -> None:
 def _print_merged(merged: MergeSummary) -> None:
     """Say what was imported, what both stores have, and what was left out."""
     print(
-        f"{merged.campaign}: {merged.results:,} results and {merged.failures:,} failures imported, "
-        f"{merged.artifacts:,} artifacts copied, {merged.new_studies:,} studies and "
-        f"{merged.new_trials:,} trials new"
+        f"{merged.campaign}: {format_count(merged.results, 'result')} and "
+        f"{format_count(merged.failures, 'failure')} imported, "
+        f"{format_count(merged.artifacts, 'artifact')} copied, "
+        f"{format_count(merged.new_studies, 'study')} and "
+        f"{format_count(merged.new_trials, 'trial')} new"
     )
-    print(f"both have {merged.same:,} equal results and {len(merged.differing):,} that differ")
+    print(
+        f"both have {format_count(merged.same, 'equal result')} and "
+        f"{format_count(len(merged.differing), 'that differs', 'that differ')}"
+    )
     if merged.from_workers:
         print(
             f"{merged.from_workers:,} of the imported trials were running here; their workers "
@@ -107,14 +113,14 @@ def _print_merged(merged: MergeSummary) -> None:
         print(f"{merged.mixed:,} of the results rest on other pre-trained weights than the rest")
     if merged.other_weights:
         print(
-            f"left out: {merged.other_weights:,} results that rest on other pre-trained weights; "
-            "--other-weights imports them too"
+            f"left out: {format_count(merged.other_weights, 'result')} that rest on other "
+            "pre-trained weights; --other-weights imports them too"
         )
     for study, number in merged.parted[:SHOWN]:
         print(f"left out: {study}: from trial {number} on its sampler had seen other trials")
     _print_hidden(len(merged.parted))
     if merged.unknown:
-        print(f"left out: {merged.unknown:,} trials that no spec asks for")
+        print(f"left out: {format_count(merged.unknown, 'trial')} that no spec asks for")
 
 
 def _print_differing(merged: MergeSummary) -> None:

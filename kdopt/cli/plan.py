@@ -24,6 +24,7 @@ from kdopt.service.outlook import (
     count_planned_trials,
     estimate_training_seconds,
 )
+from kdopt.shown import format_count
 from kdopt.store.queries import read_trials
 from kdopt.typed import duration
 
@@ -52,8 +53,10 @@ def print_planned(done: PlannedSpec) -> None:
     stages = ", ".join(f"{stage} {n:,}" for stage, n in count_planned_trials(campaign).items())
     shares = "; ".join(map(_describe_shares, done.shares))
     print_text(
-        f"{campaign.name}: {planned.studies:,} studies, {planned.trials:,} trials planned "
-        f"({planned.new_studies:,} studies and {planned.new_trials:,} trials new)\n"
+        f"{campaign.name}: {format_count(planned.studies, 'study')}, "
+        f"{format_count(planned.trials, 'trial')} planned "
+        f"({format_count(planned.new_studies, 'study')} and "
+        f"{format_count(planned.new_trials, 'trial')} new)\n"
         f"trials: {stages}\n"
         f"images per participant: {shares}\n"
         f"time: {_describe_time(done)}"
@@ -84,10 +87,10 @@ def _describe_time(done: PlannedSpec) -> str:
 def _warn_of_small_shares(share: ShareSizes, campaign: Campaign) -> str:
     smallest = min(share.too_small, key=share.sizes.__getitem__)
     return (
-        f"kdopt: warning: {share.partition}: participant "
-        f"{campaign.name_participant(smallest)} trains on "
-        f"{share.sizes[smallest]} images of {share.classes} classes, and "
-        f"{len(share.too_small)} of {len(share.sizes)} participants on fewer than "
-        f"{LEAST_PER_CLASS} per class; what such models do is mostly luck. Take more training "
-        "images, fewer participants or smaller public sets"
+        f"kdopt: warning: {share.partition}: participant {campaign.name_participant(smallest)} "
+        f"trains on {format_count(share.sizes[smallest], 'image')} of "
+        f"{format_count(share.classes, 'class')}, and {len(share.too_small)} of "
+        f"{format_count(len(share.sizes), 'participant')} on fewer than {LEAST_PER_CLASS} per "
+        "class; what such models do is mostly luck. Take more training images, fewer "
+        "participants or smaller public sets"
     )

@@ -19,6 +19,7 @@ from kdopt.cli.status_view import format_eta, render_status
 from kdopt.cli.tables import make_console
 from kdopt.service.status import read_status
 from kdopt.service.status_values import StageStatus, Status
+from kdopt.shown import format_count
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.typed import duration
@@ -103,7 +104,7 @@ class ProgressBar:
         """Say at once that the stop was heard, as workers take a moment to give trials back."""
         # Those that are claimed and not begun go back as well, and cost nobody anything.
         n = sum(worker.at_once for worker in self.status.workers)
-        trials = f"giving {n:,} trial{'' if n == 1 else 's'} back" if n else "stopping the workers"
+        trials = f"giving {format_count(n, 'trial')} back" if n else "stopping the workers"
         self._note = f"stop: {trials} ..."
         if self._live is not None:
             self._live.refresh()
@@ -123,7 +124,7 @@ class ProgressBar:
     def summarize(self) -> str:
         """One line about the whole run."""
         done = self.status.complete + self.status.failed
-        text = f"{self._campaign}: {done:,} of {self.status.trials:,} trials done, "
+        text = f"{self._campaign}: {done:,} of {format_count(self.status.trials, 'trial')} done, "
         return text + f"{done - self._done_before:,} of them now, in {duration(self._elapsed_s)}"
 
     @property
@@ -155,7 +156,7 @@ class ProgressBar:
         n = len(status.workers)
         notes = [
             *(_describe_stage(stage) for stage in status.stages),
-            *([f"{n:,} worker{'' if n == 1 else 's'}"] if n else []),
+            *([format_count(n, "worker")] if n else []),
             *([f"ETA {format_eta(status)}"] if status.left and n else []),
             *([self._note] if self._note and status.left else []),
             *([self.results.answer] if self.results.answer not in ("", self._said) else []),
@@ -184,8 +185,8 @@ def follow_workers(progress: ProgressBar, store: Store, artifacts: Artifacts, ru
 def describe_gone(trials: int) -> str:
     """What is to be said of trials that were deleted meanwhile."""
     return (
-        f"{trials:,} trials were deleted from the store by another program meanwhile; 'kdopt run' "
-        "and 'kdopt plan' plan them again"
+        f"{format_count(trials, 'trial was', 'trials were')} deleted from the store by another "
+        "program meanwhile; 'kdopt run' and 'kdopt plan' plan them again"
     )
 
 

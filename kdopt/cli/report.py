@@ -27,6 +27,7 @@ from kdopt.report.comparison import make_compared_campaign, write_comparison
 from kdopt.report.export import NO_PARQUET, write_report
 from kdopt.report.images import ImageFormat
 from kdopt.report.page import make_sections, render_page
+from kdopt.shown import format_count
 from kdopt.store.database import Store
 from kdopt.store.queries import pick_campaign, read_record, read_trials
 
@@ -242,4 +243,7 @@ def _publish_indexes(store: Store, data: ReportData) -> None:
             stderr=True,
         )
     for study in studies:
-        print_text(f"{study.name}: {len(study.entries):,} lines, {len(study.figures)} figures")
+        print_text(
+            f"{study.name}: {format_count(len(study.entries), 'line')}, "
+            f"{format_count(len(study.figures), 'figure')}"
+        )

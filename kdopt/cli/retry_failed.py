@@ -11,6 +11,7 @@ from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, CampaignOption, StoreOption
 from kdopt.cli.tables import print_text
+from kdopt.shown import format_count
 from kdopt.store.planning import requeue_failed_trials
 from kdopt.store.queries import pick_campaign
 
@@ -31,5 +32,6 @@ def retry_failed_command(
         with say_if_slow(f"looking for failed trials of {name}"):
             studies = requeue_failed_trials(opened, name, reason)
     print_text(
-        f"{name}: {len(studies):,} failed trials of {len(set(studies)):,} studies queued again"
+        f"{name}: {format_count(len(studies), 'failed trial')} of "
+        f"{format_count(len(set(studies)), 'study')} queued again"
     )

@@ -42,6 +42,7 @@ from kdopt.plugins.sources import give_plugins
 from kdopt.report.export import write_report
 from kdopt.report.files import check_report_folder
 from kdopt.report.sections.headline import format_answer
+from kdopt.shown import format_count
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
 from kdopt.typed import parse_device
@@ -88,8 +89,9 @@ def run_command(
         except KeyboardInterrupt:
             status = progress.status
             _leave(
-                f"stopped: {status.complete + status.failed:,} of {status.trials:,} trials are "
-                "done; run the same command to go on"
+                f"stopped with {status.complete + status.failed:,} of "
+                f"{format_count(status.trials, 'trial')} done; run the same "
+                "command to go on"
             )
 
 
@@ -105,7 +107,10 @@ def _run_planned(
     store, campaign = planned.store, planned.spec.campaign.name
     logs = campaign_folder(store, "logs", campaign)
     if progress.status.left:
-        say(f"starting {_count(len(slots), 'worker')}, whose logs are in {_shorten_path(logs)}")
+        say(
+            f"starting {format_count(len(slots), 'worker')}, whose logs are in "
+            f"{_shorten_path(logs)}"
+        )
     call = replace(make_call(store, planned.artifacts, campaign), same_versions=same_versions)
     follow_workers(progress, store, planned.artifacts, LocalWorkers(slots, call, logs).run)
 
@@ -119,8 +124,9 @@ def _report_end(progress: ProgressBar, store: Store, folder: Path, say: Say) -> 
     publish_indexes(store, data)
     if status.left or status.failed:
         print_text(
-            f"{status.failed:,} trials failed and {status.left:,} cannot start, because a "
-            "participant that they need was not pre-trained; 'kdopt status' has the reasons",
+            f"{format_count(status.failed, 'trial')} failed and {status.left:,} cannot start, "
+            "because a participant that they need was not pre-trained; 'kdopt status' has the "
+            "reasons",
             stderr=True,
         )
     if progress.gone:
@@ -129,7 +135,7 @@ def _report_end(progress: ProgressBar, store: Store, folder: Path, say: Say) -> 
     # Not cut into lines: paths stay whole, to be copied.
     page = next(path for path in paths if path.suffix == ".html")
     print_text(
-        f"{_count(len(paths), 'file')} in {_shorten_path(folder)}; open {_shorten_path(page)}"
+        f"{format_count(len(paths), 'file')} in {_shorten_path(folder)}; open {_shorten_path(page)}"
     )
     if status.left or status.failed or progress.gone:
         raise typer.Exit(1)
@@ -137,10 +143,6 @@ def _report_end(progress: ProgressBar, store: Store, folder: Path, say: Say) -> 
 
 def _shorten_path(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
 def _find_slots(

@@ -22,7 +22,7 @@ from kdopt.service.status_values import (
     Status,
     WorkerStatus,
 )
-from kdopt.shown import clean_line
+from kdopt.shown import clean_line, format_count
 from kdopt.store.database import Store
 from kdopt.typed import duration
 
@@ -158,7 +158,7 @@ def _count_rows_in(rows: int, lines: int) -> int:
 def _render_headline(status: Status) -> Text:
     done = "bold green" if status.done and not status.failed else "bold"
     text = Text(f"{status.campaign}: ", style=done)
-    text.append(f"{status.complete:,} of {status.trials:,} trials complete")
+    text.append(f"{status.complete:,} of {format_count(status.trials, 'trial')} complete")
     if status.failed:
         text.append(f", {status.failed:,} failed", style="red")
     if not status.done and not status.idle:
@@ -284,7 +284,7 @@ def _note_hidden(hidden: int, what: str) -> list[RenderableType]:
 def _count_workers(workers: Sequence[WorkerStatus]) -> str:
     states = Counter(w.state for w in workers)
     trouble = [f"{n} {state}" for state, n in states.items() if state != "alive"]
-    count = f"{len(workers):,} worker" + ("" if len(workers) == 1 else "s")
+    count = format_count(len(workers), "worker")
     return f"{count} ({', '.join(trouble)})" if trouble else count
 
 

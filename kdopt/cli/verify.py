@@ -23,6 +23,7 @@ from kdopt.cli.options import (
 )
 from kdopt.cli.tables import print_columns
 from kdopt.plugins.sources import give_plugins
+from kdopt.shown import format_count
 from kdopt.store.queries import pick_campaign
 
 SHOWN_TRIALS = 10
@@ -69,9 +70,11 @@ def verify_command(
     differing = sum(not trial.equal for trial in checked)
     same_machine = any(not trial.equal and not trial.machine for trial in checked)
     print(
-        f"{name}: {len(checked)} trials ran again, {differing} differ"
+        f"{name}: {format_count(len(checked), 'trial')} ran again, "
+        f"{format_count(differing, 'differs', 'differ')}"
         if differing
-        else f"{name}: {len(checked)} trials ran again; every recorded number is the same"
+        else f"{name}: {format_count(len(checked), 'trial')} ran again; every recorded number is "
+        "the same"
     )
     if same_machine:
         raise typer.Exit(1)
@@ -86,7 +89,12 @@ class _Progress:
     def __call__(self, trial: CheckedTrial) -> None:
         self._done += 1
         if self._shown:
-            print(f"\r{self._done} trials ran again", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{format_count(self._done, 'trial')} ran again",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def end(self) -> None:
         if self._shown:
@@ -121,4 +129,7 @@ def _print_trials(checked: Sequence[CheckedTrial]) -> None:
 
 def _print_machines(checked: Sequence[CheckedTrial]) -> None:
     for machine, n in Counter(trial.machine for trial in checked if trial.machine).items():
-        print(f"{n} trials were recorded on another machine or with other versions: {machine}")
+        print(
+            f"{format_count(n, 'trial was', 'trials were')} recorded on another machine or with "
+            f"other versions: {machine}"
+        )

@@ -28,6 +28,7 @@ from kdopt.cli.options import (
 )
 from kdopt.launch.local import LocalWorkers, assign_slots
 from kdopt.plugins.sources import give_plugins
+from kdopt.shown import format_count
 from kdopt.store.queries import pick_campaign
 from kdopt.typed import parse_device, parse_duration
 
@@ -95,8 +96,8 @@ def worker_command(
 def print_worker_summary(campaign: str, summary: WorkerSummary, quiet: bool) -> None:
     """Say what a worker did, and in more than one line unless it is to be quiet."""
     print(
-        f"{campaign}: {summary.complete} trials complete, {summary.failed} failed"
-        + (f", {summary.lost} results dropped" if summary.lost else "")
+        f"{campaign}: {format_count(summary.complete, 'trial')} complete, {summary.failed} failed"
+        + (f", {format_count(summary.lost, 'result')} dropped" if summary.lost else "")
         + (f", {summary.given_back} given back unfinished" if summary.given_back else "")
         + (" (stopped)" if summary.stopped else "")
     )
@@ -104,8 +105,8 @@ def print_worker_summary(campaign: str, summary: WorkerSummary, quiet: bool) -> 
         print(_describe_time(summary))
     if summary.blocked:
         print(
-            f"{len(summary.blocked)} studies cannot start, because a participant that they need "
-            "was not pre-trained; 'kdopt status' has the reasons",
+            f"{format_count(len(summary.blocked), 'study')} cannot start, because a participant "
+            "that they need was not pre-trained; 'kdopt status' has the reasons",
             file=sys.stderr,
         )
 

@@ -34,6 +34,7 @@ from kdopt.report.format import (
 )
 from kdopt.report.sections.federated import draw_federated
 from kdopt.report.sections.table_two import draw_combined
+from kdopt.shown import format_count
 from kdopt.store.index_studies import IndexStudy, IndexTrial
 
 COMBINED_OBJECTIVE = "test accuracy (%)"
@@ -136,8 +137,9 @@ def _write_campaign_note(campaign: Campaign, tables: Tables, study_ids: Mapping[
         "",
         f"Campaign `{campaign.name}`: one trial per way from all participants of a partition to "
         f"one model, and its {COMBINED_OBJECTIVE}. Way `combine` is distillation from all of them "
-        f"(Table II of the paper), way `federate` {campaign.federate.rounds} rounds of federated "
-        f"averaging (Fig. 9), or of the algorithm that a trial names. {TABLE_HINT}",
+        "(Table II of the paper), way `federate` "
+        f"{format_count(campaign.federate.rounds, 'round')} of federated averaging (Fig. 9), or "
+        f"of the algorithm that a trial names. {TABLE_HINT}",
         "",
         *_list_best_ways(campaign, tables, study_ids),
         *_list_rounds_saved(tables),

@@ -32,7 +32,7 @@ from kdopt.report.format import (
 from kdopt.report.sections.headline import HeadlineNumber, tabulate_headlines
 from kdopt.report.setting_maps import draw_alpha_map, draw_gain_map, draw_temperature_map
 from kdopt.report.verdict_text import describe_verdict, explain_verdict
-from kdopt.shown import format_setting
+from kdopt.shown import format_count, format_setting
 from kdopt.store.index_studies import IndexStudy, IndexTrial, IndexValue, StudyNote
 
 PAIR_OBJECTIVE = "test gain by the verdict (pp)"
@@ -114,7 +114,9 @@ def _make_pair_trial(line: Mapping[Any, Any], campaign: Campaign) -> IndexTrial:
         "study": study_name(campaign.name, str(line["partition"]), "tune", teacher, student),
     }
     if not line["complete"]:
-        columns["unfinished"] = f"{line['cells_done']} of {line['cells_planned']} cells"
+        columns["unfinished"] = (
+            f"{line['cells_done']} of {format_count(line['cells_planned'], 'cell')}"
+        )
     params: dict[str, ParamValue] = {"teacher": teacher, "student": student}
     return IndexTrial(round_hundredths(line["shown_gain"]), params, columns)
 
@@ -174,9 +176,9 @@ def _describe_state(best: pd.DataFrame) -> list[str]:
     incomplete = int((~best["complete"].astype(bool)).sum())
     against = int(best["advice"].isin(["leave as it is", "train on"]).sum())
     measured = len(best) - len(unmeasured)
-    text = f"{measured} of {len(best)} pairs have a result; {against} are not to distil."
+    text = f"Measured: {measured} of {format_count(len(best), 'pair')}; not to distil: {against}."
     if incomplete:
-        text += f" **Not final: {incomplete} pairs are incomplete.**"
+        text += f" **Not final: {format_count(incomplete, 'pair is', 'pairs are')} incomplete.**"
     if len(unmeasured):
         text += f" Without any result, so not listed: {len(unmeasured)}."
     return [text]

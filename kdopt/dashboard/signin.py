@@ -18,6 +18,7 @@ from urllib.parse import parse_qs
 from wsgiref.types import WSGIEnvironment
 
 from kdopt.errors import KdoptError
+from kdopt.shown import format_count
 
 TOKEN_VARIABLE = "KDOPT_DASHBOARD_TOKEN"  # noqa: S105 - a name
 MIN_TOKEN = 16
@@ -83,11 +84,17 @@ def check_token(token: str) -> str:
     fault = None
     letters = "".join(token.split())
     if len(letters) < MIN_TOKEN:
-        fault = f"has {len(letters)} characters besides blanks and needs at least {MIN_TOKEN}"
+        fault = (
+            f"has {format_count(len(letters), 'character')} besides blanks and "
+            f"needs at least {MIN_TOKEN}"
+        )
     elif not token.isprintable() or token != token.strip():
         fault = "has control characters, or blanks around it, which browsers do not send"
     elif len(set(letters)) < MIN_DIFFERENT:
-        fault = f"has {len(set(letters))} different characters and needs at least {MIN_DIFFERENT}"
+        fault = (
+            f"has {format_count(len(set(letters)), 'different character')} and needs at least "
+            f"{MIN_DIFFERENT}"
+        )
     if fault is None:
         return token
     raise KdoptError(

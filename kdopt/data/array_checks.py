@@ -12,6 +12,7 @@ from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.shapes import InputKind
 from kdopt.data.image_keys import hash_images
 from kdopt.errors import DataError
+from kdopt.shown import format_count
 
 MOST_SHARED = 0.5
 """Share of a split that may be in another one too: above, the files were mixed up."""
@@ -159,7 +160,7 @@ def _check_finite(part: Part, items: NDArray[Any]) -> None:
         place = tuple(bad[0].tolist())
         raise _make_fault(
             part,
-            f"value {items[place]} in row {place[0]} ({len(bad):,} such values)",
+            f"value {items[place]} in row {place[0]} ({format_count(len(bad), 'such value')})",
             "fill them in or drop these rows",
         )
 
@@ -220,7 +221,7 @@ def check_labels(part: Part) -> NDArray[Any]:
     if len(labels) != len(part.items):
         raise _make_fault(
             part,
-            f"{len(part.items)} rows and {len(labels)} labels",
+            f"{format_count(len(part.items), 'row')} and {format_count(len(labels), 'label')}",
             "give one label per row, in the same order",
         )
     return labels if labels.dtype.kind == "U" else labels.astype(np.int64)
@@ -274,9 +275,10 @@ def check_apart(splits: Mapping[str, NDArray[Any]], where: str) -> None:
             shared = sum(digest in seen[first] for digest in hash_images(splits[second]))
             if shared > MOST_SHARED * len(splits[second]):
                 raise DataError(
-                    f"{where}: {shared:,} of {len(splits[second]):,} rows of {second} are in "
-                    f"{first} too; what a model was trained on says nothing of it: give splits "
-                    "without rows in common, or one array, which kdopt splits"
+                    f"{where}: {first} has {shared:,} of the "
+                    f"{format_count(len(splits[second]), 'row')} of {second} too; what a model "
+                    "was trained on says nothing of it: give splits without rows in common, or "
+                    "one array, which kdopt splits"
                 )
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from kdopt.data.tables import read_table
 from kdopt.errors import DataError
 from kdopt.files import is_safetensors, read_input
+from kdopt.shown import format_count
 
 MAX_ARRAY_BYTES = 8 * 2**30
 """Of a file, unpacked."""
@@ -75,7 +76,9 @@ def _read_zip(content: bytes, names: Collection[str] | None, limit: int) -> dict
             ]
             size = sum(entry.file_size for entry in wanted)
             if size > limit:
-                raise _TooLargeError(f"it unpacks to {size:,} bytes, and {limit:,} are read")
+                raise _TooLargeError(
+                    f"it unpacks to {format_count(size, 'byte')}, and {limit:,} are read"
+                )
             for entry in wanted:
                 name = entry.filename.removesuffix(".npy")
                 if name in found:

@@ -28,6 +28,7 @@ from kdopt.data.splits import NOTHING_GIVEN, GivenSets, draw_stratified
 from kdopt.errors import DataError, KdoptError
 from kdopt.plugins.code import get_code
 from kdopt.plugins.declare import LabelledData
+from kdopt.shown import format_count
 
 
 def refuse_given(settings: DataSettings) -> RawDataset:
@@ -333,8 +334,8 @@ def choose_normalization(
         if len(settings.mean) not in (1, n):
             what = "channels" if items.ndim == 4 else "numbers"
             raise DataError(
-                f"data.mean has {len(settings.mean)} values, and the data {n} {what}; give {n}, or "
-                "one for all"
+                f"data.mean has {format_count(len(settings.mean), 'value')}, and the data {n} "
+                f"{what}; give {n}, or one for all"
             )
         repeats = n // len(settings.mean)
         return settings.mean * repeats, settings.std * repeats
@@ -350,7 +351,8 @@ def _draw_subset(
         return slice(None)
     if not 1 <= size <= len(labels):
         raise DataError(
-            f"data.{split}_size = {size}, but {name} has {len(labels)} {split} images; choose "
-            f"1..{len(labels)}, or leave it out to take all"
+            f"data.{split}_size = {size}, but {name} has "
+            f"{format_count(len(labels), f'{split} image')}; choose 1..{len(labels)}, or leave it "
+            "out to take all"
         )
     return draw_stratified(labels, size, np.random.default_rng(seed_for(seed, "data", name, split)))

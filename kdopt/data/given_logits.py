@@ -24,6 +24,7 @@ from kdopt.data.image_keys import KEY_BYTES, hash_images
 from kdopt.data.sources.base import expand_path
 from kdopt.data.splits import Splits
 from kdopt.errors import ArtifactError, DataError
+from kdopt.shown import format_count
 
 LEAST_PROBABILITY = 1e-13
 """What stands for a probability of 0, whose logarithm no loss can use."""
@@ -75,8 +76,8 @@ def read_logits(
     if len(row_of) < len(keys):
         twice = next(key for number, key in enumerate(keys) if row_of[key] != number)
         raise DataError(
-            f"{where}: {len(keys) - len(row_of):,} of its {len(keys):,} keys are there more than "
-            f"once, such as {twice.hex()}; keep one row of each image"
+            f"{where}: it repeats {len(keys) - len(row_of):,} of its "
+            f"{format_count(len(keys), 'key')}, such as {twice.hex()}; keep one row of each image"
         )
     found = GivenLogits(
         *(
@@ -132,21 +133,25 @@ def _read_rows(
         raise ValueError(f"logits are {rows.dtype}; they must be floats, one per class")
     if rows.ndim != 2 or rows.shape[1] != len(classes):
         raise ValueError(
-            f"logits are {_format_shape(rows)}; they must be images x {len(classes)} classes "
+            f"logits are {_format_shape(rows)}; they must be images x "
+            f"{format_count(len(classes), 'class')} "
             f"({', '.join(dataset.class_names[c] for c in classes)}): for other classes, or "
             "another order, list the participant's classes"
         )
     if len(rows) != len(keys):
-        raise ValueError(f"{len(keys):,} keys and {len(rows):,} rows of logits; give one per image")
+        raise ValueError(
+            f"{format_count(len(keys), 'key')} and {format_count(len(rows), 'row')} of logits; "
+            "give one per image"
+        )
     if not len(rows):
         raise ValueError(f"it has no rows; give one per image ({SEE})")
     with np.errstate(over="ignore"):  # what is too large is infinite then
         rows = rows.astype(np.float32)
     if broken := int((~np.isfinite(rows)).any(axis=1).sum()):
         raise ValueError(
-            f"{broken:,} of {len(rows):,} rows hold NaN or infinity (as float32), the first of "
-            f"them row {int((~np.isfinite(rows)).any(axis=1).argmax())}; look how they were "
-            "computed"
+            f"NaN or infinity (as float32) in {broken:,} of {format_count(len(rows), 'row')}, "
+            "the first of them row "
+            f"{int((~np.isfinite(rows)).any(axis=1).argmax())}; look how they were computed"
         )
     return keys, _spread_classes(_take_logits(participant, rows), classes, dataset.n_classes)
 
@@ -226,8 +231,8 @@ def _check_complete(
     known = ~np.isnan(found.train[:, 0])
     if not known.any() and np.isnan(found.test[:, 0]).all():
         raise DataError(
-            f"{where}: none of its {n_rows:,} keys is of an image of this campaign: they are of "
-            f"another data set, size or version of the images; {SEE}"
+            f"{where}: none of its {format_count(n_rows, 'key')} is of an image of this campaign: "
+            f"they are of another data set, size or version of the images; {SEE}"
         )
     lacking = needed[~known[needed]]
     if len(lacking):
@@ -235,9 +240,9 @@ def _check_complete(
         label = int(dataset.train_labels[lacking[0]])
         shown = "no label" if label < 0 else f"class {dataset.class_names[label]}"
         raise DataError(
-            f"{where}: it lacks {len(lacking):,} of the {len(needed):,} images that students are "
-            f"distilled on, such as {next(hash_images(image)).hex()} ({shown}); add their "
-            f"rows ({SEE})"
+            f"{where}: it lacks {len(lacking):,} of the {format_count(len(needed), 'image')} that "
+            f"students are distilled on, such as {next(hash_images(image)).hex()} ({shown}); add "
+            f"their rows ({SEE})"
         )
 
 

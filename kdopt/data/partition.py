@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.errors import PartitionError
+from kdopt.shown import format_count
 
 Ints = NDArray[np.int64]
 Parts = tuple[Ints, ...]
@@ -45,9 +46,9 @@ def draw_partition(
     least = max(1, settings.min_size)
     if participants < 1 or participants * least > len(labels):
         raise PartitionError(
-            f"{settings.name}: {len(labels)} images cannot give {participants} participants at "
-            f"least {least} each; take more training images, fewer participants (at least 1) or a "
-            "smaller min_size"
+            f"{settings.name}: {format_count(len(labels), 'image')} cannot give "
+            f"{format_count(participants, 'participant')} at least {least} each; take more "
+            "training images, fewer participants (at least 1) or a smaller min_size"
         )
     return STRATEGIES[settings.kind](labels, participants, settings, rng)
 
@@ -64,9 +65,9 @@ def draw_uniform(
     _require_every_class(labels, participants, settings.name)
     if each.sum() < settings.min_size:
         raise PartitionError(
-            f"uniform: {participants} equal participants get {each.sum()} images each, fewer than "
-            f"min_size = {settings.min_size}; take more training images, fewer participants or a "
-            "smaller min_size"
+            f"uniform: {format_count(participants, 'equal participant')} get {each.sum()} images "
+            f"each, fewer than min_size = {settings.min_size}; take more training images, fewer "
+            "participants or a smaller min_size"
         )
     return draw_indices(labels, np.tile(each, (participants, 1)), rng)
 
@@ -107,7 +108,7 @@ def draw_specialized(
     available = _count_classes(labels)
     if len(available) < 2 or not 0 < settings.dominant_fraction < 1:
         raise PartitionError(
-            f"specialized: {len(available)} classes, dominant_fraction = "
+            f"specialized: {format_count(len(available), 'class')}, dominant_fraction = "
             f"{settings.dominant_fraction}; it takes at least 2 classes and a fraction in (0, 1)"
         )
     sizes = list_specialized_sizes(available, participants, settings.dominant_fraction)
@@ -138,9 +139,9 @@ def draw_label_chunks(
     chunk = settings.chunk_size
     if chunk < 1 or available.min() < chunk or (available // chunk).sum() < participants:
         raise PartitionError(
-            f"label_chunks: the classes have {available.tolist()} images, which cannot be cut into "
-            f"chunks of at least {chunk} for {participants} participants; take more training "
-            "images, fewer participants or a smaller chunk_size (at least 1)"
+            f"label_chunks: the classes have {available.tolist()} images, which cannot be cut "
+            f"into chunks of at least {chunk} for {format_count(participants, 'participant')}; "
+            "take more training images, fewer participants or a smaller chunk_size (at least 1)"
         )
 
     if settings.classes is not None and settings.classes > len(available):
@@ -213,8 +214,9 @@ def _require_every_class(labels: Ints, participants: int, name: str) -> None:
     scarce = np.flatnonzero((available > 0) & (available < participants))
     if len(scarce):
         raise PartitionError(
-            f"{name}: class {scarce[0]} has {available[scarce[0]]} images for {participants} "
-            "participants and each needs one; take more training images or fewer participants"
+            f"{name}: class {scarce[0]} has {format_count(available[scarce[0]], 'image')} for "
+            f"{format_count(participants, 'participant')} and each needs one; take more training "
+            "images or fewer participants"
         )
 
 
@@ -312,9 +314,10 @@ def draw_until_large_enough(
         else f"every time a class was too small for its holders (chunk_size {settings.chunk_size})"
     )
     raise PartitionError(
-        f"{settings.name}: none of {settings.max_draws} draws gave every participant min_size = "
-        f"{settings.min_size} images or more; {closest}. Take more training images, fewer "
-        "participants, a smaller min_size or chunk_size, or a larger max_draws"
+        f"{settings.name}: none of {format_count(settings.max_draws, 'draw')} gave every "
+        f"participant min_size = {format_count(settings.min_size, 'image')} or more; {closest}. "
+        "Take more training images, fewer participants, a smaller min_size or chunk_size, or a "
+        "larger max_draws"
     )
 
 

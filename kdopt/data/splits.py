@@ -16,6 +16,7 @@ from kdopt.campaign.names import seed_for
 from kdopt.campaign.settings import Campaign
 from kdopt.data.partition import draw_partition
 from kdopt.errors import ArtifactError, PartitionError
+from kdopt.shown import format_count
 
 _TRAIN_KEY = re.compile(r"^train\.([0-9]{2,9})\Z")
 
@@ -180,13 +181,15 @@ def parse_splits(content: bytes, campaign: Campaign, n_images: int) -> Splits:
     local = campaign.data.validation == "local"
     if len(splits.train) != campaign.participants:
         raise ArtifactError(
-            f"splits of {len(splits.train)} participants, the campaign has {campaign.participants}"
+            f"splits of {format_count(len(splits.train), 'participant')}, the campaign has "
+            f"{campaign.participants}"
         )
     if bool(splits.local_validation) != local:
         raise ArtifactError(f"their validation sets are not {campaign.data.validation}")
     if len(splits.public) < campaign.transfer.n_public:
         raise ArtifactError(
-            f"{len(splits.public)} public images, the campaign has {campaign.transfer.n_public}"
+            f"{format_count(len(splits.public), 'public image')}, the campaign has "
+            f"{campaign.transfer.n_public}"
         )
     parts = [*splits.train, *(splits.local_validation or (splits.validation,))]
     needed = [splits.validation, *(splits.train[i] for i in campaign.learners)]
@@ -272,8 +275,8 @@ def _draw_validation(campaign: Campaign, labels: NDArray[np.int64]) -> NDArray[n
     size = round(fraction * len(labels))
     if not 0 < size < len(labels):
         raise PartitionError(
-            f"validation_fraction = {fraction} of {len(labels)} training images is {size}; it must "
-            "leave at least one for validation and one to train on"
+            f"validation_fraction = {fraction} of {format_count(len(labels), 'training image')} "
+            f"is {size}; it must leave at least one for validation and one to train on"
         )
     rng = np.random.default_rng(seed_for(campaign.seed, "validation"))
     return draw_stratified(labels, size, rng)
@@ -291,8 +294,9 @@ def _draw_local_validation(
     size = max(1, round(fraction * len(share)))
     if size >= len(share):
         raise PartitionError(
-            f"{partition}: participant {participant} has {len(share)} images, and a validation set "
-            f"of {fraction} of them leaves it none to train on; make [partition.*] min_size larger"
+            f"{partition}: participant {participant} has {format_count(len(share), 'image')}, and "
+            f"a validation set of {fraction} of them leaves it none to train on; make "
+            "[partition.*] min_size larger"
         )
     seed = seed_for(campaign.seed, "validation", partition, participant)
     return share[draw_stratified(labels[share], size, np.random.default_rng(seed))]
@@ -303,8 +307,9 @@ def _draw_public(campaign: Campaign, rest: NDArray[np.int64]) -> NDArray[np.int6
     size = campaign.transfer.n_public
     if size > len(rest) or (size == len(rest) and campaign.transfer.public_data is None):
         raise PartitionError(
-            f"transfer sets of {size} images leave none of the {len(rest)} training images "
-            "to the participants; make [transfer] smaller or the data larger"
+            f"transfer sets of {format_count(size, 'image leaves', 'images leave')} none of the "
+            f"{format_count(len(rest), 'training image')} to the participants; make [transfer] "
+            "smaller or the data larger"
         )
     # All are shuffled, whatever is taken: a larger set holds the smaller ones.
     rng = np.random.default_rng(seed_for(campaign.seed, "public"))
@@ -314,6 +319,7 @@ def _draw_public(campaign: Campaign, rest: NDArray[np.int64]) -> NDArray[np.int6
 def _check_labels(labels: NDArray[np.int64], n_classes: int) -> None:
     if len(labels) and not (labels.min() >= 0 and labels.max() < n_classes):
         raise PartitionError(
-            f"labels run from {labels.min()} to {labels.max()}, but there are {n_classes} classes "
-            f"(0..{n_classes - 1}); labels and class names belong to different data sets"
+            f"labels run from {labels.min()} to {labels.max()}, but there are "
+            f"{format_count(n_classes, 'class')} (0..{n_classes - 1}); labels and class names "
+            "belong to different data sets"
         )

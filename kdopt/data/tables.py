@@ -18,6 +18,7 @@ from kdopt.campaign.plain import load_json
 from kdopt.data.sources.image_files import decode_contents
 from kdopt.errors import DataError
 from kdopt.files import open_input
+from kdopt.shown import format_count
 
 INPUT_COLUMNS = {
     "images": ("image", "images", "img"),
@@ -213,9 +214,9 @@ def _read_lists(table: Any, name: str, padding: int | None, where: str) -> NDArr
         return numbers.reshape(len(lengths), longest)
     if padding is None:
         raise DataError(
-            f"{where}: column '{name}': row {odd[0]} has {lengths[odd[0]]} values, others "
-            f"{longest}; vectors are of one length. Of token ids, set data.padding to the id that "
-            "fills up"
+            f"{where}: column '{name}': row {odd[0]} has "
+            f"{format_count(lengths[odd[0]], 'value')}, others {longest}; vectors are of one "
+            "length. Of token ids, set data.padding to the id that fills up"
         )
     filled = np.full((len(lengths), longest), padding, numbers.dtype)
     filled[np.arange(longest) < lengths[:, None]] = numbers

@@ -19,6 +19,7 @@ from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import TransferName
 from kdopt.features.definitions import FEATURE_NAMES, LogitFeatures, describe_pair
 from kdopt.outcome import Outcome, Pair, TrialRow, find_pretrained
+from kdopt.shown import format_count
 from kdopt.store.attributes import (
     MEASUREMENTS_KEY,
     read_campaign_attribute,
@@ -79,13 +80,13 @@ class PartitionMeasurements:
         matrices = [*found.disagreement.values(), *found.teacher_entropy.values()]
         whole = all(len(m) == n and all(len(row) == n for row in m) for m in matrices)
         if not whole or len({len(row) for row in found.label_counts}) > 1:
-            raise PlainValueError(f"its tables are not all of {n} participants")
+            raise PlainValueError(f"its tables are not all of {format_count(n, 'participant')}")
         if any(m[i][i] is not None for m in matrices for i in range(n)):
             raise PlainValueError("it compares a participant with itself")
         if any(images < 0 for row in found.label_counts for images in row):
             raise PlainValueError("it counts fewer than no images")
         if len(found.checkpoints) > n:
-            raise PlainValueError(f"it is of {len(found.checkpoints)} models")
+            raise PlainValueError(f"it is of {format_count(len(found.checkpoints), 'model')}")
         return found
 
 
@@ -116,7 +117,9 @@ def _read_all(store: Store, campaign: str) -> tuple[dict[str, PartitionMeasureme
         try:
             measured = PartitionMeasurements.from_json(record)
             if len(measured.label_counts) != participants:
-                raise PlainValueError(f"it is of {len(measured.label_counts)} participants")
+                raise PlainValueError(
+                    f"it is of {format_count(len(measured.label_counts), 'participant')}"
+                )
             found[name] = measured
         except PlainValueError as error:
             shown = describe_value(name)

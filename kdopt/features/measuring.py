@@ -32,6 +32,7 @@ from kdopt.features.measurements import (
     write_measurements,
 )
 from kdopt.plugins.code import use_recorded_code
+from kdopt.shown import format_count
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
@@ -302,8 +303,8 @@ def _load_checkpoint(
     except ArtifactError as error:
         raise ArtifactError(
             f"checkpoint {path}: {error}; give a state dict of model '{name}' for "
-            f"{describe_shape(dataset.shape)} and {dataset.n_classes} classes, saved with "
-            "safetensors.torch.save_file or torch.save"
+            f"{describe_shape(dataset.shape)} and {format_count(dataset.n_classes, 'class')}, "
+            "saved with safetensors.torch.save_file or torch.save"
         ) from error
     return engine.move(model)
 

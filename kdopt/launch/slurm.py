@@ -42,6 +42,7 @@ from kdopt.errors import KdoptError
 from kdopt.files import read_end, read_input
 from kdopt.launch.call import WorkerCall
 from kdopt.launch.local import LONGEST_LOG
+from kdopt.shown import format_count
 
 GRACE_S = 60
 """Seconds before a job's time limit at which its worker is told to stop. Slurm looks every half a
@@ -318,7 +319,10 @@ def _explain_refusal(text: str, jobs: int) -> str:
     lines = (line.strip().removeprefix("sbatch: error: ") for line in text.splitlines())
     said = "; ".join(line for line in lines if line) or "it did not say why"
     if "Invalid job array specification" in said:
-        said += f"; {jobs:,} jobs may be above the site's MaxArraySize: launch fewer, several times"
+        said += (
+            f"; {format_count(jobs, 'job')} may be above the site's MaxArraySize: launch fewer, "
+            "several times"
+        )
     return said
 
 

@@ -63,6 +63,7 @@ from kdopt.report.advice_text import (
     replace_nan,
 )
 from kdopt.report.format import format_points, format_signed
+from kdopt.shown import format_count
 
 ADVICE_SCHEMA = 2
 """Version of what is written; fields may be added within one."""
@@ -117,7 +118,7 @@ def _explain_lead(advice: Advice) -> list[str]:
     where = LEFT_OUT_WORDS[advice.left_out]
     said = (
         f"rule '{advice.lead.label}': on {where} it lost {format_points(lead['regret'])} pp "
-        f"against the best of {len(advice.training_set.actions)} actions on "
+        f"against the best of {format_count(len(advice.training_set.actions), 'action')} on "
         f"test{format_interval(lead['regret_low'], lead['regret_high'])}"
     )
     if lead["regret"] <= least["regret"]:
@@ -133,8 +134,8 @@ def _explain_lead(advice: Advice) -> list[str]:
     return [
         said,
         f"{other}: the difference of {format_points(-least['behind_lead'])}"
-        f"{format_interval(low, high)} is not measurable for the best of {len(advice.rules)} "
-        "rules, so the simpler one leads",
+        f"{format_interval(low, high)} is not measurable for the best of "
+        f"{format_count(len(advice.rules), 'rule')}, so the simpler one leads",
     ]
 
 
@@ -209,12 +210,15 @@ def _describe_leaf(advice: Advice) -> list[str]:
     asked = "; ".join(map(format_condition, advice.path)) or "no question"
     where = ", ".join(f"{n} {name}" for name, n in leaf.partitions.items())
     tried = len(advice.training_set.actions) - 1
-    said = f"{asked}: {format_action(leaf.action)}; {len(leaf.members)} cases like it ({where})"
+    said = (
+        f"{asked}: {format_action(leaf.action)}; {format_count(len(leaf.members), 'case')} like "
+        f"it ({where})"
+    )
     return [
         said,
         f"there: {format_signed(leaf.guarded) or '0.00'} pp if {format_action(leaf.distil)} is "
         f"tried and kept only where validation rises; {format_signed(leaf.searched) or '0.00'} pp "
-        f"if all {tried} actions are tried",
+        f"if all {format_count(tried, 'action is', 'actions are')} tried",
     ]
 
 

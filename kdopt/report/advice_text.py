@@ -13,7 +13,7 @@ from kdopt.advice.tree import AdviceTree, Answer, Leaf, Question
 from kdopt.errors import AdviceError
 from kdopt.features.definitions import FEATURES
 from kdopt.report.format import format_points, format_signed
-from kdopt.shown import format_setting, shorten
+from kdopt.shown import format_count, format_setting, shorten
 from kdopt.typed import check_digits
 
 SITUATION_TITLES: Mapping[Situation, str] = {
@@ -165,7 +165,7 @@ def format_leaf(leaf: Leaf) -> str:
     """A leaf in one line: what to do, how far it can move, what it gained, on how many pairs."""
     band = f" (as good: {format_band(leaf)})" if format_band(leaf) else ""
     gain = "" if leaf.action == DO_NOTHING else f"; {format_signed(leaf.gain)} pp"
-    return f"{format_action(leaf.action)}{band}{gain}; {len(leaf.members)} cases"
+    return f"{format_action(leaf.action)}{band}{gain}; {format_count(len(leaf.members), 'case')}"
 
 
 def format_rules(tree: AdviceTree) -> str:
@@ -184,7 +184,8 @@ def describe_evidence(training_set: TrainingSet) -> str:
     what = "pairs" if sets == 1 else f"pairs on {sets} sets each"
     campaigns = ", ".join(sorted(set(training_set.pairs["campaign"])))
     return (
-        f"{len(training_set) // sets} {what}, {training_set.n_partitions} partitions, {campaigns}"
+        f"{len(training_set) // sets} {what}, "
+        f"{format_count(training_set.n_partitions, 'partition')}, {campaigns}"
     )
 
 

@@ -36,7 +36,7 @@ from kdopt.advice.guide import (
 from kdopt.advice.training_set import Situation, TrainingSet
 from kdopt.report.advice_text import SITUATION_TITLES, align_lines, format_between, replace_nan
 from kdopt.report.format import format_points, format_signed
-from kdopt.shown import format_setting
+from kdopt.shown import format_count, format_setting
 
 GUIDE_SCHEMA = 1
 
@@ -148,10 +148,10 @@ def _list_node(
 def _describe_case(line: Mapping[Any, Any]) -> str:
     if not line["cases"]:
         return "pairs reach it, but what it says was not tried, or not where it could be judged"
-    trials = f", {line['trials']} trials each" if line["trials"] else ""
+    trials = f", {format_count(line['trials'], 'trial')} each" if line["trials"] else ""
     net = format_signed(line["net_gain"])
     return (
-        f"{line['cases']} cases{trials}, gain {format_signed(line['gain'])} pp"
+        f"{format_count(line['cases'], 'case')}{trials}, gain {format_signed(line['gain'])} pp"
         f"{net and f', net gain {net}'}, regret {format_points(line['regret'])}"
     )
 

@@ -22,7 +22,7 @@ from kdopt.report.format import (
     join_pipe_line,
 )
 from kdopt.report.plotting import format_method
-from kdopt.shown import format_setting
+from kdopt.shown import format_count, format_setting
 
 SHOWN_DEVIATIONS = 10
 
@@ -90,7 +90,7 @@ def format_student_card(
 def _introduce_student(record: StudentRecord, facts: StudentFacts, campaign: Campaign) -> str:
     pair = record.pair
     student = campaign.name_participant(pair.student)
-    model = f"A `{facts.model}` for {len(facts.classes)} classes"
+    model = f"A `{facts.model}` for {format_count(len(facts.classes), 'class')}"
     teacher = f"participant {campaign.name_participant(pair.teacher)}"
     by_verdict = record.chosen.by_verdict
     if record.chosen.action == "leave as it is":
@@ -143,10 +143,11 @@ def _describe_source(record: StudentRecord) -> str:
     what = "recorded number" if record.source == "trained again" else "recorded score"
     if not record.deviations:
         return f"{source}; every {what} came out again"
+    n = len(record.deviations)
+    differing = format_count(n, "recorded value differs", "recorded values differ")
     return (
         f"{source}; test accuracy on record {_format_accuracy(record.recorded.test)}, now "
-        f"{_format_accuracy(record.found.test)}, and {len(record.deviations)} recorded values "
-        "differ"
+        f"{_format_accuracy(record.found.test)}, and {differing}"
     )
 
 
@@ -187,8 +188,8 @@ def _explain_gain(record: StudentRecord) -> list[str]:
     if record.replicates > 1:
         mean = format_signed(record.mean_gain)
         lines.append(
-            f"It is the best on validation of {record.replicates} trials of this setting; their "
-            f"mean gain on test is {mean} pp."
+            f"It is the best on validation of {format_count(record.replicates, 'trial')} of this "
+            f"setting; their mean gain on test is {mean} pp."
         )
     return lines
 

@@ -26,7 +26,7 @@ from kdopt.report.format import (
     includes_zero,
 )
 from kdopt.report.plotting import format_method
-from kdopt.shown import format_setting
+from kdopt.shown import format_count, format_setting
 
 Line = Mapping[Hashable, Any]
 """One line of the table of verdicts."""
@@ -233,7 +233,7 @@ def format_verdicts(table: pd.DataFrame, name: str) -> tuple[str, list[list[str]
     """A sentence on all pairs, and a line of texts per pair under a line of headings."""
     counts = table["action"].value_counts()
     said = [f"{counts[action]} {action}" for action in VERDICTS if counts.get(action)]
-    head = f"{name}: {len(table)} pairs: {', '.join(said)}; test gains in pp"
+    head = f"{name}: {format_count(len(table), 'pair')}: {', '.join(said)}; test gains in pp"
     names = list_name_columns(table)
     headings = [name.removesuffix("_name") for name in names]
     lines = [["pair", *headings, "verdict", "test", "control", "net"]]

@@ -20,7 +20,7 @@ from kdopt.campaign.studies import Params
 from kdopt.errors import ArtifactError, KdoptError
 from kdopt.features.definitions import OUTCOME_FEATURES, describe_pair
 from kdopt.outcome import Outcome, Pair, TrialRow, find_pretrained
-from kdopt.shown import shorten
+from kdopt.shown import format_count, shorten
 
 Point = tuple[float, float]
 """Temperature and alpha."""
@@ -205,10 +205,10 @@ def build_prior(campaigns: Sequence[tuple[Campaign, Mapping[Pair, PairResults]]]
     )
     if len(pairs) < MIN_PRIOR_PAIRS:
         raise KdoptError(
-            f"tune.prior = {names}: {len(pairs)} pairs have a finished grid "
-            f"({len(points)} points are common to all), and a prior needs {MIN_PRIOR_PAIRS}; "
-            "finish these campaigns, name others, or leave tune.prior out for the prior that "
-            "comes with kdopt"
+            f"tune.prior = {names}: {format_count(len(pairs), 'pair has', 'pairs have')} a "
+            f"finished grid ({format_count(len(points), 'point is', 'points are')} common to "
+            f"all), and a prior needs {MIN_PRIOR_PAIRS}; finish these campaigns, name others, or "
+            "leave tune.prior out for the prior that comes with kdopt"
         )
     return Prior(names, scales.pop(), points, pairs)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from kdopt.outcome import Outcome, Scores
 from kdopt.service.record_checks import is_whole
+from kdopt.shown import format_count
 
 _ENOUGH = 8
 """Different scores of a set from which its classes are told."""
@@ -55,7 +56,10 @@ class ClassCounts:
         right = 0.0
         for number, (accuracy, n) in enumerate(zip(scores.per_class, counts, strict=True)):
             if accuracy is None or not is_whole(accuracy * n):
-                yield f"{key}: an accuracy of {accuracy} in class {number}, of {n} images"
+                yield (
+                    f"{key}: an accuracy of {accuracy} in class {number}, of "
+                    f"{format_count(n, 'image')}"
+                )
                 return
             right += accuracy * n
         if abs(right - scores.accuracy * sum(counts)) > 1e-6 * sum(counts):

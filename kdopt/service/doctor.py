@@ -42,6 +42,7 @@ from kdopt.service.trial_checks import (
     list_set_back,
     read_trial,
 )
+from kdopt.shown import format_count
 from kdopt.store.attributes import RECORD_KEY
 from kdopt.store.database import Store
 from kdopt.store.orphans import count_orphans, list_lost_rules, list_triggers
@@ -132,7 +133,7 @@ def _check_store(connection: Connection) -> Iterator[str]:
         cure = "they were written or left by other means"
         if table == "kdopt_lease":
             cure = "'kdopt doctor --repair' removes them"
-        yield f"{n:,} rows of {table} belong to no {owner}; {cure}"
+        yield f"{format_count(n, 'row')} of {table} belong to no {owner}; {cure}"
     for what in list_triggers(connection):
         yield (
             f"the database has a {what}, which kdopt did not make: it may change what is recorded; "
@@ -255,12 +256,12 @@ def _check_studies(plans: Sequence[StudyPlan], found: _Found) -> Iterator[str]:
     rows = Counter(trial.study for trial in found.trials)
     own = {name for name, _ in found.scope.studies.values()}
     for name in sorted(own - by_name.keys()):
-        yield f"{name}: {rows[name]} trials of a study that no spec asks for"
+        yield f"{name}: {format_count(rows[name], 'trial')} of a study that no spec asks for"
     missing = [plan.name for plan in plans if plan.name not in own]
     if missing:
         yield (
-            f"{len(missing):,} planned studies are not there ({missing[0]}, ...): they were "
-            "deleted; run 'kdopt plan SPEC' again"
+            f"{format_count(len(missing), 'planned study is', 'planned studies are')} not there "
+            f"({missing[0]}, ...): they were deleted; run 'kdopt plan SPEC' again"
         )
     for study in found.studies:
         if study.name == campaign_study_name(found.scope.record.campaign.name):
@@ -275,17 +276,21 @@ def _check_plan(plan: StudyPlan, trials: Sequence[ExaminedTrial]) -> Iterator[st
     have = Counter(_make_key(t.params) for t in trials if t.params)
     missing = [c for c in plan.cells if not have[_make_key(dict(c))]]
     if missing:
-        yield f"{plan.name}: {len(missing)} planned trials have no row; run 'kdopt plan' again"
+        yield (
+            f"{plan.name}: "
+            f"{format_count(len(missing), 'planned trial has', 'planned trials have')} no row; "
+            "run 'kdopt plan' again"
+        )
     planned = {_make_key(dict(c)) for c in plan.cells}
     extra = len(trials) - sum(_make_key(t.params) in planned for t in trials)
     if extra != plan.open_trials:
         yield (
-            f"{plan.name}: {extra} trials beyond the planned cells, "
+            f"{plan.name}: {format_count(extra, 'trial')} beyond the planned cells, "
             f"the budget is {plan.open_trials}"
         )
     for key, n in have.items():
         if n > 1:
-            yield f"{plan.name}: {n} rows with the same params ({_format_key(key)})"
+            yield f"{plan.name}: {format_count(n, 'row')} with the same params ({_format_key(key)})"
 
 
 def _check_numbers(trials: Sequence[RawTrial]) -> Iterator[str]:

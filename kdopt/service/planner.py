@@ -22,6 +22,7 @@ from kdopt.errors import DataError, KdoptError
 from kdopt.plugins.code import find_code, get_code
 from kdopt.search.prior import Prior
 from kdopt.search.warm_start import choose_prior, freeze_prior
+from kdopt.shown import format_count
 from kdopt.store.artifacts import Artifacts, hash_content
 from kdopt.store.database import Store
 from kdopt.store.foreign import take_back_trials
@@ -254,9 +255,9 @@ def read_given_logits(
                 if lacking:
                     raise DataError(
                         f"participant '{name}': its logits lack {lacking:,} of the "
-                        f"{len(each.validation):,} validation images, and sampler 'warm' goes by "
-                        "how good a teacher is; add their rows ('kdopt images' lists them), or "
-                        "use another sampler"
+                        f"{format_count(len(each.validation), 'validation image')}, and sampler "
+                        "'warm' goes by how good a teacher is; add their rows ('kdopt images' "
+                        "lists them), or use another sampler"
                     )
     return found
 
@@ -295,7 +296,7 @@ def describe_given_logits(
         if right <= chance + 3 * np.sqrt(chance * (1 - chance) / len(known)):
             yield (
                 f"participant '{name}': its logits are right on {100 * right:.1f} % of the "
-                f"{len(known):,} images that it teaches, no better than chance "
+                f"{format_count(len(known), 'image')} that it teaches, no better than chance "
                 f"({100 * chance:.0f} %): are rows and keys in the same order, and its classes in "
                 "that of the data set? Else list its classes"
             )

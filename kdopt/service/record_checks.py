@@ -19,6 +19,7 @@ from kdopt.campaign.participants import ParticipantSettings
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import ParamValue, StudyPlan
 from kdopt.outcome import Outcome, Scores, measure_change, measure_gain
+from kdopt.shown import format_count
 from kdopt.store.attributes import KEPT_KEY, OTHER_WEIGHTS_KEY
 from kdopt.store.kept import Kept, parse_kept
 
@@ -76,9 +77,12 @@ def _list_score_faults(key: str, scores: Scores, classes: int) -> tuple[str, ...
 
 def _check_scores(key: str, scores: Scores, classes: int) -> Iterator[str]:
     if classes and len(scores.per_class) != classes:
-        yield f"{key}: accuracies of {len(scores.per_class)} classes, where the data has {classes}"
+        yield (
+            f"{key}: accuracies of {format_count(len(scores.per_class), 'class')}, where the data "
+            f"has {classes}"
+        )
     if scores.images and not is_whole(scores.accuracy * scores.images):
-        yield f"{key}: an accuracy of {scores.accuracy} on {scores.images} images"
+        yield f"{key}: an accuracy of {scores.accuracy} on {format_count(scores.images, 'image')}"
     if scores.images != 0 and not 0 <= scores.loss < math.inf:
         yield f"{key}: a loss of {scores.loss}: the model diverged, and its scores say nothing"
     known = [accuracy for accuracy in scores.per_class if accuracy is not None]
@@ -98,7 +102,10 @@ def _check_scores(key: str, scores: Scores, classes: int) -> Iterator[str]:
         or (bits and bits[-1] % (1 << unused))
         or not _are_equal(right, scores.accuracy * scores.images)
     ):
-        yield f"{key}: {right} of {scores.images} images right, accuracy {scores.accuracy}"
+        yield (
+            f"{key}: {right} of {format_count(scores.images, 'image')} right, accuracy "
+            f"{scores.accuracy}"
+        )
 
 
 def _check_line(outcome: Outcome, around: Surroundings) -> Iterator[str]:
@@ -123,7 +130,7 @@ def _check_rounds(outcome: Outcome, plan: StudyPlan, around: Surroundings) -> It
     wanted = around.campaign.federate.rounds + 1 if plan.stage == "federate" else 0
     # Records of older versions have none.
     if outcome.rounds and len(outcome.rounds) != wanted:
-        yield f"{len(outcome.rounds)} rounds, where {wanted} are planned"
+        yield f"{format_count(len(outcome.rounds), 'round')}, where {wanted} are planned"
     elif outcome.rounds:
         last = outcome.rounds[-1]
         if last != (outcome.validation.accuracy, outcome.test.accuracy):
@@ -205,7 +212,10 @@ def _check_epochs(
 ) -> Iterator[str]:
     if _brought_weights(checked, plan, around):
         if outcome.epochs or outcome.best_epoch:
-            yield f"it trained {outcome.epochs} epochs, and its weights are only to be scored"
+            yield (
+                f"it trained {format_count(outcome.epochs, 'epoch')}, and its weights are only to "
+                "be scored"
+            )
         return
     if not 1 <= outcome.best_epoch <= outcome.epochs:
         yield f"its best epoch is {outcome.best_epoch} of {outcome.epochs}"
@@ -219,7 +229,7 @@ def _check_epochs(
     else:
         most = int(checked.params.get("epochs", campaign.distill.epochs))
     if outcome.epochs > most:
-        yield f"it trained {outcome.epochs} epochs, and its budget is {most}"
+        yield f"it trained {format_count(outcome.epochs, 'epoch')}, and its budget is {most}"
 
 
 def _brought_weights(checked: ExaminedTrial, plan: StudyPlan, around: Surroundings) -> bool:
@@ -242,7 +252,7 @@ def _check_last(outcome: Outcome) -> Iterator[str]:
         if same and last != scores.accuracy:
             yield f"{key}: {last} after the last epoch, whose student was kept and has another"
         elif scores.images and not is_whole(last * scores.images):
-            yield f"{key}: {last} after the last epoch, on {scores.images} images"
+            yield f"{key}: {last} after the last epoch, on {format_count(scores.images, 'image')}"
 
 
 def _check_others_fields(

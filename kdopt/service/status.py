@@ -22,6 +22,7 @@ from kdopt.service.stage_progress import (
     estimate_campaign_eta,
 )
 from kdopt.service.status_values import FailureGroup, Status, WorkerState, WorkerStatus
+from kdopt.shown import format_count
 from kdopt.store import activity, queries
 from kdopt.store.activity import FailureReason, RunningTrial
 from kdopt.store.database import Store
@@ -90,7 +91,7 @@ def _advise_on_given_back(given_back: GivenBack | None) -> Iterator[str]:
     trials, times = given_back.trials, given_back.times
     yield (
         f"{trials:,} trial{'s were' if trials > 1 else ' was'} given back unfinished"
-        + (f", {times:,} times in all" if times > trials else "")
+        + (f", {format_count(times, 'time')} in all" if times > trials else "")
         + f", after {duration(given_back.longest_s)} at most: its worker was stopped before the "
         "end; give workers more time than a trial takes (--time-limit, --job-time)"
     )
@@ -235,13 +236,13 @@ def _list_notes(scope: Scope, names: set[str], n_foreign: int) -> Iterator[str]:
     campaign = scope.record.campaign
     if n_foreign:
         yield (
-            f"{n_foreign:,} trials were taken, ended or added by another program; a worker, "
-            "'kdopt plan' or 'kdopt doctor --repair' plans them again"
+            f"{format_count(n_foreign, 'trial was', 'trials were')} taken, ended or added by "
+            "another program; a worker, 'kdopt plan' or 'kdopt doctor --repair' plans them again"
         )
     if scope.foreign:
         yield (
-            f"{len(scope.foreign):,} studies under the campaign's name are none of its and are "
-            f"left out ({scope.foreign[0]}); delete them, or give them another name"
+            f"left out: {format_count(len(scope.foreign), 'study')} under the campaign's name that "
+            f"it did not plan ({scope.foreign[0]}); delete them, or give them another name"
         )
     if campaign_study_name(campaign.name) not in names:
         yield (
@@ -254,4 +255,7 @@ def _list_notes(scope: Scope, names: set[str], n_foreign: int) -> Iterator[str]:
         each = len(campaign.pairs) if stage in PAIR_STAGES else 1
         missing += max(0, len(campaign.partitions) * each - n)
     if missing:
-        yield f"{missing:,} studies were deleted; 'kdopt plan' plans them again"
+        yield (
+            f"{format_count(missing, 'study was', 'studies were')} deleted; 'kdopt plan' plans "
+            "them again"
+        )

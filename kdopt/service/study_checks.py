@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 from kdopt.campaign.studies import StudyPlan
+from kdopt.shown import format_count
 from kdopt.store.attributes import (
     METRIC_NAMES_KEY,
     PLANNED_AS_KEY,
@@ -43,7 +44,10 @@ def check_own_study(study: RawStudy, planned_as: str | None) -> Iterator[str]:
     """The campaign's own study has its record, and what that was planned as."""
     again = "'kdopt plan SPEC' and 'kdopt doctor --repair' write it again"
     if study.trials:
-        yield f"{study.name}: {study.trials:,} trials of another program; kdopt puts none there"
+        yield (
+            f"{study.name}: {format_count(study.trials, 'trial')} of another program; kdopt puts "
+            "none there"
+        )
     has = study.attributes.get(PLANNED_AS_KEY)
     if has is not None and planned_as is None:
         yield f"{study.name}: kdopt's own copy of its record was deleted; {again}"

@@ -18,6 +18,7 @@ from kdopt.campaign.studies import Param, ParamValue, StudyPlan
 from kdopt.outcome import Outcome
 from kdopt.service.class_counts import ClassCounts
 from kdopt.service.record_checks import check_outcome
+from kdopt.shown import format_count
 from kdopt.store.attributes import (
     ERROR_KEY,
     FIXED_PARAMS_KEY,
@@ -219,8 +220,9 @@ def list_set_back(trials: Sequence[RawTrial]) -> list[str]:
         return []
     worst = max(found, key=found.__getitem__)
     return [
-        f"{len(found):,} trials ended before they began, the most by {found[worst]:.3g} s "
-        f"({worst}): the clock was set back meanwhile, or the times were changed"
+        f"{format_count(len(found), 'trial ended before it', 'trials ended before they')} began, "
+        f"the most by {found[worst]:.3g} s ({worst}): the clock was set back meanwhile, or the "
+        "times were changed"
     ]
 
 
@@ -237,7 +239,7 @@ def _check_values(checked: ExaminedTrial) -> Iterator[str]:
         if trial.values:
             yield f"{trial.state} with a value"
     elif len(trial.values) != 1:
-        yield f"complete with {len(trial.values)} values"
+        yield f"complete with {format_count(len(trial.values), 'value')}"
     elif outcome is not None and trial.values[0] != (0, outcome.value, "FINITE"):
         shown = ", ".join(map(describe_value, trial.values[0]))
         yield f"its value is ({shown}), its record says {outcome.value}"
@@ -251,7 +253,10 @@ def _check_values(checked: ExaminedTrial) -> Iterator[str]:
             yield f"the intermediate value of step {step} is not that of its record"
     reported = {step for step, *_ in trial.steps}
     if rounds and trial.state == "COMPLETE" and len(reported) < len(rounds):
-        yield f"{len(reported)} intermediate values, and its record has {len(rounds)} rounds"
+        yield (
+            f"{format_count(len(reported), 'intermediate value')}, and its record has "
+            f"{format_count(len(rounds), 'round')}"
+        )
     if outcome is not None and trial.state == "COMPLETE":
         yield from _check_scalars(trial, outcome)
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from kdopt.errors import LostArtifactError, StoreError
+from kdopt.shown import format_count
 from kdopt.store import queries
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.attributes import OUTCOME_KEY
@@ -124,7 +125,7 @@ def _compare_contents(store: Store, copy: Store) -> None:
     if studies := theirs.studies - ours.studies:
         raise StoreError(f"it has the study '{min(name for _, name in studies)}', which this lacks")
     if results := theirs.results - ours.results:
-        raise StoreError(f"it has {len(results):,} results that this lacks")
+        raise StoreError(f"it has {format_count(len(results), 'result')} that this lacks")
 
 
 class _Content(NamedTuple):

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from kdopt.shown import format_count
+
 _OWNERS = {
     "study": (
         "trials",
@@ -61,7 +63,7 @@ def list_lost_rules(connection: Connection) -> list[str]:
     for table in ("alembic_version", "version_info"):
         n = connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one()
         if n != 1:
-            found.append(f"{table} has {n:,} rows, where Optuna has one")
+            found.append(f"{table} has {format_count(n, 'row')}, where Optuna has one")
     return found
 
 

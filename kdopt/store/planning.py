@@ -25,6 +25,7 @@ from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.errors import StoreError
+from kdopt.shown import format_count
 from kdopt.store.attributes import (
     METRIC_NAMES_KEY,
     PLANNED_AS_KEY,
@@ -207,8 +208,9 @@ def _write_record(connection: Connection, record: CampaignRecord) -> tuple[Campa
         record = unite_records(before, record)
     elif names:
         raise StoreError(
-            f"campaign '{name}': its study '{study}' was deleted, and with it what the "
-            f"{len(names):,} other studies under its name mean ({min(names)}, ...); give the "
+            f"campaign '{name}': its study '{study}' was deleted, and with it the "
+            f"meaning of {format_count(len(names), 'other study')} under its name "
+            f"({min(names)}, ...); give the "
             "campaign another name, take a backup of the store, or delete those studies too"
         )
     if study not in names:

@@ -11,6 +11,7 @@ from torch.nn import functional
 from kdopt.campaign.participants import ABSENT, Architecture
 from kdopt.campaign.shapes import Shape, describe_shape, get_kind
 from kdopt.errors import KdoptError
+from kdopt.shown import format_count
 from kdopt.train.models import make_model
 
 
@@ -104,7 +105,8 @@ def build_model(
     own = (len(architecture.mean), len(architecture.std))
     if own not in ((0, 0), (channels, channels)):
         raise KdoptError(
-            f"model '{name}': {own[0]} values of mean and {own[1]} of std for {channels} channels"
+            f"model '{name}': {format_count(own[0], 'value')} of mean and {own[1]} of std for "
+            f"{format_count(channels, 'channel')}"
         )
     side = architecture.image_size
     taken = (channels, side or shape[1], side or shape[2])

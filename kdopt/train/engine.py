@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import kdopt
 from kdopt.errors import KdoptError
+from kdopt.shown import format_count
 from kdopt.train.optimizers import Adam, Optimizer, Sgd
 from kdopt.typed import DEVICES, parse_device
 
@@ -168,7 +169,7 @@ def find_device(name: str) -> torch.device:
     there = torch.cuda.device_count() if kind == "cuda" else 1
     if number is not None and number >= there:
         raise KdoptError(
-            f"device '{name}': this process sees {there} GPU{'' if there == 1 else 's'}"
+            f"device '{name}': this process sees {format_count(there, 'GPU')}"
             + (f", cuda:0 to cuda:{there - 1}" if there else "")
             + f"; {DEVICES} with an N that is there"
         )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from kdopt.outcome import Scores
+from kdopt.shown import format_count
 from kdopt.train.engine import Engine, Images
 from kdopt.train.fit import ADVICE, DivergedError, Fit
 from kdopt.train.student_line import StudentLine
@@ -50,7 +51,8 @@ def predict_logits(model: nn.Module, images: Images, engine: Engine) -> Tensor:
     broken = len(found) - int(torch.isfinite(found).all(dim=1).sum())
     if broken:
         raise DivergedError(
-            f"the model's logits of {broken} of {len(found)} images are not finite; {ADVICE}"
+            f"the model's logits are not finite on {broken:,} of "
+            f"{format_count(len(found), 'image')}; {ADVICE}"
         )
     return found
 

@@ -21,6 +21,7 @@ from kdopt.data.datasets import Dataset
 from kdopt.data.sources.base import expand_path
 from kdopt.errors import ArtifactError, KdoptError
 from kdopt.files import is_safetensors, read_input
+from kdopt.shown import format_count
 from kdopt.train.adapted import AdaptedModel, build_model
 from kdopt.train.engine import seeded
 from kdopt.train.fit import find_not_finite
@@ -150,7 +151,7 @@ def read_weights(name: str, path: str, kind: Architecture, dataset: Dataset) -> 
     except ArtifactError as error:
         raise KdoptError(
             f"{where}: {error}; they must be those of model '{kind.model}' for "
-            f"{len(kind.classes) or dataset.n_classes} classes and "
+            f"{format_count(len(kind.classes) or dataset.n_classes, 'class')} and "
             f"{describe_shape(dataset.shape)} (or the participant's own image_size and "
             "channels): save model.state_dict() with safetensors.torch.save_file or torch.save"
         ) from error

@@ -25,6 +25,7 @@ from kdopt.campaign.plain import load_json
 from kdopt.campaign.studies import Params, StudyPlan
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome, RoundScore, Scores
+from kdopt.shown import format_count
 from kdopt.train.evaluation import Evaluation
 from kdopt.train.fit import DivergedError, Fit
 from kdopt.train.weights import parse_tensors
@@ -172,6 +173,7 @@ def _parse_progress(text: Tensor | None, plan: StudyPlan, params: Params, most: 
         raise ArtifactError(f"it is of another trial ({found[0]!r:.100})")
     if not fine or not 0 < len(progress.rounds) <= most:
         raise ArtifactError(
-            f"it has {len(progress.rounds)} rounds of {most}, or numbers that are not finite"
+            f"it has {format_count(len(progress.rounds), 'round')} of {most}, or numbers that are "
+            "not finite"
         )
     return progress

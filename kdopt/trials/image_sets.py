@@ -14,6 +14,7 @@ from kdopt.data.given_logits import GivenLogits, parse_logits
 from kdopt.data.splits import Splits, parse_splits
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Scores, make_unknown_scores
+from kdopt.shown import format_count
 from kdopt.train.augment import make_views
 from kdopt.train.engine import Engine, Images
 from kdopt.train.evaluation import score_logits
@@ -133,8 +134,9 @@ class ImageSets:
         logits = self._read_given(sha256).train[positions]
         if lacking := int(np.isnan(logits[:, 0]).sum()):
             raise ArtifactError(
-                f"the logits {sha256[:12]}... lack {lacking} of the {len(positions)} images of "
-                f"'{name}'; plan the campaign again with logits of all images"
+                f"the logits {sha256[:12]}... lack {lacking} of the "
+                f"{format_count(len(positions), 'image')} of '{name}'; plan the campaign again "
+                "with logits of all images"
             )
         return torch.from_numpy(logits).to(self.engine.device)
 

@@ -22,6 +22,7 @@ from kdopt.data.datasets import Dataset
 from kdopt.errors import StoreError
 from kdopt.outcome import Outcome, TrialRow
 from kdopt.plugins.code import use_recorded_code
+from kdopt.shown import format_count
 from kdopt.store import queries
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
@@ -86,7 +87,7 @@ def take_pretrained(row: TrialRow, campaign: Campaign, n_classes: int) -> tuple[
         raise refuse_trial(row.study, row.number, "checkpoint", "it is complete without weights")
     for name, scores in (("validation", outcome.validation), ("test", outcome.test)):
         if len(scores.per_class) != n_classes:
-            reason = f"{len(scores.per_class)} classes, the images have {n_classes}"
+            reason = f"{format_count(len(scores.per_class), 'class')}, the images have {n_classes}"
             raise refuse_trial(row.study, row.number, f"{name}.per_class", reason)
     return participant, outcome
 

@@ -21,6 +21,7 @@ from kdopt.errors import (
     TrialGoneError,
 )
 from kdopt.outcome import Outcome
+from kdopt.shown import format_count
 from kdopt.store.leases import Lease
 from kdopt.trials.cache import CacheUse
 from kdopt.typed import precise_duration
@@ -81,9 +82,9 @@ class WorkerSummary:
         if self.gone:
             named = ", ".join(self.gone[:5]) + (", ..." if len(self.gone) > 5 else "")
             raise StoreError(
-                f"{len(self.gone):,} results are lost ({named}): another program deleted their "
-                "studies from the store while they ran; 'kdopt run' and 'kdopt plan' plan them "
-                "again"
+                f"{format_count(len(self.gone), 'result is', 'results are')} lost ({named}): "
+                "another program deleted their studies from the store while they ran; 'kdopt "
+                "run' and 'kdopt plan' plan them again"
             )
         return self
 
@@ -125,7 +126,7 @@ def describe_result(stage: StageName, claim: Lease, outcome: Outcome) -> str:
         result = f"gain {outcome.validation_gain:+.2f} pp on validation"
     source = f", taken from {outcome.taken_from}" if outcome.taken_from else ""
     took = precise_duration(outcome.seconds)
-    epochs = f"{outcome.epochs} epoch{'' if outcome.epochs == 1 else 's'}"
+    epochs = format_count(outcome.epochs, "epoch")
     return f"{params}: {result}, {epochs}, {took}{source}"
 
 

@@ -111,7 +111,7 @@ def test_the_most_alike_pairs_come_first():
 def test_too_few_pairs_are_refused_with_the_reason():
     few = planted().select_pairs(np.arange(MIN_TRAINING_PAIRS - 1))
     with pytest.raises(
-        AdviceError, match=rf"{MIN_TRAINING_PAIRS - 1} finished cases of 1 partitions"
+        AdviceError, match=rf"{MIN_TRAINING_PAIRS - 1} finished cases of 1 partition"
     ):
         advise_pair(few, asked(1))
     two = planted(partitions=PARTITIONS[:2])  # 60 pairs

@@ -159,7 +159,7 @@ def test_a_pair_with_a_trial_missing_teaches_nothing_and_is_counted():
     less = WHOLE._replace(rows=[r for r in ROWS if r is not lost])
     found = build_training_set([less], "own")
     assert len(found) == N_PAIRS - 1
-    assert found.left_out == ("toy: 1 pairs whose trials are not all complete",)
+    assert found.left_out == ("toy: 1 pair whose trials are not all complete",)
 
 
 def test_replicates_that_are_not_all_there_are_not_complete():

@@ -71,7 +71,10 @@ CASES = {
     "a class beyond the logits": ({"test": (X, Y + 1)}, "run from 1 to 3, and the models have 3"),
     "a class below 0": ({"train": (X, Y - 1)}, "run from -1 to 1, .* number the classes"),
     "one class": ({"train": (X, Y * 0 + 2)}, "train: all 12 inputs are of class 2"),
-    "NaN in the data": ({"validation": (replace(X, np.nan), Y)}, "1 of 12 inputs hold NaN"),
+    "NaN in the data": (
+        {"validation": (replace(X, np.nan), Y)},
+        "infinity in 1 of 12 inputs",
+    ),
     "no data": ({"test": (X[:0], Y[:0])}, "test: 0 inputs; give 1 or more"),
     "another shape": ({"test": (X[:, :3], Y)}, r"torch.float32 \(3,\), those of train .*\(4,\)"),
     "another type": ({"test": (X.astype("float64"), Y)}, "test: inputs are torch.float64"),

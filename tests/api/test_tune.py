@@ -296,7 +296,7 @@ def test_ctrl_c_keeps_what_is_done(pair, tmp_path, workers):
         if len(told) == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
-    stopped = r"stopped: \d of 7 trials are done.* the same call goes on"
+    stopped = r"stopped with \d of 7 trials done.* the same call goes on"
     with pytest.raises(kdopt.TuningStopped, match=stopped) as end:
         kdopt.tune(teacher, student, **options, callbacks=[interrupt])
     assert isinstance(end.value, KeyboardInterrupt)

@@ -113,7 +113,7 @@ REFUSED = [
     (OWN.replace('data = "berlin"\n', "").replace('data = "paris"\n', ""), "none can be a student"),
     (OWN.replace('data = "paris"\n', ""), "'paris': it has neither weights nor data"),
     (OWN.replace('model = "mlp"', 'modle = "mlp"'), "did you mean 'model'?"),
-    (OWN.replace('model = "mlp"', "mean = [0.5]"), "1 values of mean, 0 of std"),
+    (OWN.replace('model = "mlp"', "mean = [0.5]"), "1 value of mean, 0 of std"),
     (MIXED.replace("[data]", 'stages = ["federate"]\n[data]'), "fedavg averages weights"),
     (MIXED.replace("[data]", 'initial_weights = "shared"\n[data]'), "cannot share weights"),
     (MIXED.replace('"mlp"]', "3]"), "models[1] = 3"),

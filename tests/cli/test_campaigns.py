@@ -98,6 +98,6 @@ def test_the_cache_of_decoded_images_is_shown_and_cleared(tmp_path, monkeypatch)
     folder.mkdir()
     (folder / "x.pixels").write_bytes(bytes(3 * 2**20))
     (folder / "mine.txt").write_text("stays")
-    assert "1 data sets, 3 MiB" in run("cache").output
+    assert "1 data set, 3 MiB" in run("cache").output
     assert "3 MiB removed" in run("cache", "clear").output
     assert [file.name for file in folder.iterdir()] == ["mine.txt"]

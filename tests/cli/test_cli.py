@@ -156,7 +156,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(folder, number):
     _, said = run.communicate(timeout=180)
     assert run.returncode == 130
     assert re.search(r"^stop: (giving \d trials? back|stopping the workers) \.\.\.$", said, re.M)
-    assert "2 of 10 trials are done; run the same command to go on" in said
+    assert "stopped with 2 of 10 trials done; run the same command to go on" in said
     assert "Traceback" not in said
     assert not any(w.is_running() for w in workers)
     assert states(folder) == {"COMPLETE": 2, "WAITING": 8}

@@ -65,8 +65,8 @@ MOMENTS = [
     ("import", "pandas", "stopped before anything was done"),
     ("call", "kdopt.cli.campaign_file:load_dataset", BEFORE),
     ("call", "kdopt.cli.campaign_file:plan_campaign", BEFORE),
-    ("call", "kdopt.launch.local:LocalWorkers._start_worker", "0 of 4 trials are done; run the"),
-    ("call", "kdopt.cli.run:write_report", "4 of 4 trials are done; run the"),
+    ("call", "kdopt.launch.local:LocalWorkers._start_worker", "0 of 4 trials done; run the"),
+    ("call", "kdopt.cli.run:write_report", "4 of 4 trials done; run the"),
 ]
 """Where ``kdopt run`` is, and what its last words are then. Training itself is stopped in
 ``test_cli``."""

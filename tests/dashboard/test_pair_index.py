@@ -69,7 +69,7 @@ def test_a_pair_that_should_not_distil_gains_nothing_whatever_its_cell_does(camp
         assert {e.columns["advice"] for e in study.entries} == {"leave as it is"}
         assert {e.value for e in study.entries} == {0.0}
         assert all(float(e.columns["test_gain"]) > 0 for e in study.entries)
-        assert "6 are not to distil" in study.note
+        assert "not to distil: 6" in study.note
         assert "Pairs that gain" not in study.note
 
 
@@ -80,7 +80,7 @@ def test_pairs_without_a_result_are_counted_and_not_listed(campaign):
     ]
     study = index_studies(ReportData(campaign, rows), {})[0]
     assert [e.params["teacher"] for e in study.entries] == [0, 0, 1, 1]
-    assert "4 of 6 pairs have a result" in study.note
+    assert "Measured: 4 of 6 pairs" in study.note
     assert "not listed: 2" in study.note
 
 
@@ -103,7 +103,7 @@ def test_an_unknown_number_has_no_column(campaign):
 def test_an_empty_campaign_has_an_index_that_can_be_drawn(campaign):
     study = index_studies(ReportData(campaign, []), {})[0]
     assert study.entries == []
-    assert "0 of 6 pairs have a result" in study.note
+    assert "Measured: 0 of 6 pairs" in study.note
     assert set(map(type, map(json.loads, study.figures.values()))) == {dict}
 
 

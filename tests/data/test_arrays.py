@@ -183,7 +183,7 @@ Y = {"y": LABELS}
     [
         (X, {}, r"x: it has no labels; add"),
         (Y, {}, r"no array of inputs among y; call it one of images"),
-        ({"x": BROKEN, **Y}, {}, r"value nan in row 3 \(1 such values\); fill them in"),
+        ({"x": BROKEN, **Y}, {}, r"value nan in row 3 \(1 such value\); fill them in"),
         ({"x": VECTORS * 1e300, **Y}, {}, r"beyond 3e38"),
         ({"x": VECTORS.astype("U9"), **Y}, {}, r"they are <U9; give numbers"),
         ({"vectors": VECTORS[0], **Y}, {}, r"vectors of shape \(7,\); give"),
@@ -230,7 +230,7 @@ def test_each_mistake_is_one_message_with_its_fix(
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ((VECTORS[:20], LABELS[:20]), "20 of 20 rows of test are in train too"),
+        ((VECTORS[:20], LABELS[:20]), "train has 20 of the 20 rows of test too"),
         ((VECTORS[20:, :5], LABELS[20:]), r"each is \(5,\), and those of training are \(7,\)"),
         ((VECTORS[20:], LABELS[20:] + 4), r"label 4 of row 0 is outside 0\.\.3"),
     ],
@@ -263,7 +263,7 @@ def test_a_table_that_unpacks_to_too_much_is_given_up(
     ("columns", "changes", "message"),
     [
         ({"text": ["a b"] * N, "label": LABELS}, {}, "column 'text' is text: turn it into token"),
-        ({"vectors": [[1.0], [1.0, 2.0]] * 20, "label": LABELS}, {}, "row 0 has 1 values, others"),
+        ({"vectors": [[1.0], [1.0, 2.0]] * 20, "label": LABELS}, {}, "row 0 has 1 value, others"),
         ({"vectors": [[1.0], None] * 20, "label": LABELS}, {}, "'vectors', row 1: it is empty"),
         ({"a": [1.0, None] * 20, "label": LABELS}, {}, "column 'a', row 1: it is empty"),
         ({"a": VECTORS[:, 0], "label": LABELS}, {"columns": ("b", "label")}, "says 'b', and its"),
@@ -346,7 +346,7 @@ def test_normalisation_and_padding_are_part_of_what_a_campaign_means() -> None:
         ('name = "hf:a"\nroot = "b"', "the name says the folder already; leave it out"),
         (
             'name = "arrays"\nroot = "a"\nmean = [1]',
-            "data.mean has 1 values, data.std 0; give both",
+            "data.mean has 1 value, data.std 0; give both",
         ),
         (
             'name = "arrays"\nroot = "a"\nmean = [1]\nstd = [1]\nnormalization = "none"',

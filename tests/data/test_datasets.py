@@ -99,7 +99,7 @@ def raw(**changes: Any) -> RawDataset:
     [
         ({"train_labels": np.array([0, 2], np.int64)}, r"x train: label 2 of image 1 .* 0\.\.1"),
         ({"train_labels": np.array([-1, 0], np.int64)}, "label -1 of image 0"),
-        ({"test_labels": np.zeros(2, np.int64)}, r"x test: 1 images but labels of shape \(2,\)"),
+        ({"test_labels": np.zeros(2, np.int64)}, r"x test: 1 image but labels of shape \(2,\)"),
         ({"train_labels": np.zeros(2, np.int32)}, "labels int32; expected"),
         ({"train_images": np.zeros((2, 1, 3, 3))}, "images are float64"),
         ({"train_images": np.zeros((2, 3, 3), np.uint8)}, r"images are uint8 \(2, 3, 3\)"),

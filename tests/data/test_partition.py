@@ -233,7 +233,7 @@ def test_label_dirichlet_repeats_its_concentrations() -> None:
         (PartitionSettings("quantity_skew", (0.0,)), 2, "must be a number above 0"),
         (PartitionSettings("label_dirichlet", (0.1, float("inf"))), 2, "a number above 0"),
         (PartitionSettings("label_dirichlet", ()), 2, "a number above 0"),
-        (PartitionSettings("quantity_skew", min_size=66), 3, "none of 1000 draws gave"),
+        (PartitionSettings("quantity_skew", min_size=66), 3, "none of 1,000 draws gave"),
         (PartitionSettings("specialized", dominant_fraction=1.0), 2, "fraction in (0, 1)"),
         (PartitionSettings("specialized", min_size=60), 3, "enough for 51 per participant"),
         (PartitionSettings("label_chunks", chunk_size=51), 2, "chunks of at least 51"),

@@ -71,7 +71,7 @@ IN_THE_WAY = {
     "Optuna's studies": (in_file(make_optuna_store), "Optuna database without kdopt's tables"),
     "a newer kdopt's store": (in_file(make_newer_store), "kdopt schema 99"),
     "another store of this campaign": (plan_another, "it is of another store"),
-    "such a store of an older version": (make_older_store, "it has 1 results that this lacks"),
+    "such a store of an older version": (make_older_store, "it has 1 result that this lacks"),
 }
 
 
@@ -93,7 +93,7 @@ def test_a_copy_that_went_on_is_left_as_it_is(world, tmp_path):
     folder = tmp_path / "backup"
     go_on_with_a_copy(world)(folder)
     before = look_at(folder)
-    with pytest.raises(StoreError, match="it has 1 results that this lacks"):
+    with pytest.raises(StoreError, match="it has 1 result that this lacks"):
         back_up_store(world.store, world.artifacts, folder)
     assert look_at(folder) == before
 

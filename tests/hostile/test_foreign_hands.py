@@ -156,7 +156,7 @@ def test_a_run_whose_study_was_deleted_does_not_end_well(world, monkeypatch, cap
     with pytest.raises(typer.Exit) as end:
         _report_end(progress, world.store, world.folder / "report", lambda _: None)
     assert end.value.exit_code == 1
-    assert "1 trials were deleted" in capsys.readouterr().err
+    assert "1 trial was deleted" in capsys.readouterr().err
 
 
 def test_what_cannot_be_read_is_planned_again_by_the_repair(world):

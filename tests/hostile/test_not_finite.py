@@ -94,7 +94,7 @@ def test_logits_of_some_images_only_are_no_answer(images):
     dark = Images(images.pixels[:5] // 255 + 127, images.labels[:5], (0.5,), (0.3,))
     assert predict_logits(model, dark, ENGINE).isfinite().all()
     mixed = torch.cat([dark.pixels, torch.full((2, 1, 8, 8), 255, dtype=torch.uint8)])
-    with pytest.raises(DivergedError, match="logits of 2 of 7 images are not finite"):
+    with pytest.raises(DivergedError, match="logits are not finite on 2 of 7 images"):
         predict_logits(model, Images(mixed, torch.arange(7), (0.5,), (0.3,)), ENGINE)
 
 

@@ -24,7 +24,7 @@ def test_every_leaf_is_there_with_its_place_and_its_measure():
     for leaf, _ in list_leaves():
         assert f"=> {leaf.advice} (paper, {leaf.where})" in text
         assert leaf.lost in text
-    assert "cases, 1 trials each, gain" in text
+    assert "cases, 1 trial each, gain" in text
     assert "Fig. 8 itself is lost" in text
 
 

@@ -120,13 +120,13 @@ def test_a_removed_row_is_missed(planned, shelf):
         change(planned, f"DELETE FROM {table} WHERE trial_id = :id", id=lost)
     found = check_campaign(planned, shelf, "tiny")
     assert found.rows == found.planned - 1
-    assert any("1 planned trials have no row" in p for p in found.problems)
+    assert any("1 planned trial has no row" in p for p in found.problems)
     assert any("numbers have gaps" in p for p in found.problems)
 
 
 def test_a_lost_open_trial_is_missed(planned, shelf):
     change(planned, "DELETE FROM trials WHERE trial_id = :id", id=trial_of(planned, 2))
-    assert "1 trials beyond the planned cells, the budget is 2" in only_problem(planned, shelf)
+    assert "1 trial beyond the planned cells, the budget is 2" in only_problem(planned, shelf)
 
 
 def test_a_second_result_of_one_cell_is_seen(planned, shelf):

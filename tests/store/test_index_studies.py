@@ -243,12 +243,12 @@ def test_the_command_publishes_beside_the_report(planned, store_url, tmp_path):
             check=False,
         )
         assert end.returncode == 0, end.stderr
-        assert f"{NAME}: 1 lines, 3 figures" in end.stdout
+        assert f"{NAME}: 1 line, 3 figures" in end.stdout
         assert (tmp_path / "report" / "report.html").is_file()
     with optuna_study(store_url, NAME) as study:
         (trial,) = study.trials
         assert trial.params == {"teacher": 0, "student": 1}
         assert trial.value == 1.0
         assert trial.user_attrs["study"] == "tiny/uniform/tune/t00-s01"
-        assert "1 of 2 pairs have a result" in get_note(study)
+        assert "Measured: 1 of 2 pairs" in get_note(study)
         assert f"(/dashboard/studies/{study_id})" in get_note(study)

@@ -148,7 +148,7 @@ def test_a_frozen_worker_stops_at_its_next_report(tmp_path, unbroken):
         thaw(frozen.pid)
     said = [w.communicate(timeout=300)[0] for w in (frozen, other)]
     assert [w.returncode for w in (frozen, other)] == [0, 0]
-    assert "result dropped" in said[0] and "1 results dropped" in said[0]
+    assert "result dropped" in said[0] and "1 result dropped" in said[0]
     assert states_saved(said[0]) == [4, 8] and states_saved(said[1])[0] == 12
     assert results(store) == unbroken[0]
     assert files(tmp_path) == unbroken[2]

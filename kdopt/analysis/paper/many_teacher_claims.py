@@ -20,6 +20,7 @@ from kdopt.analysis.paper.judging import (
 from kdopt.analysis.stats import compute_mean
 from kdopt.analysis.tables import Tables
 from kdopt.campaign.stage_settings import STARTS, TRANSFER_SETS
+from kdopt.shown import format_count
 
 ABOVE = (0.0, math.inf)
 BELOW = (-math.inf, 0.0)
@@ -196,8 +197,9 @@ def _describe_reductions(tables: Tables) -> str:
     here = line.iloc[0]
     total = sum(int(here[key]) for key in ("exact", "at_least", "at_most", "unknown"))
     return (
-        f"Mean over partitions {here['reduction']:.1f} %, the paper's {PAPER_ROUND_REDUCTION:g} %; "
-        f"with consolidation's own traffic counted, {here['megabytes_reduction']:.1f} % fewer "
-        f"bytes. Of {total} reductions, {here['at_least']} are at least and {here['at_most']} at "
-        f"most what was counted (a run never reached the target), and {here['unknown']} unknown."
+        f"Mean over partitions {here['reduction']:.1f} %, the paper's {PAPER_ROUND_REDUCTION:g} "
+        f"%; with consolidation's own traffic counted, {here['megabytes_reduction']:.1f} % fewer "
+        f"bytes. Of {format_count(total, 'reduction')}, {here['at_least']} are at least and "
+        f"{here['at_most']} at most what was counted (a run never reached the target), and "
+        f"{here['unknown']} unknown."
     )

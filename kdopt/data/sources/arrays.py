@@ -17,6 +17,7 @@ from kdopt.data.array_files import ARRAY_SUFFIXES, ArrayFile, read_array_file
 from kdopt.data.sources.base import RawDataset, expand_path
 from kdopt.data.splits import draw_stratified
 from kdopt.errors import DataError
+from kdopt.shown import format_count
 
 INPUT_NAMES: Mapping[str, InputKind | None] = {
     "images": "images",
@@ -299,8 +300,9 @@ def _draw_test(
     if not size or not left.all():
         count = int(np.bincount(all_labels).min())
         raise DataError(
-            f"{where}: {len(all_labels)} rows, of the rarest class {count}, are too few to draw a "
-            f"test split of {settings.test_fraction} from; give more rows, or a test split"
+            f"{where}: {format_count(len(all_labels), 'row')}, {count} of the rarest class: too "
+            f"few to draw a test split of {settings.test_fraction} from; give more rows, or a "
+            "test split"
         )
     items |= {"train": all_items[train], "test": all_items[test]}
     labels |= {"train": all_labels[train], "test": all_labels[test]}

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.shapes import TokenShape
 from kdopt.errors import DataError
+from kdopt.shown import format_count
 
 logger = logging.getLogger(__name__)
 
@@ -88,8 +89,8 @@ def _check_split(
         )
     if labels.shape != (len(images),):
         raise DataError(
-            f"{what}: {len(images)} images but labels of shape {labels.shape}; every image needs "
-            "one label, so the two files do not belong together"
+            f"{what}: {format_count(len(images), 'image')} but labels of shape "
+            f"{labels.shape}; every image needs one label, so the two files do not belong together"
         )
     if not len(labels):
         raise DataError(f"{what}: no images; a split needs at least one")

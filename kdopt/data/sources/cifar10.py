@@ -28,6 +28,7 @@ from kdopt.data.sources.base import RawDataset, find_data
 from kdopt.data.sources.folder import read_class_folders
 from kdopt.errors import DataError
 from kdopt.files import open_input
+from kdopt.shown import format_count
 
 CIFAR10_FOLDERS = ("cifar-10-batches-py", "cifar-10-batches-bin", "", "cifar10", "CIFAR-10")
 """The pickled form first: it alone has published checksums of its files."""
@@ -152,8 +153,9 @@ def _read_image_files(settings: DataSettings, folder: Path, published: bool) -> 
         for name, n in zip(data.class_names, np.bincount(labels), strict=True):
             if published and n != expected:
                 raise DataError(
-                    f"{folder / split / name}: {n} images, CIFAR-10 has {expected}; fetch them "
-                    'again, or set data.checksum = "none" if you left some out'
+                    f"{folder / split / name}: {format_count(n, 'image')}, CIFAR-10 has "
+                    f"{expected}; fetch them again, or set data.checksum = 'none' if you left some "
+                    "out"
                 )
     return data
 
@@ -172,8 +174,8 @@ def _read_pickled(
         raise DataError(f"{path}: '{key}' is no list of whole numbers; a CIFAR batch has one")
     if len(labels) != len(data):
         raise DataError(
-            f"{path}: {len(data)} images but {len(labels)} labels; the file is damaged, fetch it "
-            "again"
+            f"{path}: {format_count(len(data), 'image')} but "
+            f"{format_count(len(labels), 'label')}; the file is damaged, fetch it again"
         )
     _check_labels(path, np.array(labels), n_classes)
     # A copy: some pickles give a read-only array, about which torch warns.
@@ -186,14 +188,15 @@ def _read_binary(stem: Path, published: bool) -> _Batch:
         content = np.fromfile(stream, np.uint8)
     if not len(content) or len(content) % RECORD_BYTES:
         raise DataError(
-            f"{path}: {len(content)} bytes, no whole number of records of {RECORD_BYTES} bytes; "
-            "the file is truncated or of another data set, fetch it again"
+            f"{path}: {format_count(len(content), 'byte')}, no whole number of records of "
+            f"{RECORD_BYTES} bytes; the file is truncated or of another data set, fetch it again"
         )
     records = content.reshape(-1, RECORD_BYTES)
     if published and len(records) != BATCH_SIZE:
         raise DataError(
-            f"{path}: {len(records)} images, a published batch has {BATCH_SIZE}; fetch it again, "
-            'or set data.checksum = "none" if you made the file yourself'
+            f"{path}: {format_count(len(records), 'image')}, a published batch has "
+            f"{BATCH_SIZE}; fetch it again, or set data.checksum = 'none' if you made the file "
+            "yourself"
         )
     labels = records[:, 0].astype(np.int64)
     _check_labels(path, labels)
@@ -236,7 +239,9 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     else:
         return CIFAR10_CLASSES
     if len(names) != len(CIFAR10_CLASSES):
-        raise DataError(f"{folder}: the meta file names {len(names)} classes; CIFAR-10 has 10")
+        raise DataError(
+            f"{folder}: the meta file names {format_count(len(names), 'class')}; CIFAR-10 has 10"
+        )
     return tuple(names)
 
 
@@ -275,8 +280,8 @@ def _open_batch(path: Path) -> Iterator[BufferedReader]:
             size = os.fstat(stream.fileno()).st_size
             if size > LARGEST_BATCH:
                 raise DataError(
-                    f"{path}: {size:,} bytes, and {LARGEST_BATCH:,} are the most; it is damaged, "
-                    "fetch it again"
+                    f"{path}: {format_count(size, 'byte')}, and {LARGEST_BATCH:,} are the most; "
+                    "it is damaged, fetch it again"
                 )
             yield stream
     except OSError as error:

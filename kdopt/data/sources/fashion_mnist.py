@@ -22,6 +22,7 @@ from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.sources.base import RawDataset, find_data
 from kdopt.errors import DataError
 from kdopt.files import open_input
+from kdopt.shown import format_count
 
 FASHION_MNIST_FOLDERS = ("FashionMNIST/raw", "fashion-mnist", "")
 """torchvision's folder, Debian's folder, or the files themselves."""
@@ -124,7 +125,7 @@ def read_idx(
     if len(content) != expected:
         least = "at least " * (len(content) > expected)
         raise DataError(
-            f"{path}: {least}{len(content)} bytes, but its header {dims} asks for "
+            f"{path}: {least}{format_count(len(content), 'byte')}, but its header {dims} asks for "
             f"{expected}; the file is truncated or damaged, fetch it again"
         )
     if sha256 is not None and (actual := hashlib.sha256(content).hexdigest()) != sha256:
@@ -149,8 +150,8 @@ def _read_dims(path: Path, head: bytes, item_shape: tuple[int, ...]) -> tuple[in
         )
     if len(head) < 4 + 4 * ndim:
         raise DataError(
-            f"{path}: {len(head)} bytes, but its header alone has {4 + 4 * ndim}; the file is "
-            "truncated, fetch it again"
+            f"{path}: {format_count(len(head), 'byte')}, but its header alone has {4 + 4 * ndim}; "
+            "the file is truncated, fetch it again"
         )
     dims = tuple(int(d) for d in np.frombuffer(head, ">u4", count=ndim, offset=4))
     if dims[1:] != item_shape:

@@ -14,6 +14,7 @@ from kdopt.campaign.data_settings import DataSettings
 from kdopt.data.sources.base import RawDataset, expand_path, find_data
 from kdopt.data.sources.image_files import decode_images
 from kdopt.errors import DataError
+from kdopt.shown import format_count
 
 CINIC10_FOLDERS = ("CINIC-10", "cinic-10", "cinic10", "")
 CIFAR_PREFIX = "cifar10-"
@@ -72,7 +73,9 @@ def read_class_folders(
             "class folders"
         )
     if len(train) < 2:
-        raise DataError(f"{root / 'train'}: {len(train)} class folder; at least 2 are needed")
+        raise DataError(
+            f"{root / 'train'}: {format_count(len(train), 'class folder')}; at least 2 are needed"
+        )
     splits = [list(split.values()) for split in (train, test)]
     files = [file for split in splits for paths in split for file in paths]
     images = decode_images(root, files, image_size, channels)

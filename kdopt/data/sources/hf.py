@@ -20,6 +20,7 @@ from kdopt.data.sources.base import RawDataset, expand_path
 from kdopt.data.tables import read_table
 from kdopt.errors import DataError
 from kdopt.files import read_text
+from kdopt.shown import format_count
 
 LARGEST_NOTE = 10_000_000
 _HOW = (
@@ -73,8 +74,8 @@ def _find_folder(said: str) -> Path:
     if len(holding) > 1:
         listed = ", ".join(map(str, holding[:5]))
         raise DataError(
-            f"data.name = '{HF}{said}': {len(holding)} folders in the cache have such files "
-            f"({listed}); name one of them"
+            f"data.name = '{HF}{said}': {format_count(len(holding), 'folder')} in the cache have "
+            f"such files ({listed}); name one of them"
         )
     return holding[0]
 

@@ -30,6 +30,7 @@ from PIL import Image, UnidentifiedImageError
 from kdopt.data.sources.base import get_cache_folder
 from kdopt.errors import DataError
 from kdopt.files import open_input
+from kdopt.shown import format_count
 
 logger = logging.getLogger(__name__)
 
@@ -242,7 +243,7 @@ def _load_pixels(
     size = status.st_size - _DIGEST_BYTES
     shape = next((shape for shape in shapes if math.prod(shape) == size), None)
     if shape is None:
-        raise ValueError(f"it has {status.st_size:,} bytes")
+        raise ValueError(f"it has {format_count(status.st_size, 'byte')}")
     # What others can write, they can have written: their pixels would be trained on.
     if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
         raise ValueError("others can write it")

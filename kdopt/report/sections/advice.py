@@ -42,7 +42,7 @@ from kdopt.report.columns import Column, Columns, IntervalColumn
 from kdopt.report.format import format_points, format_signed, make_slug
 from kdopt.report.guide_text import describe_path, measure_guide
 from kdopt.report.plotting import GREY, get_method_style
-from kdopt.shown import format_setting
+from kdopt.shown import format_count, format_setting
 
 ADVICE_NOTE = (
     "Fig. 8 of the paper, learnt from this campaign: what to do with a new pair, from what is "
@@ -137,9 +137,10 @@ def _make_situation_block(situation: Situation, learnt: LearntAdvice) -> Block:
         needs = 'the stages "tune" and "compare"' if situation == "own" else 'the stage "compare"'
         return Block(
             title,
-            missing=f"Too little to learn from: {len(known)} finished cases of "
-            f"{known.n_partitions} partitions. It needs {MIN_TRAINING_PAIRS} cases from at least "
-            f"{MIN_TRAINING_PARTITIONS} partitions: run {needs} with the grid sampler.",
+            missing=f"Too little to learn from: {format_count(len(known), 'finished case')} of "
+            f"{format_count(known.n_partitions, 'partition')}. It needs {MIN_TRAINING_PAIRS} "
+            f"cases from at least {MIN_TRAINING_PARTITIONS} partitions: run {needs} with the "
+            "grid sampler.",
         )
     note = (
         f"Learnt from {describe_evidence(known)}. Gains are means on test over the cases that end "
@@ -357,7 +358,7 @@ def _make_text(text: str, x: float, y: float, anchor: str) -> dict[str, object]:
 def _make_advice_box(leaf: Leaf, x: float, y: float) -> dict[str, object]:
     gain = "0" if leaf.action == DO_NOTHING else format_signed(leaf.gain) or "0.00"
     text = [f"<b>{format_action(leaf.action)}</b>", format_band(leaf)]
-    text.append(f"{gain} pp; {len(leaf.members)} cases")
+    text.append(f"{gain} pp; {format_count(len(leaf.members), 'case')}")
     colour = GREY if leaf.action == DO_NOTHING else get_method_style(leaf.action.method).colour
     box = {"bordercolor": colour, "borderwidth": 2, "borderpad": 4, "xshift": 0}
     return _make_text("<br>".join(filter(None, text)), x, y, "middle") | box

@@ -33,7 +33,7 @@ from kdopt.report.format import (
 )
 from kdopt.report.sections.methods import draw_methods, tabulate_boxes
 from kdopt.report.setting_maps import MAPS, add_labels, draw_sheet, list_sheet_rows
-from kdopt.shown import format_setting
+from kdopt.shown import format_count, format_setting
 
 SETTING_COLUMNS = (
     "temperature", "alpha", "oracle_temperature", "oracle_alpha", "effective_kd_weight",
@@ -99,7 +99,9 @@ def make_maps_block(
     waiting = int(best["temperature"].isna().sum())
     return Block(
         title,
-        missing=f"{waiting} of {len(best)} pairs have no result yet." if waiting else "",
+        missing=f"No result yet: {waiting:,} of {format_count(len(best), 'pair')}."
+        if waiting
+        else "",
         small=[
             PageFigure(
                 f"map-{number}-{key}",  # not the name: names in a spec are not ours to trust
@@ -236,7 +238,9 @@ def format_best_latex(best: pd.DataFrame, campaign: Campaign) -> str:
 def describe_best_settings(best: pd.DataFrame, campaign: Campaign) -> str:
     """What the best-settings table holds, how its cells were chosen, and what it lacks."""
     missing = int((~best["complete"].astype(bool)).sum())
-    unfinished = f" Not final: {missing} of {len(best)} pairs are incomplete." if missing else ""
+    unfinished = (
+        f" Not final: {missing} of {format_count(len(best), 'pair')} incomplete." if missing else ""
+    )
     return (
         f"Best temperature and alpha of every teacher-student pair of campaign {campaign.name}, "
         f"{describe_selection(campaign)}; gains in percentage points; "
@@ -308,7 +312,7 @@ def _make_settings_block(tables: Tables, missing: str) -> Block:
         Column("published_gain", "As published, or vanilla (pp)"),
         Column("trials_done", "Trials", str),
     ]
-    made = make_tables(f"Settings of {len(set(pairs))} pairs", columns, shown)
+    made = make_tables(f"Settings of {format_count(len(set(pairs)), 'pair')}", columns, shown)
     for part in made:
         for pair, line in zip(pairs, part.lines, strict=True):
             line[1] = line[1]._replace(pair=make_pair_key(pair))

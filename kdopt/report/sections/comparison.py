@@ -17,6 +17,7 @@ from kdopt.report.blocks import Block, Grid, GridCell, Section, make_tables
 from kdopt.report.columns import Column, Columns
 from kdopt.report.format import explain_draws, format_frame, format_points, format_title
 from kdopt.report.sections.joined_maps import make_joined_maps_section
+from kdopt.shown import format_count
 
 HEADLINE_TITLES = {
     "vanilla_gain": "Vanilla",
@@ -91,7 +92,7 @@ def describe_couple(line: pd.Series[Any]) -> str:
             f"{line[f'same_{key}_by_chance']:.0f} %)"
             for key, name in (("temperature", "the best T"), ("alpha", "the best alpha"))
         ]
-        sentences.append(f"Of {line['n']} shared pairs {' and '.join(same)}.")
+        sentences.append(f"Of {format_count(line['n'], 'shared pair')} {' and '.join(same)}.")
         ranked = [
             f"{name} {format_points(line[f'{key}_correlation']) or 'not known'}"
             for key, name in (
@@ -229,7 +230,9 @@ def make_differences_section(tables: ComparisonTables) -> Section:
         *(Column(campaign.label, campaign.label, str) for campaign in tables.campaigns),
     ]
     block = Block(
-        tables=make_tables(f"{len(found)} settings differ", columns, found),
+        tables=make_tables(
+            format_count(len(found), "setting differs", "settings differ"), columns, found
+        ),
         missing=""
         if len(found)
         else "Nothing differs: settings, versions and images are the same.",
@@ -247,7 +250,10 @@ def make_differences_section(tables: ComparisonTables) -> Section:
 def describe_comparison(campaigns: Sequence[ComparedCampaign]) -> str:
     """What a comparison is about, in a sentence or two."""
     draws = explain_draws(p.name for c in campaigns for p in c.tables.campaign.partitions)
-    return f"{len(campaigns)} campaigns side by side, in the pairs that they share. {draws}".strip()
+    return (
+        f"{format_count(len(campaigns), 'campaign')} side by side, in the pairs that they share. "
+        f"{draws}"
+    ).strip()
 
 
 def make_patterns_section(tables: ComparisonTables) -> Section | None:
@@ -288,7 +294,9 @@ def make_pattern_block(pattern: PatternAgreement) -> Block:
     return Block(
         pattern.statement,
         describe_pattern(pattern),
-        tables=make_tables(f"{len(lines)} contrasts (95 % intervals)", columns, shown),
+        tables=make_tables(
+            f"{format_count(len(lines), 'contrast')} (95 % intervals)", columns, shown
+        ),
     )
 
 
@@ -306,7 +314,7 @@ def describe_pattern(pattern: PatternAgreement) -> str:
     rest = len(pattern.lines) - len(known)
     missing = f" {rest} more have no data in one or in both." if rest else ""
     return (
-        f"Verdict: {pattern.verdict}. Of {len(known)} contrasts measured in both: "
+        f"Verdict: {pattern.verdict}. Of {format_count(len(known), 'contrast')} measured in both: "
         f"{', '.join(counts)}; in {sides} both numbers lie inside the claimed range or both "
         f"outside, whatever chance may have done.{missing}"
     )

@@ -48,7 +48,7 @@ from kdopt.report.plotting import (
     round_values,
     wrap_panels,
 )
-from kdopt.shown import format_setting
+from kdopt.shown import format_count, format_setting
 
 TARGET_HEADINGS = ("Partition", "Target", "Test accuracy to reach (%)")
 BOUND_WORDS = {"exact": "", "at least": "at least ", "at most": "at most "}
@@ -80,7 +80,8 @@ def _describe_curves(curves: pd.DataFrame, campaign: Campaign) -> str:
     settings = campaign.federate
     sentences = [
         f"Fig. 9 of the paper; communication rounds: {settings.rounds}, local epochs: "
-        f"{settings.local_epochs}, all {campaign.participants} participants in every round."
+        f"{settings.local_epochs}, all {format_count(campaign.participants, 'participant')} in "
+        "every round."
     ]
     if settings.uses_consolidated:
         start = "model" if settings.start == "untrained" else "student"

@@ -30,6 +30,7 @@ from kdopt.report.format import (
     includes_zero,
     title_partitions,
 )
+from kdopt.shown import format_count
 
 
 def format_answer(data: ReportData) -> str:
@@ -58,11 +59,13 @@ def compose_answer(data: ReportData) -> str:
     only = len(taught) == 1 and table["partition"].nunique() > 1
     titles = title_partitions(table["partition"])
     where = f", all of {titles[str(taught[0])]}" if only and n["distil"] > 1 else ""
+    left = format_count(n["leave as it is"], "as it is", "as they are")
+    undecided = format_count(n["undecided"], "is not decided yet", "are not decided yet")
     said = [
-        f"Distil {n['distil'] or 'none'} of the {len(table):,} pairs{where}",
+        f"Distil {n['distil'] or 'none'} of the {format_count(len(table), 'pair')}{where}",
         *([f"train {n['train on']:,} on without a teacher"] if n["train on"] else []),
-        *([f"leave {n['leave as it is']:,} as they are"] if n["leave as it is"] else []),
-        *([f"{n['undecided']:,} are not decided yet"] if n["undecided"] else []),
+        *([f"leave {left}"] if n["leave as it is"] else []),
+        *([undecided] if n["undecided"] else []),
     ]
     return f"{'; '.join(said)}. {_compose_gain(data)}".strip()
 
@@ -74,7 +77,7 @@ def _compose_gain(data: ReportData) -> str:
     line = found.to_dict("records")[0]
     text = (
         f"Following this gains {format_signed(line['advised_gain'])} pp on test on average over "
-        f"all {int(line['n']):,} pairs"
+        f"all {format_count(int(line['n']), 'pair')}"
     )
     left = int((data.tables.verdicts["action"] == "leave as it is").sum())
     if left:
@@ -103,7 +106,7 @@ def _describe_pairs(data: ReportData) -> str:
         if data.campaign.runs_control:
             what += " (net of training on alone: not yet)"
     text = (
-        f"distilling pays in {len(pays):,} of {len(decided):,} pairs: "
+        f"distilling pays in {len(pays):,} of {format_count(len(decided), 'pair')}: "
         f"{format_signed(float(gains.mean()))} pp {what}"
     )
     lines = [line for line in pays.to_dict("records") if math.isfinite(line[gains.name])]
@@ -237,8 +240,8 @@ def make_tiles(data: ReportData) -> list[Tile]:
             Tile(
                 f"{trials / searched:.3g}",
                 "trials per pair",
-                f"{trials:,} over {searched} pairs: {format_hours(hours)} of training, "
-                f"{format_hours(hours / searched)} per pair",
+                f"{trials:,} over {format_count(searched, 'pair')}: {format_hours(hours)} of "
+                f"training, {format_hours(hours / searched)} per pair",
             )
         )
     return shown
@@ -276,7 +279,7 @@ def describe_where_not(found: pd.DataFrame) -> str:
         )
     named = [
         f"{format_title(line['partition'])} with {KIND_TITLES[str(line['teacher_kind'])].lower()} "
-        f"({line['against']} of {line['decided']} pairs)"
+        f"({line['against']} of {format_count(line['decided'], 'pair')})"
         for line in bad.to_dict("records")
     ]
     return (
@@ -358,7 +361,7 @@ def _describe_interval(low: float, high: float, n: int) -> str:
     zero = "; includes 0: not established" if includes_zero(low, high) else ""
     return (
         f"95 % interval over participants: {format_points(low)} to {format_points(high)}{zero}; "
-        f"mean of {n} pairs"
+        f"mean of {format_count(n, 'pair')}"
     )
 
 

@@ -28,7 +28,7 @@ from kdopt.report.plotting import (
 from kdopt.report.scales import clip_far_points
 from kdopt.report.sections.best_settings import SETTING_COLUMNS
 from kdopt.report.setting_maps import add_labels, draw_sheet, list_sheet_rows
-from kdopt.shown import format_setting
+from kdopt.shown import format_count, format_setting
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION)
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
@@ -71,7 +71,9 @@ def make_joined_maps_section(tables: ComparisonTables) -> Section:
                 SETTING_COLUMNS,
             ),
             parts=partitions if len(partitions) > 1 else (),
-            tables=make_tables(f"Best settings of {len(known)} pairs", columns, add_labels(known)),
+            tables=make_tables(
+                f"Best settings of {format_count(len(known), 'pair')}", columns, add_labels(known)
+            ),
         )
     blocks = [block, *make_common_sheet_blocks(tables)]
     return Section("maps", "Best settings", note, blocks, files={"best_settings.csv": text})

@@ -55,7 +55,7 @@ from kdopt.report.verdict_text import (
     give_reason,
     is_cell,
 )
-from kdopt.shown import format_setting
+from kdopt.shown import format_count, format_setting
 
 ACTION_ORDER: Sequence[PairVerdict] = ("distil", "train on", "leave as it is", "undecided")
 
@@ -104,7 +104,7 @@ def make_verdict_tables(data: ReportData) -> list[Table]:
         Column("control_gain", "Control on the same images (pp)"),
         *("validation_gain", "temperature", "alpha", "accuracy_gap"),
     ]
-    tables = make_tables(f"Verdicts on {len(table)} pairs", columns, shown)
+    tables = make_tables(f"Verdicts on {format_count(len(table), 'pair')}", columns, shown)
     for made in tables:
         ends = zip(shown["net_low"], shown["net_high"], strict=True)
         place = made.headings.index(net.heading) + 1
@@ -239,7 +239,7 @@ def make_pairs_section(data: ReportData) -> Section | None:
 
 def make_best_tables(best: pd.DataFrame) -> list[Table]:
     """The best settings of all pairs, with and without a look at the test set."""
-    title = f"Best settings of {len(best)} pairs"
+    title = f"Best settings of {format_count(len(best), 'pair')}"
     # The table above has gains of verdicts: these are of the best cell, whatever the verdict is.
     of_cell = dict.fromkeys(("validation_gain", "test_gain", "net_gain"), " of tuned KD (pp)")
     named = of_cell | {"control_gain": " on own data (pp)", "vanilla_gain": " on own data (pp)"}

@@ -24,6 +24,7 @@ from kdopt.report.columns import Column, Columns
 from kdopt.report.files import is_own_page
 from kdopt.report.format import escape_partitions, format_hours, name_classes
 from kdopt.report.plotting import NUMBER_INK, UNDER_NUMBERS, Axis, Panel, wrap_panels
+from kdopt.shown import format_count
 
 MOST_NUMBERED = 12
 """Classes beyond which cells are too narrow for numbers."""
@@ -87,8 +88,8 @@ def list_facts(data: ReportData) -> dict[str, str]:
         "Data": f"{images.name}: {train} training {images.noun}, of which {share}, and {test} test "
         f"{images.noun}",
         "Model": _describe_models(campaign),
-        "Participants": f"{n}, and {len(campaign.pairs)} ordered pairs of them in each of "
-        f"{len(campaign.partitions)} partition{'s' * (len(campaign.partitions) > 1)}",
+        "Participants": f"{n}, and {format_count(len(campaign.pairs), 'ordered pair')} of them in "
+        f"each of {format_count(len(campaign.partitions), 'partition')}",
         "Stages": ", ".join(campaign.all_stages),
         **_describe_left_out(campaign),
         "Trials complete": f"{complete:,}, in {format_hours(hours)} of training",

@@ -69,7 +69,7 @@ def test_pairs_that_are_still_open_are_counted():
     campaign = make_campaign()
     rows = [row for row in make_rows(campaign) if not row.study.endswith("t00-s01")]
     block = make_maps_section(ReportData(campaign, rows)).blocks[0]
-    assert block.small and block.missing == "1 of 6 pairs have no result yet."
+    assert block.small and block.missing == "No result yet: 1 of 6 pairs."
 
 
 def test_without_tuning_there_are_no_maps():

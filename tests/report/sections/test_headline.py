@@ -137,12 +137,12 @@ UNKNOWN = float("nan")
         ),
         (
             [("uniform", 0, 1, "distil", UNKNOWN, 5.0)],
-            "distilling pays in 1 of 1 pairs: +5.00 pp on test, mean of all; "
+            "distilling pays in 1 of 1 pair: +5.00 pp on test, mean of all; "
             "best +5.00 pp (uniform/t00-s01)",
         ),
         (
             [("uniform", 0, 1, "train on", 0.0, 5.0)],
-            "distilling pays in 0 of 1 pairs: 0.00 pp net of training on alone, mean of all",
+            "distilling pays in 0 of 1 pair: 0.00 pp net of training on alone, mean of all",
         ),
     ],
 )
@@ -196,8 +196,8 @@ def test_the_first_sentence_of_the_page_says_what_to_do_and_what_it_brings(net, 
     )
     data.tables.payoff = make_payoff(4.68, net, low, high)
     assert compose_answer(data) == (
-        "Distil 2 of the 5 pairs, all of Skewed; train 1 on without a teacher; leave 1 as they "
-        "are; 1 are not decided yet. Following this gains +4.68 pp on test on average over all 4 "
+        "Distil 2 of the 5 pairs, all of Skewed; train 1 on without a teacher; leave 1 as it is; "
+        "1 is not decided yet. Following this gains +4.68 pp on test on average over all 4 "
         f"pairs, 0 for those left as they are{said}"
     )
 
