@@ -111,7 +111,7 @@ def main() -> None:
         _ship(sources)
     grids = list_grids(sources)
     grids = [g for g in grids if args.data in (None, g.campaign.data.name)]
-    searches = {f"{sampler}, cold": _make_search(sampler) for sampler in args.samplers}
+    searches = {f"{sampler}, cold": make_sampler_search(sampler) for sampler in args.samplers}
     table = replay_searches(grids, searches, args.trials, args.unknown)
     if table.empty:
         raise SystemExit("there are too few full grids, or vanilla is not on them")
@@ -245,7 +245,7 @@ def _format_share(row: pd.Series) -> str:
     return f"{round(row.fraction)} ({round(row.low)} to {round(row.high)})"
 
 
-def _make_search(sampler: Sampler) -> PointSearch:
+def make_sampler_search(sampler: Sampler) -> PointSearch:
     def search(grid: FullGrid, count: int) -> Sequence[Sequence[Point]]:
         return [_replay_sampler(sampler, grid, count, seed) for seed in range(RUNS)]
 

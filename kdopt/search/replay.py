@@ -94,7 +94,7 @@ def replay_searches(
     table.add(NOTHING_TAUGHT, "vanilla", 1, np.array(vanilla))
     table.add(NOTHING_TAUGHT, "full grid", len(grids[0].cells), table.ceiling)
     for count in (c for c in counts if c):
-        table.add(NOTHING_TAUGHT, "random", count, _compute_random_gains(grids, count))
+        table.add(NOTHING_TAUGHT, "random", count, compute_random_gains(grids, count))
         for name, search in (searches or {}).items():
             runs = [[g.compute_kept_gain(run) for run in search(g, count)] for g in grids]
             table.add(NOTHING_TAUGHT, name, count, np.array([np.mean(run) for run in runs]))
@@ -105,7 +105,11 @@ def replay_searches(
 
 
 def replay_warm_search(
-    surrogate: Surrogate, grids: Sequence[FullGrid], counts: Sequence[int], in_rounds: bool = False
+    surrogate: Surrogate,
+    grids: Sequence[FullGrid],
+    counts: Sequence[int],
+    in_rounds: bool = False,
+    vanilla_first: bool = False,
 ) -> dict[int, list[float]]:
     """Test gain that each pair has after so many warm trials, by number of trials.
 
@@ -115,9 +119,10 @@ def replay_warm_search(
         counts: Numbers of trials for each.
         in_rounds: Each pair also learns from the trials of earlier rounds of its partition.
             Without it every pair learns from ``surrogate`` alone.
+        vanilla_first: In rounds, the first trial is vanilla, as in a campaign.
     """
     if in_rounds:
-        return {count: _replay_rounds(surrogate, grids, count) for count in counts}
+        return {c: _replay_rounds(surrogate, grids, c, vanilla_first) for c in counts}
     return replay_posteriors(lambda grid: surrogate.compute_posterior(grid.known), grids, counts)
 
 
@@ -147,7 +152,9 @@ def fit_surrogate(grids: Sequence[FullGrid]) -> Surrogate:
     )
 
 
-def _replay_rounds(surrogate: Surrogate, grids: Sequence[FullGrid], count: int) -> list[float]:
+def _replay_rounds(
+    surrogate: Surrogate, grids: Sequence[FullGrid], count: int, vanilla_first: bool
+) -> list[float]:
     gains: dict[int, float] = {}
     done: dict[tuple[str, str], list[PairResults]] = defaultdict(list)
     for number in sorted({grid.round for grid in grids}):
@@ -155,7 +162,8 @@ def _replay_rounds(surrogate: Surrogate, grids: Sequence[FullGrid], count: int) 
         for index, grid in enumerate(grids):
             if grid.round == number:
                 posterior = surrogate.compute_posterior(grid.known, done[grid.place])
-                tried = replay_posterior(posterior, grid, count)
+                first = [grid.campaign.tune.vanilla_point] if vanilla_first else []
+                tried = replay_posterior(posterior, grid, count, first=first)
                 gains[index] = _find_gain(posterior, grid, list(tried))
                 finished.append((grid.place, replace(grid.known, results=tried)))
         # Only after the round: its pairs run at the same time and do not see each other.
@@ -173,13 +181,18 @@ def _find_gain(posterior: Posterior, grid: FullGrid, tried: Sequence[Point]) -> 
 
 
 def replay_posterior(
-    posterior: Posterior, grid: FullGrid, count: int, floor: float = 0.0
+    posterior: Posterior,
+    grid: FullGrid,
+    count: int,
+    floor: float = 0.0,
+    first: Sequence[Point] = (),
 ) -> dict[Point, PointResult]:
     """The points that a posterior tries one by one, each with its result.
 
-    Improvement counts above ``floor``, in pp, until a point has more.
+    Improvement counts above ``floor``, in pp, until a point has more. The ``first`` points are tried
+    whatever the posterior says.
     """
-    tried: dict[Point, PointResult] = {}
+    tried = {point: grid.known.results[point] for point in first[:count]}
     while len(tried) < count:
         best = max([floor, *(result.gain for result in tried.values())])
         point = posterior.condition_on(tried).choose_next_point(tried, best)
@@ -261,7 +274,7 @@ def _replay_with_priors(
     return {key: np.array([of[i] for i in range(len(grids))]) for key, of in gains.items()}
 
 
-def _compute_random_gains(grids: Sequence[FullGrid], count: int) -> NDArray[np.float64]:
+def compute_random_gains(grids: Sequence[FullGrid], count: int) -> NDArray[np.float64]:
     """Expected test gain of random points without repetition, over all subsets of that size.
 
     The point of rank ``j`` by selection, from 0 on, is the best of a subset when all others of it

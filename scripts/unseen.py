@@ -1,0 +1,284 @@
+"""What a campaign of partitions that no prior has reached of its full grid, live and replayed.
+
+    python scripts/unseen.py                    # the table, from scripts/unseen.json
+    python scripts/unseen.py predict            # what the stored grids say of such a campaign
+    python scripts/unseen.py pack --store searched/kdopt.db --grid-store grid/kdopt.db
+
+``studies/fashion-unseen-4.toml`` searches and ``studies/fashion-unseen.toml`` has the full grid.
+Both have a student line, and every trial also records what its trained student gains, so one grid
+gives two: with the line, and the plain one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from kdopt.analysis.results import GainPair, PointMean
+from kdopt.analysis.stats import average, estimate, estimate_mean
+from kdopt.campaign.spec import load_spec
+from kdopt.outcome import Pair, TrialRow
+from kdopt.search.full_grids import FullGrid, collect_full_grids, leave_out
+from kdopt.search.prior import (
+    PP_DECIMALS,
+    PairResults,
+    Point,
+    PointResult,
+    list_grid_points,
+    load_shipped_prior,
+)
+from kdopt.search.replay import (
+    build_portfolio,
+    compute_random_gains,
+    fit_surrogate,
+    replay_warm_search,
+)
+from kdopt.search.surrogate import Surrogate
+from kdopt.store.database import open_store
+from kdopt.store.queries import read_record, read_trials
+from scripts.few_trials import ROOT, make_sampler_search, read_shipped_grids
+from scripts.held_out import collect_tried
+
+PACKED = Path(__file__).with_name("unseen.json")
+SEARCHED, GRID = "fashion-unseen-4", "fashion-unseen"
+COUNTS = (2, 4, 8)
+"""Trials per pair, vanilla included."""
+
+Gains = NDArray[np.float64]
+"""Test gain of each pair, pp, (pairs,)."""
+
+
+class UnseenPair(NamedTuple):
+    """A pair of the campaign.
+
+    Attributes:
+        line: Its full grid and its control, each student the best of its line on validation.
+        plain: The same without the line.
+        tried: The points that the campaign that searched tried, in order.
+    """
+
+    line: FullGrid
+    plain: FullGrid
+    tried: Sequence[Point]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", nargs="?", default="table", choices=["table", "predict", "pack"])
+    parser.add_argument("--store", default="storage/kdopt.db", help="of the campaign that searched")
+    parser.add_argument("--grid-store", help="of the full grid [default: the same]")
+    args = parser.parse_args()
+    if args.command == "predict":
+        print(format_prediction(read_shipped_grids()))
+    elif args.command == "pack":
+        PACKED.write_text(pack_pairs(collect_pairs(args.store, args.grid_store or args.store)))
+    else:
+        print(format_tables(read_unseen_pairs()))
+
+
+def format_prediction(grids: Sequence[FullGrid]) -> str:
+    """Percent of its grid that a campaign on Fashion-MNIST reaches, by replay on stored grids.
+
+    Vanilla comes first, and the others are learnt, in rounds. The kind of partition is not known.
+    """
+    asked = [grid for grid in grids if grid.campaign.data.name == "fashion_mnist"]
+    found: dict[int, dict[int, float]] = {count: {} for count in COUNTS}
+    for group, known in leave_out(grids, "partition"):
+        some = [grid for grid in group if grid in asked]
+        surrogate = fit_surrogate(known)
+        gains = replay_warm_search(surrogate, some, COUNTS, in_rounds=True, vanilla_first=True)
+        for count in COUNTS:
+            found[count] |= {id(g): x for g, x in zip(some, gains[count], strict=True)}
+    nothing, whole = measure_ends(asked)
+    lines = ["| trials | percent of the grid |", "| --: | --: |"]
+    for count in COUNTS:
+        reached = np.array([found[count][id(grid)] for grid in asked])
+        lines.append(f"| {count} | {format_share(asked, reached, nothing, whole)} |")
+    return f"{len(asked)} pairs\n" + "\n".join(lines)
+
+
+def collect_pairs(store: str, grid_store: str) -> list[UnseenPair]:
+    """The pairs with a full grid, and what was tried of each.
+
+    Raises:
+        SystemExit: A trial that both campaigns have came out differently.
+    """
+    searched, grid = open_store(store), open_store(grid_store)
+    campaign = read_record(grid, GRID).campaign
+    whole = read_trials(grid, GRID)
+    on_line = collect_full_grids(whole, campaign)
+    plain = collect_full_grids([leave_line(row) for row in whole], campaign)
+    rows = read_trials(searched, SEARCHED)
+    tried = collect_tried(rows, on_line, read_record(searched, SEARCHED).campaign)
+    return [UnseenPair(*grids, tried[grids[0].pair]) for grids in zip(on_line, plain, strict=True)]
+
+
+def leave_line(row: TrialRow) -> TrialRow:
+    """A trial as if it had no student line: its gains are those of the trained student."""
+    outcome = row.outcome
+    if outcome is None or outcome.validation_before is None or outcome.test_before is None:
+        return row
+    before = outcome.validation_before.known_accuracy, outcome.test_before.known_accuracy
+    after = outcome.last_validation_accuracy, outcome.last_test_accuracy
+    validation, test = (100 * (b - a) for a, b in zip(before, after, strict=True))
+    plain = replace(outcome, value=validation, validation_gain=validation, test_gain=test)
+    return replace(row, outcome=plain)
+
+
+def pack_pairs(pairs: Iterable[UnseenPair]) -> str:
+    """JSON, one line per pair; :func:`read_unseen_pairs` reads it back."""
+    return "[\n" + ",\n".join(json.dumps(_pack(p), separators=(",", ":")) for p in pairs) + "\n]\n"
+
+
+def _pack(found: UnseenPair) -> Mapping[str, Any]:
+    points = list_grid_points(found.line.campaign)
+    known = found.line.known
+    return {
+        "pair": found.line.pair,
+        "models": [known.teacher[:12], known.student[:12]],
+        "features": known.features,
+        "tried": found.tried,
+        "control": [_round(found.line.control), _round(found.plain.control)],
+        "results": [known.results[point] for point in points],
+        "test": _round(found.line.cells[point].test_gain for point in points),
+        "plain": [
+            _round((cell.validation_gain, cell.test_gain))
+            for cell in (found.plain.cells[point] for point in points)
+        ],
+    }
+
+
+def _round(gains: Iterable[float]) -> list[float]:
+    return [round(gain, PP_DECIMALS) for gain in gains]
+
+
+def read_unseen_pairs() -> list[UnseenPair]:
+    """The pairs whose results are in ``scripts/unseen.json``."""
+    campaign = load_spec(ROOT / "studies" / f"{GRID}.toml").campaign
+    points = list_grid_points(campaign)
+    pairs = []
+    for record in json.loads(PACKED.read_text("utf-8")):
+        results = {p: PointResult(*r) for p, r in zip(points, record["results"], strict=True)}
+        known = PairResults(*record["models"], tuple(record["features"]), results)
+        line = [(results[p].gain, test) for p, test in zip(points, record["test"], strict=True)]
+        grids = [
+            FullGrid(
+                campaign,
+                Pair(*record["pair"]),
+                known,
+                {p: PointMean(*p, *g, 1) for p, g in zip(points, gains, strict=True)},
+                GainPair(*control),
+            )
+            for gains, control in zip((line, record["plain"]), record["control"], strict=True)
+        ]
+        pairs.append(UnseenPair(*grids, [(t, a) for t, a in record["tried"]]))
+    return pairs
+
+
+def replay_all(pairs: Sequence[UnseenPair]) -> dict[str, dict[int, Gains]]:
+    """Test gains by search and number of trials; each trial is on the line."""
+    grids = [pair.line for pair in pairs]
+    taught = Surrogate(load_shipped_prior())
+    warm = replay_warm_search(taught, grids, COUNTS, in_rounds=True, vanilla_first=True)
+    listed = build_portfolio(read_shipped_grids(), max(COUNTS))
+    found: dict[str, dict[int, Gains]] = {
+        "warm": {count: np.array(warm[count]) for count in COUNTS},
+        "fixed list": {c: _keep(grids, [listed[:c]] * len(grids)) for c in COUNTS},
+        "random": {c: compute_random_gains(grids, c) for c in COUNTS},
+    }
+    for sampler in ("tpe", "gp"):
+        search = make_sampler_search(sampler)
+        found[f"{sampler}, cold"] = {
+            count: np.array(
+                [np.mean([g.compute_kept_gain(run) for run in search(g, count)]) for g in grids]
+            )
+            for count in COUNTS
+        }
+    return found
+
+
+def format_tables(pairs: Sequence[UnseenPair]) -> str:
+    """What was reached live, what replayed searches reach, and what the line gives everywhere."""
+    line, plain = [pair.line for pair in pairs], [pair.plain for pair in pairs]
+    ends = {name: measure_ends(grids) for name, grids in (("line", line), ("plain", plain))}
+    live = _keep(line, [pair.tried for pair in pairs])
+    replayed = replay_all(pairs)
+    rows = [
+        ["", "trials", "gain, pp", "percent of this grid", "percent of the plain grid"],
+        ["---", "--:", "--:", "--:", "--:"],
+    ]
+
+    def add(name: str, trials: object, gains: Gains) -> None:
+        shares = [format_share(line, gains, *ends[scale]) for scale in ("line", "plain")]
+        rows.append([name, str(trials), f"{gains.mean():.2f}", *shares])
+
+    add("the better of untouched and control", 0, ends["line"][0])
+    add("the same without the line", 0, ends["plain"][0])
+    add("warm, live", len(pairs[0].tried), live)
+    for name, by_count in replayed.items():
+        for count, gains in by_count.items():
+            add(f"{name}, replayed", count, gains)
+    add("the grid", 55, ends["line"][1])
+    add("the grid without the line", 55, ends["plain"][1])
+    add("the best cell on test", 55, find_bound(line))
+    by_line = [w - p for w, p in zip(ends["line"], ends["plain"], strict=True)]
+    table = _name_units(line)
+    differences = {
+        "the line, nothing tried": by_line[0],
+        "the line, the whole grid": by_line[1],
+        **{
+            f"warm - gp, {count} trials": replayed["warm"][count] - replayed["gp, cold"][count]
+            for count in COUNTS
+        },
+    }
+    for name, more in differences.items():
+        mean, low, high = estimate_mean(table, pd.Series(more))[:3]
+        rows.append([name, "", f"{mean:+.2f} ({low:+.2f} to {high:+.2f})", "", ""])
+    return f"{len(pairs)} pairs\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def measure_ends(grids: Sequence[FullGrid]) -> tuple[Gains, Gains]:
+    """Test gains where nothing is tried, and where the whole grid is."""
+    return _keep(grids, [()] * len(grids)), _keep(grids, [grid.cells for grid in grids])
+
+
+def find_bound(grids: Sequence[FullGrid]) -> Gains:
+    """Test gain of the best on test of the cells, the control and the untouched student."""
+    return np.array(
+        [max(g.find_fallback()[0], *(c.test_gain for c in g.cells.values())) for g in grids]
+    )
+
+
+def format_share(grids: Sequence[FullGrid], gains: Gains, nothing: Gains, whole: Gains) -> str:
+    """Percent of what a grid improves, with the 95 % interval of participants as units."""
+    reached = partial(_divide, better=gains - nothing, possible=whole - nothing)
+    share, low, high = estimate(reached, _name_units(grids))[:3]
+    return f"{round(share)} ({round(low)} to {round(high)})"
+
+
+def _divide(weights: Gains, better: Gains, possible: Gains) -> float:
+    return 100 * (average(weights, better) / average(weights, possible))
+
+
+def _name_units(grids: Sequence[FullGrid]) -> pd.DataFrame:
+    return pd.DataFrame([g.pair._replace(partition="/".join(g.place)) for g in grids])
+
+
+def _keep(grids: Sequence[FullGrid], tried: Iterable[Iterable[Point]]) -> Gains:
+    return np.array([g.compute_kept_gain(points) for g, points in zip(grids, tried, strict=True)])
+
+
+if __name__ == "__main__":
+    main()
