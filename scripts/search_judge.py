@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kdopt.analysis.stats import average, estimate, estimate_mean
+from kdopt.analysis.stats import Estimate, average, estimate, estimate_mean
 from kdopt.search.full_grids import FullGrid, leave_out
 from kdopt.search.prior import Point
 from kdopt.search.replay import fit_surrogate, replay_posterior
@@ -117,17 +117,33 @@ class Judge:
 
     def estimate_share(self, gains: NDArray[np.float64], some: NDArray[np.bool_]) -> str:
         """Percent of what the grid improves over trying nothing, with its 95 % interval."""
+        return format_share(self.measure_share(gains, some))
+
+    def measure_share(
+        self, gains: NDArray[np.float64], some: NDArray[np.bool_] | None = None
+    ) -> tuple[float, float, float]:
+        """The same of ``some`` pairs or all: the percent and both ends of its interval."""
+        some = np.full(len(self.grids), True) if some is None else some
         better, possible = ((g - self.nothing)[some] for g in (gains, self.whole))
-        share, low, high = estimate(
+        return estimate(
             lambda w: 100 * (average(w, better) / average(w, possible)), self._select(some)
         )[:3]
-        return f"{round(share)} ({round(low)} to {round(high)})"
+
+    def measure_difference(self, gains: NDArray[np.float64]) -> Estimate:
+        """The mean of a number of each pair, with its 95 % interval."""
+        return estimate_mean(self._pairs, pd.Series(gains))
 
     def _split(self) -> list[tuple[str, NDArray[np.bool_]]]:
         return [(name, self._data == name) for name in sorted(set(self._data.tolist()))]
 
     def _select(self, some: NDArray[np.bool_]) -> pd.DataFrame:
         return self._pairs[some].reset_index(drop=True)
+
+
+def format_share(share: tuple[float, float, float]) -> str:
+    """A percent and its interval in whole numbers."""
+    middle, low, high = map(round, share)
+    return f"{middle} ({low} to {high})"
 
 
 def print_line(cells: Sequence[str]) -> None:

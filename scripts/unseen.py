@@ -1,6 +1,6 @@
 """What a campaign of partitions that no prior has reached of its full grid, live and replayed.
 
-    python scripts/unseen.py                    # the table, from scripts/unseen.json
+    python scripts/unseen.py                    # writes docs/few-trials/unseen.md; takes minutes
     python scripts/unseen.py predict            # what the stored grids say of such a campaign
     python scripts/unseen.py pack --store searched/kdopt.db --grid-store grid/kdopt.db
 
@@ -16,19 +16,17 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from kdopt.analysis.results import GainPair, PointMean
-from kdopt.analysis.stats import average, estimate, estimate_mean
 from kdopt.campaign.spec import load_spec
+from kdopt.campaign.stage_settings import Sampler
 from kdopt.outcome import Pair, TrialRow
 from kdopt.search.full_grids import FullGrid, collect_full_grids, leave_out
 from kdopt.search.prior import (
@@ -50,8 +48,25 @@ from kdopt.store.database import open_store
 from kdopt.store.queries import read_record, read_trials
 from scripts.few_trials import ROOT, make_sampler_search, read_shipped_grids
 from scripts.held_out import collect_tried
+from scripts.search_judge import Judge, format_share, list_bounds
 
 PACKED = Path(__file__).with_name("unseen.json")
+PAGE = ROOT / "docs" / "few-trials" / "unseen.md"
+PAGE_HEAD = """# Few trials: new partitions
+
+What came of the campaign of
+[partitions that no prior has](../few-trials.md#new-partitions-predicted-first);
+`python scripts/unseen.py` makes this page again from what comes with kdopt.
+
+- Every trial and the control is the best of its student line on validation, except where it says
+  *without the line*; gains are on test, with 95 % intervals over participants.
+- *Percent of the grid*: 0 is the better of untouched and control and 100 is the grid, all with the
+  line. *Percent of the grid without the line*: 0 and 100 are those without it.
+- *live* is the campaign that searched; *replayed* searches try cells of the full grid. *warm* and
+  the *fixed list* learnt from what comes with kdopt, *cold* ones from nothing. Vanilla is the first
+  trial of all but the list and the random cells.
+
+"""
 SEARCHED, GRID = "fashion-unseen-4", "fashion-unseen"
 COUNTS = (2, 4, 8)
 """Trials per pair, vanilla included."""
@@ -76,16 +91,17 @@ class UnseenPair(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", nargs="?", default="table", choices=["table", "predict", "pack"])
+    parser.add_argument("command", nargs="?", default="docs", choices=["docs", "predict", "pack"])
     parser.add_argument("--store", default="storage/kdopt.db", help="of the campaign that searched")
     parser.add_argument("--grid-store", help="of the full grid [default: the same]")
     args = parser.parse_args()
     if args.command == "predict":
         print(format_prediction(read_shipped_grids()))
     elif args.command == "pack":
-        PACKED.write_text(pack_pairs(collect_pairs(args.store, args.grid_store or args.store)))
+        pairs = collect_pairs(args.store, args.grid_store or args.store)
+        PACKED.write_text(pack_pairs(pairs), "utf-8")
     else:
-        print(format_tables(read_unseen_pairs()))
+        PAGE.write_text(PAGE_HEAD + format_tables(read_unseen_pairs()) + "\n", "utf-8")
 
 
 def format_prediction(grids: Sequence[FullGrid]) -> str:
@@ -93,20 +109,20 @@ def format_prediction(grids: Sequence[FullGrid]) -> str:
 
     Vanilla comes first, and the others are learnt, in rounds. The kind of partition is not known.
     """
-    asked = [grid for grid in grids if grid.campaign.data.name == "fashion_mnist"]
+    judge = Judge([grid for grid in grids if grid.campaign.data.name == "fashion_mnist"])
     found: dict[int, dict[int, float]] = {count: {} for count in COUNTS}
     for group, known in leave_out(grids, "partition"):
-        some = [grid for grid in group if grid in asked]
-        surrogate = fit_surrogate(known)
-        gains = replay_warm_search(surrogate, some, COUNTS, in_rounds=True, vanilla_first=True)
+        some = [grid for grid in group if grid in judge.grids]
+        gains = replay_warm_search(
+            fit_surrogate(known), some, COUNTS, in_rounds=True, vanilla_first=True
+        )
         for count in COUNTS:
             found[count] |= {id(g): x for g, x in zip(some, gains[count], strict=True)}
-    nothing, whole = measure_ends(asked)
     lines = ["| trials | percent of the grid |", "| --: | --: |"]
     for count in COUNTS:
-        reached = np.array([found[count][id(grid)] for grid in asked])
-        lines.append(f"| {count} | {format_share(asked, reached, nothing, whole)} |")
-    return f"{len(asked)} pairs\n" + "\n".join(lines)
+        reached = np.array([found[count][id(grid)] for grid in judge.grids])
+        lines.append(f"| {count} | {format_share(judge.measure_share(reached))} |")
+    return f"{len(judge.grids)} pairs\n" + "\n".join(lines)
 
 
 def collect_pairs(store: str, grid_store: str) -> list[UnseenPair]:
@@ -187,7 +203,9 @@ def read_unseen_pairs() -> list[UnseenPair]:
     return pairs
 
 
-def replay_all(pairs: Sequence[UnseenPair]) -> dict[str, dict[int, Gains]]:
+def replay_all(
+    pairs: Sequence[UnseenPair], samplers: Iterable[Sampler]
+) -> dict[str, dict[int, Gains]]:
     """Test gains by search and number of trials; each trial is on the line."""
     grids = [pair.line for pair in pairs]
     taught = Surrogate(load_shipped_prior())
@@ -198,7 +216,7 @@ def replay_all(pairs: Sequence[UnseenPair]) -> dict[str, dict[int, Gains]]:
         "fixed list": {c: _keep(grids, [listed[:c]] * len(grids)) for c in COUNTS},
         "random": {c: compute_random_gains(grids, c) for c in COUNTS},
     }
-    for sampler in ("tpe", "gp"):
+    for sampler in samplers:
         search = make_sampler_search(sampler)
         found[f"{sampler}, cold"] = {
             count: np.array(
@@ -209,71 +227,42 @@ def replay_all(pairs: Sequence[UnseenPair]) -> dict[str, dict[int, Gains]]:
     return found
 
 
-def format_tables(pairs: Sequence[UnseenPair]) -> str:
+def format_tables(pairs: Sequence[UnseenPair], samplers: Iterable[Sampler] = ("tpe", "gp")) -> str:
     """What was reached live, what replayed searches reach, and what the line gives everywhere."""
-    line, plain = [pair.line for pair in pairs], [pair.plain for pair in pairs]
-    ends = {name: measure_ends(grids) for name, grids in (("line", line), ("plain", plain))}
-    live = _keep(line, [pair.tried for pair in pairs])
-    replayed = replay_all(pairs)
+    judge, plain = (Judge([pair[i] for pair in pairs]) for i in (0, 1))
     rows = [
-        ["", "trials", "gain, pp", "percent of this grid", "percent of the plain grid"],
+        ["", "trials", "gain, pp", "percent of the grid", "percent of the grid without the line"],
         ["---", "--:", "--:", "--:", "--:"],
     ]
 
-    def add(name: str, trials: object, gains: Gains) -> None:
-        shares = [format_share(line, gains, *ends[scale]) for scale in ("line", "plain")]
+    def add(name: str, trials: int, gains: Gains) -> None:
+        shares = [format_share(scale.measure_share(gains)) for scale in (judge, plain)]
         rows.append([name, str(trials), f"{gains.mean():.2f}", *shares])
 
-    add("the better of untouched and control", 0, ends["line"][0])
-    add("the same without the line", 0, ends["plain"][0])
-    add("warm, live", len(pairs[0].tried), live)
+    replayed, whole = replay_all(pairs, samplers), len(judge.grids[0].cells)
+    add("nothing, without the line", 0, plain.nothing)
+    add("nothing", 0, judge.nothing)
+    add("warm, live", len(pairs[0].tried), _keep(judge.grids, [pair.tried for pair in pairs]))
     for name, by_count in replayed.items():
         for count, gains in by_count.items():
             add(f"{name}, replayed", count, gains)
-    add("the grid", 55, ends["line"][1])
-    add("the grid without the line", 55, ends["plain"][1])
-    add("the best cell on test", 55, find_bound(line))
-    by_line = [w - p for w, p in zip(ends["line"], ends["plain"], strict=True)]
-    table = _name_units(line)
+    add("the grid without the line", whole, plain.whole)
+    add("the grid", whole, judge.whole)
+    add("the best on test", whole, list_bounds(judge.grids)["the best on test"])
     differences = {
-        "the line, nothing tried": by_line[0],
-        "the line, the whole grid": by_line[1],
-        **{
-            f"warm - gp, {count} trials": replayed["warm"][count] - replayed["gp, cold"][count]
-            for count in COUNTS
-        },
+        "the line, nothing tried": judge.nothing - plain.nothing,
+        "the line, the whole grid": judge.whole - plain.whole,
     }
+    for name, by_count in replayed.items():
+        if name != "warm":
+            for count, gains in by_count.items():
+                differences[f"warm - {name}, {count} trials"] = replayed["warm"][count] - gains
+    compared = ["| difference | pp |", "| --- | --: |"]
     for name, more in differences.items():
-        mean, low, high = estimate_mean(table, pd.Series(more))[:3]
-        rows.append([name, "", f"{mean:+.2f} ({low:+.2f} to {high:+.2f})", "", ""])
-    return f"{len(pairs)} pairs\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def measure_ends(grids: Sequence[FullGrid]) -> tuple[Gains, Gains]:
-    """Test gains where nothing is tried, and where the whole grid is."""
-    return _keep(grids, [()] * len(grids)), _keep(grids, [grid.cells for grid in grids])
-
-
-def find_bound(grids: Sequence[FullGrid]) -> Gains:
-    """Test gain of the best on test of the cells, the control and the untouched student."""
-    return np.array(
-        [max(g.find_fallback()[0], *(c.test_gain for c in g.cells.values())) for g in grids]
-    )
-
-
-def format_share(grids: Sequence[FullGrid], gains: Gains, nothing: Gains, whole: Gains) -> str:
-    """Percent of what a grid improves, with the 95 % interval of participants as units."""
-    reached = partial(_divide, better=gains - nothing, possible=whole - nothing)
-    share, low, high = estimate(reached, _name_units(grids))[:3]
-    return f"{round(share)} ({round(low)} to {round(high)})"
-
-
-def _divide(weights: Gains, better: Gains, possible: Gains) -> float:
-    return 100 * (average(weights, better) / average(weights, possible))
-
-
-def _name_units(grids: Sequence[FullGrid]) -> pd.DataFrame:
-    return pd.DataFrame([g.pair._replace(partition="/".join(g.place)) for g in grids])
+        mean, low, high = judge.measure_difference(more)[:3]
+        compared.append(f"| {name} | {mean:+.2f} ({low:+.2f} to {high:+.2f}) |")
+    table = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"{len(pairs)} pairs", "", *table, "", *compared])
 
 
 def _keep(grids: Sequence[FullGrid], tried: Iterable[Iterable[Point]]) -> Gains:

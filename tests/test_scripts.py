@@ -18,7 +18,16 @@ import pytest
 from kdopt.search.full_grids import collect_full_grids
 from kdopt.search.posterior import scale_results
 from kdopt.search.replay import replay_searches
-from scripts import coverage_of_intervals, few_trials, held_out, levers, make_picture, search_judge
+from scripts import (
+    coverage_of_intervals,
+    few_trials,
+    goals,
+    held_out,
+    levers,
+    make_picture,
+    search_judge,
+    unseen,
+)
 from scripts.benchmarks.workers_picture import draw_saturation
 from tests.analysis.synthetic import make_campaign, make_rows
 
@@ -94,6 +103,38 @@ def test_the_whole_table_is_what_the_script_makes_of_what_ships(shipped_grids):
     assert len(both) == len(again) == 3 * (4 + 2 + 2 + 1)
     for column in ("epochs", "fraction", "low", "high", "gain", "pairs"):
         assert np.allclose(both[column], both[f"{column}_docs"], atol=2e-6), column
+
+
+def test_the_goals_and_the_line_are_what_the_script_makes_of_what_ships(shipped_grids):
+    made = pd.read_csv(goals.TABLE.with_suffix(".csv"), keep_default_na=False)
+    assert goals.TABLE.with_suffix(".md").read_text("utf-8") == goals.format_page(made)
+    again = goals.measure_goals(shipped_grids, ["data set"])
+    both = again.merge(made, on=list(goals.COLUMNS[:4]), suffixes=("", "_docs"))
+    assert len(both) == len(again) == 2 * 2 * 3 + 5
+    for column in goals.COLUMNS[4:]:
+        assert np.array_equal(both[column], both[f"{column}_docs"]), column
+    lined = goals.put_on_line(shipped_grids)
+    text = (few_trials.ROOT / "docs" / "few-trials.md").read_text("utf-8")
+    for name, points in (("the control alone", ()), ("the grid and the control", lined[0].cells)):
+        gains = [
+            np.mean([grid.compute_kept_gain(points) for grid in grids])
+            for grids in (shipped_grids, lined)
+        ]
+        row = next(x for x in text.split("| all |")[-1].splitlines() if name in x)
+        assert [cell.split()[0] for cell in row.split("|")[-4:-2]] == [f"{g:.2f}" for g in gains]
+
+
+def test_a_trial_without_its_line_gains_what_its_trained_student_gains():
+    campaign = make_campaign(participants=4)
+    row = next(row for row in make_rows(campaign) if row.stage == "tune")
+    before = row.outcome.validation_before.accuracy, row.outcome.test_before.accuracy
+    outcome = replace(
+        row.outcome,
+        last_validation_accuracy=before[0] + 0.02,
+        last_test_accuracy=before[1] - 0.01,
+    )
+    plain = unseen.leave_line(replace(row, outcome=outcome)).outcome
+    assert np.allclose((plain.value, plain.validation_gain, plain.test_gain), (2, 2, -1))
 
 
 def test_a_lever_that_changes_nothing_makes_no_difference_and_bounds_are_above_the_grid(
