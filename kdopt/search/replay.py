@@ -189,8 +189,8 @@ def replay_posterior(
 ) -> dict[Point, PointResult]:
     """The points that a posterior tries one by one, each with its result.
 
-    Improvement counts above ``floor``, in pp, until a point has more. The ``first`` points are tried
-    whatever the posterior says.
+    Improvement counts above ``floor``, in pp, until a point has more. The ``first`` points are
+    tried whatever the posterior says.
     """
     tried = {point: grid.known.results[point] for point in first[:count]}
     while len(tried) < count:
