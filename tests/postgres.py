@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
+import signal
 import socket
+import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -46,12 +51,35 @@ class Postgres:
         self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
 
-    def run(self, sql: str) -> None:
+    def run(self, sql: str) -> psycopg.Cursor[tuple[object, ...]]:
         """A statement outside of any transaction, as the owner of the server."""
         with psycopg.connect(
             host="127.0.0.1", port=self.port, user="postgres", password=PASSWORD, autocommit=True
         ) as connection:
-            connection.execute(sql)
+            return connection.execute(sql)
+
+    @contextlib.contextmanager
+    def crashing(self) -> Iterator[None]:
+        """Crash and recover at the end of the block; commits in it that wait for no disk are lost.
+
+        All but those before one that does wait.
+        """
+        writer = self._find_log_writer()
+        os.kill(writer, signal.SIGSTOP)  # it writes the log for whoever does not wait
+        try:
+            yield
+        finally:
+            # The server ends all others, and starts again with what is in its log.
+            os.kill(writer, signal.SIGKILL)
+            end = time.monotonic() + 300
+            while self._find_log_writer() in (None, writer):
+                assert time.monotonic() < end, "it did not recover"
+                time.sleep(0.05)
+
+    def _find_log_writer(self) -> Any:
+        with contextlib.suppress(psycopg.OperationalError):
+            found = self.run("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+            return (found.fetchone() or (None,))[0]
 
     def restart(self, mode: str = "fast") -> None:
         """Restart; ``immediate`` is a crash, from which it recovers."""

@@ -7,6 +7,7 @@ greatest of many noisy draws on the very set that is reported), never an estimat
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -110,13 +111,23 @@ def rank_points(points: Iterable[PointMean], gain: GainName, tune: TuneSettings)
         return (
             -point.replicates,
             -round(value, TIE_DECIMALS),
-            round(abs(math.log(point.temperature / tune.vanilla_temperature)), TIE_DECIMALS),
-            round(abs(point.alpha - tune.vanilla_alpha), TIE_DECIMALS),
-            point.temperature,
-            point.alpha,
+            *rate_point(point.temperature, point.alpha, tune.vanilla_point),
         )
 
     return sorted(points, key=key)
+
+
+@functools.lru_cache(maxsize=4096)  # each pair has the same points
+def rate_point(
+    temperature: float, alpha: float, vanilla: tuple[float, float]
+) -> tuple[float, float, float, float]:
+    """Sorts points of equal gain, as :func:`rank_points` says; the least wins."""
+    return (
+        round(abs(math.log(temperature / vanilla[0])), TIE_DECIMALS),
+        round(abs(alpha - vanilla[1]), TIE_DECIMALS),
+        temperature,
+        alpha,
+    )
 
 
 def find_best_point(

@@ -11,6 +11,7 @@ two stages did not run it, the other's stands in, also as the point that was sel
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -153,15 +154,14 @@ def average_class_scores(results: CampaignResults, best: pd.DataFrame) -> dict[P
         chosen = find_best_setting(means, results.selected_gain)
         if chosen and chosen.transfer_set == "student":
             groups.append((pair, name_tuned(method), list(chosen.outcomes)))
-    scored: dict[tuple[Pair, str], list[Outcome]] = {}
+    scored: dict[Pair, dict[str, list[Outcome]]] = defaultdict(dict)
     for pair, method, outcomes in groups:
         if known := [outcome for outcome in outcomes if outcome.test_before is not None]:
-            scored[pair, method] = known
+            scored[pair][method] = known
     found = {}
-    for pair in sorted({pair for pair, _ in scored}):
-        others = [method for of, method in scored if of == pair and method not in ALL_METHODS]
-        order = (TUNED, *METHODS, *others)
-        mine = {m: scored[pair, m] for m in order if (pair, m) in scored}
+    for pair, of_pair in sorted(scored.items()):
+        others = [method for method in of_pair if method not in ALL_METHODS]
+        mine = {m: of_pair[m] for m in (TUNED, *METHODS, *others) if m in of_pair}
         before = next(iter(mine.values()))
         found[pair] = ClassScores(
             _average_classes([o.test_before.per_class for o in before if o.test_before]),

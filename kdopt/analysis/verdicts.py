@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kdopt.analysis.best_settings import rate_point
 from kdopt.analysis.paired_test import measure_lead, rate_lead, unpack_right
 from kdopt.analysis.partition_runs import ControlCase
 from kdopt.analysis.results import CampaignResults, read_number, read_point
@@ -269,9 +270,7 @@ def _make_setting(mean: SettingMean) -> Candidate:
 def _rate_point(point: tuple[float, float], vanilla: tuple[float, float]) -> tuple[float, ...]:
     if point == vanilla:
         return _rate_method("vanilla", "student")
-    # As everywhere among equal points: the nearest to vanilla.
-    distance = abs(math.log(point[0] / vanilla[0])), abs(point[1] - vanilla[1])
-    return (len(METHODS), *(round(d, TIE_DECIMALS) for d in distance), *point)
+    return (len(METHODS), *rate_point(*point, vanilla))
 
 
 def _rate_method(method: str, transfer_set: str) -> tuple[float, ...]:

@@ -18,7 +18,7 @@ from kdopt.outcome import Outcome, TrialRow
 from kdopt.report.blocks import ReportData
 from kdopt.report.export_columns import name_export_column
 from kdopt.report.files import PAGE_NAME, Content, write_files
-from kdopt.report.format import generate_csv
+from kdopt.report.format import format_csv, generate_csv
 from kdopt.report.images import ImageFormat, draw_images
 from kdopt.report.page import list_figures, make_sections, render_page
 
@@ -119,14 +119,14 @@ def generate_classes_csv(columns: Mapping[str, list[Any]]) -> Iterator[str]:
     """The columns by class: one line per complete trial and class, classes counted from 0."""
     by_class = {key: column for key, column in columns.items() if "_per_class_" in key}
     labels = [columns[key] for key in ("study", "pair", "number")]
-    header = ["study", "pair", "number", "class", *by_class]
-    lines = (
-        (*about, number, *values)
-        for *about, lists in zip(*labels, zip(*by_class.values(), strict=True), strict=True)
-        if any(lists)
-        for number, values in enumerate(zip_longest(*(one or () for one in lists)))
-    )
-    return generate_csv(header, lines)
+    yield format_csv(["study", "pair", "number", "class", *by_class], ())
+    # Millions of lines of few numbers: each is written once, and each trial's labels.
+    write = functools.lru_cache(2**16, typed=True)(lambda n: "" if n is None else repr(n))
+    for *about, lists in zip(*labels, zip(*by_class.values(), strict=True), strict=True):
+        if any(lists):
+            labelled = format_csv(about, ()).rstrip("\n")
+            by_line = enumerate(zip_longest(*(one or () for one in lists)))
+            yield "".join(f"{labelled},{i},{','.join(map(write, one))}\n" for i, one in by_line)
 
 
 def _has_lists(column: Sequence[Any]) -> bool:

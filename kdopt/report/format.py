@@ -232,17 +232,18 @@ def format_frame(frame: pd.DataFrame, short: Collection[str] = ()) -> str:
             floats.
     """
 
-    def format_value(key: str, value: Any) -> str:
+    def format_value(exact: bool, value: Any) -> str:
         if isinstance(value, float):
-            # Of a number in [0, 1] two decimals are too few.
-            exact = key in short or name_export_column(key).endswith("_share")
             return format_exact(value) if exact else format_points(value)
         return str(value).lower() if isinstance(value, bool) else str(value)
 
     frame = label_pairs(frame)
-    lines = frame.astype(object).to_dict("records")
-    names = [name_export_column(str(key)) for key in frame.columns]
-    return format_csv(names, ([format_value(str(k), v) for k, v in line.items()] for line in lines))
+    keys = [str(key) for key in frame.columns]
+    names = [name_export_column(key) for key in keys]
+    # Of a number in [0, 1] two decimals are too few.
+    exact = [k in short or name.endswith("_share") for k, name in zip(keys, names, strict=True)]
+    lines = zip(*(frame[key].astype(object) for key in frame.columns), strict=True)
+    return format_csv(names, (list(map(format_value, exact, line)) for line in lines))
 
 
 CSV_LINES = 10_000

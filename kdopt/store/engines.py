@@ -67,6 +67,24 @@ class DialectSql:
         """
         return "FOR UPDATE" if self.dialect == "postgresql" else ""
 
+    @property
+    def unwaited(self) -> str:
+        """SQL of a value; a transaction that selects it commits without a wait for the disk.
+
+        For claims and signs of life only, which a server that crashes may forget. On SQLite
+        no commit is waited for.
+        """
+        # Why a claim may be forgotten. What a crash or a standby's promotion leaves is a beginning
+        # of the server's log. Results are waited for, and a wait is for all of the log before: no
+        # result outlives the claims, requeues and attempt numbers that it rests on. A claim that is
+        # forgotten, half a second old at most, leaves its trial in the queue. The next claim of it
+        # has the same attempt number, so that only the worker's name tells the two leases apart: it
+        # is unique to a process, a process runs one worker, and that one claims nothing more before
+        # it is done with what it holds. So every write of the first holder is refused, as of one
+        # that was frozen beyond its lease.
+        off = "set_config('synchronous_commit', 'off', true)"  # until the transaction ends
+        return off if self.dialect == "postgresql" else "1"
+
     def lock_planning(self, connection: Connection) -> None:
         """Let nobody else add studies or trials until the transaction ends.
 

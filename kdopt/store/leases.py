@@ -108,10 +108,8 @@ def claim_trials(
     def take_trials(connection: Connection) -> list[Lease]:
         # Serialises claims within one study, so that two workers cannot both find that "nothing
         # is running" and take two open trials.
-        connection.execute(
-            sa.text(f"SELECT 1 FROM studies WHERE study_id = :study {store.row_lock}"),
-            {"study": study_id},
-        )
+        lock = f"SELECT {store.unwaited} FROM studies WHERE study_id = :study {store.row_lock}"
+        connection.execute(sa.text(lock), {"study": study_id})
         taken = take_waiting(store, connection, study_id, FIRST, 1)
         found = grant(connection, taken)
         if at_most > 1 and found and found[0].params and found[0].attempt == 1:
@@ -148,10 +146,11 @@ def record_params(store: Store, lease: Lease, params: Params, space: Mapping[str
 def renew_lease(store: Store, lease: Lease, lease_s: float) -> bool:
     """Prolong the lease; ``False`` when it is no longer this worker's."""
     # Whether the lease has lapsed is not asked: until the trial is taken, it is this worker's.
-    sql = sa.text(f"UPDATE kdopt_lease SET expires = {store.now} + :lease_s {_HELD}")
+    until = f"{store.now} + :lease_s"
+    sql = sa.text(f"UPDATE kdopt_lease SET expires = {until} {_HELD} RETURNING {store.unwaited}")
 
     def write(connection: Connection) -> bool:
-        return connection.execute(sql, {**_name_holder(lease), "lease_s": lease_s}).rowcount == 1
+        return bool(connection.execute(sql, {**_name_holder(lease), "lease_s": lease_s}).all())
 
     return store.run_write(write)
 

@@ -26,14 +26,14 @@ import sqlalchemy as sa
 from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stages import plan_studies
 from kdopt.data.datasets import load_dataset
-from kdopt.errors import ArtifactError
+from kdopt.errors import ArtifactError, LeaseLostError
 from kdopt.service.doctor import check_campaign
 from kdopt.service.planner import draw_splits, plan_campaign
 from kdopt.store import activity, leases, queries
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.planning import requeue_failed_trials, write_plan
-from tests.conftest import make_campaign, make_record
+from tests.conftest import make_campaign, make_outcome, make_record
 from tests.disk import mounted
 from tests.link import Link
 from tests.postgres import Postgres
@@ -318,10 +318,39 @@ def test_a_restart_of_the_database_is_outlived(postgres, postgres_template, shel
         # the trial's end.
         kill_holders(store, crew, 3, random.Random(1), of=first_time_holders)
         postgres.restart(mode)
+    for _ in range(3):
+        done = crew.count("finished")
+        with postgres.crashing():  # with it the last claims are forgotten
+            wait_until(lambda done=done: crew.count("finished") >= done + 3)
     crew.wait()
     name = "database restarts, shut down and crashed, and 6 kill -9"
     prove(name, store, shelf, planned, crew.count("refused"))
     assert only_diverged(store)
+
+
+def test_a_claim_that_a_crashed_server_forgot_counts_for_nothing(
+    postgres, postgres_template, shelf, opened
+):
+    store = opened(postgres.url(postgres.new_database(postgres_template)))
+    plan(store, shelf, **SMALL_GRID)
+    study = queries.read_study_counts(store, "tiny")[1].study_id
+    with postgres.crashing():
+        forgotten = leases.claim_trial(store, study, "one", 60)
+        assert leases.renew_lease(store, forgotten, 60)
+    claim = leases.claim_trial(store, study, "other", 60)
+    assert dataclasses.replace(claim, worker="one") == forgotten  # only the worker differs
+    assert not leases.renew_lease(store, forgotten, 60)
+    leases.release_trial(store, forgotten)
+    for record, what in ((leases.finish_trial, make_outcome(1.0)), (leases.fail_trial, "why")):
+        with pytest.raises(LeaseLostError):
+            record(store, forgotten, what)
+    with postgres.crashing():
+        leases.finish_trial(store, claim, make_outcome(1.0))
+        again = leases.claim_trial(store, study, "one", 60)
+    with pytest.raises(LeaseLostError):
+        leases.finish_trial(store, again, make_outcome(1.0))
+    (counts,) = (s for s in queries.read_study_counts(store, "tiny") if s.study_id == study)
+    assert (counts.complete, counts.running) == (1, 0)
 
 
 @pytest.mark.parametrize("how", ["silent", "broken"])
