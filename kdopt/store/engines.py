@@ -77,7 +77,7 @@ class DialectSql:
         # Why a claim may be forgotten. What a crash or a standby's promotion leaves is a beginning
         # of the server's log. Results are waited for, and a wait is for all of the log before: no
         # result outlives the claims, requeues and attempt numbers that it rests on. A claim that is
-        # forgotten, half a second old at most, leaves its trial in the queue. The next claim of it
+        # forgotten, at most 0.6 s old, leaves its trial in the queue. The next claim of it
         # has the same attempt number, so that only the worker's name tells the two leases apart: it
         # is unique to a process, a process runs one worker, and that one claims nothing more before
         # it is done with what it holds. So every write of the first holder is refused, as of one

@@ -318,7 +318,7 @@ def test_a_restart_of_the_database_is_outlived(postgres, postgres_template, shel
         # the trial's end.
         kill_holders(store, crew, 3, random.Random(1), of=first_time_holders)
         postgres.restart(mode)
-    for _ in range(3):
+    for _ in range(2):
         done = crew.count("finished")
         with postgres.crashing():  # with it the last claims are forgotten
             wait_until(lambda done=done: crew.count("finished") >= done + 3)
