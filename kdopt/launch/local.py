@@ -21,7 +21,7 @@ from kdopt.errors import KdoptError
 from kdopt.files import open_log, read_end
 from kdopt.launch.call import WorkerCall
 from kdopt.typed import parse_device
-from kdopt.worker.stop_signals import treat_sigterm_as_ctrl_c
+from kdopt.worker.stop_signals import postpone_ctrl_c, treat_sigterm_as_ctrl_c
 from kdopt.worker.worker_id import PARENT_VARIABLE
 
 RESTARTS_PER_WORKER = 5
@@ -174,7 +174,8 @@ class LocalWorkers:
 
     def _start_worker(self, index: int) -> None:
         slot = self._slots[index]
-        with self._open_log(index) as log:
+        # Interrupted between the start and this note of it, it would go on unseen.
+        with self._open_log(index) as log, postpone_ctrl_c():
             if log is not None:
                 self._log_begins[index] = log.tell()
             self._processes[index] = subprocess.Popen(

@@ -92,6 +92,27 @@ class StopSignal:
 
 
 @contextmanager
+def postpone_ctrl_c() -> Iterator[None]:
+    """Within the block Ctrl-C and SIGTERM wait for its end, for what must not be cut in two."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    # A signal that is ignored, or ends this process there and then, is left alone.
+    kept = {n: now for n in numbers if callable(now := signal.getsignal(n))}
+    for number in kept:
+        signal.signal(number, lambda n, _frame: came.append(n))
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    for number in came:
+        kept[number](number, None)
+
+
+@contextmanager
 def treat_sigterm_as_ctrl_c() -> Iterator[None]:
     """Within the block SIGTERM raises :class:`KeyboardInterrupt`, so ``finally`` runs for it too.
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 
 import pytest
 
@@ -55,6 +56,35 @@ def test_a_wrong_choice_of_gpus_is_refused(monkeypatch, visible, gpus, device, s
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with pytest.raises(KdoptError, match=re.escape(said)):
         assign_slots(None, device=device, gpus=gpus)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_that_is_just_being_started_is_stopped_with_the_others(
+    monkeypatch, tmp_path, number
+):
+    told = []
+
+    class Starting:
+        def __init__(self, *_, **__):
+            os.kill(os.getpid(), number)
+            sum(range(10_000))  # time for Python to look for signals
+            self.alive = True
+
+        def poll(self):
+            return None if self.alive else 0
+
+        def send_signal(self, signal_number):
+            told.append(signal_number)
+            self.alive = False
+
+        def wait(self, _timeout_s):
+            return 0
+
+    monkeypatch.setattr(local.subprocess, "Popen", Starting)
+    call = WorkerCall("sqlite:///x.db", str(tmp_path), "tiny")
+    with pytest.raises(KeyboardInterrupt):
+        local.LocalWorkers(assign_slots(2), call, tmp_path / "logs").run(lambda: None)
+    assert told == [signal.SIGTERM]
 
 
 def test_the_url_of_the_store_is_no_part_of_a_workers_command_line(monkeypatch, tmp_path):
