@@ -31,6 +31,7 @@ from tests.fault_table import (  # noqa: F401  (pytest finds them here)
 from tests.finished import finished  # noqa: F401
 from tests.launchers import make_bench, slurm  # noqa: F401
 from tests.postgres import Postgres
+from tests.started import nobody_stays_behind  # noqa: F401
 
 # Worker processes that tests start must find the package of this checkout.
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -42,6 +43,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 for variable in ("KDOPT_STORE", "KDOPT_ARTIFACTS"):
     os.environ.pop(variable, None)
 PYTHON = sys.executable
+
+
+def pytest_configure() -> None:
+    """Let Hypothesis try the same examples in every run, however slow the machine is."""
+    # Here, as worker processes of tests import this module too.
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile(
+        "kdopt",
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.load_profile("kdopt")
 
 
 def make_campaign(**changes: object) -> Campaign:
