@@ -48,8 +48,15 @@ class Postgres:
     def new_database(self, template: str = "template1") -> str:
         """A fresh database, or a copy of one that nobody uses now; its name."""
         name = f"kdopt_{os.getpid()}_{next(self._numbers)}"
-        self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
-        return name
+        end = time.monotonic() + 600
+        while True:
+            try:
+                self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+            except psycopg.errors.ObjectInUse:
+                # By a session that is closed, whose process has not ended yet.
+                assert time.monotonic() < end
+            else:
+                return name
 
     def run(self, sql: str) -> psycopg.Cursor[tuple[object, ...]]:
         """A statement outside of any transaction, as the owner of the server."""
@@ -105,8 +112,9 @@ class Postgres:
             options,
             bin_path=self.bin,
             user=self._server.system_user,
-            timeout=300,
-            env={**os.environ, "PGPASSWORD": PASSWORD},
+            timeout=650,
+            # pg_ctl waits for a minute by itself, which is too short on a busy machine.
+            env={**os.environ, "PGPASSWORD": PASSWORD, "PGCTLTIMEOUT": "600"},
         )
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from contextlib import closing
 
 import pytest
@@ -17,7 +15,7 @@ from kdopt.campaign.stages import plan_studies
 from kdopt.store import queries
 from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
-from tests.cli.test_cli import command, kdopt, refused
+from tests.cli.test_cli import kdopt, refused
 from tests.conftest import make_campaign, make_record
 from tests.postgres import PASSWORD, PASSWORD_IN_URL
 from tests.small_campaigns import make_spec
@@ -58,19 +56,16 @@ def results(folder):
 
 def work_until(folder, n):
     """A worker that is told to stop once it has so many results."""
-    worker = subprocess.Popen(
-        command("worker", "--quiet", "--time-limit", "120s"),
+    worker = subprocess.run(
+        [sys.executable, "-m", "tests.worker.stopping_worker", str(n), "--quiet"],
         cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
+        check=False,
+        timeout=600,
     )
-    while len(results(folder)) < n:
-        assert worker.poll() is None, worker.communicate()
-        time.sleep(0.02)
-    worker.send_signal(signal.SIGTERM)
-    assert worker.communicate()[1] == ""
-    assert worker.returncode == 0
+    assert (worker.returncode, worker.stderr) == (0, "")
+    assert len(results(folder)) == n
 
 
 def doctor(folder):

@@ -1,18 +1,16 @@
 """A worker process without torch: the real claims, heartbeat and reaping; a nap for a trial.
 
-``python -m tests.worker.light_worker URL LEASE_S [CLOCK]``. It prints what it finished. One trial
-in 13 is failed with a reason, as a diverged one would be. CLOCK is a file of two numbers: by how
-many seconds all clocks are off, that of this machine and that of the database as it is asked; and
-how many trials may end before all wait within theirs, so that a test which is slow misses nothing.
-On SIGUSR1 it stops itself (SIGSTOP) within its next trial: never within a transaction, which would
-stop all who write to an SQLite file.
+``python -m tests.worker.light_worker URL LEASE_S CONTROL``. It prints what it finished. One trial
+in 13 is failed with a reason, as a diverged one would be. CONTROL is a file of two numbers, which
+may be replaced meanwhile: by how many seconds all clocks are off, that of this machine and that of
+the database as it is asked; and how many trials may end before all wait within theirs, so that a
+test which is slow misses nothing.
 """
 
 from __future__ import annotations
 
-import os
+import math
 import random
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +28,9 @@ from kdopt.worker.heartbeat import Heartbeat
 from kdopt.worker.worker_id import is_dead, name_worker
 from tests.conftest import make_distilled, make_pretrained
 
+BEAT_S = 0.5
+"""Far more often than real workers do, so that beats meet everything else."""
+
 
 def diverges(number: int) -> bool:
     """Whether the trial of that number fails, whoever runs it."""
@@ -43,7 +44,7 @@ def make_result(claim: Lease, weights: str) -> Outcome:
     return make_distilled(1.0, make_pretrained(0.5))
 
 
-def follow(clock: Path) -> None:
+def follow(control: Path) -> None:
     """Let every clock be off by what the file says, from one statement to the next.
 
     Nobody may set a machine's clock for a test; every time in the store comes from these two.
@@ -51,7 +52,7 @@ def follow(clock: Path) -> None:
     now, utc, real = Store.now.fget, Store.utc.fget, time.time
 
     def off() -> float:
-        return float(clock.read_text().split()[0])
+        return read_control(control)[0]
 
     def utc_off(store: Store) -> str:
         if store.dialect == "sqlite":
@@ -63,28 +64,31 @@ def follow(clock: Path) -> None:
     time.time = lambda: real() + off()
 
 
-def is_free(store: Store, clock: Path | None) -> bool:
+def read_control(control: Path) -> tuple[float, float]:
+    """By how many seconds clocks are off, and how many trials may end."""
+    off_s, may_end = control.read_text().split()
+    return float(off_s), float(may_end)
+
+
+def is_free(store: Store, control: Path) -> bool:
     """Whether trials may end now."""
-    if clock is None:
+    may_end = read_control(control)[1]
+    if math.isinf(may_end):
         return True
     counts = queries.read_study_counts(store, "tiny")
-    return sum(c.complete + c.failed for c in counts) < int(clock.read_text().split()[1])
+    return sum(c.complete + c.failed for c in counts) < may_end
 
 
 def main() -> None:
     url, lease_s = sys.argv[1], float(sys.argv[2])
-    clock = Path(sys.argv[3]) if len(sys.argv) > 3 else None
-    if clock:
-        follow(clock)
+    control = Path(sys.argv[3])
+    follow(control)
     store = open_store(url, patience_s=RETRY_S)
     record = queries.read_record(store, "tiny")
     (splits,) = set(record.splits.values())
     plans = {p.name: p for p in plan_studies(record.campaign)}
     chance = random.Random()
-    told: list[int] = []
-    may_end = partial(is_free, store, clock)
-    signal.signal(signal.SIGUSR1, lambda number, _frame: told.append(number))
-    print("ready", flush=True)
+    may_end = partial(is_free, store, control)
     while True:
         leases.requeue_lost_trials(store, is_dead, lease_s=lease_s)
         states = [s for s in queries.read_study_counts(store, "tiny") if s.waiting or s.running]
@@ -96,10 +100,10 @@ def main() -> None:
         if not claims:
             time.sleep(0.05)
             continue
-        with Heartbeat(store, claims, lease_s / 6, lease_s):
+        with Heartbeat(store, claims, BEAT_S, lease_s):
             for claim in claims:
                 try:
-                    run(store, plans[state.study], claim, splits, chance, told, may_end)
+                    run(store, plans[state.study], claim, splits, chance, may_end)
                     print("finished", claim.trial_id, flush=True)
                 except LeaseLostError:
                     print("refused", claim.trial_id, flush=True)
@@ -116,7 +120,6 @@ def run(
     claim: Lease,
     weights: str,
     chance: random.Random,
-    told: list[int],
     may_end: Callable[[], bool],
 ) -> None:
     """Run a trial, which is to nap, and record how it ended."""
@@ -126,12 +129,8 @@ def run(
         params = {"temperature": temperature, "alpha": 0.5, "replicate": 0}
         claim = leases.record_params(store, claim, params, plan.space)
     time.sleep(chance.uniform(0.02, 0.15))
-    while not (told or may_end()):
+    while not may_end():
         time.sleep(0.02)
-    if told:
-        told.clear()
-        print("frozen", claim.trial_id, flush=True)
-        os.kill(os.getpid(), signal.SIGSTOP)
     if diverges(claim.number):
         leases.fail_trial(store, claim, "the training loss became nan in epoch 1")
     else:

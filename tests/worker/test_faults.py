@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import random
 import re
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import sqlalchemy as sa
@@ -35,6 +36,7 @@ from kdopt.store.database import open_store
 from kdopt.store.planning import requeue_failed_trials, write_plan
 from tests.conftest import make_campaign, make_outcome, make_record
 from tests.disk import mounted
+from tests.freezing import freeze, thaw
 from tests.link import Link
 from tests.postgres import Postgres
 from tests.worker.light_worker import diverges
@@ -59,22 +61,32 @@ ADAPTIVE = {"sampler": "tpe", "budget": 30}
 
 
 class Crew:
-    """Worker processes; what they said is kept."""
+    """Worker processes; what they said is kept.
 
-    def __init__(
-        self, url: str, size: int, lease_s: float = 30.0, clock: Path | None = None
-    ) -> None:
-        self.options = [url, str(lease_s), *([str(clock)] if clock else [])]
+    No lease lapses by itself while a test runs, on however busy a machine: ``lapse`` makes one.
+    """
+
+    def __init__(self, folder: Path, url: str, size: int, may_end: float = math.inf) -> None:
+        self.control = folder / "control"
+        self.steer(may_end=may_end)
+        self.options = [url, "600", str(self.control)]
         self.said: list[str] = []
         self.ears: list[threading.Thread] = []
-        self.frozen: set[int] = set()
+        self.all: list[subprocess.Popen[str]] = []
         self.running = [self.start() for _ in range(size)]
+
+    def steer(self, may_end: float = math.inf, hours: float = 0.0) -> None:
+        """So many trials may end, and the clocks are off by so much."""
+        new = self.control.with_suffix(".new")
+        new.write_text(f"{3600 * hours} {may_end}")
+        new.replace(self.control)
 
     def start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tests.worker.light_worker", *self.options]
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
         )
+        self.all.append(process)
         self.ears.append(threading.Thread(target=self._listen, args=(process,), daemon=True))
         self.ears[-1].start()
         return process
@@ -86,24 +98,67 @@ class Crew:
                 self.said.append(line)
 
     def wait(self, timeout_s: float = 600.0) -> None:
+        self.steer()
         end = time.monotonic() + timeout_s
         for process in self.running:
             process.wait(timeout=max(1.0, end - time.monotonic()))
-        assert [p.returncode for p in self.running] == [0] * len(self.running)
+        assert [p.returncode for p in self.running] == [0] * len(self.running), self.said[-20:]
         for ear in self.ears:
-            ear.join(120)
+            ear.join(600)
+
+    def close(self) -> None:
+        """End those whom a test that failed has left behind."""
+        for process in self.all:
+            process.kill()
+            process.wait()
 
     def count(self, word: str) -> int:
         return sum(line.startswith(word) for line in self.said)
 
 
-def holders(store) -> dict[int, str]:
+@pytest.fixture
+def crews(tmp_path):
+    """Starts crews, each with a folder of its own, that end with the test."""
+    made = []
+
+    def start(*arguments, **options):
+        folder = tmp_path / f"crew{len(made)}"
+        folder.mkdir()
+        made.append(Crew(folder, *arguments, **options))
+        return made[-1]
+
+    yield start
+    for crew in made:
+        crew.close()
+
+
+class Held(NamedTuple):
+    """A trial that a worker has now."""
+
+    trial_id: int
+    pid: int
+    attempt: int
+
+
+def list_held(store) -> list[Held]:
+    rows = store.select_rows(
+        "SELECT l.trial_id, l.worker, l.attempt FROM kdopt_lease l "
+        "JOIN trials t ON t.trial_id = l.trial_id WHERE t.state = 'RUNNING' AND l.worker LIKE '%/%'"
+    )
+    return [Held(trial, int(worker.split("/")[1]), attempt) for trial, worker, attempt in rows]
+
+
+def holders(store) -> set[int]:
     """Process numbers of those who run a trial now."""
-    running = activity.read_running_trials(store, "tiny")
-    return {int(r.worker.split("/")[1]): r.study for r in running if r.worker not in ("", "?")}
+    return {held.pid for held in list_held(store)}
 
 
-def wait_until(true, timeout_s: float = 300.0):
+def first_time_holders(store) -> set[int]:
+    """The same, of those whose trial no worker was lost with."""
+    return {held.pid for held in list_held(store) if held.attempt == 1}
+
+
+def wait_until(true, timeout_s: float = 600.0):
     end = time.monotonic() + timeout_s
     while not (found := true()):
         assert time.monotonic() < end, "it did not happen"
@@ -111,21 +166,35 @@ def wait_until(true, timeout_s: float = 300.0):
     return found
 
 
-def freeze(store, crew) -> int:
+def freeze_one(store, crew, but=()) -> int:
     """Stop a worker in the middle of a trial, as if its machine were suspended; its number."""
-    before, others = crew.count("frozen"), crew.frozen
-    pid = wait_until(lambda: next((p for p in holders(store) if p not in others), None))
-    os.kill(pid, signal.SIGUSR1)
-    wait_until(lambda: crew.count("frozen") > before)
-    crew.frozen.add(pid)
-    return pid
+
+    def try_each() -> int | None:
+        for pid in holders(store) & {p.pid for p in crew.running} - set(but):
+            freeze(pid, store)
+            if pid in holders(store):
+                return pid
+            thaw(pid)
+        return None
+
+    return wait_until(try_each)
 
 
-def first_time_holders(store) -> dict[int, str]:
-    """The same, of those whose trial no worker was lost with."""
-    running = activity.read_running_trials(store, "tiny")
-    held = [r for r in running if r.worker not in ("", "?") and r.attempt == 1]
-    return {int(r.worker.split("/")[1]): r.study for r in held}
+def lapse(store, pids) -> set[int]:
+    """Let the leases of workers that give no sign of life lapse now; the trials that were theirs.
+
+    Those that a worker is just about to write are passed over: they are locked as long as it is
+    cut off in the midst of that.
+    """
+    skip = "FOR UPDATE SKIP LOCKED" if store.dialect == "postgresql" else ""
+    with store.write() as connection:
+        rows = connection.execute(sa.text(f"SELECT trial_id, worker FROM kdopt_lease {skip}")).all()
+        theirs = {i for i, worker in rows if "/" in worker and int(worker.split("/")[1]) in pids}
+        theirs &= {held.trial_id for held in list_held(store)}
+        end = sa.text(f"UPDATE kdopt_lease SET expires = {store.now} - 1 WHERE trial_id = :trial")
+        for trial in theirs:
+            connection.execute(end, {"trial": trial})
+    return theirs
 
 
 def kill_holders(store, crew, kills: int, chance: random.Random, of=holders) -> None:
@@ -190,10 +259,13 @@ def shelf(tmp_path):
 
 
 @pytest.mark.parametrize("tune", [GRID, ADAPTIVE], ids=["grid", "adaptive"])
-def test_25_kills_over_5_workers(store, store_url, shelf, tune, prove):
+def test_25_kills_over_5_workers(store, store_url, shelf, tune, prove, crews):
     planned = plan(store, shelf, **tune)
-    crew = Crew(store_url, 5)
-    kill_holders(store, crew, 25, random.Random(0))
+    crew, chance = crews(store_url, 5), random.Random(0)
+    for number in range(25):
+        # Or those that live might do all of it while the others start, on a busy machine.
+        crew.steer(may_end=planned * (number + 1) // 26)
+        kill_holders(store, crew, 1, chance)
     crew.wait()
     budget = "TPE budgets" if tune is ADAPTIVE else "grid"
     name = f"25 kill -9 over 5 workers, {budget}"
@@ -213,13 +285,17 @@ def test_25_kills_over_5_workers(store, store_url, shelf, tune, prove):
     assert check_campaign(store, shelf, "tiny").waiting == found.failed
 
 
-def test_frozen_beyond_their_lease_late_results_are_refused(store, store_url, shelf, prove):
+def test_frozen_beyond_their_lease_late_results_are_refused(store, store_url, shelf, prove, crews):
     planned = plan(store, shelf, **GRID)
-    crew = Crew(store_url, 3, lease_s=1.5)
-    frozen = [freeze(store, crew) for _ in range(2)]
+    crew = crews(store_url, 3, may_end=planned // 2)
+    frozen: list[int] = []
+    while len(frozen) < 2:
+        frozen.append(freeze_one(store, crew, but=frozen))
+    assert lapse(store, frozen)
+    crew.steer()
+    wait_until(lambda: not holders(store) & set(frozen))
     for pid in frozen:
-        wait_until(lambda pid=pid: pid not in holders(store))
-        os.kill(pid, signal.SIGCONT)
+        thaw(pid)
     crew.wait()
     refused = crew.count("refused")
     prove("frozen beyond the lease (SIGSTOP, SIGCONT)", store, shelf, planned, refused)
@@ -237,7 +313,7 @@ store = open_store(sys.argv[1])
 original = leases._requeue_trial
 def slow(connection, trial_id):
     print("taken", flush=True)
-    time.sleep(60)
+    time.sleep(600)
     return original(connection, trial_id)
 leases._requeue_trial = slow
 leases.requeue_lost_trials(store, lambda worker: True)
@@ -245,7 +321,7 @@ leases.requeue_lost_trials(store, lambda worker: True)
 
 
 def test_a_reaper_killed_while_it_takes_a_trial_back_leaves_it_to_the_next(
-    store, store_url, shelf, prove
+    store, store_url, shelf, prove, crews
 ):
     planned = plan(store, shelf, **GRID)
     study = queries.read_study_counts(store, "tiny")[1].study_id
@@ -259,7 +335,7 @@ def test_a_reaper_killed_while_it_takes_a_trial_back_leaves_it_to_the_next(
     assert leases.requeue_lost_trials(store, lambda worker: True) == 1
     assert leases.claim_trial(store, study, "next", 60).trial_id == lost.trial_id
     leases.requeue_lost_trials(store, lambda worker: True)
-    crew = Crew(store_url, 2)
+    crew = crews(store_url, 2)
     crew.wait()
     prove("reaper killed in mid-reap", store, shelf, planned, crew.count("refused"))
     assert only_diverged(store)
@@ -283,22 +359,17 @@ def test_clocks_of_workers_never_matter(store, store_url, shelf):
         time.time = real
 
 
-def test_clocks_that_jump_in_mid_run(store, store_url, shelf, tmp_path, prove):
+def test_clocks_that_jump_in_mid_run(store, store_url, shelf, prove, crews):
     """Hours ahead and back, for all alike: as on one machine, or on the database's."""
     planned = plan(store, shelf, **SMALL_GRID)
-    clock = tmp_path / "clock"
-    clock.write_text("0 12")
-    crew = Crew(store_url, 4, clock=clock)
+    crew = crews(store_url, 4, may_end=12)
     # Every lease lapses at each of the two steps ahead; a third would be the end of some trial.
     for hours, may_end in ((5, 24), (-5, 36), (2, planned)):
-        held = freeze(store, crew)
-        moved = tmp_path / "moved"
-        moved.write_text(f"{3600 * hours} {may_end}")
-        moved.replace(clock)
+        held = freeze_one(store, crew)
+        crew.steer(may_end, hours)
         if hours > 0:
             wait_until(lambda held=held: held not in holders(store))
-        os.kill(held, signal.SIGCONT)
-        crew.frozen.clear()
+        thaw(held)
     crew.wait()
     refused = crew.count("refused")
     prove("clocks jump by hours, ahead and back", store, shelf, planned, refused)
@@ -307,15 +378,18 @@ def test_clocks_that_jump_in_mid_run(store, store_url, shelf, tmp_path, prove):
     assert refused == losses(store) >= 2
 
 
-def test_a_restart_of_the_database_is_outlived(postgres, postgres_template, shelf, prove, opened):
+def test_a_restart_of_the_database_is_outlived(
+    postgres, postgres_template, shelf, prove, opened, crews
+):
     url = postgres.url(postgres.new_database(postgres_template))
     store = opened(url)
     planned = plan(store, shelf, **GRID)
-    crew = Crew(url, 4)
-    for mode in ("fast", "immediate"):
-        wait_until(lambda: len(holders(store)) >= 2)
-        # Nobody twice: with a lease that lapsed in a slow restart it would be the third loss, and
-        # the trial's end.
+    crew = crews(url, 4)
+    for part, mode in enumerate(("fast", "immediate"), start=1):
+        # The survivor must not do all of it while the others start.
+        crew.steer(may_end=part * planned // 3)
+        # Nobody twice: with a second one that restarts are slow enough for it would be the third
+        # loss, and the trial's end.
         kill_holders(store, crew, 3, random.Random(1), of=first_time_holders)
         postgres.restart(mode)
     for _ in range(2):
@@ -354,32 +428,50 @@ def test_a_claim_that_a_crashed_server_forgot_counts_for_nothing(
 
 
 @pytest.mark.parametrize("how", ["silent", "broken"])
-def test_a_link_that_is_cut_in_mid_run(postgres, postgres_template, shelf, how, prove, opened):
+def test_a_link_that_is_cut_in_mid_run(
+    postgres, postgres_template, shelf, how, prove, opened, crews
+):
     """Workers of another machine, over TCP; one of this machine goes on meanwhile."""
     url = postgres.url(postgres.new_database(postgres_template))
     store = opened(url)
     planned = plan(store, shelf, **GRID)
     link = Link(postgres.port)
-    far = Crew(url.replace(f":{postgres.port}/", f":{link.port}/"), 2, lease_s=3.0)
-    near = Crew(url, 1, lease_s=3.0)
+    far = crews(url.replace(f":{postgres.port}/", f":{link.port}/"), 2, may_end=40)
+    near = crews(url, 1, may_end=10)
+    away = {process.pid for process in far.running}
     try:
-        wait_until(lambda: far.count("finished") > 5)
+        wait_until(lambda: count_ended_by(store, away) > 5 and holders(store) >= away)
         link.silent() if how == "silent" else link.down()
-        cut_at = far.count("finished")
-        time.sleep(5.0)  # beyond the lease: what the far workers held is taken from them
-        assert far.count("finished") - cut_at <= 2
+        cut_at = count_ended_by(store, away)
+        # Of what the far workers hold, all that they are not just about to write.
+        taken = lapse(store, away)
+        leases.requeue_lost_trials(store, lambda worker: False)
+        assert not taken & {held.trial_id for held in list_held(store) if held.pid in away}
+        near.steer()
+        time.sleep(1.0)
+        # What was under way when the link was cut may have arrived.
+        assert count_ended_by(store, away) - cut_at <= len(away)
         link.heard() if how == "silent" else link.up()
         far.wait()
         near.wait()
     finally:
         link.heard()
-        link.down()
+        link.close()
     refused = far.count("refused") + near.count("refused")
     found = prove(f"link to far workers cut, {how}", store, shelf, planned, refused)
     assert only_diverged(store)
     done = far.count("finished") + near.count("finished")
     # A worker that could not hear the answer may have recorded its result and not know.
     assert found.complete + found.failed - 2 <= done <= found.complete + found.failed
+
+
+def count_ended_by(store, pids) -> int:
+    """Trials that these workers recorded."""
+    rows = store.select_rows(
+        "SELECT l.worker FROM kdopt_lease l JOIN trials t ON t.trial_id = l.trial_id "
+        "WHERE t.state IN ('COMPLETE', 'FAIL') AND l.worker LIKE '%/%'"
+    )
+    return sum(int(worker.split("/")[1]) in pids for (worker,) in rows)
 
 
 @pytest.fixture
@@ -459,16 +551,17 @@ def test_a_disk_that_fills_up_in_mid_campaign(request, disk, dialect, prove, ope
     assert found.complete == planned
 
 
-def test_a_full_disk_under_the_database_server_is_waited_for(tmp_path, disk, shelf, prove, opened):
+def test_a_full_disk_under_the_database_server_is_waited_for(disk, shelf, prove, opened, crews):
     disk.resize(200 << 20)
     server = Postgres(disk.path / "data")
     try:
         url = server.url(server.new_database())
         store = opened(url, create=True)
         planned = plan(store, shelf, **GRID)
-        crew = Crew(url, 3)
+        crew = crews(url, 3, may_end=20)
         wait_until(lambda: crew.count("finished") > 10)
         filler = disk.fill()
+        crew.steer()
         wait_until(lambda: any("trying again" in line for line in crew.said))
         assert crew.count("finished") < planned
         assert [p.poll() for p in crew.running] == [None] * 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from kdopt.worker.journal import StoreJournal
 from kdopt.worker.worker import run_trials
 from tests.conftest import optuna_study
 from tests.freezing import freeze, thaw
+from tests.started import start
 from tests.worker.test_worker import plan, results, start_worker
 
 SPEC = """
@@ -68,12 +68,7 @@ def files(folder: Path) -> set[str]:
 
 def start_until(step: int, store, folder: Path):
     """A worker that has reported a step of the long trial, and waits there for ``let_go``."""
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "tests.worker.pausing_worker", str(folder), str(step)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    worker = start([sys.executable, "-m", "tests.worker.pausing_worker", str(folder), str(step)])
     end = time.monotonic() + 600
     while not any((r.step or 0) >= step for r in activity.read_running_trials(store, "tiny")):
         assert worker.poll() is None, worker.communicate()
@@ -109,7 +104,7 @@ def test_a_killed_federate_trial_goes_on_where_it_was_and_gives_the_same_curve(t
         worker.kill()  # kill -9
         steps.append(states_saved(worker.communicate()[0]))
     last = start_worker(tmp_path)
-    said, _ = last.communicate(timeout=300)
+    said, _ = last.communicate(timeout=600)
     assert last.returncode == 0, said
     steps.append(states_saved(said))
     # Each went on after the last state of the one before it, and none began again.
@@ -125,12 +120,12 @@ def test_a_stopped_federate_trial_is_given_back_with_its_state(tmp_path, unbroke
     store, _ = plan(tmp_path, text=SPEC)
     worker = start_until(12, store, tmp_path)
     worker.send_signal(signal.SIGTERM)
-    said, _ = worker.communicate(timeout=300)
+    said, _ = worker.communicate(timeout=600)
     assert worker.returncode == 0 and "given back" in said
     claim_free = queries.read_study_counts(store, "tiny")[-1]
     assert (claim_free.waiting, claim_free.running) == (1, 0)
     last = start_worker(tmp_path)
-    said, _ = last.communicate(timeout=300)
+    said, _ = last.communicate(timeout=600)
     assert "goes on after step" in said
     assert results(store) == unbroken[0]
     assert files(tmp_path) == unbroken[2]
@@ -146,7 +141,7 @@ def test_a_frozen_worker_stops_at_its_next_report(tmp_path, unbroken):
         let_go(tmp_path)
     finally:
         thaw(frozen.pid)
-    said = [w.communicate(timeout=300)[0] for w in (frozen, other)]
+    said = [w.communicate(timeout=600)[0] for w in (frozen, other)]
     assert [w.returncode for w in (frozen, other)] == [0, 0]
     assert "result dropped" in said[0] and "1 result dropped" in said[0]
     assert states_saved(said[0]) == [4, 8] and states_saved(said[1])[0] == 12

@@ -105,7 +105,7 @@ def kdopt(folder, *arguments):
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=600,
     )
 
 
