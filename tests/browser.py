@@ -8,6 +8,7 @@ import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 ARGUMENTS = ["--no-sandbox", "--headless", "--disable-background-networking"]
+PATIENCE_MS = 600_000
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +17,9 @@ def browser():
     if CHROMIUM is None:
         pytest.skip("no chromium on the PATH")
     with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        opened = running.chromium.launch(
+            executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE_MS
+        )
         yield opened
         opened.close()
 
@@ -30,7 +33,7 @@ def visit(browser):
         own = address.partition("://")[2].partition("/")[0]
         contexts.append(browser.new_context(**settings))
         page = contexts[-1].new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on(

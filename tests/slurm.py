@@ -45,7 +45,8 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
 SlurmdParameters=config_overrides
 ReturnToService=2
-KillWait=20
+# A worker on a busy machine has time to give its trial back.
+KillWait=180
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu
@@ -162,7 +163,7 @@ class Slurm:
                 )
             )
 
-    def _until(self, true, timeout_s: float = 180.0) -> None:
+    def _until(self, true, timeout_s: float = 600.0) -> None:
         end = time.monotonic() + timeout_s
         while not true():
             if time.monotonic() > end or any(d.poll() is not None for d in self._daemons):

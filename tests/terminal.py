@@ -51,7 +51,7 @@ def on_terminal(columns: int) -> Iterator[Callable[[], list[str]]]:
     opened = sys.stdin, sys.stdout, sys.stderr
 
     def lines() -> list[str]:
-        ear.join(120)
+        ear.join(600)
         assert not ear.is_alive()
         return STYLE.sub("", said.decode(errors="replace")).splitlines()
 
@@ -65,7 +65,7 @@ def on_terminal(columns: int) -> Iterator[Callable[[], list[str]]]:
             os.dup2(old, number)
             os.close(old)
         os.close(slave)
-        ear.join(120)
+        ear.join(600)
         os.close(master)
 
 
@@ -132,7 +132,7 @@ class Terminal:
         """Type a text."""
         os.write(self._master, text.encode())
 
-    def wait_for(self, shown: Callable[[str], bool], timeout_s: float = 120.0) -> str:
+    def wait_for(self, shown: Callable[[str], bool], timeout_s: float = 600.0) -> str:
         """Wait until the screen shows something."""
         end = time.monotonic() + timeout_s
         while not shown(text := "\n".join(self.screen())):
@@ -140,7 +140,7 @@ class Terminal:
             time.sleep(0.02)
         return text
 
-    def end(self, timeout_s: float = 120.0) -> int:
+    def end(self, timeout_s: float = 600.0) -> int:
         """Wait for the end; the exit code."""
         code = self.process.wait(timeout_s)
         self._ear.join(timeout_s)

@@ -22,7 +22,7 @@ def test_a_notebook_runs_and_its_figures_show_themselves(path, monkeypatch, tmp_
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path))
     client = NotebookClient(
         notebook,
-        timeout=300,
+        timeout=600,
         kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
     )

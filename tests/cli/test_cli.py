@@ -20,7 +20,10 @@ import pytest
 from kdopt import __version__
 from kdopt.store import queries
 from kdopt.store.database import open_store
+from tests.launch.campaigns import FOR_EVER
+from tests.postgres import find_free_port
 from tests.small_campaigns import make_spec
+from tests.started import start
 
 
 def write_tiny(epochs=1):
@@ -49,7 +52,7 @@ def kdopt(folder, *arguments, **environment):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
 
@@ -107,7 +110,7 @@ def children(process):
         return []
 
 
-def wait_until(condition, timeout_s=300):
+def wait_until(condition, timeout_s=600):
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "waited too long"
@@ -115,21 +118,15 @@ def wait_until(condition, timeout_s=300):
 
 
 def start_long_run(folder):
-    (folder / "tiny.toml").write_text(write_tiny(4000))
-    run = subprocess.Popen(
-        command("run", "tiny.toml", "--workers", 2),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    (folder / "tiny.toml").write_text(write_tiny(FOR_EVER))
+    run = start(command("run", "tiny.toml", "--workers", 2), cwd=folder, stderr=subprocess.PIPE)
     path = folder / "storage" / "kdopt.db"
 
     def distilling():
         if run.poll() is not None or not path.exists():
             assert run.poll() is None, run.communicate()
             return False
-        with sqlite3.connect(path, timeout=60) as connection:
+        with sqlite3.connect(path, timeout=600) as connection:
             try:
                 sql = "SELECT count(*) FROM trials WHERE state = 'RUNNING' AND study_id > 2"
                 return connection.execute(sql).fetchone()[0] == 2
@@ -153,7 +150,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(folder, number):
     workers = children(run)
     assert len(workers) == 2
     run.send_signal(number)
-    _, said = run.communicate(timeout=180)
+    _, said = run.communicate(timeout=600)
     assert run.returncode == 130
     assert re.search(r"^stop: (giving \d trials? back|stopping the workers) \.\.\.$", said, re.M)
     assert "stopped with 2 of 10 trials done; run the same command to go on" in said
@@ -168,7 +165,7 @@ def test_a_killed_worker_is_replaced(folder):
     first[0].kill()
     wait_until(lambda: len([c for c in children(run) if c.pid != first[0].pid]) == 2)
     run.send_signal(signal.SIGINT)
-    run.communicate(timeout=180)
+    run.communicate(timeout=600)
     assert states(folder) == {"COMPLETE": 2, "WAITING": 8}
 
 
@@ -188,7 +185,7 @@ def test_workers_of_a_killed_launcher_stop_by_themselves(folder):
     workers = children(run)
     run.kill()
     run.wait()
-    gone, alive = psutil.wait_procs(workers, timeout=180)
+    gone, alive = psutil.wait_procs(workers, timeout=600)
     assert (len(gone), alive) == (2, [])
     found = states(folder)
     assert found["RUNNING"] == 0
@@ -265,22 +262,23 @@ def test_the_partitions_command_draws_the_classes(folder):
 
 def test_the_dashboard_shows_the_planned_studies(folder):
     assert kdopt(folder, "plan", "tiny.toml").returncode == 0
+    port = find_free_port()
     server = subprocess.Popen(
-        command("dashboard", "--port", "18734"), cwd=folder, stdout=subprocess.PIPE, text=True
+        command("dashboard", "--port", port), cwd=folder, stdout=subprocess.PIPE, text=True
     )
     try:
         address = server.stdout.readline().split()[0]
-        assert address == "http://127.0.0.1:18734"
-        with urllib.request.urlopen(f"{address}/api/studies", timeout=180) as answer:
+        assert address == f"http://127.0.0.1:{port}"
+        with urllib.request.urlopen(f"{address}/api/studies", timeout=600) as answer:
             names = {s["study_name"] for s in json.load(answer)["study_summaries"]}
         assert "tiny/uniform/tune/t00-s01" in names
-        taken = kdopt(folder, "dashboard", "--port", "18734")
+        taken = kdopt(folder, "dashboard", "--port", port)
         assert taken.returncode == 2
-        assert "18734" in taken.stderr
+        assert str(port) in taken.stderr
         assert "Traceback" not in taken.stderr
     finally:
         server.send_signal(signal.SIGINT)
-        server.communicate(timeout=180)
+        server.communicate(timeout=600)
 
 
 def test_the_spec_command_shows_sources(folder):

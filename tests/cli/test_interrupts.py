@@ -82,7 +82,7 @@ def folder(tmp_path_factory):
 def start_held(folder, kind, where, *arguments):
     command = [sys.executable, "-c", HOLD, kind, where, *arguments]
     terminal = Terminal(command, (24, 80), folder)
-    terminal.wait_for(lambda text: "<holding>" in terminal.said(), 300)
+    terminal.wait_for(lambda text: "<holding>" in terminal.said())
     return terminal
 
 
@@ -91,7 +91,7 @@ def test_ctrl_c_ends_a_run_at_every_moment_with_a_message(folder, kind, where, l
     terminal = start_held(folder, kind, where, "run", "tiny.toml", "--workers", "1")
     try:
         terminal.press_ctrl_c()
-        assert terminal.end(300) == 130
+        assert terminal.end(600) == 130
         said = terminal.said()
         assert last_words in said.rpartition("<holding>")[2], said
         assert "Traceback" not in said
@@ -104,7 +104,7 @@ def test_a_command_that_says_nothing_of_ctrl_c_is_spoken_for(folder):
     terminal = start_held(folder, "call", "kdopt.cli.spec:load_spec", "spec", "tiny.toml")
     try:
         terminal.press_ctrl_c()
-        assert terminal.end(300) == 130
+        assert terminal.end(600) == 130
         assert terminal.said().splitlines()[-1].endswith("stopped")
     finally:
         terminal.close()
@@ -114,6 +114,6 @@ def test_a_run_that_loads_slowly_says_so_before_it_can_do_anything(folder):
     terminal = start_held(folder, "import", "pandas", "run", "tiny.toml")
     try:
         assert "torch" not in terminal.said()
-        terminal.wait_for(lambda text: "loading kdopt run ..." in text, 300)
+        terminal.wait_for(lambda text: "loading kdopt run ..." in text)
     finally:
         terminal.close()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import time
 
 import pytest
@@ -52,7 +53,7 @@ def test_lines_for_a_file_and_the_figures_for_the_end(store, capsys, monkeypatch
         progress.update()
         assert counts(progress) == (4, 10, 6, 1)
     first, last = capsys.readouterr().err.splitlines()
-    assert first.startswith("0 s: pretrain 1/2; tune 0/8; workers are starting")
+    assert re.match(r"\d+ s: pretrain 1/2; tune 0/8; workers are starting", first)
     assert "pretrain 2/2; tune 2/8 1 failed" in last
     assert progress.summarize().startswith("tiny: 4 of 10 trials done, 3 of them now, in ")
 
@@ -62,7 +63,7 @@ def test_a_slow_store_is_asked_less_often(store, monkeypatch):
     status = module.read_status(store, "tiny")
 
     def slow(*_, **__):
-        asked.append(1)
+        asked.append(time.monotonic())
         time.sleep(0.02)
         return status
 
@@ -71,11 +72,9 @@ def test_a_slow_store_is_asked_less_often(store, monkeypatch):
         pass
     progress = ProgressBar(store, "tiny")
     with progress:
-        before = len(asked)
-        end = time.monotonic() + 0.02 / module.POLLING_SHARE
-        while time.monotonic() < end:
+        while len(asked) < 4:
             progress.update()
-        assert len(asked) - before <= 1
+        assert asked[3] - asked[2] > 0.02 / module.POLLING_SHARE
 
 
 def test_a_stop_is_answered_at_once_and_says_what_is_given_back(store, capsys):
@@ -111,7 +110,7 @@ def test_a_terminal_shows_the_time_the_end_the_workers_and_what_was_found(store,
             console.print(progress._render(console))
     lines = STYLE.sub("", captured.get()).splitlines()
     assert max(map(len, lines)) <= 80 and len(lines) < 24
-    assert lines[0].endswith("0 s elapsed")
+    assert re.search(r"\d s elapsed$", lines[0])
     assert "tiny: 1 of 10 trials complete" in lines[1] and "ETA about" in lines[1]
     assert any("pretrain #1" in line and "far" in line for line in lines)
     assert "so far: distilling pays in 1 of 2 pairs: +1.50 pp net" in lines

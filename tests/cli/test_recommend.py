@@ -77,13 +77,13 @@ def test_run_measures_and_the_report_shows_the_tree(folder):
 def test_features_are_measured_for_a_store_that_has_none(folder):
     import sqlite3
 
-    with sqlite3.connect(folder / "storage" / "kdopt.db", timeout=60) as connection:
+    with sqlite3.connect(folder / "storage" / "kdopt.db", timeout=600) as connection:
         (kept,) = connection.execute(
             "SELECT value_json FROM study_user_attributes WHERE key = 'kd:facts'"
         ).fetchone()
         connection.execute("DELETE FROM study_user_attributes WHERE key = 'kd:facts'")
     assert "measured uniform, specialized" in answered(kdopt(folder, "features"))
-    with sqlite3.connect(folder / "storage" / "kdopt.db", timeout=60) as connection:
+    with sqlite3.connect(folder / "storage" / "kdopt.db", timeout=600) as connection:
         (again,) = connection.execute(
             "SELECT value_json FROM study_user_attributes WHERE key = 'kd:facts'"
         ).fetchone()

@@ -46,6 +46,12 @@ def local(tmp_path, campaign):
     store.close()
 
 
+def finish_one(store):
+    study = next(s for s in queries.read_study_counts(store, "tiny") if s.waiting).study_id
+    claim = leases.claim_trial(store, study, "far/9/1/elsewhere/cpu", 90)
+    leases.finish_trial(store, claim, make_outcome(1.0))
+
+
 def finish_all(store, pause_s=0.0, reason=None):
     for state in queries.read_study_counts(store, "tiny"):
         while claim := leases.claim_trial(store, state.study_id, "far/9/1/elsewhere/cpu", 90):
@@ -65,7 +71,7 @@ def start(url, *options):
 def the_rest(process):
     """What is still to come; ``communicate`` would drop what was read ahead."""
     said, wrong = process.stdout.read(), process.stderr.read()
-    process.wait(180)
+    process.wait(600)
     process.stdout.close()
     process.stderr.close()
     return said, wrong
@@ -78,7 +84,7 @@ def test_a_killed_worker_is_seen_in_a_terminal(tmp_path):
     worker = start_worker(tmp_path)
     terminal = Terminal([*COMMAND, str(tmp_path / "kdopt.db")], (30, 100))
     try:
-        text = terminal.wait_for(lambda text: f":{worker.pid} " in text, 300)
+        text = terminal.wait_for(lambda text: f":{worker.pid} " in text)
         (line,) = (line for line in text.splitlines() if f":{worker.pid} " in line)
         assert " cpu " in line and "uniform/pretrain #0" in line and "participant 0" in line
         assert "gone" not in text
@@ -117,7 +123,10 @@ def test_it_redraws_in_place_until_all_is_done(planned, store_url):
     terminal = Terminal([*COMMAND, store_url], (24, 80))
     try:
         terminal.wait_for(lambda text: "0 of 10 trials complete" in text)
-        finish_all(planned, pause_s=0.1)
+        for n in range(1, 10):
+            finish_one(planned)
+            terminal.wait_for(lambda text, n=n: f"{n} of 10 trials complete" in text)
+        finish_all(planned)
         assert terminal.end() == DONE
         said = terminal.said()
         # Each drawing starts at the upper left, and none is longer than the screen.
@@ -150,7 +159,7 @@ def test_a_reader_that_leaves_is_no_error(local):
     process = start(url)
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(180) == 1
+    assert process.wait(600) == 1
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
 
@@ -213,7 +222,7 @@ def test_a_database_that_restarts_is_noted_and_waited_for(postgres, postgres_tem
     try:
         terminal.wait_for(lambda text: "0 of 10" in text)
         # Who has never seen the store is not waited for: it may be the wrong one.
-        end = time.monotonic() + 180
+        end = time.monotonic() + 600
         while not heard and time.monotonic() < end:
             time.sleep(0.02)
         postgres.stop()
@@ -226,8 +235,8 @@ def test_a_database_that_restarts_is_noted_and_waited_for(postgres, postgres_tem
         with closing(open_store(url)) as store:
             finish_all(store)
         assert terminal.end() == DONE
-        assert lines.wait(180) == DONE
-        ear.join(180)
+        assert lines.wait(600) == DONE
+        ear.join(600)
     finally:
         terminal.close()
         lines.kill()
@@ -248,14 +257,16 @@ def test_a_store_that_never_comes_back_is_given_up(local, monkeypatch, capsys):
         asked.append(time.monotonic())
         if len(asked) == 1:
             return status
+        if len(asked) == 5:  # not after a time, in which a busy machine may ask but once
+            monkeypatch.setattr(watching, "GIVE_UP_S", 0.0)
         raise StoreError("store x: gone")
 
     monkeypatch.setattr(watching, "read_status", gone)
-    monkeypatch.setattr(watching, "GIVE_UP_S", 0.3)
+    monkeypatch.setattr(watching, "GIVE_UP_S", 600.0)
     with pytest.raises(StoreError, match="gone"):
         watch_campaign(planned, "tiny", 0.05)
-    assert len(asked) > 3
-    assert "no answer from the store for 0 s" in capsys.readouterr().out
+    assert len(asked) == 5
+    assert "no answer from the store for " in capsys.readouterr().out
 
 
 def test_a_slow_store_is_asked_less_often(local, monkeypatch):

@@ -59,11 +59,11 @@ def test_a_store_that_is_away_leaves_the_page_of_before(monkeypatch):
 def test_the_server_answers_this_machine_with_a_policy_that_loads_nothing():
     with answering(make_page_server(lambda: RenderedPage("<p>page</p>", True), 0)) as port:
         home = f"http://127.0.0.1:{port}"
-        with urllib.request.urlopen(home, timeout=60) as answer:
+        with urllib.request.urlopen(home, timeout=600) as answer:
             assert answer.read() == b"<p>page</p>"
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(f"{home}/etc", timeout=60)
+            urllib.request.urlopen(f"{home}/etc", timeout=600)
         other = urllib.request.Request(home, headers={"Host": "evil.example"})
         with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(other, timeout=60)
+            urllib.request.urlopen(other, timeout=600)

@@ -42,7 +42,7 @@ def guarded(url):
 
 
 def ask(port, method="GET", path="/api/studies", body=None, **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=180)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()

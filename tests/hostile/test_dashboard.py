@@ -88,7 +88,7 @@ def test_such_names_are_read_with_and_without_a_port(host: str) -> None:
 @pytest.mark.parametrize("other", ["evil.example", "localhost"])
 def test_two_host_headers_are_refused(location: str, other: str) -> None:
     with serving(location) as port:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
         connection.putrequest("GET", "/api/studies", skip_host=True)
         for host in ("localhost", other):
             connection.putheader("Host", host)

@@ -66,7 +66,7 @@ def test_what_stays_is_said_at_once(reason: str, fix: str) -> None:
 def test_what_may_pass_is_tried_again_and_logged(
     reason: str, fix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said, calls = fail_with(reason, 0.3)
+    said, calls = fail_with(reason, 0.5)
     assert fix in said and calls > 1
     assert caplog.text.count("trying again") == calls - 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 
 import pytest
@@ -79,7 +80,8 @@ def test_the_status_says_what_was_given_back_and_what_to_do(planned):
     leases.release_trial(planned, claim(planned), stopped=True)
     leases.release_trial(planned, claim(planned), stopped=True)
     shown = " ".join(render_plain_text(read_status(planned, "tiny")).split())
-    assert "1 trial was given back unfinished, 2 times in all, after 0 s at most" in shown
+    said = r"1 trial was given back unfinished, 2 times in all, after \d+ s at most"
+    assert re.search(said, shown)
     assert "give workers more time than a trial takes (--time-limit, --job-time)" in shown
 
 
@@ -93,7 +95,7 @@ def test_a_time_limit_shorter_than_a_trial_is_counted(tmp_path):
     for _ in range(2):
         found = leases.claim_trial(store, study.study_id, "me", 60)
         leases.finish_trial(store, found, trained)
-    times, end = 0, time.monotonic() + 300
+    times, end = 0, time.monotonic() + 600
     # On a busy machine the time may be up before a trial was begun.
     while times < 2 and time.monotonic() < end:
         summary = run_trials(store, artifacts, "tiny", ENGINE, time_limit_s=1.0)

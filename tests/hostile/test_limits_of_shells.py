@@ -17,7 +17,7 @@ from kdopt.cli.limits import NO_MORE_PROCESSES, can_start_threads, check_limits
 from kdopt.cli.process import explain_os_error
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems have other limits")
-MOST_S = 300
+MOST_S = 600
 LIMITS = {
     "v": resource.RLIMIT_AS,
     "d": resource.RLIMIT_DATA,

@@ -59,10 +59,26 @@ def hold(url: str) -> contextlib.AbstractContextManager[str]:
 
 
 @pytest.fixture
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+def hurry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Short waits; and patience that ends with the second line about a lock.
+
+    Patience of a second or so would end before the first one on a busy machine.
+    """
     monkeypatch.setattr("kdopt.store.engines.LOCK_WAIT_S", 0.2)
     monkeypatch.setattr("kdopt.store.locks.OLD_S", 0.1)
-    monkeypatch.setattr("kdopt.store.faults.LOCK_PATIENCE_S", 1.0)
+    monkeypatch.setattr("kdopt.store.faults.LOCK_PATIENCE_S", 600.0)
+    heard: list[logging.LogRecord] = []
+
+    class LosePatience(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record)
+            if len(heard) == 2:
+                monkeypatch.setattr("kdopt.store.faults.LOCK_PATIENCE_S", 0.0)
+
+    handler = LosePatience()
+    logging.getLogger("kdopt.store.faults").addHandler(handler)
+    yield
+    logging.getLogger("kdopt.store.faults").removeHandler(handler)
 
 
 def test_who_waits_for_a_lock_says_so_and_gives_up(
@@ -82,9 +98,8 @@ def test_who_waits_for_a_lock_says_so_and_gives_up(
 
 
 def test_a_lock_that_passes_is_waited_for(
-    store_url: str, hurry: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    store_url: str, hurry: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("kdopt.store.faults.LOCK_PATIENCE_S", 600.0)
     store = open_store(store_url)
     write_plan(store, make_record(make_campaign()), plan_studies)
     study = queries.read_study_counts(store, "tiny")[0].study_id

@@ -23,7 +23,7 @@ model = "mlp"
 name = "{name}"
 root = "{root}"
 """
-DEADLINE_S = 300
+DEADLINE_S = 600
 
 
 @pytest.fixture(autouse=True)

@@ -32,7 +32,7 @@ def guarded(location: str) -> Iterator[int]:
 
 def send(port: int, *lines: str, body: str = "") -> bytes:
     """The whole answer to these lines."""
-    with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=600) as connection:
         connection.sendall("".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1"))
         connection.sendall(body.encode("latin-1"))
         connection.shutdown(socket.SHUT_WR)

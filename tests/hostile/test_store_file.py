@@ -170,12 +170,12 @@ def test_a_run_whose_store_is_removed_does_not_end_well(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        end = time.monotonic() + 300
+        end = time.monotonic() + 600
         while not (store.exists() and count_complete(store)):
             assert process.poll() is None and time.monotonic() < end
             time.sleep(0.05)
         remove(store)
-        _, said = process.communicate(timeout=300)
+        _, said = process.communicate(timeout=600)
     assert process.returncode == 2, said
     assert "its file was removed while it was open" in said and "Traceback" not in said
     assert not store.exists()

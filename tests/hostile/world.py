@@ -117,5 +117,5 @@ def kdopt(folder: Path, *arguments: object, **changes: str) -> subprocess.Comple
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
     )

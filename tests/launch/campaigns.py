@@ -65,7 +65,7 @@ class Bench:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command, to its end."""
         process = self.start(*arguments)
-        said, errors = process.communicate(timeout=180)
+        said, errors = process.communicate(timeout=600)
         return subprocess.CompletedProcess(arguments, process.returncode, said, errors)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -115,7 +115,7 @@ def worker_process(running: RunningTrial) -> int:
     return int(running.worker.split("/")[1])
 
 
-def wait_until(true: Callable[[], object], timeout_s: float = 180.0) -> float:
+def wait_until(true: Callable[[], object], timeout_s: float = 600.0) -> float:
     """Wait for something; how long it took in seconds."""
     start = time.monotonic()
     while not true():
@@ -149,5 +149,5 @@ class Titles:
 def stop(process: subprocess.Popen[str], number: int = signal.SIGINT) -> tuple[int, str, str]:
     """Send a signal to a command; its exit code and what it said."""
     process.send_signal(number)
-    said, errors = process.communicate(timeout=300)
+    said, errors = process.communicate(timeout=600)
     return process.returncode, said, errors

@@ -53,7 +53,7 @@ def test_a_cluster_for_this_run_finishes_a_campaign_and_shows_no_password(
     assert "10 of 10 trials done" in said
     bench.prove()
     # Ray's processes have ended with the command.
-    assert psutil.wait_procs(family, timeout=180)[1] == []
+    assert psutil.wait_procs(family, timeout=600)[1] == []
 
     assert any("raylet" in title for title in titles.seen)
     written = [
@@ -90,7 +90,7 @@ def cluster(environment):
         text=True,
     )
     yield holder.stdout.readline().strip()
-    holder.communicate("\n", timeout=180)
+    holder.communicate("\n", timeout=600)
 
 
 def test_killed_workers_and_ctrl_c_lose_no_trial(make_bench, environment, cluster):

@@ -12,6 +12,8 @@ import sys
 
 import pytest
 
+from tests.browser import PATIENCE_MS
+
 SCRIPT = """
 import json, sys, time
 from pathlib import Path
@@ -58,7 +60,7 @@ def test_it_fits_in_a_gibibyte_and_ends(made):
 def test_the_page_opens(made, browser):
     context = browser.new_context(viewport={"width": 1300, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(PATIENCE_MS)
     meter = context.new_cdp_session(page)
     meter.send("Performance.enable", {"timeDomain": "threadTicks"})
     page.goto(f"file://{made['page']}")

@@ -239,7 +239,7 @@ def results(store):
 
 def wait_for(store, complete):
     """Wait until so many trials of all studies are complete."""
-    end = time.monotonic() + 300
+    end = time.monotonic() + 600
     while sum(s.complete for s in queries.read_study_counts(store, "tiny")) < complete:
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -292,7 +292,7 @@ def test_two_workers_of_which_one_is_killed_learn_the_same_and_keep_to_the_round
     wait_for(store, complete=3 + 3 + 2)
     killed.kill()
     killed.communicate()
-    said = other.communicate(timeout=300)[0]
+    said = other.communicate(timeout=600)[0]
     assert other.returncode == 0, said
     assert results(store) == results(finished[0])
     assert all(dict(was) == dict(now) for was, now in replayed(store, artifacts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import pytest
 import sqlalchemy as sa
@@ -176,7 +177,7 @@ def test_running_trials_need_a_lease_that_is_looked_after(planned, shelf):
     claim = leases.claim_trial(planned, study, "me", 60)
     assert check_campaign(planned, shelf, "tiny").problems == ()
     change(planned, f"UPDATE kdopt_lease SET expires = {planned.now} - 100")
-    assert "its lease lapsed 100 s ago" in only_problem(planned, shelf)
+    assert re.search(r"its lease lapsed 1\d\d s ago", only_problem(planned, shelf))
     change(planned, "DELETE FROM kdopt_lease WHERE trial_id = :id", id=claim.trial_id)
     assert "running without a lease" in only_problem(planned, shelf)
 

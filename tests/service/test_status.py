@@ -95,8 +95,8 @@ def test_workers_and_what_they_run(store, studies):
     )
     assert (me.study, me.number, me.params) == ("tiny/uniform/tune/t00-s01", 0, mine.params)
     assert (me.attempt, me.step) == (1, 7)
-    assert 0 <= me.running_s < 20
-    assert 0 <= me.last_sign_s < 20
+    assert 0 <= me.running_s < 80
+    assert 0 <= me.last_sign_s < 80
     assert me.last_sign_s + me.lease_left_s == pytest.approx(LEASE_S)
     assert (far.host, far.pid, far.device, far.state) == ("far", 9, "cpu", "alive")
 
@@ -129,7 +129,7 @@ def test_workers_in_trouble_are_flagged_and_come_first(store, studies):
     )
     here = process.stdout.readline().strip()
     lengths = {
-        "a/1/1/x": LEASE_S - SILENT_S + 10,
+        "a/1/1/x": LEASE_S - SILENT_S + 40,
         "b/1/1/x": LEASE_S - SILENT_S - 1,
         "c/1/1/x": -1.0,
         here: LEASE_S,

@@ -353,7 +353,7 @@ def test_eight_processes_finish_500_trials_each_exactly_once(store, store_url):
     for racer in racers:
         racer.stdin.write("go\n")
         racer.stdin.flush()
-    finished = [int(line) for r in racers for line in r.communicate(timeout=120)[0].split()]
+    finished = [int(line) for r in racers for line in r.communicate(timeout=600)[0].split()]
     assert all(r.returncode == 0 for r in racers)
     assert len(finished) == 500
     assert len(set(finished)) == 500

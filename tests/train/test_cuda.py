@@ -96,7 +96,7 @@ from tests.train.test_cuda import digest, train
 print(digest(train({name!r}, make_engine({precision!r}, "cuda"))))
 """
     run = [sys.executable, "-c", code]
-    done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=600)
     assert done.stdout.strip() == digest(train(name, make_engine(precision, "cuda")))
 
 

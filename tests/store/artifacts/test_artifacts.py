@@ -278,9 +278,9 @@ def test_a_cut_network_is_waited_for(s3, bucket, caplog):
     artifacts = Artifacts(bucket)
     sha256 = artifacts.put(b"weights")
     s3.down()
+    begin = time.monotonic()
     back = threading.Timer(1.5, s3.up)
     back.start()
-    begin = time.monotonic()
     with caplog.at_level(logging.WARNING, "kdopt"):
         other = artifacts.put(b"other weights")
     assert time.monotonic() - begin > 1.2
@@ -313,7 +313,7 @@ def test_a_network_that_stays_cut_is_an_error_in_time(s3, bucket, monkeypatch):
         texts = [refusal(artifacts.put, b"x"), refusal(artifacts.get, "a" * 64)]
         texts.append(refusal(artifacts.has, "a" * 64))
         artifacts.discard("a" * 64)  # harmless, so no error
-        assert time.monotonic() - begin < 15
+        assert time.monotonic() - begin < 150  # and not for ever, on however busy a machine
     finally:
         s3.up()
     for text in texts:
