@@ -100,7 +100,7 @@ def postpone_ctrl_c() -> Iterator[None]:
     came: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
     # A signal that is ignored, or ends this process there and then, is left alone.
-    kept = {n: now for n in numbers if callable(now := signal.getsignal(n))}
+    kept = {int(n): now for n in numbers if callable(now := signal.getsignal(n))}
     for number in kept:
         signal.signal(number, lambda n, _frame: came.append(n))
     try:
