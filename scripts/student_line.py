@@ -24,7 +24,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 # Run from anywhere, installed or not.
@@ -41,7 +40,8 @@ from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.location import folder_beside
 from kdopt.store.queries import pick_campaign
-from kdopt.train.engine import Engine, Images
+from kdopt.train.batch_norm import measure_statistics
+from kdopt.train.engine import Images
 from kdopt.train.evaluation import predict_logits, score_logits
 from kdopt.train.fit import DivergedError, copy_state
 from kdopt.train.student_line import TRAINED, interpolate_weights
@@ -51,9 +51,6 @@ from scripts.student_line_table import CONTROL, Way, format_tables, read_pairs
 PLACES = (0.25, 0.5, 0.75, TRAINED, 1.25, 1.5)
 LISTED = 4
 """Cells of the fixed list."""
-
-BATCH = 256
-"""Images at a time where statistics are measured again: a mean of few batches is the whole's."""
 
 Tried = tuple[float, float, str]
 """Accuracies on validation and test, in [0, 1], and which validation images were right. Test is NaN
@@ -268,31 +265,6 @@ def walk_line(
     for place in places:
         model.load_state_dict(interpolate_weights(start, trained, place))
         yield place, model
-
-
-@torch.no_grad()
-def measure_statistics(model: nn.Module, images: Images, engine: Engine) -> bool:
-    """Measure batch norm's statistics again on these images.
-
-    Returns:
-        Whether the model has any and there are two images at least.
-    """
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    starts = [s for s in range(0, images.positions, BATCH) if images.positions - s > 1]
-    if not norms or not starts:
-        return False
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean of all batches
-    model.train()
-    for start in starts:
-        with engine.autocast():
-            model(images.batch(slice(start, min(start + BATCH, images.positions))))
-    model.eval()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    return True
 
 
 def _score(context: Context, model: nn.Module, pair: Pair, before: Outcome) -> Tried:

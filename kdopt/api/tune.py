@@ -72,6 +72,7 @@ class TuneOptions(TypedDict, total=False):
         monitor: ``accuracy`` or ``loss``.
         replicates: How often each setting is tried, with other seeds.
         student_line: Places between the untouched (0) and the trained student (1) to try as well.
+        batch_norm: ``running`` or ``measured``: where students' batch-norm statistics are from.
         precision: ``auto``, ``fp32`` or ``bf16``.
         seed: All others are hashed from it.
     """
@@ -90,6 +91,7 @@ class TuneOptions(TypedDict, total=False):
     monitor: Literal["accuracy", "loss"]
     replicates: int
     student_line: Sequence[float]
+    batch_norm: Literal["running", "measured"]
     precision: Literal["auto", "fp32", "bf16"]
     seed: int
     dkd: Mapping[str, Sequence[float]]
@@ -101,7 +103,7 @@ class TuneOptions(TypedDict, total=False):
     dp_kd: Mapping[str, Sequence[float]]
 
 
-OF_CAMPAIGN = ("replicates", "precision", "seed", "student_line")
+OF_CAMPAIGN = ("replicates", "precision", "seed", "student_line", "batch_norm")
 OF_TUNING = ("budget", "sampler", "methods", "temperatures", "alphas", "search", *SPACES)
 
 

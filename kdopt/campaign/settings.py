@@ -155,6 +155,9 @@ class Campaign(Settings):
             also tried at these places on the straight line from the untouched student's weights (0)
             through its own (1), and beyond; the best on validation is kept. Each place costs an
             evaluation of the validation set and no training (Wortsman et al., 2022).
+        batch_norm: Where the batch-norm statistics of these students are from, with a line and
+            without: ``running``, as training leaves them, or ``measured`` again on the images of
+            training (Izmailov et al., 2018). Each place then costs one more pass over these.
         keep: ``best`` keeps the best student of each pair, and of each student trained on without
             a teacher, as trials finish; ``kdopt distill`` then need not train it again.
         initial_weights: Whether participants start pre-training from random weights of their
@@ -235,6 +238,9 @@ class Campaign(Settings):
     student_line: Annotated[
         tuple[LinePosition, ...], Len(0, 16), DISTINCT, Source("default: none, as in the paper")
     ] = ()
+    batch_norm: Annotated[
+        Literal["running", "measured"], Source("default: as training leaves them")
+    ] = "running"
     keep: Annotated[Literal["none", "best"], KDOPT, MORE_WORK] = "none"
 
     def get_partition(self, name: str) -> PartitionSettings:

@@ -72,7 +72,8 @@ def choose_on_line(
         best: Its scores on validation and on test.
         positions: The other places to try.
         by_test: Whether accuracy on test decides, rather than on validation.
-        score: Scores the model as it is now, on test or on validation.
+        score: Scores the model as it is now, on test or on validation, on validation first. What
+            it does to the model then, such as to batch norm's statistics, is kept.
 
     Returns:
         The scores of the chosen student, and what was tried.
@@ -80,8 +81,7 @@ def choose_on_line(
     trained = copy_state(model)
     kept, chosen, points = trained, TRAINED, []
     for position in sorted(positions, key=lambda position: (abs(position - TRAINED), position)):
-        state = interpolate_weights(untouched, trained, position)
-        model.load_state_dict(state)
+        model.load_state_dict(interpolate_weights(untouched, trained, position))
         try:
             on_validation = score(False)
             assert on_validation.right is not None
@@ -90,7 +90,7 @@ def choose_on_line(
             if by_test or on_validation.accuracy > best[0].accuracy:
                 scores = on_validation, score(True)
                 if scores[by_test].accuracy > best[by_test].accuracy:
-                    kept, chosen, best = state, position, scores
+                    kept, chosen, best = copy_state(model), position, scores
         except DivergedError:
             continue  # beyond the trained student some weights may be of no use
     model.load_state_dict(kept)

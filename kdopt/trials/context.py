@@ -28,12 +28,9 @@ from kdopt.data.datasets import Dataset
 from kdopt.errors import ArtifactError
 from kdopt.outcome import Outcome, Scores
 from kdopt.train.adapted import build_model
+from kdopt.train.batch_norm import measure_statistics
 from kdopt.train.engine import Engine, Images, seeded
-from kdopt.train.evaluation import (
-    Evaluation,
-    predict_logits,
-    score_logits,
-)
+from kdopt.train.evaluation import Evaluation, predict_logits, score_logits
 from kdopt.train.fit import DivergedError, Fit, choose_group_size, copy_state, fit, fit_together
 from kdopt.train.losses import DistillationLoss
 from kdopt.train.steps import LossFn, StepKeeper, Student, make_recorder
@@ -236,7 +233,8 @@ class Context(ImageSets):
             monitor=lambda _: self.measure_validation(judged, validation, settings.monitor),
             steps=self.steps,
         )
-        return self._evaluate_fit(model, judged, fitted, validation, untouched)
+        settled = images if from_student else None
+        return self._evaluate_fit(model, judged, fitted, validation, untouched, settled)
 
     def train_models(
         self,
@@ -261,7 +259,7 @@ class Context(ImageSets):
         return [
             fitted
             if isinstance(fitted, DivergedError)
-            else self._try_to_evaluate(model, fitted, validation, untouched)
+            else self._try_to_evaluate(model, fitted, validation, untouched, images)
             for model, fitted in zip(models, fits, strict=True)
         ]
 
@@ -271,9 +269,10 @@ class Context(ImageSets):
         fitted: Fit,
         validation: Images,
         untouched: Mapping[str, Tensor] | None,
+        images: Images,
     ) -> Evaluation | DivergedError:
         try:
-            return self._evaluate_fit(model, model, fitted, validation, untouched)
+            return self._evaluate_fit(model, model, fitted, validation, untouched, images)
         except DivergedError as error:
             # The others of its group go on.
             return error
@@ -285,21 +284,22 @@ class Context(ImageSets):
         fitted: Fit,
         validation: Images,
         untouched: Mapping[str, Tensor] | None,
+        images: Images | None,
     ) -> Evaluation:
-        last = self.score_model(judged, validation)
-        best = last
+        def score(on_test: bool) -> Scores:
+            if not on_test and images is not None and self.campaign.batch_norm == "measured":
+                measure_statistics(judged, images, self.engine)
+            return self._score_images(judged, self.test if on_test else validation)
+
+        last = best = score(False), score(True)
         if fitted.best_state is not None:
             model.load_state_dict(fitted.best_state)
-            best = self.score_model(judged, validation)
+            best = score(False), score(True)
         line = None
         if untouched is not None:
+            by_test = self.campaign.select_on == "test"
             best, line = choose_on_line(
-                judged,
-                untouched,
-                best,
-                self.campaign.student_line,
-                self.campaign.select_on == "test",
-                lambda on_test: self._score_images(judged, self.test if on_test else validation),
+                judged, untouched, best, self.campaign.student_line, by_test, score
             )
         self.trained.note(best[1], judged)
         return Evaluation(fitted, *best, last[0].accuracy, last[1].accuracy, line)
