@@ -17,7 +17,8 @@ The JSON object of :func:`format_advice_json`:
                    ``high`` of the interval, the ``level`` it is made for, the share that such
                    intervals ``held``, ``bias`` (promised minus real, mean) and ``error`` of such
                    promises on what was left out
-``net_gain``       the same over training on without a teacher
+``net_gain``       the same over training on without a teacher; on images without labels that is
+                   0, so all of a gain is net
 ``anyway``         where no teacher is advised, the tree's best way to distil: ``method``,
                    ``temperature``, ``alpha``, ``gain``, ``net_gain``; else null
 ``left_out``       ``partition`` or ``participant``: what the rules did not know when judged
@@ -150,6 +151,11 @@ def _list_expectations(advice: Advice) -> list[str]:
             lines.append("net gain 0 pp: no teacher is used")
         else:
             lines.append(_describe_net(advice.expected, where))
+    if advice.training_set.situation == "public_unlabeled":
+        lines.append(
+            "without labels nothing can be learnt without a teacher, so all of a gain counts as "
+            "the teacher's"
+        )
     if advice.anyway:
         way = format_action(advice.anyway.action)
         lines.append(

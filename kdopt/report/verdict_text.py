@@ -101,6 +101,21 @@ def give_reason(line: Line) -> str:
     return ""
 
 
+def describe_unlabeled(verdicts: pd.DataFrame) -> str:
+    """Whose a gain on images without labels is, where a verdict rests on them; else empty.
+
+    There the control is 0 by definition, so that a mean of net gains holds all of it.
+    """
+    found = verdicts[(verdicts["action"] == "distil") & verdicts["transfer_set"].isin(UNLABELED)]
+    if found.empty:
+        return ""
+    return (
+        f"In {len(found):,} of {format_count(len(verdicts), 'pair')} the student is distilled on "
+        "images without labels: there nothing can be learnt without a teacher, so all of the gain "
+        "counts as the teacher's."
+    )
+
+
 def describe_effect(line: Line) -> str:
     """What following a pair's verdict does to accuracy on test, in a sentence or two."""
     if line["action"] == "undecided":
@@ -234,6 +249,8 @@ def format_verdicts(table: pd.DataFrame, name: str) -> tuple[str, list[list[str]
     counts = table["action"].value_counts()
     said = [f"{counts[action]} {action}" for action in VERDICTS if counts.get(action)]
     head = f"{name}: {format_count(len(table), 'pair')}: {', '.join(said)}; test gains in pp"
+    if unlabeled := describe_unlabeled(table):
+        head += f". {unlabeled}"
     names = list_name_columns(table)
     headings = [name.removesuffix("_name") for name in names]
     lines = [["pair", *headings, "verdict", "test", "control", "net"]]

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import re
@@ -42,6 +43,15 @@ def test_an_answer_to_distil():
     assert answer(text, "Tree")[0].startswith("accuracy gap (teacher - student) > ")
     assert "most similar: planted/" in answer(text, "Evidence")[1]
     assert "Caution" not in text
+
+
+def test_without_labels_it_is_said_whose_all_of_a_gain_is():
+    found = advise_pair(planted(noise=1.0), {"accuracy_gap": 30.0})
+    rule = "so all of a gain counts as the teacher's"
+    for situation, there in (("public_unlabeled", True), ("public_labeled", False)):
+        learnt = dataclasses.replace(found.training_set, situation=situation)
+        text = format_advice(found._replace(training_set=learnt), "a pair")
+        assert any(rule in line for line in answer(text, "Expected")) is there
 
 
 def test_every_rule_stands_beside_the_one_that_leads():

@@ -30,6 +30,7 @@ from kdopt.report.format import (
     includes_zero,
     title_partitions,
 )
+from kdopt.report.verdict_text import describe_unlabeled
 from kdopt.shown import format_count
 
 
@@ -61,13 +62,14 @@ def compose_answer(data: ReportData) -> str:
     where = f", all of {titles[str(taught[0])]}" if only and n["distil"] > 1 else ""
     left = format_count(n["leave as it is"], "as it is", "as they are")
     undecided = format_count(n["undecided"], "is not decided yet", "are not decided yet")
+    unlabeled = describe_unlabeled(table)
     said = [
         f"Distil {n['distil'] or 'none'} of the {format_count(len(table), 'pair')}{where}",
         *([f"train {n['train on']:,} on without a teacher"] if n["train on"] else []),
         *([f"leave {left}"] if n["leave as it is"] else []),
         *([undecided] if n["undecided"] else []),
     ]
-    return f"{'; '.join(said)}. {_compose_gain(data)}".strip()
+    return " ".join([f"{'; '.join(said)}.", *filter(None, [_compose_gain(data), unlabeled])])
 
 
 def _compose_gain(data: ReportData) -> str:
@@ -109,14 +111,15 @@ def _describe_pairs(data: ReportData) -> str:
         f"distilling pays in {len(pays):,} of {format_count(len(decided), 'pair')}: "
         f"{format_signed(float(gains.mean()))} pp {what}"
     )
+    rest = _describe_whole_gains(decided) if gains.name == "net_gain" else ""
     lines = [line for line in pays.to_dict("records") if math.isfinite(line[gains.name])]
     if not lines:
-        return text
+        return text + rest
     best = max(lines, key=lambda line: float(line[gains.name]))
     pair = f"{best['partition']}/{pair_label(int(best['teacher']), int(best['student']))}"
     who = data.campaign.describe_pair(int(best["teacher"]), int(best["student"]))
     named = f"{pair}, {who}" if who else pair
-    return f"{text}; best {format_signed(best[gains.name])} pp ({named})"
+    return f"{text}; best {format_signed(best[gains.name])} pp ({named}){rest}"
 
 
 def _describe_combined(data: ReportData) -> str:
@@ -217,6 +220,7 @@ def make_tiles(data: ReportData) -> list[Tile]:
                 f"{format_signed(overall['advised_net_gain']) or '?'} pp",
                 "of that because of the teacher",
                 _describe_interval(overall["advised_net_low"], overall["advised_net_high"], n)
+                + _describe_whole_gains(data.tables.verdicts)
                 if data.tables.results.controlled
                 else "not known: the control did not run",
             ),
@@ -245,6 +249,11 @@ def make_tiles(data: ReportData) -> list[Tile]:
             )
         )
     return shown
+
+
+def _describe_whole_gains(verdicts: pd.DataFrame) -> str:
+    said = describe_unlabeled(verdicts)
+    return f". {said.removesuffix('.')}" if said else ""
 
 
 def describe_left_alone(verdicts: pd.DataFrame) -> str:

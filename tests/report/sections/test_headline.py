@@ -111,9 +111,10 @@ class Data:
     has_pairs = True
     campaign = conftest.make_campaign()
 
-    def __init__(self, *lines):
+    def __init__(self, *lines, images="student"):
         columns = ["partition", "teacher", "student", "action", "net_gain", "test_gain"]
-        self.tables = type("Tables", (), {"verdicts": pd.DataFrame(lines, columns=columns)})
+        verdicts = pd.DataFrame(lines, columns=columns).assign(transfer_set=images)
+        self.tables = type("Tables", (), {"verdicts": verdicts})
 
     def shows_stage(self, *_):
         return False
@@ -200,6 +201,19 @@ def test_the_first_sentence_of_the_page_says_what_to_do_and_what_it_brings(net, 
         "1 is not decided yet. Following this gains +4.68 pp on test on average over all 4 "
         f"pairs, 0 for those left as they are{said}"
     )
+
+
+def test_beside_every_mean_net_gain_stands_whose_gains_on_images_without_labels_are():
+    """There the control is 0 by definition."""
+    rule = "images without labels: there nothing can be learnt without a teacher, so all of the "
+    lines = ("uniform", 0, 1, "distil", 3.0, 3.0), ("uniform", 1, 0, "leave as it is", 0.0, 0.0)
+    payoff = make_payoff(1.5, 1.5, 0.5, 2.5)
+    for images, there in (("public_unlabeled_small", True), ("public_labeled", False)):
+        data = Data(*lines, images=images)
+        data.tables.payoff = payoff
+        for text in (compose_answer(data), format_answer(data)):
+            assert (rule in text) is there
+            assert not there or "In 1 of 2 pairs the student" in text
 
 
 def test_before_a_verdict_the_page_has_no_first_sentence():
