@@ -14,6 +14,7 @@ from typing import get_args
 from kdopt.campaign.method_spaces import LOG_SCALED, SPACES, PublicSetName
 from kdopt.campaign.plugin_methods import PluginMethod
 from kdopt.campaign.settings import Campaign
+from kdopt.campaign.stage_settings import MethodName
 from kdopt.campaign.studies import (
     Param,
     Params,
@@ -185,3 +186,21 @@ def _list_searched_budgets(campaign: Campaign) -> dict[str, tuple[ParamValue, ..
     search = campaign.tune.search
     found = {name: getattr(search, name) for name in BUDGET_FIELDS}
     return {name: values for name, values in found.items() if values}
+
+
+def list_fixed_values(campaign: Campaign, method: MethodName) -> dict[str, float | None]:
+    """The parameters of a method in stage ``compare``, by name."""
+    tune, compare = campaign.tune, campaign.compare
+    values: dict[MethodName, dict[str, float | None]] = {
+        "vanilla": {
+            "temperature": tune.vanilla_temperature,
+            "alpha": tune.vanilla_alpha,
+            "self_teacher_weight": compare.self_teacher_weight,
+        },
+        "dml": {"temperature": compare.dml_temperature, "weight": compare.dml_weight},
+        "dp_kd": {
+            "temperature": compare.dp_kd_temperature,
+            "label_weight": compare.dp_kd_label_weight,
+        },
+    }
+    return values[method]

@@ -53,4 +53,4 @@ def best_command(
     else:
         text, lines = format_verdict(table.to_dict("records")[0], tables.results)
     print_text(text)
-    print_columns(lines, n_left=lines[0].index("verdict") + 1 if wanted is None else 2)
+    print_columns(lines, n_left=lines[0].index("verdict") + 1 if wanted is None else 3)

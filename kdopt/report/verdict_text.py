@@ -13,8 +13,9 @@ from kdopt.analysis.results import CampaignResults
 from kdopt.analysis.tables import list_name_columns
 from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS, Candidate, list_candidates
+from kdopt.campaign.method_studies import list_fixed_values
 from kdopt.campaign.settings import Campaign
-from kdopt.campaign.stage_settings import UNLABELED
+from kdopt.campaign.stage_settings import METHODS, UNLABELED
 from kdopt.outcome import Pair
 from kdopt.report.export_columns import label_pairs, name_export_column
 from kdopt.report.format import (
@@ -279,13 +280,12 @@ def format_verdict(line: Line, results: CampaignResults) -> tuple[str, list[list
     if effect := describe_effect(line):
         texts.append(effect)
     shown = [*trained[:CANDIDATES_SHOWN], *distilled[:CANDIDATES_SHOWN]]
-    table = [["tried", "images", "T", "alpha", "validation gain (pp)", "test gain (pp)"]]
+    table = [["tried", "images", "setting", "validation gain (pp)", "test gain (pp)"]]
     table += [
         [
-            _name_candidate(c),
+            format_method(c.method) if c.method else "no teacher",
             format_transfer_set(c.transfer_set),
-            format_setting(c.temperature),
-            format_setting(c.alpha),
+            describe_full_setting(c, results.campaign),
             format_points(c.validation_gain),
             format_points(c.test_gain),
         ]
@@ -327,9 +327,24 @@ def _describe_method(line: Line) -> str:
     )
 
 
-def _name_candidate(candidate: Candidate) -> str:
-    name = format_method(candidate.method) if candidate.method else "no teacher"
-    return f"{name} ({candidate.setting})" if candidate.setting else name
+def describe_full_setting(candidate: Candidate, campaign: Campaign) -> str:
+    """All that a candidate ran with besides its images and budget, such as ``T=4, alpha=0.5``."""
+    if candidate.setting or candidate.action != "distil":
+        return candidate.setting
+    fixed = list_fixed_values(campaign, candidate.method) if candidate.method in METHODS else {}
+    has_labels = candidate.transfer_set not in UNLABELED
+    values = {"T": fixed.get("temperature", candidate.temperature)}
+    if not math.isnan(candidate.temperature):
+        # Without labels nothing is left of the loss but the teacher's part.
+        values = {"T": candidate.temperature, "alpha": candidate.alpha if has_labels else 1.0}
+    if candidate.transfer_set != "student":
+        values |= {key: v for key, v in fixed.items() if key == "self_teacher_weight"}
+    if has_labels:
+        values |= {key: v for key, v in fixed.items() if key in ("weight", "label_weight")}
+    return ", ".join(
+        "plain sum" if value is None else f"{name}={format_setting(value)}"
+        for name, value in values.items()
+    )
 
 
 def _name_images(transfer_set: object) -> str:

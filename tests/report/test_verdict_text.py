@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
+import math
 
 import pytest
 
+from kdopt.analysis.verdicts import Candidate
+from kdopt.campaign.stage_settings import CompareSettings, TuneSettings
 from kdopt.report.blocks import ReportData
 from kdopt.report.sections.pairs import make_pairs_section
 from kdopt.report.verdict_text import (
     describe_effect,
+    describe_full_setting,
     describe_verdict,
     format_verdicts_json,
     give_reason,
@@ -74,3 +79,24 @@ def test_a_student_without_a_teacher_has_a_reason():
 def test_an_interval_around_0_is_said_in_words(low, zero):
     line = {**LINE, "action": "distil", "net_gain": 1.5, "net_low": low, "net_high": 3.4}
     assert ("the interval includes 0" in describe_effect(line)) is zero
+
+
+@pytest.mark.parametrize(
+    ("method", "images", "said"),
+    [
+        ("vanilla", "student", "T=2, alpha=0.75"),
+        ("vanilla", "public_labeled", "T=2, alpha=0.75, self_teacher_weight=0.5"),
+        ("vanilla", "public_unlabeled_small", "T=2, alpha=1, self_teacher_weight=0.5"),
+        ("dml", "student", "T=3, plain sum"),
+        ("dml", "public_unlabeled_small", "T=3"),
+        ("dp_kd", "public_labeled", "T=4, label_weight=0.25"),
+        ("dp_kd", "public_unlabeled_large", "T=4"),
+    ],
+)
+def test_a_setting_is_said_with_all_that_has_a_part_in_the_loss(method, images, said):
+    tune = TuneSettings(vanilla_temperature=2.0, vanilla_alpha=0.75)
+    compare = CompareSettings(dml_temperature=3.0, dp_kd_temperature=4.0, dp_kd_label_weight=0.25)
+    campaign = dataclasses.replace(make_campaign(), tune=tune, compare=compare)
+    point = tune.vanilla_point if method == "vanilla" else (math.nan, math.nan)
+    candidate = Candidate("distil", method, images, *point, [], ())
+    assert describe_full_setting(candidate, campaign) == said

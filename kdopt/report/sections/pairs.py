@@ -50,12 +50,13 @@ from kdopt.report.verdict_text import (
     Line,
     describe_advice,
     describe_effect,
+    describe_full_setting,
     describe_tuning,
     describe_verdict,
     give_reason,
     is_cell,
 )
-from kdopt.shown import format_count, format_setting
+from kdopt.shown import format_count
 
 ACTION_ORDER: Sequence[PairVerdict] = ("distil", "train on", "leave as it is", "undecided")
 
@@ -152,13 +153,16 @@ class TriedNames(NamedTuple):
     sets: dict[str, int]
 
 
-def collect_tried(line: Line, found: Candidates, names: TriedNames) -> dict[str, Any]:
+def collect_tried(
+    line: Line, found: Candidates, names: TriedNames, campaign: Campaign
+) -> dict[str, Any]:
     """What was tried with a pair's student, as the page lists it.
 
     Args:
         line: The pair's line of the table of verdicts.
         found: What was tried; of each method on each image set the best on validation is kept.
         names: Those of the page, which grow.
+        campaign: What methods of stage ``compare`` ran with.
 
     Returns:
         ``tried``: what was done and on which images (numbers of ``names``), the setting, and the
@@ -175,7 +179,8 @@ def collect_tried(line: Line, found: Candidates, names: TriedNames) -> dict[str,
         # The search selects vanilla's cell: another one called tuned would contradict the map.
         del kept["tuned", "student"]
     lines = {UNTOUCHED: (0.0, 0.0, "")} | {
-        key: (c.validation_gain, c.test_gain, _describe_setting(c)) for key, c in kept.items()
+        key: (c.validation_gain, c.test_gain, describe_full_setting(c, campaign))
+        for key, c in kept.items()
     }
     if selects_vanilla:
         gains = lines["vanilla", "student"]
@@ -202,13 +207,6 @@ def _make_line(
         format_points(validation),
         format_points(test),
     ]
-
-
-def _describe_setting(candidate: Candidate) -> str:
-    if candidate.setting or math.isnan(candidate.temperature):
-        return candidate.setting
-    values = map(format_setting, (candidate.temperature, candidate.alpha))
-    return "T={}, alpha={}".format(*values)
 
 
 def make_pairs_section(data: ReportData) -> Section | None:
@@ -282,7 +280,9 @@ def collect_pair_data(data: ReportData) -> dict[str, Any]:
             shown["effect"] = f"{give_reason(line)} {describe_effect(line)}".strip()
             if pair in searched:
                 shown["tuning"] = describe_tuning(searched[pair], line, campaign)
-            shown |= collect_tried(line, list_candidates(pair, tables.results), names)
+            shown |= collect_tried(
+                line, list_candidates(pair, tables.results), names, data.campaign
+            )
             if who := campaign.describe_pair(pair.teacher, pair.student):
                 shown["who"] = who
     n_classes = max((len(s.before) for s in scores.values()), default=0)

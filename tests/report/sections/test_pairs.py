@@ -190,6 +190,10 @@ def test_of_each_method_on_each_image_set_there_is_one_line_the_best_on_validati
     for pair in drawn["pairs"].values():
         kinds = [(method, images) for method, images, *_ in pair["tried"]]
         assert len(set(kinds)) == len(kinds) > 4
+        methods = drawn["tried"]["methods"]
+        for method, _, setting, *_ in pair["tried"]:
+            taught = methods[method] not in ("Leave as it is", "Train on without a teacher")
+            assert ("T=" in setting) is taught
         gains = [float(line[3]) for line in pair["tried"]]
         assert gains == sorted(gains, reverse=True)
 
