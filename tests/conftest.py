@@ -20,7 +20,8 @@ from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.settings import NO_PUBLIC_SETS, Campaign, TrainSettings
 from kdopt.campaign.stage_settings import TuneSettings
-from kdopt.outcome import Outcome, Scores, measure_change, measure_gain
+from kdopt.outcome import Outcome, Scores, TrialRow, measure_change, measure_gain
+from kdopt.store import queries
 from kdopt.store.database import Store, open_store
 from tests.browser import browser, visit  # noqa: F401  (pytest finds them here)
 from tests.fault_table import (  # noqa: F401  (pytest finds them here)
@@ -204,3 +205,8 @@ def optuna_study(url: str, name: str) -> Iterator[optuna.Study]:
 
 def new_store(path: Path) -> Store:
     return open_store(str(path), create=True)
+
+
+def list_failures(store: Store, name: str) -> list[TrialRow]:
+    """The failed trials of a campaign that nobody tries again, in order of planning."""
+    return [row for row in queries.read_trials(store, name) if row.state == "FAIL"]

@@ -210,7 +210,7 @@ def _list_skipped(record: CampaignRecord) -> list[str]:
 def _list_versions(store: Store, campaign: str, rows: Iterable[ExaminedTrial]) -> Iterator[str]:
     results = [row.outcome.versions for row in rows if row.outcome is not None]
     found = [pick_versions(versions) for versions in results if versions]
-    return describe_mixture([*read_versions(store, campaign), *found], "workers")
+    return describe_mixture([*read_versions(store, campaign), *found])
 
 
 def _read_all(store: Store, connection: Connection, campaign: str) -> _Found:

@@ -80,7 +80,7 @@ def _read_status(store: Store, campaign: str, since_s: float) -> Status:
         notes=(
             *list_foreign_notes(store, campaign),
             *_advise_on_given_back(read_given_back(store, campaign)),
-            *describe_mixture(read_versions(store, campaign), "workers"),
+            *describe_mixture(read_versions(store, campaign)),
         ),
     )
 

@@ -46,14 +46,6 @@ class RunningTrial(NamedTuple):
     running_s: float
 
 
-class Failure(NamedTuple):
-    """A trial that failed, and why."""
-
-    study: str
-    number: int
-    reason: str
-
-
 class EndedTrial(NamedTuple):
     """A trial that ended, with a result or a reason, by the database's clock."""
 
@@ -126,23 +118,6 @@ def read_running_trials(store: Store, campaign: str) -> list[RunningTrial]:
                 params[r.trial_id],
                 max(0.0, _read_seconds(r.age_s)),
             )
-            for r in connection.execute(sa.text(sql), scope.values)
-        ]
-
-    return store.run_read(read)
-
-
-def read_failures(store: Store, campaign: str) -> list[Failure]:
-    """The failed trials and their reasons, in order of planning."""
-
-    def read(connection: Connection) -> list[Failure]:
-        scope = select_scope(connection, campaign)
-        sql = (
-            f"SELECT t.study_id, t.number, e.value_json AS error FROM {TRIALS} {WITH_ERROR} "
-            f"WHERE t.state = 'FAIL' AND {scope.where} AND {LIVE} ORDER BY t.trial_id"
-        )
-        return [
-            Failure(scope.name(r.study_id), r.number, parse_reason(r.error))
             for r in connection.execute(sa.text(sql), scope.values)
         ]
 

@@ -29,34 +29,6 @@ def kl_divergence(
     return functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
 
-def distillation_loss(
-    student_logits: Tensor,
-    teacher_logits: Tensor,
-    labels: Tensor,
-    temperature: float,
-    alpha: float,
-    t2_scale: bool = True,
-) -> Tensor:
-    """``(1 - alpha) * CE + alpha * T^2 * KL(teacher || student)`` (paper, Eq. 2).
-
-    T squared keeps the teacher's gradient at the scale of the labels' gradient when T changes
-    (Hinton et al. 2015); ``t2_scale=False`` leaves it out. The loss is continuous up to both ends
-    of alpha: 0 is plain training on the labels, 1 ignores the labels.
-
-    Args:
-        student_logits: (batch, classes).
-        teacher_logits: (batch, classes).
-        labels: (batch,), class numbers.
-        temperature: > 0.
-        alpha: Usually in [0, 1].
-        t2_scale: Multiply the teacher's term by T squared.
-    """
-    hard = functional.cross_entropy(student_logits.float(), labels)
-    soft = kl_divergence(teacher_logits, student_logits, temperature)
-    scale = temperature**2 if t2_scale else 1.0
-    return (1 - alpha) * hard + alpha * scale * soft
-
-
 def drop_true_class(logits: Tensor, labels: Tensor) -> Tensor:
     """(batch, classes - 1): the logits of all classes but each image's own, in their order.
 
@@ -70,7 +42,12 @@ def drop_true_class(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class DistillationLoss:
-    """:func:`distillation_loss` of one student, whose teacher and cell change between trainings.
+    """``(1 - alpha) * CE + alpha * T^2 * KL(teacher || student)`` (paper, Eq. 2).
+
+    Of one student; the teacher and the cell change between trainings. T squared keeps the
+    teacher's gradient at the scale of the labels' gradient when T changes (Hinton et al. 2015).
+    The loss is continuous up to both ends of alpha: 0 is plain training on the labels, 1 ignores
+    the labels.
 
     On CUDA temperature, alpha and the teacher's logits have a place in the device's memory, where
     a recorded step finds them at every replay; on a CPU they are what they are.
@@ -78,7 +55,7 @@ class DistillationLoss:
     Args:
         teacher_logits: (n, classes), of all images of the transfer set.
         labels: (n,), class numbers.
-        t2_scale: Multiply the teacher's term by T squared.
+        t2_scale: Multiply the teacher's term by T squared; ``False`` leaves that out.
         on_device: Give temperature, alpha and logits such a place; ``None`` does so on CUDA.
     """
 

@@ -59,21 +59,17 @@ def parse_architecture(content: bytes) -> Architecture | None:
     return found
 
 
-def parse_weights(
-    content: bytes, model: Mapping[str, Tensor], any_precision: bool = False
-) -> dict[str, Tensor]:
+def parse_weights(content: bytes, model: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The weights in a safetensors file, if a model can have them.
 
     Args:
         content: The file.
         model: A state of the model, which says the names, shapes and types.
-        any_precision: Take any floating type where the model has one, as in files that kdopt did
-            not write.
 
     Raises:
         ArtifactError: It is no such file, the weights are another model's, or they are not finite.
     """
-    return check_weights(parse_tensors(content), model, any_precision)
+    return check_weights(parse_tensors(content), model)
 
 
 def parse_tensors(content: bytes) -> dict[str, Tensor]:
@@ -92,7 +88,11 @@ def parse_tensors(content: bytes) -> dict[str, Tensor]:
 def check_weights(
     found: dict[str, Tensor], model: Mapping[str, Tensor], any_precision: bool = False
 ) -> dict[str, Tensor]:
-    """The same of tensors that were read; they are given back as they are."""
+    """The same of tensors that were read; they are given back as they are.
+
+    With ``any_precision`` they may have any floating type where the model has one, as in files that
+    kdopt did not write.
+    """
     for key, expected in model.items():
         if key not in found:
             raise ArtifactError(f"it has no '{key}', which the model has")

@@ -86,17 +86,12 @@ def format_versions(versions: Versions) -> str:
     return ", ".join(f"{name} {found}" for name, found in zip(COMPARED, versions, strict=True))
 
 
-def describe_mixture(found: Iterable[Versions], what: str) -> Iterator[str]:
-    """A sentence about several versions; none about one.
-
-    Args:
-        found: The versions, those that the campaign was begun with first.
-        what: Of what, such as ``workers``.
-    """
+def describe_mixture(found: Iterable[Versions]) -> Iterator[str]:
+    """A sentence about workers of several versions, the first first; none about one."""
     several = [format_versions(versions) for versions in dict.fromkeys(found)]
     if len(several) > 1:
         yield (
-            f"{what} of several versions: {several[0]} at first, then "
+            f"workers of several versions: {several[0]} at first, then "
             f"{'; '.join(several[1:])}. Their results may differ; "
             "--same-versions of 'kdopt worker' refuses others"
         )

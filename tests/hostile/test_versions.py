@@ -95,5 +95,5 @@ def test_the_doctor_goes_by_the_results_themselves(world):
 
 
 def test_one_version_is_no_mixture():
-    assert list(describe_mixture([], "results")) == []
-    assert list(describe_mixture([pick_versions(OWN)] * 3, "results")) == []
+    assert list(describe_mixture([])) == []
+    assert list(describe_mixture([pick_versions(OWN)] * 3)) == []

@@ -15,7 +15,7 @@ from kdopt.search.samplers import choose_params
 from kdopt.store import activity, leases, queries
 from kdopt.store.activity import read_recent_endings
 from kdopt.store.planning import requeue_failed_trials, write_plan
-from tests.conftest import make_campaign, make_outcome, make_record, optuna_study
+from tests.conftest import list_failures, make_campaign, make_outcome, make_record, optuna_study
 
 
 def plan(store, campaign):
@@ -215,7 +215,7 @@ def test_campaigns_of_one_store_do_not_mix(store):
         assert {r.study.split("/")[0] for r in queries.read_trials(store, name)} == {name}
         assert {s.name.campaign for s in queries.read_study_counts(store, name)} == {name}
         assert len(read_recent_endings(store, name, 60, 9, 3600)) == 2 * (name == "axb")
-        assert len(activity.read_failures(store, name)) == (name == "axb")
+        assert len(list_failures(store, name)) == (name == "axb")
         assert len(activity.read_running_trials(store, name)) == (name == "A_b")
     assert {r.study for r in queries.read_trials(store, "axb", other)} == {"axb/uniform/pretrain"}
     with pytest.raises(StoreError, match="which campaign"):
@@ -251,7 +251,7 @@ def test_a_failed_cell_is_tried_again_in_a_row_of_its_own(store, store_url, camp
     assert Counter(r.state for r in table) == {"WAITING": 4}
     assert table[-1].params == failed.params
     assert table[-1].number == 4
-    assert activity.read_failures(store, "tiny") == []
+    assert list_failures(store, "tiny") == []
     with optuna_study(store_url, STUDY) as study:  # the record of what went wrong stays
         states = [(t.number, t.state.name, t.params) for t in study.trials]
     assert states[0][1:] == ("FAIL", failed.params)
@@ -267,7 +267,7 @@ def test_it_may_fail_again_and_then_succeed(store, campaign):
             store, leases.claim_trial(store, study_id(store), "me", 60), make_outcome(0.0)
         )
     assert fail_next(store).params == first.params
-    assert len(activity.read_failures(store, "tiny")) == 1
+    assert len(list_failures(store, "tiny")) == 1
     assert requeue_failed_trials(store, "tiny") == [STUDY]
     last = leases.claim_trial(store, study_id(store), "me", 60)
     assert (last.params, last.number, last.attempt) == (first.params, 5, 1)
@@ -284,7 +284,7 @@ def test_only_failures_of_that_reason(store, campaign):
     assert len(requeue_failed_trials(store, "tiny", "OUT OF")) == 1
     assert requeue_failed_trials(store, "tiny", "_") == []
     assert len(requeue_failed_trials(store, "tiny", 'became "nan"')) == 1
-    assert activity.read_failures(store, "tiny") == []
+    assert list_failures(store, "tiny") == []
 
 
 def test_planning_afterwards_adds_nothing_and_budgets_stay_exact(store, campaign):
@@ -311,4 +311,4 @@ def test_other_campaigns_are_left_alone(store, campaign, other):
     study = next(s.study_id for s in queries.read_study_counts(store, other) if s.study == name)
     leases.fail_trial(store, leases.claim_trial(store, study, "me", 60), "out of memory")
     assert requeue_failed_trials(store, "tiny") == []
-    assert len(activity.read_failures(store, other)) == 1
+    assert len(list_failures(store, other)) == 1

@@ -5,10 +5,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from kdopt.train.losses import distillation_loss, kl_divergence
+from kdopt.train.losses import DistillationLoss, kl_divergence
 
 TEMPERATURES = [0.1, 0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7]
 ALPHAS = [0.0, 1e-9, 0.1, 0.25, 0.5, 0.75, 0.9, 1 - 1e-9, 1.0]
+
+
+def distillation_loss(student, teacher, labels, temperature, alpha, t2_scale=True):
+    loss = DistillationLoss(teacher, labels, t2_scale).set_cell(temperature, alpha)
+    return loss(torch.arange(len(labels)), student)
 
 
 def log_softmax(z):

@@ -93,7 +93,7 @@ from kdopt.campaign.settings import TrainSettings
 from kdopt.train.engine import Images, make_engine, seeded
 from kdopt.train.evaluation import predict_logits
 from kdopt.train.fit import fit
-from kdopt.train.losses import distillation_loss
+from kdopt.train.losses import DistillationLoss
 from kdopt.train.models import make_model
 engine = make_engine("fp32", "cpu")
 images = Images(torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.arange(8) % 2, (0.3,), (0.3,))
@@ -101,7 +101,7 @@ teacher = torch.zeros(8, 2)
 with seeded(0, engine.device) as generator:
     model = engine.move(make_model("cnn", (1, 8, 8), 2))
     fit(model, images,
-        lambda i, z: distillation_loss(z, teacher[i], images.labels[i], 4.0, 0.5),
+        DistillationLoss(teacher, images.labels).set_cell(4.0, 0.5),
         TrainSettings(1, 0, 1e-3, 0.0, 4), engine, generator, lambda m: 0.0)
 predict_logits(model, images, engine)
 print(sorted(m for m in ("torch._dynamo", "torch._inductor", "sympy") if m in sys.modules))

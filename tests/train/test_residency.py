@@ -16,7 +16,7 @@ from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 from kdopt.train.engine import Engine, Images
 from kdopt.train.evaluation import predict_logits
 from kdopt.train.fit import _train_epoch
-from kdopt.train.losses import distillation_loss
+from kdopt.train.losses import DistillationLoss
 from kdopt.train.methods.base import MethodInputs
 from kdopt.train.methods.registry import find_method
 from kdopt.train.models import ModelPair, make_model
@@ -76,7 +76,7 @@ def test_an_epoch_moves_the_order_of_its_images_and_nothing_else():
     labels = images().labels
     watch = epoch(
         new_model(),
-        lambda index, logits: distillation_loss(logits, teacher[index], labels[index], 4.0, 0.5),
+        DistillationLoss(teacher, labels, on_device=False).set_cell(4.0, 0.5),
     )
     assert watch.found == ["aten._to_copy.default"]
     assert watch.count > 200

@@ -34,7 +34,7 @@ from kdopt.store import activity, leases, queries
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.planning import requeue_failed_trials, write_plan
-from tests.conftest import make_campaign, make_outcome, make_record
+from tests.conftest import list_failures, make_campaign, make_outcome, make_record
 from tests.disk import mounted
 from tests.freezing import freeze, thaw
 from tests.link import Link
@@ -216,7 +216,7 @@ def prove(fault_table):
         found = check_campaign(store, shelf, "tiny")
         fault_table(fault, store.dialect, found, refused)
         assert_whole(found, planned)
-        reasons = [f.reason for f in activity.read_failures(store, "tiny")]
+        reasons = [f.error for f in list_failures(store, "tiny")]
         assert len(reasons) == found.failed
         assert "no reason recorded" not in reasons
         return found
@@ -241,7 +241,7 @@ def losses(store) -> int:
 
 def only_diverged(store) -> bool:
     """Whether those trials failed that fail without any fault too, and no others."""
-    found = {(f.study, f.number) for f in activity.read_failures(store, "tiny")}
+    found = {(f.study, f.number) for f in list_failures(store, "tiny")}
     trials = queries.read_trials(store, "tiny")
     return found == {(t.study, t.number) for t in trials if diverges(t.number)}
 
@@ -270,12 +270,12 @@ def test_25_kills_over_5_workers(store, store_url, shelf, tune, prove, crews):
     budget = "TPE budgets" if tune is ADAPTIVE else "grid"
     name = f"25 kill -9 over 5 workers, {budget}"
     found = prove(name, store, shelf, planned, crew.count("refused"))
-    reasons = Counter(f.reason for f in activity.read_failures(store, "tiny"))
+    reasons = Counter(f.error for f in list_failures(store, "tiny"))
     assert set(reasons) <= {
         "the training loss became nan in epoch 1",
         "its worker was lost 3 times (killed, out of memory, or cut off)",
     }
-    given_up = sum("lost" in f.reason for f in activity.read_failures(store, "tiny"))
+    given_up = sum("lost" in f.error for f in list_failures(store, "tiny"))
     assert (
         losses(store) + given_up >= 10
     )  # kills did hit running trials (some hit just after the end)

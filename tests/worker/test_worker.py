@@ -25,6 +25,7 @@ from kdopt.trials.runners import Runner
 from kdopt.worker import worker as worker_module
 from kdopt.worker.summary import Stopwatch
 from kdopt.worker.worker import run_trials
+from tests.conftest import list_failures
 from tests.launch.campaigns import FOR_EVER
 from tests.small_campaigns import plan_text
 from tests.started import start
@@ -225,8 +226,8 @@ def test_a_trial_that_diverges_fails_with_its_reason_and_the_rest_goes_on(tmp_pa
     store, artifacts = plan(tmp_path, text=text, tune=tune)
     summary = run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu"))
     assert (summary.complete, summary.failed) == (2 + 2, 2)
-    for failure in activity.read_failures(store, "tiny"):
-        assert "loss became" in failure.reason
+    for failure in list_failures(store, "tiny"):
+        assert "loss became" in failure.error
 
 
 def test_adaptive_samplers_give_the_same_campaign_whichever_workers_run_it(tmp_path):
