@@ -79,6 +79,58 @@ def test_imports_point_down_only(path):
                 assert not (room in these and other in those), f"{room} imports {other}"
 
 
+HEAVY = {
+    *("torch", "torchvision", "timm", "onnx", "onnxscript"),
+    *("sklearn", "optuna", "optuna_dashboard", "pydantic", "plotly", "pyarrow"),
+    *("ray", "submitit", "kaleido", "choreographer", "fsspec", "aiobotocore", "botocore"),
+}
+"""What is slow to import, or an extra that need not be there."""
+UNIX = {"fcntl", "resource"}
+FRONT_DOORS = {"__init__.py", "cli/__init__.py"}
+"""What ``import kdopt`` and ``kdopt --help`` run: both take less than a tenth of a second."""
+
+
+def test_imports_within_functions_keep_heavy_libraries_out():
+    trees = {path: ast.parse(path.read_text("utf-8")) for path in MODULES}
+    names = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in MODULES}
+
+    def find_module(name):
+        base = name.replace(".", "/")
+        return next((names[n] for n in (base, f"{base}/__init__") if n in names), None)
+
+    def list_imported(nodes):
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+    def find_heavy(name, seen):
+        """Whether a module is heavy, or imports one when it is imported."""
+        if name.split(".")[0] in HEAVY | UNIX:
+            return True
+        path = find_module(name)
+        if path is None or path in seen:
+            return False
+        seen.add(path)
+        return any(find_heavy(n, seen) for n in list_imported(trees[path].body))
+
+    found = []
+    for path, tree in trees.items():
+        if path.relative_to(PACKAGE).as_posix() in FRONT_DOORS:
+            continue
+        for function in ast.walk(tree):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                nodes = [
+                    n for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom)
+                ]
+                for node in nodes:
+                    if not any(find_heavy(name, set()) for name in list_imported([node])):
+                        found.append(f"{path.relative_to(PACKAGE)}: {ast.unparse(node)}")
+    assert found == [], "import them at the top"
+
+
 PRINTS = {
     "launch/slurm.py",  # a function that is all there is of a job's process
 }

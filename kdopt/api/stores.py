@@ -246,31 +246,29 @@ class OpenCampaign:
         return write_report(Path(folder), data)[-1]
 
 
-def _draw_cells(surface: pd.DataFrame, title: str) -> go.Heatmap:
-    import plotly.graph_objects as go
+def _draw_cells(surface: pd.DataFrame, title: str) -> dict[str, object]:
+    return {
+        "type": "heatmap",
+        "x": [format_setting(float(alpha)) for alpha in surface.columns],
+        "y": [format_setting(float(t)) for t in surface.index],
+        "z": surface.to_numpy(),
+        "zmid": 0,
+        "colorscale": "RdBu",
+        "texttemplate": "%{z:.2f}",
+        "colorbar": {"title": {"text": title}},
+    }
 
-    return go.Heatmap(
-        x=[format_setting(float(alpha)) for alpha in surface.columns],
-        y=[format_setting(float(t)) for t in surface.index],
-        z=surface.to_numpy(),
-        zmid=0,
-        colorscale="RdBu",
-        texttemplate="%{z:.2f}",
-        colorbar={"title": {"text": title}},
-    )
 
-
-def _draw_points(surface: pd.DataFrame, title: str) -> go.Scatter:
-    import plotly.graph_objects as go
-
+def _draw_points(surface: pd.DataFrame, title: str) -> dict[str, object]:
     gains = surface.stack().dropna()
-    return go.Scatter(
-        x=gains.index.get_level_values("alpha"),
-        y=gains.index.get_level_values("temperature"),
-        mode="markers+text",
-        text=[f"{gain:.2f}" for gain in gains],
-        textposition="top center",
-        marker={
+    return {
+        "type": "scatter",
+        "x": gains.index.get_level_values("alpha"),
+        "y": gains.index.get_level_values("temperature"),
+        "mode": "markers+text",
+        "text": [f"{gain:.2f}" for gain in gains],
+        "textposition": "top center",
+        "marker": {
             "color": gains.to_numpy(),
             "cmid": 0,
             "colorscale": "RdBu",
@@ -278,4 +276,4 @@ def _draw_points(surface: pd.DataFrame, title: str) -> go.Scatter:
             "line": {"width": 1},
             "colorbar": {"title": {"text": title}},
         },
-    )
+    }

@@ -19,10 +19,8 @@ from kdopt.data.given_logits import pack_logits
 from kdopt.plugins.code import PLUGIN_NAMES, find_code
 from kdopt.service.outlook import ShareSizes, describe_images, measure_shares
 from kdopt.service.planner import (
-    check_augmentation,
-    check_model,
     check_plan,
-    check_plugin_methods,
+    check_training,
     describe_given_logits,
     draw_splits,
     plan_campaign,
@@ -44,9 +42,7 @@ def load_spec_and_images(path: Path, say: Say = say_nothing) -> tuple[Spec, Data
     data = loaded.campaign.data
     say(f"reading {data.root if data.name == 'arrays' else f'the images of {data.name}'}")
     dataset = load_dataset(loaded.campaign)
-    check_model(loaded.campaign, dataset)
-    check_augmentation(loaded.campaign, dataset)
-    check_plugin_methods(loaded.campaign, dataset)
+    check_training(loaded.campaign, dataset)
     return loaded, dataset
 
 

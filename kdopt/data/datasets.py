@@ -24,6 +24,7 @@ from kdopt.data.sources.digits import read_digits
 from kdopt.data.sources.fashion_mnist import read_fashion_mnist
 from kdopt.data.sources.folder import read_cinic10, read_folder
 from kdopt.data.sources.hf import read_hf
+from kdopt.data.sources.torchvision_sets import read_torchvision
 from kdopt.data.splits import NOTHING_GIVEN, GivenSets, draw_stratified
 from kdopt.errors import DataError, KdoptError
 from kdopt.plugins.code import get_code
@@ -153,8 +154,6 @@ def read_dataset(settings: DataSettings, seed: int) -> Dataset:
 
 def _find_source(name: str) -> Callable[[DataSettings], RawDataset]:
     if name.startswith(TORCHVISION):
-        from kdopt.data.sources.torchvision_sets import read_torchvision
-
         return read_torchvision
     if name.startswith(HF):
         return read_hf

@@ -88,7 +88,8 @@ def load_pyarrow() -> ModuleType:
         DataError: It is not installed.
     """
     try:
-        import pyarrow
+        import pyarrow.ipc
+        import pyarrow.parquet
     except ImportError as error:
         raise DataError(
             "Parquet and Arrow files need pyarrow, which is not installed; "
@@ -102,7 +103,7 @@ def _load_table(paths: Sequence[Path]) -> Any:
     arrow = load_pyarrow()
     batches, size = [], 0
     for path in paths:
-        for batch in _iterate_batches(path):
+        for batch in _iterate_batches(arrow, path):
             size += batch.nbytes
             if size > MAX_TABLE_BYTES:
                 raise DataError(
@@ -115,16 +116,12 @@ def _load_table(paths: Sequence[Path]) -> Any:
     return arrow.Table.from_batches(batches).combine_chunks()
 
 
-def _iterate_batches(path: Path) -> Iterator[Any]:
+def _iterate_batches(arrow: ModuleType, path: Path) -> Iterator[Any]:
     with open_input(path) as stream:
         if path.suffix == ".parquet":
-            import pyarrow.parquet
-
-            yield from pyarrow.parquet.ParquetFile(stream).iter_batches(BATCH_ROWS)
+            yield from arrow.parquet.ParquetFile(stream).iter_batches(BATCH_ROWS)
         else:
-            import pyarrow.ipc
-
-            yield from pyarrow.ipc.open_stream(stream)
+            yield from arrow.ipc.open_stream(stream)
 
 
 def _find_column(

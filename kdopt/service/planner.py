@@ -155,64 +155,41 @@ def check_plan(
     check_same_meaning(read_record(store, name), record)
 
 
-def check_augmentation(campaign: Campaign, dataset: Dataset) -> None:
-    """Refuse transforms that do not take these images or options, before anything is planned.
+def check_training(campaign: Campaign, dataset: Dataset) -> None:
+    """Refuse what could only fail in every trial: models, transforms and methods of plugins.
+
+    Kdopt's own models take any input of their kind, and ``crop_flip`` any image. Where there is
+    nothing else to try, torch is not imported.
 
     Raises:
-        KdoptError: See :func:`kdopt.train.augment.draw_view`.
-    """
-    augment = campaign.data.augment
-    # ``crop_flip`` takes any image, and trying it would import torch for nothing.
-    if set(augment) - {CROP_FLIP}:
-        import torch
-
-        from kdopt.train.augment import draw_view
-
-        draw_view(torch.from_numpy(dataset.train_images[:2]), augment)
-
-
-def check_model(campaign: Campaign, dataset: Dataset) -> None:
-    """Refuse models that could only fail on these images, before anything is planned.
-
-    Kdopt's own models take any input of their kind, and checking them would import torch for
-    nothing.
-
-    Raises:
-        KdoptError: A model is for another kind, or see
-            :func:`kdopt.train.rehearsal.rehearse_model`.
+        KdoptError: A model is for another kind of input, a method trains the teacher along and a
+            teacher has no model, or see :mod:`kdopt.train.rehearsal`.
     """
     for architecture in campaign.architectures:
         if (misfit := find_misfit(architecture.model, dataset.shape)) is not None:
             raise KdoptError(misfit)
     doubtful = [k for k in campaign.architectures if k.model not in OWN_MODELS or not k.is_plain]
-    if doubtful:
-        from kdopt.train.rehearsal import rehearse_model
-
-        for kind in doubtful:
-            rehearse_model(kind, dataset.shape, dataset.class_names, dataset.mean, dataset.std)
-
-
-def check_plugin_methods(campaign: Campaign, dataset: Dataset) -> None:
-    """Refuse methods of plugins that could only fail, before anything is planned.
-
-    Raises:
-        KdoptError: One trains the teacher along, and a teacher has no model; or see
-            :func:`kdopt.train.rehearsal.rehearse_method`.
-    """
+    transforms = set(campaign.data.augment) - {CROP_FLIP}
+    methods = {m: get_code("method", m.name) for m in campaign.tune.plugin_methods}
     by_logits = [row.name for row in campaign.participant if row.logits is not None]
-    for method in campaign.tune.plugin_methods:
-        from kdopt.train.rehearsal import rehearse_method
-
-        code = get_code("method", method.name)
-        if code is None:
-            continue
-        if code.trains_both and by_logits:
+    for method, code in methods.items():
+        if code is not None and code.trains_both and by_logits:
             raise KdoptError(
                 f"tune.methods: {method.name} trains the teacher along; participant "
                 f"'{by_logits[0]}' is given by logits, so leave {method.name} out, or give it "
                 "weights"
             )
-        rehearse_method(method, dataset.n_classes)
+    if not doubtful and not transforms and not any(methods.values()):
+        return
+    from kdopt.train.rehearsal import rehearse_augmentation, rehearse_method, rehearse_model
+
+    for kind in doubtful:
+        rehearse_model(kind, dataset.shape, dataset.class_names, dataset.mean, dataset.std)
+    if transforms:
+        rehearse_augmentation(campaign.data.augment, dataset.train_images)
+    for method, code in methods.items():
+        if code is not None:
+            rehearse_method(method, dataset.n_classes)
 
 
 def parse_all_splits(

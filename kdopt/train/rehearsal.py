@@ -1,11 +1,13 @@
-"""Try a model or a method on one batch before anything is planned with it."""
+"""Try a model, a transform or a method on one batch before anything is planned with it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from kdopt.campaign.participants import Architecture
@@ -13,6 +15,7 @@ from kdopt.campaign.plugin_methods import PluginMethod
 from kdopt.campaign.shapes import Shape, get_kind
 from kdopt.errors import KdoptError
 from kdopt.train.adapted import build_model
+from kdopt.train.augment import draw_view
 from kdopt.train.engine import Engine, seeded
 from kdopt.train.methods.base import MethodInputs
 from kdopt.train.methods.registry import find_method
@@ -68,6 +71,19 @@ def rehearse_model(
         model.load_state_dict(parse_weights(content, model.state_dict()))
     except Exception as error:
         raise _make_error(name, "cannot load its own weights again", error) from error
+
+
+def rehearse_augmentation(augment: Sequence[str], images: NDArray[Any]) -> None:
+    """Draw a view of two images.
+
+    Args:
+        augment: What is done to each.
+        images: Of the campaign, (n, channels, height, width).
+
+    Raises:
+        KdoptError: See :func:`kdopt.train.augment.draw_view`.
+    """
+    draw_view(torch.from_numpy(images[:2]), augment)
 
 
 def rehearse_method(method: PluginMethod, n_classes: int) -> None:

@@ -26,8 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.flops import per_image
-from benchmarks.machine import gemm_gflops
+from benchmarks.machine import gemm_gflops, per_image
 from benchmarks.product import Bench
 from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import read_dataset

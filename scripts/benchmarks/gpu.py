@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.flops import per_image
+from benchmarks.machine import per_image
 from benchmarks.made_images import SHAPES, write_images
 from benchmarks.product import Bench
 from kdopt.campaign.settings import TrainSettings

@@ -1,10 +1,14 @@
-"""What the machine can do: the rate of matrix products, which bounds every training."""
+"""The arithmetic of a training: how much it is, and how fast the machine does it."""
 
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from kdopt.train.models import Shape, make_model
 
 SIDE = 1024
 
@@ -24,3 +28,21 @@ def gemm_gflops(dtype: torch.dtype, threads: int, seconds: float = 0.5) -> float
     finally:
         torch.set_num_threads(before)
     return 2 * SIDE**3 / best / 1e9
+
+
+class PerImage(NamedTuple):
+    """10^9 floating point operations of matrix products and convolutions for one image."""
+
+    forward: float
+    training: float
+
+
+def per_image(model: str, shape: Shape, n_classes: int) -> PerImage:
+    """Count them: a forward pass, and a training step's forward and backward pass."""
+    net = make_model(model, shape, n_classes).train()
+    images = torch.zeros(2, *shape)
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        net(images)
+    with FlopCounterMode(display=False) as training:
+        net(images).sum().backward()
+    return PerImage(*(c.get_total_flops() / len(images) / 1e9 for c in (forward, training)))

@@ -12,7 +12,7 @@ from PIL import Image
 from kdopt.campaign.spec import parse_spec
 from kdopt.data.datasets import load_dataset
 from kdopt.service.outlook import count_overlaps
-from kdopt.service.planner import check_model, draw_splits
+from kdopt.service.planner import check_training, draw_splits
 from tests.data.test_hf import save_parquet
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your-data.md").read_text("utf-8")
@@ -43,6 +43,6 @@ def test_the_campaigns_of_the_page_can_be_planned(own_folders: Path, text: str) 
     write_files()
     campaign = parse_spec(text).campaign
     dataset = load_dataset(campaign)
-    check_model(campaign, dataset)
+    check_training(campaign, dataset)
     assert draw_splits(campaign, dataset).keys() == {p.name for p in campaign.partitions}
     assert count_overlaps(dataset).test == 0

@@ -24,7 +24,7 @@ from kdopt.features.measuring import measure_partition
 from kdopt.outcome import Outcome, TrialRow
 from kdopt.plugins.declare import Declared
 from kdopt.service.planner import (
-    check_plugin_methods,
+    check_training,
     describe_given_logits,
     draw_splits,
     plan_campaign,
@@ -241,4 +241,4 @@ def test_a_plugins_method_that_trains_the_teacher_along_is_refused_by_name(
     declared = Declared("method", "both", None, "mine", (), trains_both=True)
     monkeypatch.setattr("kdopt.service.planner.get_code", lambda *_: declared)
     with pytest.raises(KdoptError, match="both trains the teacher along; participant 'big'"):
-        check_plugin_methods(campaign, load_dataset(campaign))
+        check_training(campaign, load_dataset(campaign))

@@ -12,7 +12,7 @@ from kdopt.campaign.spec import parse_spec
 from kdopt.cli.app import app
 from kdopt.data.datasets import load_dataset
 from kdopt.errors import KdoptError
-from kdopt.service.planner import check_model
+from kdopt.service.planner import check_training
 from kdopt.train.students import read_student
 from tests.small_campaigns import make_spec, run_campaign
 
@@ -89,4 +89,4 @@ def test_a_model_of_images_is_refused_before_planning(other):
     _, text, kind = other
     spec = parse_spec(text.replace(f'model = "{KINDS[kind][0]}"', 'model = "cnn"'))
     with pytest.raises(KdoptError, match="model 'cnn': it takes images, and the data are"):
-        check_model(spec.campaign, load_dataset(spec.campaign))
+        check_training(spec.campaign, load_dataset(spec.campaign))
