@@ -47,18 +47,9 @@ SEQUENTIAL_TEMPERATURE = 1.0
 
 def plan_pretrain(campaign: Campaign) -> list[StudyPlan]:
     """One study per partition, one trial per participant."""
-    return [
-        StudyPlan(
-            name=study_name(campaign.name, partition.name, "pretrain"),
-            campaign=campaign.name,
-            partition=partition.name,
-            stage="pretrain",
-            objective="validation accuracy",
-            space={"participant": Param("int", low=0, high=campaign.participants - 1)},
-            cells=tuple({"participant": i} for i in range(campaign.participants)),
-        )
-        for partition in campaign.partitions
-    ]
+    space = {"participant": Param("int", low=0, high=campaign.participants - 1)}
+    cells = tuple({"participant": i} for i in range(campaign.participants))
+    return partition_studies(campaign, "pretrain", space, cells, needs_all=False)
 
 
 def plan_control(campaign: Campaign) -> list[StudyPlan]:

@@ -264,13 +264,7 @@ def _count_stage(
         stage=name,
         studies=len(group),
         studies_complete=sum(s.complete == s.total for s in group),
-        trials=sum(s.total for s in group),
-        complete=sum(s.complete for s in group),
-        running=sum(s.running for s in group),
-        waiting=sum(s.waiting for s in group),
-        failed=sum(s.failed for s in group),
-        per_minute=0.0,
-        eta_s=None,
+        **_count_states(group),
     )
     known = recent.measure_pace(name) if recent.is_at_work(name) else None
     if known is None:
@@ -298,12 +292,15 @@ def _count_partition(name: str, group: Sequence[StudyCounts]) -> PartitionStatus
         partition=name,
         pairs=len(open_pairs),
         pairs_finished=sum(not left for left in open_pairs.values()),
-        trials=sum(s.total for s in group),
-        complete=sum(s.complete for s in group),
-        running=sum(s.running for s in group),
-        waiting=sum(s.waiting for s in group),
-        failed=sum(s.failed for s in group),
+        **_count_states(group),
     )
+
+
+def _count_states(group: Sequence[StudyCounts]) -> dict[str, int]:
+    """The trials of several studies, in all and by state."""
+    names = ("complete", "running", "waiting", "failed")
+    counts = {name: sum(getattr(state, name) for state in group) for name in names}
+    return {"trials": sum(counts.values()), **counts}
 
 
 def _measure_mean_s(spans: Sequence[Span]) -> float:

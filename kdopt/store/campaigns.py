@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -36,18 +36,8 @@ from kdopt.store.scope import (
     select_scope,
     under_campaign,
 )
-from kdopt.store.statements import bind_lists
+from kdopt.store.statements import TABLES_OF_STUDIES, bind_lists, empty_trials
 
-_OF_TRIALS = (
-    "kdopt_lease",
-    "trial_heartbeats",
-    "trial_intermediate_values",
-    "trial_params",
-    "trial_system_attributes",
-    "trial_user_attributes",
-    "trial_values",
-)
-_OF_STUDIES = ("study_directions", "study_system_attributes", "study_user_attributes")
 _SHA256 = re.compile(r'"([0-9a-f]{64})"')
 
 
@@ -210,20 +200,15 @@ def _list_artifacts(connection: Connection, where: str, ids: Iterable[int]) -> s
     }
 
 
-def _delete_studies(connection: Connection, ids: Iterable[int]) -> int:
+def _delete_studies(connection: Connection, ids: Collection[int]) -> int:
     """Delete studies with all that belongs to them; how many trials they had."""
     # What refers to a row goes before it: Postgres checks foreign keys after every statement.
-    trials = "(SELECT trial_id FROM trials WHERE study_id IN :ids)"
-    for table in _OF_TRIALS:
-        _execute_with_ids(connection, f"DELETE FROM {table} WHERE trial_id IN {trials}", ids)
-    n = _execute_with_ids(connection, "DELETE FROM trials WHERE study_id IN :ids", ids)
-    for table in (*_OF_STUDIES, "studies"):
-        _execute_with_ids(connection, f"DELETE FROM {table} WHERE study_id IN :ids", ids)
-    return n
-
-
-def _execute_with_ids(connection: Connection, sql: str, ids: Iterable[int]) -> int:
-    return connection.execute(bind_lists(sql, "ids"), {"ids": list(ids)}).rowcount
+    empty_trials(connection, ids)
+    deleted = {}
+    for table in ("trials", *TABLES_OF_STUDIES, "studies"):
+        sql = bind_lists(f"DELETE FROM {table} WHERE study_id IN :ids", "ids")
+        deleted[table] = connection.execute(sql, {"ids": list(ids)}).rowcount
+    return deleted["trials"]
 
 
 def _rename_record(connection: Connection, study_id: int, new: str) -> str:

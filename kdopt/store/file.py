@@ -100,7 +100,7 @@ def read_store_number(path: Path) -> int | None:
     Raises:
         sqlite3.Error: It is no SQLite file.
     """
-    with contextlib.closing(_connect(path, _UNCHANGED)) as connection:
+    with contextlib.closing(_connect_file(path, _UNCHANGED)) as connection:
         try:
             return int(connection.execute("PRAGMA user_version").fetchone()[0])
         except sqlite3.DatabaseError as error:
@@ -251,7 +251,7 @@ def look_at_file(url: URL, look: Callable[[Engine], None]) -> None:
 def _look_into(path: Path, mode: str, look: Callable[[Engine], None]) -> None:
     engine = sa.create_engine(
         "sqlite://",
-        creator=lambda: _connect(path, mode),
+        creator=lambda: _connect_file(path, mode),
         poolclass=sa.pool.NullPool,
     )
     try:
@@ -260,5 +260,5 @@ def _look_into(path: Path, mode: str, look: Callable[[Engine], None]) -> None:
         engine.dispose()
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect_file(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=LOCK_WAIT_S)

@@ -22,7 +22,7 @@ from kdopt.campaign.studies import Param, Params
 from kdopt.store.attributes import VERDICT_KEY, write_attributes
 from kdopt.store.database import Store
 from kdopt.store.params import list_param_rows
-from kdopt.store.statements import execute_many
+from kdopt.store.statements import TABLES_OF_STUDIES, empty_trials, execute_many
 
 IndexValue = str | int | float
 
@@ -31,15 +31,6 @@ NOTE_VERSION_KEY = "dashboard:note_ver"
 PLOT_KEY = "dashboard:plot_data:{}:0"
 """Where optuna-dashboard looks for notes and figures. It cuts long texts into numbered pieces for
 databases with short columns; SQLite and Postgres have none, so piece 0 is all of it."""
-
-_OF_TRIALS = (
-    "trial_values",
-    "trial_params",
-    "trial_user_attributes",
-    "trial_system_attributes",
-    "trial_intermediate_values",
-    "trial_heartbeats",
-)
 
 
 class IndexTrial(NamedTuple):
@@ -166,7 +157,7 @@ def _get_study(store: Store, connection: Connection, name: str) -> int:
 
 
 def _write_study(connection: Connection, study_id: int, summary: IndexStudy) -> None:
-    for table in ("study_directions", "study_user_attributes", "study_system_attributes"):
+    for table in TABLES_OF_STUDIES:
         connection.execute(
             sa.text(f"DELETE FROM {table} WHERE study_id = :study"), {"study": study_id}
         )
@@ -194,14 +185,7 @@ def _get_trials(store: Store, connection: Connection, study_id: int, n: int) -> 
     """The ids of the study's n trials, complete now and bare; rows are kept, added or removed."""
     listed = sa.text("SELECT trial_id FROM trials WHERE study_id = :study ORDER BY trial_id")
     known = list(connection.execute(listed, {"study": study_id}).scalars())
-    for table in _OF_TRIALS:
-        connection.execute(
-            sa.text(
-                f"DELETE FROM {table} WHERE trial_id IN "
-                "(SELECT trial_id FROM trials WHERE study_id = :study)"
-            ),
-            {"study": study_id},
-        )
+    empty_trials(connection, [study_id])
     execute_many(
         connection, "DELETE FROM trials WHERE trial_id = :trial", [{"trial": i} for i in known[n:]]
     )

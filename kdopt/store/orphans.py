@@ -8,24 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kdopt.shown import format_count
+from kdopt.store.statements import TABLES_OF_STUDIES, TABLES_OF_TRIALS
 
-_OWNERS = {
-    "study": (
-        "trials",
-        "study_directions",
-        "study_user_attributes",
-        "study_system_attributes",
-    ),
-    "trial": (
-        "trial_params",
-        "trial_values",
-        "trial_intermediate_values",
-        "trial_user_attributes",
-        "trial_system_attributes",
-        "trial_heartbeats",
-        "kdopt_lease",
-    ),
-}
+_OWNERS = {"study": ("trials", *TABLES_OF_STUDIES), "trial": TABLES_OF_TRIALS}
 
 
 class Orphans(NamedTuple):

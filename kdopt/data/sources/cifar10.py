@@ -313,7 +313,7 @@ class _Array:
         raise pickle.UnpicklingError("an array without content, only whole ones are allowed")
 
 
-def _reconstruct(_kind: object, shape: object, _code: object) -> NDArray[np.uint8]:
+def _make_empty_array(_kind: object, shape: object, _code: object) -> NDArray[np.uint8]:
     """Stands in for numpy's own: an empty array, into which the content is put."""
     if shape != (0,):
         raise pickle.UnpicklingError(f"an array of shape {shape} without content")
@@ -326,8 +326,8 @@ _FROM_BUFFER: Any = np.empty(0, np.uint8).__reduce_ex__(5)[0]
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _byte_dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "_reconstruct"): _make_empty_array,
+    ("numpy._core.multiarray", "_reconstruct"): _make_empty_array,
     ("numpy.core.numeric", "_frombuffer"): _FROM_BUFFER,
     ("numpy._core.numeric", "_frombuffer"): _FROM_BUFFER,
     ("_codecs", "encode"): _encode_latin1,
