@@ -120,7 +120,7 @@ def take_plugin_methods(
     return rest, tuple(methods), problems
 
 
-def _fill_values(method: PluginMethod, table: Any) -> tuple[PluginMethod, list[str]]:
+def _fill_values(method: PluginMethod, table: object) -> tuple[PluginMethod, list[str]]:
     """A method with the values of its table ``[tune.NAME]``, and what is wrong with them."""
     key = f"tune.{method.name}"
     if not isinstance(table, dict):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
-from typing import Annotated, Any, Literal, NamedTuple, cast
+from typing import Annotated, Literal, NamedTuple, cast
 
 from kdopt.campaign.fields import SHA256_RULE
 from kdopt.campaign.plain import read_plain
@@ -123,7 +123,7 @@ def _format_line(campaign: Campaign, line: SettingLine) -> str:
     return f"{key} = {_format_value(value)}  # {source}"
 
 
-def find_value(campaign: Campaign, key: str) -> Any:
+def find_value(campaign: Campaign, key: str) -> object:
     """The value of a dotted key that is in force; ``None`` for what is not set or not used."""
     first, *rest = key.split(".")
     if row := re.fullmatch(r"participant\[(\d+)\]", first):
@@ -157,7 +157,7 @@ def _is_refused(campaign: Campaign, key: str) -> bool:
     )
 
 
-def _format_value(value: Any) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from kdopt.campaign.data_settings import DATA_RULE, DATASET_RULE
 from kdopt.campaign.federated_algorithms import ALGORITHM_TABLES
@@ -153,7 +154,7 @@ def check_tables(raw: dict[str, Any], source: str, plugins: PluginNames = NO_PLU
     return Spec(campaign, tuple(lines))
 
 
-def _list_empty_texts(value: Any, key: str = "") -> Iterator[str]:
+def _list_empty_texts(value: object, key: str = "") -> Iterator[str]:
     """Texts without a letter: an empty path would be taken as the folder that one is in."""
     if isinstance(value, str) and not value.strip():
         yield (
@@ -307,7 +308,7 @@ _RULES = {"dataclass_type": "must be a table", "tuple_type": "must be a list"}
 """Rules that pydantic words in terms of Python rather than of TOML."""
 
 
-def _describe_problem(error: Any) -> str:
+def _describe_problem(error: ErrorDetails) -> str:
     """One pydantic error as a line: key, value, rule, fix."""
     names = [part for part in error["loc"] if isinstance(part, str)]
     indices = [part for part in error["loc"] if isinstance(part, int)]

@@ -195,7 +195,7 @@ def _submit_array(
     submitit: Any,
     call: WorkerCall,
     jobs: int,
-    parameters: dict[str, Any],
+    parameters: dict[str, object],
     log_dir: Path,
     mark: str,
 ) -> str:

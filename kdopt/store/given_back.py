@@ -8,7 +8,7 @@ trial gets further.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -93,7 +93,7 @@ def is_note_of_giving_back(text: object) -> bool:
     return times > 0 and longest_s >= 0 and at > 0
 
 
-def _parse_note(text: Any) -> tuple[int, float, float]:
+def _parse_note(text: object) -> tuple[int, float, float]:
     """Times, longest run and the last time; zeros for what kdopt did not write."""
     try:
         found = load_json(text or "{}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -110,7 +110,7 @@ def _select_kept(
             yield trial_id, kept
 
 
-def parse_kept(text: Any, studies: tuple[str, ...]) -> Kept | None:
+def parse_kept(text: object, studies: tuple[str, ...]) -> Kept | None:
     """What a trial's attribute says; ``None`` for what kdopt did not write."""
     try:
         value = load_json(text)

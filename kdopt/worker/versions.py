@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from kdopt.errors import StoreError
 from kdopt.store import queries
@@ -108,7 +107,7 @@ def is_list_of_versions(stored: object) -> bool:
     return bool(found) and len(found) == len(value) == len(set(found)) and all(map(all, found))
 
 
-def _parse_versions(value: Any) -> list[Versions]:
+def _parse_versions(value: object) -> list[Versions]:
     if not isinstance(value, list):
         return []
     return [
