@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -119,19 +119,6 @@ def make_distilled(gain: float, before: Outcome) -> Outcome:
 def drop_record(scores: Scores) -> Scores:
     """Scores as an outcome keeps those of the untouched student: without single images."""
     return dataclasses.replace(scores, right=None)
-
-
-class NoJournal:
-    """A journal that keeps nothing."""
-
-    def saved(self) -> bytes | None:
-        return None
-
-    def save(self, step: int, state: bytes) -> None:
-        pass
-
-    def report(self, values: Mapping[int, float]) -> None:
-        pass
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,9 @@ from kdopt.data.datasets import read_dataset
 from kdopt.store import queries
 from kdopt.store.planning import write_plan
 from kdopt.train.engine import make_engine
+from kdopt.trials.interfaces import NoJournal
 from kdopt.trials.runners import RUNNERS
-from tests.conftest import NoJournal, drop_record, make_record
+from tests.conftest import drop_record, make_record
 from tests.trials.test_context import new_context
 
 CLASSES = tuple(

@@ -38,7 +38,7 @@ from kdopt.trials.given import (
     list_tensors,
     restore_student,
 )
-from kdopt.trials.interfaces import NO_JOURNAL
+from kdopt.trials.interfaces import NoJournal
 from kdopt.trials.runners import RUNNERS
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class TunedPair:
             context = GivenContext(
                 self._given, record, self._given.dataset, self._home.artifacts, engine
             )
-            outcome = RUNNERS[row.stage].compute(context, plan, row.params, inputs, NO_JOURNAL)
+            outcome = RUNNERS[row.stage].compute(context, plan, row.params, inputs, NoJournal())
             trained = context.trained.find(outcome)
         assert trained is not None
         state = {key: value.cpu() for key, value in list_tensors(trained).items()}

@@ -29,7 +29,7 @@ from kdopt.store.raw_rows import read_raw_trials
 from kdopt.train.engine import Precision, make_engine
 from kdopt.train.fit import DivergedError
 from kdopt.trials.context import Context
-from kdopt.trials.interfaces import NO_JOURNAL
+from kdopt.trials.interfaces import NoJournal
 from kdopt.trials.runners import RUNNERS
 
 
@@ -113,7 +113,7 @@ class Rerunner:
         context = self.get_context(get_outcome(row))
         plan, inputs = self._plans[row.study], self._pretrained.get(row.partition, {})
         runner = RUNNERS[row.stage]
-        outcome = runner.compute(context, plan, row.params, inputs, NO_JOURNAL)
+        outcome = runner.compute(context, plan, row.params, inputs, NoJournal())
         return Rerun(outcome, context.trained.find(outcome))
 
     def get_context(self, recorded: Outcome) -> Context:

@@ -28,19 +28,18 @@ class Journal(Protocol):
         ...
 
 
-class _NoJournal:
+class NoJournal:
+    """A journal that keeps nothing, for a trial that nobody watches or resumes."""
+
     def saved(self) -> bytes | None:
+        """Nothing was saved."""
         return None
 
     def save(self, step: int, state: bytes) -> None:
-        pass
+        """See :class:`Journal`."""
 
     def report(self, values: Mapping[int, float]) -> None:
-        pass
-
-
-NO_JOURNAL: Journal = _NoJournal()
-"""A journal that keeps nothing, for a trial that nobody watches or resumes."""
+        """See :class:`Journal`."""
 
 
 class ArtifactFolder(Protocol):

@@ -6,11 +6,10 @@ their number could be felt; the images lie in memory as bytes.
 
 from __future__ import annotations
 
-import os
-import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.crew import run_measured
 from benchmarks.product import Bench
 
 SPEC = """
@@ -58,17 +57,5 @@ def _peak(participants: int, images: int) -> float:
     with tempfile.TemporaryDirectory(prefix="kdopt-bench-") as folder:
         bench = Bench(Path(folder))
         bench.plan(SPEC.format(participants=participants, images=images))
-        command = [sys.executable, "-m", "kdopt", "worker", "--quiet"]
-        command += ["--store", str(Path(folder) / "kdopt.db"), "--device", "cpu"]
-        out = os.open(Path(folder) / "log", os.O_WRONLY | os.O_CREAT, 0o600)
-        worker = os.posix_spawn(
-            command[0],
-            command,
-            {**os.environ},
-            file_actions=[(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, out, 2)],
-        )
-        os.close(out)
-        _, status, usage = os.wait4(worker, 0)
-        if status:
-            raise SystemExit((Path(folder) / "log").read_text()[-2000:])
-        return usage.ru_maxrss / 1024
+        store = ("--store", f"{folder}/kdopt.db", "--device", "cpu")
+        return run_measured("worker", "--quiet", *store, log=Path(folder) / "log")[1]

@@ -6,14 +6,13 @@ in sight is drawn: the median of 5 times.
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.crew import run_measured
 from benchmarks.store import fill, record_of, unfinished
 from kdopt.campaign.stages import plan_studies
 from kdopt.store.artifacts import Artifacts
@@ -32,28 +31,12 @@ def bench_report(sizes: list[str]) -> None:
             planned = write_plan(store, record, plan_studies)
             fill(store, unfinished(store, "bench"))
             store.close()
-            seconds, peak = _run(folder)
+            seconds, peak = run_measured(
+                "report", "--store", f"{folder}/kdopt.db", log=folder / "log"
+            )
             page = folder / "reports" / "bench" / "report.html"
             print(f"{size:>5}{planned.trials:>10,}{seconds:>10.1f}{peak:>10.0f}"
                   f"{page.stat().st_size / 1e6:>9.1f}{_opening(page):>9}", flush=True)  # fmt: skip
-
-
-def _run(folder: Path) -> tuple[float, float]:
-    """Seconds, and peak resident memory in MiB, of the command."""
-    command = [sys.executable, "-m", "kdopt", "report", "--store", str(folder / "kdopt.db")]
-    out = os.open(folder / "log", os.O_WRONLY | os.O_CREAT, 0o600)
-    started = time.perf_counter()
-    process = os.posix_spawn(
-        command[0],
-        command,
-        {**os.environ},
-        file_actions=[(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, out, 2)],
-    )
-    os.close(out)
-    _, status, usage = os.wait4(process, 0)
-    if status:
-        raise SystemExit((folder / "log").read_text()[-2000:])
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
 
 
 def _opening(page: Path, times: int = 5) -> str:

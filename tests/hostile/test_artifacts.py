@@ -22,7 +22,8 @@ from kdopt.store.raw_rows import read_raw_trials
 from kdopt.train.models import make_model
 from kdopt.train.weights import parse_weights
 from kdopt.trials.federate import run_federate
-from tests.conftest import NoJournal, make_campaign
+from kdopt.trials.interfaces import NoJournal
+from tests.conftest import make_campaign
 from tests.trials.test_context import new_context, without_time
 
 MODEL = make_model("cnn", (1, 8, 8), 10)

@@ -17,7 +17,8 @@ from kdopt.train.federated import count_state_bytes
 from kdopt.train.fit import DivergedError
 from kdopt.trials.combine import choose_student, run_combine
 from kdopt.trials.federate import run_federate
-from tests.conftest import NoJournal, drop_record, make_campaign
+from kdopt.trials.interfaces import NoJournal
+from tests.conftest import drop_record, make_campaign
 from tests.trials.test_context import new_context, without_time
 
 FEDERATE = FederateSettings(rounds=6, local_epochs=1, save_every=2, learning_rate=0.05)
