@@ -34,28 +34,25 @@ _DAMAGED = (
 """What Python's readers of zip files and of NumPy's headers raise on damaged ones."""
 
 
-def read_arrays(
-    path: Path, names: Collection[str] | None = None, limit: int | None = None
-) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
     """The arrays of these names; those that the file lacks are left out, others are not read.
 
     Args:
         path: What ``numpy.savez`` or ``safetensors.numpy.save_file`` wrote.
         names: Which; all of them where none are given.
-        limit: Bytes of all of them, unpacked; :data:`MAX_ARRAY_BYTES` where none is given.
 
     Raises:
         OSError: It cannot be read, is no ordinary file, or is larger.
-        ValueError: It is no such file, is damaged, holds pickled objects, or claims to be larger.
+        ValueError: It is no such file, is damaged, holds pickled objects, or claims to be larger
+            than :data:`MAX_ARRAY_BYTES`.
     """
-    limit = MAX_ARRAY_BYTES if limit is None else limit
-    content = read_input(path, limit)
+    content = read_input(path, MAX_ARRAY_BYTES)
     if content.startswith(b"\x93NUMPY"):
         raise ValueError("it is one array without a name (npy)")
     if content.startswith(b"\x80") and not is_safetensors(content):
         raise ValueError("it is a pickle, which may run code, and was not read")
     if content.startswith(b"PK"):
-        return _read_zip(content, names, limit)
+        return _read_zip(content, names)
     try:
         found = safetensors.numpy.load(content)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -64,7 +61,7 @@ def read_arrays(
     return {name: found[name] for name in found if names is None or name in names}
 
 
-def _read_zip(content: bytes, names: Collection[str] | None, limit: int) -> dict[str, NDArray[Any]]:
+def _read_zip(content: bytes, names: Collection[str] | None) -> dict[str, NDArray[Any]]:
     found: dict[str, NDArray[Any]] = {}
     name = ""
     try:
@@ -75,9 +72,9 @@ def _read_zip(content: bytes, names: Collection[str] | None, limit: int) -> dict
                 if names is None or e.filename.removesuffix(".npy") in names
             ]
             size = sum(entry.file_size for entry in wanted)
-            if size > limit:
+            if size > MAX_ARRAY_BYTES:
                 raise _TooLargeError(
-                    f"it unpacks to {format_count(size, 'byte')}, and {limit:,} are read"
+                    f"it unpacks to {format_count(size, 'byte')}, and {MAX_ARRAY_BYTES:,} are read"
                 )
             for entry in wanted:
                 name = entry.filename.removesuffix(".npy")
