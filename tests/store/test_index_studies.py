@@ -22,7 +22,14 @@ from kdopt.store.activity import read_recent_endings
 from kdopt.store.database import open_store
 from kdopt.store.index_studies import IndexStudy, IndexTrial, write_index_studies
 from kdopt.store.planning import write_plan
-from tests.conftest import PYTHON, make_campaign, make_outcome, make_record, optuna_study
+from tests.conftest import (
+    PYTHON,
+    list_failures,
+    make_campaign,
+    make_outcome,
+    make_record,
+    optuna_study,
+)
 
 NAME = "tiny/uniform/index"
 
@@ -128,7 +135,7 @@ def test_work_never_meets_what_was_published(planned):
                 r._replace(lease_left_s=0, running_s=0)
                 for r in activity.read_running_trials(planned, "tiny")
             ],
-            activity.read_failures(planned, "tiny"),
+            list_failures(planned, "tiny"),
             [ended.stage for ended in read_recent_endings(planned, "tiny", 3600, 9, 3600)],
             [dataclasses.replace(s, per_minute=0.0, eta_s=None) for s in status.stages],
             status.partitions,

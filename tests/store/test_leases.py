@@ -18,7 +18,7 @@ from kdopt.errors import LeaseLostError
 from kdopt.store import activity, leases, long_trials, queries
 from kdopt.store.database import Store
 from kdopt.store.planning import write_plan
-from tests.conftest import make_campaign, make_outcome, make_record, optuna_study
+from tests.conftest import list_failures, make_campaign, make_outcome, make_record, optuna_study
 
 SPACE = {"temperature": Param("float", 1.0, 2.0), "alpha": Param("float", 0.0, 1.0)}
 
@@ -144,7 +144,7 @@ def test_a_failure_keeps_its_reason_and_is_not_tried_again(store):
     study = plan_queue(store, 1)
     leases.fail_trial(store, leases.claim_trial(store, study, "me", 60), "the loss became nan")
     assert leases.claim_trial(store, study, "me", 60) is None
-    assert activity.read_failures(store, "tiny")[0].reason == "the loss became nan"
+    assert list_failures(store, "tiny")[0].error == "the loss became nan"
     assert leases.requeue_lost_trials(store, lambda worker: True) == 0
 
 
@@ -222,7 +222,7 @@ def test_a_trial_that_takes_workers_down_is_failed_in_the_end(store):
         assert leases.claim_trial(store, study, "dead", 60) is not None
         leases.requeue_lost_trials(store, lambda worker: True)
     assert states(store) == {"FAIL": 1}
-    assert "lost 3 times" in activity.read_failures(store, "tiny")[0].reason
+    assert "lost 3 times" in list_failures(store, "tiny")[0].error
 
 
 def test_a_trial_that_gets_on_between_its_losses_is_not_given_up(store):
