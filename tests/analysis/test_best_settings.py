@@ -267,7 +267,7 @@ def test_vanilla_of_tuning_itself_comes_first():
 
 @pytest.mark.parametrize("t2_scale", [True, False])
 def test_losses_of_equal_weight_at_one_temperature_differ_in_a_factor_only(t2_scale):
-    from kdopt.train.losses import distillation_loss
+    from tests.train.test_losses import distillation_loss
 
     student, teacher = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0, 1, 2, 0, 1])

@@ -30,7 +30,7 @@ from kdopt.data.datasets import load_dataset
 from kdopt.errors import ArtifactError, LeaseLostError
 from kdopt.service.doctor import check_campaign
 from kdopt.service.planner import draw_splits, plan_campaign
-from kdopt.store import activity, leases, queries
+from kdopt.store import leases, queries
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import open_store
 from kdopt.store.planning import requeue_failed_trials, write_plan

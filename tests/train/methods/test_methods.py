@@ -9,10 +9,11 @@ import torch
 from torch.nn import functional
 
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
-from kdopt.train.losses import distillation_loss, kl_divergence
+from kdopt.train.losses import kl_divergence
 from kdopt.train.methods.base import MethodInputs
 from kdopt.train.methods.dp_kd import DP_KD, DP_KD_SUPERVISED, make_teacher_mask
 from kdopt.train.methods.registry import find_method
+from tests.train.test_losses import distillation_loss
 
 VALUES = {
     "vanilla": {"temperature": 2.0, "alpha": 0.3, "self_teacher_weight": 0.5},

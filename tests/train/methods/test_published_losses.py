@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from kdopt.campaign.method_spaces import SPACES, TUNED_METHODS
-from kdopt.train.losses import distillation_loss, drop_true_class
+from kdopt.train.losses import drop_true_class
 from kdopt.train.methods.base import MethodInputs
 from kdopt.train.methods.logit_std import standardise_logits
 from kdopt.train.methods.registry import find_method
+from tests.train.test_losses import distillation_loss
 
 INDEX = torch.tensor([4, 0, 7, 2])
 N, CLASSES = 12, 5
