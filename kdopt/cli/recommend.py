@@ -80,10 +80,18 @@ SpecOption = Annotated[
     Path | None, typer.Option("--spec", help="Campaign file with the images and the model.")
 ]
 TeacherModelOption = Annotated[
-    str | None, typer.Option("--teacher-model", help="The teacher's model, if not the spec's.")
+    str | None,
+    typer.Option(
+        "--teacher-model",
+        help="The teacher's model [default: that of --teacher-participant, or else the spec's].",
+    ),
 ]
 PartitionOption = Annotated[
-    str | None, typer.Option("--partition", help="The spec's partition with both participants.")
+    str | None,
+    typer.Option(
+        "--partition",
+        help="The spec's partition with both participants, where it has several.",
+    ),
 ]
 TeacherParticipantOption = Annotated[
     int | None,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from kdopt.campaign.participants import LOGITS, Architecture
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.shapes import describe_shape
 from kdopt.campaign.stage_settings import TRANSFER_SETS, TransferName
@@ -36,9 +37,9 @@ from kdopt.shown import format_count
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
+from kdopt.train.adapted import AdaptedModel, build_model
 from kdopt.train.engine import Engine, Images
 from kdopt.train.evaluation import predict_logits, score_logits
-from kdopt.train.models import make_model
 from kdopt.train.weights import load_weights
 from kdopt.trials.context import Context
 from kdopt.trials.interfaces import Inputs
@@ -58,7 +59,8 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         path: A safetensors file with a state dict.
-        model: Name of its architecture; ``None`` for the campaign's.
+        model: Name of its architecture; ``None`` for that of its participant, or else the
+            campaign's.
         participant: Whose share it was trained on; ``None`` if that is not known.
     """
 
@@ -150,7 +152,7 @@ def describe_checkpoints(
             validation nor public.
         transfer_set: The images to distil on.
         partition: The campaign's partition that the participants belong to; ``None`` if the
-            checkpoints have no participants.
+            checkpoints have no participants, or the campaign has but one partition.
         engine: Where to compute.
 
     Returns:
@@ -252,7 +254,7 @@ def _make_splits(
     campaign: Campaign, dataset: Dataset, partition: str | None, checkpoints: tuple[Checkpoint, ...]
 ) -> Splits:
     numbers = [c.participant for c in checkpoints if c.participant is not None]
-    if partition is None and numbers:
+    if partition is None and numbers and len(campaign.partitions) > 1:
         raise AdviceError(
             f"participant {numbers[0]}: of which partition? Give --partition, one of "
             f"{', '.join(p.name for p in campaign.partitions)}"
@@ -290,21 +292,34 @@ def _find_transfer_set(
     return splits.public[:size]
 
 
+def _find_architecture(checkpoint: Checkpoint, campaign: Campaign) -> Architecture:
+    """What a checkpoint's model is: its participant's, with its sizes, colours and classes."""
+    if checkpoint.participant is None:
+        return Architecture(checkpoint.model or campaign.model)
+    own = campaign.get_architecture(checkpoint.participant)
+    if own.model == LOGITS:  # it has no model, so this one is not its
+        return Architecture(checkpoint.model or campaign.model)
+    return own if checkpoint.model in (None, own.model) else Architecture(checkpoint.model)
+
+
 def _load_checkpoint(
     checkpoint: Checkpoint, campaign: Campaign, dataset: Dataset, engine: Engine
 ) -> nn.Module:
-    name, path = checkpoint.model or campaign.model, checkpoint.path
-    model = make_model(name, dataset.shape, dataset.n_classes)
+    kind, path = _find_architecture(checkpoint, campaign), checkpoint.path
+    model = build_model(kind, dataset.shape, dataset.class_names, dataset.mean, dataset.std)
+    inner = model.model if isinstance(model, AdaptedModel) else model
     try:
-        load_weights(model, path)
+        load_weights(inner, path)
     except OSError as error:
         reason = error.strerror or "no such file"
         raise ArtifactError(f"checkpoint {path}: cannot be read: {reason}") from error
     except ArtifactError as error:
+        n_classes = len(kind.classes) or dataset.n_classes
         raise ArtifactError(
-            f"checkpoint {path}: {error}; give a state dict of model '{name}' for "
-            f"{describe_shape(dataset.shape)} and {format_count(dataset.n_classes, 'class')}, "
-            "saved with safetensors.torch.save_file or torch.save"
+            f"checkpoint {path}: {error}; give a state dict of model '{kind.model}' for "
+            f"{describe_shape(dataset.shape)} and {format_count(n_classes, 'class')}, "
+            "saved with safetensors.torch.save_file or torch.save, or say whose it is (see "
+            "--teacher-model, --teacher-participant and --student-participant)"
         ) from error
     return engine.move(model)
 

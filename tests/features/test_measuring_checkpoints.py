@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
+from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.spec import parse_spec
+from kdopt.cli.campaign_file import plan_spec
 from kdopt.data.datasets import load_dataset
 from kdopt.errors import AdviceError, ArtifactError, KdoptError
 from kdopt.features.definitions import FEATURE_NAMES, LABEL_FEATURES
@@ -122,11 +127,43 @@ def test_files_that_are_no_checkpoints_are_refused(world, tmp_path):
             )
 
 
+def test_a_participants_checkpoint_is_read_as_its_model_with_its_images_and_classes(tmp_path):
+    files = {name: tmp_path / f"{name}.pt" for name in ("berlin", "paris")}
+    torch.manual_seed(0)
+    for (name, path), shape in zip(files.items(), [(1, 8, 8), (3, 12, 12)], strict=True):
+        torch.save(make_model("mlp" if name == "berlin" else "cnn", shape, 10).state_dict(), path)
+    digits = load_dataset(parse_spec(SPEC).campaign)
+    np.savez(tmp_path / "own.npz", images=digits.train_images[:60], labels=digits.train_labels[:60])
+    paris = {"model": "cnn", "image_size": 12, "channels": 3, "mean": [0.2] * 3, "std": [0.3] * 3}
+    extras = {"berlin": {}, "paris": {"classes": [str(c) for c in reversed(range(10))], **paris}}
+    participants = [
+        {"name": name, "weights": str(path), "data": str(tmp_path / "own.npz"), **extras[name]}
+        for name, path in files.items()
+    ]
+    path = tmp_path / "mine.toml"
+    path.write_text(make_spec(participants, participants=None, partitions=["own"]))
+    store, artifacts, spec, *_ = plan_spec(path, str(tmp_path / "kdopt.db"), None)
+    campaign = spec.campaign
+    run_trials(store, artifacts, "tiny", ENGINE)
+    measure_campaign(store, artifacts, "tiny", ENGINE)
+    rows, measurements = read_trials(store, "tiny"), read_measurements(store, "tiny")
+    store.close()
+    checkpoints = [Checkpoint(path, None, number) for number, path in enumerate(files.values())]
+    for line in tabulate_pairs(rows, campaign, measurements, "student").to_dict("records"):
+        pair = checkpoints[line["teacher"]], checkpoints[line["student"]]
+        # The campaign has one partition, so nobody needs to name it.
+        found = describe_checkpoints(
+            campaign, load_dataset(campaign), *pair, "student", None, ENGINE
+        )
+        assert found == pytest.approx({name: line[name] for name in FEATURE_NAMES}, abs=1e-4)
+
+
 def test_participants_need_a_partition_that_has_them(world):
-    *_, paths = world
+    campaign, dataset, _, paths = world
     student = Checkpoint(paths[1], participant=1)
-    with pytest.raises(AdviceError, match=r"Give --partition, one of specialized"):
-        describe(world, Checkpoint(paths[0]), student, "student", None)
+    several = replace(campaign, partitions=(*campaign.partitions, PartitionSettings("uniform")))
+    with pytest.raises(AdviceError, match=r"Give --partition, one of specialized, uniform"):
+        describe((several, dataset), Checkpoint(paths[0]), student, "student", None)
     with pytest.raises(AdviceError, match=r"participant 7: tiny has 0 to 2"):
         describe(
             world,
