@@ -185,7 +185,7 @@ class TunedPair:
             f"{key} = {value:.3g}" if isinstance(value, float) else f"{key} = {value}"
             for key, value in self.parameters.items()
         )
-        done = sum(row.state == "COMPLETE" for row in self._results.rows)
+        done = sum(r.state == "COMPLETE" and r.stage == "tune" for r in self._results.rows)
         lines = [
             f"{self.verdict}: the best of {format_count(done, 'trial')} is {self.method} "
             f"({values}), {self.student_accuracy:.2f} to {self.accuracy:.2f} % on test: "

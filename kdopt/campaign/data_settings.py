@@ -171,7 +171,7 @@ class DataSettings(Settings):
     test_size: Annotated[Size | None, Source("default: all images")] = None
     validation_fraction: Annotated[
         float,
-        Interval(gt=0, le=0.5),
+        Interval(gt=0, lt=1),
         Source("paper, section III; drawn before partitioning: kdopt"),
     ] = 0.1
     checksum: Annotated[Literal["published", "none"], KDOPT] = "published"

@@ -52,6 +52,7 @@ MOST_PROBLEMS = 100
 
 TOO_DEEP = "its tables or lists are too deep; no setting has any"
 
+LISTED = "as many as are listed"
 NOT_HELD_OUT = "no stage uses a public set, so none is held out"
 
 
@@ -144,12 +145,17 @@ def check_tables(raw: dict[str, Any], source: str, plugins: PluginNames = NO_PLU
         unused.append("tune.search")
     campaign = _resolve_defaults(file, raw)
     # As they are in force: what no stage uses is not held out, whatever its default.
-    lines = list(_list_lines(replace(file, transfer=campaign.transfer), raw, unused))
+    in_force = replace(file, transfer=campaign.transfer, participants=campaign.participants)
+    lines = list(_list_lines(in_force, raw, unused))
     lines += _list_plugin_lines(methods, raw)
     if campaign.transfer != file.transfer:
         lines = [
             line._replace(source=NOT_HELD_OUT) if line.key.startswith("transfer.") else line
             for line in lines
+        ]
+    if file.participant:
+        lines = [
+            line._replace(source=LISTED) if line.key == "participants" else line for line in lines
         ]
     return Spec(campaign, tuple(lines))
 

@@ -17,7 +17,7 @@ from kdopt.cli.announce import Say, say_nothing
 from kdopt.data.datasets import Dataset, load_dataset
 from kdopt.data.given_logits import pack_logits
 from kdopt.plugins.code import PLUGIN_NAMES, find_code
-from kdopt.service.outlook import ShareSizes, describe_images, measure_shares
+from kdopt.service.outlook import ShareSizes, describe_images, describe_unused, measure_shares
 from kdopt.service.planner import (
     check_plan,
     check_training,
@@ -93,6 +93,7 @@ def plan_spec(path: Path, store: str, artifacts: str | None, say: Say = say_noth
     shares = measure_shares(splits, dataset)
     notes = [
         *describe_images(campaign, dataset),
+        *describe_unused(campaign, dataset, splits),
         *describe_given_logits(campaign, dataset, splits, logits),
     ]
     opened = open_store(store, create=True)

@@ -37,7 +37,7 @@ from kdopt.shown import format_count
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.queries import read_record
-from kdopt.train.adapted import AdaptedModel, build_model
+from kdopt.train.adapted import build_model, get_own_model
 from kdopt.train.engine import Engine, Images
 from kdopt.train.evaluation import predict_logits, score_logits
 from kdopt.train.weights import load_weights
@@ -307,9 +307,8 @@ def _load_checkpoint(
 ) -> nn.Module:
     kind, path = _find_architecture(checkpoint, campaign), checkpoint.path
     model = build_model(kind, dataset.shape, dataset.class_names, dataset.mean, dataset.std)
-    inner = model.model if isinstance(model, AdaptedModel) else model
     try:
-        load_weights(inner, path)
+        load_weights(get_own_model(model), path)
     except OSError as error:
         reason = error.strerror or "no such file"
         raise ArtifactError(f"checkpoint {path}: cannot be read: {reason}") from error

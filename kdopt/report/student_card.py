@@ -32,6 +32,12 @@ student = read_student("{file}")
 classes = student.predict({kind})  # {array}; gives class numbers
 """
 
+PLAIN_SNIPPET = """\
+from safetensors.torch import load_file
+model.load_state_dict(load_file("{file}"))
+model.eval()
+"""
+
 
 def summarise_student(record: StudentRecord) -> list[str]:
     """What was taken home, how it is checked, and what it gained: a sentence each."""
@@ -69,6 +75,9 @@ def format_student_card(
             ["class", "name"],
             [[str(i), escape_markdown(name)] for i, name in enumerate(facts.classes)],
         ),
+        f"In plain PyTorch, into a module of the same layers:\n\n```python\n"
+        f"{PLAIN_SNIPPET.format(file=next(iter(files)))}```",
+        _describe_own_input(facts),
         "## Settings",
         _make_table(["setting", "value"], list(_list_settings(record, campaign))),
         "## Check",
@@ -235,10 +244,33 @@ def _describe_input(facts: StudentFacts) -> str:
             f"float images (n, {shape}), normalised: (pixel / 255 - mean) / std, with mean {mean} "
             f"and std {std} per channel"
         )
+    others = ": in float32 a few images come out otherwise" if facts.precision == "bf16" else ""
     return (
         f"`student.model`, ONNX and TorchScript take {taken}. They return logits, "
-        f"(n, {len(facts.classes)}), in this order of classes. It was scored in {facts.precision}."
+        f"(n, {len(facts.classes)}), in this order of classes. It was scored in "
+        f"{facts.precision}{others}."
     )
+
+
+def _describe_own_input(facts: StudentFacts) -> str:
+    """What the module itself takes and gives, where that may be other than the campaign's."""
+    own = facts.architecture
+    if own is None:
+        return "It takes and gives the same as `student.model`."
+    channels, *sides = facts.shape if get_kind(facts.shape) == "images" else (0,)
+    changes = []
+    if own.channels and own.channels != channels:
+        changes.append(f"the grey channel {own.channels} times")
+    if own.image_size and [own.image_size] * 2 != sides:
+        changes.append(f"resized to {own.image_size}x{own.image_size} (bilinear)")
+    if own.mean:
+        mean, std = (", ".join(f"{v:.6g}" for v in values) for values in (own.mean, own.std))
+        changes.append(f"normalised with mean {mean} and std {std} instead")
+    taken = f"images like these, {', '.join(changes)}" if changes else "the same"
+    given = "in the order above"
+    if own.classes:
+        given = f"in this order: {', '.join(map(escape_markdown, own.classes))}"
+    return f"It takes {taken}, and gives logits {given}."
 
 
 def _list_settings(record: StudentRecord, campaign: Campaign) -> Iterable[list[str]]:

@@ -7,8 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import safetensors.numpy
 
+from kdopt.campaign.partition_settings import OWN
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.shapes import get_kind
 from kdopt.campaign.stages import plan_studies
@@ -55,6 +57,25 @@ def describe_skipped(campaign: Campaign) -> list[str]:
         if participant.data is not None:
             notes += list_skipped(expand_path(participant.data), ["."])
     return notes
+
+
+def describe_unused(campaign: Campaign, dataset: Dataset, splits: Mapping[str, bytes]) -> list[str]:
+    """How many training images nobody gets, where all participants bring their own."""
+    if any(p.kind != OWN for p in campaign.partitions) or campaign.data.validation == "local":
+        return []
+    first = unpack_splits(safetensors.numpy.load(next(iter(splits.values()))))
+    common = dataset.given.count_dealt(dataset.owned[0][0])
+    # What is given already lies behind the common images.
+    held_out = np.concatenate([first.validation, first.public])
+    unused = common - int((held_out < common).sum())
+    if not unused or any(dataset.given.validation):
+        return []
+    return [
+        f"{unused:,} of {common:,} training {get_kind(dataset.shape)} of {campaign.data.name} are "
+        f"used by nobody, as participants bring their own: {len(first.validation):,} are for "
+        f"validation (data.validation_fraction = {campaign.data.validation_fraction:g}); a larger "
+        "fraction lets settings be chosen by more"
+    ]
 
 
 def describe_images(campaign: Campaign, dataset: Dataset) -> list[str]:

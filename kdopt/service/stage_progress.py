@@ -278,7 +278,20 @@ def _make_queue(stage: StageStatus, recent: RecentTrials, blocked: int, each_s: 
     ages = [span.began_ago_s for span in recent.running.get(stage.stage, ())]
     # Trials of lost workers start again from the beginning.
     lost = max(0, stage.running - len(ages))
-    return Queue(stage.waiting - blocked + lost, ages, each_s)
+    likely_s = _count_overdue(each_s, len(recent.ended.get(stage.stage, ())), ages)
+    return Queue(stage.waiting - blocked + lost, ages, likely_s)
+
+
+def _count_overdue(each_s: float, n_ended: int, ages_s: Sequence[float]) -> float:
+    """Seconds that a trial takes, those counted that already run for longer than others took.
+
+    Where participants have different models, a pair's trials may all have ended before those of a
+    slower student begin: what waits then takes longer than what ended.
+    """
+    overdue_s = [age_s for age_s in ages_s if age_s > each_s]
+    if not n_ended:
+        return each_s
+    return (n_ended * each_s + sum(overdue_s)) / (n_ended + len(overdue_s))
 
 
 def _count_partition(name: str, group: Sequence[StudyCounts]) -> PartitionStatus:

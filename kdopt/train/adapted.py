@@ -67,6 +67,11 @@ class AdaptedModel(nn.Module):
         return images
 
 
+def get_own_model(model: nn.Module) -> nn.Module:
+    """A participant's model without what stands around it: its names are those it came with."""
+    return model.model if isinstance(model, AdaptedModel) else model
+
+
 def build_model(
     architecture: Architecture,
     shape: Shape,

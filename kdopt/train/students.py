@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from kdopt.errors import ArtifactError, KdoptError
 from kdopt.files import open_input
 from kdopt.outcome import StudentFacts
 from kdopt.plugins.code import use_model
-from kdopt.train.adapted import build_model
+from kdopt.train.adapted import build_model, get_own_model
 from kdopt.train.engine import Engine, Images, Precision
 from kdopt.train.evaluation import predict_logits
 from kdopt.train.models import make_example
@@ -39,6 +39,9 @@ LONGEST_SIDE = 4096
 
 MOST_NUMBERS = 10_000_000
 """Numbers of a vector, ids of a sequence, or a vocabulary that are believed."""
+
+OUTER_NAME = "model."
+"""What stood before the names of a participant's model in files of older versions."""
 
 HEADER_KEY = "kdopt"
 """Where the header of a student's file holds a :class:`StudentFacts`, as JSON."""
@@ -103,8 +106,9 @@ def _are_ids(tokens: Tensor, vocabulary: int) -> bool:
 
 
 def pack_student(model: nn.Module, facts: StudentFacts) -> bytes:
-    """The file of a student."""
-    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    """The file of a student; its weights have the names of the participant's own model."""
+    own = get_own_model(model).state_dict()
+    state = {k: v.detach().cpu().contiguous() for k, v in own.items()}
     return safetensors.torch.save(state, {HEADER_KEY: json.dumps(asdict(facts))})
 
 
@@ -132,14 +136,22 @@ def read_student(path: str | Path) -> TrainedStudent:
     inputs = facts.shape, facts.classes, facts.mean, facts.std
     try:
         with torch.device("meta"):  # without memory: what the header says may be anything
-            check_weights(state, build_model(kind, *inputs).state_dict())
+            own = get_own_model(build_model(kind, *inputs)).state_dict()
+        state = check_weights(_take_own_names(state, own), own)
         model = build_model(kind, *inputs)
-        model.load_state_dict(state)
+        get_own_model(model).load_state_dict(state)
     except ArtifactError as error:
         raise KdoptError(
             f"student {path}: {error}; use the kdopt and torchvision versions that its card names"
         ) from error
     return TrainedStudent(_make_engine(facts).move(model).eval(), facts)
+
+
+def _take_own_names(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Files of older versions have the name of what stood around the model before every name."""
+    if state.keys() == {f"{OUTER_NAME}{key}" for key in own}:
+        return {key.removeprefix(OUTER_NAME): value for key, value in state.items()}
+    return state
 
 
 def _use_code(path: str | Path, facts: StudentFacts) -> None:

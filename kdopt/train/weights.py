@@ -22,7 +22,7 @@ from kdopt.data.sources.base import expand_path
 from kdopt.errors import ArtifactError, KdoptError
 from kdopt.files import is_safetensors, read_input
 from kdopt.shown import format_count
-from kdopt.train.adapted import AdaptedModel, build_model
+from kdopt.train.adapted import build_model, get_own_model
 from kdopt.train.engine import seeded
 from kdopt.train.fit import find_not_finite
 
@@ -141,10 +141,9 @@ def read_weights(name: str, path: str, kind: Architecture, dataset: Dataset) -> 
     """
     with seeded(0, torch.device("cpu")):
         model = build_model(kind, dataset.shape, dataset.class_names, dataset.mean, dataset.std)
-    inner = model.model if isinstance(model, AdaptedModel) else model
     where = f"participant '{name}': weights {path}"
     try:
-        load_weights(inner, expand_path(path))
+        load_weights(get_own_model(model), expand_path(path))
     except OSError as error:
         reason = error.strerror or "it cannot be read"
         raise KdoptError(f"{where}: {reason}; give the path of the file") from error

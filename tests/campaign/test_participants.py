@@ -46,6 +46,12 @@ def test_who_has_no_images_teaches_only():
     assert {cell["student"] for cell in plans["control"].cells} == {0, 2}
 
 
+def test_listed_participants_are_counted_and_nothing_else_says_how_many():
+    lines = {line.key: line for line in parse_spec(OWN).settings}
+    assert lines["participants"][1:] == ("3", "as many as are listed")
+    assert {line.key: line for line in parse_spec(MIXED).settings}["participants"].source == "spec"
+
+
 def test_models_in_a_list_are_taken_in_turn():
     campaign = parse_spec(MIXED).campaign
     names = [campaign.get_architecture(i).model for i in range(5)]

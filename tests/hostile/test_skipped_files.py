@@ -47,6 +47,7 @@ def pets(here: Path) -> Path:
         shutil.copy(folder / "0.png", here / "images" / "train" / "cat" / name)
     (here / "images/train/cat/more").mkdir()
     (here / "images/notes").mkdir()
+    (here / "images/val").mkdir()
     (here / "images/train/readme.txt").write_text("x")
     (here / "spec.toml").write_text(SPEC)
     return here
@@ -61,5 +62,6 @@ def test_plan_run_and_doctor_say_once_what_is_not_read(pets: Path) -> None:
         said = ended.out + ended.err
         for kind in kinds:
             assert said.count(f"1 {kind}") == 1, (command, kind, said)
+        assert said.count("images/val is not read: validation images are drawn from train") == 1
     shutil.rmtree(pets / "images")  # the doctor needs none
     assert kdopt("doctor").code == 0

@@ -10,6 +10,7 @@ import pytest
 from kdopt.analysis.paired_test import ImageLead
 from kdopt.analysis.reruns import compare_outcomes
 from kdopt.analysis.students import ChosenTrial, StudentRecord
+from kdopt.campaign.participants import Architecture
 from kdopt.outcome import Outcome, Pair, Scores, StudentFacts, TrialRow
 from kdopt.report.student_card import format_student_card, summarise_student
 from tests.conftest import make_campaign
@@ -73,6 +74,20 @@ def test_a_distilled_student_has_its_setting_gains_and_intervals():
     for sha256 in "def":
         assert f"`{sha256 * 64}`" in card
     assert "mean 0.3 and std 0.4" in card and 'read_student("s.safetensors")' in card
+
+
+def test_the_card_says_what_the_students_own_module_takes_and_gives():
+    assert "It takes and gives the same as `student.model`." in write_card(make_student())
+    kind = Architecture("mlp", ("c", "a|b"), 12, 3, (0.5,) * 3, (0.2,) * 3)
+    facts = replace(FACTS, architecture=kind, precision="bf16")
+    card = format_student_card(make_student(), facts, make_campaign(), {"s.safetensors": "e"})
+    assert 'model.load_state_dict(load_file("s.safetensors"))' in card
+    assert "scored in bf16: in float32 a few images come out otherwise" in card
+    assert (
+        "It takes images like these, the grey channel 3 times, resized to 12x12 (bilinear), "
+        "normalised with mean 0.5, 0.5, 0.5 and std 0.2, 0.2, 0.2 instead, and gives logits in "
+        r"this order: c, a\|b." in card
+    )
 
 
 @pytest.mark.parametrize(

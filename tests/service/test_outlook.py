@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from kdopt.campaign.partition_settings import PartitionSettings
+from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stages import plan_studies
-from kdopt.data.datasets import read_dataset
+from kdopt.data.datasets import load_dataset, read_dataset
 from kdopt.service.outlook import (
     count_planned_trials,
+    describe_unused,
     estimate_training_seconds,
     measure_shares,
 )
@@ -19,6 +22,7 @@ from kdopt.service.planner import draw_splits
 from tests.analysis.synthetic import make_campaign as make_synthetic
 from tests.analysis.synthetic import make_rows
 from tests.conftest import make_campaign
+from tests.small_campaigns import make_spec
 
 
 def test_shares_are_those_that_participants_train_on():
@@ -36,6 +40,25 @@ def test_shares_are_those_that_participants_train_on():
     assert len(set(uniform.sizes)) == 1 and uniform.too_small == []
     assert len(set(skewed.sizes)) > 1
     assert skewed.too_small == [i for i, size in enumerate(skewed.sizes) if size < 100]
+
+
+def test_shared_images_that_nobody_uses_are_said_with_the_setting_that_uses_them(tmp_path):
+    digits = read_dataset(make_campaign().data, 0)
+    rows = {"images": digits.train_images[:40], "labels": digits.train_labels[:40]}
+    np.savez(tmp_path / "own.npz", **rows)
+    participants = [{"name": name, "data": str(tmp_path / "own.npz")} for name in ("a", "b")]
+    for data, expected in (
+        ({"validation_fraction": 0.1}, "1,213 of 1,348 training images of digits"),
+        ({"validation_fraction": 0.9}, "135 of 1,348 training images of digits"),
+        ({"validation": "local"}, None),
+    ):
+        text = make_spec(participants, participants=None, partitions=["own"], data=data)
+        campaign = parse_spec(text).campaign
+        dataset = load_dataset(campaign)
+        notes = describe_unused(campaign, dataset, draw_splits(campaign, dataset))
+        assert [note.partition(" are used by nobody")[0] for note in notes] == (
+            [expected] if expected else []
+        )
 
 
 def test_trials_are_counted_by_stage():

@@ -135,6 +135,15 @@ def test_an_end_that_cannot_be_told_says_why():
     assert unknown(waiting, RecentTrials(), {"tune": 5, "compare": 5}) == ""
 
 
+def test_what_runs_longer_than_others_took_counts_for_what_waits():
+    """Six trials of a small student ended in a second each; the first of a large one runs on."""
+    states = [state(1, "c/a/tune/t01-s00", waiting=5, running=1)]
+    for age_s, each_s in ((0.5, 1), (40, 46 / 7)):
+        recent = RecentTrials({"tune": steady(1.0, 6)}, {"tune": [Span(age_s)]})
+        eta = estimate_campaign_eta(count_stages(states, recent, {}), recent, {})
+        assert eta.seconds == pytest.approx(5 * each_s, rel=0.15)
+
+
 def test_a_stage_that_has_not_begun_is_guessed_by_the_epochs_of_the_most_alike():
     """Ten trials of 20 epochs, where one of 10 takes 3 s and one of 100 takes 50 s."""
     states = [

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
+from kdopt.campaign.participants import Architecture
 from kdopt.errors import KdoptError
 from kdopt.outcome import StudentFacts
+from kdopt.train.adapted import build_model
 from kdopt.train.engine import Images, make_engine, seeded
 from kdopt.train.evaluation import predict_logits
 from kdopt.train.models import make_model
@@ -62,6 +65,24 @@ def test_a_student_comes_back_with_its_facts_and_gives_the_same_bits(model, path
     assert torch.equal(student.predict_logits(IMAGES), compute_logits(model))
     assert torch.equal(student.predict(IMAGES[:, 0]), compute_logits(model).argmax(dim=1))
     assert torch.allclose(student.model(normalise()), compute_logits(model), atol=1e-5)
+
+
+def test_a_participants_own_module_loads_its_student_and_older_files_are_read(path):
+    kind = Architecture("cnn", ("c", "a", "b"), 12, 3, (0.5,) * 3, (0.2,) * 3)
+    facts = replace(FACTS, architecture=kind)
+    with seeded(1, torch.device("cpu")):
+        adapted = build_model(kind, FACTS.shape, FACTS.classes, FACTS.mean, FACTS.std).eval()
+    expected = compute_logits(make_engine("fp32", "cpu").move(adapted))
+    path.write_bytes(pack_student(adapted, facts))
+    own = make_model("cnn", (3, 12, 12), 3)
+    own.load_state_dict(safetensors.torch.load_file(path))
+    assert torch.equal(read_student(path).predict_logits(IMAGES), expected)
+
+    header = {HEADER_KEY: json.dumps(asdict(facts))}
+    outer = {name: value.contiguous() for name, value in adapted.state_dict().items()}
+    safetensors.torch.save_file(outer, path, header)
+    assert set(outer) == {f"model.{name}" for name in own.state_dict()}
+    assert torch.equal(read_student(path).predict_logits(IMAGES), expected)
 
 
 @pytest.mark.parametrize(

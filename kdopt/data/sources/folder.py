@@ -25,6 +25,10 @@ _CINIC10_FIXES = (
     "data.root = the folder with its train, valid and test",
 )
 
+BOTH = ("train", "test")
+VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+"""What people call a folder of validation images."""
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
@@ -135,7 +139,7 @@ def list_class_folders(root: Path, skip_prefix: str | None = None) -> dict[str, 
     return {folder.name: _list_images(folder, skip_prefix) for folder in classes}
 
 
-def list_skipped(root: Path, splits: Sequence[str] = ("train", "test")) -> list[str]:
+def list_skipped(root: Path, splits: Sequence[str] = BOTH) -> list[str]:
     """What folders hold and nobody reads, a sentence for each reason.
 
     Hidden files are no part of a data set, and not named.
@@ -145,6 +149,12 @@ def list_skipped(root: Path, splits: Sequence[str] = ("train", "test")) -> list[
         splits: Those in it that hold class folders; ``.`` is itself.
     """
     found: dict[str, list[Path]] = defaultdict(list)
+    notes = [
+        f"{root / name} is not read: validation images are drawn from train "
+        "(data.validation_fraction); put its images into train, or all into a file of arrays"
+        for name in VALIDATION_NAMES
+        if tuple(splits) == BOTH and (root / name).is_dir()
+    ]
     for split in [root / name for name in splits]:
         for folder in _list_entries(split) if split.is_dir() else []:
             if not folder.is_dir():
@@ -156,7 +166,7 @@ def list_skipped(root: Path, splits: Sequence[str] = ("train", "test")) -> list[
                 elif file.suffix.lower() not in SUFFIXES:
                     ending = file.suffix.lower()
                     found[f"files {ending}" if ending else "files without an ending"].append(file)
-    return [
+    return notes + [
         f"{len(files):,} {what} are not read, such as {files[0]}; images are files in a class "
         f"folder that end in {', '.join(SUFFIXES)}"
         for what, files in sorted(found.items())
