@@ -124,6 +124,10 @@ def list_secrets(location: str) -> list[str]:
     if at:
         user, _, password = credentials.partition(":")
         found += [credentials, user, password, *re.split(r"[@/?#]", password)]
+        # Often the database is called like its user, and shown: a name that all may read hides
+        # nothing. Unless it is the password too.
+        if user != password and user in re.split(r"[@/?#]", tail):
+            found = [text for text in found if text != user]
     found += re.findall(r"=\s*([^\s&'\"]+)", tail)
     # Short ones would hide half of every message, and protect nothing.
     return sorted({form for secret in found for form in (secret, unquote(secret)) if form[3:]})

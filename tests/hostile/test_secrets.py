@@ -161,6 +161,10 @@ def test_ordinary_messages_stay_as_they_are() -> None:
     ):
         assert hide_secrets(text) == text
     assert list_secrets("storage/kdopt.db") == [] == list_secrets("sqlite:///x.db")
+    # A database that is called like its user stays readable, unless that is the password too.
+    assert list_secrets("postgresql://kdopt@/kdopt?host=/tmp") == ["/tmp"]
+    assert "kdopt" in list_secrets("postgresql://kdopt:kdopt@host/kdopt")
+    assert "kdopt" in list_secrets("postgresql://kdopt:other-word@host/store")
 
 
 def test_json_stays_json() -> None:
