@@ -25,7 +25,7 @@ from kdopt.advice.policies import TREE_POLICY, list_policies
 from kdopt.advice.regret import (
     compute_net_gains,
     cross_validate,
-    estimate_over_units,
+    estimate_measures,
     list_units,
     make_folds,
     select_gains,
@@ -310,11 +310,7 @@ def compare_guide(training_set: TrainingSet) -> pd.DataFrame:
             "total": total,
         }
         measured = (gain, net, regret, same, regret - same)
-        for name, values in zip(GUIDE_MEASURES, measured, strict=True):
-            numbers = estimate_over_units(values, units)[:3]
-            for end, number in zip(("", "_low", "_high"), numbers, strict=True):
-                line[f"{name}{end}"] = number
-        lines.append(line)
+        lines.append(line | estimate_measures(GUIDE_MEASURES, measured, units))
     return pd.DataFrame(lines, columns=list(GUIDE_COLUMNS))
 
 

@@ -110,12 +110,7 @@ def compare_policies(
             "leads": policy.name == lead,
             "n": len(training_set),
         }
-        for name, values in zip(REGRET_MEASURES, measured, strict=True):
-            for end, number in zip(
-                ("", "_low", "_high"), estimate_over_units(values, units)[:3], strict=True
-            ):
-                line[f"{name}{end}"] = number
-        lines.append(line)
+        lines.append(line | estimate_measures(REGRET_MEASURES, measured, units))
     return pd.DataFrame(lines, columns=list(REGRET_COLUMNS))
 
 
@@ -236,6 +231,17 @@ def list_units(training_set: TrainingSet, left_out: LeftOut) -> pd.DataFrame:
 def estimate_over_units(values: NDArray[np.float64], units: pd.DataFrame) -> Estimate:
     """The mean over pairs of what is known, with its interval; no interval below five units."""
     return estimate_mean(units, pd.Series(values, units.index))
+
+
+def estimate_measures(
+    names: Sequence[str], measured: Sequence[NDArray[np.float64]], units: pd.DataFrame
+) -> dict[str, float]:
+    """The mean of each measure over pairs, and its interval as ``..._low`` and ``..._high``."""
+    found: dict[str, float] = {}
+    for name, values in zip(names, measured, strict=True):
+        mean = estimate_over_units(values, units)
+        found |= mean.name_columns(name, f"{name}_low", f"{name}_high")
+    return found
 
 
 def _find_lead(regret: Mapping[str, NDArray[np.float64]], units: pd.DataFrame) -> str:

@@ -32,6 +32,9 @@ BEST_COLUMNS = (
 )  # fmt: skip
 
 
+_NO_POINT = PointMean(math.nan, math.nan, math.nan, math.nan, 0)
+
+
 class Surface(NamedTuple):
     """All measured points of one pair.
 
@@ -189,21 +192,16 @@ def _describe_search(pair: Pair, results: CampaignResults) -> dict[str, object]:
 def _describe_choice(points: Sequence[PointMean], results: CampaignResults) -> dict[str, object]:
     """The selected, the vanilla and the oracle point."""
     gain, tune = results.selected_gain, results.campaign.tune
-    best = find_best_point(points, gain, tune)
-    oracle = find_best_point(points, "test_gain", tune)
-    vanilla = find_vanilla_point(points, tune)
+    best = find_best_point(points, gain, tune) or _NO_POINT
+    oracle = find_best_point(points, "test_gain", tune) or _NO_POINT
+    vanilla = find_vanilla_point(points, tune) or _NO_POINT
     return {
-        "temperature": best.temperature if best else math.nan,
-        "alpha": best.alpha if best else math.nan,
-        "validation_gain": best.validation_gain if best else math.nan,
-        "test_gain": best.test_gain if best else math.nan,
-        "test_gain_sd": best.test_gain_sd if best else math.nan,
-        "replicates": best.replicates if best else 0,
-        "vanilla_validation_gain": vanilla.validation_gain if vanilla else math.nan,
-        "vanilla_gain": vanilla.test_gain if vanilla else math.nan,
-        "oracle_temperature": oracle.temperature if oracle else math.nan,
-        "oracle_alpha": oracle.alpha if oracle else math.nan,
-        "oracle_gain": oracle.test_gain if oracle else math.nan,
+        **best._asdict(),
+        "vanilla_validation_gain": vanilla.validation_gain,
+        "vanilla_gain": vanilla.test_gain,
+        "oracle_temperature": oracle.temperature,
+        "oracle_alpha": oracle.alpha,
+        "oracle_gain": oracle.test_gain,
     }
 
 

@@ -188,15 +188,12 @@ def correlate_accuracies(counts: pd.DataFrame) -> pd.DataFrame:
     One line per (partition, method) of :func:`count_best_teachers`; NaN where either is constant.
     """
     lines: list[tuple[object, ...]] = []
-    for partition in list_partitions(counts):
-        here = counts[counts["partition"] == partition]
-        for method, table in here.groupby("method", sort=False):
-            known = table.dropna(subset=["accuracy"]).round(TIE_DECIMALS)
-            value = math.nan
-            if len(known) > 1:
-                value = correlate_ranks(known["times_best"], known["accuracy"])
-            students = int(table["students"].max())
-            lines.append((partition, method, value, len(known), students))
+    for (partition, method), table in counts.groupby(["partition", "method"], sort=False):
+        known = table.dropna(subset=["accuracy"]).round(TIE_DECIMALS)
+        value = math.nan
+        if len(known) > 1:
+            value = correlate_ranks(known["times_best"], known["accuracy"])
+        lines.append((partition, method, value, len(known), int(table["students"].max())))
     return pd.DataFrame(lines, columns=list(TEACHER_CORRELATION_COLUMNS))
 
 

@@ -35,8 +35,12 @@ def unpack_right(scores: Scores) -> npt.NDArray[np.uint8]:
     """
     if scores.right is None or scores.images is None:
         raise ValueError("these scores have no record of single images")
-    packed = np.frombuffer(base64.b64decode(scores.right), dtype=np.uint8)
-    return np.unpackbits(packed, count=scores.images)
+    return unpack_bits(scores.right, scores.images)
+
+
+def unpack_bits(text: str, count: int | None = None) -> npt.NDArray[np.uint8]:
+    """The bits of a recorded text, or so many of them: 1 or 0."""
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8), count=count)
 
 
 def compare_on_test(after: Sequence[Outcome], before: Sequence[Outcome]) -> ByImage | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from kdopt.analysis.paired_test import unpack_bits
 from kdopt.campaign.names import StageName
 from kdopt.outcome import WHERE_IT_RAN, Outcome, TrialRow
 
@@ -141,7 +141,7 @@ def _flatten_values(key: str, value: Any) -> Iterator[tuple[str, object]]:
 def _measure_deviation(key: str, recorded: Any, found: Any) -> tuple[Unit, float]:
     names = key.split(".")
     if names[-1] == "right" and found is not None and len(recorded) == len(found):
-        return "images", float(np.count_nonzero(_read_bits(recorded) != _read_bits(found)))
+        return "images", float(np.count_nonzero(unpack_bits(recorded) != unpack_bits(found)))
     unit, scale = _find_unit(names)
     if unit == "other" or found is None:
         return "other", 1.0
@@ -159,7 +159,3 @@ def _find_unit(names: Sequence[str]) -> tuple[Unit, float]:
     if name == "loss":
         return "nats", 1.0
     return ("epochs", 1.0) if name in ("epochs", "best_epoch") else ("other", 1.0)
-
-
-def _read_bits(text: str) -> Any:
-    return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8))

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
@@ -223,9 +223,7 @@ class CampaignResults:
     @cached_property
     def accuracies(self) -> dict[tuple[str, int], float]:
         """Test accuracy before distillation by (partition, participant), a share in [0, 1]."""
-        columns = ("partition", "participant", "test_accuracy")
-        values = zip(*(self.participants[key] for key in columns), strict=True)
-        return {(str(partition), int(who)): float(accuracy) for partition, who, accuracy in values}
+        return self._read_accuracies("test_accuracy")
 
     @cached_property
     def _gap_accuracies(self) -> Mapping[tuple[str, int], float]:
@@ -235,8 +233,12 @@ class CampaignResults:
         """
         if self.campaign.data.validation == "local":
             return self.accuracies  # the others are of different images
-        columns = ("partition", "participant", "validation_accuracy")
-        values = zip(*(self.participants[key] for key in columns), strict=True)
+        return self._read_accuracies("validation_accuracy")
+
+    def _read_accuracies(self, column: str) -> dict[tuple[str, int], float]:
+        values = zip(
+            *(self.participants[k] for k in ("partition", "participant", column)), strict=True
+        )
         return {(str(partition), int(who)): float(accuracy) for partition, who, accuracy in values}
 
     def describe_gap(self, pair: Pair) -> dict[str, float | str]:
@@ -317,6 +319,11 @@ def list_pairs(table: pd.DataFrame) -> list[Pair]:
     """Who teaches whom in each line of a table of pairs, in order."""
     lines = zip(*(table[key] for key in ("partition", "teacher", "student")), strict=True)
     return [Pair(str(p), int(t), int(s)) for p, t, s in lines]
+
+
+def index_lines(table: pd.DataFrame) -> dict[Pair, dict[Any, Any]]:
+    """The lines of a table with one line per pair, by pair and in order."""
+    return dict(zip(list_pairs(table), table.to_dict("records"), strict=True))
 
 
 def read_point(row: TrialRow) -> tuple[float, float] | None:

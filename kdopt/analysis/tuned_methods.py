@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.results import CampaignResults, GainName, list_pairs, read_number
+from kdopt.analysis.results import CampaignResults, GainName, index_lines, read_number
 from kdopt.analysis.stats import TIE_DECIMALS, compute_mean, compute_sd, estimate_mean
 from kdopt.campaign.method_spaces import TUNED_METHODS
 from kdopt.campaign.method_studies import (
@@ -179,7 +179,7 @@ def tabulate_tuned_methods(results: CampaignResults, best: pd.DataFrame) -> pd.D
     names = list_method_names(results)
     if not names:
         return pd.DataFrame(columns=list(TUNED_METHOD_COLUMNS))
-    plain = dict(zip(list_pairs(best), best.to_dict("records"), strict=True))
+    plain = index_lines(best)
     lines: list[dict[str, Any]] = []
     for pair in results.pairs:
         mine = [_describe_plain(plain[pair])] if tunes_points(results.campaign) else []

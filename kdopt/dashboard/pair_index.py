@@ -30,7 +30,7 @@ from kdopt.report.format import (
     title_partitions,
 )
 from kdopt.report.sections.headline import HeadlineNumber, tabulate_headlines
-from kdopt.report.setting_maps import draw_alpha_map, draw_gain_map, draw_temperature_map
+from kdopt.report.setting_maps import MAPS
 from kdopt.report.verdict_text import describe_verdict, explain_verdict
 from kdopt.shown import format_count, format_setting
 from kdopt.store.index_studies import IndexStudy, IndexTrial, IndexValue, StudyNote
@@ -75,14 +75,6 @@ def _index_partition(
     # Trials of older versions allow no verdict: then what the best settings gain is shown.
     best = best.assign(shown_gain=best["advised_gain"].fillna(best["test_gain"]))
     measured = best[best["temperature"].notna()]
-    drawn = {
-        "alpha-map": ("Best alpha against the accuracy gap", draw_alpha_map(best, campaign)),
-        "temperature-map": (
-            "Best temperature against the accuracy gap",
-            draw_temperature_map(best, campaign),
-        ),
-        "gain-map": ("Gain against the accuracy gap", draw_gain_map(best, campaign)),
-    }
     return IndexStudy(
         index_study_name(campaign.name, partition),
         PAIR_OBJECTIVE,
@@ -96,7 +88,10 @@ def _index_partition(
             campaign,
             study_ids,
         ),
-        {key: format_figure(figure, title) for key, (title, figure) in drawn.items()},
+        {
+            f"{key}-map": format_figure(draw(best, campaign), title)
+            for key, (title, draw) in MAPS.items()
+        },
     )
 
 
@@ -126,11 +121,6 @@ def _make_space(best: pd.DataFrame) -> dict[str, Param]:
     return {role: Param("int", 0, last) for role in ("teacher", "student")}
 
 
-def _title_partition(partition: str, campaign: Campaign) -> str:
-    titles = title_partitions([*(p.name for p in campaign.partitions), partition])
-    return titles[partition]
-
-
 def _write_pair_note(
     partition: str,
     best: pd.DataFrame,
@@ -138,8 +128,9 @@ def _write_pair_note(
     campaign: Campaign,
     study_ids: Mapping[str, int],
 ) -> str:
+    titles = title_partitions([*(p.name for p in campaign.partitions), partition])
     lines = [
-        f"# Best temperature and alpha: {_title_partition(partition, campaign)}",
+        f"# Best temperature and alpha: {titles[partition]}",
         "",
         f"Campaign `{campaign.name}`, partition `{partition}`: one trial per teacher-student pair, "
         f"its cell {describe_selection(campaign)}. The objective is the {PAIR_OBJECTIVE}: what the "

@@ -150,7 +150,7 @@ def _scatter_settings(best: pd.DataFrame, key: str, size: int, hover: bool) -> l
         marker = {
             "symbol": symbol,
             "size": size,
-            "color": _round_column(chosen["test_gain"]),
+            "color": round_values(chosen["test_gain"]),
             "coloraxis": "coloraxis",
             "line": {"width": 1, "color": "#555555"},
         }
@@ -284,8 +284,8 @@ def _scatter_pairs(
     return go.Scatter(
         mode="markers",
         name=name,
-        x=_round_column(pairs["accuracy_gap"]),
-        y=_round_column(pairs[key]),
+        x=round_values(pairs["accuracy_gap"]),
+        y=round_values(pairs[key]),
         marker=marker,
         customdata=[f"{partition}/{pair}" for partition, pair in labels],
         hovertext=_list_hover_texts(pairs) if hover else None,
@@ -319,11 +319,6 @@ def _name_pair(line: Mapping[Any, Any]) -> str:
 def _make_figure(traces: Sequence[go.Scatter], y_axis: dict[str, Any]) -> dict[str, Any]:
     x_axis = {"title": {"text": GAP_TITLE}, "zeroline": True, "automargin": True}
     return make_single_figure(traces, x_axis, {"zeroline": False} | y_axis, 460)
-
-
-def _round_column(column: pd.Series[float]) -> list[float]:
-    # Rounded: a hundredth of a pp is far below what a plot or a test set can resolve.
-    return [round(float(value), 3) for value in column]
 
 
 def add_labels(best: pd.DataFrame) -> pd.DataFrame:

@@ -300,10 +300,6 @@ def _list_settings(record: StudentRecord, campaign: Campaign) -> Iterable[list[s
         yield ["student line", f"{position} of the way from the untouched weights to the trained"]
 
 
-def _list_hashes(hashes: Mapping[str, str]) -> list[list[str]]:
-    return [[escape_markdown(what), f"`{sha256}`"] for what, sha256 in hashes.items()]
-
-
 def _show_deviations(deviations: Sequence[Deviation]) -> list[str]:
     if not deviations:
         return []

@@ -61,7 +61,7 @@ def make_maps_section(data: ReportData) -> Section | None:
     ]
     blocks += [*make_sheet_blocks(data.tables), make_protocol_block(data.tables)]
     files = {
-        "best_settings.csv": format_best_csv(best),
+        "best_settings.csv": format_frame(best, SETTING_COLUMNS),
         "best_settings.md": format_best_markdown(best, campaign),
         "best_settings.tex": format_best_latex(best, campaign),
     }
@@ -187,11 +187,6 @@ def list_file_columns(best: pd.DataFrame) -> list[Column]:
     for column in list_columns(best):
         columns += [COLUMNS[key] for key in CELL_COUNTS] if column.key == "cells" else [column]
     return columns
-
-
-def format_best_csv(best: pd.DataFrame) -> str:
-    """All columns of the best-settings table as CSV."""
-    return format_frame(best, SETTING_COLUMNS)
 
 
 def format_best_markdown(best: pd.DataFrame, campaign: Campaign) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from kdopt.analysis.best_settings import Surface
 from kdopt.analysis.method_gains import ClassScores
-from kdopt.analysis.results import list_pairs, read_number, read_point
+from kdopt.analysis.results import index_lines, list_pairs, read_number, read_point
 from kdopt.analysis.tables import list_name_columns
 from kdopt.analysis.tuning import describe_selection
 from kdopt.analysis.verdicts import (
@@ -265,7 +265,8 @@ def collect_pair_data(data: ReportData) -> dict[str, Any]:
     tables, campaign, best = data.tables, data.campaign, data.best_settings
     scores = tables.class_scores
     found: dict[str, dict[str, Any]] = {}
-    for pair, line in zip(list_pairs(best), best.to_dict("records"), strict=True):
+    searched = index_lines(best)
+    for pair, line in searched.items():
         found[make_pair_key(pair)] = {
             **_collect_surface(tables.surfaces[pair], line),
             "history": _collect_history(tables.results.tuned.get(pair, [])),
@@ -273,8 +274,7 @@ def collect_pair_data(data: ReportData) -> dict[str, Any]:
     for pair, of_pair in scores.items():
         found.setdefault(make_pair_key(pair), {})["scores"] = _collect_scores(of_pair)
     verdicts, names = tables.verdicts, TriedNames({}, {})
-    searched = dict(zip(list_pairs(best), best.to_dict("records"), strict=True))
-    for pair, line in zip(list_pairs(verdicts), verdicts.to_dict("records"), strict=True):
+    for pair, line in index_lines(verdicts).items():
         if (shown := found.get(make_pair_key(pair))) is not None:
             shown["verdict"] = describe_verdict(line)
             shown["effect"] = f"{give_reason(line)} {describe_effect(line)}".strip()

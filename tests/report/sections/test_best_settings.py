@@ -11,9 +11,10 @@ import pytest
 from kdopt.analysis.tables import compute_tables
 from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.report.blocks import ReportData
+from kdopt.report.format import format_frame
 from kdopt.report.page import make_sections, render_page
 from kdopt.report.sections.best_settings import (
-    format_best_csv,
+    SETTING_COLUMNS,
     format_best_markdown,
     make_maps_section,
     make_tuned_section,
@@ -189,7 +190,7 @@ def test_tables_show_the_spread_where_cells_were_repeated():
     ]
     data = ReportData(campaign, rows)
     best = data.tables.best_settings
-    line = next(csv.DictReader(io.StringIO(format_best_csv(best))))
+    line = next(csv.DictReader(io.StringIO(format_frame(best, SETTING_COLUMNS))))
     assert line["replicates"] == "2"
     assert float(line["test_gain_pp"]) == 1.5
     assert float(line["test_gain_sd_pp"]) == 0.71

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from kdopt.analysis.tables import compute_tables
+from kdopt.report.format import format_frame
 from kdopt.report.sections.best_settings import (
-    format_best_csv,
+    SETTING_COLUMNS,
     format_best_latex,
     format_best_markdown,
 )
@@ -21,7 +22,7 @@ def campaign():
 def exports(rows, campaign):
     best = compute_tables(rows, campaign).best_settings
     return [
-        format_best_csv(best),
+        format_frame(best, SETTING_COLUMNS),
         format_best_markdown(best, campaign),
         format_best_latex(best, campaign),
     ]
@@ -44,8 +45,10 @@ def test_wall_time_and_device_stay_out_of_the_best_settings(campaign):
 
 
 def test_writing_what_was_read_gives_the_same_bytes(campaign):
-    text = format_best_csv(compute_tables(make_rows(campaign), campaign).best_settings)
-    assert format_best_csv(pd.read_csv(io.StringIO(text))) == text
+    text = format_frame(
+        compute_tables(make_rows(campaign), campaign).best_settings, SETTING_COLUMNS
+    )
+    assert format_frame(pd.read_csv(io.StringIO(text)), SETTING_COLUMNS) == text
 
 
 def test_every_text_ends_with_one_newline(campaign):
