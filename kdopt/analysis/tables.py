@@ -55,8 +55,8 @@ from kdopt.analysis.progress import (
 from kdopt.analysis.results import CampaignResults
 from kdopt.analysis.tuned_methods import summarise_tuned_methods, tabulate_tuned_methods
 from kdopt.analysis.tuning import (
-    SamplingErrors,
     compare_protocols,
+    measure_image_errors,
     summarise_gains,
     tabulate_payoff,
 )
@@ -149,8 +149,7 @@ class Tables:
         """The headline measures by partition; ``image_error`` is that of the test images (pp)."""
         best = self.best_settings
         summary = summarise_gains(best, self.campaign)
-        errors = SamplingErrors(self.results, best).measure_errors(summary, best)
-        return summary.assign(image_error=errors)
+        return summary.assign(image_error=measure_image_errors(self.results, best, summary))
 
     @cached_property
     def payoff(self) -> pd.DataFrame:

@@ -5,7 +5,7 @@ Everything here is about the best settings of the pairs
 
 An interval over participants says how far a conclusion depends on who took part. The luck of which
 test images there are is another error: all pairs are judged on the same ones, so averaging over
-pairs does not average it away. :class:`SamplingErrors` measures it.
+pairs does not average it away. :func:`measure_image_errors` measures it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.campaign.stages import SEQUENTIAL_TEMPERATURE
 from kdopt.outcome import Outcome, Pair
+
+Contrasted = tuple[Callable[[Pair], Sequence[Outcome]], Callable[[Pair], Sequence[Outcome]]]
+"""What is compared, and with what: the outcomes of a pair's replicates on either side."""
 
 OVERALL = "all partitions"
 EVERY_KIND = "all"
@@ -308,74 +311,75 @@ def _tabulate_searches(best: pd.DataFrame) -> pd.DataFrame:
     return done.assign(trials=done["trials_done"], gain=done["test_gain"])
 
 
-ListOutcomes = Callable[[Pair], Sequence[Outcome]]
-
-
-class SamplingErrors:
-    """Errors of mean gains from the draw of the test images, for one campaign.
+def measure_image_errors(
+    results: CampaignResults, best: pd.DataFrame, summary: pd.DataFrame
+) -> list[float]:
+    """The error of every line of the headline measures from the draw of the test images, pp.
 
     Args:
         results: The campaign's trials.
         best: Its best settings, with the selected point of every pair.
+        summary: From :func:`summarise_gains`, made of these.
     """
+    contrasts = list_contrasts(results, best)
+    pairs = {scope: list_pairs(select_comparable(part)) for scope, part in split_by_scope(best)}
+    lines = zip(summary["partition"], summary["measure"], strict=True)
+    return [
+        measure_contrast_error(contrasts[measure], pairs[scope])
+        if measure in contrasts
+        else math.nan  # no mean of accuracies
+        for scope, measure in lines
+    ]
 
-    def __init__(self, results: CampaignResults, best: pd.DataFrame) -> None:
-        self._results = results
-        points = zip(best["temperature"], best["alpha"], strict=True)
-        self._points = dict(zip(list_pairs(best), points, strict=True))
-        vanilla = results.campaign.tune.vanilla_point
-        untouched, tuned, control = self._list_untouched, self._list_tuned, self._list_control
-        self._contrasts: dict[str, tuple[ListOutcomes, ListOutcomes]] = {
-            "vanilla_gain": (lambda pair: self._list_point(pair, vanilla), untouched),
-            "control_gain": (control, untouched),
-            "test_gain": (tuned, untouched),
-            "net_gain": (tuned, control),
-            "tuning_effect": (tuned, lambda pair: self._list_point(pair, vanilla)),
-        }
 
-    def measure_errors(self, summary: pd.DataFrame, best: pd.DataFrame) -> list[float]:
-        """The error of every line of the headline measures.
+def measure_contrast_error(contrast: Contrasted, pairs: Iterable[Pair]) -> float:
+    """Half the width (pp) of the 95 % interval of a mean gain over other test images.
 
-        Args:
-            summary: From :func:`kdopt.analysis.tuning.summarise_gains`.
-            best: The best settings that it was made from.
-        """
-        pairs = {scope: list_pairs(select_comparable(part)) for scope, part in split_by_scope(best)}
-        lines = zip(summary["partition"], summary["measure"], strict=True)
-        return [self.measure_error(str(measure), pairs[str(scope)]) for scope, measure in lines]
-
-    def measure_error(self, measure: str, pairs: Iterable[Pair]) -> float:
-        """Half the width (pp) of the 95 % interval of a mean gain over other test images.
-
-        Args:
-            measure: A headline measure; NaN for those that are no mean of accuracies.
-            pairs: Those of the mean; NaN if any has no record of single test images.
-        """
-        if measure not in self._contrasts:
+    Args:
+        contrast: One of :func:`list_contrasts`.
+        pairs: Those of the mean; NaN if any has no record of single test images.
+    """
+    after, before = contrast
+    differences = []
+    for pair in pairs:
+        difference = compare_on_test(after(pair), before(pair))
+        if difference is None:
             return math.nan
-        after, before = self._contrasts[measure]
-        differences = []
-        for pair in pairs:
-            difference = compare_on_test(after(pair), before(pair))
-            if difference is None:
-                return math.nan
-            differences.append(difference)
-        return measure_image_error(np.mean(differences, axis=0)) if differences else math.nan
+        differences.append(difference)
+    return measure_image_error(np.mean(differences, axis=0)) if differences else math.nan
 
-    def _list_untouched(self, pair: Pair) -> Sequence[Outcome]:
-        found = self._results.pretrained.get((pair.partition, pair.student))
-        return [] if found is None else [found]
 
-    def _list_control(self, pair: Pair) -> Sequence[Outcome]:
-        return self._results.list_control_outcomes(pair, "student")
+def list_contrasts(results: CampaignResults, best: pd.DataFrame) -> dict[str, Contrasted]:
+    """By headline measure, whose accuracies it compares: after and before, of one pair."""
+    chosen = dict(
+        zip(list_pairs(best), zip(best["temperature"], best["alpha"], strict=True), strict=True)
+    )
 
-    def _list_tuned(self, pair: Pair) -> Sequence[Outcome]:
-        return self._list_point(pair, self._points.get(pair))
-
-    def _list_point(self, pair: Pair, point: tuple[float, float] | None) -> Sequence[Outcome]:
-        rows = self._results.candidates.get(pair, [])
+    def list_point(pair: Pair, point: tuple[float, float] | None) -> list[Outcome]:
+        rows = results.candidates.get(pair, [])
         return [
             row.outcome
             for row in rows
             if row.state == "COMPLETE" and row.outcome is not None and read_point(row) == point
         ]
+
+    def list_untouched(pair: Pair) -> list[Outcome]:
+        found = results.pretrained.get((pair.partition, pair.student))
+        return [] if found is None else [found]
+
+    def list_control(pair: Pair) -> list[Outcome]:
+        return results.list_control_outcomes(pair, "student")
+
+    def list_tuned(pair: Pair) -> list[Outcome]:
+        return list_point(pair, chosen.get(pair))
+
+    def list_vanilla(pair: Pair) -> list[Outcome]:
+        return list_point(pair, results.campaign.tune.vanilla_point)
+
+    return {
+        "vanilla_gain": (list_vanilla, list_untouched),
+        "control_gain": (list_control, list_untouched),
+        "test_gain": (list_tuned, list_untouched),
+        "net_gain": (list_tuned, list_control),
+        "tuning_effect": (list_tuned, list_vanilla),
+    }

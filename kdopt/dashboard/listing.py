@@ -28,6 +28,20 @@ div:has(> .MuiTextField-root #search-study) > button + button { display: none !i
 LIST_PATH = "/api/studies"
 
 
+class HeldAnswer:
+    """What an application says of its answer, before any of it is sent."""
+
+    def __init__(self) -> None:
+        self.status, self.headers = "500", list[tuple[str, str]]()
+
+    def start(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+    ) -> Callable[[bytes], object]:
+        """What is given to the application instead of the server's ``start_response``."""
+        self.status, self.headers = status, headers
+        return lambda _: None
+
+
 class ReadableStudies:
     """optuna-dashboard with its list of studies arranged, and a style sheet more.
 
@@ -57,28 +71,22 @@ class ReadableStudies:
         start_response: StartResponse,
         change: Callable[[bytes], bytes],
     ) -> Iterable[bytes]:
-        started: list[Any] = []
-
-        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
-            started[:] = [status, headers]
-            return lambda _data: None
-
+        answer = HeldAnswer()
         # Whole and plain: neither compressed nor a part, nor "as you have it already".
         asked = {**environ, "REQUEST_METHOD": "GET", "HTTP_ACCEPT_ENCODING": "identity"}
         for header in ("HTTP_RANGE", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH"):
             asked.pop(header, None)
-        found = self._app(asked, start)
+        found = self._app(asked, answer.start)
         try:
             body = b"".join(found)
         finally:
             if hasattr(found, "close"):
                 found.close()
-        status, headers = started
-        if status.startswith("200"):
+        if answer.status.startswith("200"):
             body = change(body)
         dropped = ("content-length", "last-modified", "etag", "accept-ranges")
-        kept = [(name, value) for name, value in headers if name.lower() not in dropped]
-        start_response(status, [*kept, ("Content-Length", str(len(body)))])
+        kept = [(name, value) for name, value in answer.headers if name.lower() not in dropped]
+        start_response(answer.status, [*kept, ("Content-Length", str(len(body)))])
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from wsgiref.simple_server import WSGIServer
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from kdopt.dashboard.server import ReadOnly, bind_server
+from kdopt.dashboard.server import ReadOnly, bind_server, send_reply
+from kdopt.dashboard.signin import Reply, make_text_reply
 from kdopt.errors import KdoptError
 
 logger = logging.getLogger(__name__)
@@ -50,25 +51,20 @@ class LivePage:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer the page at ``/`` and nothing elsewhere."""
+        return send_reply(start_response, self._reply(environ), environ["REQUEST_METHOD"])
+
+    def _reply(self, environ: WSGIEnvironment) -> Reply:
         if environ.get("PATH_INFO", "/") not in ("", "/"):
-            return _answer_request(
-                environ, start_response, "404 Not Found", "text/plain", "Not here.\n"
-            )
+            return make_text_reply("404 Not Found", "Not here.\n")
         try:
             page = self._find_page()
         except KdoptError as error:
-            return _answer_request(
-                environ, start_response, "503 Service Unavailable", "text/plain", f"{error}\n"
-            )
-        return _answer_request(
-            environ,
-            start_response,
-            "200 OK",
-            "text/html",
-            page.html,
+            return make_text_reply("503 Service Unavailable", f"{error}\n")
+        headers = [("Content-Type", "text/html; charset=utf-8")]
+        if not page.final:
             # The address stays, and with it whatever part of the page it names.
-            *([] if page.final else [("Refresh", str(REFRESH_S))]),
-        )
+            headers.append(("Refresh", str(REFRESH_S)))
+        return Reply("200 OK", headers, page.html.encode())
 
     def _find_page(self) -> RenderedPage:
         # One at a time: several open windows get the same page.
@@ -95,17 +91,3 @@ def make_page_server(render: Callable[[], RenderedPage], port: int) -> WSGIServe
         KdoptError: The port is taken or not allowed.
     """
     return bind_server(ReadOnly(LivePage(render), policy=POLICY), "127.0.0.1", port)
-
-
-def _answer_request(
-    environ: WSGIEnvironment,
-    start_response: StartResponse,
-    status: str,
-    kind: str,
-    text: str,
-    *headers: tuple[str, str],
-) -> Iterable[bytes]:
-    body = text.encode()
-    own = [("Content-Type", f"{kind}; charset=utf-8"), ("Content-Length", str(len(body)))]
-    start_response(status, [*own, *headers])
-    return [] if environ.get("REQUEST_METHOD") == "HEAD" else [body]

@@ -14,7 +14,6 @@ import socket
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from socketserver import ThreadingMixIn
-from typing import Any
 from urllib.parse import parse_qs
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -24,7 +23,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from kdopt.dashboard.listing import ReadableStudies
+from kdopt.dashboard.listing import HeldAnswer, ReadableStudies
 from kdopt.dashboard.signin import (
     MIN_TOKEN,
     TOKEN_VARIABLE,
@@ -90,17 +89,17 @@ class ReadOnly:
         """
         reply = self._refuse_request(environ)
         if reply is not None:
-            return _send_reply(start_response, reply, environ["REQUEST_METHOD"])
+            return send_reply(start_response, reply, environ["REQUEST_METHOD"])
 
         # The dashboard reads this header without asking whether it is there.
         environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")
-        answer = _Answer()
+        answer = HeldAnswer()
         body = self._app(environ, answer.start)
         if answer.status.startswith("500"):
             # It fails at numbers that name nothing, and has no other answer for a lost store.
             if hasattr(body, "close"):
                 body.close()
-            return _send_reply(start_response, _NO_ANSWER, environ["REQUEST_METHOD"])
+            return send_reply(start_response, _NO_ANSWER, environ["REQUEST_METHOD"])
         ours = {name.lower() for name in self._headers}
         kept = [(name, value) for name, value in answer.headers if name.lower() not in ours]
         start_response(answer.status, [*kept, *self._headers.items()])
@@ -262,19 +261,6 @@ _NO_ANSWER = make_text_reply(
 )
 
 
-class _Answer:
-    """What an application says of its answer, before any of it is sent."""
-
-    def __init__(self) -> None:
-        self.status, self.headers = "500", list[tuple[str, str]]()
-
-    def start(
-        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
-    ) -> Callable[[bytes], object]:
-        self.status, self.headers = status, headers
-        return lambda _: None
-
-
 def _is_of_another_site(environ: WSGIEnvironment) -> bool:
     """Whether a page of another site asks, other than by a link that somebody follows.
 
@@ -350,7 +336,8 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _send_reply(start_response: StartResponse, reply: Reply, method: str) -> Iterable[bytes]:
+def send_reply(start_response: StartResponse, reply: Reply, method: str) -> Iterable[bytes]:
+    """Send a reply under this dashboard's headers; without its body where only these are asked."""
     names = {name for name, _ in reply.headers}
     start_response(
         reply.status,

@@ -14,8 +14,9 @@ from kdopt.analysis.tuning import (
     GRID_MINUS_SEQUENTIAL,
     OVERALL,
     SEQUENTIAL,
-    SamplingErrors,
+    list_contrasts,
     list_headline_measures,
+    measure_contrast_error,
     replay_sequential_search,
     summarise_gains,
     tabulate_payoff,
@@ -295,24 +296,24 @@ def test_it_is_that_of_a_difference_of_shares_over_the_same_images():
     rows = make_rows(CAMPAIGN, test=lambda gap, t, a: 10.0)
     found = summary_of(rows).loc[("uniform", "test_gain"), "image_error"]
     # Each student wins a tenth of the images, three students each another tenth of them.
-    per_image = SamplingErrors(*arguments(rows))
-    one = per_image.measure_error("test_gain", arguments(rows)[0].pairs[:1])
+    results, contrast = contrast_of(rows)
+    one = measure_contrast_error(contrast, results.pairs[:1])
     share = 0.1
     assert one == pytest.approx(196 * math.sqrt(share * (1 - share) / (IMAGES - 1)), rel=1e-3)
     assert 0 < found <= one
 
 
-def arguments(rows):
+def contrast_of(rows):
     tables = compute_tables(rows, CAMPAIGN)
-    return tables.results, tables.best_settings
+    return tables.results, list_contrasts(tables.results, tables.best_settings)["test_gain"]
 
 
 def test_more_pairs_on_the_same_images_do_not_average_it_away():
     rows = make_rows(CAMPAIGN, test=lambda gap, t, a: 10.0)
-    errors = SamplingErrors(*arguments(rows))
-    pair = arguments(rows)[0].pairs[0]
-    assert errors.measure_error("test_gain", [pair] * 9) == pytest.approx(
-        errors.measure_error("test_gain", [pair])
+    results, contrast = contrast_of(rows)
+    pair = results.pairs[0]
+    assert measure_contrast_error(contrast, [pair] * 9) == pytest.approx(
+        measure_contrast_error(contrast, [pair])
     )
 
 
