@@ -29,7 +29,7 @@ from kdopt.campaign.record import format_campaign
 from kdopt.cli.inputs import open_artifacts
 from kdopt.cli.results_so_far import read_report_data
 from kdopt.errors import KdoptError
-from kdopt.report.comparison import make_compared_campaign, write_comparison
+from kdopt.report.export import make_compared_campaign, write_comparison
 from kdopt.report.format import format_csv, format_title
 from kdopt.report.images import ImageFormat, draw_images
 from kdopt.report.page import list_figures, make_sections

@@ -23,8 +23,7 @@ from kdopt.cli.tables import print_text
 from kdopt.dashboard.live_page import RenderedPage, make_page_server
 from kdopt.errors import ComparisonError
 from kdopt.report.blocks import ReportData
-from kdopt.report.comparison import make_compared_campaign, write_comparison
-from kdopt.report.export import NO_PARQUET, write_report
+from kdopt.report.export import NO_PARQUET, make_compared_campaign, write_comparison, write_report
 from kdopt.report.images import ImageFormat
 from kdopt.report.page import make_sections, render_page
 from kdopt.shown import format_count

@@ -283,6 +283,27 @@ def join_pipe_line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def format_pipe_table(
+    head: Sequence[str], lines: Iterable[Iterable[str]], rules: Iterable[str] = ()
+) -> str:
+    """A Markdown table; see :func:`join_pipe_table`."""
+    escaped = [[escape_markdown(cell) for cell in line] for line in (head, *lines)]
+    return join_pipe_table(escaped[0], escaped[1:], rules)
+
+
+def join_pipe_table(
+    head: Sequence[str], lines: Iterable[Iterable[str]], rules: Iterable[str] = ()
+) -> str:
+    """The same from cells that are Markdown already.
+
+    Args:
+        head: Headings.
+        lines: The lines below.
+        rules: What stands between, ``---:`` where a column is right-aligned; none for no such one.
+    """
+    return "\n".join(map(join_pipe_line, [head, [*rules] or ["---"] * len(head), *lines]))
+
+
 def escape_markdown(text: str) -> str:
     """Text that Markdown shows as it is, also within a table."""
     # Pipes would end the cell, and renderers pass raw HTML through.

@@ -19,7 +19,7 @@ from kdopt.report.format import (
     format_points,
     format_signed,
     format_transfer_set,
-    join_pipe_line,
+    join_pipe_table,
 )
 from kdopt.report.plotting import format_method
 from kdopt.shown import format_count, format_setting
@@ -66,12 +66,12 @@ def format_student_card(
         f"# Student {student} of {record.campaign}, {record.pair.partition}",
         _introduce_student(record, facts, campaign),
         "## Accuracy",
-        _make_table(["", "validation", "test"], _list_accuracies(record)),
+        join_pipe_table(["", "validation", "test"], _list_accuracies(record)),
         "\n".join([_describe_gain(record), *_explain_gain(record)]),
         "## Use",
         f"```python\n{SNIPPET.format(file=next(iter(files)), kind=kind, array=array)}```",
         _describe_input(facts),
-        _make_table(
+        join_pipe_table(
             ["class", "name"],
             [[str(i), escape_markdown(name)] for i, name in enumerate(facts.classes)],
         ),
@@ -79,19 +79,19 @@ def format_student_card(
         f"{PLAIN_SNIPPET.format(file=next(iter(files)))}```",
         _describe_own_input(facts),
         "## Settings",
-        _make_table(["setting", "value"], list(_list_settings(record, campaign))),
+        join_pipe_table(["setting", "value"], list(_list_settings(record, campaign))),
         "## Check",
         "\n".join([f"{_capitalise(_describe_source(record))}.", *_describe_machine(record)]),
         *_show_deviations(record.deviations),
         "## Hashes and versions",
-        _make_table(
+        join_pipe_table(
             ["what", "sha256"],
             [
                 [escape_markdown(what), f"`{sha}`"]
                 for what, sha in {**files, **record.hashes}.items()
             ],
         ),
-        _make_table(["version of", "on record", "now"], list(_list_versions(record))),
+        join_pipe_table(["version of", "on record", "now"], list(_list_versions(record))),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -307,7 +307,7 @@ def _show_deviations(deviations: Sequence[Deviation]) -> list[str]:
         [d.key, _shorten_value(d.recorded), _shorten_value(d.found)]
         for d in deviations[:SHOWN_DEVIATIONS]
     ]
-    table = _make_table(["value", "on record", "now"], lines)
+    table = join_pipe_table(["value", "on record", "now"], lines)
     more = len(deviations) - len(lines)
     return [table, f"And {more} more."] if more else [table]
 
@@ -319,11 +319,6 @@ def _list_versions(record: StudentRecord) -> Iterable[list[str]]:
     )
     for key in dict.fromkeys((*then, *now)):
         yield [key, escape_markdown(then.get(key, "")), escape_markdown(now.get(key, ""))]
-
-
-def _make_table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already."""
-    return "\n".join(map(join_pipe_line, [head, ["---"] * len(head), *lines]))
 
 
 def _format_accuracy(scores: Scores) -> str:

@@ -10,7 +10,7 @@ from kdopt.analysis.agreement import ComparisonTables
 from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.record import CampaignRecord, SettingLine
 from kdopt.errors import ComparisonError
-from kdopt.report.comparison import make_compared_campaign, write_comparison
+from kdopt.report.export import make_compared_campaign, write_comparison
 from kdopt.report.page import read_plotly_js
 from kdopt.report.sections.comparison import make_comparison_sections
 from tests.analysis.synthetic import make_campaign, make_rows, pretrain_rows, validation_surface

@@ -25,7 +25,7 @@ from kdopt.report.format import (
     escape_latex,
     escape_markdown,
     format_frame,
-    format_pipe_line,
+    format_pipe_table,
     format_points,
     format_ratio,
     make_slug,
@@ -137,12 +137,10 @@ def make_protocol_block(tables: Tables) -> Block:
     """The full grid beside the sequential search: trials used and gain reached."""
     campaign, sampler = tables.campaign, tables.campaign.tune.sampler
     columns: Columns = [
-        "partition",
-        "protocol",
+        *("partition", "protocol"),
         Column("trials", "Trials per pair", lambda n: f"{n:.1f}".removesuffix(".0")),
         IntervalColumn(Column("test_gain", "Mean test gain (pp)")),
-        "same_cell",
-        "n",
+        *("same_cell", "n"),
     ]
     missing = ""
     if tables.protocols.empty:
@@ -192,12 +190,9 @@ def list_file_columns(best: pd.DataFrame) -> list[Column]:
 def format_best_markdown(best: pd.DataFrame, campaign: Campaign) -> str:
     """The best-settings table as a Markdown pipe table under a sentence on what it holds."""
     shown = list_file_columns(best)
-    lines = [
-        format_pipe_line(column.heading for column in shown),
-        format_pipe_line("---:" if column.show in NUMBER_FORMATS else "---" for column in shown),
-        *(format_pipe_line(cells) for cells in _format_cells(best, shown)),
-    ]
-    return "\n".join([escape_markdown(describe_best_settings(best, campaign)), "", *lines]) + "\n"
+    rules = ("---:" if column.show in NUMBER_FORMATS else "---" for column in shown)
+    table = format_pipe_table([c.heading for c in shown], _format_cells(best, shown), rules)
+    return f"{escape_markdown(describe_best_settings(best, campaign))}\n\n{table}\n"
 
 
 def format_best_latex(best: pd.DataFrame, campaign: Campaign) -> str:

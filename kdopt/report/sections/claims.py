@@ -16,7 +16,7 @@ from kdopt.report.format import (
     format_chance,
     format_csv,
     format_exact,
-    format_pipe_line,
+    format_pipe_table,
     format_points,
     format_transfer_set,
 )
@@ -94,23 +94,15 @@ def format_claims_csv(claims: Iterable[Claim]) -> str:
 
 def format_claims_markdown(claims: Sequence[Claim], campaign: Campaign) -> str:
     """The rule, then one line per claim with everything that was measured for it."""
-    lines = [
-        escape_markdown(
-            f"Claims of the paper's sections IV and V in campaign {campaign.name}. {RULE}"
-        ),
-        "",
-        escape_markdown(CAVEAT),
-        "",
-        format_pipe_line(
-            ["Claim", "The paper says", "Measured (95 % interval)", "Verdict", "Remark"]
-        ),
-        format_pipe_line(["---"] * 5),
-    ]
+    lines = []
     for claim in claims:
         measured = "; ".join(format_contrast(c) for c in claim.contrasts)
         remark = " ".join(filter(None, (claim.remark, _explain_need(claim))))
-        lines.append(format_pipe_line([claim.id, claim.paper, measured, claim.verdict, remark]))
-    return "\n".join(lines) + "\n"
+        lines.append([claim.id, claim.paper, measured, claim.verdict, remark])
+    about = f"Claims of the paper's sections IV and V in campaign {campaign.name}. {RULE}"
+    head = ["Claim", "The paper says", "Measured (95 % interval)", "Verdict", "Remark"]
+    parts = [escape_markdown(about), escape_markdown(CAVEAT), format_pipe_table(head, lines)]
+    return "\n\n".join(parts) + "\n"
 
 
 def format_contrast(contrast: Contrast) -> str:

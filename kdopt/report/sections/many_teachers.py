@@ -81,12 +81,9 @@ def make_combined_block(tables: Tables) -> Block:
     columns: Columns = [
         *("partition", "transfer_set", "start", "weighting"),
         Column("accuracy", "Test accuracy (%)"),
-        "accuracy_sd",
-        "validation_accuracy",
-        "gain",
+        *("accuracy_sd", "validation_accuracy", "gain"),
         Column("participant", "Started from participant", lambda n: "none" if n < 0 else str(n)),
-        "replicates",
-        "paper_accuracy",
+        *("replicates", "paper_accuracy"),
     ]
     return Block(
         "All participants in one model",
@@ -104,11 +101,9 @@ def make_combined_block(tables: Tables) -> Block:
 def make_weighting_block(tables: Tables) -> Block:
     """What adaptive weights change, and how far each formula agrees with the paper."""
     formulas: Columns = [
-        "weighting",
-        "same_sign",
+        *("weighting", "same_sign"),
         Column("cells", "of", str),
-        "constant",
-        "partitions_same_sign",
+        *("constant", "partitions_same_sign"),
         Column("partitions", "of", str),
         "correlation",
         IntervalColumn("mean_effect"),

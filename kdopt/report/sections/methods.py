@@ -112,10 +112,7 @@ def make_transfer_block(tables: Tables) -> Block:
         points = gains.loc[~gains["method"].map(is_tuned).astype(bool), POINT_COLUMNS]
         figure = PageFigure("methods-transfer", "fig2-transfer-sets", draw_transfers(gains), points)
     columns: Columns = [
-        "partition",
-        "transfer_set",
-        "method",
-        "n",
+        *("partition", "transfer_set", "method", "n"),
         IntervalColumn("positive_rate", "rate_"),
         IntervalColumn("mean_positive", "positive_"),
         IntervalColumn("mean_negative", "negative_"),
@@ -140,10 +137,7 @@ def make_cumulative_block(tables: Tables, missing: str) -> Block:
         drawn = draw_cumulative_gains(tables.method_gains)
         figure = PageFigure("methods-cumulative", "fig3-cumulative-gain", drawn, own[POINT_COLUMNS])
     columns: Columns = [
-        "partition",
-        "tuned_gain",
-        "best_method",
-        "best_gain",
+        *("partition", "tuned_gain", "best_method", "best_gain"),
         IntervalColumn("difference"),
         IntervalColumn("ratio", "ratio_"),
         "control_gain",

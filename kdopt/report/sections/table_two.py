@@ -23,7 +23,7 @@ from kdopt.report.format import (
     format_title,
     format_transfer_set,
     format_words,
-    join_pipe_line,
+    join_pipe_table,
     title_partitions,
 )
 from kdopt.report.plotting import (
@@ -311,12 +311,12 @@ def format_combined_markdown(combined: pd.DataFrame, campaign: Campaign) -> str:
         for w in table.weightings
     ]
     lines = [
-        join_pipe_line(["Partition", *headings]),
-        join_pipe_line(["---", *["---:"] * len(headings)]),
+        [escape_markdown(title), *cells]
+        for title, cells in _format_lines(table, lambda text: f"**{text}**", "\N{PLUS-MINUS SIGN}")
     ]
-    for title, cells in _format_lines(table, lambda text: f"**{text}**", "\N{PLUS-MINUS SIGN}"):
-        lines.append(join_pipe_line([escape_markdown(title), *cells]))
-    return "\n".join([escape_markdown(describe_combined(table, campaign)), "", *lines]) + "\n"
+    rules = ["---", *["---:"] * len(headings)]
+    shown = join_pipe_table(["Partition", *headings], lines, rules)
+    return f"{escape_markdown(describe_combined(table, campaign))}\n\n{shown}\n"
 
 
 def format_combined_latex(combined: pd.DataFrame, campaign: Campaign) -> str:
