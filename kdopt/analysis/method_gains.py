@@ -126,6 +126,11 @@ def select_teachers(table: pd.DataFrame, group: str) -> pd.DataFrame:
     return table[table["teacher_kind"] == group]
 
 
+def select_own(table: pd.DataFrame) -> pd.DataFrame:
+    """The lines of a table on the student's own data."""
+    return table[table["transfer_set"] == "student"]
+
+
 def list_partitions(table: pd.DataFrame) -> list[str]:
     """The partitions of a table, in its order."""
     return [str(name) for name in table["partition"].unique()]

@@ -17,6 +17,7 @@ from kdopt.analysis.method_gains import (
     TEACHER_GROUPS,
     list_partitions,
     pivot_methods,
+    select_own,
     select_teachers,
 )
 from kdopt.analysis.stats import (
@@ -107,14 +108,16 @@ def summarise_transfers(gains: pd.DataFrame) -> pd.DataFrame:
     return table.loc[order.sort_values(keys[:2], kind="stable").index].reset_index(drop=True)
 
 
-def summarise_learning(gains: pd.DataFrame, transfer_set: str = "student") -> pd.DataFrame:
-    """Mean learning and forgetting (pp, test), one line per partition, kind and method.
+def summarise_learning(gains: pd.DataFrame) -> pd.DataFrame:
+    """Mean learning and forgetting (pp, test) on the student's own data.
+
+    One line per partition, kind of teacher and method.
 
     The paper's Fig. 7 shows weak and strong teachers; see
     :data:`~kdopt.analysis.method_gains.TEACHER_GROUPS`, which overlap. Intervals are those of
     :mod:`kdopt.analysis.stats`.
     """
-    known = gains[(gains["transfer_set"] == transfer_set)].dropna(subset=["learning", "forgetting"])
+    known = select_own(gains).dropna(subset=["learning", "forgetting"])
     lines: list[dict[str, object]] = []
     for partition in list_partitions(known):
         for kind in TEACHER_GROUPS:
@@ -133,16 +136,16 @@ def summarise_learning(gains: pd.DataFrame, transfer_set: str = "student") -> pd
     return pd.DataFrame(lines, columns=list(LEARNING_COLUMNS))
 
 
-def find_best_teachers(gains: pd.DataFrame, transfer_set: str = "student") -> pd.DataFrame:
+def find_best_teachers(gains: pd.DataFrame) -> pd.DataFrame:
     """One line per student, method and best teacher; ties share the student.
 
-    The best teacher gives a student its greatest test gain (paper, section IV-D). ``share`` is 1,
-    or 1/k for each of k tied teachers. ``place`` says where the teacher stands among the
-    student's measured teachers by accuracy: 0 is the least accurate, 1 the most accurate, 0.5
-    what an even choice gives on average (NaN where there is no other teacher to compare with).
+    The best teacher gives a student its greatest test gain on its own data (section IV-D).
+    ``share`` is 1, or 1/k for each of k tied teachers. ``place`` says where the teacher stands
+    among the student's measured teachers by accuracy: 0 is the least accurate, 1 the most accurate,
+    0.5 what an even choice gives on average (NaN where there is no other teacher to compare with).
     ``top`` is 1 for the most accurate teacher(s), else 0.
     """
-    chosen = gains[(gains["transfer_set"] == transfer_set) & gains["test_gain"].notna()]
+    chosen = select_own(gains[gains["test_gain"].notna()])
     # All students at once: hundreds of little frames would take longer than anything else here.
     keys = [chosen[key] for key in ("partition", "method", "student")]
     gain, accuracy = (chosen[k].round(TIE_DECIMALS) for k in ("test_gain", "teacher_accuracy"))
@@ -163,16 +166,17 @@ def find_best_teachers(gains: pd.DataFrame, transfer_set: str = "student") -> pd
     return table[list(TEACHER_COLUMNS)]
 
 
-def count_best_teachers(gains: pd.DataFrame, transfer_set: str = "student") -> pd.DataFrame:
+def count_best_teachers(gains: pd.DataFrame) -> pd.DataFrame:
     """How often each participant is the best teacher; counts sum to the number of students.
 
     One line per (partition, method, participant who taught anyone), with the participant's test
     accuracy in percent before distillation.
     """
-    chosen = gains[gains["transfer_set"] == transfer_set]
-    best = find_best_teachers(gains, transfer_set)
+    best = find_best_teachers(gains)
     lines: list[tuple[object, ...]] = []
-    for (partition, method), table in chosen.groupby(["partition", "method"], sort=False):
+    for (partition, method), table in select_own(gains).groupby(
+        ["partition", "method"], sort=False
+    ):
         mine = best[(best["partition"] == partition) & (best["method"] == method)]
         taught = table.drop_duplicates("teacher").sort_values("teacher")
         for teacher, accuracy in zip(taught["teacher"], taught["teacher_accuracy"], strict=True):
@@ -211,7 +215,7 @@ def compute_tuning_ratios(gains: pd.DataFrame) -> pd.DataFrame:
     is chosen anew whenever a participant is left out. ``net_ratio`` is the same of net gains: the
     control's gain, which needs no teacher, is taken off both.
     """
-    own = gains[gains["transfer_set"] == "student"]
+    own = select_own(gains)
     control = own.drop_duplicates(list(Pair._fields)).set_index(list(Pair._fields))["control_gain"]
     table = pivot_methods(own).join(control, on=list(Pair._fields))
     chosen: dict[str, tuple[pd.DataFrame, list[str]]] = {}

@@ -176,10 +176,7 @@ def estimate_share(
 
 
 def estimate_correlation(
-    table: pd.DataFrame,
-    first: pd.Series[float],
-    second: pd.Series[float],
-    least_units: int = LEAST_UNITS,
+    table: pd.DataFrame, first: pd.Series[float], second: pd.Series[float]
 ) -> Estimate:
     """Spearman's rank correlation within partitions, their mean; the interval is on Fisher's z.
 
@@ -195,7 +192,6 @@ def estimate_correlation(
     found = estimate(
         lambda weights: correlate_within(weights, ranks[:, :1], ranks[:, 1:], places)[:, 0],
         both,
-        least_units,
     )
     mean, low, high = (float(np.tanh(end)) for end in found[:3])
     return found._replace(mean=mean, low=low, high=high, scale="fisher")

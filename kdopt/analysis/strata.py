@@ -49,13 +49,13 @@ class Stratum:
     @functools.cached_property
     def left(self) -> _Floats:
         """Shares of the partition that remain without a participant, or a couple: (units, 1)."""
-        left: _Floats = 1 - self._units.sum(axis=1, keepdims=True) / self.lines.sum()
+        left: _Floats = 1 - self._left_out.sum(axis=1, keepdims=True) / self.lines.sum()
         return left
 
     @property
     def weights(self) -> _Floats:
         """What lines weigh without each participant, then each couple: (units, lines)."""
-        return np.where(self.lines, ~self._units / self.left, 1.0)
+        return np.where(self.lines, ~self._left_out / self.left, 1.0)
 
     @functools.cached_property
     def shares(self) -> _Floats:
@@ -83,7 +83,7 @@ class Stratum:
         return self.scale * float(squares.sum())
 
     @property
-    def _units(self) -> _Booleans:
+    def _left_out(self) -> _Booleans:
         return np.concatenate([self.participants, self.couples])
 
 

@@ -33,21 +33,21 @@ def write_files(out_dir: Path, contents: Mapping[str, Content]) -> list[Path]:
     try:
         for name, content in contents.items():
             path = out_dir / name
-            with _explaining(path):
+            with _explain_failure(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 temporaries[path] = name_temporary(path)
                 _write_content(temporaries[path], content)
         for path, temporary in temporaries.items():
-            with _explaining(path):
+            with _explain_failure(path):
                 # Renaming replaces the old file in one step; a crash leaves either file, whole.
                 temporary.replace(path)
     except BaseException:
         # Without the page, which comes last, they would be taken for files of others.
         if out_dir / PAGE_NAME in new:
-            _remove(new)
+            _remove_files(new)
         raise
     finally:
-        _remove(temporaries.values())
+        _remove_files(temporaries.values())
     return list(temporaries)
 
 
@@ -92,14 +92,14 @@ def _write_content(path: Path, content: Content) -> None:
                 file.write(part.encode())
 
 
-def _remove(paths: Iterable[Path]) -> None:
+def _remove_files(paths: Iterable[Path]) -> None:
     for path in paths:
         with suppress(OSError):
             path.unlink()
 
 
 @contextmanager
-def _explaining(path: Path) -> Iterator[None]:
+def _explain_failure(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -35,6 +35,7 @@ DIVERGING = [[0.0, VERMILLION], [0.5, "#F2F2F2"], [1.0, BLUE]]
 UNDER_NUMBERS = "#1A86C7"
 NUMBER_INK = "#111111"
 
+MOST_WRAPPED_COLUMNS = 3
 MOST_WIDE_COLUMNS = 8
 """Columns of panels whose titles are narrower than the panels."""
 GAP_TITLE = "Accuracy gap: teacher - student (pp)"
@@ -105,18 +106,15 @@ class Panel(NamedTuple):
     y_note: str = ""
 
 
-def wrap_panels(
-    panels: Sequence[Panel], axis: Axis, *, columns: int = 3, row_height: int = 230
-) -> dict[str, Any]:
+def wrap_panels(panels: Sequence[Panel], axis: Axis, *, row_height: int = 230) -> dict[str, Any]:
     """A figure of panels in reading order, each under its own title, all with the same axes.
 
     Args:
         panels: One or more.
         axis: Of all of them.
-        columns: Most panels beside each other.
         row_height: Pixels.
     """
-    columns = min(columns, len(panels))
+    columns = min(MOST_WRAPPED_COLUMNS, len(panels))
     placed = {divmod(place, columns): panel for place, panel in enumerate(panels)}
     rows = [""] * (1 + max(row for row, _ in placed))
     axes = [axis] * columns

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from kdopt.analysis.method_gains import list_partitions
+from kdopt.analysis.method_gains import list_partitions, select_own
 from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.campaign.names import pair_label
 from kdopt.campaign.settings import Campaign
@@ -216,7 +216,7 @@ def list_sheet_rows(best: pd.DataFrame, gains: pd.DataFrame, label: str = "") ->
     """
     known = best[best["temperature"].notna() & best["accuracy_gap"].notna()]
     titles = escape_partitions(best["partition"])
-    own = gains[gains["transfer_set"] == "student"]
+    own = select_own(gains)
     below = f"<br>{html.escape(label, quote=False)}" if label else ""
     return [
         SheetRow(

@@ -62,6 +62,7 @@ def format_student_card(
     """
     student = campaign.name_participant(record.pair.student)
     kind, array = get_kind(facts.shape), describe_array(facts.shape)
+    source = _describe_source(record)
     parts = [
         f"# Student {student} of {record.campaign}, {record.pair.partition}",
         _introduce_student(record, facts, campaign),
@@ -81,7 +82,7 @@ def format_student_card(
         "## Settings",
         join_pipe_table(["setting", "value"], list(_list_settings(record, campaign))),
         "## Check",
-        "\n".join([f"{_capitalise(_describe_source(record))}.", *_describe_machine(record)]),
+        "\n".join([f"{source[:1].upper()}{source[1:]}.", *_describe_machine(record)]),
         *_show_deviations(record.deviations),
         "## Hashes and versions",
         join_pipe_table(
@@ -328,7 +329,3 @@ def _format_accuracy(scores: Scores) -> str:
 def _shorten_value(value: object) -> str:
     text = str(value)
     return escape_markdown(text if len(text) <= 24 else f"{text[:21]}...")
-
-
-def _capitalise(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from kdopt.analysis.method_gains import select_own
 from kdopt.analysis.results import list_pairs
 from kdopt.analysis.tables import Tables, list_name_columns
 from kdopt.analysis.tuned_methods import is_tuned, list_method_names
@@ -262,8 +263,8 @@ def make_tuned_section(data: ReportData) -> Section | None:
 
 
 def _make_comparison_block(tables: Tables, missing: str) -> Block:
-    gains = tables.method_gains
-    own = gains[(gains["transfer_set"] == "student") & gains["method"].map(is_tuned).astype(bool)]
+    own = select_own(tables.method_gains)
+    own = own[own["method"].map(is_tuned).astype(bool)]
     boxes, figure = tabulate_boxes(own, tables.transfers), None
     if len(boxes):
         figure = PageFigure("tuned-gains", "tuned-methods", draw_methods(boxes), boxes)

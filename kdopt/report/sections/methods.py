@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from kdopt.analysis.method_gains import ALL_METHODS, list_partitions
+from kdopt.analysis.method_gains import ALL_METHODS, list_partitions, select_own
 from kdopt.analysis.method_summaries import compute_box, compute_ecdf
 from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuned_methods import is_tuned
@@ -88,7 +88,7 @@ def is_compared(gains: pd.DataFrame) -> bool:
 
 def _explain_missing_methods(tables: Tables) -> str:
     """Which of the four methods have no pair on the student's data, and what to run for them."""
-    own = _select_own(tables.method_gains)
+    own = select_own(tables.method_gains)
     absent = [m for m in ALL_METHODS if not (own["method"] == m).any()]
     if not absent:
         return ""
@@ -99,10 +99,6 @@ def _explain_missing_methods(tables: Tables) -> str:
         added = " and ".join(f'"{s}"' for s in missing)
         return f"No data for {names}: add {added} to stages and run again."
     return f"No data for {names}: not in compare.methods, not in the student's set, or not run yet."
-
-
-def _select_own(gains: pd.DataFrame) -> pd.DataFrame:
-    return gains[gains["transfer_set"] == "student"]
 
 
 def make_transfer_block(tables: Tables) -> Block:
@@ -132,7 +128,7 @@ def make_transfer_block(tables: Tables) -> Block:
 
 def make_cumulative_block(tables: Tables, missing: str) -> Block:
     """Fig. 3, columns 3 and 4: sums and distributions of gains; tuning against the best method."""
-    own, figure = _select_own(tables.method_gains), None
+    own, figure = select_own(tables.method_gains), None
     if len(own):
         drawn = draw_cumulative_gains(tables.method_gains)
         figure = PageFigure("methods-cumulative", "fig3-cumulative-gain", drawn, own[POINT_COLUMNS])
@@ -159,7 +155,7 @@ def make_cumulative_block(tables: Tables, missing: str) -> Block:
 
 def make_spread_block(tables: Tables, missing: str) -> Block:
     """Fig. 6: how the gains of each method spread over pairs."""
-    boxes = tabulate_boxes(_select_own(tables.method_gains), tables.transfers)
+    boxes = tabulate_boxes(select_own(tables.method_gains), tables.transfers)
     figure = None
     if len(boxes):
         figure = PageFigure("methods-partitions", "fig6-methods", draw_methods(boxes), boxes)
@@ -207,7 +203,7 @@ def draw_transfers(gains: pd.DataFrame) -> dict[str, object]:
 
 def draw_cumulative_gains(gains: pd.DataFrame) -> dict[str, object]:
     """Fig. 3, columns 3 and 4, on the student's data: sum, distribution, gain against gap."""
-    known = gains[gains["transfer_set"] == "student"]
+    known = select_own(gains)
     partitions = list_partitions(known)
     panels = {}
     for row, partition in enumerate(partitions):
@@ -233,8 +229,8 @@ def tabulate_boxes(own: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         own: Gains on the student's own data.
         summary: From :func:`kdopt.analysis.method_summaries.summarise_transfers`.
     """
-    on_own = summary[summary["transfer_set"] == "student"]
-    means = {(x["partition"], x["method"]): x for x in on_own.to_dict("records")}
+    on_own = select_own(summary).to_dict("records")
+    means = {(x["partition"], x["method"]): x for x in on_own}
     lines: list[tuple[object, ...]] = []
     for partition in list_partitions(own):
         for method, here in split_by_method(own[own["partition"] == partition]):

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import plotly.graph_objects as go
 
-from kdopt.analysis.method_gains import TEACHER_GROUPS, list_partitions
+from kdopt.analysis.method_gains import TEACHER_GROUPS, list_partitions, select_own
 from kdopt.analysis.tables import Tables
 from kdopt.report.blocks import Block, PageFigure, make_tables
 from kdopt.report.columns import Columns, IntervalColumn
@@ -33,7 +33,7 @@ def make_teachers_block(tables: Tables, missing: str) -> Block:
         missing: Which methods are not there, and what to run for them.
     """
     counts, correlations, figure = tables.teacher_counts, tables.teacher_correlations, None
-    if (tables.method_gains["transfer_set"] == "student").any():
+    if len(select_own(tables.method_gains)):
         drawn = draw_best_teachers(counts, correlations)
         shown = counts.merge(correlations[["partition", "method", "correlation"]], how="left")
         figure = PageFigure("methods-teachers", "fig5-best-teachers", drawn, shown)
@@ -55,7 +55,7 @@ def make_learning_block(tables: Tables, missing: str) -> Block:
     if len(learning):
         drawn = draw_learning(learning)
         figure = PageFigure("methods-dynamics", "fig7-learning-forgetting", drawn, learning)
-    elif (tables.method_gains["transfer_set"] == "student").any():
+    elif len(select_own(tables.method_gains)):
         missing = "Accuracies before distillation are missing."
     columns: Columns = [
         *("partition", "teacher_kind", "method", "n"),
