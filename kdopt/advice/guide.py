@@ -14,7 +14,7 @@ trial each.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ from kdopt.advice.regret import (
 )
 from kdopt.advice.training_set import Action, TrainingSet
 from kdopt.advice.tree import Indices
+from kdopt.analysis.results import Line
 from kdopt.analysis.stats import TIE_DECIMALS, compute_mean
 
 Topic = Literal["labels", "forget", "search", "specialized", "similar", "weaker"]
@@ -99,7 +100,7 @@ def list_leaves() -> list[tuple[GuideLeaf, list[GuideAnswer]]]:
     return list(_walk_leaves(GUIDE, []))
 
 
-def answer_for_pair(line: Mapping[Any, Any], situation: str, forget: bool, search: bool) -> Answers:
+def answer_for_pair(line: Line, situation: str, forget: bool, search: bool) -> Answers:
     """The answers for a finished pair.
 
     Args:

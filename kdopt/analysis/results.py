@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
@@ -29,6 +29,9 @@ from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import UNLABELED
 from kdopt.campaign.studies import Params, ParamValue
 from kdopt.outcome import Outcome, Pair, TrialRow, find_pretrained, group_by_method
+
+Line = Mapping[Hashable, Any]
+"""One line of a table, by column."""
 
 GainName = Literal["validation_gain", "test_gain"]
 
@@ -321,7 +324,7 @@ def list_pairs(table: pd.DataFrame) -> list[Pair]:
     return [Pair(str(p), int(t), int(s)) for p, t, s in lines]
 
 
-def index_lines(table: pd.DataFrame) -> dict[Pair, dict[Any, Any]]:
+def index_lines(table: pd.DataFrame) -> dict[Pair, Line]:
     """The lines of a table with one line per pair, by pair and in order."""
     return dict(zip(list_pairs(table), table.to_dict("records"), strict=True))
 

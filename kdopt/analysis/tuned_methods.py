@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.results import CampaignResults, GainName, index_lines, read_number
+from kdopt.analysis.results import CampaignResults, GainName, Line, index_lines, read_number
 from kdopt.analysis.stats import TIE_DECIMALS, compute_mean, compute_sd, estimate_mean
 from kdopt.campaign.method_spaces import TUNED_METHODS
 from kdopt.campaign.method_studies import (
@@ -236,7 +236,7 @@ def summarise_tuned_methods(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(TUNED_SUMMARY_COLUMNS))
 
 
-def _describe_plain(line: dict[Any, Any]) -> dict[str, Any]:
+def _describe_plain(line: Line) -> dict[str, Any]:
     temperature, alpha = (read_number(line[key]) for key in ("temperature", "alpha"))
     same = ("validation_gain", "test_gain", "test_gain_sd", "replicates", "trials_done")
     return {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from kdopt.analysis.results import Line
 from kdopt.analysis.tables import Tables
 from kdopt.campaign.federated_algorithms import FEDAVG
 from kdopt.campaign.names import StageName, index_study_name, study_name
@@ -154,7 +154,7 @@ def _list_best_ways(campaign: Campaign, tables: Tables, study_ids: Mapping[str, 
     lines = []
     for partition, title in title_partitions(p.name for p in campaign.partitions).items():
         here = tables.combined[tables.combined["partition"] == partition]
-        ways: list[dict[Any, Any]] = here.to_dict("records")
+        ways: Sequence[Line] = here.to_dict("records")
         chosen = max(ways, key=lambda line: float(line["validation_accuracy"]), default={})
         way = (
             f"{format_transfer_set(chosen['transfer_set'])}, start {chosen['start']}, "

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 
+from kdopt.analysis.results import Line
 from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import describe_selection, describe_vanilla, list_headline_measures
 from kdopt.campaign.names import StageName, index_study_name, pair_label, study_name
@@ -29,6 +29,7 @@ from kdopt.report.format import (
     join_pipe_line,
     title_partitions,
 )
+from kdopt.report.plotting import PlainFigure
 from kdopt.report.sections.headline import HeadlineNumber, tabulate_headlines
 from kdopt.report.setting_maps import MAPS
 from kdopt.report.verdict_text import describe_verdict, explain_verdict
@@ -95,7 +96,7 @@ def _index_partition(
     )
 
 
-def _make_pair_trial(line: Mapping[Any, Any], campaign: Campaign) -> IndexTrial:
+def _make_pair_trial(line: Line, campaign: Campaign) -> IndexTrial:
     teacher, student = int(line["teacher"]), int(line["student"])
     known = {
         "accuracy_gap": round_hundredths(line["accuracy_gap"]),
@@ -214,7 +215,7 @@ def format_link(text: str, study_id: int | None) -> str:
     return text if study_id is None else f"[{text}](/dashboard/studies/{study_id})"
 
 
-def format_figure(figure: Mapping[str, Any], title: str) -> str:
+def format_figure(figure: PlainFigure, title: str) -> str:
     """A figure of the report as the dashboard draws it: titled, as wide and high as its box.
 
     The box is light under every theme, so the ink is dark.

@@ -49,6 +49,7 @@ from kdopt.advice.advise import Advice, Expected, Forecast
 from kdopt.advice.policies import SEARCH_POLICIES, TREE_POLICY
 from kdopt.advice.training_set import DO_NOTHING, TRAIN_ON
 from kdopt.advice.tree import Leaf
+from kdopt.analysis.results import Line
 from kdopt.analysis.stats import LEAST_UNITS
 from kdopt.report.advice_text import (
     SITUATION_TITLES,
@@ -315,7 +316,7 @@ def _expected_fields(expected: Expected) -> dict[str, Any]:
     }
 
 
-def _score_fields(line: Mapping[Any, Any]) -> dict[str, float]:
+def _score_fields(line: Line) -> dict[str, float]:
     return {
         **{name: line[name] for name in ("gain", "net_gain", "bias", "regret")},
         "low": line["regret_low"],

@@ -20,6 +20,7 @@ from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import Pair, TrialRow
 from kdopt.report.columns import COLUMNS, Column, IntervalColumn, expand_column
 from kdopt.report.format import make_sort_key, title_partitions
+from kdopt.report.plotting import PlainFigure
 
 
 class ReportData:
@@ -171,7 +172,7 @@ class PageFigure(NamedTuple):
     Attributes:
         id: Its element id.
         name: Of its files, without ending; see :func:`kdopt.report.format.make_slug`.
-        figure: Plotly's, as plain JSON values.
+        figure: What is drawn.
         data: One line per thing drawn.
         short: Columns of ``data`` that :func:`kdopt.shown.format_setting` writes.
         caption: Shown above it, where figures stand beside each other.
@@ -179,7 +180,7 @@ class PageFigure(NamedTuple):
 
     id: str
     name: str
-    figure: dict[str, object]
+    figure: PlainFigure
     data: pd.DataFrame
     short: tuple[str, ...] = ()
     caption: str = ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from kdopt.analysis.results import Line
 from kdopt.report.export_columns import EXPORT_COLUMNS, name_export_column
 from kdopt.report.format import (
     format_algorithm,
@@ -64,7 +65,7 @@ class ShownColumn(NamedTuple):
     heading: str
     tip: str
     name: str
-    read: Callable[[Mapping[Hashable, Any]], tuple[str, Any]]
+    read: Callable[[Line], tuple[str, Any]]
 
 
 Columns = list[Column | IntervalColumn | str]
@@ -217,7 +218,7 @@ def _show_value(column: Column) -> ShownColumn:
 
 
 def _show_interval(column: IntervalColumn, value: Column) -> ShownColumn:
-    def read(line: Mapping[Hashable, Any]) -> tuple[str, Any]:
+    def read(line: Line) -> tuple[str, Any]:
         low, high = (line[f"{column.prefix}{end}"] for end in ("low", "high"))
         if not pd.isna(low):
             return f"[{format_points(low)}, {format_points(high)}]", low

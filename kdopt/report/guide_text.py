@@ -34,6 +34,7 @@ from kdopt.advice.guide import (
     measure_leaves,
 )
 from kdopt.advice.training_set import Situation, TrainingSet
+from kdopt.analysis.results import Line
 from kdopt.report.advice_text import SITUATION_TITLES, align_lines, format_between, replace_nan
 from kdopt.report.format import format_points, format_signed
 from kdopt.shown import format_count, format_setting
@@ -145,7 +146,7 @@ def _list_node(
     return lines
 
 
-def _describe_case(line: Mapping[Any, Any]) -> str:
+def _describe_case(line: Line) -> str:
     if not line["cases"]:
         return "pairs reach it, but what it says was not tried, or not where it could be judged"
     trials = f", {format_count(line['trials'], 'trial')} each" if line["trials"] else ""

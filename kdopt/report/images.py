@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from kdopt.errors import KdoptError
 from kdopt.report.blocks import PageFigure
-from kdopt.report.plotting import INK
+from kdopt.report.plotting import INK, PlainFigure
 
 ImageFormat = Literal["svg", "png", "pdf"]
 WIDTHS = {"narrow": 620, "wide": 1100}
@@ -85,7 +85,7 @@ async def _draw_all(wanted: Sequence[tuple[PageFigure, ImageFormat]]) -> dict[st
     return found
 
 
-def set_paper_colours(figure: dict[str, Any]) -> dict[str, Any]:
+def set_paper_colours(figure: PlainFigure) -> PlainFigure:
     """A figure of the page with the colours that the page would give it on paper."""
     layout = dict(figure["layout"])
     for key, axis in figure["layout"].items():
@@ -102,7 +102,7 @@ def set_paper_colours(figure: dict[str, Any]) -> dict[str, Any]:
     return {"data": shown, "layout": layout}
 
 
-def choose_image_size(figure: dict[str, Any], format_: ImageFormat) -> dict[str, Any]:
+def choose_image_size(figure: PlainFigure, format_: ImageFormat) -> dict[str, Any]:
     """Format, size in pixels, and twice the resolution where there are pixels."""
     axes = [axis for key, axis in figure["layout"].items() if key.startswith("xaxis")]
     columns = len({axis["domain"][0] for axis in axes if "domain" in axis})

@@ -43,6 +43,10 @@ GAP_TITLE = "Accuracy gap: teacher - student (pp)"
 GAIN_TITLE = "Accuracy gain on test (pp)"
 
 
+PlainFigure = dict[str, Any]
+"""A figure of plotly as plain JSON values."""
+
+
 class Style(NamedTuple):
     """How a method is named and drawn."""
 
@@ -106,7 +110,7 @@ class Panel(NamedTuple):
     y_note: str = ""
 
 
-def wrap_panels(panels: Sequence[Panel], axis: Axis, *, row_height: int = 230) -> dict[str, Any]:
+def wrap_panels(panels: Sequence[Panel], axis: Axis, *, row_height: int = 230) -> PlainFigure:
     """A figure of panels in reading order, each under its own title, all with the same axes.
 
     Args:
@@ -131,7 +135,7 @@ def arrange_panels(
     *,
     share: SharedAxes,
     row_height: int = 210,
-) -> dict[str, Any]:
+) -> PlainFigure:
     """A figure of rows x columns panels as plain JSON values.
 
     Args:
@@ -181,7 +185,7 @@ def arrange_panels(
                 "yanchor": "bottom", "itemsizing": "constant"},
         hovermode="closest",
     )  # fmt: skip
-    plain: dict[str, Any] = figure.to_plotly_json()
+    plain: PlainFigure = figure.to_plotly_json()
     return plain
 
 
@@ -238,7 +242,7 @@ def _style_axes(
 
 def make_single_figure(
     traces: Sequence[Any], x: dict[str, Any], y: dict[str, Any], height: int
-) -> dict[str, Any]:
+) -> PlainFigure:
     """A figure of one panel as plain JSON values.
 
     Args:
@@ -256,7 +260,7 @@ def make_single_figure(
         height=height,
         hovermode="closest",
     )
-    plain: dict[str, Any] = go.Figure(list(traces), layout).to_plotly_json()
+    plain: PlainFigure = go.Figure(list(traces), layout).to_plotly_json()
     return plain
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from kdopt.analysis.method_gains import list_partitions, select_own
+from kdopt.analysis.results import Line
 from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.campaign.names import pair_label
 from kdopt.campaign.settings import Campaign
@@ -28,6 +29,7 @@ from kdopt.report.plotting import (
     ORANGE,
     Axis,
     Panel,
+    PlainFigure,
     arrange_panels,
     make_single_figure,
     round_values,
@@ -55,17 +57,17 @@ STEPS = {"alpha": 0.02, "temperature": 0.035}
 """How far apart points are moved: alpha, and decades of T."""
 
 
-def draw_alpha_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
+def draw_alpha_map(best: pd.DataFrame, campaign: Campaign) -> PlainFigure:
     """Best alpha of each pair against its accuracy gap, coloured by test gain."""
     return _draw_setting_map(best, "alpha", "Best alpha (weight of the teacher)", campaign)
 
 
-def draw_temperature_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
+def draw_temperature_map(best: pd.DataFrame, campaign: Campaign) -> PlainFigure:
     """Best temperature (logarithmic axis) of each pair against its gap, coloured by test gain."""
     return _draw_setting_map(best, "temperature", "Best temperature T (log scale)", campaign)
 
 
-def draw_gain_map(best: pd.DataFrame, campaign: Campaign) -> dict[str, Any]:
+def draw_gain_map(best: pd.DataFrame, campaign: Campaign) -> PlainFigure:
     """Test gain against accuracy gap: vanilla, tuned and its net gain over the control.
 
     The control and the oracle are off until asked for.
@@ -180,9 +182,7 @@ def _make_legend(best: pd.DataFrame) -> list[go.Scatter]:
     ]  # fmt: skip
 
 
-def _draw_setting_map(
-    best: pd.DataFrame, key: str, title: str, campaign: Campaign
-) -> dict[str, Any]:
+def _draw_setting_map(best: pd.DataFrame, key: str, title: str, campaign: Campaign) -> PlainFigure:
     axis = {"title": {"text": title}, **_make_setting_axis(key, best, [campaign])}
     legend = _make_legend(_select_known(best, key))
     figure = _make_figure([*_scatter_settings(best, key, 10, hover=True), *legend], axis)
@@ -228,7 +228,7 @@ def list_sheet_rows(best: pd.DataFrame, gains: pd.DataFrame, label: str = "") ->
     ]
 
 
-def draw_sheet(sheet: Sequence[SheetRow], campaigns: Sequence[Campaign]) -> dict[str, Any]:
+def draw_sheet(sheet: Sequence[SheetRow], campaigns: Sequence[Campaign]) -> PlainFigure:
     """Fig. 3 on one sheet: partitions x best alpha, best temperature, sum and distribution.
 
     Args:
@@ -311,12 +311,12 @@ def _list_hover_texts(pairs: pd.DataFrame) -> list[str]:
     ]
 
 
-def _name_pair(line: Mapping[Any, Any]) -> str:
+def _name_pair(line: Line) -> str:
     named = "teacher_name" in line
     return f" ({line['teacher_name']} teaches {line['student_name']})" if named else ""
 
 
-def _make_figure(traces: Sequence[go.Scatter], y_axis: dict[str, Any]) -> dict[str, Any]:
+def _make_figure(traces: Sequence[go.Scatter], y_axis: dict[str, Any]) -> PlainFigure:
     x_axis = {"title": {"text": GAP_TITLE}, "zeroline": True, "automargin": True}
     return make_single_figure(traces, x_axis, {"zeroline": False} | y_axis, 460)
 

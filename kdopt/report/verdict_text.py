@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
-from kdopt.analysis.results import CampaignResults
+from kdopt.analysis.results import CampaignResults, Line
 from kdopt.analysis.tables import list_name_columns
 from kdopt.analysis.tuning import describe_selection, describe_vanilla
 from kdopt.analysis.verdicts import ERROR_RATE, VERDICTS, Candidate, list_candidates
@@ -28,9 +27,6 @@ from kdopt.report.format import (
 )
 from kdopt.report.plotting import format_method
 from kdopt.shown import format_count, format_setting
-
-Line = Mapping[Hashable, Any]
-"""One line of the table of verdicts."""
 
 CANDIDATES_SHOWN = 5
 

@@ -41,7 +41,7 @@ from kdopt.report.blocks import Block, PageFigure, ReportData, Section, Table, m
 from kdopt.report.columns import Column, Columns, IntervalColumn
 from kdopt.report.format import format_points, format_signed, make_slug
 from kdopt.report.guide_text import describe_path, measure_guide
-from kdopt.report.plotting import GREY, get_method_style
+from kdopt.report.plotting import GREY, PlainFigure, get_method_style
 from kdopt.shown import format_count, format_setting
 
 ADVICE_NOTE = (
@@ -283,7 +283,7 @@ _BREAK: Any = (None, None)
 """Where plotly lifts the pen."""
 
 
-def draw_tree(tree: AdviceTree) -> dict[str, object]:
+def draw_tree(tree: AdviceTree) -> PlainFigure:
     """The tree as plain JSON values."""
     leaves = tree.list_leaves()
     depth = max(len(path) for _, path in leaves)
@@ -306,7 +306,7 @@ def draw_tree(tree: AdviceTree) -> dict[str, object]:
         showlegend=False,
         annotations=notes,
     )
-    plain: dict[str, object] = go.Figure([trace], layout).to_plotly_json()
+    plain: PlainFigure = go.Figure([trace], layout).to_plotly_json()
     return plain
 
 

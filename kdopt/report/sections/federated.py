@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from kdopt.analysis.combining import EQUAL
 from kdopt.analysis.federated import PAPER_ROUND_REDUCTION
 from kdopt.analysis.method_gains import list_partitions
+from kdopt.analysis.results import Line
 from kdopt.analysis.tables import Tables
 from kdopt.campaign.federated_algorithms import ALGORITHM_FACTS, FEDAVG
 from kdopt.campaign.settings import Campaign
@@ -45,6 +46,7 @@ from kdopt.report.plotting import (
     VERMILLION,
     Axis,
     Panel,
+    PlainFigure,
     round_values,
     wrap_panels,
 )
@@ -170,7 +172,7 @@ def _explain_missing_rounds(tables: Tables) -> str:
     return "No data yet: no replicate is complete from both initial models."
 
 
-def _make_round_cells(line: Mapping[Any, Any], partition: str) -> list[SortCell]:
+def _make_round_cells(line: Line, partition: str) -> list[SortCell]:
     """One line of :func:`kdopt.analysis.federated.count_rounds_to_target` as people read it."""
     bound = line["bound"]
     reached = [line["rounds_random"], line["rounds_consolidated"]]
@@ -186,7 +188,7 @@ def _make_round_cells(line: Mapping[Any, Any], partition: str) -> list[SortCell]
     ]
 
 
-def _make_target_cells(line: Mapping[Any, Any]) -> list[SortCell]:
+def _make_target_cells(line: Line) -> list[SortCell]:
     """What was to be reached: a share, and the accuracy that it comes to."""
     of = " of FedAvg's final" if line["kind"] == "relative" else ""
     accuracy = line["target_accuracy"]
@@ -239,7 +241,7 @@ LEVEL_STYLES = {
 }
 
 
-def draw_federated(curves: pd.DataFrame, levels: pd.DataFrame) -> dict[str, Any]:
+def draw_federated(curves: pd.DataFrame, levels: pd.DataFrame) -> PlainFigure:
     """Fig. 9: test accuracy (%) by communication round, and what needs no round as levels.
 
     A panel per partition. Curves are means over replicates, bands reach from the least to the

@@ -23,6 +23,7 @@ from kdopt.report.plotting import (
     VERMILLION,
     Axis,
     Panel,
+    PlainFigure,
     arrange_panels,
 )
 from kdopt.report.scales import clip_far_points
@@ -101,9 +102,7 @@ def make_common_sheet_blocks(tables: ComparisonTables) -> list[Block]:
     return [Block("All campaigns on one sheet", note, figure, folded=True)]
 
 
-def draw_joined_maps(
-    known: pd.DataFrame, campaigns: Sequence[ComparedCampaign]
-) -> dict[str, object]:
+def draw_joined_maps(known: pd.DataFrame, campaigns: Sequence[ComparedCampaign]) -> PlainFigure:
     """Best alpha, T, KD weight and gain against the gap; a colour and a symbol per campaign.
 
     Args:

@@ -31,6 +31,7 @@ from kdopt.report.plotting import (
     INK,
     Axis,
     Panel,
+    PlainFigure,
     arrange_panels,
     format_method,
     get_method_style,
@@ -178,7 +179,7 @@ BOX_COLUMNS = (
 )  # fmt: skip
 
 
-def draw_transfers(gains: pd.DataFrame) -> dict[str, object]:
+def draw_transfers(gains: pd.DataFrame) -> PlainFigure:
     """Fig. 2: gain against gap, partitions x transfer sets, methods with fixed settings."""
     partitions = list_partitions(gains)
     used = [name for name in TRANSFER_SET_TITLES if (gains["transfer_set"] == name).any()]
@@ -201,7 +202,7 @@ def draw_transfers(gains: pd.DataFrame) -> dict[str, object]:
     )
 
 
-def draw_cumulative_gains(gains: pd.DataFrame) -> dict[str, object]:
+def draw_cumulative_gains(gains: pd.DataFrame) -> PlainFigure:
     """Fig. 3, columns 3 and 4, on the student's data: sum, distribution, gain against gap."""
     known = select_own(gains)
     partitions = list_partitions(known)
@@ -239,7 +240,7 @@ def tabulate_boxes(own: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(BOX_COLUMNS))
 
 
-def draw_methods(boxes: pd.DataFrame) -> dict[str, object]:
+def draw_methods(boxes: pd.DataFrame) -> PlainFigure:
     """Fig. 6: a box per partition and method with the mean and its 95 % interval beside it."""
     partitions, methods = list_partitions(boxes), list_methods(boxes)
     titles = escape_partitions(partitions)

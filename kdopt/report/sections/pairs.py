@@ -10,7 +10,7 @@ import pandas as pd
 
 from kdopt.analysis.best_settings import Surface
 from kdopt.analysis.method_gains import ClassScores
-from kdopt.analysis.results import index_lines, list_pairs, read_number, read_point
+from kdopt.analysis.results import Line, index_lines, list_pairs, read_number, read_point
 from kdopt.analysis.tables import list_name_columns
 from kdopt.analysis.tuning import describe_selection
 from kdopt.analysis.verdicts import (
@@ -47,7 +47,6 @@ from kdopt.report.plotting import format_method, get_method_style
 from kdopt.report.sections.best_settings import list_columns
 from kdopt.report.setting_maps import add_labels
 from kdopt.report.verdict_text import (
-    Line,
     describe_advice,
     describe_effect,
     describe_full_setting,
@@ -326,7 +325,7 @@ def list_pair_options(
     return options
 
 
-def _collect_surface(surface: Surface, line: Mapping[Any, Any]) -> dict[str, Any]:
+def _collect_surface(surface: Surface, line: Line) -> dict[str, Any]:
     grid = bool(surface.temperatures)
     cells = [
         [c.temperature, c.alpha, _round_gain(c.validation_gain), _round_gain(c.test_gain)]

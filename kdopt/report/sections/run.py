@@ -23,7 +23,7 @@ from kdopt.report.blocks import Block, PageFigure, ReportData, Section, make_tab
 from kdopt.report.columns import Column, Columns
 from kdopt.report.files import is_own_page
 from kdopt.report.format import escape_partitions, format_hours, name_classes
-from kdopt.report.plotting import NUMBER_INK, UNDER_NUMBERS, Axis, Panel, wrap_panels
+from kdopt.report.plotting import NUMBER_INK, UNDER_NUMBERS, Axis, Panel, PlainFigure, wrap_panels
 from kdopt.shown import format_count
 
 MOST_NUMBERED = 12
@@ -252,7 +252,7 @@ def draw_sizes(
     counts: Mapping[str, Sequence[Sequence[int]]],
     class_names: Sequence[str],
     participants: Sequence[str],
-) -> dict[str, object]:
+) -> PlainFigure:
     """Images by participant and class, a panel per partition; colours share one scale.
 
     Args:

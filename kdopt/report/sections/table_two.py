@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from kdopt.analysis.combining import EQUAL
 from kdopt.analysis.method_gains import list_partitions
+from kdopt.analysis.results import Line
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import STARTS, TRANSFER_SETS, WEIGHTINGS
 from kdopt.report.blocks import Grid, GridCell
@@ -35,6 +36,7 @@ from kdopt.report.plotting import (
     PURPLE,
     Axis,
     Panel,
+    PlainFigure,
     Style,
     round_values,
     wrap_panels,
@@ -196,7 +198,7 @@ def _describe_grid(table: TableTwo) -> str:
     return caption
 
 
-def _make_entries(records: list[dict[Any, Any]]) -> list[CombinedEntry]:
+def _make_entries(records: Sequence[Line]) -> list[CombinedEntry]:
     values = [float(record.get("accuracy", math.nan)) for record in records]
     known = [round(value, 9) for value in values if not math.isnan(value)]
     differ = len(set(known)) > 1
@@ -232,7 +234,7 @@ WEIGHTING_STYLES = {
 }
 
 
-def draw_combined(combined: pd.DataFrame) -> dict[str, Any]:
+def draw_combined(combined: pd.DataFrame) -> PlainFigure:
     """Table II as a picture: test accuracy (%) of each weighting, by transfer set and start.
 
     A panel per partition; a thin line joins the weightings of one start.

@@ -16,6 +16,7 @@ from kdopt.report.plotting import (
     GREY,
     Axis,
     Panel,
+    PlainFigure,
     arrange_panels,
     get_method_style,
     list_methods,
@@ -74,7 +75,7 @@ def make_learning_block(tables: Tables, missing: str) -> Block:
     )
 
 
-def draw_best_teachers(counts: pd.DataFrame, correlations: pd.DataFrame) -> dict[str, object]:
+def draw_best_teachers(counts: pd.DataFrame, correlations: pd.DataFrame) -> PlainFigure:
     """Fig. 5: times best teacher against accuracy, partitions x methods."""
     partitions = list_partitions(counts)
     methods = list_methods(counts)
@@ -102,7 +103,7 @@ def draw_best_teachers(counts: pd.DataFrame, correlations: pd.DataFrame) -> dict
     )
 
 
-def draw_learning(dynamics: pd.DataFrame) -> dict[str, object]:
+def draw_learning(dynamics: pd.DataFrame) -> PlainFigure:
     """Fig. 7: mean learning against mean forgetting, kinds of teachers x partitions."""
     partitions = list_partitions(dynamics)
     kinds = [k for k in TEACHER_GROUPS if (dynamics["teacher_kind"] == k).any()]
