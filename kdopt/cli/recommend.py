@@ -30,13 +30,18 @@ from kdopt.cli.inputs import read_pair
 from kdopt.cli.options import DEFAULT_STORE, DeviceOption, JsonOption, PluginOption, StoreOption
 from kdopt.cli.tables import print_text
 from kdopt.errors import AdviceError
-from kdopt.features.definitions import FEATURE_NAMES
+from kdopt.features.definitions import FEATURE_NAMES, combine_features
 from kdopt.features.measurements import tabulate_pairs
 from kdopt.outcome import Pair
 from kdopt.plugins.sources import give_plugins
 from kdopt.report.advice_answer import ADVICE_SCHEMA, format_advice, format_advice_json
-from kdopt.report.advice_text import combine_features, format_feature, label_feature
-from kdopt.report.guide_text import format_guide, format_guide_json, measure_guide
+from kdopt.report.advice_text import (
+    format_feature,
+    format_guide,
+    format_guide_json,
+    label_feature,
+    measure_guide,
+)
 from kdopt.report.sections.advice import format_advice_files, learn_advice, learn_lessons
 from kdopt.store.database import Store
 from kdopt.store.queries import pick_campaign

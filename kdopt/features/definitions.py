@@ -7,7 +7,8 @@ They come from three sources, cheapest first; only the first is always there:
 - the logits of both models on the images to distil on, without labels: one pass of each model.
 
 Everything is computed on validation or on training images, never on test, so that advice learnt
-from these numbers may be judged on test. A number that is not known is NaN.
+from these numbers may be judged on test. A number that is not known is NaN. People may also type
+features of a pair that no store has (:func:`combine_features`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kdopt.errors import AdviceError
 from kdopt.outcome import Scores
+from kdopt.shown import shorten
+from kdopt.typed import check_digits
 
 
 class Feature(NamedTuple):
@@ -57,7 +61,21 @@ MODEL_FEATURES = (
     Feature("teacher_entropy", "teacher's entropy (1: clueless)", ""),
 )
 FEATURES = (*OUTCOME_FEATURES, *LABEL_FEATURES, *MODEL_FEATURES)
-FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
+FEATURES_BY_NAME = {feature.name: feature for feature in FEATURES}
+FEATURE_NAMES = tuple(FEATURES_BY_NAME)
+
+RANGES = {
+    "pp": (-100.0, 100.0),
+    "%": (0.0, 100.0),
+    "": (0.0, 1.0),
+    "nats": (0.0, 1e6),
+    "images": (1.0, 1e12),
+    "x": (1e-9, 1e9),
+}
+"""What the values of a unit can be, as they are typed."""
+
+ROUNDING_PP = 0.11
+"""How far two accuracies of one decimal may be from their gap."""
 
 
 class LogitFeatures(NamedTuple):
@@ -202,3 +220,82 @@ def _normalize_counts(counts: ArrayLike) -> NDArray[np.float64] | None:
 def _compute_entropy_bits(p: NDArray[np.float64]) -> float:
     some = p[p > 0]
     return float(-(some * np.log2(some)).sum())
+
+
+def parse_feature(text: str) -> tuple[str, float]:
+    """A feature as people type it, such as ``size_ratio=2`` for twice the images.
+
+    Raises:
+        KdoptError: It is no feature, or its value is no number or out of range.
+    """
+    name, _, number = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if name not in FEATURES_BY_NAME:
+        units = {"x": "as a factor", "": "0 to 1"}
+        known = "\n".join(
+            f"  {f.name:<17} {f.label} ({units.get(f.unit, f.unit)})" for f in FEATURES
+        )
+        raise AdviceError(
+            f"feature '{shorten(text, 100)}': give NAME=VALUE, the names are\n{known}"
+        )
+    check_digits(number, f"feature {name}")
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    check_feature(name, value, number)
+    return name, math.log2(value) if FEATURES_BY_NAME[name].unit == "x" else value
+
+
+def check_feature(name: str, value: float, typed: str) -> None:
+    """Refuse a value that no pair can have.
+
+    Args:
+        name: The feature.
+        value: As it is typed: ratios as factors.
+        typed: The text, for the message.
+
+    Raises:
+        AdviceError: It is no number, or out of the range of its unit.
+    """
+    unit = FEATURES_BY_NAME[name].unit
+    least, most = RANGES[unit]
+    if not least <= value <= most:
+        numbers = "a number above 0" if unit == "x" else "a number"
+        raise AdviceError(
+            f"feature {name}: '{shorten(typed, 50)}' is not {numbers} from {least:g} to {most:g}"
+            f"{f' {unit}' if unit in ('pp', '%', 'nats') else ''}, as in {name}=1"
+        )
+
+
+def combine_features(gap: float | None, texts: Sequence[str]) -> dict[str, float]:
+    """The features of a pair as they were typed; the teacher's accuracy follows from two others.
+
+    Args:
+        gap: ``accuracy_gap``, if it was given by itself.
+        texts: Further ones, see :func:`parse_feature`.
+
+    Raises:
+        AdviceError: One is out of range or given twice, or they contradict each other.
+    """
+    known: dict[str, float] = {}
+    if gap is not None:
+        check_feature("accuracy_gap", gap, str(gap))
+        known["accuracy_gap"] = gap
+    for name, value in map(parse_feature, texts):
+        if name in known:
+            raise AdviceError(f"feature {name}: given twice; give it once")
+        known[name] = value
+    if {"accuracy_gap", "student_accuracy"} <= known.keys():
+        teacher = known["accuracy_gap"] + known["student_accuracy"]
+        check_feature("teacher_accuracy", teacher, f"{teacher:g} (student's accuracy and gap)")
+        known.setdefault("teacher_accuracy", teacher)
+    accuracies = {"accuracy_gap", "student_accuracy", "teacher_accuracy"}
+    if accuracies <= known.keys():
+        gap_of_both = known["teacher_accuracy"] - known["student_accuracy"]
+        if abs(gap_of_both - known["accuracy_gap"]) > ROUNDING_PP:
+            raise AdviceError(
+                f"accuracy_gap = {known['accuracy_gap']:g}: teacher_accuracy - student_accuracy is "
+                f"{gap_of_both:g} pp; leave one of the three out"
+            )
+    return known

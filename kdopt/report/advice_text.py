@@ -1,20 +1,45 @@
-"""Words for advice: features, actions, the rules of a tree, the table of regrets."""
+"""Words for advice: features, actions, the rules of a tree, regrets; and the paper's guide.
+
+The JSON object of :func:`format_guide_json`:
+
+=============  ================================================================
+``schema``     1; raised when a field is renamed, removed or changes its meaning
+``note``       what is unusual about the pairs it was measured on, or empty
+``tree``       a question (``ask``, ``yes``, ``no``) or a leaf: ``leaf`` (its name), ``advice``,
+               ``where`` in the paper, ``lost`` (what the text lacks), and ``measured``: by
+               situation ``cases``, ``trials`` per pair, ``gain``, ``net_gain``, ``regret``, pp
+``measured``   the whole guide, by situation and by whether T and alpha are searched: ``n`` of
+               ``total`` pairs, ``trials``, ``gain``, ``regret``, the learnt tree's
+               ``tree_regret`` on the same pairs, ``behind_tree``, each with ``_low`` and ``_high``
+``remarks``    what else to know
+=============  ================================================================
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from kdopt.advice.guide import (
+    GUIDE,
+    GUIDE_REMARKS,
+    GuideAnswer,
+    GuideLeaf,
+    GuideQuestion,
+    Topic,
+    compare_guide,
+    measure_leaves,
+)
 from kdopt.advice.training_set import DO_NOTHING, Action, Situation, TrainingSet
 from kdopt.advice.tree import AdviceTree, Answer, Leaf, Question
-from kdopt.errors import AdviceError
-from kdopt.features.definitions import FEATURES
+from kdopt.analysis.results import Line
+from kdopt.features.definitions import FEATURES_BY_NAME
 from kdopt.report.format import format_points, format_signed
-from kdopt.shown import format_count, format_setting, shorten
-from kdopt.typed import check_digits
+from kdopt.shown import format_count, format_setting
 
 SITUATION_TITLES: Mapping[Situation, str] = {
     "own": "the student's own labelled images",
@@ -32,112 +57,17 @@ METHOD_TITLES = {
 }
 
 
-RANGES = {
-    "pp": (-100.0, 100.0),
-    "%": (0.0, 100.0),
-    "": (0.0, 1.0),
-    "nats": (0.0, 1e6),
-    "images": (1.0, 1e12),
-    "x": (1e-9, 1e9),
-}
-"""What the values of a unit can be, as they are typed."""
-
-ROUNDING_PP = 0.11
-"""How far two accuracies of one decimal may be from their gap."""
-
-_FEATURES = {feature.name: feature for feature in FEATURES}
-
-
 def label_feature(name: str) -> str:
     """How people read a feature."""
-    return _FEATURES[name].label
+    return FEATURES_BY_NAME[name].label
 
 
 def format_feature(name: str, value: float) -> str:
     """A feature's value with its unit; a ratio is kept as doublings and shown as a factor."""
-    unit = _FEATURES[name].unit
+    unit = FEATURES_BY_NAME[name].unit
     if unit == "x":
         return f"{2**value:.3g} x"
     return f"{value:.3g} {unit}".rstrip()
-
-
-def parse_feature(text: str) -> tuple[str, float]:
-    """A feature as people type it, such as ``size_ratio=2`` for twice the images.
-
-    Raises:
-        KdoptError: It is no feature, or its value is no number or out of range.
-    """
-    name, _, number = text.partition("=")
-    name = name.strip().replace("-", "_")
-    if name not in _FEATURES:
-        units = {"x": "as a factor", "": "0 to 1"}
-        known = "\n".join(
-            f"  {f.name:<17} {f.label} ({units.get(f.unit, f.unit)})" for f in FEATURES
-        )
-        raise AdviceError(
-            f"feature '{shorten(text, 100)}': give NAME=VALUE, the names are\n{known}"
-        )
-    check_digits(number, f"feature {name}")
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
-    check_feature(name, value, number)
-    return name, math.log2(value) if _FEATURES[name].unit == "x" else value
-
-
-def check_feature(name: str, value: float, typed: str) -> None:
-    """Refuse a value that no pair can have.
-
-    Args:
-        name: The feature.
-        value: As it is typed: ratios as factors.
-        typed: The text, for the message.
-
-    Raises:
-        AdviceError: It is no number, or out of the range of its unit.
-    """
-    unit = _FEATURES[name].unit
-    least, most = RANGES[unit]
-    if not least <= value <= most:
-        numbers = "a number above 0" if unit == "x" else "a number"
-        raise AdviceError(
-            f"feature {name}: '{shorten(typed, 50)}' is not {numbers} from {least:g} to {most:g}"
-            f"{f' {unit}' if unit in ('pp', '%', 'nats') else ''}, as in {name}=1"
-        )
-
-
-def combine_features(gap: float | None, texts: Sequence[str]) -> dict[str, float]:
-    """The features of a pair as they were typed; the teacher's accuracy follows from two others.
-
-    Args:
-        gap: ``accuracy_gap``, if it was given by itself.
-        texts: Further ones, see :func:`parse_feature`.
-
-    Raises:
-        AdviceError: One is out of range or given twice, or they contradict each other.
-    """
-    known: dict[str, float] = {}
-    if gap is not None:
-        check_feature("accuracy_gap", gap, str(gap))
-        known["accuracy_gap"] = gap
-    for name, value in map(parse_feature, texts):
-        if name in known:
-            raise AdviceError(f"feature {name}: given twice; give it once")
-        known[name] = value
-    if {"accuracy_gap", "student_accuracy"} <= known.keys():
-        teacher = known["accuracy_gap"] + known["student_accuracy"]
-        check_feature("teacher_accuracy", teacher, f"{teacher:g} (student's accuracy and gap)")
-        known.setdefault("teacher_accuracy", teacher)
-    accuracies = {"accuracy_gap", "student_accuracy", "teacher_accuracy"}
-    if accuracies <= known.keys():
-        gap_of_both = known["teacher_accuracy"] - known["student_accuracy"]
-        if abs(gap_of_both - known["accuracy_gap"]) > ROUNDING_PP:
-            raise AdviceError(
-                f"accuracy_gap = {known['accuracy_gap']:g}: teacher_accuracy - student_accuracy is "
-                f"{gap_of_both:g} pp; leave one of the three out"
-            )
-    return known
 
 
 def format_condition(step: Answer) -> str:
@@ -259,3 +189,144 @@ def replace_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: replace_nan(item) for key, item in value.items()}
     return [replace_nan(item) for item in value] if isinstance(value, list) else value
+
+
+GUIDE_SCHEMA = 1
+
+
+_ANSWERS: Mapping[Topic, tuple[str, str]] = {
+    "labels": ("labels", "no labels"),
+    "forget": ("forget little", "learn much"),
+    "search": ("search T and alpha", "no search"),
+    "specialized": ("one class each", "several classes"),
+    "similar": ("equal models", "unequal models"),
+    "weaker": ("weaker teacher", "stronger teacher"),
+}
+"""The answers yes and no to each question."""
+
+
+class MeasuredGuide(NamedTuple):
+    """What following the guide loses in one situation; see :mod:`kdopt.advice.guide`."""
+
+    leaves: pd.DataFrame
+    whole: pd.DataFrame
+
+
+def measure_guide(lessons: Mapping[Situation, TrainingSet]) -> dict[Situation, MeasuredGuide]:
+    """Measure the guide in every situation that has finished pairs."""
+    return {
+        situation: MeasuredGuide(measure_leaves(known), compare_guide(known))
+        for situation, known in lessons.items()
+        if len(known)
+    }
+
+
+def format_guide(found: Mapping[Situation, MeasuredGuide], note: str = "") -> str:
+    """The guide as indented questions, and what it loses; ends with a newline."""
+    lines = ["The paper's decision guide (Fig. 8)", *GUIDE_REMARKS, ""]
+    lines += _list_node(GUIDE, "", found)
+    text = "\n".join(lines) + "\n"
+    if note:
+        text += f"\nNote: {note}\n"
+    if not found:
+        return f"{text}\nNo finished pair to measure it on.\n"
+    return text + "".join(f"\n{format_guide_regrets(name, one)}" for name, one in found.items())
+
+
+def format_guide_regrets(situation: Situation, one: MeasuredGuide) -> str:
+    """What the whole guide loses in one situation; ends with a newline."""
+    headings = ["pp", "pairs", "trials", "gain", "net gain", "regret", "95 %"]
+    headings += ["learnt tree", "guide - tree", "95 %"]
+    lines = [
+        [
+            str(line["label"]),
+            f"{line['n']} of {line['total']}",
+            format_setting(round(line["trials"], 1)),
+            format_signed(line["gain"]),
+            format_signed(line["net_gain"]),
+            format_points(line["regret"]),
+            format_between(line["regret_low"], line["regret_high"]),
+            format_points(line["tree_regret"]),
+            format_signed(line["behind_tree"]),
+            format_between(line["behind_tree_low"], line["behind_tree_high"]),
+        ]
+        for line in one.whole.to_dict("records")
+    ]
+    head = (
+        f"To distil on {SITUATION_TITLES[situation]}: regret on test; that of the "
+        "learnt tree on the same pairs, with their partition left out"
+    )
+    return f"{head}\n{align_lines([headings, *lines])}"
+
+
+def format_guide_json(found: Mapping[Situation, MeasuredGuide], note: str = "") -> str:
+    """The guide as indented JSON, without a newline at the end."""
+    record = {
+        "schema": GUIDE_SCHEMA,
+        "note": note,
+        "tree": _node_fields(GUIDE, found),
+        "measured": [
+            {str(k): v for k, v in line.items()}
+            for one in found.values()
+            for line in one.whole.to_dict("records")
+        ],
+        "remarks": list(GUIDE_REMARKS),
+    }
+    return json.dumps(replace_nan(record), indent=2, allow_nan=False)
+
+
+def describe_path(path: Sequence[GuideAnswer]) -> str:
+    """The answers that lead to a leaf, in a few words each."""
+    return ", ".join(_ANSWERS[step.question.topic][not step.yes] for step in path)
+
+
+def _list_node(
+    node: GuideQuestion | GuideLeaf, indent: str, found: Mapping[Situation, MeasuredGuide]
+) -> list[str]:
+    if isinstance(node, GuideQuestion):
+        lines = [f"{indent}{node.text}"]
+        for answer, child in (("yes", node.yes), ("no", node.no)):
+            first, *rest = _list_node(child, f"{indent}     ", found)
+            lines += [f"{indent}{answer + ':':<5}{first.strip()}", *rest]
+        return lines
+    lines = [f"{indent}=> {node.advice} (paper, {node.where})"]
+    if node.lost:
+        lines.append(f"{indent}   not in the text: {node.lost}")
+    for situation, one in found.items():
+        for line in one.leaves[one.leaves["leaf"] == node.name].to_dict("records"):
+            lines.append(f"{indent}   on {SITUATION_TITLES[situation]}: {_describe_case(line)}")
+    return lines
+
+
+def _describe_case(line: Line) -> str:
+    if not line["cases"]:
+        return "pairs reach it, but what it says was not tried, or not where it could be judged"
+    trials = f", {format_count(line['trials'], 'trial')} each" if line["trials"] else ""
+    net = format_signed(line["net_gain"])
+    return (
+        f"{format_count(line['cases'], 'case')}{trials}, gain {format_signed(line['gain'])} pp"
+        f"{net and f', net gain {net}'}, regret {format_points(line['regret'])}"
+    )
+
+
+def _node_fields(
+    node: GuideQuestion | GuideLeaf, found: Mapping[Situation, MeasuredGuide]
+) -> dict[str, Any]:
+    if isinstance(node, GuideQuestion):
+        return {
+            "ask": node.text,
+            "yes": _node_fields(node.yes, found),
+            "no": _node_fields(node.no, found),
+        }
+    measured = {
+        situation: {str(k): v for k, v in line.items() if k != "leaf"}
+        for situation, one in found.items()
+        for line in one.leaves[one.leaves["leaf"] == node.name].to_dict("records")
+    }
+    return {
+        "leaf": node.name,
+        "advice": node.advice,
+        "where": node.where,
+        "lost": node.lost,
+        "measured": measured,
+    }

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdopt.errors import AdviceError
 from kdopt.features.definitions import (
     FEATURE_NAMES,
     LogitFeatures,
@@ -12,6 +13,7 @@ from kdopt.features.definitions import (
     describe_pair,
     measure_balance,
     measure_label_distance,
+    parse_feature,
 )
 from kdopt.outcome import Scores
 
@@ -142,3 +144,30 @@ def test_images_to_distil_on_are_the_students_or_those_of_the_public_set():
     assert describe_pair(*pair, transfer_images=64)["transfer_images"] == 64
     assert describe_pair(*pair[:2], transfer_images=64)["transfer_images"] == 64
     assert math.isnan(describe_pair(*pair[:2])["transfer_images"])
+
+
+def test_features_as_people_type_them():
+    assert parse_feature("accuracy_gap=-12.5") == ("accuracy_gap", -12.5)
+    assert parse_feature("size-ratio=4") == ("size_ratio", 2)  # two doublings
+
+
+@pytest.mark.parametrize("text", ["gap=1", "accuracy", ""])
+def test_an_unknown_feature_lists_all(text):
+    with pytest.raises(AdviceError) as refusal:
+        parse_feature(text)
+    assert all(f"  {name} " in str(refusal.value) for name in FEATURE_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("accuracy_gap=big", "'big' is not a number"),
+        ("accuracy_gap=nan", "'nan' is not a number"),
+        ("accuracy_gap", "'' is not a number"),
+        ("size_ratio=0", "not a number above 0"),
+        ("size_ratio=-2", "not a number above 0"),
+    ],
+)
+def test_a_value_that_is_none_is_refused(text, reason):
+    with pytest.raises(AdviceError, match=reason):
+        parse_feature(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kdopt.report.advice_text import combine_features
+from kdopt.features.definitions import combine_features
 from tests.hostile.commands import kdopt, refused
 
 REFUSED = {

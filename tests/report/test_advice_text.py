@@ -1,20 +1,24 @@
+import json
 import math
 
 import pytest
 
+from kdopt.advice.guide import GUIDE, GuideQuestion, list_leaves
 from kdopt.advice.regret import compare_policies
 from kdopt.advice.training_set import Action
 from kdopt.advice.tree import Answer, grow_tree
-from kdopt.errors import AdviceError
-from kdopt.features.definitions import FEATURE_NAMES
 from kdopt.report.advice_text import (
+    GUIDE_SCHEMA,
+    describe_path,
     format_action,
     format_band,
     format_condition,
     format_feature,
+    format_guide,
+    format_guide_json,
     format_regrets,
     format_rules,
-    parse_feature,
+    measure_guide,
 )
 from kdopt.report.format import format_signed
 from tests.advice.planted import planted
@@ -67,36 +71,12 @@ def test_the_regret_table_is_aligned_and_complete():
     assert "0.00" in oracle
 
 
-def test_features_as_people_type_and_read_them():
-    assert parse_feature("accuracy_gap=-12.5") == ("accuracy_gap", -12.5)
-    assert parse_feature("size-ratio=4") == ("size_ratio", 2)  # two doublings
+def test_features_as_people_read_them():
     assert format_feature("size_ratio", 2.0) == "4 x"
     assert format_feature("accuracy_gap", 12.345) == "12.3 pp"
     assert format_condition(Answer("label_distance", 0.5, False)) == (
         "distance of the label histograms <= 0.5"
     )
-
-
-@pytest.mark.parametrize("text", ["gap=1", "accuracy", ""])
-def test_an_unknown_feature_lists_all(text):
-    with pytest.raises(AdviceError) as refusal:
-        parse_feature(text)
-    assert all(f"  {name} " in str(refusal.value) for name in FEATURE_NAMES)
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("accuracy_gap=big", "'big' is not a number"),
-        ("accuracy_gap=nan", "'nan' is not a number"),
-        ("accuracy_gap", "'' is not a number"),
-        ("size_ratio=0", "not a number above 0"),
-        ("size_ratio=-2", "not a number above 0"),
-    ],
-)
-def test_a_value_that_is_none_is_refused(text, reason):
-    with pytest.raises(AdviceError, match=reason):
-        parse_feature(text)
 
 
 def test_small_words():
@@ -109,3 +89,51 @@ def test_small_words():
     assert format_action(Action("dp_kd")) == "DP-KD"
     leaf = grow_tree(planted(), []).root
     assert format_band(leaf) == ""  # nothing can be moved
+
+
+FOUND = measure_guide({"own": planted(noise=2.0), "public_labeled": planted().select_pairs([])})
+
+
+def walk(node):
+    if "leaf" in node:
+        return [node]
+    return [*walk(node["yes"]), *walk(node["no"])]
+
+
+def test_every_leaf_is_there_with_its_place_and_its_measure():
+    text = format_guide(FOUND)
+    for leaf, _ in list_leaves():
+        assert f"=> {leaf.advice} (paper, {leaf.where})" in text
+        assert leaf.lost in text
+    assert "cases, 1 trial each, gain" in text
+    assert "Fig. 8 itself is lost" in text
+
+
+def test_what_the_guide_loses_stands_beside_the_tree():
+    line = next(line for line in format_guide(FOUND).splitlines() if "nothing tried" in line)
+    whole = FOUND["own"].whole.iloc[0]
+    assert f"{whole['regret']:.2f}" in line and f"{whole['tree_regret']:.2f}" in line
+
+
+def test_situations_without_pairs_are_left_out_and_without_any_it_says_so():
+    assert list(FOUND) == ["own"]
+    assert format_guide({}).endswith("No finished pair to measure it on.\n")
+
+
+def test_json_has_the_same_tree():
+    record = json.loads(format_guide_json(FOUND, "a note"))
+    assert record["schema"] == GUIDE_SCHEMA and record["note"] == "a note"
+    assert record["tree"]["ask"] == GUIDE.text and isinstance(GUIDE, GuideQuestion)
+    leaves = walk(record["tree"])
+    assert [leaf["leaf"] for leaf in leaves] == [leaf.name for leaf, _ in list_leaves()]
+    strong = next(leaf for leaf in leaves if leaf["leaf"] == "strong")
+    assert strong["measured"]["own"]["cases"] == 75 and strong["where"] == "IV-B"
+    assert [line["search"] for line in record["measured"]] == [False, True]
+    assert record["measured"][0]["net_gain"] is None
+
+
+def test_a_path_reads_as_a_few_words_per_answer():
+    paths = [describe_path(path) for _, path in list_leaves()]
+    assert paths[0] == "labels, forget little"
+    assert paths[-1] == "no labels, stronger teacher"
+    assert len(set(paths)) == len(paths)

@@ -28,6 +28,7 @@ from kdopt.report.advice_text import (
     METHOD_TITLES,
     SITUATION_TITLES,
     describe_evidence,
+    describe_path,
     format_action,
     format_band,
     format_condition,
@@ -36,11 +37,11 @@ from kdopt.report.advice_text import (
     format_regrets,
     format_rules,
     label_feature,
+    measure_guide,
 )
 from kdopt.report.blocks import Block, PageFigure, ReportData, Section, Table, make_tables
 from kdopt.report.columns import Column, Columns, IntervalColumn
 from kdopt.report.format import format_points, format_signed, make_slug
-from kdopt.report.guide_text import describe_path, measure_guide
 from kdopt.report.plotting import GREY, PlainFigure, get_method_style
 from kdopt.shown import format_count, format_setting
 

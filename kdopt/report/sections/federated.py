@@ -53,6 +53,7 @@ from kdopt.report.plotting import (
 from kdopt.shown import format_count, format_setting
 
 TARGET_HEADINGS = ("Partition", "Target", "Test accuracy to reach (%)")
+COUNTED = ("target", "rounds_random", "rounds_consolidated", "rounds")
 BOUND_WORDS = {"exact": "", "at least": "at least ", "at most": "at most "}
 
 
@@ -106,7 +107,7 @@ def _describe_curves(curves: pd.DataFrame, campaign: Campaign) -> str:
 def _name_spread_columns(key: str, levels: pd.DataFrame) -> list[Column | str]:
     """A mean over replicates and, where something was repeated, its standard deviation."""
     spread = Column(f"{key}_sd", "sd over replicates (pp)")
-    return [key, *([spread] if levels[spread.key].notna().any() else [])]
+    return [key, spread] if levels[spread.key].notna().any() else [key]
 
 
 def make_rounds_block(tables: Tables) -> Block:
@@ -116,10 +117,11 @@ def make_rounds_block(tables: Tables) -> Block:
         *("Reduction of rounds (%)", "MB from random weights", "MB after KD, and of KD"),
         "Reduction of MB (%)",
     ]
-    titles = title_partitions(tables.rounds_to_target["partition"])
+    rounds = tables.rounds_to_target
+    titles = title_partitions(rounds["partition"])
     lines = [
         _make_round_cells(line, titles[str(line["partition"])])
-        for line in tables.rounds_to_target.to_dict("records")
+        for line in rounds.to_dict("records")
     ]
     return Block(
         "Rounds to a target accuracy",
@@ -150,11 +152,6 @@ def make_reductions_block(tables: Tables) -> Block:
         tables=make_tables("Mean reductions", columns, tables.reductions),
         missing="" if len(tables.reductions) else _explain_missing_rounds(tables),
     )
-
-
-def format_rounds_csv(rounds: pd.DataFrame) -> str:
-    """All columns of :func:`kdopt.analysis.federated.count_rounds_to_target`."""
-    return format_frame(rounds, {"target", "rounds_random", "rounds_consolidated", "rounds"})
 
 
 def _explain_missing_rounds(tables: Tables) -> str:
@@ -249,8 +246,8 @@ def draw_federated(curves: pd.DataFrame, levels: pd.DataFrame) -> PlainFigure:
     """
     known = levels.set_index("partition")
     panels = []
-    titles = escape_partitions([*list_partitions(levels), *list_partitions(curves)])
-    for partition, title in titles.items():
+    names = [*list_partitions(levels), *list_partitions(curves)]
+    for partition, title in escape_partitions(names).items():
         here = curves[curves["partition"] == partition]
         traces = []
         for (algorithm, start), style in CURVE_STYLES.items():

@@ -16,8 +16,8 @@ from kdopt.report.blocks import (
 from kdopt.report.columns import Column, Columns, IntervalColumn
 from kdopt.report.format import format_frame
 from kdopt.report.sections.federated import (
+    COUNTED,
     format_algorithm_files,
-    format_rounds_csv,
     make_algorithm_blocks,
     make_curves_block,
     make_reductions_block,
@@ -69,7 +69,7 @@ def format_many_files(tables: Tables) -> dict[str, str]:
     if len(tables.federated_curves):
         files["federated_curves.csv"] = format_frame(tables.federated_curves)
     if len(tables.rounds_to_target):
-        files["rounds_to_target.csv"] = format_rounds_csv(tables.rounds_to_target)
+        files["rounds_to_target.csv"] = format_frame(tables.rounds_to_target, COUNTED)
     return files | format_algorithm_files(tables)
 
 
