@@ -282,16 +282,6 @@ class Tables:
         return table[table["transfer_set"] == transfer_set]
 
 
-def compute_tables(rows: Sequence[TrialRow], campaign: Campaign) -> Tables:
-    """The tables of a campaign; none is computed before it is read.
-
-    Args:
-        rows: Trials of the campaign, in any state and order.
-        campaign: What was planned.
-    """
-    return Tables(rows, campaign)
-
-
 NAMED = ("teacher", "student", "participant")
 """Columns of numbers of participants; ``teacher_name`` comes after ``teacher``."""
 

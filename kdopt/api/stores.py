@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from kdopt.analysis.tables import Tables, compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.names import study_name
 from kdopt.campaign.settings import Campaign
 from kdopt.errors import AdviceError
@@ -110,7 +110,7 @@ class OpenCampaign:
     def tables(self) -> Tables:
         """Every table of the report; each is computed when it is first read."""
         record = read_record(self._store, self.name)
-        return compute_tables(read_trials(self._store, self.name), record.campaign)
+        return Tables(read_trials(self._store, self.name), record.campaign)
 
     def refresh(self) -> OpenCampaign:
         """Read the store again when something is asked next."""

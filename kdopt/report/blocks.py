@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.names import StageName
 from kdopt.campaign.record import CodeSource, SettingLine
 from kdopt.campaign.settings import Campaign
@@ -51,7 +51,7 @@ class ReportData:
         self.settings = settings
         self.measurements = measurements or {}
         self.code = code or {}
-        self.tables = compute_tables(rows, campaign)
+        self.tables = Tables(rows, campaign)
 
     def shows_stage(self, *stages: StageName) -> bool:
         """Whether the campaign has or will have results of any of the stages."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kdopt.analysis.agreement import ComparedCampaign, ComparisonTables
-from kdopt.analysis.tables import NAMED, compute_tables
+from kdopt.analysis.tables import NAMED, Tables
 from kdopt.campaign.names import pair_label
 from kdopt.campaign.record import CampaignRecord, format_campaign
 from kdopt.campaign.settings import Campaign
@@ -266,7 +266,7 @@ def make_compared_campaign(
         f"shares of {partition} (fingerprint)": sha256[:FINGERPRINT_DIGITS]
         for partition, sha256 in record.splits.items()
     }
-    tables = compute_tables(rows, record.campaign)
+    tables = Tables(rows, record.campaign)
     return ComparedCampaign(label, tables, record.data_sha256, record.splits, settings)
 
 

@@ -28,7 +28,7 @@ from kdopt.analysis.students import (
     measure_leads,
     name_trial,
 )
-from kdopt.analysis.tables import Tables, compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.errors import ArtifactError, KdoptError
 from kdopt.outcome import Outcome, Pair, StudentFacts, TrialRow
 from kdopt.service.rerun import Rerunner
@@ -86,7 +86,7 @@ def distill_student(
         KdoptError: The images or the checkpoints are missing, or training diverges now.
     """
     rerunner = Rerunner(store, artifacts, campaign, device)
-    tables = compute_tables(rerunner.rows, rerunner.record.campaign)
+    tables = Tables(rerunner.rows, rerunner.record.campaign)
     chosen = choose_trial(tables, pair, choice or TrialChoice())
     found = _find_student(store, artifacts, rerunner, chosen)
     facts = describe_student(

@@ -12,7 +12,7 @@ from kdopt.analysis.agreement import (
     tabulate_agreement,
     tabulate_verdict_pairs,
 )
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import OVERALL
 from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.errors import ComparisonError
@@ -30,7 +30,7 @@ def turned_surface(gap, temperature, alpha):
 def compared(label, rows=None, splits=SPLITS, **changes):
     campaign = make_campaign(name=label, **{"participants": 4, "partitions": BOTH} | changes)
     rows = make_rows(campaign) if rows is None else rows(campaign)
-    return ComparedCampaign(label, compute_tables(rows, campaign), "images", splits)
+    return ComparedCampaign(label, Tables(rows, campaign), "images", splits)
 
 
 def turned(campaign):
@@ -168,14 +168,14 @@ def test_campaigns_that_share_no_pair_are_refused():
 
 def test_a_campaign_without_pairs_is_refused():
     campaign = make_campaign(name="b", stages=("combine",))
-    other = ComparedCampaign("b", compute_tables([], campaign))
+    other = ComparedCampaign("b", Tables([], campaign))
     with pytest.raises(ComparisonError, match=r"'b' distils no pairs .*pretrain, combine"):
         ComparisonTables([compared("a"), other])
 
 
 def test_a_campaign_that_only_compares_methods_has_no_best_settings_to_agree():
     campaign = make_campaign(name="b", participants=4, partitions=BOTH, stages=("compare",))
-    other = ComparedCampaign("b", compute_tables(pretrain_rows(campaign), campaign))
+    other = ComparedCampaign("b", Tables(pretrain_rows(campaign), campaign))
     assert list(ComparisonTables([compared("a"), other]).agreement["n"]) == [0, 0, 0]
 
 
@@ -190,5 +190,5 @@ def test_the_order_of_rows_changes_nothing():
     first, second = compared("a"), compared("b", turned)
     rows = list(reversed(second.tables.rows))
     again = replace(second.tables.campaign)
-    shuffled = second._replace(tables=compute_tables(rows, again))
+    shuffled = second._replace(tables=Tables(rows, again))
     assert tabulate_agreement([first, second]).equals(tabulate_agreement([first, shuffled]))

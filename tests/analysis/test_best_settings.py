@@ -12,7 +12,7 @@ from kdopt.analysis.best_settings import (
     rank_points,
 )
 from kdopt.analysis.results import PointMean
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.outcome import Pair
 from tests.analysis.synthetic import (
     accuracy_of,
@@ -119,7 +119,7 @@ def one_pair(campaign, gains):
 
 def test_selection_is_the_argmax_on_validation():
     campaign = make_campaign()
-    best = compute_tables(make_rows(campaign), campaign).best_settings
+    best = Tables(make_rows(campaign), campaign).best_settings
     for line in best.to_dict("records"):
         gap = 100 * (accuracy_of(line["teacher"]) - accuracy_of(line["student"]))
         grid = [(t, a) for t in campaign.tune.temperatures for a in campaign.tune.alphas]
@@ -134,15 +134,15 @@ def test_selection_is_the_argmax_on_validation():
 def test_selection_never_looks_at_test():
     campaign = make_campaign()
     columns = ["temperature", "alpha", "validation_gain", "advice"]
-    chosen = compute_tables(make_rows(campaign), campaign).best_settings[columns]
+    chosen = Tables(make_rows(campaign), campaign).best_settings[columns]
     rng = random.Random(3)
     other = make_rows(campaign, test=lambda gap, t, a: rng.uniform(-50, 50))
-    assert compute_tables(other, campaign).best_settings[columns].equals(chosen)
+    assert Tables(other, campaign).best_settings[columns].equals(chosen)
 
 
 def test_selection_on_test_is_the_oracle():
     campaign = make_campaign(select_on="test")
-    best = compute_tables(make_rows(campaign), campaign).best_settings
+    best = Tables(make_rows(campaign), campaign).best_settings
     assert best["temperature"].equals(best["oracle_temperature"])
     assert best["test_gain"].equals(best["oracle_gain"])
 
@@ -150,7 +150,7 @@ def test_selection_on_test_is_the_oracle():
 def test_a_pair_in_which_nothing_gains_on_validation_is_left_alone():
     campaign = make_campaign()
     gains = {(1.0, 0.5): (-1.0, 2.0), (2.0, 0.5): (0.0, 3.0), (0.5, 0.5): (-2.0, 4.0)}
-    line = pair_of(compute_tables(one_pair(campaign, gains), campaign).best_settings, 0, 1)
+    line = pair_of(Tables(one_pair(campaign, gains), campaign).best_settings, 0, 1)
     assert (line["advice"], line["advised_gain"]) == ("leave as it is", 0.0)
     assert (line["temperature"], line["test_gain"], line["oracle_gain"]) == (2.0, 3.0, 4.0)
 
@@ -158,14 +158,14 @@ def test_a_pair_in_which_nothing_gains_on_validation_is_left_alone():
 def test_a_measurable_gain_on_validation_counts_even_if_test_disagrees():
     campaign = make_campaign()
     line = pair_of(
-        compute_tables(one_pair(campaign, {(1.0, 0.5): (0.5, -3.0)}), campaign).best_settings, 0, 1
+        Tables(one_pair(campaign, {(1.0, 0.5): (0.5, -3.0)}), campaign).best_settings, 0, 1
     )
     assert (line["advice"], line["advised_gain"]) == ("distil", -3.0)
 
 
 def test_incomplete_pairs_are_kept_and_marked():
     campaign = make_campaign()
-    best = compute_tables(one_pair(campaign, {(2.0, 0.5): (1.0, 1.0)}), campaign).best_settings
+    best = Tables(one_pair(campaign, {(2.0, 0.5): (1.0, 1.0)}), campaign).best_settings
     assert len(best) == 6
     assert not best["complete"].any()
     started, untouched = pair_of(best, 0, 1), pair_of(best, 1, 0)
@@ -173,26 +173,26 @@ def test_incomplete_pairs_are_kept_and_marked():
     assert math.isnan(started["vanilla_gain"])
     assert (untouched["advice"], untouched["cells_done"]) == ("undecided", 0)
     assert math.isnan(untouched["advised_gain"])
-    assert compute_tables(make_rows(campaign), campaign).best_settings["complete"].all()
+    assert Tables(make_rows(campaign), campaign).best_settings["complete"].all()
 
 
 def test_no_rows_still_give_every_pair():
-    assert len(compute_tables([], make_campaign()).best_settings) == 6
+    assert len(Tables([], make_campaign()).best_settings) == 6
 
 
 def test_the_table_does_not_depend_on_the_order_of_rows():
     campaign = make_campaign(replicates=3)
     rng = random.Random(5)
     rows = make_rows(campaign, validation=lambda *_: rng.gauss(0, 1))
-    expected = compute_tables(rows, campaign).best_settings
+    expected = Tables(rows, campaign).best_settings
     for seed in range(5):
         shuffled = random.Random(seed).sample(rows, len(rows))
-        assert compute_tables(shuffled, campaign).best_settings.equals(expected)
+        assert Tables(shuffled, campaign).best_settings.equals(expected)
 
 
 def test_a_surface_holds_every_gain_in_its_place():
     campaign = make_campaign()
-    found = compute_tables(make_rows(campaign), campaign).surfaces[Pair("uniform", 2, 0)]
+    found = Tables(make_rows(campaign), campaign).surfaces[Pair("uniform", 2, 0)]
     gap = 100 * (accuracy_of(2) - accuracy_of(0))
     assert (found.temperatures, found.alphas) == ([0.5, 1.0, 2.0], [0.1, 0.5, 0.9])
     for i, t in enumerate(found.temperatures):
@@ -204,14 +204,14 @@ def test_a_surface_holds_every_gain_in_its_place():
 def test_a_surface_has_gaps_where_nothing_was_measured():
     campaign = make_campaign()
     rows = one_pair(campaign, {(2.0, 0.5): (1.0, 3.0)})
-    found = compute_tables(rows, campaign).surfaces[Pair("uniform", 0, 1)]
+    found = Tables(rows, campaign).surfaces[Pair("uniform", 0, 1)]
     assert found.test_gain == [[None] * 3, [None] * 3, [None, 3.0, None]]
 
 
 def test_adaptive_samplers_give_points_and_no_grid():
     campaign = make_campaign(tune_sampler="tpe")
     rows = one_pair(campaign, {(1.234, 0.321): (1.0, 2.0)})
-    found = compute_tables(rows, campaign).surfaces[Pair("uniform", 0, 1)]
+    found = Tables(rows, campaign).surfaces[Pair("uniform", 0, 1)]
     assert [p[:5] for p in found.points] == [(1.234, 0.321, 1.0, 2.0, 1)]
     assert found.temperatures == found.test_gain == []
 
@@ -220,19 +220,19 @@ def test_vanilla_of_the_comparison_stands_in_where_tuning_has_none():
     campaign = make_campaign(stages=("tune", "compare"))
     rows = one_pair(campaign, {(2.0, 0.5): (3.0, 2.0)})
     compared = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, outcome(1.0, 0.25))
-    before = pair_of(compute_tables(rows, campaign).best_settings, 0, 1)
-    after = pair_of(compute_tables([*rows, compared], campaign).best_settings, 0, 1)
+    before = pair_of(Tables(rows, campaign).best_settings, 0, 1)
+    after = pair_of(Tables([*rows, compared], campaign).best_settings, 0, 1)
     assert math.isnan(before["vanilla_gain"])
     assert after["vanilla_gain"] == 0.25
     assert (after["temperature"], after["test_gain"]) == (2.0, 2.0)
     # It is a cell that may be chosen, as where tuning runs it, and no trial of the search.
     better = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, outcome(9.0, 8.0))
-    chosen = pair_of(compute_tables([*rows, better], campaign).best_settings, 0, 1)
+    chosen = pair_of(Tables([*rows, better], campaign).best_settings, 0, 1)
     assert (chosen["temperature"], chosen["alpha"], chosen["test_gain"]) == (1.0, 0.5, 8.0)
     assert chosen["oracle_gain"] == 8.0
     assert chosen["trials_done"] == after["trials_done"] == before["trials_done"] == 1
     # The pair's surface and its other tables follow.
-    tables = compute_tables([*rows, better], campaign)
+    tables = Tables([*rows, better], campaign)
     points = tables.surfaces[Pair("uniform", 0, 1)].points
     assert [(c.temperature, c.test_gain) for c in points] == [(1.0, 8.0), (2.0, 2.0)]
     gains = tables.method_gains
@@ -240,7 +240,7 @@ def test_vanilla_of_the_comparison_stands_in_where_tuning_has_none():
     assert list(tuned["test_gain"]) == [8.0]
     # Only of its own pair.
     assert math.isnan(
-        pair_of(compute_tables([*rows, compared], campaign).best_settings, 1, 0)["vanilla_gain"]
+        pair_of(Tables([*rows, compared], campaign).best_settings, 1, 0)["vanilla_gain"]
     )
 
 
@@ -251,18 +251,15 @@ def test_a_pair_whose_vanilla_is_still_to_come_is_not_final():
     rows = one_pair(campaign, {(2.0, 0.5): (3.0, 2.0)})
     compared = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, outcome(1.0, 0.25))
     waiting = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, None)
-    assert not pair_of(compute_tables([*rows, waiting], campaign).best_settings, 0, 1)["complete"]
-    assert pair_of(compute_tables([*rows, compared], campaign).best_settings, 0, 1)["complete"]
+    assert not pair_of(Tables([*rows, waiting], campaign).best_settings, 0, 1)["complete"]
+    assert pair_of(Tables([*rows, compared], campaign).best_settings, 0, 1)["complete"]
 
 
 def test_vanilla_of_tuning_itself_comes_first():
     campaign = make_campaign(stages=("tune", "compare"))
     rows = one_pair(campaign, {(1.0, 0.5): (1.0, 0.75)})
     compared = compare_row(campaign, (0, 1), ("vanilla", "student", 0), 0, outcome(1.0, 0.25))
-    assert (
-        pair_of(compute_tables([*rows, compared], campaign).best_settings, 0, 1)["vanilla_gain"]
-        == 0.75
-    )
+    assert pair_of(Tables([*rows, compared], campaign).best_settings, 0, 1)["vanilla_gain"] == 0.75
 
 
 @pytest.mark.parametrize("t2_scale", [True, False])
@@ -283,7 +280,7 @@ def test_losses_of_equal_weight_at_one_temperature_differ_in_a_factor_only(t2_sc
 def test_the_weight_of_the_teacher_runs_from_nothing_to_infinity():
     assert [compute_kd_weight(2.0, alpha, True) for alpha in (0.0, 0.5, 1.0)] == [0, 4, math.inf]
     assert math.isnan(compute_kd_weight(math.nan, math.nan, True))
-    best = compute_tables(make_rows(make_campaign()), make_campaign()).best_settings
+    best = Tables(make_rows(make_campaign()), make_campaign()).best_settings
     for line in best.to_dict("records"):
         assert line["effective_kd_weight"] == compute_kd_weight(
             line["temperature"], line["alpha"], True

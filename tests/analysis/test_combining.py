@@ -15,7 +15,7 @@ from kdopt.analysis.combining import (
     TABLE_II_COLUMNS,
     rate_formulas,
 )
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.settings import TransferSettings
 from kdopt.campaign.stage_settings import WEIGHTINGS
@@ -40,7 +40,7 @@ def test_table_two_is_whole_and_says_what_the_paper_says_of_it():
 
 def test_the_papers_own_table_comes_back():
     campaign = many_campaign(replicates=2)
-    table = compute_tables(combine_rows(campaign), campaign).combined
+    table = Tables(combine_rows(campaign), campaign).combined
     assert len(table) == 50 and (table["replicates"] == 2).all()
     assert table["accuracy"].tolist() == pytest.approx(table["paper_accuracy"].tolist())
     assert table["accuracy_sd"].tolist() == pytest.approx([0.0] * 50)
@@ -63,7 +63,7 @@ def test_lines_stand_in_the_order_of_table_two():
     rows += combine_rows(
         replace(campaign, partitions=(PartitionSettings("another"),)), lambda *_: 9
     )
-    table = compute_tables(rows, campaign).combined
+    table = Tables(rows, campaign).combined
     assert list(table["partition"].unique()) == [*FIVE, "another"]
     here = table[table["partition"] == "uniform"]
     assert list(here["transfer_set"].unique()) == [
@@ -82,18 +82,18 @@ def test_replicates_are_averaged_and_their_spread_is_kept():
     campaign = many_campaign(partitions=UNIFORM)
     way = (PUBLIC, "best", "equal")
     rows = [combine_row(campaign, "uniform", way, 70 + 2 * r, r, r) for r in range(3)]
-    line = compute_tables(rows, campaign).combined.iloc[0]
+    line = Tables(rows, campaign).combined.iloc[0]
     assert (line["accuracy"], line["accuracy_sd"]) == pytest.approx((72, 2))
     assert line["gain"] == pytest.approx(72 - 100 * accuracy_of(3))
     assert (line["participant"], line["replicates"]) == (3, 3)
-    one = compute_tables(rows[:1], campaign).combined.iloc[0]
+    one = Tables(rows[:1], campaign).combined.iloc[0]
     assert math.isnan(one["accuracy_sd"]) and one["replicates"] == 1
 
 
 def test_an_untrained_student_has_no_gain_and_no_number():
     campaign = many_campaign(partitions=UNIFORM)
     rows = [combine_row(campaign, "uniform", (PUBLIC, "untrained", "equal"), 60.0)]
-    line = compute_tables(rows, campaign).combined.iloc[0]
+    line = Tables(rows, campaign).combined.iloc[0]
     assert math.isnan(line["gain"]) and line["participant"] == -1
 
 
@@ -108,11 +108,11 @@ def test_effects_pair_what_has_the_same_replicate():
         combine_row(campaign, "uniform", adaptive, None, 1, 4),
         combine_row(campaign, "uniform", ("student", "best", "share"), 70.0, 0, 5),
     ]
-    (line,) = compute_tables(rows, campaign).weighting_effects.to_dict("records")
+    (line,) = Tables(rows, campaign).weighting_effects.to_dict("records")
     assert (line["weighting"], line["replicates"]) == ("share", 1)
     assert line["effect"] == pytest.approx(1.0)
     assert line["paper_effect"] == pytest.approx(72.35 - 73.43)
-    assert compute_tables(rows, campaign).replicate_effects["replicate"].tolist() == [0]
+    assert Tables(rows, campaign).replicate_effects["replicate"].tolist() == [0]
 
 
 def test_the_mean_over_replicates_is_the_mean_of_their_effects():
@@ -123,17 +123,17 @@ def test_the_mean_over_replicates_is_the_mean_of_their_effects():
         return paper_accuracy(partition, transfer_set, start, weighting, replicate) + shift
 
     rows = combine_rows(campaign, noisy)
-    effects = compute_tables(rows, campaign).weighting_effects
+    effects = Tables(rows, campaign).weighting_effects
     assert (effects["replicates"] == 3).all()
     assert effects["effect"].tolist() == pytest.approx((effects["paper_effect"] + 0.4).tolist())
-    assert len(compute_tables(rows, campaign).replicate_effects) == 3 * len(effects) == 3 * 25
+    assert len(Tables(rows, campaign).replicate_effects) == 3 * len(effects) == 3 * 25
 
 
 def test_the_papers_signs_agree_with_themselves():
     campaign = many_campaign()
-    (line,) = rate_formulas(
-        compute_tables(combine_rows(campaign), campaign).weighting_effects
-    ).to_dict("records")
+    (line,) = rate_formulas(Tables(combine_rows(campaign), campaign).weighting_effects).to_dict(
+        "records"
+    )
     assert line["weighting"] == "better_share"
     # Five columns, less that of the untrained model, in which no formulas differ.
     assert (line["cells"], line["same_sign"]) == (20, 20)
@@ -194,7 +194,7 @@ def test_order_of_rows_changes_nothing():
     rng = random.Random(0)
     rows = combine_rows(campaign, lambda *_: rng.uniform(20, 90))
     shuffled = random.Random(3).sample(rows, len(rows))
-    first, second = compute_tables(shuffled, campaign), compute_tables(rows, campaign)
+    first, second = Tables(shuffled, campaign), Tables(rows, campaign)
     for name in ("combined", "replicate_effects", "weighting_effects", "weighting_agreement"):
         assert_frame_equal(getattr(first, name), getattr(second, name), check_exact=True)
 
@@ -203,7 +203,7 @@ def test_a_cell_that_was_run_twice_counts_once():
     campaign = many_campaign(partitions=UNIFORM)
     way = (PUBLIC, "best", "equal")
     rows = [combine_row(campaign, "uniform", way, 60.0 + n, 0, n) for n in (1, 0)]
-    line = compute_tables(rows, campaign).combined.iloc[0]
+    line = Tables(rows, campaign).combined.iloc[0]
     assert (line["accuracy"], line["replicates"]) == (pytest.approx(60.0), 1)
 
 
@@ -211,7 +211,7 @@ def test_nothing_gives_empty_tables():
     campaign = many_campaign()
     waiting = combine_row(campaign, "uniform", (PUBLIC, "best", "equal"), None)
     for rows in ([], [waiting]):
-        tables = compute_tables(rows, campaign)
+        tables = Tables(rows, campaign)
         for found, columns in (
             (tables.combined, COMBINED_COLUMNS),
             (tables.weighting_effects, EFFECT_COLUMNS),

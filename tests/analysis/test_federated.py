@@ -13,7 +13,7 @@ from kdopt.analysis.federated import (
     TARGET_COLUMNS,
     summarise_reductions,
 )
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.partition_settings import PartitionSettings
 from tests.analysis.synthetic import accuracy_of, pretrain_rows
 from tests.analysis.synthetic_many import (
@@ -42,15 +42,13 @@ def one_target(share, slow=SLOW, fast=FAST, kind="targets"):
     campaign = many_campaign(
         partitions=UNIFORM, **{f"federate_{kind}": (share,), f"federate_{other}": ()}
     )
-    (line,) = compute_tables(pair(campaign, slow, fast), campaign).rounds_to_target.to_dict(
-        "records"
-    )
+    (line,) = Tables(pair(campaign, slow, fast), campaign).rounds_to_target.to_dict("records")
     return line
 
 
 def test_curves_start_at_round_0():
     campaign = many_campaign(partitions=UNIFORM)
-    table = compute_tables(pair(campaign), campaign).federated_curves
+    table = Tables(pair(campaign), campaign).federated_curves
     slow = table[table["initial_model"] == "random"]
     assert slow["round"].tolist() == list(range(6))
     assert slow["test_accuracy"].tolist() == pytest.approx(SLOW)
@@ -60,7 +58,7 @@ def test_curves_start_at_round_0():
 def test_levels_are_first_and_last_points_of_the_curves():
     campaign = many_campaign(partitions=UNIFORM)
     rows = pair(campaign) + pair(campaign, [0, 70], [40, 90], 1) + pretrain_rows(campaign)
-    (line,) = compute_tables(rows, campaign).federated_levels.to_dict("records")
+    (line,) = Tables(rows, campaign).federated_levels.to_dict("records")
     assert line["random_final"] == pytest.approx((60 + 70) / 2)
     assert line["consolidated_final"] == pytest.approx((80 + 90) / 2)
     assert line["kd_alone"] == pytest.approx((35 + 40) / 2)
@@ -71,12 +69,12 @@ def test_levels_are_first_and_last_points_of_the_curves():
 
 def test_what_was_not_run_is_not_known():
     campaign = many_campaign(partitions=UNIFORM)
-    (line,) = compute_tables(pair(campaign)[:1], campaign).federated_levels.to_dict("records")
+    (line,) = Tables(pair(campaign)[:1], campaign).federated_levels.to_dict("records")
     assert line["random_final"] == pytest.approx(60)
     for key in ("consolidated_final", "kd_alone", "best_participant", "start_megabytes"):
         assert math.isnan(line[key])
-    assert compute_tables(pair(campaign)[:1], campaign).rounds_to_target.empty
-    assert compute_tables(pair(campaign)[1:], campaign).rounds_to_target.empty
+    assert Tables(pair(campaign)[:1], campaign).rounds_to_target.empty
+    assert Tables(pair(campaign)[1:], campaign).rounds_to_target.empty
 
 
 def test_rounds_of_hand_made_curves():
@@ -144,7 +142,7 @@ def test_the_end_of_the_random_run_is_reached_by_it(seed):
 def test_replicates_are_paired_and_keep_their_own_end():
     campaign = many_campaign(partitions=UNIFORM, federate_targets=())
     rows = pair(campaign) + pair(campaign, FAST, FAST, 1) + pair(campaign, replicate=2)[:1]
-    table = compute_tables(rows, campaign).rounds_to_target
+    table = Tables(rows, campaign).rounds_to_target
     assert table["replicate"].tolist() == [0] * 3 + [1] * 3
     last = table[table["target"] == 1.0]
     assert last["target_accuracy"].tolist() == pytest.approx([60, 80])
@@ -154,9 +152,9 @@ def test_targets_stand_in_the_order_of_the_campaign():
     campaign = many_campaign(federate_targets=(0.7, 0.5))
     names = [p.name for p in campaign.partitions]
     rows = [row for name in reversed(names) for row in pair(campaign, partition=name)]
-    table = compute_tables(rows, campaign).rounds_to_target
+    table = Tables(rows, campaign).rounds_to_target
     assert list(table["partition"].unique()) == names
-    assert list(compute_tables(rows, campaign).federated_levels["partition"]) == names
+    assert list(Tables(rows, campaign).federated_levels["partition"]) == names
     assert table["kind"].tolist()[:5] == ["absolute"] * 2 + ["relative"] * 3
     assert table["target"].tolist()[:5] == [0.7, 0.5, 0.9, 0.95, 1.0]
 
@@ -166,9 +164,7 @@ def test_reductions_are_means_over_partitions_not_over_lines():
     campaign = many_campaign(partitions=two, federate_targets=(0.5,), federate_relative_targets=())
     rows = pair(campaign) + pair(campaign, replicate=1)
     rows += pair(campaign, SLOW, SLOW, partition="specialized")
-    one, every = summarise_reductions(compute_tables(rows, campaign).rounds_to_target).to_dict(
-        "records"
-    )
+    one, every = summarise_reductions(Tables(rows, campaign).rounds_to_target).to_dict("records")
     assert one["reduction"] == every["reduction"] == pytest.approx((75 + 0) / 2)
     assert (one["kind"], one["target"], every["kind"]) == ("absolute", 0.5, "all")
     assert math.isnan(every["target"])
@@ -183,7 +179,7 @@ def test_five_partitions_have_an_interval():
     for part in campaign.partitions:
         curves = (SLOW, SLOW) if part.name in slow else ()
         rows += pair(campaign, *curves, partition=part.name)
-    one = summarise_reductions(compute_tables(rows, campaign).rounds_to_target).iloc[0]
+    one = summarise_reductions(Tables(rows, campaign).rounds_to_target).iloc[0]
     assert one["reduction"] == pytest.approx(3 * 75 / 5)
     # 2.776 is Student's quantile for 4 degrees of freedom.
     error = np.std([75, 75, 75, 0, 0], ddof=1) / np.sqrt(5)
@@ -196,7 +192,7 @@ def test_reductions_count_bounds_and_leave_out_the_unknown():
         federate_targets=(0.1, 0.5, 0.7, 0.9),
         federate_relative_targets=(0.5, 1.0),
     )
-    table = compute_tables(pair(campaign), campaign).rounds_to_target
+    table = Tables(pair(campaign), campaign).rounds_to_target
     found = summarise_reductions(table)
     assert found["kind"].tolist() == ["absolute"] * 4 + ["relative"] * 3 + ["all"]
     assert found["label"].is_unique
@@ -212,10 +208,10 @@ def test_reductions_count_bounds_and_leave_out_the_unknown():
 
 def test_classes_are_set_side_by_side_and_their_mean_is_the_difference():
     campaign = many_campaign(partitions=UNIFORM)
-    table = compute_tables(pair(campaign), campaign).class_levels
+    table = Tables(pair(campaign), campaign).class_levels
     assert table["class"].tolist() == list(range(5))
     ahead = table["random_final"] - table["kd_alone"]
-    (line,) = compute_tables(pair(campaign), campaign).federated_levels.to_dict("records")
+    (line,) = Tables(pair(campaign), campaign).federated_levels.to_dict("records")
     assert ahead.mean() == pytest.approx(line["random_final"] - line["kd_alone"])
 
 
@@ -225,7 +221,7 @@ def test_classes_without_test_images_are_left_out():
         federate_row(campaign, "uniform", name, SLOW, 0, ((0.2, None, 0.4), (0.6, None, 1.0)))
         for name in ("random", "consolidated")
     ]
-    table = compute_tables(rows, campaign).class_levels
+    table = Tables(rows, campaign).class_levels
     assert table["class"].tolist() == [0, 2]
     assert table["random_final"].tolist() == pytest.approx([60, 100])
     assert table["kd_alone"].tolist() == pytest.approx([20, 40])
@@ -237,7 +233,7 @@ def test_order_of_rows_changes_nothing():
     rows = federate_rows(campaign, lambda *_: sorted(rng.uniform(5, 95) for _ in range(11)))
     rows += pretrain_rows(campaign)
     shuffled = random.Random(3).sample(rows, len(rows))
-    first, second = compute_tables(shuffled, campaign), compute_tables(rows, campaign)
+    first, second = Tables(shuffled, campaign), Tables(rows, campaign)
     for name in (
         "federated_curves",
         "federated_levels",
@@ -251,7 +247,7 @@ def test_order_of_rows_changes_nothing():
 def test_nothing_gives_empty_tables():
     campaign = many_campaign()
     for rows in ([], pretrain_rows(campaign)):
-        tables = compute_tables(rows, campaign)
+        tables = Tables(rows, campaign)
         for found, columns in (
             (tables.federated_curves, CURVE_COLUMNS),
             (tables.federated_levels, LEVEL_COLUMNS),

@@ -15,7 +15,7 @@ from kdopt.analysis.method_summaries import (
     summarise_learning,
     summarise_transfers,
 )
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.stage_settings import METHODS
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_rows, pretrain_rows
 
@@ -27,7 +27,7 @@ def campaign():
 
 @pytest.fixture(scope="module")
 def gains(campaign):
-    return compute_tables(make_rows(campaign) + compare_rows(campaign), campaign).method_gains
+    return Tables(make_rows(campaign) + compare_rows(campaign), campaign).method_gains
 
 
 def test_rates_and_magnitudes_make_up_the_sum(campaign, gains):
@@ -51,7 +51,7 @@ def test_lines_stand_in_the_order_of_the_campaign(campaign, gains):
 
 def test_no_gain_is_no_positive_transfer(campaign):
     rows = pretrain_rows(campaign) + compare_rows(campaign, lambda *_: 0.0, jitter=0.0)
-    summary = summarise_transfers(compute_tables(rows, campaign).method_gains)
+    summary = summarise_transfers(Tables(rows, campaign).method_gains)
     assert set(summary["positive_rate"]) == {0.0}
     assert summary[["mean_positive", "mean_negative"]].isna().all(axis=None)
 
@@ -77,7 +77,7 @@ def small_campaign():
 
 def gains_by(small_campaign, gain, jitter=0.0):
     rows = pretrain_rows(small_campaign) + compare_rows(small_campaign, gain, jitter)
-    return compute_tables(rows, small_campaign).method_gains
+    return Tables(rows, small_campaign).method_gains
 
 
 def test_counts_sum_to_the_number_of_students_also_with_ties(small_campaign):
@@ -118,14 +118,13 @@ def test_order_of_rows_changes_nothing(small_campaign):
     rows = make_rows(small_campaign) + compare_rows(small_campaign)
     shuffled = random.Random(2).sample(rows, len(rows))
     first, second = (
-        count_best_teachers(compute_tables(r, small_campaign).method_gains)
-        for r in (rows, shuffled)
+        count_best_teachers(Tables(r, small_campaign).method_gains) for r in (rows, shuffled)
     )
     assert first.equals(second)
 
 
 def test_nothing_to_count(small_campaign):
-    empty = compute_tables([], small_campaign).method_gains
+    empty = Tables([], small_campaign).method_gains
     assert count_best_teachers(empty).empty
     assert correlate_accuracies(count_best_teachers(empty)).empty
 
@@ -133,7 +132,7 @@ def test_nothing_to_count(small_campaign):
 def gains_of(campaign, untuned, tuned=3.0):
     rows = make_rows(campaign, validation=lambda *_: tuned, test=lambda *_: tuned)
     rows += compare_rows(campaign, lambda part, s, method, gap: untuned[method], jitter=0.0)
-    return compute_tables(rows, campaign).method_gains
+    return Tables(rows, campaign).method_gains
 
 
 def test_the_ratio_is_against_the_best_untuned_mean():
@@ -182,7 +181,7 @@ def test_the_last_line_is_the_mean_of_the_non_iid_partitions():
 
 def test_without_tuning_there_is_nothing_to_compare():
     campaign = compare_campaign()
-    gains = compute_tables(compare_rows(campaign), campaign).method_gains
+    gains = Tables(compare_rows(campaign), campaign).method_gains
     assert compute_tuning_ratios(gains).empty
 
 

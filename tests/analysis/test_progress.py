@@ -9,7 +9,7 @@ from kdopt.analysis.progress import (
     measure_pair_progress,
     tabulate_costs,
 )
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.stages import plan_points
 from tests.analysis.synthetic import (
     compare_campaign,
@@ -25,14 +25,14 @@ CELL = {"temperature": 1.0, "alpha": 0.5}
 
 def test_a_complete_campaign_misses_nothing():
     campaign = make_campaign(replicates=2)
-    for stage in compute_tables(make_rows(campaign), campaign).progress:
+    for stage in Tables(make_rows(campaign), campaign).progress:
         assert stage.planned == stage.complete
         assert stage.missing == stage.failed == 0
 
 
 def test_trials_that_are_not_planned_in_the_store_yet_count_as_missing():
     campaign = make_campaign()
-    pretrain, tune = compute_tables([], campaign).progress
+    pretrain, tune = Tables([], campaign).progress
     assert (pretrain.missing, tune.missing) == (3, 6 * 9)
 
 
@@ -42,7 +42,7 @@ def test_every_planned_trial_is_in_one_state():
     rows[5] = replace(rows[5], state="FAIL", outcome=None, error="NaN loss")
     rows[6] = replace(rows[6], state="RUNNING", outcome=None)
     rows[7] = replace(rows[7], state="WAITING", outcome=None)
-    tune = compute_tables(rows, campaign).progress[1]
+    tune = Tables(rows, campaign).progress[1]
     assert (tune.failed, tune.running, tune.waiting) == (1, 1, 1)
     assert tune.planned == tune.complete + tune.failed + tune.running + tune.waiting == 54
 

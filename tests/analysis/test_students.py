@@ -8,7 +8,7 @@ import math
 import pytest
 
 from kdopt.analysis.students import TrialChoice, average_replicates, choose_trial, measure_leads
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.errors import AdviceError
 from kdopt.outcome import Pair
 from tests.analysis.synthetic import pretrain_rows
@@ -26,7 +26,7 @@ POINTS = {(1.0, 0.5): 0.5, (2.0, 0.9): 1.0 + MEASURABLE, (4.0, 0.9): 1.0}
 
 
 def make_tables(rows):
-    return compute_tables([*pretrain_rows(CAMPAIGN), *rows], CAMPAIGN)
+    return Tables([*pretrain_rows(CAMPAIGN), *rows], CAMPAIGN)
 
 
 def choose(rows, *choice):

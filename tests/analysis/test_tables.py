@@ -2,7 +2,7 @@ import pytest
 
 from kdopt.analysis import tables as module
 from kdopt.analysis.paper.claims import judge_claims
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from tests.analysis.synthetic import compare_campaign, compare_rows, make_rows
 from tests.analysis.synthetic_many import combine_rows, federate_rows, many_campaign
 
@@ -28,7 +28,7 @@ def counts(monkeypatch):
 
 def test_no_table_is_made_before_it_is_read(counts):
     campaign = compare_campaign(participants=3)
-    tables = compute_tables(make_rows(campaign) + compare_rows(campaign), campaign)
+    tables = Tables(make_rows(campaign) + compare_rows(campaign), campaign)
     assert not any(counts.values())
     assert len(tables.participants)
     assert not any(counts.values())
@@ -38,7 +38,7 @@ def test_each_table_is_made_once_however_many_read_it(counts):
     campaign = many_campaign(stages=("tune", "compare", "combine", "federate"))
     rows = make_rows(campaign) + compare_rows(campaign) + combine_rows(campaign)
     rows += federate_rows(campaign, lambda *_: range(20, 80, 5))
-    tables = compute_tables(rows, campaign)
+    tables = Tables(rows, campaign)
     first, second = judge_claims(tables), judge_claims(tables)
     assert [claim.verdict for claim in first] == [claim.verdict for claim in second]
     for name in ("best_settings", "method_gains", "combined", "reductions", "rounds_to_target"):
@@ -50,7 +50,7 @@ def test_each_table_is_made_once_however_many_read_it(counts):
 
 def test_methods_stand_side_by_side_on_one_transfer_set():
     campaign = compare_campaign(participants=3)
-    tables = compute_tables(make_rows(campaign) + compare_rows(campaign), campaign)
+    tables = Tables(make_rows(campaign) + compare_rows(campaign), campaign)
     own = tables.pivot_methods("student")
     assert set(own["transfer_set"]) == {"student"}
     assert len(own) == len(tables.best_settings)

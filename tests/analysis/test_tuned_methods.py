@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from kdopt.analysis.results import CampaignResults
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuned_methods import describe_values, list_settings_of_pair
 from kdopt.campaign.method_spaces import BudgetSpace, DkdSpace, LogitStdSpace
 from kdopt.campaign.names import study_name
@@ -50,7 +50,7 @@ def standardised(alpha, gain):
 
 
 def tables(*rows, campaign=CAMPAIGN):
-    return compute_tables([*make_rows(campaign), *rows], campaign)
+    return Tables([*make_rows(campaign), *rows], campaign)
 
 
 def line_of(table, **wanted):
@@ -144,7 +144,7 @@ def test_where_the_budget_is_searched_plain_kd_is_one_of_the_methods():
             campaign=campaign,
         ),
     ]
-    found = compute_tables([*pretrain_rows(campaign), *rows], campaign)
+    found = Tables([*pretrain_rows(campaign), *rows], campaign)
     assert set(found.tuned_methods["method"]) == {"tuned_kd", "tuned_dkd"}
     summary = found.tuned_summary.set_index("method")
     assert summary.loc["tuned_dkd", "difference"] == pytest.approx(2.0)
@@ -160,7 +160,7 @@ def test_trials_of_methods_count_as_planned_work():
 
 def test_a_campaign_without_methods_has_no_such_table():
     campaign = make_campaign()
-    found = compute_tables(make_rows(campaign), campaign)
+    found = Tables(make_rows(campaign), campaign)
     assert found.tuned_methods.empty and found.tuned_summary.empty
     assert list_settings_of_pair(PAIR, CampaignResults([], campaign)) == []
 

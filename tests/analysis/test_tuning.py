@@ -8,7 +8,7 @@ import pytest
 
 from kdopt.analysis.method_gains import select_teachers
 from kdopt.analysis.results import PointMean
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import (
     FULL_GRID,
     GRID_MINUS_SEQUENTIAL,
@@ -36,7 +36,7 @@ from tests.analysis.synthetic import (
 
 
 def table_of(campaign, rows=None):
-    return compute_tables(make_rows(campaign) if rows is None else rows, campaign).best_settings
+    return Tables(make_rows(campaign) if rows is None else rows, campaign).best_settings
 
 
 def value(table, measure, scope=OVERALL, column="value"):
@@ -78,7 +78,7 @@ def test_known_orders_hold():
 
 def test_one_number_has_one_interval_wherever_it_stands():
     campaign = compare_campaign(participants=5)
-    tables = compute_tables(make_rows(campaign) + compare_rows(campaign), campaign)
+    tables = Tables(make_rows(campaign) + compare_rows(campaign), campaign)
     headline, payoff = (
         table[table["partition"] == "specialized"] for table in (tables.gain_summary, tables.payoff)
     )
@@ -135,7 +135,7 @@ def campaign():
 
 @pytest.fixture(scope="module")
 def best(campaign):
-    return compute_tables(make_rows(campaign), campaign).best_settings
+    return Tables(make_rows(campaign), campaign).best_settings
 
 
 @pytest.fixture(scope="module")
@@ -181,9 +181,9 @@ def test_the_whole_agrees_with_the_headline_numbers(found, best, campaign):
 
 def test_nothing_is_said_of_pairs_without_a_result_or_of_one_pair_intervals():
     campaign = make_campaign()
-    assert tabulate_payoff(compute_tables([], campaign).best_settings).empty
+    assert tabulate_payoff(Tables([], campaign).best_settings).empty
     rows = [r for r in make_rows(campaign) if r.stage == "pretrain" or r.study.endswith("t00-s01")]
-    line = tabulate_payoff(compute_tables(rows, campaign).best_settings).iloc[0]
+    line = tabulate_payoff(Tables(rows, campaign).best_settings).iloc[0]
     assert line["n"] == 1 and math.isnan(line["advised_low"])
 
 
@@ -246,14 +246,14 @@ def test_it_chooses_what_the_sampler_itself_would_have_tried():
 
 def test_side_by_side_over_the_same_pairs():
     campaign = make_campaign(replicates=2)
-    table = compute_tables(make_rows(campaign), campaign).protocols
+    table = Tables(make_rows(campaign), campaign).protocols
     scope = table[table["partition"] == OVERALL].set_index("protocol")
     assert list(scope.index) == [FULL_GRID, SEQUENTIAL, GRID_MINUS_SEQUENTIAL]
     assert scope.loc[FULL_GRID, "trials"] == 9 * 2 and scope.loc[SEQUENTIAL, "trials"] == 5 * 2
     difference = scope.loc[FULL_GRID, "test_gain"] - scope.loc[SEQUENTIAL, "test_gain"]
     assert scope.loc[GRID_MINUS_SEQUENTIAL, "test_gain"] == pytest.approx(difference)
     assert set(scope["n"]) == {6}
-    assert compute_tables(make_rows(campaign)[:-1], campaign).protocols["n"].iloc[0] == 5
+    assert Tables(make_rows(campaign)[:-1], campaign).protocols["n"].iloc[0] == 5
 
 
 def test_of_a_sequential_campaign_only_what_was_used_is_said():
@@ -264,10 +264,10 @@ def test_of_a_sequential_campaign_only_what_was_used_is_said():
         for r in make_rows(campaign)
         if r.stage != "tune" or (r.params["temperature"], r.params["alpha"]) in wanted
     ]
-    table = compute_tables(rows, campaign).protocols
+    table = Tables(rows, campaign).protocols
     assert set(table["protocol"]) == {"sequential"}
     assert set(table["trials"]) == {5}
-    assert compute_tables([], campaign).protocols.empty
+    assert Tables([], campaign).protocols.empty
 
 
 def test_draws_of_a_partition_are_summed_up_together():
@@ -289,7 +289,7 @@ CAMPAIGN = make_campaign()
 
 
 def summary_of(rows):
-    return compute_tables(rows, CAMPAIGN).gain_summary.set_index(["partition", "measure"])
+    return Tables(rows, CAMPAIGN).gain_summary.set_index(["partition", "measure"])
 
 
 def test_it_is_that_of_a_difference_of_shares_over_the_same_images():
@@ -304,7 +304,7 @@ def test_it_is_that_of_a_difference_of_shares_over_the_same_images():
 
 
 def contrast_of(rows):
-    tables = compute_tables(rows, CAMPAIGN)
+    tables = Tables(rows, CAMPAIGN)
     return tables.results, list_contrasts(tables.results, tables.best_settings)["test_gain"]
 
 

@@ -10,7 +10,7 @@ import random
 import numpy as np
 import pytest
 
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.analysis.verdicts import VERDICTS
 from kdopt.campaign.names import study_name
 from kdopt.campaign.settings import TransferSettings
@@ -53,7 +53,7 @@ def tuned_rows(gains):
 
 
 def decide(rows, campaign=CAMPAIGN):
-    table = compute_tables([*pretrain_rows(campaign), *rows], campaign).verdicts
+    table = Tables([*pretrain_rows(campaign), *rows], campaign).verdicts
     return table[(table["teacher"] == 0) & (table["student"] == STUDENT)].iloc[0]
 
 
@@ -179,7 +179,7 @@ def test_in_noise_most_students_are_left_as_they_are(places):
             else row
             for row in pretrain_rows(CAMPAIGN)
         ]
-        table = compute_tables([*untouched, *rows], CAMPAIGN).verdicts
+        table = Tables([*untouched, *rows], CAMPAIGN).verdicts
         here = table[(table["teacher"] == 0) & (table["student"] == STUDENT)]
         actions.append(here.iloc[0]["action"])
     assert set(actions) <= set(VERDICTS)

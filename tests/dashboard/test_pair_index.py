@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import summarise_gains
 from kdopt.campaign.names import index_study_name, parse_study_name
 from kdopt.campaign.partition_settings import PartitionSettings
@@ -42,7 +42,7 @@ def campaign():
 
 def test_every_partition_has_a_line_per_pair_that_says_what_the_report_says(campaign):
     rows = make_rows(campaign)
-    best = compute_tables(rows, campaign).best_settings
+    best = Tables(rows, campaign).best_settings
     studies = index_studies(ReportData(campaign, rows), {})
     assert [s.name for s in studies] == ["toy/uniform/index", "toy/label_dirichlet/index"]
     for study in studies:
@@ -111,7 +111,7 @@ def test_the_note_has_the_headline_and_links_to_the_best_pairs(campaign):
     rows = make_rows(campaign)
     ids = {row.study: 100 + i for i, row in enumerate(rows)}
     study = index_studies(ReportData(campaign, rows), ids)[0]
-    lines = summarise_gains(compute_tables(rows, campaign).best_settings, campaign)
+    lines = summarise_gains(Tables(rows, campaign).best_settings, campaign)
     here = lines[lines["partition"] == "uniform"].set_index("measure")
     assert f"| {format_points(here['value']['advised_gain'])} |" in study.note
     best = max(study.entries, key=lambda entry: entry.value)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.participants import ParticipantSettings
 from kdopt.outcome import TrialRow
 from kdopt.report.blocks import ReportData
@@ -67,7 +67,7 @@ def test_the_page_and_the_terminal_say_who_teaches_whom(named, files):
     assert "t00-s01 (berlin teaches paris)" in page
     assert '"who":"berlin teaches paris"' in page.replace('": "', '":"')
     assert "rome" in page[page.index("Participants before distillation") :]
-    table = compute_tables(named.rows, named.campaign).verdicts
+    table = Tables(named.rows, named.campaign).verdicts
     _, lines = format_verdicts(table, "x")
     assert lines[0][:4] == ["pair", "teacher", "student", "verdict"]
     assert lines[1][:3] == ["uniform/t00-s01", "berlin", "paris"]
@@ -77,7 +77,7 @@ def test_the_page_and_the_terminal_say_who_teaches_whom(named, files):
 
 
 def test_without_names_nothing_is_added(unnamed):
-    tables = compute_tables(unnamed.rows, unnamed.campaign)
+    tables = Tables(unnamed.rows, unnamed.campaign)
     for frame in (tables.verdicts, tables.best_settings, tables.method_gains, tables.participants):
         assert not [column for column in frame.columns if column.endswith("_name")]
     assert not [name for name in name_trials(unnamed.rows, unnamed.campaign) if "_name" in name]

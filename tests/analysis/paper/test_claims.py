@@ -8,7 +8,7 @@ from kdopt.analysis.agreement import ComparedCampaign
 from kdopt.analysis.paper.claims import CLAIMS, compare_patterns, judge_claims
 from kdopt.analysis.paper.judging import combine_verdicts, make_empty_contrast
 from kdopt.analysis.stats import correlate_ranks
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.partition_settings import PartitionSettings
 from tests.analysis.synthetic import (
@@ -42,7 +42,7 @@ def campaign():
 
 
 def judged(campaign, rows):
-    return {claim.id: claim for claim in judge_claims(compute_tables(rows, campaign))}
+    return {claim.id: claim for claim in judge_claims(Tables(rows, campaign))}
 
 
 @pytest.fixture(scope="module")
@@ -186,14 +186,14 @@ def test_no_part_of_a_campaign_is_too_little(sampler, stages):
     campaign = compare_campaign(participants=2, replicates=2, stages=stages, tune_sampler=sampler)
     rows = make_rows(campaign) + compare_rows(campaign)
     for some in ([], pretrain_rows(campaign), rows[12:], rows[:-7], rows[::3]):
-        found = judge_claims(compute_tables(some, campaign))
+        found = judge_claims(Tables(some, campaign))
         assert [c.id for c in found] == [f"C{i + 1}" for i in range(len(CLAIMS))]
 
 
 def test_order_of_rows_changes_nothing(campaign):
     rows = make_rows(campaign) + compare_rows(campaign)
     first, second = (
-        judge_claims(compute_tables(some, campaign))
+        judge_claims(Tables(some, campaign))
         for some in (random.Random(3).sample(rows, len(rows)), rows)
     )
     assert repr(first) == repr(second)
@@ -220,7 +220,7 @@ def test_tuning_that_grows_between_partitions_only_does_not_grow_with_the_gap(ca
         return replace(row, outcome=outcome)
 
     rows = [tuned(spread(row)) for row in make_rows(campaign)]
-    tables = compute_tables(rows, campaign)
+    tables = Tables(rows, campaign)
     growth = judged(campaign, rows)["C6"].contrasts[0]
     effect = tables.best_settings["test_gain"] - tables.best_settings["vanilla_gain"]
     assert correlate_ranks(effect, tables.best_settings["validation_gap"].abs()) > 0.3
@@ -293,7 +293,7 @@ def compared(label, surface=validation_surface, rows=None, data="digits", **chan
     }
     campaign = make_campaign(**settings | changes)
     rows = make_rows(campaign, surface, surface) if rows is None else rows(campaign)
-    return ComparedCampaign(label, compute_tables(rows, campaign))
+    return ComparedCampaign(label, Tables(rows, campaign))
 
 
 def find(pattern, text):

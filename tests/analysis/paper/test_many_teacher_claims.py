@@ -7,7 +7,7 @@ import pytest
 from kdopt.analysis.combining import TABLE_II
 from kdopt.analysis.paper.claims import judge_claims
 from kdopt.analysis.paper.many_teacher_claims import find_adaptive_weighting
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.settings import TransferSettings
 from kdopt.campaign.stage_settings import WEIGHTINGS
@@ -41,7 +41,7 @@ def curve(partition, initial, replicate):
 
 
 def judged(campaign, rows):
-    return {claim.id: claim for claim in judge_claims(compute_tables(rows, campaign))}
+    return {claim.id: claim for claim in judge_claims(Tables(rows, campaign))}
 
 
 @pytest.fixture(scope="module")
@@ -127,13 +127,13 @@ def test_a_worst_start_is_judged_on_public_sets_only(campaign):
 def test_the_formula_of_federated_averaging_is_judged_where_it_was_run():
     every = many_campaign(combine_weightings=WEIGHTINGS, federate_weighting="share")
     rows = combine_rows(every, as_told)
-    assert find_adaptive_weighting(compute_tables(rows, every)) == "share"
+    assert find_adaptive_weighting(Tables(rows, every)) == "share"
     assert all("share" in c.label for c in judged(every, rows)["C13"].contrasts[4:])
     some = many_campaign(combine_weightings=("equal", "student_share", "excess_share"))
     rows = combine_rows(some, as_told)
-    assert find_adaptive_weighting(compute_tables(rows, some)) == "student_share"
+    assert find_adaptive_weighting(Tables(rows, some)) == "student_share"
     equal = many_campaign(combine_weightings=("equal",), federate_weighting="equal")
-    assert find_adaptive_weighting(compute_tables(combine_rows(equal, as_told), equal)) is None
+    assert find_adaptive_weighting(Tables(combine_rows(equal, as_told), equal)) is None
 
 
 def test_the_remark_names_the_formula_nearest_to_the_paper():
@@ -212,9 +212,7 @@ def test_other_claims_do_not_see_the_new_stages(campaign):
     pairwise = compare_campaign()
     rows = make_rows(pairwise) + compare_rows(pairwise)
     more = combine_rows(campaign, as_told) + federate_rows(campaign, curve)
-    first, second = (
-        judge_claims(compute_tables(some, pairwise))[:12] for some in (rows + more, rows)
-    )
+    first, second = (judge_claims(Tables(some, pairwise))[:12] for some in (rows + more, rows))
     assert repr(first) == repr(second)
 
 
@@ -232,11 +230,11 @@ def test_order_of_rows_changes_nothing(campaign):
 def test_progress_counts_the_planned_trials(stages):
     campaign = many_campaign(replicates=2, stages=stages)
     planned = {"combine": 5 * 2 * (3 + 2) * 2, "federate": 5 * 2 * 2}
-    counted = {p.stage: p for p in compute_tables([], campaign).progress}
+    counted = {p.stage: p for p in Tables([], campaign).progress}
     assert set(counted) == {"pretrain", *stages}
     assert all(counted[stage].missing == planned[stage] for stage in stages)
     row = combine_row(campaign, "uniform", ("student", "best", "equal"), 50.0)
-    counted = {p.stage: p for p in compute_tables([row], campaign).progress}
+    counted = {p.stage: p for p in Tables([row], campaign).progress}
     assert counted["combine"].complete == 1
     failed = replace(row, state="FAIL", outcome=None)
-    assert {p.stage: p for p in compute_tables([failed], campaign).progress}["combine"].failed == 1
+    assert {p.stage: p for p in Tables([failed], campaign).progress}["combine"].failed == 1

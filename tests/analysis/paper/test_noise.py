@@ -9,7 +9,7 @@ import pytest
 
 from kdopt.analysis.paper.claims import judge_claims
 from kdopt.analysis.results import PointMean
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.data_settings import DataSettings
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 from kdopt.outcome import Pair
@@ -30,7 +30,7 @@ def make_noise(rng):
         tune_temperatures=TEMPERATURES,
         tune_alphas=ALPHAS,
     )
-    tables = compute_tables(
+    tables = Tables(
         [*combine_rows(campaign, lambda *_: rng.normal(50, 3)), *make_federated(rng, campaign)],
         campaign,
     )

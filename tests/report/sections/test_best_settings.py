@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.report.blocks import ReportData
 from kdopt.report.format import format_frame
@@ -84,7 +84,7 @@ def campaign():
 
 @pytest.fixture(scope="module")
 def best(campaign):
-    table = compute_tables(make_rows(campaign), campaign).best_settings
+    table = Tables(make_rows(campaign), campaign).best_settings
     return table[table["partition"] == "uniform"]
 
 
@@ -138,7 +138,7 @@ def test_gain_map_hides_the_oracle_and_the_control_at_first(best, campaign):
 
 def test_the_sheet_has_a_row_of_four_panels_per_partition():
     campaign = make_campaign(partitions=TWO)
-    tables = compute_tables(make_rows(campaign), campaign)
+    tables = Tables(make_rows(campaign), campaign)
     rows = list_sheet_rows(tables.measured_settings, tables.method_gains)
     figure = draw_sheet(rows, [campaign])
     json.dumps(figure, allow_nan=False)
@@ -163,14 +163,14 @@ def test_hover_names_the_pair_and_its_numbers(best, campaign):
 
 def test_pairs_without_a_result_are_left_out_not_drawn_at_zero():
     campaign = make_campaign()
-    empty = compute_tables(pretrain_rows(campaign), campaign).best_settings
+    empty = Tables(pretrain_rows(campaign), campaign).best_settings
     for draw in (draw_alpha_map, draw_temperature_map, draw_gain_map):
         assert all(list(trace["x"]) in ([], [None]) for trace in draw(empty, campaign)["data"])
 
 
 def test_selection_on_test_says_so():
     campaign = make_campaign(select_on="test")
-    best = compute_tables(make_rows(campaign), campaign).best_settings
+    best = Tables(make_rows(campaign), campaign).best_settings
     assert (
         draw_gain_map(best, campaign)["data"][1]["name"] == "Tuned, selected on test (optimistic)"
     )
@@ -202,7 +202,7 @@ def test_without_replicates_there_is_no_column_for_their_spread():
     campaign = make_campaign()
     rows = make_rows(campaign)
     assert "sd over replicates" not in format_best_markdown(
-        compute_tables(rows, campaign).best_settings, campaign
+        Tables(rows, campaign).best_settings, campaign
     )
 
 

@@ -4,7 +4,7 @@ import random
 import pandas as pd
 import pytest
 
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.report.format import format_frame
 from kdopt.report.sections.best_settings import (
     SETTING_COLUMNS,
@@ -20,7 +20,7 @@ def campaign():
 
 
 def exports(rows, campaign):
-    best = compute_tables(rows, campaign).best_settings
+    best = Tables(rows, campaign).best_settings
     return [
         format_frame(best, SETTING_COLUMNS),
         format_best_markdown(best, campaign),
@@ -45,9 +45,7 @@ def test_wall_time_and_device_stay_out_of_the_best_settings(campaign):
 
 
 def test_writing_what_was_read_gives_the_same_bytes(campaign):
-    text = format_frame(
-        compute_tables(make_rows(campaign), campaign).best_settings, SETTING_COLUMNS
-    )
+    text = format_frame(Tables(make_rows(campaign), campaign).best_settings, SETTING_COLUMNS)
     assert format_frame(pd.read_csv(io.StringIO(text)), SETTING_COLUMNS) == text
 
 
@@ -57,7 +55,7 @@ def test_every_text_ends_with_one_newline(campaign):
 
 
 def test_latex_is_escaped_and_has_one_line_per_pair(campaign):
-    latex = format_best_latex(compute_tables(make_rows(campaign), campaign).best_settings, campaign)
+    latex = format_best_latex(Tables(make_rows(campaign), campaign).best_settings, campaign)
     assert r"campaign my\_toy, selected on validation" in latex
     assert latex.count(r" \\") == 1 + 1 + 6
     assert [rule for rule in (r"\toprule", r"\midrule", r"\bottomrule") if rule in latex]
@@ -66,9 +64,7 @@ def test_latex_is_escaped_and_has_one_line_per_pair(campaign):
 
 
 def test_markdown_has_as_many_cells_in_every_line(campaign):
-    text = format_best_markdown(
-        compute_tables(make_rows(campaign), campaign).best_settings, campaign
-    )
+    text = format_best_markdown(Tables(make_rows(campaign), campaign).best_settings, campaign)
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 2 + 6
     assert len({line.count("|") for line in table}) == 1

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from kdopt.analysis.paper.claims import CLAIMS, judge_claims
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.report.export_columns import name_export_column
 from kdopt.report.format import format_frame
 from kdopt.report.sections.claims import CLAIM_COLUMNS, format_claims_csv, format_claims_markdown
@@ -24,8 +24,8 @@ def rows(campaign):
 
 
 def exports(rows, campaign):
-    found = judge_claims(compute_tables(rows, campaign))
-    gains = compute_tables(rows, campaign).method_gains
+    found = judge_claims(Tables(rows, campaign))
+    gains = Tables(rows, campaign).method_gains
     return [format_frame(gains), format_claims_csv(found), format_claims_markdown(found, campaign)]
 
 
@@ -42,13 +42,13 @@ def test_every_text_ends_with_one_newline_and_has_no_nan(campaign, rows):
 
 
 def test_writing_the_gains_that_were_read_gives_the_same_bytes(campaign, rows):
-    text = format_frame(compute_tables(rows, campaign).method_gains)
+    text = format_frame(Tables(rows, campaign).method_gains)
     assert format_frame(pd.read_csv(io.StringIO(text))) == text
     assert len(text.splitlines()) == 1 + 5 * 12 * 13
 
 
 def test_the_claims_file_has_every_contrast_and_every_claim(campaign, rows):
-    found = judge_claims(compute_tables(rows, campaign))
+    found = judge_claims(Tables(rows, campaign))
     lines = list(csv.DictReader(io.StringIO(format_claims_csv(found))))
     assert set(lines[0]) == set(map(name_export_column, CLAIM_COLUMNS))
     assert {line["claim"] for line in lines} == {f"C{i}" for i in range(1, len(CLAIMS) + 1)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.report.blocks import ReportData
 from kdopt.report.page import describe_campaign
 from kdopt.report.sections.federated import draw_federated
@@ -30,7 +30,7 @@ def test_every_algorithm_and_start_has_a_line_and_a_curve():
         ("Def-KT", "random"), ("Def-KT", "pretrained"),
     ]  # fmt: skip
     assert len(over.lines) == 8 and len(rounds.lines) == 8 * 5 * 5
-    tables = compute_tables(ROWS, CAMPAIGN)
+    tables = Tables(ROWS, CAMPAIGN)
     drawn = draw_federated(tables.federated_curves, tables.federated_levels)
     names = {trace["name"] for trace in drawn["data"]}
     assert {"FedDF from random weights", "FedMD from trained models", "KD, then FedDF"} <= names
@@ -41,7 +41,7 @@ def test_averaging_alone_has_the_page_and_the_files_that_it_had():
     campaign = many_campaign(stages=("federate",))
     rows = many_rows(campaign)
     assert titles(campaign, rows) == titles(CAMPAIGN, ROWS)[:-1]
-    assert set(format_many_files(compute_tables(rows, campaign))) == {
+    assert set(format_many_files(Tables(rows, campaign))) == {
         "federated_curves.csv",
         "rounds_to_target.csv",
     }

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import list_headline_measures, tabulate_payoff
 from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.report.blocks import ReportData
@@ -35,11 +35,11 @@ def rows(campaign):
 
 @pytest.fixture(scope="module")
 def best(campaign, rows):
-    return compute_tables(rows, campaign).best_settings
+    return Tables(rows, campaign).best_settings
 
 
 def test_headlines_stand_under_the_headings_of_their_measures(campaign, rows, best):
-    found = tabulate_headlines(compute_tables(rows, campaign).gain_summary)
+    found = tabulate_headlines(Tables(rows, campaign).gain_summary)
     assert list(found) == ["All partitions", "Uniform", "Label dirichlet"]
     index = [m.name for m in list_headline_measures(campaign)].index("test_gain")
     here = best[best["partition"] == "uniform"]
@@ -76,7 +76,7 @@ def test_before_any_result_there_is_nothing_to_say(campaign):
 
 def test_groups_in_which_most_pairs_gain_nothing_are_named(campaign):
     sunk = make_rows(campaign, validation=lambda gap, t, a: -1.0 if gap < 0 else 1.0)
-    found = tabulate_payoff(compute_tables(sunk, campaign).best_settings)
+    found = tabulate_payoff(Tables(sunk, campaign).best_settings)
     text = describe_where_not(found)
     assert "Uniform with weak teachers (15 of 15 pairs)" in text
     assert "stronger" not in text
@@ -94,7 +94,7 @@ def test_groups_in_which_most_pairs_gain_nothing_are_named(campaign):
 def test_where_everything_gains_that_is_said(campaign):
     rows = make_rows(campaign, validation=lambda *_: 2.0)
     assert "no group of pairs to leave alone" in describe_where_not(
-        tabulate_payoff(compute_tables(rows, campaign).best_settings)
+        tabulate_payoff(Tables(rows, campaign).best_settings)
     )
 
 

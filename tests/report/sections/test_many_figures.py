@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings
 from kdopt.report.sections.federated import draw_federated
 from kdopt.report.sections.table_two import draw_combined
@@ -16,13 +16,13 @@ ALL_WEIGHTINGS = CombineSettings(weightings=WEIGHTINGS)
 def nine(campaign):
     rows = many_rows(campaign)
     return draw_federated(
-        compute_tables(rows, campaign).federated_curves,
-        compute_tables(rows, campaign).federated_levels,
+        Tables(rows, campaign).federated_curves,
+        Tables(rows, campaign).federated_levels,
     )
 
 
 def picture(campaign, rows=None):
-    return draw_combined(compute_tables(rows or many_rows(campaign), campaign).combined)
+    return draw_combined(Tables(rows or many_rows(campaign), campaign).combined)
 
 
 def named(figure, name):
@@ -95,15 +95,15 @@ def test_a_figure_without_one_of_the_curves_or_levels_is_drawn():
     campaign = many_campaign()
     rows = [r for r in many_rows(campaign) if r.params.get("initial_model") != "consolidated"]
     figure = draw_federated(
-        compute_tables(rows, campaign).federated_curves,
-        compute_tables(rows, campaign).federated_levels,
+        Tables(rows, campaign).federated_curves,
+        Tables(rows, campaign).federated_levels,
     )
     assert legend(figure) == ["FedAvg from random weights", "Best participant alone"]
     rows = [r for r in rows if r.stage != "pretrain"]
     json.dumps(
         draw_federated(
-            compute_tables(rows, campaign).federated_curves,
-            compute_tables(rows, campaign).federated_levels,
+            Tables(rows, campaign).federated_curves,
+            Tables(rows, campaign).federated_levels,
         ),
         allow_nan=False,
     )
@@ -112,7 +112,7 @@ def test_a_figure_without_one_of_the_curves_or_levels_is_drawn():
 @pytest.mark.parametrize("settings", [CombineSettings(), ALL_WEIGHTINGS])
 def test_table_ii_is_drawn_with_a_marker_per_number(settings):
     campaign = many_campaign(combine=settings)
-    table = compute_tables(many_rows(campaign), campaign).combined
+    table = Tables(many_rows(campaign), campaign).combined
     figure = draw_combined(table)
     dots = [trace for trace in figure["data"] if trace["mode"] == "markers"]
     assert sum(len(trace["x"]) for trace in dots) == len(table)
@@ -157,8 +157,8 @@ def test_names_of_a_store_are_text_not_tags():
     for figure in (
         picture(campaign, rows),
         draw_federated(
-            compute_tables(rows, campaign).federated_curves,
-            compute_tables(rows, campaign).federated_levels,
+            Tables(rows, campaign).federated_curves,
+            Tables(rows, campaign).federated_levels,
         ),
     ):
         assert "<a" not in json.dumps(figure, allow_nan=False)

@@ -6,7 +6,7 @@ import pytest
 
 from kdopt.analysis.combining import TABLE_II
 from kdopt.analysis.federated import PAPER_ROUND_REDUCTION
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings, FederateSettings
 from kdopt.outcome import RoundScore
@@ -82,7 +82,7 @@ def test_the_better_of_weighted_and_equal_is_marked_and_ties_are_not():
     for title, cells in block.grids[0].lines:
         weighted = title in ("Label chunks", "Label dirichlet")
         assert [cell.marked for cell in cells] == [weighted, not weighted] * 5
-    table = compute_tables(many_rows(campaign), campaign).combined
+    table = Tables(many_rows(campaign), campaign).combined
     lines = make_table_two(table.assign(accuracy=50.0)).lines
     assert not any(entry.best for line in lines.values() for entry in line)
 

@@ -9,7 +9,7 @@ from kdopt.analysis.method_summaries import (
     summarise_learning,
     summarise_transfers,
 )
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.report.blocks import ReportData
 from kdopt.report.plotting import METHOD_STYLES
 from kdopt.report.sections.methods import (
@@ -30,7 +30,7 @@ def campaign():
 
 @pytest.fixture(scope="module")
 def gains(campaign):
-    return compute_tables(make_rows(campaign) + compare_rows(campaign), campaign).method_gains
+    return Tables(make_rows(campaign) + compare_rows(campaign), campaign).method_gains
 
 
 def figures_of(section):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from kdopt.analysis.results import list_pairs
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.report.blocks import ReportData, SortCell, make_tables
 from kdopt.report.columns import Column, IntervalColumn
@@ -100,9 +100,9 @@ def test_pairs_to_choose_from_stand_in_the_order_of_the_campaign():
 
 def test_numbers_sort_as_numbers_and_empty_cells_have_an_empty_key():
     campaign = make_campaign()
-    (table,) = make_best_tables(compute_tables([], campaign).best_settings)
+    (table,) = make_best_tables(Tables([], campaign).best_settings)
     assert {cell.key for line in table.lines for cell in line[2:10]} == {""}
-    (table,) = make_best_tables(compute_tables(make_rows(campaign), campaign).best_settings)
+    (table,) = make_best_tables(Tables(make_rows(campaign), campaign).best_settings)
     first = table.lines[0]
     assert isinstance(first[2].key, float)
     worded = [head.heading for head in table.columns if head.worded]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from kdopt.analysis.tables import compute_tables
+from kdopt.analysis.tables import Tables
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings
 from kdopt.report.format import format_frame
 from kdopt.report.sections.federated import COUNTED
@@ -25,7 +25,7 @@ def campaign(request):
 
 def texts(campaign, rows=None):
     rows = many_rows(campaign) if rows is None else rows
-    return format_many_files(compute_tables(rows, campaign))
+    return format_many_files(Tables(rows, campaign))
 
 
 def body(latex):
@@ -104,7 +104,7 @@ def test_the_better_number_is_bold_and_the_spread_is_shown_where_there_is_one(ca
 def test_names_are_escaped():
     campaign = many_campaign(name="a_b|<i>&", partitions=many_campaign().partitions[:1])
     rows = [replace(r, partition="x_y&<b>|") for r in many_rows(campaign)]
-    table = compute_tables(rows, campaign).combined
+    table = Tables(rows, campaign).combined
     markdown, latex = (
         format_combined_markdown(table, campaign),
         format_combined_latex(table, campaign),
