@@ -47,6 +47,14 @@ REGRET_COLUMNS = (
 )  # fmt: skip
 
 
+PROMISED_SHARE = 0.8
+"""An interval is made to hold this share of gains. More would take more partitions than there are:
+what lies beyond the fourth of five is not seen often enough."""
+
+LEAST_GROUPS = 2
+"""An error is set against those of other groups."""
+
+
 class Promise(NamedTuple):
     """What actions are expected to gain, from what they gained on the pairs they rest on.
 
@@ -256,14 +264,6 @@ def _find_lead(regret: Mapping[str, NDArray[np.float64]], units: pd.DataFrame) -
         return estimate_over_units(regret[name] - regret[least], units).test_above(0) < level
 
     return next(name for name in rules if name == least or not loses_more(name))
-
-
-PROMISED_SHARE = 0.8
-"""An interval is made to hold this share of gains. More would take more partitions than there are:
-what lies beyond the fourth of five is not seen often enough."""
-
-LEAST_GROUPS = 2
-"""An error is set against those of other groups."""
 
 
 class Calibration(NamedTuple):

@@ -39,6 +39,17 @@ SITUATIONS: Mapping[Situation, tuple[str, ...]] = {
 """The transfer sets of each situation."""
 
 
+SHIPPED_LESSONS = "shipped.json"
+
+COMES_WITH = " (comes with kdopt)"
+"""Follows the names of their campaigns, which a store may have, too."""
+
+NAME_COLUMNS = (*PAIR_COLUMNS, "transfer_set", "family")
+
+DECIMALS = 4
+"""Digits that are kept. Gains are shares of a few hundred images, in pp."""
+
+
 def find_situation(transfer_set: str) -> Situation:
     """The situation of a transfer set; ``StopIteration`` if there is no such set."""
     return next(name for name, sets in SITUATIONS.items() if transfer_set in sets)
@@ -313,15 +324,6 @@ def rank_simplicity(action: Action) -> tuple[object, ...]:
 def _make_frame(lines: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     columns = [*PAIR_COLUMNS, "transfer_set", "family", *FEATURE_NAMES]
     return pd.DataFrame(list(lines), columns=columns)
-
-
-SHIPPED_LESSONS = "shipped.json"
-COMES_WITH = " (comes with kdopt)"
-"""Follows the names of their campaigns, which a store may have, too."""
-
-NAME_COLUMNS = (*PAIR_COLUMNS, "transfer_set", "family")
-DECIMALS = 4
-"""Digits that are kept. Gains are shares of a few hundred images, in pp."""
 
 
 def write_lessons(training_sets: Iterable[TrainingSet]) -> bytes:

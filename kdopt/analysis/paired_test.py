@@ -27,6 +27,13 @@ NORMAL_95 = 1.96
 ByImage = npt.NDArray[np.float64]
 
 
+FLIPS = 1999
+"""Random turns of the signs; the least chance that can be told is one in 2,000."""
+
+_TOLERANCE = 1e-4
+"""Sums of floats differ in their last bits between machines; a tie counts as a lead as great."""
+
+
 def unpack_right(scores: Scores) -> npt.NDArray[np.uint8]:
     """Which images of a set were classified rightly: (images,), 1 or 0.
 
@@ -85,12 +92,6 @@ def _average_right(outcomes: Sequence[Outcome]) -> ByImage | None:
 
 
 Rates = npt.NDArray[np.float32]
-
-FLIPS = 1999
-"""Random turns of the signs; the least chance that can be told is one in 2,000."""
-
-_TOLERANCE = 1e-4
-"""Sums of floats differ in their last bits between machines; a tie counts as a lead as great."""
 
 
 def rate_lead(baseline: Rates, candidates: Rates) -> float:

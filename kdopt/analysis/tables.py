@@ -65,6 +65,9 @@ from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import TransferName
 from kdopt.outcome import Pair, TrialRow
 
+NAMED = ("teacher", "student", "participant")
+"""Columns of numbers of participants; ``teacher_name`` comes after ``teacher``."""
+
 
 class Tables:
     """The tables of one campaign; each attribute is computed when it is first read.
@@ -280,10 +283,6 @@ class Tables:
         # Pivoted once for all transfer sets: a pivot costs more than a selection.
         table = self._pivots[measure]
         return table[table["transfer_set"] == transfer_set]
-
-
-NAMED = ("teacher", "student", "participant")
-"""Columns of numbers of participants; ``teacher_name`` comes after ``teacher``."""
 
 
 def add_names(frame: pd.DataFrame, campaign: Campaign) -> pd.DataFrame:

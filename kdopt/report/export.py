@@ -30,6 +30,30 @@ from kdopt.report.page import (
 )
 from kdopt.report.sections.comparison import describe_comparison, make_comparison_sections
 
+NO_PARQUET = "trials.parquet is not written: it needs pyarrow (pip install 'kdopt[parquet]')"
+
+TRIAL_COLUMNS = ("study", "partition", "stage", "teacher", "student", "number", "state")
+
+SCORES = ("validation", "test", "validation_before", "test_before")
+
+SCORE_PARTS = ("accuracy", "per_class", "loss")
+
+OUTCOME_COLUMNS = (
+    "value", "validation_gain", "test_gain", "learning", "forgetting", "epochs", "best_epoch",
+    "line_position", "last_validation_accuracy", "last_test_accuracy", "seconds", "device",
+    "precision", "checkpoint", "round_bytes", "start_bytes",
+)  # fmt: skip
+
+SET_OF = {
+    "value": "validation",
+    "last_validation_accuracy": "validation",
+    "last_test_accuracy": "test",
+}
+"""Numbers that nobody knows where a teacher given by its logits was not scored on a set."""
+
+FINGERPRINT_DIGITS = 12
+"""Of a sha256: enough to tell two apart by eye."""
+
 
 def write_report(
     out_dir: Path, data: ReportData, formats: Sequence[ImageFormat] = ()
@@ -77,9 +101,6 @@ def write_report(
     # The page comes last: a reader who finds it finds the other files too.
     contents[PAGE_NAME] = render_page(data, sections)
     return write_files(out_dir, contents)
-
-
-NO_PARQUET = "trials.parquet is not written: it needs pyarrow (pip install 'kdopt[parquet]')"
 
 
 def name_trials(rows: Sequence[TrialRow], campaign: Campaign | None = None) -> dict[str, list[Any]]:
@@ -170,22 +191,6 @@ def _make_arrow_column(column: list[Any]) -> Any:
     return pa.array([None if v is None else str(v) for v in column], pa.string())
 
 
-TRIAL_COLUMNS = ("study", "partition", "stage", "teacher", "student", "number", "state")
-SCORES = ("validation", "test", "validation_before", "test_before")
-SCORE_PARTS = ("accuracy", "per_class", "loss")
-OUTCOME_COLUMNS = (
-    "value", "validation_gain", "test_gain", "learning", "forgetting", "epochs", "best_epoch",
-    "line_position", "last_validation_accuracy", "last_test_accuracy", "seconds", "device",
-    "precision", "checkpoint", "round_bytes", "start_bytes",
-)  # fmt: skip
-SET_OF = {
-    "value": "validation",
-    "last_validation_accuracy": "validation",
-    "last_test_accuracy": "test",
-}
-"""Numbers that nobody knows where a teacher given by its logits was not scored on a set."""
-
-
 def tabulate_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
     """Every trial in every state with all that it recorded: one list per column.
 
@@ -234,10 +239,6 @@ def tabulate_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
 def _read_known(outcome: Outcome, key: str) -> Any:
     scores = getattr(outcome, SET_OF[key]) if key in SET_OF else None
     return None if scores and scores.images == 0 else getattr(outcome, key)
-
-
-FINGERPRINT_DIGITS = 12
-"""Of a sha256: enough to tell two apart by eye."""
 
 
 def make_compared_campaign(

@@ -66,11 +66,6 @@ CLAIMS: tuple[Callable[[Tables], Claim], ...] = (
 )
 
 
-def judge_claims(tables: Tables) -> list[Claim]:
-    """All claims in order, whatever part of the campaign is complete."""
-    return [judge(tables) for judge in CLAIMS]
-
-
 AGREEMENT_RULE = (
     "Each contrast of the claims C5 to C7 is judged in each campaign alone. Two campaigns agree in "
     "a contrast that is supported in both or contradicted in both, and disagree in one that is "
@@ -78,13 +73,22 @@ AGREEMENT_RULE = (
     "supported if they do in all contrasts, contradicted if they disagree in any, and undecided "
     "otherwise. The verdict is about the shape of the results, not about single pairs."
 )
+
 CHUNKS = "label_chunks"
+
 SETTINGS_NAMED = 3
+
 SIDES = ("value", "low", "high", "n", "verdict")
+
 PATTERN_COLUMNS = (
     "first", "second", "contrast", "unit", "claimed", *(f"first_{key}" for key in SIDES),
     *(f"second_{key}" for key in SIDES), "same_side", "agreement",
 )  # fmt: skip
+
+
+def judge_claims(tables: Tables) -> list[Claim]:
+    """All claims in order, whatever part of the campaign is complete."""
+    return [judge(tables) for judge in CLAIMS]
 
 
 class PatternAgreement(NamedTuple):

@@ -33,6 +33,15 @@ OTHER_IMAGES = (
 )
 
 
+RANKED = {
+    "temperature": "best T",
+    "alpha": "best alpha",
+    "effective_kd_weight": "KD weight",
+    "test_gain": "test gain",
+    "net_gain": "net gain",
+}
+
+
 def make_comparison_sections(tables: ComparisonTables) -> list[Section]:
     """All sections of a comparison, in order."""
     patterns = make_patterns_section(tables)
@@ -187,15 +196,6 @@ def make_agreement_section(tables: ComparisonTables) -> Section:
     ]
     files = {"agreement.csv": format_frame(tables.agreement)}
     return Section("agreement", "Agreement", note, blocks, files=files)
-
-
-RANKED = {
-    "temperature": "best T",
-    "alpha": "best alpha",
-    "effective_kd_weight": "KD weight",
-    "test_gain": "test gain",
-    "net_gain": "net gain",
-}
 
 
 def make_verdict_grids(tables: ComparisonTables) -> list[Grid]:

@@ -33,6 +33,18 @@ from kdopt.report.format import (
 from kdopt.report.verdict_text import describe_unlabeled
 from kdopt.shown import format_count
 
+KIND_TITLES = {
+    EVERY_KIND: "All teachers",
+    "weak": "Weak teachers",
+    "stronger": "Stronger teachers",
+    "much weaker": "Much weaker teachers",
+    "similar": "Similar teachers",
+    "strong": "Strong teachers",
+}
+
+MOSTLY = 50.0
+"""Share (%) of advice against distilling beyond which a group is named."""
+
 
 def format_answer(data: ReportData) -> str:
     """What a campaign found, such as ``distilling pays in 13 of 24 pairs: +1.6 pp net``.
@@ -133,19 +145,6 @@ def _describe_combined(data: ReportData) -> str:
         f"best combined model {format_points(float(best['accuracy']))} % on test "
         f"({best['partition']}, {format_transfer_set(best['transfer_set']).lower()})"
     )
-
-
-KIND_TITLES = {
-    EVERY_KIND: "All teachers",
-    "weak": "Weak teachers",
-    "stronger": "Stronger teachers",
-    "much weaker": "Much weaker teachers",
-    "similar": "Similar teachers",
-    "strong": "Strong teachers",
-}
-
-MOSTLY = 50.0
-"""Share (%) of advice against distilling beyond which a group is named."""
 
 
 class HeadlineNumber(NamedTuple):

@@ -76,6 +76,10 @@ METHOD_NOTE = (
 )
 
 
+UNTOUCHED = ("", "")
+"""Method and image set of the student that is left as it is."""
+
+
 def make_verdict_tables(data: ReportData) -> list[Table]:
     """What to do with every pair, what it brings, and how sure that is; a link in each line.
 
@@ -139,10 +143,6 @@ def make_counts_grid(table: pd.DataFrame) -> Grid:
     return Grid(
         "Partition", headings, lines, "Pairs; below, their mean gain on test by the verdict."
     )
-
-
-UNTOUCHED = ("", "")
-"""Method and image set of the student that is left as it is."""
 
 
 class TriedNames(NamedTuple):
