@@ -325,10 +325,8 @@ def format_combined_latex(combined: pd.DataFrame, campaign: Campaign) -> str:
     """Table II as a LaTeX table with booktabs rules, ready to paste."""
     table = make_table_two(combined)
     n = len(table.weightings)
-    sets = [
-        (escape_latex(format_transfer_set(name)), n * count) for name, count in table.sets.items()
-    ]
-    starts = [(escape_latex(format_start(kind.start)), n) for kind in table.kinds]
+    sets = [(format_transfer_set(name), n * count) for name, count in table.sets.items()]
+    starts = [(format_start(kind.start), n) for kind in table.kinds]
     weightings = [
         escape_latex(table.weighting_title(w)) for _ in table.kinds for w in table.weightings
     ]
@@ -378,7 +376,7 @@ def _format_latex_groups(titles: list[tuple[str, int]]) -> list[str]:
     for _, span in titles:
         rules.append(rf"\cmidrule(lr){{{column}-{column + span - 1}}}")
         column += span
-    cells = [rf"\multicolumn{{{span}}}{{c}}{{{text}}}" for text, span in titles]
+    cells = [rf"\multicolumn{{{span}}}{{c}}{{{escape_latex(text)}}}" for text, span in titles]
     return [" & ".join(["", *cells]) + r" \\", "".join(rules)]
 
 
