@@ -53,7 +53,7 @@ from kdopt.report.plotting import (
 from kdopt.shown import format_count, format_setting
 
 TARGET_HEADINGS = ("Partition", "Target", "Test accuracy to reach (%)")
-COUNTED = ("target", "rounds_random", "rounds_consolidated", "rounds")
+ROUND_COUNTS = ("target", "rounds_random", "rounds_consolidated", "rounds")
 BOUND_WORDS = {"exact": "", "at least": "at least ", "at most": "at most "}
 
 

@@ -16,7 +16,7 @@ from kdopt.report.blocks import (
 from kdopt.report.columns import Column, Columns, IntervalColumn
 from kdopt.report.format import format_frame
 from kdopt.report.sections.federated import (
-    COUNTED,
+    ROUND_COUNTS,
     format_algorithm_files,
     make_algorithm_blocks,
     make_curves_block,
@@ -69,7 +69,7 @@ def format_many_files(tables: Tables) -> dict[str, str]:
     if len(tables.federated_curves):
         files["federated_curves.csv"] = format_frame(tables.federated_curves)
     if len(tables.rounds_to_target):
-        files["rounds_to_target.csv"] = format_frame(tables.rounds_to_target, COUNTED)
+        files["rounds_to_target.csv"] = format_frame(tables.rounds_to_target, ROUND_COUNTS)
     return files | format_algorithm_files(tables)
 
 

@@ -9,7 +9,7 @@ import pytest
 from kdopt.analysis.tables import Tables
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings
 from kdopt.report.format import format_frame
-from kdopt.report.sections.federated import COUNTED
+from kdopt.report.sections.federated import ROUND_COUNTS
 from kdopt.report.sections.many_teachers import (
     format_many_files,
 )
@@ -55,7 +55,7 @@ def test_every_text_ends_with_one_newline_and_has_no_nan(campaign):
 def test_writing_what_was_read_gives_the_same_bytes(campaign):
     for name, text in texts(campaign).items():
         if name.endswith(".csv"):
-            short = COUNTED if name == "rounds_to_target.csv" else ()
+            short = ROUND_COUNTS if name == "rounds_to_target.csv" else ()
             assert format_frame(pd.read_csv(io.StringIO(text)), short) == text
 
 
