@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import psutil
@@ -19,6 +20,24 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
     process = subprocess.Popen(command, text=True, **{**pipes, **options})
     _STARTED.append(process)
     return process
+
+
+def wait_for_ends(processes: Iterable[psutil.Process], timeout_s: float = 600.0) -> None:
+    """Wait until processes have ended, their parent gone or not.
+
+    An init that collects nobody, as in many containers, leaves orphans as zombies.
+    """
+    end = time.monotonic() + timeout_s
+    while alive := [p for p in processes if _is_alive(p)]:
+        assert time.monotonic() < end, alive
+        time.sleep(0.05)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.fixture(autouse=True)

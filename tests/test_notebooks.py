@@ -23,6 +23,7 @@ def test_a_notebook_runs_and_its_figures_show_themselves(path, monkeypatch, tmp_
     client = NotebookClient(
         notebook,
         timeout=600,
+        startup_timeout=600,
         kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
     )

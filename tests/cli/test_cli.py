@@ -23,7 +23,7 @@ from kdopt.store.database import open_store
 from tests.launch.campaigns import FOR_EVER
 from tests.postgres import find_free_port
 from tests.small_campaigns import make_spec
-from tests.started import start
+from tests.started import start, wait_for_ends
 
 
 def write_tiny(epochs=1):
@@ -185,8 +185,7 @@ def test_workers_of_a_killed_launcher_stop_by_themselves(folder):
     workers = children(run)
     run.kill()
     run.wait()
-    gone, alive = psutil.wait_procs(workers, timeout=600)
-    assert (len(gone), alive) == (2, [])
+    wait_for_ends(workers)
     found = states(folder)
     assert found["RUNNING"] == 0
     assert found["WAITING"] > 0

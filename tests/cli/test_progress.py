@@ -43,6 +43,7 @@ def counts(progress):
 
 def test_lines_for_a_file_and_the_figures_for_the_end(store, capsys, monkeypatch):
     monkeypatch.setattr(module, "POLLING_SHARE", 1e9)
+    monkeypatch.setattr(module, "LINE_EVERY_S", 1e9)
     end_one(store, 0)
     progress = ProgressBar(store, "tiny")
     with progress:

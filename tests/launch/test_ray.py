@@ -21,6 +21,7 @@ from kdopt.errors import KdoptError
 from kdopt.launch.ray import _check_listening, divide_cluster
 from tests.launch.campaigns import FOR_EVER, Titles, stop, wait_until, worker_process
 from tests.postgres import PASSWORD, PASSWORD_IN_URL
+from tests.started import wait_for_ends
 
 # Not imported here: that puts Ray's own copies of packages before everybody's.
 pytestmark = pytest.mark.skipif(
@@ -53,7 +54,7 @@ def test_a_cluster_for_this_run_finishes_a_campaign_and_shows_no_password(
     assert "10 of 10 trials done" in said
     bench.prove()
     # Ray's processes have ended with the command.
-    assert psutil.wait_procs(family, timeout=600)[1] == []
+    wait_for_ends(family)
 
     assert any("raylet" in title for title in titles.seen)
     written = [

@@ -72,12 +72,13 @@ def test_a_trial_that_was_lost_drops_its_result_alone(tmp_path, monkeypatch, cap
             running = [s for s in queries.read_trials(store, "tiny") if s.state == "RUNNING"]
             lost.append(running[1].number)
             with store.write() as connection:
+                # Another's from now on, whom no heartbeat prolongs it for.
                 connection.exec_driver_sql(
-                    "UPDATE kdopt_lease SET expires = 0 WHERE trial_id = (SELECT trial_id FROM "
-                    "trials t JOIN studies s USING (study_id) WHERE s.study_name = "
-                    f"'{running[1].study}' AND t.number = {lost[0]})"
+                    "UPDATE kdopt_lease SET worker = 'lost', expires = 0 WHERE trial_id = "
+                    "(SELECT trial_id FROM trials t JOIN studies s USING (study_id) "
+                    f"WHERE s.study_name = '{running[1].study}' AND t.number = {lost[0]})"
                 )
-            leases.requeue_lost_trials(store, lambda worker: False)
+            assert leases.requeue_lost_trials(store, lambda worker: False) == 1
         return found
 
     monkeypatch.setattr(runners.Runner, "compute_together", compute_together)
