@@ -114,7 +114,8 @@ class RayWorkers:
                 resources = self._ray.cluster_resources()
                 n_workers, gpu = divide_cluster(resources, self._call.device, self._per_gpu)
                 start = self._make_starter(gpu)
-                tasks += [start() for _ in range(self._workers or n_workers)]
+                for _ in range(self._workers or n_workers):
+                    tasks.append(start())  # each noted at once: Ctrl-C stops those that are there
                 self._restarts_left = RESTARTS_PER_WORKER * len(tasks)
                 while tasks:
                     done, _ = self._ray.wait(tasks, num_returns=1, timeout=tick_s)
