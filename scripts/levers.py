@@ -44,7 +44,8 @@ from kdopt.search.replay import (
 )
 from kdopt.search.surrogate import Surrogate
 from scripts.few_trials import list_grids, read_stores
-from scripts.search_judge import COUNTS, Gains, Judge, Search, print_head
+from scripts.lever_tables import print_curves, print_lines
+from scripts.search_judge import COUNTS, Gains, Judge, Search, name_pair, print_head
 
 LEVERS = {
     "T-over-deviation": "T over the standard deviation of the teacher's logits on the student's "
@@ -84,6 +85,23 @@ OF_BOUNDS = """
 Choices that know what no search knows. One cell is enough for each of them but the lists.
 """
 
+RETRAINED: Mapping[str, Callable[[Judge], None]] = {
+    "line": lambda _: print_lines(),
+    "curves": print_curves,
+}
+"""Levers of which trials were trained again, by ``scripts/lever_trials.py``, those of the grids
+that come with kdopt; what came of it is beside the scripts."""
+
+OF_IN_CONTEXT = """
+## A pretrained in-context model
+
+Not measured: its weights could not be had. pip resolves `pfns4bo` 0.1.5 beside torch 2.14, but with
+scikit-learn 1.1, where kdopt wants 1.6. The package has no weights; its first use downloads three
+pickled models from GitHub. `alphapfn` 0.0.2 and `tabpfn` 9.2 download
+theirs, too, and `pfns` 0.4.2 has none. The machine that made this page reaches none of these
+places, and kdopt loads no pickles.
+"""
+
 UNTAUGHT = (1.0, 0.0)
 """The control as a point: at alpha 0 the teacher has no say, so T does not matter."""
 
@@ -103,7 +121,7 @@ SCALES = Path(__file__).with_name("logit_scales.json")
 
 
 def main() -> None:
-    choices = [*LEVERS, "stop", "bound"]
+    choices = [*LEVERS, "stop", "bound", *RETRAINED, "in-context"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("levers", nargs="*", metavar="LEVER", help=f"of {', '.join(choices)}; all")
     parser.add_argument("--store", action="append", default=[], help="grids of a store; repeat it")
@@ -135,6 +153,11 @@ def main() -> None:
         print(OF_BOUNDS)
         print_head(["choice", "pairs of"], ["gain, pp", "percent of the grid"])
         judge.print_bounds()
+    for name in RETRAINED:
+        if name in chosen and not args.store:
+            RETRAINED[name](judge)
+    if "in-context" in chosen:
+        print(OF_IN_CONTEXT)
 
 
 def search_plainly(known: Sequence[FullGrid], group: Sequence[FullGrid]) -> Gains:
@@ -317,10 +340,6 @@ def unscale_results(scaled: NDArray[np.float64]) -> list[PointResult]:
     loss = np.sign(loss) * LOSS_NATS * np.expm1(np.abs(loss))
     columns = unsquash_gain(gain), np.expm1(learning), np.expm1(forgetting), loss
     return [PointResult(*map(float, result)) for result in zip(*columns, strict=True)]
-
-
-def name_pair(grid: FullGrid) -> str:
-    return "/".join([*grid.place, f"t{grid.pair.teacher:02d}-s{grid.pair.student:02d}"])
 
 
 def read_features(sources: Sequence[TrainingCampaign]) -> dict[str, list[float]]:

@@ -60,7 +60,7 @@ class Judge:
         self, name: str, unknown: str, gains: Mapping[int, NDArray[np.float64]]
     ) -> None:
         """Percent of what the grid improves."""
-        for data, some in self._split():
+        for data, some in self.split():
             shown = [self.estimate_share(gains[count], some) for count in COUNTS]
             print_line([name, unknown, data, *shown])
 
@@ -72,7 +72,7 @@ class Judge:
         before: Mapping[int, NDArray[np.float64]],
     ) -> None:
         """Difference of mean test gains in pp."""
-        for data, some in self._split():
+        for data, some in self.split():
             shown = []
             for count in COUNTS:
                 more = pd.Series((gains[count] - before[count])[some])
@@ -104,14 +104,14 @@ class Judge:
                     for grid, count in zip(self.grids, spent, strict=True)
                 ]
             )
-            for data, some in self._split():
+            for data, some in self.split():
                 mean = f"{np.array(spent)[some].mean():.1f}"
                 print_line([name, unknown, data, mean, self.estimate_share(gains, some)])
 
     def print_bounds(self) -> None:
         """What the best possible choice of cells gives on test."""
         for name, gains in list_bounds(self.grids).items():
-            for data, some in self._split():
+            for data, some in self.split():
                 shown = self.estimate_share(gains, some)
                 print_line([name, data, f"{gains[some].mean():.2f}", shown])
 
@@ -133,7 +133,8 @@ class Judge:
         """The mean of a number of each pair, with its 95 % interval."""
         return estimate_mean(self._pairs, pd.Series(gains))
 
-    def _split(self) -> list[tuple[str, NDArray[np.bool_]]]:
+    def split(self) -> list[tuple[str, NDArray[np.bool_]]]:
+        """Each data set and which pairs are of it."""
         return [(name, self._data == name) for name in sorted(set(self._data.tolist()))]
 
     def _select(self, some: NDArray[np.bool_]) -> pd.DataFrame:
@@ -144,6 +145,11 @@ def format_share(share: tuple[float, float, float]) -> str:
     """A percent and its interval in whole numbers."""
     middle, low, high = map(round, share)
     return f"{middle} ({low} to {high})"
+
+
+def name_pair(grid: FullGrid) -> str:
+    """Campaign, partition, teacher and student."""
+    return "/".join([*grid.place, f"t{grid.pair.teacher:02d}-s{grid.pair.student:02d}"])
 
 
 def print_line(cells: Sequence[str]) -> None:
