@@ -20,8 +20,8 @@ def retry_failed_command(
     campaign: CampaignOption = None,
     store: StoreOption = DEFAULT_STORE,
     reason: Annotated[
-        str, typer.Option("--reason", help="Only failures whose reason contains this text.")
-    ] = "",
+        str | None, typer.Option("--reason", help="Only failures whose reason contains this text.")
+    ] = None,
 ) -> None:
     """Queue failed trials again.
 
@@ -30,7 +30,7 @@ def retry_failed_command(
     with closing(open_store_at(store)) as opened:
         name = pick_campaign(opened, campaign)
         with say_if_slow(f"looking for failed trials of {name}"):
-            studies = requeue_failed_trials(opened, name, reason)
+            studies = requeue_failed_trials(opened, name, reason or "")
     print_text(
         f"{name}: {format_count(len(studies), 'failed trial')} of "
         f"{format_count(len(set(studies)), 'study')} queued again"

@@ -89,3 +89,9 @@ def test_no_argument_or_option_takes_an_empty_text(tmp_path, monkeypatch, typed,
     name = param.opts[0] if is_option else ""
     assert f"{name} '': an empty text is no value; give one" in str(result.exception)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("typed", "param"), TAKEN)
+def test_nothing_that_is_left_out_stands_for_an_empty_text(typed, param):
+    """Which would be refused although nobody typed it."""
+    assert param.default != ""
