@@ -170,8 +170,9 @@ class _Folder:
                 return file.read()
         except FileNotFoundError as error:
             raise LostArtifactError(
-                f"artifact {path}: missing; bring the folder back, or start the campaign "
-                "under a new name"
+                f"artifact {path}: missing; give the place that has it by --artifacts, bring it "
+                "back (kdopt merge copies it from another store of the campaign), or start the "
+                "campaign under a new name"
             ) from error
         except OSError as error:
             raise ArtifactError(f"artifact {path}: cannot be read: {error.strerror}") from error

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from sqlalchemy.engine import URL, Connection
 
 from kdopt.campaign import compatibility
+from kdopt.campaign.names import StageName
 from kdopt.campaign.plain import load_json
 from kdopt.campaign.record import CampaignRecord
 from kdopt.campaign.stages import plan_studies
@@ -42,6 +43,9 @@ from kdopt.store.scope import scope_of, select_scope
 BATCH = 2000
 """Trials of the other store that are merged in one transaction, give or take a study: more would
 keep workers waiting."""
+
+STAGES_WITH_MODELS: tuple[StageName, ...] = ("pretrain", "combine", "federate")
+"""Stages whose trials keep checkpoints."""
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +90,7 @@ class MergeSummary:
         other_weights: Results left out because they rest on other pre-trained weights.
         parted: Adaptive studies left out because another past decided what they tried.
         unknown: Ended trials left out because no spec asks for their cells.
-        artifacts: Artifacts copied.
+        artifacts: Artifacts copied, those too that our rows named and our place lacked.
     """
 
     campaign: str
@@ -177,6 +181,7 @@ class _Merge:
         self._merge_all(first)
         self._compare_weights(first)
         self._merge_all([plan for plan in plans if plan.stage != "pretrain"])
+        self._copy_lost_artifacts(record, [p for p in plans if p.stage in STAGES_WITH_MODELS])
         return self.done
 
     def _read_theirs(self, connection: Connection) -> dict[str, _Study]:
@@ -300,6 +305,18 @@ class _Merge:
 
     def _read_endings(self, trials: Sequence[int]) -> dict[int, Ending]:
         return self.other.store.run_read(lambda connection: read_endings(connection, trials))
+
+    def _copy_lost_artifacts(self, record: CampaignRecord, plans: Sequence[StudyPlan]) -> None:
+        """Copy what rows of ours name and our artifacts lack, as when their place was changed."""
+        found = dict(record.artifacts)
+        ours = self.target.store.run_read(lambda c: self._read_our_rows(c, plans)) if plans else {}
+        for name, rows in ours.items():
+            named = ((_find_checkpoint(row), f"{name} #{row.number}") for row in rows)
+            found |= {sha256: purpose for sha256, purpose in named if sha256 is not None}
+        for sha256, purpose in found.items():
+            # What is lost in both stays lost: the doctor names it.
+            if not self.target.artifacts.has(sha256) and self.other.artifacts.has(sha256):
+                self._copy_artifact(sha256, purpose)
 
     def _copy_checkpoints(self, judged: Sequence[_Judged]) -> None:
         # Before the rows that name them: a row must never name an artifact that is not here.

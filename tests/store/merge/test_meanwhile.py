@@ -17,6 +17,7 @@ from kdopt.service.doctor import check_campaign
 from kdopt.store import leases, long_trials, queries
 from kdopt.store.database import open_store
 from kdopt.store.merge import Site, merge_campaign
+from kdopt.store.queries import read_record
 from tests.conftest import optuna_study
 from tests.store.merge.sites import (
     GRID,
@@ -111,6 +112,24 @@ def test_an_artifact_that_is_missing_or_altered_stops_it_before_any_row_refers_t
     path.write_bytes(content)
     assert merged_twice(here, there).results > 0
     assert table(here) == table(there)
+    sound(here)
+
+
+def test_artifacts_that_our_place_lacks_are_copied_though_we_have_all_results(here, there):
+    for site in (here, there):
+        plan(site, GRID)
+    work(there, everything)
+    first = merge_campaign(here, there, "tiny")
+    named = set(read_record(here.store, "tiny").artifacts)
+    named |= {
+        row.outcome.checkpoint
+        for row in queries.read_trials(here.store, "tiny")
+        if row.outcome is not None and row.outcome.checkpoint is not None
+    }
+    for sha256 in named:
+        here.artifacts.discard(sha256)
+    again = merge_campaign(here, there, "tiny")
+    assert (again.results, again.artifacts) == (0, len(named)) and first.results > 0
     sound(here)
 
 
