@@ -45,6 +45,8 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0
 SlurmdParameters=config_overrides
 ReturnToService=2
+# Jobs that ended are remembered all the time: a test may ask late.
+MinJobAge=86400
 # A worker on a busy machine has time to give its trial back.
 KillWait=180
 PreemptType=preempt/partition_prio
