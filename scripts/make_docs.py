@@ -140,11 +140,17 @@ def plain_text(text: str) -> str:
     return text.replace("``", "`")
 
 
+def name_argument(argument: Any) -> str:
+    """An argument as a synopsis has it: in brackets where it may be left out."""
+    name = argument.metavar or argument.name.upper()
+    return (name if argument.required else f"[{name}]") + "..." * (argument.nargs == -1)
+
+
 def render_command(name: str, command: Any) -> str:
     """One command: its synopsis, what it does, its arguments and options."""
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
-    synopsis = [name, *(a.metavar or a.name.upper() for a in arguments)]
+    synopsis = [name, *map(name_argument, arguments)]
     if children := getattr(command, "commands", {}):
         synopsis.append("|".join(children))
     needed = [f"{o.opts[0]} {option_value(o)}" for o in options if o.required]

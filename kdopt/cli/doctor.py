@@ -13,7 +13,13 @@ import typer
 
 from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_artifacts, open_store_at
-from kdopt.cli.options import DEFAULT_STORE, ArtifactsOption, JsonOption, StoreOption
+from kdopt.cli.options import (
+    DEFAULT_STORE,
+    ArtifactsOption,
+    JsonOption,
+    StoreOption,
+    join_campaigns,
+)
 from kdopt.cli.process import pause_garbage_collection
 from kdopt.cli.tables import print_columns, print_text
 from kdopt.errors import StoreError
@@ -40,6 +46,10 @@ COUNTED = (
 )
 """Fields of a check-up that are columns."""
 
+AnyCampaignArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="CAMPAIGN", help="The campaign [default: all of the store]."),
+]
 AnyCampaignOption = Annotated[
     str | None, typer.Option("--campaign", help="The campaign [default: all of the store].")
 ]
@@ -58,6 +68,7 @@ RepairOption = Annotated[
 
 
 def doctor_command(
+    named: AnyCampaignArgument = None,
     campaign: AnyCampaignOption = None,
     store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
@@ -70,7 +81,8 @@ def doctor_command(
     Exit code 1 when there are problems.
     """
     with closing(open_store_at(store)) as opened:
-        names = list_campaigns(opened) if campaign is None else [pick_campaign(opened, campaign)]
+        asked = join_campaigns(named, campaign)
+        names = list_campaigns(opened) if asked is None else [pick_campaign(opened, asked)]
         kept = open_artifacts(opened, artifacts)
         if repair:
             _repair_all(opened, names)

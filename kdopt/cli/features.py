@@ -9,10 +9,12 @@ from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
+    CampaignArgument,
     CampaignOption,
     DeviceOption,
     PluginOption,
     StoreOption,
+    join_campaigns,
 )
 from kdopt.cli.tables import print_text
 from kdopt.features.measurements import find_unmeasured_partitions
@@ -21,6 +23,7 @@ from kdopt.store.queries import pick_campaign, read_record
 
 
 def features_command(
+    named: CampaignArgument = None,
     campaign: CampaignOption = None,
     store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
@@ -35,7 +38,7 @@ def features_command(
     """
     give_plugins(plugin or [])
     with closing(open_store_at(store)) as opened:
-        name = pick_campaign(opened, campaign)
+        name = pick_campaign(opened, join_campaigns(named, campaign))
         if not find_unmeasured_partitions(opened, name):
             print_text(f"{name}: nothing to measure: all pre-trained models were measured before")
             return

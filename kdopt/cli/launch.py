@@ -16,6 +16,7 @@ from kdopt.cli.interrupts import INTERRUPTED
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
+    CampaignArgument,
     CampaignOption,
     DeviceOption,
     GpusOption,
@@ -26,6 +27,7 @@ from kdopt.cli.options import (
     StoreOption,
     TimeLimitOption,
     WorkersOption,
+    join_campaigns,
     split_gpus,
 )
 from kdopt.cli.progress import Launch, ProgressBar, describe_gone, follow_workers
@@ -123,6 +125,7 @@ class _Target(NamedTuple):
 
 @launch_command.command("local")
 def launch_local_command(
+    named: CampaignArgument = None,
     campaign: CampaignOption = None,
     store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
@@ -143,7 +146,8 @@ def launch_local_command(
     # Here and below: options come first, whatever is left to do in whichever store.
     slots = assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
     _check_options(device, time_limit, plugin, logs)
-    target = _open_target(store, artifacts, campaign, device, time_limit, same_versions)
+    wanted = join_campaigns(named, campaign)
+    target = _open_target(store, artifacts, wanted, device, time_limit, same_versions)
     if target is None:
         return
     workers_here = LocalWorkers(slots, target.call, _choose_log_folder(target, logs))
@@ -153,6 +157,7 @@ def launch_local_command(
 
 @launch_command.command("slurm")
 def launch_slurm_command(
+    named: CampaignArgument = None,
     campaign: CampaignOption = None,
     store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
@@ -183,7 +188,8 @@ def launch_slurm_command(
         job_time_s, job_partition, gpus_per_job, cpus, job_memory, tuple(sbatch or ())
     )
     _check_options(device, time_limit, plugin, logs)
-    target = _open_target(store, artifacts, campaign, device, time_limit, same_versions)
+    wanted = join_campaigns(named, campaign)
+    target = _open_target(store, artifacts, wanted, device, time_limit, same_versions)
     if target is None:
         return
     _warn_of_sqlite(target.store)
@@ -203,6 +209,7 @@ def launch_slurm_command(
 
 @launch_command.command("ray")
 def launch_ray_command(
+    named: CampaignArgument = None,
     campaign: CampaignOption = None,
     store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
@@ -221,7 +228,8 @@ def launch_ray_command(
     """
     check_address(ray_address)
     _check_options(device, time_limit, plugin)
-    target = _open_target(store, artifacts, campaign, device, time_limit, same_versions)
+    wanted = join_campaigns(named, campaign)
+    target = _open_target(store, artifacts, wanted, device, time_limit, same_versions)
     if target is None:
         return
     _warn_of_sqlite(target.store)

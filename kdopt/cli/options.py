@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from kdopt.errors import KdoptError
+
 DEFAULT_STORE = "storage/kdopt.db"
 
 SpecArgument = Annotated[Path, typer.Argument(help="Campaign file (TOML).", metavar="SPEC")]
@@ -31,6 +33,14 @@ ArtifactsOption = Annotated[
 CampaignOption = Annotated[
     str | None,
     typer.Option("--campaign", help="The campaign; needed when the store has several."),
+]
+CampaignArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="CAMPAIGN",
+        help="The campaign; needed when the store has several.",
+        show_default=False,
+    ),
 ]
 CampaignNameArgument = Annotated[str, typer.Argument(help="The campaign.", metavar="CAMPAIGN")]
 OutOption = Annotated[
@@ -107,3 +117,17 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 def split_gpus(option: str | None) -> list[str] | None:
     """The GPUs that ``--gpus`` lists; ``None`` without the option."""
     return None if option is None else [g.strip() for g in option.split(",") if g.strip()]
+
+
+def join_campaigns(argument: str | None, option: str | None) -> str | None:
+    """The campaign that was named, as an argument or with ``--campaign``; ``None`` without one.
+
+    Raises:
+        KdoptError: Both name one, and not the same.
+    """
+    if argument is not None and option is not None and argument != option:
+        raise KdoptError(
+            f"--campaign {option} beside {argument}: one campaign is named, as an argument or with "
+            "--campaign; leave one of them out"
+        )
+    return argument if option is None else option

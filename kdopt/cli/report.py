@@ -71,7 +71,7 @@ PagePortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="P
 CampaignsArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[CAMPAIGN]...",
+        metavar="CAMPAIGN",
         help="The campaign; several are shown side by side. CAMPAIGN@STORE is one of another "
         "store, a path or an SQLAlchemy URL.",
         show_default=False,

@@ -10,7 +10,14 @@ import typer
 
 from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import open_store_at
-from kdopt.cli.options import DEFAULT_STORE, CampaignOption, JsonOption, StoreOption
+from kdopt.cli.options import (
+    DEFAULT_STORE,
+    CampaignArgument,
+    CampaignOption,
+    JsonOption,
+    StoreOption,
+    join_campaigns,
+)
 from kdopt.cli.status_view import list_hints, print_status
 from kdopt.cli.watch import watch_campaign
 from kdopt.service.status import read_status
@@ -36,6 +43,7 @@ EveryOption = Annotated[
 
 
 def status_command(
+    named: CampaignArgument = None,
     campaign: CampaignOption = None,
     store: StoreOption = DEFAULT_STORE,
     watching: WatchOption = False,
@@ -48,7 +56,7 @@ def status_command(
     """
     every_s = parse_duration("2s" if every is None else every)
     with closing(open_store_at(store)) as opened:
-        name = pick_campaign(opened, campaign)
+        name = pick_campaign(opened, join_campaigns(named, campaign))
         if watching or every is not None:
             code = watch_campaign(opened, name, every_s, as_json)
             if code == 1:

@@ -17,9 +17,12 @@ from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
+    CampaignArgument,
+    CampaignOption,
     PluginOption,
     SameDeviceOption,
     StoreOption,
+    join_campaigns,
 )
 from kdopt.cli.tables import print_columns
 from kdopt.plugins.sources import give_plugins
@@ -29,10 +32,6 @@ from kdopt.store.queries import pick_campaign
 SHOWN_TRIALS = 10
 """Differing trials that are listed."""
 
-CampaignArgument = Annotated[
-    str | None,
-    typer.Argument(metavar="CAMPAIGN", help="The campaign [default: the only one]."),
-]
 TrialsOption = Annotated[
     int, typer.Option("--trials", min=1, help="How many finished trials to run again.")
 ]
@@ -40,7 +39,8 @@ SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Chooses which tr
 
 
 def verify_command(
-    campaign: CampaignArgument = None,
+    named: CampaignArgument = None,
+    campaign: CampaignOption = None,
     trials: TrialsOption = 20,
     seed: SeedOption = 0,
     store: StoreOption = DEFAULT_STORE,
@@ -56,7 +56,7 @@ def verify_command(
     """
     give_plugins(plugin or [])
     with closing(open_store_at(store)) as opened:
-        name = pick_campaign(opened, campaign)
+        name = pick_campaign(opened, join_campaigns(named, campaign))
         kept = open_artifacts(opened, artifacts)
         with say_if_slow("loading torch"):
             from kdopt.service.rerun import verify_trials

@@ -15,6 +15,7 @@ from kdopt.cli.inputs import make_call, open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
+    CampaignArgument,
     CampaignOption,
     DeviceOption,
     GpusOption,
@@ -24,6 +25,7 @@ from kdopt.cli.options import (
     SlotsPerGpuOption,
     StoreOption,
     TimeLimitOption,
+    join_campaigns,
     split_gpus,
 )
 from kdopt.launch.local import LocalWorkers, assign_slots
@@ -47,6 +49,7 @@ WorkersOrSelfOption = Annotated[
 
 
 def worker_command(
+    named: CampaignArgument = None,
     campaign: CampaignOption = None,
     store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
@@ -70,7 +73,7 @@ def worker_command(
     slots = [] if alone else assign_slots(workers, slots_per_gpu or 1, device, split_gpus(gpus))
     give_plugins(plugin or [])
     opened = open_store_at(store, patient=True, writes=True)
-    name = pick_campaign(opened, campaign)
+    name = pick_campaign(opened, join_campaigns(named, campaign))
     kept = open_artifacts(opened, artifacts)
     if alone:
         logging.getLogger("kdopt").setLevel(logging.WARNING if quiet else logging.INFO)

@@ -141,7 +141,7 @@ def pick_campaign(store: Store, name: str | None) -> str:
     if name is None:
         raise StoreError(
             f"store {store.label}: which campaign? it has: {known}; "
-            + ("name one with --campaign" if names else "run 'kdopt plan SPEC' first")
+            + ("name one of them" if names else "run 'kdopt plan SPEC' first")
         )
     if name not in names:
         raise StoreError(

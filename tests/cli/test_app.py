@@ -10,8 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from kdopt import cli
+from kdopt.campaign.stages import plan_studies
 from kdopt.cli.app import COMMANDS, LazyCommands, app
 from kdopt.errors import KdoptError
+from kdopt.store.planning import write_plan
+from tests.conftest import make_campaign, make_record, new_store
 
 HELP = {name: text for group in COMMANDS.values() for name, text in group.items()}
 
@@ -95,3 +98,22 @@ def test_no_argument_or_option_takes_an_empty_text(tmp_path, monkeypatch, typed,
 def test_nothing_that_is_left_out_stands_for_an_empty_text(typed, param):
     """Which would be refused although nobody typed it."""
     assert param.default != ""
+
+
+ON_ONE_CAMPAIGN = [
+    *("status", "doctor", "report", "verify", "worker", "features", "retry-failed"),
+    *("launch local", "launch slurm", "launch ray"),
+]
+
+
+@pytest.mark.parametrize("typed", ON_ONE_CAMPAIGN)
+def test_a_campaign_is_named_as_an_argument_or_with_the_option(tmp_path, typed):
+    store = new_store(tmp_path / "kdopt.db")
+    write_plan(store, make_record(make_campaign()), plan_studies)
+    store.close()
+    where = ["--store", str(tmp_path / "kdopt.db")]
+    for named in (["other"], ["--campaign", "other"]):
+        result = CliRunner().invoke(app, [*typed.split(), *named, *where])
+        assert "no campaign 'other'; it has: tiny; give one of these" in str(result.exception)
+    result = CliRunner().invoke(app, [*typed.split(), "tiny", "--campaign", "other", *where])
+    assert "leave" in str(result.exception) and "out" in str(result.exception)
