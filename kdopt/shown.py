@@ -143,6 +143,8 @@ def format_count(n: float, one: str, many: str | None = None) -> str:
 
     >>> format_count(1, "file"), format_count(1234, "failed trial"), format_count(0, "study")
     ('1 file', '1,234 failed trials', '0 studies')
+    >>> format_count(2, "epoch"), format_count(2, "class")
+    ('2 epochs', '2 classes')
     >>> format_count(2, "study was", "studies were")
     '2 studies were'
     """
@@ -151,7 +153,7 @@ def format_count(n: float, one: str, many: str | None = None) -> str:
     if many is None and re.search("[^aeiou]y$", one):
         many = f"{one[:-1]}ies"
     elif many is None:
-        many = f"{one}es" if one.endswith(("s", "x", "ch", "sh")) else f"{one}s"
+        many = f"{one}es" if one.endswith(("s", "x", "sh")) else f"{one}s"
     return f"{n:,.0f} {many}"
 
 

@@ -215,7 +215,7 @@ Y = {"y": LABELS}
         ({**X, "train_x": VECTORS, **Y}, {}, "'x' has no split in its name, and others have"),
         ({"test_x": VECTORS, "test_y": LABELS}, {}, "it has test and no training split"),
         ({**X, **Y, "split": np.array(["a"] * N)}, {}, "'split' says 'a'; rows are of train"),
-        ({"x": VECTORS[:2], "y": np.arange(2)}, {}, "2 rows, of the rarest class 1, are too few"),
+        ({"x": VECTORS[:2], "y": np.arange(2)}, {}, "2 rows, 1 of the rarest class: too few"),
     ],
 )
 def test_each_mistake_is_one_message_with_its_fix(

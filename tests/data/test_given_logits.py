@@ -137,7 +137,7 @@ REFUSED = [
     (lambda k, r: {"keys": k, "logits": r[:59]}, "60 keys and 59 rows"),
     (lambda k, r: {"keys": k[:0], "logits": r[:0]}, "it has no rows"),
     (lambda k, r: {"keys": k, "logits": (9 * r).astype(int)}, "logits are int64; they must be"),
-    (lambda k, r: {"keys": k, "logits": with_value(r, np.nan)}, "NaN .* in 1 of 60 rows"),
+    (lambda k, r: {"keys": k, "logits": with_value(r, np.nan)}, "(as float32) in 1 of 60 rows"),
     (lambda k, r: {"keys": k, "logits": with_value(r, 1e300)}, "the first of them row 7;"),
     (lambda k, r: {"keys": [*k[:59], k[0]], "logits": r}, "it repeats 1 of its 60 keys"),
     (lambda k, r: {"keys": np.arange(60), "logits": r}, "keys are int64 60; they must be those of"),

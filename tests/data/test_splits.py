@@ -78,7 +78,7 @@ def test_public_sets_are_nested_taken_first_and_the_same_in_every_partition() ->
 
 def test_public_sets_that_leave_nothing_are_refused() -> None:
     greedy = replace(CAMPAIGN, transfer=TransferSettings(0, 1800, 0))
-    with pytest.raises(PartitionError, match=r"1800 images leave none of the 1800"):
+    with pytest.raises(PartitionError, match=r"1,800 images leave none of the 1,800"):
         make_splits(greedy, "uniform", LABELS, 10)
 
 
