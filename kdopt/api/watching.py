@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from kdopt.errors import InputError
 from kdopt.store.database import Store
+from kdopt.store.engines import open_optuna_storage
 from kdopt.store.queries import StudyCounts, read_study_counts
 
 if TYPE_CHECKING:
@@ -87,8 +88,7 @@ class Watcher:
         import optuna
 
         if self._storage is None:
-            url = self._store.url.render_as_string(hide_password=False)
-            self._storage = optuna.storages.RDBStorage(url)
+            self._storage = open_optuna_storage(self._store.url)
         found = []
         for state in states:
             if state.name.stage == "tune" and state.complete + state.failed:

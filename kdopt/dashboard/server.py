@@ -19,7 +19,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from optuna.exceptions import OptunaError
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -34,6 +34,7 @@ from kdopt.dashboard.signin import (
 )
 from kdopt.errors import KdoptError
 from kdopt.shown import shorten
+from kdopt.store.engines import open_optuna_storage
 from kdopt.store.location import label_of, parse_location
 
 _log = logging.getLogger(__name__)
@@ -325,8 +326,7 @@ def _open_storage(url: URL) -> BaseStorage:
             "Check the storage URL, or plan a campaign into it first."
         )
     # Nothing is created or upgraded: the dashboard only reads.
-    location = url.render_as_string(hide_password=False)
-    return RDBStorage(location, skip_compatibility_check=True, skip_table_creation=True)
+    return open_optuna_storage(url, as_it_is=True)
 
 
 def _is_loopback(host: str) -> bool:

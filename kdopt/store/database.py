@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
 
 from kdopt.errors import StoreError
-from kdopt.store.engines import DialectSql, make_sql_engine
+from kdopt.store.engines import DialectSql, make_sql_engine, open_optuna_storage
 from kdopt.store.faults import find_read_only_fault, is_read_only, retry_call
 from kdopt.store.file import StoreFile, check_sqlite_file, hold_file, look_at_file
 from kdopt.store.location import (
@@ -278,10 +278,7 @@ def _make_tables_locked(store: Store) -> None:
     _check_tables(store)
     if _read_version(store, "kdopt_meta", "value") is not None:
         return  # another process made it while this one waited
-    from optuna.storages import RDBStorage
-
-    storage = RDBStorage(store.url.render_as_string(hide_password=False))
-    storage.engine.dispose()
+    open_optuna_storage(store.url).engine.dispose()
     with store.write() as connection:
         METADATA.create_all(connection)
         connection.execute(

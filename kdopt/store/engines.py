@@ -6,13 +6,16 @@ The settings of a connection make claims safe, and no call wait without end.
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine
 
 from kdopt.store.locks import LOCK_WAIT_S
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
 
 
 class DialectSql:
@@ -98,6 +101,8 @@ class DialectSql:
             connection.execute(sa.text("LOCK TABLE studies IN SHARE ROW EXCLUSIVE MODE"))
 
 
+POSTGRES_DRIVER = "postgresql+psycopg"
+
 POSTGRES_PATIENCE = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -112,14 +117,14 @@ and milliseconds), and the call is made again; by itself TCP would wait for a qu
 def make_sql_engine(url: URL) -> Engine:
     """An engine; nothing connects yet."""
     if url.get_backend_name() == "postgresql":
-        if url.drivername == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")
+        url = _name_driver(url)
         # Two connections are kept, the worker's and its heartbeat's. Each is tried before it is
         # used: a server that was restarted leaves dead ones in the pool.
         engine = sa.create_engine(
             url, pool_pre_ping=True, pool_size=2, connect_args=dict(POSTGRES_PATIENCE)
         )
         event.listen(engine, "connect", _set_up_postgres)
+        event.listen(engine, "begin", _begin_postgres)
         return engine
     engine = sa.create_engine(url, connect_args={"timeout": LOCK_WAIT_S})
     event.listen(engine, "connect", _set_up_sqlite)
@@ -127,15 +132,49 @@ def make_sql_engine(url: URL) -> Engine:
     return engine
 
 
-def _set_up_postgres(connection: Any, _record: object) -> None:
-    # A lock would be waited for without end and without a word. Not among the options of the
-    # connection, which poolers refuse, and only where the user has set none.
-    connection.autocommit = True  # or it would be undone with the first transaction
-    connection.execute(
-        "SELECT set_config('lock_timeout', %s, false) WHERE current_setting('lock_timeout') = '0'",
-        [f"{1000 * LOCK_WAIT_S:.0f}ms"],
+def open_optuna_storage(url: URL, as_it_is: bool = False) -> RDBStorage:
+    """A store as Optuna has it; tables that are missing are made, unless it is taken as it is."""
+    from optuna.storages import RDBStorage
+
+    url = _name_driver(url)
+    # What it asks often is not prepared, for poolers: see _set_up_postgres.
+    is_ours = url.drivername == POSTGRES_DRIVER
+    return RDBStorage(
+        url.render_as_string(hide_password=False),
+        {"connect_args": {"prepare_threshold": None}} if is_ours else None,
+        skip_compatibility_check=as_it_is,
+        skip_table_creation=as_it_is,
     )
+
+
+def _name_driver(url: URL) -> URL:
+    return url.set(drivername=POSTGRES_DRIVER) if url.drivername == "postgresql" else url
+
+
+_LIMIT_LOCKS = (
+    f"SELECT set_config('lock_timeout', '{1000 * LOCK_WAIT_S:.0f}ms', %s) "
+    "WHERE current_setting('lock_timeout') = '0'"
+)
+"""A lock would be waited for without end and without a word. Not among the options of a connection,
+which poolers refuse, and only where the user has set none."""
+
+
+def _set_up_postgres(connection: Any, record: Any) -> None:
+    connection.autocommit = True  # or the limit would be undone with the first transaction
+    (session,) = connection.execute("SELECT pg_backend_pid()").fetchone()
+    # PgBouncer tells its clients another number. Each transaction may have another session there,
+    # which knows nothing of what this client prepared, and keeps what it sets for other clients.
+    record.info["pooled"] = session != connection.info.backend_pid
+    if record.info["pooled"]:
+        connection.prepare_threshold = None
+    else:
+        connection.execute(_LIMIT_LOCKS, [False])
     connection.autocommit = False
+
+
+def _begin_postgres(connection: Connection) -> None:
+    if connection.info["pooled"]:
+        connection.exec_driver_sql(_LIMIT_LOCKS, (True,))  # until the transaction ends
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
