@@ -119,9 +119,9 @@ def _choose_best_of(methods: Sequence[str], or_none: bool = False) -> Chooser:
 def _choose_by_tree(names: Sequence[str]) -> Chooser:
     def choose(known: TrainingSet, new: TrainingSet) -> Choices:
         tree = grow_tree(known, names)
-        rests_on = np.zeros((len(new), len(known)), dtype=bool)
-        for line, leaf in zip(rests_on, tree.find_leaves(new), strict=True):
-            line[list(leaf.members)] = True
+        pairs = np.arange(len(known))
+        members = {id(leaf): np.isin(pairs, leaf.members) for leaf, _ in tree.list_leaves()}
+        rests_on = np.array([members[id(leaf)] for leaf in tree.find_leaves(new)])
         return Choices(tree.choose_advised(new), tree.choose_tried(new), rests_on)
 
     return choose

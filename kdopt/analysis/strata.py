@@ -66,7 +66,9 @@ class Stratum:
     @functools.cached_property
     def belongs(self) -> _Floats:
         """1 where a participant is one of a couple: (participants, couples)."""
-        belongs: _Floats = (self.participants @ self.couples.T).astype(float)
+        # As floats: numpy multiplies booleans one by one.
+        lines = self.participants.astype(float) @ self.couples.T.astype(float)
+        belongs: _Floats = (lines > 0).astype(float)
         return belongs
 
     @property

@@ -149,11 +149,12 @@ def generate_classes_csv(columns: Mapping[str, list[Any]]) -> Iterator[str]:
     by_class = {key: column for key, column in columns.items() if "_per_class_" in key}
     labels = [columns[key] for key in ("study", "pair", "number")]
     yield format_csv(["study", "pair", "number", "class", *by_class], ())
-    # Millions of lines of few numbers: each is written once, and each trial's labels.
+    # Millions of lines of few numbers and labels: each is written once.
     write = functools.lru_cache(2**16, typed=True)(lambda n: "" if n is None else repr(n))
-    for *about, lists in zip(*labels, zip(*by_class.values(), strict=True), strict=True):
+    label = functools.cache(lambda *about: format_csv(about, ()).rstrip("\n"))
+    for study, pair, n, lists in zip(*labels, zip(*by_class.values(), strict=True), strict=True):
         if any(lists):
-            labelled = format_csv(about, ()).rstrip("\n")
+            labelled = f"{label(study, pair)},{n}"
             by_line = enumerate(zip_longest(*(one or () for one in lists)))
             yield "".join(f"{labelled},{i},{','.join(map(write, one))}\n" for i, one in by_line)
 

@@ -194,4 +194,6 @@ def find_terms(page: str, more: str = "") -> list[Term]:
         more: Further text that it shows, such as the names of lines in figures.
     """
     text = html.unescape(_TAG.sub("\n", page)) + more
+    # Most of a large page are numbers, again and again; no term has a comma or a line's end.
+    text = "\n".join(dict.fromkeys(re.split("[,\n]", text)))
     return [term for term in TERMS if term.stands_in(text)]

@@ -118,15 +118,15 @@ def clip_far_points(traces: Sequence[go.Scatter]) -> str:
     arrows = set()
     for trace in traces:
         symbols, heights = [], []
-        texts = list(trace.text or ())
+        symbol, texts = trace.marker.symbol, list(trace.text or ())  # plotly takes long to tell
         for place, y in enumerate(trace.y or ()):
             arrow = "arrow-down" if y < low else "arrow-up" if y > high else ""
-            symbols.append(arrow or trace.marker.symbol)
+            symbols.append(arrow or symbol)
             heights.append(round(min(max(y, low), high), 3))
             arrows.add(arrow)
             if arrow and texts:
                 texts[place] = f"{texts[place]}, in truth a gain of {y:.2f} pp"
-        if len(set(symbols) | {trace.marker.symbol}) > 1:
+        if len({*symbols, symbol}) > 1:
             trace.update(y=heights, marker={"symbol": symbols}, cliponaxis=False)
             trace.text = texts or None
     said = {"arrow-down": "\u25bc lies lower", "arrow-up": "\u25b2 lies higher"}
