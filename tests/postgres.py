@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import time
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 PASSWORD = "s3cret/of:the@tests"
 PASSWORD_IN_URL = "s3cret%2Fof%3Athe%40tests"
@@ -149,6 +151,38 @@ class Standby:
         folder = self._folder
         log = ("-l", f"{folder}/server.log")
         self._primary._execute("pg_ctl", "-w", "-D", folder, *log, *options, command)
+
+
+class Pooler:
+    """PgBouncer in transaction mode before a server, with four sessions for all its clients.
+
+    Args:
+        postgres: The server.
+    """
+
+    def __init__(self, postgres: Postgres) -> None:
+        program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+        if program is None:
+            pytest.skip("there is no pgbouncer")
+        self.port = find_free_port()
+        settings = postgres.folder.with_name("pgbouncer.ini")
+        settings.write_text(
+            f"[databases]\n"
+            f"* = host=127.0.0.1 port={postgres.port} user=postgres password='{PASSWORD}'\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\n"
+            "unix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 4\n"
+        )
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []  # as root it does not run
+        self._process = subprocess.Popen([program, "-q", *user, str(settings)], cwd="/")
+
+    def url(self, postgres: Postgres) -> str:
+        """The URL of a fresh database through it."""
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{postgres.new_database()}"
+
+    def stop(self) -> None:
+        """End it; clients are not waited for."""
+        self._process.kill()
+        self._process.wait()
 
 
 def find_free_port() -> int:
