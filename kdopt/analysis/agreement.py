@@ -8,7 +8,7 @@ for another participant, and only what the partition gives to that number is sha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import combinations
 from typing import NamedTuple
@@ -78,23 +78,65 @@ class ComparisonTables:
 
     @cached_property
     def best_settings(self) -> pd.DataFrame:
-        """The best settings of all campaigns."""
-        return join_best_settings(self.campaigns)
+        """The best settings of all campaigns below each other, with a column ``campaign``."""
+        joined = [
+            campaign.tables.best_settings.assign(campaign=campaign.label)
+            for campaign in self.campaigns
+        ]
+        table = pd.concat(joined, ignore_index=True)
+        return table[["campaign", *(key for key in table.columns if key != "campaign")]]
 
     @cached_property
     def agreement(self) -> pd.DataFrame:
-        """How far best settings, gains and verdicts agree, by two campaigns and partition."""
-        return tabulate_agreement(self.campaigns)
+        """One line per two campaigns that share pairs, and partition; over all partitions first.
+
+        ``n`` counts the shared pairs with a best setting in both. Of these, ``same_temperature``,
+        ``same_alpha`` and ``same_point`` (both) are shares in percent; ``..._by_chance`` is what
+        they would be if the best settings of one campaign were dealt out anew among the pairs of
+        each partition. Correlations are Spearman's over the shared pairs within a partition; over
+        all partitions they are the mean of these. They are NaN where either campaign has one value
+        only, or fewer than three pairs are known. ``verdicts`` counts the pairs with a verdict in
+        both, and ``same_verdict`` those in which it is the same. ``same_images`` says whether the
+        participants have the same images in both.
+        """
+        lines = []
+        for first, second in combinations(self.campaigns, 2):
+            shared = match_pairs(first.tables, second.tables)
+            parts = [
+                _compare_partition(name, shared[shared["partition"] == name], first, second)
+                for name in list_partitions(shared)
+            ]
+            lines += [_sum_up(parts)] * (len(parts) > 1) + parts
+        return pd.DataFrame(lines, columns=list(PAIR_AGREEMENT_COLUMNS))
 
     @cached_property
     def verdict_pairs(self) -> pd.DataFrame:
-        """How often each verdict in one campaign meets each in another."""
-        return tabulate_verdict_pairs(self.campaigns)
+        """How many of the pairs that two campaigns share have each two verdicts."""
+        lines = []
+        for first, second in combinations(self.campaigns, 2):
+            decided = _select_decided(match_pairs(first.tables, second.tables))
+            counts = decided.groupby(["advice_first", "advice_second"], sort=True).size()
+            lines.append(
+                counts.reset_index(name="n")
+                .rename(
+                    columns={"advice_first": "first_verdict", "advice_second": "second_verdict"}
+                )
+                .assign(first=first.label, second=second.label)
+            )
+        return pd.concat(lines, ignore_index=True)[list(VERDICT_PAIR_COLUMNS)]
 
     @cached_property
     def headlines(self) -> pd.DataFrame:
-        """The headline measures of each campaign."""
-        return compare_headlines(self.campaigns)
+        """The headline measures of every campaign, as its own table has them.
+
+        Nothing is computed anew, so a number here is that of the campaign's own report.
+        """
+        tables = []
+        for campaign in self.campaigns:
+            summary = campaign.tables.gain_summary
+            chosen = summary[summary["measure"].isin(HEADLINES)]
+            tables.append(chosen.assign(campaign=campaign.label))
+        return pd.concat(tables, ignore_index=True)[["campaign", *SUMMARY_COLUMNS, "image_error"]]
 
     @cached_property
     def differences(self) -> pd.DataFrame:
@@ -134,70 +176,11 @@ def _describe_pairs(campaign: ComparedCampaign) -> str:
     return f"{format_count(planned.participants, 'participant')} in {names}"
 
 
-def join_best_settings(campaigns: Iterable[ComparedCampaign]) -> pd.DataFrame:
-    """The best settings of all campaigns below each other, with a column ``campaign``."""
-    joined = [
-        campaign.tables.best_settings.assign(campaign=campaign.label) for campaign in campaigns
-    ]
-    table = pd.concat(joined, ignore_index=True)
-    return table[["campaign", *(key for key in table.columns if key != "campaign")]]
-
-
 def match_pairs(first: Tables, second: Tables) -> pd.DataFrame:
     """A line per pair that two campaigns share, with ``..._first`` and ``..._second`` of each."""
     return first.best_settings.merge(
         second.best_settings, on=PAIR_KEYS, suffixes=("_first", "_second")
     )
-
-
-def tabulate_agreement(campaigns: Sequence[ComparedCampaign]) -> pd.DataFrame:
-    """One line per two campaigns that share pairs, and partition; over all partitions first.
-
-    ``n`` counts the shared pairs with a best setting in both. Of these, ``same_temperature``,
-    ``same_alpha`` and ``same_point`` (both) are shares in percent; ``..._by_chance`` is what they
-    would be if the best settings of one campaign were dealt out anew among the pairs of each
-    partition. Correlations are Spearman's over the shared pairs within a partition; over all
-    partitions they are the mean of these. They are NaN where either campaign has one value only,
-    or fewer than three pairs are known. ``verdicts`` counts the pairs with a verdict in both, and
-    ``same_verdict`` those in which it is the same. ``same_images`` says whether the participants
-    have the same images in both.
-    """
-    lines = []
-    for first, second in combinations(campaigns, 2):
-        shared = match_pairs(first.tables, second.tables)
-        parts = [
-            _compare_partition(name, shared[shared["partition"] == name], first, second)
-            for name in list_partitions(shared)
-        ]
-        lines += [_sum_up(parts)] * (len(parts) > 1) + parts
-    return pd.DataFrame(lines, columns=list(PAIR_AGREEMENT_COLUMNS))
-
-
-def tabulate_verdict_pairs(campaigns: Sequence[ComparedCampaign]) -> pd.DataFrame:
-    """How many of the pairs that two campaigns share have each two verdicts."""
-    lines = []
-    for first, second in combinations(campaigns, 2):
-        decided = _select_decided(match_pairs(first.tables, second.tables))
-        counts = decided.groupby(["advice_first", "advice_second"], sort=True).size()
-        lines.append(
-            counts.reset_index(name="n")
-            .rename(columns={"advice_first": "first_verdict", "advice_second": "second_verdict"})
-            .assign(first=first.label, second=second.label)
-        )
-    return pd.concat(lines, ignore_index=True)[list(VERDICT_PAIR_COLUMNS)]
-
-
-def compare_headlines(campaigns: Iterable[ComparedCampaign]) -> pd.DataFrame:
-    """The headline measures of every campaign, as its own table has them.
-
-    Nothing is computed anew, so a number here is that of the campaign's own report.
-    """
-    tables = []
-    for campaign in campaigns:
-        summary = campaign.tables.gain_summary
-        chosen = summary[summary["measure"].isin(HEADLINES)]
-        tables.append(chosen.assign(campaign=campaign.label))
-    return pd.concat(tables, ignore_index=True)[["campaign", *SUMMARY_COLUMNS, "image_error"]]
 
 
 def list_setting_differences(campaigns: Sequence[ComparedCampaign]) -> pd.DataFrame:

@@ -7,10 +7,7 @@ from kdopt.analysis.agreement import (
     HEADLINES,
     ComparedCampaign,
     ComparisonTables,
-    compare_headlines,
     list_setting_differences,
-    tabulate_agreement,
-    tabulate_verdict_pairs,
 )
 from kdopt.analysis.tables import Tables
 from kdopt.analysis.tuning import OVERALL
@@ -38,7 +35,7 @@ def turned(campaign):
 
 
 def test_a_campaign_and_its_copy_agree_in_everything():
-    table = tabulate_agreement([compared("a"), compared("b")])
+    table = ComparisonTables([compared("a"), compared("b")]).agreement
     assert list(table["partition"]) == [OVERALL, "uniform", "label_dirichlet"]
     assert list(table["n"]) == [24, 12, 12]
     assert table["same_images"].all()
@@ -51,14 +48,14 @@ def test_a_campaign_and_its_copy_agree_in_everything():
 
 
 def test_a_campaign_turned_round_is_ranked_the_other_way():
-    table = tabulate_agreement([compared("a"), compared("b", turned)])
+    table = ComparisonTables([compared("a"), compared("b", turned)]).agreement
     assert (table["temperature_correlation"] < -0.5).all()
     assert (table["test_gain_correlation"] < -0.5).all()
 
 
 def test_chance_is_every_pair_of_one_campaign_beside_every_pair_of_the_other():
     first, second = compared("a"), compared("b", turned)
-    line = tabulate_agreement([first, second]).set_index("partition").loc["uniform"]
+    line = ComparisonTables([first, second]).agreement.set_index("partition").loc["uniform"]
     sides = [
         best[best["partition"] == "uniform"]
         for best in (first.tables.best_settings, second.tables.best_settings)
@@ -70,7 +67,7 @@ def test_chance_is_every_pair_of_one_campaign_beside_every_pair_of_the_other():
 
 def test_agreement_does_not_depend_on_who_comes_first():
     first, second = compared("a"), compared("b", turned)
-    one, other = (tabulate_agreement(pair) for pair in ((first, second), (second, first)))
+    one, other = (ComparisonTables(pair).agreement for pair in ((first, second), (second, first)))
     ends = ["first", "second"]
     assert one.drop(columns=ends).equals(other.drop(columns=ends))
 
@@ -79,14 +76,16 @@ def test_a_setting_that_all_pairs_have_is_the_same_by_chance_too():
     def same_everywhere(campaign):
         return make_rows(campaign, lambda gap, t, a: 1.0 * (t == 2 and a == 0.9))
 
-    line = tabulate_agreement([compared("a", same_everywhere), compared("b", same_everywhere)])
+    line = ComparisonTables(
+        [compared("a", same_everywhere), compared("b", same_everywhere)]
+    ).agreement
     assert list(line["same_point"]) == list(line["same_point_by_chance"]) == [100, 100, 100]
     assert line["temperature_correlation"].isna().all()
 
 
 def test_only_pairs_of_the_same_partition_and_numbers_are_shared():
     small = compared("small", participants=3, partitions=BOTH[:1])
-    table = tabulate_agreement([compared("a"), small])
+    table = ComparisonTables([compared("a"), small]).agreement
     assert list(table["partition"]) == ["uniform"]  # alone, it is the whole
     assert list(table["n"]) == [6]
 
@@ -94,35 +93,38 @@ def test_only_pairs_of_the_same_partition_and_numbers_are_shared():
 def test_images_are_the_same_where_data_and_shares_are():
     first = compared("a")
     other_shares = compared("b", splits={"uniform": "a", "label_dirichlet": "other"})
-    table = tabulate_agreement([first, other_shares])
+    table = ComparisonTables([first, other_shares]).agreement
     assert list(table["same_images"]) == [False, True, False]
     other_data = first._replace(label="b", images="others")
-    assert not tabulate_agreement([first, other_data])["same_images"].any()
+    assert not ComparisonTables([first, other_data]).agreement["same_images"].any()
     unknown = compared("b", splits={})
-    assert not tabulate_agreement([unknown, unknown])["same_images"].any()
+    assert not ComparisonTables([unknown, unknown]).agreement["same_images"].any()
 
 
 def test_a_campaign_without_results_has_lines_without_numbers():
-    table = tabulate_agreement([compared("a"), compared("b", pretrain_rows)])
+    table = ComparisonTables([compared("a"), compared("b", pretrain_rows)]).agreement
     assert list(table["n"]) == list(table["verdicts"]) == [0, 0, 0]
     assert table[["same_temperature", "test_gain_correlation"]].isna().all(axis=None)
-    assert tabulate_verdict_pairs([compared("a"), compared("b", pretrain_rows)]).empty
+    assert ComparisonTables([compared("a"), compared("b", pretrain_rows)]).verdict_pairs.empty
 
 
 def test_net_gains_are_not_ranked_where_no_control_ran():
-    table = tabulate_agreement([compared("a"), compared("b")])
+    table = ComparisonTables([compared("a"), compared("b")]).agreement
     assert table["net_gain_correlation"].isna().all()
 
 
 def test_every_two_of_three_campaigns_are_compared():
-    table = tabulate_agreement([compared("a"), compared("b"), compared("c")])
+    table = ComparisonTables([compared("a"), compared("b"), compared("c")]).agreement
     couples = list(dict.fromkeys(zip(table["first"], table["second"], strict=True)))
     assert couples == [("a", "b"), ("a", "c"), ("b", "c")]
 
 
 def test_verdict_pairs_count_every_decided_pair_once():
     first, second = compared("a"), compared("b", turned)
-    pairs, agreement = tabulate_verdict_pairs([first, second]), tabulate_agreement([first, second])
+    pairs, agreement = (
+        ComparisonTables([first, second]).verdict_pairs,
+        ComparisonTables([first, second]).agreement,
+    )
     assert pairs["n"].sum() == agreement["verdicts"][0]
     same = pairs[pairs["first_verdict"] == pairs["second_verdict"]]
     assert same["n"].sum() == agreement["same_verdict"][0]
@@ -130,7 +132,7 @@ def test_verdict_pairs_count_every_decided_pair_once():
 
 def test_headlines_are_those_of_each_campaigns_own_table():
     campaigns = [compared("a"), compared("b", turned)]
-    table = compare_headlines(campaigns)
+    table = ComparisonTables(campaigns).headlines
     for campaign in campaigns:
         own = campaign.tables.gain_summary
         own = own[own["measure"].isin(HEADLINES)].reset_index(drop=True)
@@ -181,7 +183,7 @@ def test_a_campaign_that_only_compares_methods_has_no_best_settings_to_agree():
 
 def test_a_correlation_of_two_pairs_is_not_told():
     two = {"participants": 2, "partitions": BOTH[:1]}
-    line = tabulate_agreement([compared("a", **two), compared("b", **two)]).iloc[0]
+    line = ComparisonTables([compared("a", **two), compared("b", **two)]).agreement.iloc[0]
     assert line["n"] == 2
     assert math.isnan(line["test_gain_correlation"])
 
@@ -191,4 +193,6 @@ def test_the_order_of_rows_changes_nothing():
     rows = list(reversed(second.tables.rows))
     again = replace(second.tables.campaign)
     shuffled = second._replace(tables=Tables(rows, again))
-    assert tabulate_agreement([first, second]).equals(tabulate_agreement([first, shuffled]))
+    assert ComparisonTables([first, second]).agreement.equals(
+        ComparisonTables([first, shuffled]).agreement
+    )

@@ -92,7 +92,7 @@ def describe_couple(line: pd.Series[Any]) -> str:
     """The agreement of two campaigns in sentences.
 
     Args:
-        line: Of :func:`kdopt.analysis.agreement.tabulate_agreement`.
+        line: Of :attr:`kdopt.analysis.agreement.ComparisonTables.agreement`.
     """
     sentences = []
     if line["n"]:
