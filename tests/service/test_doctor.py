@@ -241,7 +241,7 @@ def test_failed_trials_are_queued_by_the_command(planned, store_url):
     for reason, n in (("diverged", 0), ("memory", 1), ("memory", 0)):
         said = CliRunner().invoke(app, ["retry-failed", "--store", store_url, "--reason", reason])
         assert said.exit_code == 0
-        assert f"{n} failed trials" in said.output
+        assert f"{n} failed trial{'s' * (n != 1)} of" in said.output
 
 
 def test_init_makes_a_store_once_and_checks_it_ever_after(tmp_path):
