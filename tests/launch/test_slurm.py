@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -35,8 +36,9 @@ def job_of(said: str) -> str:
 def endless(tmp_path_factory, slurm):
     """A campaign whose trials never end, and two jobs at it that no other one preempts.
 
-    The first has a time limit of a minute from now on, the shortest that Slurm knows.
+    The first is soon told that its time is over, a minute before its limit, as Slurm counts.
     """
+    began = time.monotonic()
     bench = Bench(
         tmp_path_factory.mktemp("endless"), epochs=FOR_EVER, environment=slurm.environment
     )
@@ -45,7 +47,10 @@ def endless(tmp_path_factory, slurm):
     assert launched.returncode == 0, launched.stderr
     job = job_of(launched.stdout)
     wait_until(lambda: len(bench.running()) == 2)
-    slurm.run("scontrol", "update", f"JobId={job}_0", "TimeLimit=1")
+    # From the job's start, which may be minutes ago on a busy machine. Past the limit it would be
+    # ended without being told.
+    minutes = math.ceil((time.monotonic() - began + 90) / 60)
+    slurm.run("scontrol", "update", f"JobId={job}_0", f"TimeLimit={minutes}")
     for held in bench.running():
         psutil.Process(worker_process(held)).nice(19)  # other tests run meanwhile
     yield bench, job
