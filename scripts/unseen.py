@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -126,7 +127,9 @@ def format_prediction(grids: Sequence[FullGrid]) -> str:
 
 
 def collect_pairs(store: str, grid_store: str) -> list[UnseenPair]:
-    """The pairs with a full grid, and what was tried of each.
+    """The pairs of every partition whose grids are full, and what was tried of each.
+
+    Pairs are replayed in rounds, which takes all pairs of a partition.
 
     Raises:
         SystemExit: A trial that both campaigns have came out differently.
@@ -138,7 +141,12 @@ def collect_pairs(store: str, grid_store: str) -> list[UnseenPair]:
     plain = collect_full_grids([leave_line(row) for row in whole], campaign)
     rows = read_trials(searched, SEARCHED)
     tried = collect_tried(rows, on_line, read_record(searched, SEARCHED).campaign)
-    return [UnseenPair(*grids, tried[grids[0].pair]) for grids in zip(on_line, plain, strict=True)]
+    full = Counter(grid.pair.partition for grid in on_line)
+    return [
+        UnseenPair(line, without, tried[line.pair])
+        for line, without in zip(on_line, plain, strict=True)
+        if full[line.pair.partition] == len(campaign.pairs)
+    ]
 
 
 def leave_line(row: TrialRow) -> TrialRow:

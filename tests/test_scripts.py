@@ -17,7 +17,9 @@ import pytest
 
 from kdopt.search.full_grids import collect_full_grids
 from kdopt.search.posterior import scale_results
-from kdopt.search.replay import replay_searches
+from kdopt.search.prior import load_shipped_prior
+from kdopt.search.replay import replay_searches, replay_warm_search
+from kdopt.search.surrogate import Surrogate
 from scripts import (
     coverage_of_intervals,
     few_trials,
@@ -122,6 +124,20 @@ def test_the_goals_and_the_line_are_what_the_script_makes_of_what_ships(shipped_
         ]
         row = next(x for x in text.split("| all |")[-1].splitlines() if name in x)
         assert [cell.split()[0] for cell in row.split("|")[-4:-2]] == [f"{g:.2f}" for g in gains]
+
+
+def test_new_partitions_give_the_figures_of_the_docs_and_the_live_search_replays():
+    pairs = unseen.read_unseen_pairs()
+    campaign = pairs[0].line.campaign
+    assert len(pairs) == len(campaign.partitions) * len(campaign.pairs)
+    assert set(unseen.format_tables(pairs, ()).splitlines()) <= set(
+        unseen.PAGE.read_text("utf-8").splitlines()
+    )
+    grids = [pair.line for pair in pairs]
+    taught = Surrogate(load_shipped_prior())
+    replayed = replay_warm_search(taught, grids, (4,), in_rounds=True, vanilla_first=True)[4]
+    live = [pair.line.compute_kept_gain(pair.tried) for pair in pairs]
+    assert all(len(pair.tried) == 4 for pair in pairs) and np.allclose(replayed, live)
 
 
 def test_a_trial_without_its_line_gains_what_its_trained_student_gains():
