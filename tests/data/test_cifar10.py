@@ -200,7 +200,7 @@ def test_a_file_with_the_published_md5_is_accepted(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"x" * 3072, "3072 bytes, no whole number of records of 3073 bytes"),
+        (b"x" * 3072, "3,072 bytes, no whole number of records of 3,073 bytes"),
         (b"", "0 bytes, no whole number of records"),
         (b"\x0a" + b"x" * 3072, r"label 10 of image 0 is outside 0\.\.9"),
     ],
@@ -214,7 +214,7 @@ def test_damaged_binary_batches_are_refused(tmp_path: Path, content: bytes, mess
 
 def test_published_binary_batches_have_ten_thousand_images(tmp_path: Path) -> None:
     write_binary(tmp_path)
-    with pytest.raises(DataError, match=r"10 images, a published batch has 10000; .*\"none\""):
+    with pytest.raises(DataError, match=r"10 images, a published batch has 10,000; .*'none'"):
         read_dataset(own(tmp_path, checksum="published"), 0)
 
 
@@ -263,7 +263,7 @@ def test_images_as_files_are_read_as_the_batches_are(tmp_path: Path, below: str)
 
 def test_published_image_files_are_five_and_one_thousand_of_a_class(tmp_path: Path) -> None:
     write_image_files(tmp_path)
-    with pytest.raises(DataError, match=r"airplane: 2 images, CIFAR-10 has 5000; .*\"none\""):
+    with pytest.raises(DataError, match=r"airplane: 2 images, CIFAR-10 has 5,000; .*'none'"):
         read_dataset(own(tmp_path, checksum="published"), 0)
 
 

@@ -94,8 +94,8 @@ Damage = Callable[[bytes], bytes]
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        (NAMES[0], lambda c: c[:-1], r"15695 bytes, but its header \(20, 28, 28\) asks for 15696"),
-        (NAMES[0], lambda c: c + b"x", r"15697 bytes, but its header"),
+        (NAMES[0], lambda c: c[:-1], r"15,695 bytes, but its header \(20, 28, 28\) asks for 15,696"),
+        (NAMES[0], lambda c: c + b"x", r"15,697 bytes, but its header"),
         (NAMES[0], lambda c: c[:9], r"9 bytes, but its header alone has 16"),
         (NAMES[0], lambda c: b"", r"starts with bytes \(none\)"),
         (NAMES[0], lambda c: b"\x89PNG" + c[4:], r"starts with bytes 89 50 4e 47, an IDX file"),

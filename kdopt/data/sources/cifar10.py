@@ -154,7 +154,7 @@ def _read_image_files(settings: DataSettings, folder: Path, published: bool) -> 
             if published and n != expected:
                 raise DataError(
                     f"{folder / split / name}: {format_count(n, 'image')}, CIFAR-10 has "
-                    f"{expected}; fetch them again, or set data.checksum = 'none' if you left some "
+                    f"{expected:,}; fetch them again, or set data.checksum = 'none' if you left some "
                     "out"
                 )
     return data
@@ -189,13 +189,13 @@ def _read_binary(stem: Path, published: bool) -> _Batch:
     if not len(content) or len(content) % RECORD_BYTES:
         raise DataError(
             f"{path}: {format_count(len(content), 'byte')}, no whole number of records of "
-            f"{RECORD_BYTES} bytes; the file is truncated or of another data set, fetch it again"
+            f"{RECORD_BYTES:,} bytes; the file is truncated or of another data set, fetch it again"
         )
     records = content.reshape(-1, RECORD_BYTES)
     if published and len(records) != BATCH_SIZE:
         raise DataError(
             f"{path}: {format_count(len(records), 'image')}, a published batch has "
-            f"{BATCH_SIZE}; fetch it again, or set data.checksum = 'none' if you made the file "
+            f"{BATCH_SIZE:,}; fetch it again, or set data.checksum = 'none' if you made the file "
             "yourself"
         )
     labels = records[:, 0].astype(np.int64)

@@ -126,7 +126,7 @@ def read_idx(
         least = "at least " * (len(content) > expected)
         raise DataError(
             f"{path}: {least}{format_count(len(content), 'byte')}, but its header {dims} asks for "
-            f"{expected}; the file is truncated or damaged, fetch it again"
+            f"{expected:,}; the file is truncated or damaged, fetch it again"
         )
     if sha256 is not None and (actual := hashlib.sha256(content).hexdigest()) != sha256:
         raise DataError(
