@@ -94,7 +94,7 @@ Damage = Callable[[bytes], bytes]
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
-        (NAMES[0], lambda c: c[:-1], r"15,695 bytes, but its header \(20, 28, 28\) asks for 15,696"),
+        (NAMES[0], lambda c: c[:-1], r"15,695 bytes, but its header \(.*\) asks for 15,696"),
         (NAMES[0], lambda c: c + b"x", r"15,697 bytes, but its header"),
         (NAMES[0], lambda c: c[:9], r"9 bytes, but its header alone has 16"),
         (NAMES[0], lambda c: b"", r"starts with bytes \(none\)"),

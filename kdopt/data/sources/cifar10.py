@@ -154,8 +154,8 @@ def _read_image_files(settings: DataSettings, folder: Path, published: bool) -> 
             if published and n != expected:
                 raise DataError(
                     f"{folder / split / name}: {format_count(n, 'image')}, CIFAR-10 has "
-                    f"{expected:,}; fetch them again, or set data.checksum = 'none' if you left some "
-                    "out"
+                    f"{expected:,}; fetch them again, or set data.checksum = 'none' if you left "
+                    "some out"
                 )
     return data
 
