@@ -45,7 +45,7 @@ def test_a_share_is_stratified_and_drawn_by_the_seed() -> None:
     [
         (
             {"train_size": 1349},
-            r"train_size = 1349, but digits has 1348 train images; .* 1\.\.1348",
+            r"train_size = 1349, but digits has 1,348 train images; .* 1\.\.1348",
         ),
         ({"test_size": 450}, r"test_size = 450, but digits has 449 test images"),
         ({"train_size": 0}, "train_size = 0, but"),
