@@ -174,6 +174,8 @@ class Outcome(Recorded):
         line_position: Student line: which student was kept and scored; 1 is the end of training.
             ``None`` where the line was not tried.
         line: The other students of the line, by position.
+        curve: Accuracy on validation after each epoch, or minus the loss where that is monitored,
+            if the campaign asks for learning curves.
         taken_from: Pre-training that was not run again: the trial of another campaign, of the same
             images, split, model, budget and seed, whose result this is.
     """
@@ -203,6 +205,7 @@ class Outcome(Recorded):
     taken_from: str | None = None
     line_position: Annotated[float, Interval(gt=0, le=2)] | None = None
     line: tuple[LinePoint, ...] = ()
+    curve: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; :meth:`from_text` reads their text."""

@@ -140,6 +140,19 @@ class OpenCampaign:
         """Every trial with all that it recorded, as ``trials.csv`` has them."""
         return pd.DataFrame(name_trials(self.tables.results.rows, self.settings))
 
+    def curves(self) -> pd.DataFrame:
+        """The learning curves: ``monitored`` on validation after each ``epoch`` of each trial.
+
+        Empty where the campaign does not set ``learning_curves``.
+        """
+        lines = [
+            (row.study, row.number, epoch, value)
+            for row in self.tables.results.rows
+            if row.outcome is not None
+            for epoch, value in enumerate(row.outcome.curve, start=1)
+        ]
+        return pd.DataFrame(lines, columns=["study", "number", "epoch", "monitored"])
+
     def surface(
         self,
         partition: str,

@@ -158,6 +158,9 @@ class Campaign(Settings):
         batch_norm: Where the batch-norm statistics of these students are from, with a line and
             without: ``running``, as training leaves them, or ``measured`` again on the images of
             training (Izmailov et al., 2018). Each place then costs one more pass over these.
+        learning_curves: Whether what is monitored on validation is recorded after every epoch, of
+            distilled students and of those trained on without a teacher. With a patience it is
+            measured anyway; with ``patience = 0`` it costs an evaluation of validation per epoch.
         keep: ``best`` keeps the best student of each pair, and of each student trained on without
             a teacher, as trials finish; ``kdopt distill`` then need not train it again.
         initial_weights: Whether participants start pre-training from random weights of their
@@ -241,6 +244,7 @@ class Campaign(Settings):
     batch_norm: Annotated[
         Literal["running", "measured"], Source("default: as training leaves them")
     ] = "running"
+    learning_curves: Annotated[bool, Source("default: off, what it was before")] = False
     keep: Annotated[Literal["none", "best"], KDOPT, MORE_WORK] = "none"
 
     def get_partition(self, name: str) -> PartitionSettings:

@@ -204,6 +204,7 @@ def check_run(checked: ExaminedTrial, plan: StudyPlan, around: Surroundings) -> 
         yield "a version that it ran with is empty"
     yield from _check_epochs(checked, outcome, plan, around)
     yield from _check_last(outcome)
+    yield from _check_curve(outcome, plan, around)
     yield from _check_others_fields(checked, outcome, plan, around)
 
 
@@ -242,6 +243,34 @@ def _brought_weights(checked: ExaminedTrial, plan: StudyPlan, around: Surroundin
         and 0 <= who < len(rows)
         and (rows[who].weights is not None or rows[who].logits is not None)
     )
+
+
+def _check_curve(outcome: Outcome, plan: StudyPlan, around: Surroundings) -> Iterator[str]:
+    """The learning curve has a value per epoch, and the last one is known otherwise, too."""
+    campaign, curve = around.campaign, outcome.curve
+    asked = campaign.learning_curves and plan.stage in HAVE_A_LINE
+    if curve and not asked:
+        yield "a learning curve, which the campaign did not ask of it"
+    # Of stage combine, those that start from random weights have none.
+    if asked and len(curve) != outcome.epochs and (curve or plan.stage != "combine"):
+        yield (
+            f"a learning curve of {format_count(len(curve), 'epoch')}, and it trained "
+            f"{outcome.epochs}"
+        )
+    if not curve or campaign.distill.monitor != "accuracy":
+        return
+    if campaign.batch_norm == "running" and not _are_equal(
+        curve[-1], outcome.last_validation_accuracy
+    ):
+        yield (
+            f"its learning curve ends at {curve[-1]}, its last validation accuracy is "
+            f"{outcome.last_validation_accuracy}"
+        )
+    # Stage combine may have a patience of its own.
+    if campaign.distill.patience and plan.stage != "combine":
+        best = curve.index(max(curve)) + 1
+        if best != outcome.best_epoch:
+            yield f"its best epoch is {outcome.best_epoch}, and {best} on its learning curve"
 
 
 def _check_last(outcome: Outcome) -> Iterator[str]:

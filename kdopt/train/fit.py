@@ -34,11 +34,13 @@ class Fit:
         best_epoch: Epoch of the best monitored value, counted from 1 (the earliest if several);
             the last epoch when nothing was monitored.
         best_state: The weights of that epoch; ``None`` when it is the last.
+        curve: The monitored value after each epoch, where it was to be followed.
     """
 
     epochs: int
     best_epoch: int
     best_state: dict[str, Tensor] | None
+    curve: tuple[float, ...] = ()
 
 
 def fit(
@@ -51,6 +53,7 @@ def fit(
     monitor: Callable[[nn.Module], float],
     steps: StepKeeper | None = None,
     first_epoch: int = 1,
+    follow: bool = False,
 ) -> Fit:
     """Train a model in place.
 
@@ -58,18 +61,25 @@ def fit(
         model: The model, on the engine's device.
         images: The training set.
         loss: What is minimised.
-        settings: Budget; with ``patience`` 0 nothing is monitored and all epochs are trained.
+        settings: Budget; with ``patience`` 0 nothing stops early and all epochs are trained.
         engine: Device and precision.
         generator: CPU generator that shuffles the images of every epoch.
         monitor: Value to be maximised, asked after every epoch, such as validation accuracy.
         steps: Keeps what the next training can use again; ``None`` keeps nothing.
         first_epoch: Number of the first epoch; which view of the images is seen depends on it.
+        follow: Whether the monitor is asked also with ``patience`` 0, for its own sake.
 
     Raises:
         DivergedError: The loss of an epoch, or the weights or statistics after it, are not finite.
     """
     (fitted,) = fit_together(
-        [Student(model, loss, monitor)], images, settings, engine, [generator], steps, first_epoch
+        [Student(model, loss, monitor, follow)],
+        images,
+        settings,
+        engine,
+        [generator],
+        steps,
+        first_epoch,
     )
     if isinstance(fitted, DivergedError):
         raise fitted
@@ -118,7 +128,8 @@ class _Course:
 
     def __init__(self, student: Student, settings: TrainSettings) -> None:
         self._model, self._monitor = student.model, student.monitor
-        self._settings = settings
+        self._patience, self._follow = settings.patience, student.follow
+        self._curve: list[float] = []
         self._best, self._best_epoch = float("-inf"), settings.epochs
         self._best_state: dict[str, Tensor] | None = None
         self._last_state: dict[str, Tensor] | None = None
@@ -134,9 +145,9 @@ class _Course:
             self._note_failure(
                 DivergedError(f"the training loss became {loss} in epoch {epoch}; {ADVICE}")
             )
-        elif self._settings.patience:
+        elif self._patience or self._follow:
             try:
-                self._compare_best(self._monitor(self._model))
+                self._note_value(self._monitor(self._model))
             except DivergedError as error:
                 self._note_failure(error)
 
@@ -144,12 +155,18 @@ class _Course:
         self.ended = True
         self._failure = error
 
+    def _note_value(self, value: float) -> None:
+        if self._follow:
+            self._curve.append(value)
+        if self._patience:
+            self._compare_best(value)
+
     def _compare_best(self, value: float) -> None:
         # Of equal epochs the first is the best one.
         if value > self._best:
             self._best, self._best_epoch = value, self._epoch
             self._best_state = copy_state(self._model)
-        elif self._epoch - self._best_epoch >= self._settings.patience:
+        elif self._epoch - self._best_epoch >= self._patience:
             self.ended = True
             # While others go on, so do this model's weights.
             self._last_state = copy_state(self._model)
@@ -165,7 +182,7 @@ class _Course:
         if found is not None:
             return DivergedError(f"{found} is not finite after epoch {self._epoch}; {ADVICE}")
         kept = None if self._best_epoch == self._epoch else self._best_state
-        return Fit(self._epoch, self._best_epoch, kept)
+        return Fit(self._epoch, self._best_epoch, kept, tuple(self._curve))
 
 
 def find_not_finite(state: Mapping[str, Tensor]) -> str | None:

@@ -35,11 +35,13 @@ class Student(NamedTuple):
         model: On the engine's device.
         loss: What is minimised.
         monitor: Value to be maximised, asked after every epoch, such as validation accuracy.
+        follow: Whether it is asked also where nothing stops early.
     """
 
     model: nn.Module
     loss: LossFn
     monitor: Callable[[nn.Module], float]
+    follow: bool = False
 
 
 class TrainingStep:

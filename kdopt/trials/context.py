@@ -232,6 +232,7 @@ class Context(ImageSets):
             generator,
             monitor=lambda _: self.measure_validation(judged, validation, settings.monitor),
             steps=self.steps,
+            follow=from_student and self.campaign.learning_curves,
         )
         settled = images if from_student else None
         return self._evaluate_fit(model, judged, fitted, validation, untouched, settled)
@@ -252,6 +253,7 @@ class Context(ImageSets):
                 model,
                 loss,
                 lambda m: self.measure_validation(m, validation, settings.monitor),
+                self.campaign.learning_curves,
             )
             for model, loss in zip(models, losses, strict=True)
         ]

@@ -25,6 +25,7 @@ def make_outcome(
         "line": line.points if line else (),
         "epochs": result.fit.epochs,
         "best_epoch": result.fit.best_epoch,
+        "curve": result.fit.curve,
         "seconds": seconds,
         "device": context.engine.device.type,
         "precision": context.engine.precision,

@@ -119,14 +119,14 @@ def test_one_of_several_students_cannot_be_scored_and_the_others_are(tmp_path, m
     campaign = make_campaign(model="cnn")
     context = new_context(campaign, read_dataset(campaign.data, campaign.seed), tmp_path)
     models, share = new_models(), context.get_share("uniform", 0)
-    score = context.score_model
+    score = context._score_images
 
-    def stumble(model, validation):
-        if model is models[0]:
+    def stumble(model, images):
+        if model is models[0] and images is context.test:
             raise DivergedError("on test")
-        return score(model, validation)
+        return score(model, images)
 
-    monkeypatch.setattr(context, "score_model", stumble)
+    monkeypatch.setattr(context, "_score_images", stumble)
     found = context.train_models(
         models,
         share,

@@ -166,6 +166,7 @@ TAMPERED = {
     "loss that is no number": edit("test", "loss", float("nan")),
     "best epoch": edit("best_epoch", 9),
     "place that was not tried": edit("line_position", 0.5),
+    "learning curve that nobody asked for": edit("curve", [0.5, 0.5]),
     "line that nobody asked for": edit("line", [[0.5, 0.0, "gA=="]]),
     "waiting with a result": sql(OF_TRIAL.format("state = 'WAITING'")),
     "failed with a result": sql(OF_TRIAL.format("state = 'FAIL'")),
