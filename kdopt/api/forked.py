@@ -6,6 +6,7 @@ import contextlib
 import gc
 import multiprocessing
 import os
+import signal
 import sys
 import time
 import traceback
@@ -16,7 +17,7 @@ from multiprocessing.context import ForkProcess
 
 from kdopt.errors import InputError, KdoptError
 from kdopt.launch.local import RESTARTS_PER_WORKER, STOP_S
-from kdopt.worker.stop_signals import treat_sigterm_as_ctrl_c
+from kdopt.worker.stop_signals import postpone_ctrl_c, treat_sigterm_as_ctrl_c
 from kdopt.worker.worker_id import PARENT_VARIABLE
 
 
@@ -83,9 +84,10 @@ class ForkedWorkers:
             with warnings.catch_warnings():
                 # Python warns of threads, as notebooks have; the copies use none of them.
                 warnings.simplefilter("ignore", DeprecationWarning)
-                process.start()
+                with postpone_ctrl_c():  # or a worker that was just started is not stopped
+                    process.start()
+                    self._running.append((process, here))
             there.close()
-            self._running.append((process, here))
 
     def _wait_for_end(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -132,6 +134,10 @@ class ForkedWorkers:
 def _work_alone(work: Callable[[], object], messages: Connection) -> None:
     # A terminal sends Ctrl-C to its whole group; workers must get it from their parent only.
     os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # The copy has its parent's handlers, which postpone.
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.default_int_handler)
     os.environ[PARENT_VARIABLE] = str(os.getppid())
     try:
         work()

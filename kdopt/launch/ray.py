@@ -32,7 +32,7 @@ from kdopt.shown import shorten
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import RETRY_S, open_store
 from kdopt.typed import parse_duration
-from kdopt.worker.stop_signals import treat_sigterm_as_ctrl_c
+from kdopt.worker.stop_signals import postpone_ctrl_c, treat_sigterm_as_ctrl_c
 
 LOCAL = "local"
 """Not an address of Ray's: a cluster on this machine, started for this run and ended with it."""
@@ -115,14 +115,16 @@ class RayWorkers:
                 n_workers, gpu = divide_cluster(resources, self._call.device, self._per_gpu)
                 start = self._make_starter(gpu)
                 for _ in range(self._workers or n_workers):
-                    tasks.append(start())  # each noted at once: Ctrl-C stops those that are there
+                    with postpone_ctrl_c():  # or a task that was just started is not stopped
+                        tasks.append(start())
                 self._restarts_left = RESTARTS_PER_WORKER * len(tasks)
                 while tasks:
                     done, _ = self._ray.wait(tasks, num_returns=1, timeout=tick_s)
                     for task in done:
                         tasks.remove(task)
                         if self._should_restart(task):
-                            tasks.append(start())
+                            with postpone_ctrl_c():
+                                tasks.append(start())
                     on_tick()
             except KeyboardInterrupt:
                 on_stop()

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 
@@ -101,13 +101,12 @@ def postpone_ctrl_c() -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     # A signal that is ignored, or ends this process there and then, is left alone.
     kept = {int(n): now for n in numbers if callable(now := signal.getsignal(n))}
-    for number in kept:
-        signal.signal(number, lambda n, _frame: came.append(n))
-    try:
-        yield
-    finally:
+    # Each handler is put back whichever moment a signal comes at, also between two of these lines.
+    with ExitStack() as stack:
         for number, handler in kept.items():
-            signal.signal(number, handler)
+            stack.callback(signal.signal, number, handler)
+            signal.signal(number, lambda n, _frame: came.append(n))
+        yield
     for number in came:
         kept[number](number, None)
 

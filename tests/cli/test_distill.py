@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from kdopt.cli.app import app
@@ -43,12 +45,20 @@ def test_the_documented_lines_load_the_file_and_give_the_accuracy_on_record(
     dataset = load_planned_dataset(read_record(finished.store, "home"))
     card = output.with_suffix(".md")
     for page in (DOCS / "take-the-student-home.md", card):
-        (code,) = [b.text for b in read_blocks(page) if b.language == "python"]
+        code, plain = [b.text for b in read_blocks(page) if b.language == "python"]
         names = {"images": dataset.test_images}
         exec(code, names)
         right = names["classes"].numpy() == dataset.test_labels
         recorded = re.search(r"\| on record \| \S+ % \| (\S+) % \|", card.read_text("utf-8"))
         assert f"{100 * right.mean():.2f}" == recorded[1]
+        # In plain PyTorch: a module of the same layers, with other weights before.
+        names["model"] = copy.deepcopy(names["student"].model)
+        for weights in names["model"].parameters():
+            torch.nn.init.zeros_(weights)
+        exec(plain, names)
+        loaded = names["model"].state_dict()
+        for key, value in names["student"].model.state_dict().items():
+            assert torch.equal(loaded[key], value)
 
 
 def test_files_that_are_there_stay_until_they_may_be_replaced(finished, output):
