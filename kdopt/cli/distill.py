@@ -37,7 +37,7 @@ TrialOption = Annotated[
         "--trial",
         metavar="[STAGE/]N",
         help="The student of this trial, rather than the one of 'kdopt best': its number in stage "
-        "tune, or in another, such as compare/3 or dkd/0.",
+        "tune; compare/3 is one of another stage, dkd/0 of a method with its own study.",
     ),
 ]
 MethodOption = Annotated[

@@ -22,7 +22,7 @@ def new_command(
 ) -> None:
     """Write a campaign file to begin with, every line explained.
 
-    The campaign is called like the file. It runs as it is, in a minute or two on a laptop.
+    The campaign is named after the file. It runs as it is, in a minute or two on a laptop.
     """
     path = file if file.suffix or not file.name else file.with_suffix(".toml")
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).lstrip("._-")[:64]

@@ -77,10 +77,10 @@ TeacherOption = Annotated[
     Path | None,
     typer.Option(
         "--teacher",
-        help="Its weights, safetensors or a state dict of torch; with --student and --spec.",
+        help="The teacher's weights, safetensors or a state dict; with --student and --spec.",
     ),
 ]
-StudentOption = Annotated[Path | None, typer.Option("--student", help="Its weights, likewise.")]
+StudentOption = Annotated[Path | None, typer.Option("--student", help="The student's weights.")]
 SpecOption = Annotated[
     Path | None, typer.Option("--spec", help="Campaign file with the images and the model.")
 ]
@@ -195,7 +195,7 @@ def recommend_command(
 ) -> None:
     """Advise what to do with a new pair.
 
-    Leave the student as it is, train it on, or distil: the rule is followed that loses least on
+    Leave it as it is, train it on, or distil, by the simplest rule that loses about the least on
     finished pairs not learnt from. Describe yours by --pair, checkpoints and a spec, or features.
     """
     _check_one_question(

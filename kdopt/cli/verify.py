@@ -50,9 +50,9 @@ def verify_command(
 ) -> None:
     """Run random finished trials again and compare.
 
-    Trials of all stages, each from its seed, with every number that was recorded; nothing is
-    written. Exit code 1 when a number differs although machine and versions are those of the
-    record.
+    Trials of all stages run again from their seeds, and every number that was recorded is
+    compared; nothing is written. Exit code 1 when a number differs although machine and versions
+    are those of the record.
     """
     give_plugins(plugin or [])
     with closing(open_store_at(store)) as opened:

@@ -82,8 +82,8 @@ epochs | | epochs trained
 error | | why a trial failed
 family | | way of partitioning, which all draws of a partition share
 first | | one campaign
-first_high | | upper end of the 95 % interval in the first campaign
-first_low | | lower end of the 95 % interval in the first campaign
+first_high | | upper end of the 95 % interval over participants in the first campaign
+first_low | | lower end of the 95 % interval over participants in the first campaign
 first_n | | units of the first campaign
 first_value | | the number in the first campaign
 first_verdict | | the verdict on the contrast in the first campaign
@@ -92,7 +92,7 @@ final_accuracy_sd | pp | its standard deviation over replicates
 first_accuracy | percent | test accuracy before the first round
 forgetting | pp | mean over classes of the falls of test accuracy
 gain | pp | test gain over the starting student
-high | | upper end of the 95 % interval of the value, in its unit
+high | | upper end of the 95 % interval over participants (section V: partitions), in its unit
 image_error | | half the 95 % interval of the value over other test images, in its unit
 initial_model | | what federated rounds start from
 key | | name of the setting
@@ -103,7 +103,7 @@ last_test_accuracy | percent | test accuracy after the last epoch
 last_validation_accuracy | percent | validation accuracy after the last epoch
 learning | pp | mean over classes of the rises of test accuracy
 line_position | | place of the kept student on the student line: 0 untouched, 1 trained
-low | | lower end of the 95 % interval of the value, in its unit
+low | | lower end of the 95 % interval over participants (section V: partitions), in its unit
 measure | | what is measured
 megabytes_consolidated | | traffic until the target after consolidation
 megabytes_random | | traffic until the target from random weights
@@ -152,8 +152,8 @@ same_temperature | percent | shared pairs with the same best temperature
 same_temperature_by_chance | percent | the same by chance
 same_verdict | | shared pairs with the same verdict
 second | | the other campaign
-second_high | | upper end of the 95 % interval in the second campaign
-second_low | | lower end of the 95 % interval in the second campaign
+second_high | | upper end of the 95 % interval over participants in the second campaign
+second_low | | lower end of the 95 % interval over participants in the second campaign
 second_n | | units of the second campaign
 second_value | | the number in the second campaign
 second_verdict | | the verdict on the contrast in the second campaign

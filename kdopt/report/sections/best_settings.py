@@ -280,7 +280,7 @@ def _make_comparison_block(tables: Tables, missing: str) -> Block:
         "Gains on test. The difference is to plain distillation at each pair's best T and alpha "
         "(with its budget searched too, where the others' is). Boxes: quartiles, whiskers at the "
         "5th and 95th percentile of pairs, on the student's own data; markers: mean with its 95 % "
-        "interval.",
+        "interval over participants.",
         figure,
         make_tables("Tuned methods by partition", columns, tables.tuned_summary),
         missing,

@@ -320,9 +320,9 @@ def make_where_grids(found: pd.DataFrame, strong_margin: float) -> list[Grid]:
         lines.append((title, cells))
     caption = (
         "Pairs not to distil (bold: most of them). Below: the mean test gain of following the "
-        "verdicts with its 95 % interval, over all these pairs; one that is left alone counts as "
-        "0. Weak and stronger: any accuracy below or above the student's; much weaker and strong "
-        "(the paper's word for notably higher): by more than "
+        "verdicts on all these pairs, with its 95 % interval over participants; one that is left "
+        "alone counts as 0. Weak and stronger: any accuracy below or above the student's; much "
+        "weaker and strong (the paper's word for notably higher): by more than "
         f"{strong_margin:g} pp, compare.strong_margin; similar: neither."
     )
     return [Grid("Partition", [[(KIND_TITLES[k], 1) for k in kinds]], lines, caption)]

@@ -167,7 +167,7 @@ def make_spread_block(tables: Tables, missing: str) -> Block:
     return Block(
         "Methods across partitions",
         "Fig. 6, on the student's own data. Boxes: quartiles, whiskers at the 5th and 95th "
-        "percentile of pairs. Markers: mean with its 95 % interval.",
+        "percentile of pairs. Markers: mean with its 95 % interval over participants.",
         figure,
         make_tables("Spread and mean of every method", columns, boxes),
         missing,

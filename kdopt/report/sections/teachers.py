@@ -65,8 +65,9 @@ def make_learning_block(tables: Tables, missing: str) -> Block:
     ]
     return Block(
         "Learning and forgetting",
-        "Fig. 7: means over pairs with 95 % intervals, on the student's own data. Weak teachers "
-        "are all those below their student in accuracy on validation, strong ones more than "
+        "Fig. 7: means over pairs with 95 % intervals over participants, on the student's own "
+        "data. Weak teachers are all those below their student in accuracy on validation, strong "
+        "ones more than "
         f"{tables.campaign.compare.strong_margin:g} pp above; stronger, much weaker and similar "
         "ones stand beside them. Above the dotted line a method gains.",
         figure,
