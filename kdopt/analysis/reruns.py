@@ -143,6 +143,8 @@ def _measure_deviation(key: str, recorded: Any, found: Any) -> tuple[Unit, float
     if names[-1] == "right" and found is not None and len(recorded) == len(found):
         return "images", float(np.count_nonzero(unpack_bits(recorded) != unpack_bits(found)))
     unit, scale = _find_unit(names)
+    if names[0] == "curve":  # of accuracies, or of minus losses
+        unit, scale = ("pp", 100.0) if recorded >= 0 else ("nats", 1.0)
     if unit == "other" or found is None:
         return "other", 1.0
     size = scale * abs(recorded - found)

@@ -35,8 +35,13 @@ from kdopt.service.rerun import Rerunner
 from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store
 from kdopt.store.kept import find_kept
-from kdopt.train.students import check_onnx, export_onnx, export_torchscript, pack_student
-from kdopt.train.weights import parse_weights
+from kdopt.train.students import (
+    check_onnx,
+    export_onnx,
+    export_torchscript,
+    pack_student,
+    parse_student,
+)
 from kdopt.trials.context import Context
 from kdopt.trials.trained import describe_student
 
@@ -128,7 +133,7 @@ def _load_kept(
         state = artifacts.read(
             sha256,
             f"student of {name_trial(row)}",
-            lambda c: parse_weights(c, context.get_weights(student)),
+            lambda c: parse_student(c, context.get_weights(student)),
         )
     except ArtifactError as error:
         logger.warning("%s; it is trained again", error)

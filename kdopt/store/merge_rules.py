@@ -202,7 +202,9 @@ def _is_same_step(pair: tuple[_Step, _Step]) -> bool:
 
 
 def _parse_result(text: str) -> dict[str, object]:
-    return {k: v for k, v in load_json(text).items() if k not in WHERE_IT_RAN}
+    # A result of an older version lacks what it did not know of, and a newer one leaves it empty.
+    found = load_json(text).items()
+    return {k: v for k, v in found if k not in WHERE_IT_RAN and v not in (None, [])}
 
 
 def _measure_difference(my: Row, their: Row) -> Difference:

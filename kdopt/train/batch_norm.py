@@ -40,12 +40,15 @@ def measure_statistics(model: nn.Module, images: Images, engine: Engine) -> bool
         norm.momentum = None  # the plain mean of all batches
         norm.train()
     batches = -(-images.positions // IMAGES_AT_ONCE)
-    for first in range(batches):
-        with engine.autocast():
-            # From all over: images may lie in the order of their classes, and a last batch of few
-            # would count as much as a whole one.
-            model(images.batch(slice(first, None, batches)))
-    model.eval()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    try:
+        for first in range(batches):
+            with engine.autocast():
+                # From all over: images may lie in the order of their classes, and a last batch of
+                # few would count as much as a whole one.
+                model(images.batch(slice(first, None, batches)))
+    finally:
+        # Also where memory runs out: the same object trains again.
+        model.eval()
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
     return True

@@ -32,7 +32,7 @@ from kdopt.train.adapted import build_model, get_own_model
 from kdopt.train.engine import Engine, Images, Precision
 from kdopt.train.evaluation import predict_logits
 from kdopt.train.models import make_example
-from kdopt.train.weights import check_weights
+from kdopt.train.weights import check_weights, parse_tensors
 
 LONGEST_SIDE = 4096
 """Pixels or channels of an image that are believed."""
@@ -110,6 +110,23 @@ def pack_student(model: nn.Module, facts: StudentFacts) -> bytes:
     own = get_own_model(model).state_dict()
     state = {k: v.detach().cpu().contiguous() for k, v in own.items()}
     return safetensors.torch.save(state, {HEADER_KEY: json.dumps(asdict(facts))})
+
+
+def parse_student(content: bytes, pretrained: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a student's file, by the names of the campaign's model.
+
+    Args:
+        content: From :func:`pack_student`, of this version or an older one.
+        pretrained: The participant's weights; where something stands around its model, each name
+            says so.
+
+    Raises:
+        ArtifactError: As :func:`kdopt.train.weights.parse_weights`.
+    """
+    state = parse_tensors(content)
+    if {f"{OUTER_NAME}{key}" for key in state} == pretrained.keys():
+        state = {f"{OUTER_NAME}{key}": value for key, value in state.items()}
+    return check_weights(state, pretrained)
 
 
 def read_student(path: str | Path) -> TrainedStudent:

@@ -33,6 +33,18 @@ def test_they_are_those_of_all_images_whatever_their_order(count):
     assert norm.momentum == 0.3 and not any(m.training for m in model.modules())
 
 
+def test_a_pass_that_fails_leaves_the_model_as_it_trains():
+    norm = nn.BatchNorm2d(1, momentum=0.3)
+
+    class Full(nn.Module):
+        def forward(self, _):
+            raise torch.OutOfMemoryError("out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        measure_statistics(nn.Sequential(norm, Full()), make_images(9), ENGINE)
+    assert norm.momentum == 0.3 and not norm.training
+
+
 def test_a_model_without_statistics_and_one_image_are_left_as_they_are():
     assert not measure_statistics(nn.Sequential(nn.Linear(2, 2)), make_images(9), ENGINE)
     norm = nn.BatchNorm2d(1)

@@ -24,6 +24,7 @@ from kdopt.train.students import (
     export_onnx,
     export_torchscript,
     pack_student,
+    parse_student,
     read_student,
 )
 
@@ -77,12 +78,22 @@ def test_a_participants_own_module_loads_its_student_and_older_files_are_read(pa
     own = make_model("cnn", (3, 12, 12), 3)
     own.load_state_dict(safetensors.torch.load_file(path))
     assert torch.equal(read_student(path).predict_logits(IMAGES), expected)
+    _assert_same_weights(parse_student(path.read_bytes(), adapted.state_dict()), adapted)
 
     header = {HEADER_KEY: json.dumps(asdict(facts))}
     outer = {name: value.contiguous() for name, value in adapted.state_dict().items()}
     safetensors.torch.save_file(outer, path, header)
     assert set(outer) == {f"model.{name}" for name in own.state_dict()}
     assert torch.equal(read_student(path).predict_logits(IMAGES), expected)
+    _assert_same_weights(parse_student(path.read_bytes(), adapted.state_dict()), adapted)
+    # A plain model is stored as it is.
+    _assert_same_weights(parse_student(pack_student(own, FACTS), own.state_dict()), own)
+
+
+def _assert_same_weights(found, model):
+    expected = model.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
 @pytest.mark.parametrize(

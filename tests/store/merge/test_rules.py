@@ -69,6 +69,14 @@ def test_their_last_try_counts_and_not_the_failure_before_it():
     assert merge_cells([row(0, "WAITING")], [*theirs[:1], row(1, "WAITING", retry_of=1)]).take == ()
 
 
+def test_what_an_older_version_did_not_record_is_no_difference():
+    new = json.loads(result(1.0))
+    old = {key: value for key, value in new.items() if value not in (None, [])}
+    assert {"curve", "line", "line_position"} <= new.keys() - old.keys()
+    assert same_result(json.dumps(old), result(1.0))
+    assert not same_result(json.dumps(old), result(1.0, curve=(0.5,)))
+
+
 def test_where_and_how_fast_it_ran_is_no_difference_and_anything_else_is():
     elsewhere = result(1.0, seconds=9.0, device="cuda", precision="bf16", versions={"kdopt": "9"})
     assert same_result(result(1.0), elsewhere)
