@@ -264,5 +264,5 @@ def test_many_workers_at_a_store_lose_nothing_and_do_nothing_twice(tmp_path, nam
         assert list(pd.read_csv(table)["workers"]) == [2, 8]
         assert [t.name for t in draw_saturation(table).data][1:] == ["trials of 0.2 s"]
     else:
-        cut = re.search(r"([\d,]+) commits cut", end.stdout)
+        cut = re.search(r"([\d,]+) commits? cut", end.stdout)
         assert cut is not None and int(cut[1].replace(",", "")) > 100
