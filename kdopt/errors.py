@@ -14,7 +14,7 @@ class KdoptError(Exception):
 
 
 class InputError(KdoptError, ValueError):
-    """Models, data or options that ``kdopt.tune`` cannot work with."""
+    """What a Python call was given and cannot work with: models, data, names, options."""
 
 
 class SpecError(KdoptError):

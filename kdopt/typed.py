@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 
-from kdopt.errors import KdoptError
+from kdopt.errors import InputError, KdoptError
 from kdopt.shown import shorten
 
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
@@ -79,6 +80,36 @@ def check_digits(text: str, what: str) -> None:
             f"{what}: '{shorten(text, 50)}' is no number; write it in the digits 0 to 9, such as "
             "10 or 2.5"
         )
+
+
+def refuse_empty(**texts: object) -> None:
+    """Refuse an empty text where a path or a name is asked for: as a path it would be the folder
+    that one is in.
+
+    Args:
+        texts: By argument; what is no text is left alone.
+
+    Raises:
+        InputError: A text has nothing but spaces.
+    """
+    for name, text in texts.items():
+        if isinstance(text, str) and not text.strip():
+            raise InputError(
+                f"{name} = '{text}': an empty text is no value; give one, or leave the argument "
+                "out where it has a default"
+            )
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Refuse what is none of the values that an argument may have.
+
+    Raises:
+        InputError: It is none of them.
+    """
+    refuse_empty(**{name: value})
+    if not isinstance(value, str) or value not in choices:
+        known = ", ".join(f"'{choice}'" for choice in choices)
+        raise InputError(f"{name} = {shorten(repr(value), 100)}: must be one of {known}")
 
 
 DEVICES = "use cpu, cuda or cuda:N"

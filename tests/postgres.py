@@ -56,7 +56,8 @@ class Postgres:
                 self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
             except psycopg.errors.ObjectInUse:
                 # By a session that is closed, whose process has not ended yet.
-                assert time.monotonic() < end
+                assert time.monotonic() < end, f"{template} is still in use after ten minutes"
+                time.sleep(0.05)
             else:
                 return name
 

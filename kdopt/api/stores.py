@@ -31,7 +31,14 @@ from kdopt.report.blocks import ReportData
 from kdopt.report.export import name_trials, write_report
 from kdopt.shown import format_count, format_setting
 from kdopt.store.database import Store, open_store
-from kdopt.store.queries import list_campaigns, pick_campaign, read_record, read_trials
+from kdopt.store.queries import (
+    list_campaigns,
+    pick_campaign,
+    read_record,
+    read_study_counts,
+    read_trials,
+)
+from kdopt.typed import check_choice, refuse_empty
 
 if TYPE_CHECKING:
     # Slow to import, and needed by few.
@@ -46,14 +53,17 @@ class OpenStore(Mapping[str, "OpenCampaign"]):
         location: Path of an SQLite file, or the URL of a database.
 
     Raises:
+        InputError: The location is an empty text.
         StoreError: There is no store there, or it cannot be opened.
     """
 
     def __init__(self, location: str | Path = "storage/kdopt.db") -> None:
+        refuse_empty(location=location)
         self._store = open_store(str(location))
 
     def __getitem__(self, name: str) -> OpenCampaign:
         """A campaign; ``StoreError`` names those that there are."""
+        refuse_empty(name=name)
         return OpenCampaign(self._store, pick_campaign(self._store, name))
 
     def __iter__(self) -> Iterator[str]:
@@ -76,6 +86,7 @@ class OpenStore(Mapping[str, "OpenCampaign"]):
 
     def pick(self, name: str | None = None) -> OpenCampaign:
         """The campaign of that name, or the only one of the store."""
+        refuse_empty(name=name)
         return OpenCampaign(self._store, pick_campaign(self._store, name))
 
     def close(self) -> None:
@@ -129,7 +140,11 @@ class OpenCampaign:
             partition: Only pairs of this one.
             teacher: Only pairs with this teacher, by number.
             student: Only pairs with this student, by number.
+
+        Raises:
+            InputError: The campaign has no such partition.
         """
+        self._check_partition(partition)
         table = self.tables.verdicts
         for key, wanted in zip(Pair._fields, (partition, teacher, student), strict=True):
             if wanted is not None:
@@ -163,8 +178,11 @@ class OpenCampaign:
         """The gain in pp at every measured setting of a pair: temperatures down, alphas across.
 
         Raises:
+            InputError: ``partition`` or ``on`` is none that there is.
             AdviceError: The campaign has no such pair, or nothing of it was tuned.
         """
+        self._check_partition(partition)
+        check_choice("on", on, ("validation", "test"))
         points = self.tables.results.points.get(Pair(partition, teacher, student))
         if not points:
             raise AdviceError(
@@ -209,11 +227,16 @@ class OpenCampaign:
         Args:
             partition: Only pairs of this one.
             kind: What is shown.
+
+        Raises:
+            InputError: ``partition`` or ``kind`` is none that there is.
         """
         import plotly.graph_objects as go
 
         from kdopt.report.setting_maps import MAPS
 
+        self._check_partition(partition)
+        check_choice("kind", kind, MAPS)
         best = self.tables.best_settings
         if partition is not None:
             best = best[best["partition"] == partition]
@@ -238,15 +261,31 @@ class OpenCampaign:
             student: By number.
             stage: Which of the pair's studies.
             method: A tuned method with a study of its own, such as ``dkd``.
+
+        Raises:
+            InputError: ``partition`` or ``stage`` is none that there is, or ``method`` is empty.
+            AdviceError: The campaign has no such study.
         """
         import optuna
 
+        self._check_partition(partition)
+        check_choice("stage", stage, ("tune", "compare"))
+        refuse_empty(method=method)
         name = study_name(self.name, partition, stage, teacher, student, method)
+        if all(name != state.study for state in read_study_counts(self._store, self.name)):
+            raise AdviceError(
+                f"campaign '{self.name}' has no study '{name}'; trials() lists those that it has"
+            )
         url = self._store.url.render_as_string(hide_password=False)
         return optuna.load_study(study_name=name, storage=url)
 
     def report(self, folder: str | Path) -> Path:
-        """Write the report: tables, and a page, whose path is given back."""
+        """Write the report: tables, and a page, whose path is given back.
+
+        Raises:
+            InputError: The folder is an empty text.
+        """
+        refuse_empty(folder=folder)
         record = read_record(self._store, self.name)
         data = ReportData(
             record.campaign,
@@ -257,6 +296,10 @@ class OpenCampaign:
             record.code,
         )
         return write_report(Path(folder), data)[-1]
+
+    def _check_partition(self, name: str | None) -> None:
+        if name is not None:
+            check_choice("partition", name, [p.name for p in self.settings.partitions])
 
 
 def _draw_cells(surface: pd.DataFrame, title: str) -> dict[str, object]:

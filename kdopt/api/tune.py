@@ -45,7 +45,8 @@ from kdopt.store.location import folder_beside
 from kdopt.store.queries import read_record
 from kdopt.train.engine import find_device, keep_process_settings, make_engine
 from kdopt.trials.given import ROLES, STUDENT, TEACHER, GivenContext, GivenPair
-from kdopt.typed import parse_device
+from kdopt.typed import parse_device, refuse_empty
+from kdopt.worker.alone import working_alone
 from kdopt.worker.inputs import Materials
 from kdopt.worker.versions import join_campaign
 from kdopt.worker.worker import run_trials
@@ -119,6 +120,7 @@ class TuningStopped(KeyboardInterrupt):
         self.best = best
 
 
+@working_alone()
 def tune(
     teacher: Any,
     student: Any,
@@ -159,8 +161,10 @@ def tune(
     Raises:
         InputError: Something given cannot be used; nothing was trained.
         TuningStopped: Ctrl-C; it has the result so far.
-        KdoptError: The store cannot be used, or every trial failed.
+        KdoptError: The store cannot be used, every trial failed, or another thread of this process
+            is training.
     """
+    refuse_empty(store=store, name=name, device=device)
     _check_workers(workers, device)
     given = read_given(teacher, student, train, validation, test)
     spec = _read_options(name, options, given)

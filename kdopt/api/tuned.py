@@ -40,6 +40,7 @@ from kdopt.trials.given import (
 )
 from kdopt.trials.interfaces import NoJournal
 from kdopt.trials.runners import RUNNERS
+from kdopt.worker.alone import working_alone
 
 if TYPE_CHECKING:
     import optuna
@@ -220,7 +221,7 @@ class TunedPair:
                 return restore_student(self._given, tensors)
         plan = next(p for p in plan_studies(record.campaign) if p.name == row.study)
         inputs = {who: o for (_, who), o in find_pretrained(self._results.rows).items()}
-        with keep_process_settings():
+        with working_alone(), keep_process_settings():
             engine = make_engine(record.campaign.precision, self._device)
             context = GivenContext(
                 self._given, record, self._given.dataset, self._home.artifacts, engine

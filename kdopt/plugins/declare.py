@@ -19,6 +19,7 @@ from kdopt.campaign.settings import OWN_MODELS
 from kdopt.campaign.shapes import Shape, TokenShape
 from kdopt.campaign.stage_settings import TuneSettings
 from kdopt.errors import KdoptError
+from kdopt.typed import refuse_empty
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,6 +128,8 @@ def register_method(
         log: Parameters that are searched on a logarithmic scale.
         trains_both: Whether the teacher trains too; logits are then (2, batch, classes).
     """
+    for text in (log, *log):
+        refuse_empty(log=text)
     taken = {field.name for field in fields(TuneSettings)}
     _check_name(name, "method", METHOD_RULE.text, METHOD_RULE.holds(name))
     _check_name(name, "method", "[tune] has a setting of this name", name not in taken)
@@ -177,6 +180,7 @@ def _name_caller() -> str:
 
 
 def _check_name(name: str, what: str, rule: str, holds: bool) -> None:
+    refuse_empty(name=name)
     if not holds:
         raise KdoptError(f"{what} {name[:100]!r}: {rule}; give it another name")
 

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdopt.campaign.record import CodeSource
-from kdopt.errors import KdoptError
+from kdopt.errors import InputError, KdoptError
 from kdopt.files import read_input
 from kdopt.plugins.declare import DECLARED, CodeKind, Declared
+from kdopt.typed import refuse_empty
 
 LARGEST_PLUGIN = 10_000_000
 """Bytes of a plugin file."""
@@ -52,8 +53,14 @@ def give_plugins(paths: Iterable[str | Path]) -> None:
     """Let kdopt run these files in this process, and no others that were given before.
 
     Raises:
-        KdoptError: A file cannot be read, or is no Python file.
+        KdoptError: A file cannot be read, or is no Python file; or a single path is given.
     """
+    if isinstance(paths, str | Path):
+        refuse_empty(paths=paths)
+        raise InputError(f"paths = '{paths}': must be a list of paths; write ['{paths}']")
+    paths = list(paths)
+    for path in paths:
+        refuse_empty(path=path)
     files = [_read_file(Path(path)) for path in paths]
     _given[:] = {file.source.sha256: file for file in files}.values()
 

@@ -32,6 +32,7 @@ from kdopt.store.queries import StudyCounts
 from kdopt.train.engine import Engine, make_engine
 from kdopt.trials.runners import RUNNERS
 from kdopt.worker import scheduling
+from kdopt.worker.alone import working_alone
 from kdopt.worker.heartbeat import BEAT_S, LEASE_S, Heartbeat, Upkeep
 from kdopt.worker.inputs import (
     KnownPretraining,
@@ -117,7 +118,7 @@ def run_trials(
         materials: Images and models that this process has; ``None``: those that settings name.
 
     Raises:
-        KdoptError: The store, the data or an artifact cannot be used; the trial was given back.
+        KdoptError: The store, the data or an artifact cannot be used, or another thread trains.
     """
     worker = _Worker(store, artifacts, campaign, engine, beat_s, lease_s, materials or Materials())
     return worker.run(time_limit_s)
@@ -159,7 +160,7 @@ class _Worker:
         self.watch = Stopwatch()
 
     def run(self, time_limit_s: float | None) -> WorkerSummary:
-        with self.stop.listening(time_limit_s):
+        with working_alone(), self.stop.listening(time_limit_s):
             while not self.stop.asked and not is_orphan():
                 with self.watch.timing("store"):
                     self.upkeep.do_what_is_due()
