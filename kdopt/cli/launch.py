@@ -151,6 +151,7 @@ def launch_local_command(
     if target is None:
         return
     workers_here = LocalWorkers(slots, target.call, _choose_log_folder(target, logs))
+    workers_here.check_logs()
     with closing(target.store):
         _follow_to_end(target, workers_here.run, quiet)
 

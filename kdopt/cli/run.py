@@ -106,13 +106,15 @@ def _run_planned(
     """Run what is left of a campaign."""
     store, campaign = planned.store, planned.spec.campaign.name
     logs = campaign_folder(store, "logs", campaign)
+    call = replace(make_call(store, planned.artifacts, campaign), same_versions=same_versions)
+    workers = LocalWorkers(slots, call, logs)
     if progress.status.left:
         say(
             f"starting {format_count(len(slots), 'worker')}, whose logs are in "
             f"{_shorten_path(logs)}"
         )
-    call = replace(make_call(store, planned.artifacts, campaign), same_versions=same_versions)
-    follow_workers(progress, store, planned.artifacts, LocalWorkers(slots, call, logs).run)
+        workers.check_logs()
+    follow_workers(progress, store, planned.artifacts, workers.run)
 
 
 def _report_end(progress: ProgressBar, store: Store, folder: Path, say: Say) -> None:

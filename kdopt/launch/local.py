@@ -134,6 +134,16 @@ class LocalWorkers:
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._log_begins: dict[int, int] = {}
 
+    def check_logs(self) -> None:
+        """Open every worker's log, rather than when some workers were started.
+
+        Raises:
+            KdoptError: One cannot be written, as one of another user.
+        """
+        for index in range(len(self._slots)):
+            with self._open_log(index):
+                pass
+
     def run(
         self,
         on_tick: Callable[[], None],
@@ -195,13 +205,16 @@ class LocalWorkers:
     def _open_log(self, index: int) -> AbstractContextManager[IO[bytes] | None]:
         if self._log_dir is None:
             return nullcontext()
+        path = self._log_path(self._log_dir, index)
         try:
             self._log_dir.mkdir(parents=True, exist_ok=True)
-            return open_log(self._log_path(self._log_dir, index))
+            return open_log(path)
         except OSError as error:
+            # Its folder may be what could not be made.
+            place = error.filename or path
             raise KdoptError(
-                f"log folder {self._log_dir}: cannot be written: {error.strerror}; "
-                "free space or change permissions and run the same command again"
+                f"log {place}: cannot be written: {error.strerror}; remove it, change its "
+                "permissions or free space, and run the same command again"
             ) from error
 
     def _look_after_workers(self) -> None:

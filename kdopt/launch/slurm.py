@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from kdopt.errors import KdoptError
-from kdopt.files import read_end, read_input
+from kdopt.files import find_folder_fault, read_end, read_input
 from kdopt.launch.call import WorkerCall
 from kdopt.launch.local import LONGEST_LOG
 from kdopt.shown import format_count
@@ -166,7 +166,7 @@ def submit_jobs(call: WorkerCall, jobs: int, request: JobRequest, log_dir: Path)
             "kdopt launch slurm: no sbatch and srun found here; run it on a machine that "
             "submits to Slurm"
         )
-    _make_log_folder(log_dir)
+    make_log_folder(log_dir)
     submitted: list[str] = []
     for size in split_jobs(jobs, _read_max_array_size()):
         mark = f"kdopt-submission-{uuid.uuid4().hex}"
@@ -234,13 +234,28 @@ def _read_max_array_size() -> int:
     return max(1, int(found[1])) if found else MAX_ARRAY_SIZE
 
 
-def _make_log_folder(log_dir: Path) -> None:
+def make_log_folder(log_dir: Path) -> None:
+    """Make the folder of submitit's files and of logs, and see that nobody else may change them.
+
+    Raises:
+        KdoptError: It cannot be made or written, or another user may write it.
+    """
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise KdoptError(f"log folder {log_dir}: cannot be made: {error.strerror}") from error
-    if log_dir.stat().st_mode & stat.S_IWOTH:
-        # Jobs load submitit's pickle from there, and Slurm opens their logs by names to guess.
+        raise KdoptError(
+            f"log folder {log_dir}: cannot be made: {error.strerror}; give another --logs"
+        ) from error
+    if fault := find_folder_fault(log_dir):
+        raise KdoptError(f"log folder {fault}; give another --logs")
+    # Jobs load submitit's pickle from there, and Slurm opens their logs by names to guess.
+    found = log_dir.stat()
+    if found.st_uid not in (0, os.geteuid()):
+        raise KdoptError(
+            f"log folder {log_dir}: it belongs to another user, and jobs run what lies in it; "
+            "give another --logs"
+        )
+    if found.st_mode & stat.S_IWOTH:
         raise KdoptError(
             f"log folder {log_dir}: everybody may write it, and jobs run what lies in it; "
             f"chmod o-w {shlex.quote(str(log_dir))}, or give another --logs"

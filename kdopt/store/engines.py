@@ -83,8 +83,8 @@ class DialectSql:
         # forgotten, at most 0.6 s old, leaves its trial in the queue. The next claim of it
         # has the same attempt number, so that only the worker's name tells the two leases apart: it
         # is unique to a process, a process runs one worker at a time (kdopt.worker.alone), and that
-        # one claims nothing more before it is done with what it holds. So every write of the first holder is refused, as of one
-        # that was frozen beyond its lease.
+        # one claims nothing more before it is done with what it holds. So every write of the first
+        # holder is refused, as of one that was frozen beyond its lease.
         off = "set_config('synchronous_commit', 'off', true)"  # until the transaction ends
         return off if self.dialect == "postgresql" else "1"
 

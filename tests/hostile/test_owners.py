@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import pytest
 
+from kdopt.errors import KdoptError
+from kdopt.launch.slurm import make_log_folder
 from tests.hostile.as_other import NOBODY
 from tests.hostile.commands import Ended
 from tests.hostile.test_files_of_others import SPEC, dump_store
@@ -59,6 +61,15 @@ WRITES_THERE = [
     "backup {at} --store {mine}/kdopt.db",
     "launch local --logs {at}/logs --store {mine}/kdopt.db",
 ]
+LOGS_THERE = [
+    f"launch local --workers 2 {STORE}",
+    f"launch local --workers 2 --logs {{at}}/all {STORE}",
+    "run {at}/spec.toml --workers 2 --store {at}/new.db",
+    f"launch slurm {STORE}",
+    f"launch slurm --logs {{at}}/closed {STORE}",
+]
+"""Logs in a folder that only another user may write; and a second worker's log in one that all
+may."""
 NEEDS_ARTIFACTS = [
     f"worker {STORE}",
     f"run {{mine}}/spec.toml {STORE}",
@@ -66,6 +77,7 @@ NEEDS_ARTIFACTS = [
 ]
 CHECKS = [f"doctor {STORE}", f"doctor --deep {STORE}"]
 WARM = [
+    f"launch slurm {STORE}",
     "plan {at}/spec.toml --store {at}/new.db",
     "partitions {at}/spec.toml --html {at}/maps.html",
     "images {at}/spec.toml --output {at}/images.npz",
@@ -78,8 +90,9 @@ WARM = [
     f"doctor --deep {STORE}",
 ]
 """What loads whatever else is needed."""
-PLACES = ("closed", "secret", "unreadable", "mine")
-"""Folders: nothing in it may be written; nor read; the artifacts alone may not; all may."""
+PLACES = ("closed", "secret", "unreadable", "logged", "mine")
+"""Folders: nothing in it may be written; nor read; the artifacts alone may not; nor the logs; all
+may."""
 
 
 class Done(NamedTuple):
@@ -121,7 +134,12 @@ def run_all(root: Path, source: Path) -> Done:
         *(("closed", line) for line in [*OPENS_A_STORE, *WRITES_THERE]),
         *(("secret", line) for line in [*OPENS_A_STORE, *WRITES_THERE]),
         *(("unreadable", line) for line in [*NEEDS_ARTIFACTS, *CHECKS]),
+        *(("logged", line) for line in LOGS_THERE),
     ]
+    for path in (root / "bin" / "sbatch", root / "bin" / "srun"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("#!/bin/sh\nexit 1\n")
+        path.chmod(0o755)
     before = {name: dump(root / name) for name in PLACES}
     close(root)
     asked = {key: key[1].format(at=root / key[0], mine=root / "mine").split() for key in table}
@@ -129,7 +147,12 @@ def run_all(root: Path, source: Path) -> Done:
     ran = subprocess.run(
         [sys.executable, "-m", "tests.hostile.as_other"],
         input=json.dumps([to_warm, list(asked.values())]),
-        env={**os.environ, "KDOPT_CACHE": str(root / "closed"), "HOME": str(root / "secret")},
+        env={
+            **os.environ,
+            "KDOPT_CACHE": str(root / "closed"),
+            "HOME": str(root / "secret"),
+            "PATH": f"{root / 'bin'}:{os.environ['PATH']}",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -147,10 +170,15 @@ def run_all(root: Path, source: Path) -> Done:
 def close(root: Path) -> None:
     """Take all but what is ``mine`` from the user who is to run commands."""
     if os.geteuid() == 0:
-        for name in ("mine", "unreadable"):
+        for name in ("mine", "unreadable", "logged"):
             for path in [root / name, *(root / name).rglob("*")]:
                 os.chown(path, NOBODY, NOBODY)
         os.chown(root / "unreadable" / "artifacts", 0, 0)
+    for name, mode in (("logs/tiny", 0o555), ("closed/slurm", 0o555), ("all", 0o777)):
+        (root / "logged" / name).mkdir(parents=True)
+        (root / "logged" / name).chmod(mode)
+    (root / "logged" / "all" / "worker-2.log").write_text("theirs")
+    (root / "logged" / "all" / "worker-2.log").chmod(0o444)
     (root / "unreadable" / "artifacts").chmod(0o000)
     for name, folder, file in (("closed", 0o555, 0o444), ("secret", 0o000, 0o000)):
         # From below: what is closed cannot be looked through.
@@ -184,6 +212,23 @@ def test_what_is_another_users_is_refused_by_its_name(done: Done, place: str, li
     assert "Traceback" not in ended.err and len(ended.err) < 2500, ended.err
     assert says_so(ended.err), ended.err
     assert f"/{place}" in ended.err, ended.err
+
+
+@pytest.mark.parametrize("line", LOGS_THERE)
+def test_logs_that_may_not_be_written_stop_a_launch(done: Done, line: str) -> None:
+    ended = done.ended["logged", line]
+    assert ended.code == 2 and "Traceback" not in ended.err, ended
+    assert "workers are starting" not in ended.err, ended
+    where = "/all/worker-2.log: " if "--logs {at}/all" in line else "/logged/"
+    error = ended.err.rpartition("kdopt: error: ")[2]
+    assert where in error and says_so(error), ended
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_jobs_run_nothing_of_a_folder_that_another_may_change(tmp_path: Path) -> None:
+    os.chown(tmp_path, NOBODY, -1)
+    with pytest.raises(KdoptError, match=r"belongs to another user, .*; give another --logs"):
+        make_log_folder(tmp_path)
 
 
 @pytest.mark.parametrize("line", NEEDS_ARTIFACTS)

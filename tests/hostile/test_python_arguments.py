@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -104,7 +103,7 @@ def test_an_empty_text_is_no_value(
     for value in [text, [text]] if taken.takes_several else [text]:
         with pytest.raises(InputError, match="an empty text is no value; give one"):
             taken.call(*own, **{**given, taken.name: value})
-    assert os.listdir(tmp_path) == []
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
