@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, get_args
 
 from annotated_types import Interval
 
@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 
 WHERE_IT_RAN = ("seconds", "device", "precision", "versions", "taken_from")
 """Fields of an :class:`Outcome` that say how it was computed, not what came out."""
+
+Statistics = Literal["running", "measured"]
+"""Where a model's batch-norm statistics are from: its training, or a pass over its images after."""
+
+STATISTICS: tuple[Statistics, ...] = get_args(Statistics)
+
+TRAINED = 1.0
+"""The trained student's position on its student line."""
+
+IF_BOTH_WERE_TRIED = ("batch_norm", "measured_line")
+"""Fields of an :class:`Outcome` that its record has only where both statistics were tried."""
 
 Points = Annotated[float, Interval(ge=-1000, le=1000)]
 """A difference in percentage points, within sane bounds: what is beyond ±100 the doctor names."""
@@ -174,6 +185,10 @@ class Outcome(Recorded):
         line_position: Student line: which student was kept and scored; 1 is the end of training.
             ``None`` where the line was not tried.
         line: The other students of the line, by position.
+        batch_norm: Which batch-norm statistics the kept student has; ``None`` where not both were
+            tried.
+        measured_line: Where both were: the students with measured statistics by position, that of
+            the end of training too. Those of ``line`` have the others.
         curve: Accuracy on validation after each epoch, or minus the loss where that is monitored,
             if the campaign asks for learning curves.
         taken_from: Pre-training that was not run again: the trial of another campaign, of the same
@@ -205,11 +220,16 @@ class Outcome(Recorded):
     taken_from: str | None = None
     line_position: Annotated[float, Interval(gt=0, le=2)] | None = None
     line: tuple[LinePoint, ...] = ()
+    batch_norm: Statistics | None = None
+    measured_line: tuple[LinePoint, ...] = ()
     curve: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``; :meth:`from_text` reads their text."""
-        return asdict(self)
+        record = asdict(self)
+        if self.batch_norm is None:
+            record = {k: v for k, v in record.items() if k not in IF_BOTH_WERE_TRIED}
+        return record
 
     @classmethod
     def from_text(cls, text: str) -> Outcome:

@@ -22,8 +22,11 @@ from kdopt.search.full_grids import FullGrid
 from kdopt.search.prior import Point
 from scripts.search_judge import Judge, name_pair, print_head, print_line
 
-LINES, CURVES = (Path(__file__).with_name(f"lever_{name}.json") for name in ("lines", "curves"))
-"""What was found: students around trained ones, and accuracies after every epoch."""
+LINES, CURVES, STATISTICS = (
+    Path(__file__).with_name(f"lever_{name}.json") for name in ("lines", "curves", "statistics")
+)
+"""What was found: students around trained ones, accuracies after every epoch, and students with
+both batch-norm statistics at every cell of a small grid."""
 
 OF_LINES = """
 ## Batch norm's statistics, and a step towards the teacher
@@ -81,6 +84,16 @@ DIFFERENCES = (
     ("line and teacher, measured", "line, measured"),
     ("line and teacher, measured", "line, interpolated"),
 )
+ALIKE = ("interpolated", "measured")
+AT_EACH_CELL: Mapping[str, Sequence[tuple[str, Sequence[str]]]] = {
+    f"{name}{way}": [
+        (of, (place,)) for place in places for of in (ALIKE if way == "both" else (way,))
+    ]
+    for name, places in (("no line, ", NO_LINE), ("line, ", LINE))
+    for way in (*ALIKE, "both")
+}
+"""What ``batch_norm`` of ``running``, ``measured`` and ``both`` choose among, in their order."""
+
 CHOICES: Mapping[str, Sequence[str]] = {
     "the control": ("control",),
     "the control and the best cell": ("control", "best"),
@@ -170,14 +183,40 @@ def choose_gain(
     """
     if any(way not in record.get(student, {}) for student in students for way, _ in ways):
         return math.nan
-    best, kept = record["untouched"]
+    return choose_gains(record, ways, students)[1]
+
+
+def choose_gains(
+    record: Mapping[str, Any],
+    ways: Sequence[tuple[str, Sequence[str]]],
+    students: Sequence[str],
+) -> tuple[float, float]:
+    """Gains of the same on validation, where it was chosen, and on test, in pp."""
+    found = find_best(record, ways, students)
+    if found is None:
+        return 0.0, 0.0
+    student, way, place = found
+    kept = record[student][way][place]
+    assert kept[1] is not None, "the best on validation was not scored on test"
+    before, images = record["untouched"], record["images"]
+    validation, test = (100 * (kept[i] - before[i]) / float(images[i]) for i in (0, 1))
+    return validation, test
+
+
+def find_best(
+    record: Mapping[str, Any],
+    ways: Sequence[tuple[str, Sequence[str]]],
+    students: Sequence[str],
+) -> tuple[str, str, str] | None:
+    """Student, way and place of the best on validation; ``None``: the untouched student."""
+    best, found = record["untouched"][0], None
     for student in students:
         for way, places in ways:
-            for right, test in (record[student][way].get(p, (0, None)) for p in places):
+            for place in places:
+                right = record[student][way].get(place, (0, None))[0]
                 if right > best:
-                    best, kept = right, test
-    assert kept is not None, "the best on validation was not scored on test"
-    return 100 * (kept - record["untouched"][1]) / float(record["images"][1])
+                    best, found = right, (student, way, place)
+    return found
 
 
 def format_mean(

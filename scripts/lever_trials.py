@@ -32,14 +32,14 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import kdopt.trials.context as trained_by
-from kdopt.outcome import Outcome, Pair, TrialRow
+from kdopt.outcome import TRAINED, Outcome, Pair, TrialRow
 from kdopt.search.full_grids import FullGrid, leave_out
 from kdopt.search.replay import fit_surrogate
 from kdopt.train.batch_norm import measure_statistics
 from kdopt.train.evaluation import predict_logits
 from kdopt.train.fit import DivergedError, Fit, copy_state
 from kdopt.train.steps import Student
-from kdopt.train.student_line import TRAINED, interpolate_weights
+from kdopt.train.student_line import interpolate_weights
 from kdopt.trials.context import Context
 from scripts.lever_tables import name_record
 from scripts.search_judge import COUNTS, follow_search, name_pair

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from kdopt.analysis.best_settings import find_best_point
 from kdopt.analysis.results import CampaignResults
-from kdopt.outcome import Outcome, Pair, Scores, TrialRow
+from kdopt.outcome import TRAINED, Outcome, Pair, Scores, TrialRow
 from kdopt.search.full_grids import FullGrid, collect_full_grids
 from kdopt.search.prior import Point, get_point
 from kdopt.search.replay import build_portfolio
@@ -44,7 +44,7 @@ from kdopt.train.batch_norm import measure_statistics
 from kdopt.train.engine import Images
 from kdopt.train.evaluation import predict_logits, score_logits
 from kdopt.train.fit import DivergedError, copy_state
-from kdopt.train.student_line import TRAINED, interpolate_weights
+from kdopt.train.student_line import interpolate_weights
 from kdopt.trials.context import Context
 from scripts.student_line_table import CONTROL, Way, format_tables, read_pairs
 

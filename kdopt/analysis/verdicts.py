@@ -315,11 +315,18 @@ def _stack_right(candidates: Iterable[Candidate]) -> npt.NDArray[np.float32]:
 
 
 def _read_lines(outcomes: Sequence[Outcome]) -> Iterator[npt.NDArray[np.float32]]:
-    """The same of every position at which all replicates were tried."""
-    lines = [{point.position: point.right for point in outcome.line} for outcome in outcomes]
-    for position in sorted(set.intersection(*map(set, lines))):
+    """The same of every position at which all replicates were tried, with either statistics."""
+    lines = [
+        {
+            (point.position, measured): point.right
+            for measured, points in enumerate((outcome.line, outcome.measured_line))
+            for point in points
+        }
+        for outcome in outcomes
+    ]
+    for place in sorted(set.intersection(*map(set, lines))):
         tried = (
-            replace(outcome, validation=replace(outcome.validation, right=line[position]))
+            replace(outcome, validation=replace(outcome.validation, right=line[place]))
             for outcome, line in zip(outcomes, lines, strict=True)
         )
         yield _read_right(list(tried))

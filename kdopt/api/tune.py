@@ -73,7 +73,8 @@ class TuneOptions(TypedDict, total=False):
         monitor: ``accuracy`` or ``loss``.
         replicates: How often each setting is tried, with other seeds.
         student_line: Places between the untouched (0) and the trained student (1) to try as well.
-        batch_norm: ``running`` or ``measured``: where students' batch-norm statistics are from.
+        batch_norm: ``running``, ``measured`` or ``both``: where students' batch-norm statistics
+            are from.
         precision: ``auto``, ``fp32`` or ``bf16``.
         seed: All others are hashed from it.
     """
@@ -92,7 +93,7 @@ class TuneOptions(TypedDict, total=False):
     monitor: Literal["accuracy", "loss"]
     replicates: int
     student_line: Sequence[float]
-    batch_norm: Literal["running", "measured"]
+    batch_norm: Literal["running", "measured", "both"]
     precision: Literal["auto", "fp32", "bf16"]
     seed: int
     dkd: Mapping[str, Sequence[float]]

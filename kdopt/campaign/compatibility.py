@@ -256,7 +256,10 @@ def fingerprint(campaign: Campaign) -> dict[str, str]:
     these are compared by their content (see :func:`list_differences`).
     """
     values = asdict(campaign)
-    alone = ("seed", "participants", "precision", "select_on", "transfer", "initial_weights")
+    alone = (
+        *("seed", "participants", "precision", "select_on", "transfer", "initial_weights"),
+        *("student_line", "batch_norm"),
+    )
     # Where the public images are is no matter; which they are, the data's digest tells.
     values["transfer"].pop("public_data")
     parts = {key: values[key] for key in (*alone, "pretrain", "distill")}

@@ -157,7 +157,9 @@ class Campaign(Settings):
             evaluation of the validation set and no training (Wortsman et al., 2022).
         batch_norm: Where the batch-norm statistics of these students are from, with a line and
             without: ``running``, as training leaves them, or ``measured`` again on the images of
-            training (Izmailov et al., 2018). Each place then costs one more pass over these.
+            training (Izmailov et al., 2018). Each place then costs one more pass over these. With
+            ``both`` two students are tried at each place, and the best on validation is kept; that
+            costs an evaluation more.
         learning_curves: Whether what is monitored on validation is recorded after every epoch, of
             distilled students and of those trained on without a teacher. With a patience it is
             measured anyway; with ``patience = 0`` it costs an evaluation of validation per epoch.
@@ -242,7 +244,7 @@ class Campaign(Settings):
         tuple[LinePosition, ...], Len(0, 16), DISTINCT, Source("default: none, as in the paper")
     ] = ()
     batch_norm: Annotated[
-        Literal["running", "measured"], Source("default: as training leaves them")
+        Literal["running", "measured", "both"], Source("default: as training leaves them")
     ] = "running"
     learning_curves: Annotated[bool, Source("default: off, what it was before")] = False
     keep: Annotated[Literal["none", "best"], KDOPT, MORE_WORK] = "none"

@@ -219,6 +219,8 @@ def tabulate_trials(rows: Sequence[TrialRow]) -> dict[str, list[Any]]:
         ]
     for key in OUTCOME_COLUMNS:
         columns[key] = [_read_known(o, key) if o else None for o in outcomes]
+    if any(o and o.batch_norm for o in outcomes):
+        columns["batch_norm"] = [o.batch_norm if o else None for o in outcomes]
     columns["started_from"] = [o.participant if o else None for o in outcomes]
     for key in SCORES:
         scores = [getattr(o, key) if o else None for o in outcomes]

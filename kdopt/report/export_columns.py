@@ -55,6 +55,7 @@ agreement | | whether two campaigns agree in the contrast
 algorithm | | federated algorithm: fedavg, feddf, fedmd or def_kt
 alpha | | weight of the teacher's term, in [0, 1]
 alpha_correlation | | rank correlation of best alphas within partitions
+batch_norm | | batch-norm statistics of the kept student, where both were tried: running or measured
 best_epoch | | epoch whose weights were kept, counted from 1
 bound | | exact, at least or at most: whether both runs reached the target
 campaign | | name of the campaign

@@ -13,7 +13,7 @@ from kdopt.analysis.tuned_methods import describe_values
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.shapes import describe_array, get_kind
 from kdopt.campaign.studies import get_setting
-from kdopt.outcome import Scores, StudentFacts
+from kdopt.outcome import Scores, Statistics, StudentFacts
 from kdopt.report.format import (
     escape_markdown,
     format_points,
@@ -25,6 +25,11 @@ from kdopt.report.plotting import format_method
 from kdopt.shown import format_count, format_setting
 
 SHOWN_DEVIATIONS = 10
+
+BATCH_NORM: Mapping[Statistics, str] = {
+    "running": "as training leaves them",
+    "measured": "measured again on the images of training",
+}
 
 SNIPPET = """\
 from kdopt.train.students import read_student
@@ -299,6 +304,8 @@ def _list_settings(record: StudentRecord, campaign: Campaign) -> Iterable[list[s
     if record.recorded.line_position is not None:
         position = format_setting(record.recorded.line_position)
         yield ["student line", f"{position} of the way from the untouched weights to the trained"]
+    if record.recorded.batch_norm is not None:
+        yield ["batch-norm statistics", BATCH_NORM[record.recorded.batch_norm]]
 
 
 def _show_deviations(deviations: Sequence[Deviation]) -> list[str]:

@@ -18,7 +18,7 @@ from kdopt.campaign.federated_algorithms import CONSOLIDATED
 from kdopt.campaign.participants import ParticipantSettings
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.studies import ParamValue, StudyPlan
-from kdopt.outcome import Outcome, Scores, measure_change, measure_gain
+from kdopt.outcome import TRAINED, LinePoint, Outcome, Scores, measure_change, measure_gain
 from kdopt.shown import format_count
 from kdopt.store.attributes import KEPT_KEY, OTHER_WEIGHTS_KEY
 from kdopt.store.kept import Kept, parse_kept
@@ -110,20 +110,37 @@ def _check_scores(key: str, scores: Scores, classes: int) -> Iterator[str]:
 
 def _check_line(outcome: Outcome, around: Surroundings) -> Iterator[str]:
     """Whether the best student of the line was kept, and each agrees with its images."""
-    planned = around.campaign.student_line
+    places = around.campaign.student_line
     for point in outcome.line:
-        where = f"student line at {point.position}"
-        if point.position not in planned:
-            yield f"{where}: the campaign has no such place"
-        scores = replace(
-            outcome.validation, accuracy=point.validation_accuracy, right=point.right, per_class=()
-        )
-        yield from _check_scores(where, scores, 0)
-        better = point.validation_accuracy > outcome.validation.accuracy
-        if better and around.campaign.select_on == "validation":
-            yield f"{where}: better on validation than the student that was kept"
-    if outcome.line_position not in (None, 1.0, *(point.position for point in outcome.line)):
-        yield f"it keeps the student at {outcome.line_position} of its line, which was not tried"
+        yield from _check_point(f"student line at {point.position}", point, places, outcome, around)
+    for point in outcome.measured_line:
+        where = f"measured statistics at {point.position} of the student line"
+        yield from _check_point(where, point, (TRAINED, *places), outcome, around)
+    kept = TRAINED if outcome.line_position is None else outcome.line_position
+    if outcome.batch_norm == "measured":
+        tried = {point.position for point in outcome.measured_line}
+    else:
+        tried = {TRAINED, *(point.position for point in outcome.line)}
+    if kept not in tried:
+        yield f"it keeps the student at {kept} of its line, which was not tried"
+
+
+def _check_point(
+    where: str,
+    point: LinePoint,
+    places: Sequence[float],
+    outcome: Outcome,
+    around: Surroundings,
+) -> Iterator[str]:
+    if point.position not in places:
+        yield f"{where}: the campaign has no such place"
+    scores = replace(
+        outcome.validation, accuracy=point.validation_accuracy, right=point.right, per_class=()
+    )
+    yield from _check_scores(where, scores, 0)
+    better = point.validation_accuracy > outcome.validation.accuracy
+    if better and around.campaign.select_on == "validation":
+        yield f"{where}: better on validation than the student that was kept"
 
 
 def _check_rounds(outcome: Outcome, plan: StudyPlan, around: Surroundings) -> Iterator[str]:
@@ -259,7 +276,7 @@ def _check_curve(outcome: Outcome, plan: StudyPlan, around: Surroundings) -> Ite
         )
     if not curve or campaign.distill.monitor != "accuracy":
         return
-    if campaign.batch_norm == "running" and not _are_equal(
+    if campaign.batch_norm != "measured" and not _are_equal(
         curve[-1], outcome.last_validation_accuracy
     ):
         yield (
@@ -275,7 +292,8 @@ def _check_curve(outcome: Outcome, plan: StudyPlan, around: Surroundings) -> Ite
 
 def _check_last(outcome: Outcome) -> Iterator[str]:
     """The accuracies after the last epoch: those of the kept student, where it is of that epoch."""
-    same = outcome.best_epoch == outcome.epochs and outcome.line_position in (None, 1.0)
+    same = outcome.best_epoch == outcome.epochs and outcome.line_position in (None, TRAINED)
+    same &= outcome.batch_norm != "measured"
     for key in ("validation", "test"):
         last, scores = getattr(outcome, f"last_{key}_accuracy"), getattr(outcome, key)
         if same and last != scores.accuracy:
@@ -294,6 +312,12 @@ def _check_others_fields(
         yield "a student line, which the campaign did not ask of it"
     if outcome.line_position is None and has_line and stage != "combine":
         yield "no student line, which the campaign asks for"
+    if outcome.batch_norm is None and outcome.measured_line:
+        yield "measured statistics, and not which the kept student has"
+    if outcome.batch_norm is not None and not (
+        stage in HAVE_A_LINE and around.campaign.batch_norm == "both"
+    ):
+        yield "both batch-norm statistics, which the campaign did not ask of it"
     if outcome.participant is not None:
         if stage not in CHOOSE_A_STUDENT:
             yield f"it starts from participant {outcome.participant}, as no trial of {stage} does"

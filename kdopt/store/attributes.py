@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from kdopt.campaign.names import campaign_study_name
 from kdopt.campaign.record import Sha256
 from kdopt.errors import StoreError
+from kdopt.outcome import Outcome
 from kdopt.store.database import Store
 from kdopt.store.reading import UnreadableError, parse_json, parse_plain
 from kdopt.store.statements import execute_many
@@ -101,6 +102,16 @@ def write_trial_attributes(
 ) -> None:
     """Write user attributes of one trial."""
     write_attributes(connection, "trial_user_attributes", {trial_id: values})
+
+
+def list_columns(outcome: Outcome) -> dict[str, object]:
+    """What the dashboard shows of a result, a column each; ``None`` is not written."""
+    return {
+        "test_gain": outcome.test_gain,
+        "test_accuracy": None if outcome.test.images == 0 else outcome.test.accuracy,
+        "batch_norm": outcome.batch_norm,
+        "seconds": round(outcome.seconds, 3),
+    }
 
 
 def read_campaign_attribute(store: Store, campaign: str, key: str) -> Any:

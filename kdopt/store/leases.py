@@ -36,6 +36,7 @@ from kdopt.store.attributes import (
     SavedState,
     drop_notes_of_runs,
     drop_saved_states,
+    list_columns,
     read_saved_state,
     write_saved_state,
     write_trial_attributes,
@@ -188,12 +189,7 @@ def finish_trial(
         value = {"trial_id": lease.trial_id, "objective": 0, "value": outcome.value}
         insert_rows(connection, "trial_values", [value | {"value_type": "FINITE"}])
         # Scalars are columns that the dashboard can sort by; the whole outcome is one JSON text.
-        scalars = {
-            "test_gain": outcome.test_gain,
-            "test_accuracy": None if outcome.test.images == 0 else outcome.test.accuracy,
-            "seconds": round(outcome.seconds, 3),
-        }
-        attributes = {k: v for k, v in scalars.items() if v is not None}
+        attributes = {k: v for k, v in list_columns(outcome).items() if v is not None}
         write_trial_attributes(
             connection, lease.trial_id, attributes | {OUTCOME_KEY: outcome.to_json()}
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,7 +39,7 @@ from kdopt.train.weights import pack_weights, parse_architecture, parse_weights
 from kdopt.trials.cache import Cache, CacheUse
 from kdopt.trials.image_sets import ImageSets
 from kdopt.trials.interfaces import ArtifactFolder
-from kdopt.trials.trained import TrainedModels, describe_student
+from kdopt.trials.trained import TrainedModels, describe_student, find_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -114,12 +113,12 @@ class Context(ImageSets):
 
     def load_models(self, pretrained: Outcome, count: int) -> list[nn.Module]:
         """The same in several objects, the first of which is that of :meth:`load_model`."""
-        checkpoint = _find_checkpoint(pretrained)
+        checkpoint = find_checkpoint(pretrained)
         return [self.load_checkpoint(checkpoint, number) for number in range(count)]
 
     def load_peer(self, pretrained: Outcome) -> nn.Module:
         """The same in a second object, for methods that train both models."""
-        return self.load_checkpoint(_find_checkpoint(pretrained), 1)
+        return self.load_checkpoint(find_checkpoint(pretrained), 1)
 
     def load_state(
         self, state: Mapping[str, Tensor], participant: int = 0, number: int = 0
@@ -288,9 +287,14 @@ class Context(ImageSets):
         untouched: Mapping[str, Tensor] | None,
         images: Images | None,
     ) -> Evaluation:
+        ways = self.campaign.batch_norm if images is not None else "running"
+
+        def measure() -> bool:
+            return images is not None and measure_statistics(judged, images, self.engine)
+
         def score(on_test: bool) -> Scores:
-            if not on_test and images is not None and self.campaign.batch_norm == "measured":
-                measure_statistics(judged, images, self.engine)
+            if not on_test and ways == "measured":
+                measure()
             return self._score_images(judged, self.test if on_test else validation)
 
         last = best = score(False), score(True)
@@ -298,10 +302,15 @@ class Context(ImageSets):
             model.load_state_dict(fitted.best_state)
             best = score(False), score(True)
         line = None
-        if untouched is not None:
-            by_test = self.campaign.select_on == "test"
+        if untouched is not None or ways == "both":
             best, line = choose_on_line(
-                judged, untouched, best, self.campaign.student_line, by_test, score
+                judged,
+                untouched or {},
+                best,
+                self.campaign.student_line,
+                self.campaign.select_on == "test",
+                score,
+                measure if ways == "both" else None,
             )
         self.trained.note(best[1], judged)
         return Evaluation(fitted, *best, last[0].accuracy, last[1].accuracy, line)
@@ -386,14 +395,3 @@ class Context(ImageSets):
             else:
                 return kind, {k: v.to(self.engine.device) for k, v in state.items()}
         raise faults[0] if faults else ArtifactError("no participant has such a model")
-
-
-def _find_checkpoint(pretrained: Outcome) -> str:
-    assert pretrained.checkpoint is not None
-    if not math.isfinite(pretrained.validation.loss):
-        # A result of an older version: those that rest on it fail, and the others go on.
-        raise DivergedError(
-            f"the pre-trained model {pretrained.checkpoint[:12]}... diverged: its loss on "
-            f"validation is {pretrained.validation.loss}"
-        )
-    return pretrained.checkpoint

@@ -21,8 +21,10 @@ def make_outcome(
     line = result.line
     common = {
         **{key: value for key, value in result._asdict().items() if key not in ("fit", "line")},
-        "line_position": line.chosen if line else None,
+        "line_position": line.chosen if line and context.campaign.student_line else None,
         "line": line.points if line else (),
+        "batch_norm": line.statistics if line else None,
+        "measured_line": line.measured if line else (),
         "epochs": result.fit.epochs,
         "best_epoch": result.fit.best_epoch,
         "curve": result.fit.curve,

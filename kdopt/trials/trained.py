@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections import deque
 
@@ -11,7 +12,7 @@ from kdopt.campaign.participants import Architecture
 from kdopt.data.datasets import Dataset
 from kdopt.outcome import Outcome, Scores, StudentFacts
 from kdopt.plugins.code import get_code_sha256
-from kdopt.train.fit import TOGETHER
+from kdopt.train.fit import TOGETHER, DivergedError
 
 
 class TrainedModels:
@@ -60,3 +61,19 @@ def describe_student(
         tokens=dataset.tokens is not None,
         code_sha256=get_code_sha256("model", kind.model),
     )
+
+
+def find_checkpoint(pretrained: Outcome) -> str:
+    """The sha256 of a participant's pre-trained weights.
+
+    Raises:
+        DivergedError: Its training diverged.
+    """
+    assert pretrained.checkpoint is not None
+    if not math.isfinite(pretrained.validation.loss):
+        # A result of an older version: those that rest on it fail, and the others go on.
+        raise DivergedError(
+            f"the pre-trained model {pretrained.checkpoint[:12]}... diverged: its loss on "
+            f"validation is {pretrained.validation.loss}"
+        )
+    return pretrained.checkpoint

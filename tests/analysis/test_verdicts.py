@@ -148,8 +148,9 @@ def test_trials_of_older_versions_decide_nothing():
     assert decide([])["action"] == "undecided"
 
 
+@pytest.mark.parametrize("measured", [(), (0.25, 0.5, 0.75, 1.0, 1.25)])
 @pytest.mark.parametrize("places", [(), (0.25, 0.5, 0.75, 1.25)])
-def test_in_noise_most_students_are_left_as_they_are(places):
+def test_in_noise_most_students_are_left_as_they_are(places, measured):
     generator = np.random.default_rng(3)
     before = generator.random(400) < 0.6
 
@@ -160,14 +161,15 @@ def test_in_noise_most_students_are_left_as_they_are(places):
                 result(0.0),
                 np.where(generator.random(400) < 0.1, generator.random(400) < 0.6, before),
             )
-            for _ in (1.0, *places)
+            for _ in (1.0, *places, *measured)
         ]
         best = max(drawn, key=lambda outcome: outcome.validation.accuracy)
         points = [
             LinePoint(place, outcome.validation.accuracy, outcome.validation.right)
-            for place, outcome in zip(places, drawn[1:], strict=True)
+            for place, outcome in zip((*places, *measured), drawn[1:], strict=True)
         ]
-        return dataclasses.replace(best, line=tuple(points))
+        line, other = tuple(points[: len(places)]), tuple(points[len(places) :])
+        return dataclasses.replace(best, line=line, measured_line=other)
 
     actions = []
     for _ in range(40):

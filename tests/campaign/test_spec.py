@@ -214,6 +214,8 @@ def test_the_fingerprint_holds_what_decides_results_and_nothing_else():
         {"seed": 1},
         {"precision": "bf16"},
         {"select_on": "test"},
+        {"student_line": (0.5,)},
+        {"batch_norm": "both"},
         {"transfer": dataclasses.replace(campaign.transfer, public_labeled=9)},
         {"tune": dataclasses.replace(campaign.tune, t2_scale=False)},
         {"compare": dataclasses.replace(campaign.compare, dml_weight=0.5)},

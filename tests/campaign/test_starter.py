@@ -4,7 +4,7 @@ import itertools
 
 from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.starter import write_starter
-from kdopt.train.student_line import TRAINED
+from kdopt.outcome import TRAINED
 from scripts.student_line_table import LINE
 
 
