@@ -29,7 +29,7 @@ from kdopt.store.attributes import (
     RETRIED_KEY,
     RETRY_OF_KEY,
     STATE_KEY,
-    list_columns,
+    list_shown_values,
     parse_saved_state,
 )
 from kdopt.store.given_back import is_note_of_giving_back
@@ -264,7 +264,7 @@ def _check_values(checked: ExaminedTrial) -> Iterator[str]:
 
 def _check_scalars(trial: RawTrial, outcome: Outcome) -> Iterator[str]:
     """What is shown as columns in the dashboard."""
-    values = list_columns(outcome)
+    values = list_shown_values(outcome)
     for key, value in values.items():
         shown = trial.attributes.get(key)
         if shown is None and value is not None and values.keys() & trial.attributes.keys():

@@ -104,7 +104,7 @@ def write_trial_attributes(
     write_attributes(connection, "trial_user_attributes", {trial_id: values})
 
 
-def list_columns(outcome: Outcome) -> dict[str, object]:
+def list_shown_values(outcome: Outcome) -> dict[str, object]:
     """What the dashboard shows of a result, a column each; ``None`` is not written."""
     return {
         "test_gain": outcome.test_gain,

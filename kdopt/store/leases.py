@@ -36,7 +36,7 @@ from kdopt.store.attributes import (
     SavedState,
     drop_notes_of_runs,
     drop_saved_states,
-    list_columns,
+    list_shown_values,
     read_saved_state,
     write_saved_state,
     write_trial_attributes,
@@ -189,7 +189,7 @@ def finish_trial(
         value = {"trial_id": lease.trial_id, "objective": 0, "value": outcome.value}
         insert_rows(connection, "trial_values", [value | {"value_type": "FINITE"}])
         # Scalars are columns that the dashboard can sort by; the whole outcome is one JSON text.
-        attributes = {k: v for k, v in list_columns(outcome).items() if v is not None}
+        attributes = {k: v for k, v in list_shown_values(outcome).items() if v is not None}
         write_trial_attributes(
             connection, lease.trial_id, attributes | {OUTCOME_KEY: outcome.to_json()}
         )
