@@ -190,7 +190,7 @@ class Outcome(Recorded):
         measured_line: Where both were: the students with measured statistics by position, that of
             the end of training too. Those of ``line`` have the others.
         curve: Accuracy on validation after each epoch, or minus the loss where that is monitored,
-            if the campaign asks for learning curves.
+            where the campaign records learning curves.
         taken_from: Pre-training that was not run again: the trial of another campaign, of the same
             images, split, model, budget and seed, whose result this is.
     """

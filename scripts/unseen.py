@@ -15,27 +15,20 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kdopt.analysis.results import GainPair, PointMean
 from kdopt.campaign.spec import load_spec
 from kdopt.campaign.stage_settings import Sampler
-from kdopt.outcome import Pair, TrialRow
-from kdopt.search.full_grids import FullGrid, collect_full_grids, leave_out
+from kdopt.search.full_grids import FullGrid, leave_out
 from kdopt.search.prior import (
-    PP_DECIMALS,
-    PairResults,
     Point,
-    PointResult,
-    list_grid_points,
     load_shipped_prior,
 )
 from kdopt.search.replay import (
@@ -49,6 +42,7 @@ from kdopt.store.database import open_store
 from kdopt.store.queries import read_record, read_trials
 from scripts.few_trials import ROOT, make_sampler_search, read_shipped_grids
 from scripts.held_out import collect_tried
+from scripts.line_grids import LineGrid, collect_line_grids, pack_line_grid, unpack_line_grid
 from scripts.search_judge import Judge, format_share, list_bounds
 
 PACKED = Path(__file__).with_name("unseen.json")
@@ -136,79 +130,31 @@ def collect_pairs(store: str, grid_store: str) -> list[UnseenPair]:
     """
     searched, grid = open_store(store), open_store(grid_store)
     campaign = read_record(grid, GRID).campaign
-    whole = read_trials(grid, GRID)
-    on_line = collect_full_grids(whole, campaign)
-    plain = collect_full_grids([leave_line(row) for row in whole], campaign)
+    grids = collect_line_grids(read_trials(grid, GRID), campaign)
     rows = read_trials(searched, SEARCHED)
+    on_line = [found.line for found in grids]
     tried = collect_tried(rows, on_line, read_record(searched, SEARCHED).campaign)
-    full = Counter(grid.pair.partition for grid in on_line)
+    full = Counter(found.pair.partition for found in on_line)
     return [
-        UnseenPair(line, without, tried[line.pair])
-        for line, without in zip(on_line, plain, strict=True)
-        if full[line.pair.partition] == len(campaign.pairs)
+        UnseenPair(*found, tried[found.line.pair])
+        for found in grids
+        if full[found.line.pair.partition] == len(campaign.pairs)
     ]
-
-
-def leave_line(row: TrialRow) -> TrialRow:
-    """A trial as if it had no student line: its gains are those of the trained student."""
-    outcome = row.outcome
-    if outcome is None or outcome.validation_before is None or outcome.test_before is None:
-        return row
-    before = outcome.validation_before.known_accuracy, outcome.test_before.known_accuracy
-    after = outcome.last_validation_accuracy, outcome.last_test_accuracy
-    validation, test = (100 * (b - a) for a, b in zip(before, after, strict=True))
-    plain = replace(outcome, value=validation, validation_gain=validation, test_gain=test)
-    return replace(row, outcome=plain)
 
 
 def pack_pairs(pairs: Iterable[UnseenPair]) -> str:
     """JSON, one line per pair; :func:`read_unseen_pairs` reads it back."""
-    return "[\n" + ",\n".join(json.dumps(_pack(p), separators=(",", ":")) for p in pairs) + "\n]\n"
-
-
-def _pack(found: UnseenPair) -> Mapping[str, Any]:
-    points = list_grid_points(found.line.campaign)
-    known = found.line.known
-    return {
-        "pair": found.line.pair,
-        "models": [known.teacher[:12], known.student[:12]],
-        "features": known.features,
-        "tried": found.tried,
-        "control": [_round(found.line.control), _round(found.plain.control)],
-        "results": [known.results[point] for point in points],
-        "test": _round(found.line.cells[point].test_gain for point in points),
-        "plain": [
-            _round((cell.validation_gain, cell.test_gain))
-            for cell in (found.plain.cells[point] for point in points)
-        ],
-    }
-
-
-def _round(gains: Iterable[float]) -> list[float]:
-    return [round(gain, PP_DECIMALS) for gain in gains]
+    records = [pack_line_grid(LineGrid(p.line, p.plain)) | {"tried": p.tried} for p in pairs]
+    return "[\n" + ",\n".join(json.dumps(r, separators=(",", ":")) for r in records) + "\n]\n"
 
 
 def read_unseen_pairs() -> list[UnseenPair]:
     """The pairs whose results are in ``scripts/unseen.json``."""
     campaign = load_spec(ROOT / "studies" / f"{GRID}.toml").campaign
-    points = list_grid_points(campaign)
-    pairs = []
-    for record in json.loads(PACKED.read_text("utf-8")):
-        results = {p: PointResult(*r) for p, r in zip(points, record["results"], strict=True)}
-        known = PairResults(*record["models"], tuple(record["features"]), results)
-        line = [(results[p].gain, test) for p, test in zip(points, record["test"], strict=True)]
-        grids = [
-            FullGrid(
-                campaign,
-                Pair(*record["pair"]),
-                known,
-                {p: PointMean(*p, *g, 1) for p, g in zip(points, gains, strict=True)},
-                GainPair(*control),
-            )
-            for gains, control in zip((line, record["plain"]), record["control"], strict=True)
-        ]
-        pairs.append(UnseenPair(*grids, [(t, a) for t, a in record["tried"]]))
-    return pairs
+    return [
+        UnseenPair(*unpack_line_grid(record, campaign), [(t, a) for t, a in record["tried"]])
+        for record in json.loads(PACKED.read_text("utf-8"))
+    ]
 
 
 def replay_all(

@@ -26,6 +26,7 @@ from scripts import (
     goals,
     held_out,
     levers,
+    line_grids,
     make_picture,
     search_judge,
     unseen,
@@ -149,7 +150,7 @@ def test_a_trial_without_its_line_gains_what_its_trained_student_gains():
         last_validation_accuracy=before[0] + 0.02,
         last_test_accuracy=before[1] - 0.01,
     )
-    plain = unseen.leave_line(replace(row, outcome=outcome)).outcome
+    plain = line_grids.leave_line(replace(row, outcome=outcome)).outcome
     assert np.allclose((plain.value, plain.validation_gain, plain.test_gain), (2, 2, -1))
 
 

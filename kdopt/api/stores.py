@@ -158,7 +158,7 @@ class OpenCampaign:
     def curves(self) -> pd.DataFrame:
         """The learning curves: ``monitored`` on validation after each ``epoch`` of each trial.
 
-        Empty where the campaign does not set ``learning_curves``.
+        Trials with ``patience = 0`` have one only where ``learning_curves`` is ``all``.
         """
         lines = [
             (row.study, row.number, epoch, value)

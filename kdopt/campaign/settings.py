@@ -160,9 +160,10 @@ class Campaign(Settings):
             training (Izmailov et al., 2018). Each place then costs one more pass over these. With
             ``both`` two students are tried at each place, and the best on validation is kept; that
             costs an evaluation more.
-        learning_curves: Whether what is monitored on validation is recorded after every epoch, of
-            distilled students and of those trained on without a teacher. With a patience it is
-            measured anyway; with ``patience = 0`` it costs an evaluation of validation per epoch.
+        learning_curves: Of which distilled students, and students trained on without a teacher,
+            what is monitored on validation is recorded after every epoch: ``free`` of those that
+            have a patience, where it is measured anyway; ``all`` also with ``patience = 0``, where
+            it costs an evaluation of validation per epoch; or ``none``.
         keep: ``best`` keeps the best student of each pair, and of each student trained on without
             a teacher, as trials finish; ``kdopt distill`` then need not train it again.
         initial_weights: Whether participants start pre-training from random weights of their
@@ -246,7 +247,7 @@ class Campaign(Settings):
     batch_norm: Annotated[
         Literal["running", "measured", "both"], Source("default: as training leaves them")
     ] = "running"
-    learning_curves: Annotated[bool, Source("default: off, what it was before")] = False
+    learning_curves: Annotated[Literal["free", "all", "none"], KDOPT] = "free"
     keep: Annotated[Literal["none", "best"], KDOPT, MORE_WORK] = "none"
 
     def get_partition(self, name: str) -> PartitionSettings:

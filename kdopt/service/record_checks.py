@@ -265,11 +265,14 @@ def _brought_weights(checked: ExaminedTrial, plan: StudyPlan, around: Surroundin
 def _check_curve(outcome: Outcome, plan: StudyPlan, around: Surroundings) -> Iterator[str]:
     """The learning curve has a value per epoch, and the last one is known otherwise, too."""
     campaign, curve = around.campaign, outcome.curve
-    asked = campaign.learning_curves and plan.stage in HAVE_A_LINE
+    wanted = campaign.learning_curves
+    combined = plan.stage == "combine"  # it may have a patience of its own
+    free = wanted == "free" and (campaign.distill.patience > 0 or combined)
+    asked = plan.stage in HAVE_A_LINE and (wanted == "all" or free)
     if curve and not asked:
         yield "a learning curve, which the campaign did not ask of it"
-    # Of stage combine, those that start from random weights have none.
-    if asked and len(curve) != outcome.epochs and (curve or plan.stage != "combine"):
+    # Older versions recorded none; of stage combine, those from random weights have none.
+    if asked and len(curve) != outcome.epochs and (curve or not (free or combined)):
         yield (
             f"a learning curve of {format_count(len(curve), 'epoch')}, and it trained "
             f"{outcome.epochs}"
@@ -283,8 +286,7 @@ def _check_curve(outcome: Outcome, plan: StudyPlan, around: Surroundings) -> Ite
             f"its learning curve ends at {curve[-1]}, its last validation accuracy is "
             f"{outcome.last_validation_accuracy}"
         )
-    # Stage combine may have a patience of its own.
-    if campaign.distill.patience and plan.stage != "combine":
+    if campaign.distill.patience and not combined:
         best = curve.index(max(curve)) + 1
         if best != outcome.best_epoch:
             yield f"its best epoch is {outcome.best_epoch}, and {best} on its learning curve"

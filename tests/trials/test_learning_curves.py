@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from typer.testing import CliRunner
 
 import kdopt
+from kdopt.cli.app import app
 from kdopt.service.doctor import check_campaign
 from kdopt.train.engine import make_engine
 from kdopt.trials.context import Context
@@ -25,9 +27,9 @@ RUNS = pytest.mark.parametrize("run", [test_student_line.tune, test_student_line
 def change(context):
     """The campaign with other settings, on the same models."""
 
-    def make(**distill):
+    def make(curves="all", **distill):
         settings = dataclasses.replace(CAMPAIGN.distill, **distill)
-        campaign = dataclasses.replace(CAMPAIGN, distill=settings, learning_curves=True)
+        campaign = dataclasses.replace(CAMPAIGN, distill=settings, learning_curves=curves)
         record = dataclasses.replace(context._record, campaign=campaign)
         return Context(record, context._dataset, context._artifacts, context.engine)
 
@@ -40,7 +42,7 @@ def test_a_curve_has_the_accuracy_of_every_epoch_and_changes_nothing(
     run, patience, change, trained
 ):
     with_curve = change(epochs=4, patience=patience)
-    settings = dataclasses.replace(with_curve.campaign, learning_curves=False)
+    settings = dataclasses.replace(with_curve.campaign, learning_curves="none")
     record = dataclasses.replace(with_curve._record, campaign=settings)
     without = Context(record, with_curve._dataset, with_curve._artifacts, with_curve.engine)
     outcome, plain = run(with_curve, trained), run(without, trained)
@@ -57,6 +59,16 @@ def test_a_curve_has_the_accuracy_of_every_epoch_and_changes_nothing(
 
 
 @RUNS
+@pytest.mark.parametrize("patience", [0, 2])
+def test_by_default_a_curve_is_recorded_where_validation_is_measured_anyway(
+    run, patience, change, trained
+):
+    assert CAMPAIGN.learning_curves == "free"
+    outcome = run(change("free", epochs=3, patience=patience), trained)
+    assert len(outcome.curve) == (outcome.epochs if patience else 0)
+
+
+@RUNS
 def test_where_the_loss_is_monitored_the_curve_is_minus_the_loss(run, change, trained):
     outcome = run(change(epochs=2, patience=0, monitor="loss"), trained)
     validation = outcome.validation if outcome.line_position == 1 else None
@@ -70,7 +82,7 @@ participants = 2
 model = "mlp"
 partitions = ["uniform"]
 precision = "fp32"
-learning_curves = true
+learning_curves = "all"
 stages = ["tune"]
 [data]
 name = "digits"
@@ -85,6 +97,23 @@ patience = 0
 temperatures = [2]
 alphas = [0.5, 0.9]
 """
+
+
+def test_results_of_versions_that_recorded_no_curve_are_still_right(tmp_path):
+    text = SPEC.replace('"all"', '"free"').replace("patience = 0\n[tune]", "patience = 2\n[tune]")
+    store, artifacts = plan(tmp_path, text=text)
+    assert run_trials(store, artifacts, "tiny", make_engine("fp32", "cpu")).failed == 0
+    with kdopt.open(tmp_path / "kdopt.db") as opened:
+        assert len(opened["tiny"].curves()) == 16
+    with store.write() as connection:
+        connection.exec_driver_sql(
+            "UPDATE trial_user_attributes SET value_json = json_remove(value_json, '$.curve') "
+            "WHERE key = 'kd:metrics'"
+        )
+    assert check_campaign(store, artifacts, "tiny").problems == ()
+    again = CliRunner().invoke(app, ["verify", "tiny", "--store", str(tmp_path / "kdopt.db")])
+    assert again.exit_code == 0, again.output
+    store.close()
 
 
 def test_curves_are_read_from_a_store_and_the_doctor_knows_those_that_cannot_be(tmp_path):
