@@ -250,6 +250,12 @@ class Campaign(Settings):
     learning_curves: Annotated[Literal["free", "all", "none"], KDOPT] = "free"
     keep: Annotated[Literal["none", "best"], KDOPT, MORE_WORK] = "none"
 
+    def records_curve(self, settings: TrainSettings) -> bool:
+        """Whether trainings with these settings record a learning curve."""
+        # With a patience, validation is measured after every epoch anyway.
+        wanted = self.learning_curves
+        return wanted == "all" or (wanted == "free" and settings.patience > 0)
+
     def get_partition(self, name: str) -> PartitionSettings:
         """The settings of the partition of that name; ``KeyError`` if the campaign lacks it."""
         return {p.name: p for p in self.partitions}[name]

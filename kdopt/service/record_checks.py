@@ -265,10 +265,10 @@ def _brought_weights(checked: ExaminedTrial, plan: StudyPlan, around: Surroundin
 def _check_curve(outcome: Outcome, plan: StudyPlan, around: Surroundings) -> Iterator[str]:
     """The learning curve has a value per epoch, and the last one is known otherwise, too."""
     campaign, curve = around.campaign, outcome.curve
-    wanted = campaign.learning_curves
     combined = plan.stage == "combine"  # it may have a patience of its own
-    free = wanted == "free" and (campaign.distill.patience > 0 or combined)
-    asked = plan.stage in HAVE_A_LINE and (wanted == "all" or free)
+    free = campaign.learning_curves == "free"
+    asked = campaign.records_curve(campaign.distill) or (free and combined)
+    asked = asked and plan.stage in HAVE_A_LINE
     if curve and not asked:
         yield "a learning curve, which the campaign did not ask of it"
     # Older versions recorded none; of stage combine, those from random weights have none.

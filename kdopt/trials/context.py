@@ -231,7 +231,7 @@ class Context(ImageSets):
             generator,
             monitor=lambda _: self.measure_validation(judged, validation, settings.monitor),
             steps=self.steps,
-            follow=from_student and self._wants_curve(settings),
+            follow=from_student and self.campaign.records_curve(settings),
         )
         settled = images if from_student else None
         return self._evaluate_fit(model, judged, fitted, validation, untouched, settled)
@@ -252,7 +252,7 @@ class Context(ImageSets):
                 model,
                 loss,
                 lambda m: self.measure_validation(m, validation, settings.monitor),
-                self._wants_curve(settings),
+                self.campaign.records_curve(settings),
             )
             for model, loss in zip(models, losses, strict=True)
         ]
@@ -263,11 +263,6 @@ class Context(ImageSets):
             else self._try_to_evaluate(model, fitted, validation, untouched, images)
             for model, fitted in zip(models, fits, strict=True)
         ]
-
-    def _wants_curve(self, settings: TrainSettings) -> bool:
-        # With a patience, validation is measured after every epoch anyway.
-        wanted = self.campaign.learning_curves
-        return wanted == "all" or (wanted == "free" and settings.patience > 0)
 
     def _try_to_evaluate(
         self,
