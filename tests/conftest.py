@@ -156,6 +156,12 @@ def postgres_template(postgres: Postgres) -> str:
     return name
 
 
+@pytest.fixture
+def postgres_url(postgres: Postgres, postgres_template: str) -> str:
+    """Where an empty store of the real PostgreSQL is."""
+    return postgres.url(postgres.new_database(postgres_template))
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an empty store is: what is tested with it holds on both databases."""
@@ -163,8 +169,8 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         path = tmp_path / "store" / "kdopt.db"
         open_store(str(path), create=True).close()
         return f"sqlite:///{path}"
-    postgres: Postgres = request.getfixturevalue("postgres")
-    return postgres.url(postgres.new_database(request.getfixturevalue("postgres_template")))
+    url: str = request.getfixturevalue("postgres_url")
+    return url
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
 from contextlib import suppress
@@ -24,6 +23,7 @@ from tests.launch.campaigns import FOR_EVER
 from tests.postgres import find_free_port
 from tests.small_campaigns import make_spec
 from tests.started import start, wait_for_ends
+from tests.waiting import wait_until
 
 
 def write_tiny(epochs=1):
@@ -108,13 +108,6 @@ def children(process):
         return [c for c in psutil.Process(process.pid).children() if c.is_running()]
     except psutil.NoSuchProcess:
         return []
-
-
-def wait_until(condition, timeout_s=600):
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 def start_long_run(folder):

@@ -16,7 +16,8 @@ from kdopt.cli.progress import ProgressBar
 from kdopt.errors import KdoptError
 from kdopt.launch.call import WorkerCall
 from tests.conftest import make_campaign, make_record, new_store
-from tests.launch.campaigns import FOR_EVER, stop, wait_until
+from tests.launch.campaigns import FOR_EVER, stop
+from tests.waiting import wait_until
 
 
 def test_workers_here_finish_a_planned_campaign(make_bench):

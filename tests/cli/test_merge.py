@@ -116,15 +116,14 @@ def test_what_cannot_be_merged_is_said(sites):
     refused(kdopt(here, "merge", other), "other values of: distill", "nothing was merged")
 
 
-def test_the_other_stores_password_shows_nowhere(tmp_path, postgres, postgres_template):
-    url = postgres.url(postgres.new_database(postgres_template))
-    with closing(open_store(url)) as store:
+def test_the_other_stores_password_shows_nowhere(tmp_path, postgres_url):
+    with closing(open_store(postgres_url)) as store:
         write_plan(store, make_record(make_campaign()), plan_studies)
-    environment = {"KDOPT_OTHER_STORE": url}
+    environment = {"KDOPT_OTHER_STORE": postgres_url}
     assert kdopt(tmp_path, "init").returncode == 0
     ends = [kdopt(tmp_path, "merge", **environment)]  # its splits are nowhere
     refused(ends[0], "splits of uniform", "missing", "--other-artifacts")
-    ends += [kdopt(tmp_path, "merge", "--store", url, **environment)]
+    ends += [kdopt(tmp_path, "merge", "--store", postgres_url, **environment)]
     refused(ends[1], "this is the store itself")
     ends += [kdopt(tmp_path, "merge", "--campaign", "no", **environment)]
     refused(ends[2], "no campaign 'no'")

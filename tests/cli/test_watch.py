@@ -24,6 +24,7 @@ from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
 from tests.conftest import make_outcome, make_record, new_store
 from tests.terminal import Terminal
+from tests.waiting import wait_until
 from tests.worker.test_worker import SPEC, plan, start_worker
 
 COMMAND = [sys.executable, "-m", "kdopt", "status", "--every", "0.2", "--store"]
@@ -210,21 +211,18 @@ def test_json_is_one_object_per_line(local):
     assert json.loads(one.stdout).keys() == first.keys()
 
 
-def test_a_database_that_restarts_is_noted_and_waited_for(postgres, postgres_template, campaign):
-    url = postgres.url(postgres.new_database(postgres_template))
-    with closing(open_store(url)) as store:
+def test_a_database_that_restarts_is_noted_and_waited_for(postgres, postgres_url, campaign):
+    with closing(open_store(postgres_url)) as store:
         write_plan(store, make_record(campaign), plan_studies)
-    terminal = Terminal([*COMMAND, url], (24, 90))
-    lines = start(url, "--json")
+    terminal = Terminal([*COMMAND, postgres_url], (24, 90))
+    lines = start(postgres_url, "--json")
     heard = []
     ear = threading.Thread(target=lambda: heard.extend(map(json.loads, lines.stdout)), daemon=True)
     ear.start()
     try:
         terminal.wait_for(lambda text: "0 of 10" in text)
         # Who has never seen the store is not waited for: it may be the wrong one.
-        end = time.monotonic() + 600
-        while not heard and time.monotonic() < end:
-            time.sleep(0.02)
+        wait_until(lambda: heard)
         postgres.stop()
         text = terminal.wait_for(lambda text: "no answer from the store for" in text)
         assert "0 of 10 trials complete" in text
@@ -232,7 +230,7 @@ def test_a_database_that_restarts_is_noted_and_waited_for(postgres, postgres_tem
         time.sleep(0.5)
         postgres.restart()
         terminal.wait_for(lambda text: "no answer" not in text)
-        with closing(open_store(url)) as store:
+        with closing(open_store(postgres_url)) as store:
             finish_all(store)
         assert terminal.end() == DONE
         assert lines.wait(600) == DONE

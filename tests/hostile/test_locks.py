@@ -19,7 +19,6 @@ from kdopt.store import leases, queries
 from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_record
-from tests.postgres import Postgres
 
 HOLD = """
 import sqlite3, sys
@@ -138,9 +137,8 @@ def test_a_store_that_is_locked_when_it_is_opened(
             open_store(store_url)
 
 
-def test_a_limit_that_the_user_sets_stays(postgres: Postgres, postgres_template: str) -> None:
-    url = postgres.url(postgres.new_database(postgres_template))
+def test_a_limit_that_the_user_sets_stays(postgres_url: str) -> None:
     for given, kept in (("", "3s"), ("?options=-c%20lock_timeout%3D7s", "7s")):
-        store = open_store(url + given)
+        store = open_store(postgres_url + given)
         assert store.select_rows("SHOW lock_timeout") == [(kept,)]
         store.close()

@@ -6,9 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -113,15 +111,6 @@ class Bench:
 def worker_process(running: RunningTrial) -> int:
     """The process number of the worker that holds a trial."""
     return int(running.worker.split("/")[1])
-
-
-def wait_until(true: Callable[[], object], timeout_s: float = 600.0) -> float:
-    """Wait for something; how long it took in seconds."""
-    start = time.monotonic()
-    while not true():
-        assert time.monotonic() - start < timeout_s, "it did not happen"
-        time.sleep(0.1)
-    return time.monotonic() - start
 
 
 class Titles:

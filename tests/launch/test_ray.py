@@ -19,9 +19,10 @@ import pytest
 
 from kdopt.errors import KdoptError
 from kdopt.launch.ray import _check_listening, divide_cluster
-from tests.launch.campaigns import FOR_EVER, Titles, stop, wait_until, worker_process
+from tests.launch.campaigns import FOR_EVER, Titles, stop, worker_process
 from tests.postgres import PASSWORD, PASSWORD_IN_URL
 from tests.started import wait_for_ends
+from tests.waiting import wait_until
 
 # Not imported here: that puts Ray's own copies of packages before everybody's.
 pytestmark = pytest.mark.skipif(

@@ -20,8 +20,9 @@ from kdopt.launch.slurm import (
     submit_jobs,
     wait_for_jobs,
 )
-from tests.launch.campaigns import FOR_EVER, Bench, Titles, wait_until, worker_process
+from tests.launch.campaigns import FOR_EVER, Bench, Titles, worker_process
 from tests.postgres import PASSWORD, PASSWORD_IN_URL
+from tests.waiting import wait_until
 
 pytest.importorskip("submitit", reason="no submitit here: pip install 'kdopt[slurm]'")
 

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +34,7 @@ from kdopt.worker.worker import run_trials
 from tests.conftest import make_campaign, make_outcome, make_record, new_store, optuna_study
 from tests.small_campaigns import make_spec
 from tests.store.test_index_studies import contents
+from tests.waiting import wait_for
 
 SPEC = make_spec(
     participants=3, tune={"sampler": "warm", "warm_trials": 2, "temperatures": None, "alphas": None}
@@ -235,14 +235,6 @@ def results(store):
         del record["seconds"]
         out[row.study, row.number] = (row.state, tuple(row.params.items()), record)
     return out
-
-
-def wait_for(store, complete):
-    """Wait until so many trials of all studies are complete."""
-    end = time.monotonic() + 600
-    while sum(s.complete for s in queries.read_study_counts(store, "tiny")) < complete:
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def taught(folder):

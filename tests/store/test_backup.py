@@ -14,6 +14,7 @@ from kdopt.store.backup import back_up_store
 from kdopt.store.database import open_store
 from kdopt.store.planning import write_plan
 from tests.conftest import make_campaign, make_distilled, make_pretrained, make_record
+from tests.waiting import count_complete
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_a_backup_is_a_store_of_its_own_and_is_brought_up_to_date(tmp_path, plan
         run_one(copy, Artifacts(folder / "artifacts"), b"more")
     finally:
         copy.close()
-    assert sum(s.complete for s in queries.read_study_counts(planned, "tiny")) == 1
+    assert count_complete(planned) == 1
     assert sorted(p.name for p in folder.iterdir()) == ["artifacts", "kdopt.db"]
 
 
@@ -104,8 +105,8 @@ def test_the_store_itself_is_no_place_for_its_backup(tmp_path, shelf):
     store.close()
 
 
-def test_a_server_is_backed_up_by_its_own_means(tmp_path, postgres, postgres_template, shelf):
-    store = open_store(postgres.url(postgres.new_database(postgres_template)))
+def test_a_server_is_backed_up_by_its_own_means(tmp_path, postgres_url, shelf):
+    store = open_store(postgres_url)
     with pytest.raises(StoreError, match=r"only SQLite files .* pg_dump"):
         back_up_store(store, shelf, tmp_path)
     store.close()

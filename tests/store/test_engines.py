@@ -68,12 +68,12 @@ def test_workers_share_the_sessions_of_a_pooler(pooled: Store) -> None:
 
 @pytest.mark.parametrize("is_pooled", [True, False])
 def test_behind_a_pooler_nothing_is_left_in_a_session(
-    postgres: Postgres, postgres_template: str, monkeypatch: pytest.MonkeyPatch, is_pooled: bool
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, is_pooled: bool
 ) -> None:
     """A pooler is known by a number of the session that is not the server's."""
     if is_pooled:
         monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", -1)
-    store = open_store(postgres.url(postgres.new_database(postgres_template)))
+    store = open_store(postgres_url)
     for _ in range(OFTEN):
         ask(store, "SELECT 1")
     assert ask(store, "SHOW lock_timeout") == "3s"

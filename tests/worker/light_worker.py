@@ -28,6 +28,7 @@ from kdopt.worker.heartbeat import Heartbeat
 from kdopt.worker.worker_id import is_dead, name_worker
 from tests.conftest import make_distilled, make_pretrained
 
+DIVERGED = "the training loss became nan in epoch 1"
 BEAT_S = 0.5
 """Far more often than real workers do, so that beats meet everything else."""
 
@@ -132,7 +133,7 @@ def run(
     while not may_end():
         time.sleep(0.02)
     if diverges(claim.number):
-        leases.fail_trial(store, claim, "the training loss became nan in epoch 1")
+        leases.fail_trial(store, claim, DIVERGED)
     else:
         leases.finish_trial(store, claim, make_result(claim, weights))
 

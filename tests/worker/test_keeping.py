@@ -11,15 +11,11 @@ from kdopt.analysis.verdicts import rank_trial
 from kdopt.store import queries
 from kdopt.store.kept import find_kept, list_kept
 from kdopt.train.students import read_student
-from tests.cli.test_cli import wait_until
+from tests.waiting import count_complete, wait_until
 from tests.worker.test_worker import SPEC as TINY
 from tests.worker.test_worker import plan, start_worker
 
 SPEC = TINY.replace("control = false", 'keep = "{keep}"')
-
-
-def count_complete(store):
-    return sum(s.complete for s in queries.read_study_counts(store, "tiny"))
 
 
 def test_two_workers_of_which_one_is_killed_leave_the_best_student_of_each_pair(tmp_path):

@@ -29,6 +29,7 @@ from tests.conftest import list_failures
 from tests.launch.campaigns import FOR_EVER
 from tests.small_campaigns import plan_text
 from tests.started import start
+from tests.waiting import wait_for, wait_until
 
 SPEC = """
 name = "tiny"
@@ -87,13 +88,6 @@ def unbroken(tmp_path_factory):
     return found
 
 
-def wait_for(store, complete: int, timeout_s: float = 600):
-    end = time.monotonic() + timeout_s
-    while sum(s.complete for s in queries.read_study_counts(store, "tiny")) < complete:
-        assert time.monotonic() < end, "no progress"
-        time.sleep(0.02)
-
-
 def test_outcomes_are_whole_and_consistent(unbroken):
     for state, params, record in unbroken.values():
         assert state == "COMPLETE"
@@ -140,10 +134,7 @@ def test_one_command_looks_after_several_workers(tmp_path, unbroken):
 def test_they_stop_together_and_give_their_trials_back(tmp_path):
     store, _ = plan(tmp_path, epochs=FOR_EVER)
     group = start([*WORKER, "--store", str(tmp_path / "kdopt.db"), "--workers", "2", "--quiet"])
-    end = time.monotonic() + 600
-    while sum(s.running for s in queries.read_study_counts(store, "tiny")) < 2:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_until(lambda: sum(s.running for s in queries.read_study_counts(store, "tiny")) >= 2)
     children = psutil.Process(group.pid).children()
     group.terminate()
     said = group.communicate(timeout=600)[0]
@@ -175,10 +166,7 @@ def test_a_stopped_worker_gives_its_trial_back_at_once(tmp_path, number):
     store, _ = plan(tmp_path, epochs=FOR_EVER)
     worker = start_worker(tmp_path)
     wait_for(store, complete=2)
-    end = time.monotonic() + 600
-    while not activity.read_running_trials(store, "tiny"):
-        assert time.monotonic() < end, "no progress"
-        time.sleep(0.02)
+    wait_until(lambda: activity.read_running_trials(store, "tiny"))
     os.kill(worker.pid, number)
     said, _ = worker.communicate(timeout=600)
     assert worker.returncode == 0, said
