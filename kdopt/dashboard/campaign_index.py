@@ -33,7 +33,7 @@ from kdopt.report.format import (
     title_partitions,
 )
 from kdopt.report.sections.federated import draw_federated
-from kdopt.report.sections.table_two import draw_combined
+from kdopt.report.sections.table_two_figure import draw_combined
 from kdopt.shown import format_count
 from kdopt.store.index_studies import IndexStudy, IndexTrial
 

@@ -10,7 +10,8 @@ A section says what to run where it has nothing to show. To add one, write a fun
 - ``methods``: methods compared, the search and its noise
 - ``teachers``: which teachers help, learning and forgetting (part of ``methods``)
 - ``many_teachers``: all participants distilled into one model
-- ``table_two``: Table II of the paper as grid, figure and text (part of ``many_teachers``)
+- ``table_two``, ``table_two_figure``, ``table_two_files``: Table II of the paper on the page, as a
+  picture, in Markdown and LaTeX (part of ``many_teachers``)
 - ``federated``: federated averaging and other algorithms (part of ``many_teachers``)
 - ``advice``: the decision tree for new pairs
 - ``claims``: the paper's claims, judged

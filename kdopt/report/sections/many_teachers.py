@@ -23,12 +23,9 @@ from kdopt.report.sections.federated import (
     make_reductions_block,
     make_rounds_block,
 )
-from kdopt.report.sections.table_two import (
-    draw_combined,
-    format_combined_latex,
-    format_combined_markdown,
-    make_combined_grids,
-)
+from kdopt.report.sections.table_two import make_combined_grids
+from kdopt.report.sections.table_two_figure import draw_combined
+from kdopt.report.sections.table_two_files import format_combined_latex, format_combined_markdown
 
 
 def make_many_section(data: ReportData) -> Section | None:

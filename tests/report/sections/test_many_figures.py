@@ -6,7 +6,7 @@ import pytest
 from kdopt.analysis.tables import Tables
 from kdopt.campaign.stage_settings import WEIGHTINGS, CombineSettings
 from kdopt.report.sections.federated import draw_federated
-from kdopt.report.sections.table_two import draw_combined
+from kdopt.report.sections.table_two_figure import draw_combined
 from tests.analysis.synthetic import FIVE
 from tests.report.many_synthetic import ROUNDS, federate_accuracy, many_campaign, many_rows
 

@@ -13,7 +13,7 @@ from kdopt.report.sections.federated import ROUND_COUNTS
 from kdopt.report.sections.many_teachers import (
     format_many_files,
 )
-from kdopt.report.sections.table_two import format_combined_latex, format_combined_markdown
+from kdopt.report.sections.table_two_files import format_combined_latex, format_combined_markdown
 from tests.analysis.synthetic import FIVE
 from tests.report.many_synthetic import ROUNDS, many_campaign, many_rows
 
