@@ -18,7 +18,7 @@ from kdopt.data.given_logits import GivenLogits
 from kdopt.errors import InputError
 from kdopt.shown import format_count
 from kdopt.train.engine import seeded
-from kdopt.train.fit import find_not_finite
+from kdopt.train.fit import find_not_finite, is_ordinary
 from kdopt.trials.given import GivenPair, GivenSet
 
 TRIED = 2
@@ -120,8 +120,11 @@ def _stack_items(name: str, dataset: Any) -> tuple[Tensor, Tensor]:
 
 def _read_array(what: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
-        if value.layout is not torch.strided or value.is_quantized or value.is_meta:
-            raise InputError(f"{what}: not a dense tensor with values; give value.to_dense()")
+        if not is_ordinary(value):
+            raise InputError(
+                f"{what}: not a dense tensor with values of 16 bits or more; give "
+                "value.to_dense().float()"
+            )
         found = value.detach().cpu()
     else:
         array = np.asarray(value)
@@ -183,10 +186,11 @@ def _check_module(role: str, module: Any) -> None:
             f"{role}: {type(module).__name__} has lazy layers without a shape; run it on a batch"
         )
     state = module.state_dict()
-    odd = [key for key, value in state.items() if not isinstance(value, Tensor) or value.is_meta]
+    odd = [k for k, v in state.items() if not (isinstance(v, Tensor) and is_ordinary(v))]
     if odd:
         raise InputError(
-            f"{role}: '{odd[0]}' of its state is no tensor with values; load its weights first"
+            f"{role}: '{odd[0]}' of its state is no dense tensor with values of 16 bits or more; "
+            "load its weights first, and as such"
         )
     broken = find_not_finite(state)
     if broken is not None:
@@ -268,9 +272,10 @@ def _check_logits(role: str, name: str, logits: Any, shown: str) -> tuple[int, i
 def _read_logits(teacher: Any, sets: Mapping[str, GivenSet]) -> GivenLogits:
     given = teacher if isinstance(teacher, Mapping) else {"train": teacher}
     unknown = sorted(map(str, given.keys() - set(LOGIT_SETS)))
-    if unknown or "train" not in given:
+    if unknown or given.get("train") is None:
+        there = [name for name in LOGIT_SETS if given.get(name) is not None]
         raise InputError(
-            f"teacher: logits of {', '.join(unknown or map(str, given)) or 'nothing'}; give those "
+            f"teacher: logits of {', '.join(unknown or there) or 'nothing'}; give those "
             "of 'train', and of 'validation' and 'test' where you have them"
         )
     read = {}

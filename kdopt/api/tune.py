@@ -167,6 +167,7 @@ def tune(
     """
     refuse_empty(store=store, name=name, device=device)
     _check_workers(workers, device)
+    _check_callbacks(callbacks)
     given = read_given(teacher, student, train, validation, test)
     spec = _read_options(name, options, given)
     home = _open_home(store, name)
@@ -257,11 +258,21 @@ def _make_plain(value: Any) -> Any:
     return value
 
 
+def _check_callbacks(callbacks: Sequence[Callback]) -> None:
+    """Before the first trial, rather than after it."""
+    several = isinstance(callbacks, Sequence) and not isinstance(callbacks, str)
+    odd = [call for call in callbacks if not callable(call)] if several else [callbacks]
+    if odd:
+        raise InputError(
+            f"callbacks: a {type(odd[0]).__name__}; give a list of functions of (study, trial)"
+        )
+
+
 def _check_workers(workers: int, device: str | None) -> None:
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
         raise InputError(f"workers={workers!r}: give a whole number of processes, 1 or more")
     if device is not None:
-        parse_device(device)
+        parse_device(str(device))
         find_device(device)
     if workers == 1:
         return

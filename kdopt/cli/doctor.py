@@ -54,7 +54,10 @@ AnyCampaignOption = Annotated[
     str | None, typer.Option("--campaign", help="The campaign [default: all of the store].")
 ]
 DeepOption = Annotated[
-    bool, typer.Option("--deep", help="Read every artifact and compare its sha256.")
+    bool,
+    typer.Option(
+        "--deep", help="Read every artifact: whether it is unaltered, and what it is for."
+    ),
 ]
 RepairOption = Annotated[
     bool,

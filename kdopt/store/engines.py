@@ -179,6 +179,9 @@ def _begin_postgres(connection: Connection) -> None:
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
+    # SQLite checks no text, and by default one with other bytes fails the whole query. So whoever
+    # reads the value can say which one is broken.
+    connection.text_factory = lambda text: str(text, "utf-8", "replace")
     cursor = connection.cursor()
     # WAL: readers never wait for the writer. NORMAL: about six times the trials per second of
     # FULL; a power cut can lose the last commits but never damages the file.

@@ -29,6 +29,7 @@ _FINAL = (
     "unable to open database",
     "not a database",
     "malformed",
+    "could not decode",
     "permission denied",
     "authentication failed",
     "no such table",
@@ -56,7 +57,7 @@ _FIXES = (
         "change the permissions or give another --store",
     ),
     (
-        ("not a database", "malformed"),
+        ("not a database", "malformed", "could not decode"),
         "this file is not a (whole) SQLite database; give another --store or restore a backup",
     ),
     (

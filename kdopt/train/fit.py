@@ -185,6 +185,20 @@ class _Course:
         return Fit(self._epoch, self._best_epoch, kept, tuple(self._curve))
 
 
+PRECISIONS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Types of floats that torch computes with; numbers of 8 bits mean something only with a scale."""
+
+
+def is_ordinary(value: Tensor) -> bool:
+    """Whether a tensor has a number in every place, of a type that torch computes with.
+
+    Others, such as sparse or quantized ones and those on ``meta``, lack most functions.
+    """
+    if value.layout is not torch.strided or value.is_meta or value.is_quantized or value.is_nested:
+        return False
+    return not value.is_floating_point() or value.dtype in PRECISIONS
+
+
 def find_not_finite(state: Mapping[str, Tensor]) -> str | None:
     """The first tensor of a state that holds an infinity or a NaN; ``None`` where all is finite."""
     floating = {key: value for key, value in state.items() if value.is_floating_point()}

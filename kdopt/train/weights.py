@@ -24,7 +24,7 @@ from kdopt.files import is_safetensors, read_input
 from kdopt.shown import format_count
 from kdopt.train.adapted import build_model, get_own_model
 from kdopt.train.engine import seeded
-from kdopt.train.fit import find_not_finite
+from kdopt.train.fit import PRECISIONS, find_not_finite, is_ordinary
 
 ARCHITECTURE_KEY = "architecture"
 """Where the header of a checkpoint says what its model is, as JSON."""
@@ -90,8 +90,8 @@ def check_weights(
 ) -> dict[str, Tensor]:
     """The same of tensors that were read; they are given back as they are.
 
-    With ``any_precision`` they may have any floating type where the model has one, as in files that
-    kdopt did not write.
+    With ``any_precision`` they may have another of the ``PRECISIONS`` where the model has one, as
+    in files that kdopt did not write.
     """
     for key, expected in model.items():
         if key not in found:
@@ -101,7 +101,7 @@ def check_weights(
             raise ArtifactError(
                 f"'{key}' is {_format_shape(value)}, the model's is {_format_shape(expected)}"
             )
-        alike = value.is_floating_point() and expected.is_floating_point()
+        alike = value.dtype in PRECISIONS and expected.dtype in PRECISIONS
         if value.dtype != expected.dtype and not (any_precision and alike):
             raise ArtifactError(f"'{key}' is {value.dtype}, the model's is {expected.dtype}")
     if unknown := found.keys() - model.keys():
@@ -189,6 +189,12 @@ def _read_state(content: bytes) -> dict[str, Tensor]:
         isinstance(key, str) and isinstance(value, Tensor) for key, value in loaded.items()
     ):
         raise ArtifactError("it is no state dict: a table from names to tensors")
+    for key, value in loaded.items():
+        if not is_ordinary(value):
+            raise ArtifactError(
+                f"'{key[:100]}' is sparse, quantized, nested, of 8-bit floats or without numbers "
+                "(meta); save it as an ordinary tensor"
+            )
     return dict(loaded)
 
 
@@ -203,7 +209,10 @@ def _cast_counts(state: dict[str, Tensor], model: Mapping[str, Tensor]) -> dict[
     """Count of batches and the like may be of another whole type; floats are cast when loaded."""
     return {
         key: value.to(model[key].dtype)
-        if key in model and not model[key].is_floating_point() and not value.is_floating_point()
+        if key in model
+        and value.shape == model[key].shape  # first: a small file may claim any size
+        and not model[key].is_floating_point()
+        and not value.is_floating_point()
         else value
         for key, value in state.items()
     }

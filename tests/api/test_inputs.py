@@ -28,6 +28,12 @@ class Net(nn.Module):
         return self.change(self.layer(x))
 
 
+def with_buffer(value):
+    module = Net()
+    module.register_buffer("extra", value)
+    return module
+
+
 def with_nan(module):
     with torch.no_grad():
         module.layer.bias[0] = torch.nan
@@ -95,8 +101,27 @@ CASES = {
     ),
     "no weights in memory": (
         {"student": Net().to("meta")},
-        "no tensor with values; load its weights",
+        "no dense tensor with values .*; load its weights",
     ),
+    "weights of 8 bits": (
+        {"teacher": Net().to(torch.float8_e4m3fn)},
+        "no dense tensor with values of 16 bits or more",
+    ),
+    "a sparse buffer": (
+        {"student": with_buffer(torch.eye(3).to_sparse())},
+        "'extra' of its state is no dense tensor",
+    ),
+    "inputs of 8 bits": (
+        {"train": (torch.tensor(X).to(torch.float8_e4m3fn), Y)},
+        "train: inputs: not a dense tensor with values of 16 bits or more",
+    ),
+    "no teacher": ({"teacher": None}, "teacher: logits of nothing; give those of 'train'"),
+    "no logits of train": (
+        {"teacher": {"train": None, "test": X}},
+        "teacher: logits of test; give those of 'train'",
+    ),
+    "a callback that is none": ({"callbacks": [print, 3]}, "callbacks: a int; give a list of fun"),
+    "callbacks in no list": ({"callbacks": print}, "callbacks: a builtin_function_or_method; give"),
     "frozen": ({"student": Net().requires_grad_(False)}, "no trainable parameters; unfreeze"),
     "half precision": ({"student": Net().half()}, "parameters are torch.float16; .* student.float"),
     "another width": (
