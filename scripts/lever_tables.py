@@ -62,7 +62,13 @@ LINE = ("1", "0.75", "1.25", "0.5", "0.25")
 TOWARDS = tuple(f"{s} {r}" for s in ("1", "0.5") for r in ("0.1", "0.2", "0.5"))
 """Places, the trained student and those nearest to it first: among equals the first is chosen."""
 
-WAYS: Mapping[str, Sequence[tuple[str, Sequence[str]]]] = {
+Ways = Mapping[str, Sequence[tuple[str, Sequence[str]]]]
+"""By name: how students are made, and at which places."""
+
+Choices = Mapping[str, Sequence[str]]
+"""By name: which trained students count."""
+
+WAYS: Ways = {
     "no line": [("interpolated", NO_LINE)],
     "no line, measured": [("measured", NO_LINE)],
     "line, interpolated": [("interpolated", LINE)],
@@ -85,7 +91,7 @@ DIFFERENCES = (
     ("line and teacher, measured", "line, interpolated"),
 )
 ALIKE = ("interpolated", "measured")
-AT_EACH_CELL: Mapping[str, Sequence[tuple[str, Sequence[str]]]] = {
+AT_EACH_CELL: Ways = {
     f"{name}{way}": [
         (of, (place,)) for place in places for of in (ALIKE if way == "both" else (way,))
     ]
@@ -94,7 +100,7 @@ AT_EACH_CELL: Mapping[str, Sequence[tuple[str, Sequence[str]]]] = {
 }
 """What ``batch_norm`` of ``running``, ``measured`` and ``both`` choose among, in their order."""
 
-CHOICES: Mapping[str, Sequence[str]] = {
+CHOICES: Choices = {
     "the control": ("control",),
     "the control and the best cell": ("control", "best"),
 }
@@ -139,24 +145,48 @@ def read_found(file: Path) -> Found:
 
 def print_lines(file: Path = LINES) -> None:
     """Gains by how the students around a trained one are made, and their differences."""
-    found = read_found(file)
-    print(OF_LINES.format(pairs=found.count()))
-    gains = {
-        (way, choice): np.array([choose_gain(r, WAYS[way], CHOICES[choice]) for r in found.records])
-        for way in WAYS
-        for choice in CHOICES
-    }
-    numbers = [head for choice in CHOICES for head in ("pairs", f"chosen among {choice}")]
-    print_head(["students", "pairs of"], numbers)
-    for way in WAYS:
+    print_gains(read_found(file), OF_LINES, WAYS, DIFFERENCES, CHOICES)
+
+
+def print_gains(
+    found: Found, head: str, ways: Ways, differences: Sequence[tuple[str, str]], choices: Choices
+) -> None:
+    """What is chosen gains, by way and by what is chosen among, and how far ways differ."""
+    print(head.format(pairs=found.count()))
+    gains = compute_gains(found, ways, choices)
+    print_head(["students", "pairs of"], head_choices(choices))
+    for way in ways:
         for data, some in found.split():
-            values = [gains[way, choice] for choice in CHOICES]
+            values = [gains[way, choice] for choice in choices]
             print_line([way, data, *(t for v in values for t in show(found, v, some))])
     print()
-    print_head(["difference", "pairs of"], numbers)
-    for way, other in DIFFERENCES:
+    print_differences(found, gains, differences, choices)
+
+
+def compute_gains(found: Found, ways: Ways, choices: Choices) -> dict[tuple[str, str], Numbers]:
+    """Test gains in pp of what validation chooses, by way and by what is chosen among."""
+    return {
+        (way, choice): np.array([choose_gain(r, ways[way], choices[choice]) for r in found.records])
+        for way in ways
+        for choice in choices
+    }
+
+
+def head_choices(choices: Choices) -> list[str]:
+    return [title for choice in choices for title in ("pairs", f"chosen among {choice}")]
+
+
+def print_differences(
+    found: Found,
+    gains: Mapping[tuple[str, str], Numbers],
+    differences: Sequence[tuple[str, str]],
+    choices: Choices,
+) -> None:
+    """How far the gains of ways differ."""
+    print_head(["difference", "pairs of"], head_choices(choices))
+    for way, other in differences:
         for data, some in found.split():
-            values = [gains[way, choice] - gains[other, choice] for choice in CHOICES]
+            values = [gains[way, choice] - gains[other, choice] for choice in choices]
             shown = [t for v in values for t in show(found, v, some, difference=True)]
             print_line([f"{way} - {other}", data, *shown])
 

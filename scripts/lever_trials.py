@@ -3,10 +3,14 @@
     python scripts/lever_trials.py lines --store STORE --store STORE --out lines.jsonl
     python scripts/lever_trials.py curves --store STORE --store STORE --out curves.jsonl
     python scripts/lever_trials.py pack lines.jsonl --to scripts/lever_lines.json
+    python scripts/lever_trials.py lines --store STORE --store STORE --out teacher.jsonl \
+        --ways interpolated measured teacher "teacher measured"
+    python scripts/lever_trials.py pack teacher.jsonl --to scripts/lever_teacher.json
 
 ``lines`` trains every pair's control and its best cell again and scores students around them: on
 the line from the untouched student, with batch norm's statistics made in three ways, and moved
-towards the teacher besides. ``curves`` trains the cells again that the learnt search tries where
+towards the teacher besides; all the way where the participants began with the same weights, and
+from the untouched student too. ``curves`` trains the cells again that the learnt search tries where
 the pair's kind of partition is not known, and scores them on validation after every epoch. Pairs
 come in random order, those of all stores mixed, so a run that is stopped leaves a random sample.
 ``pack`` puts together what ``scripts/levers.py`` reads. Nothing is written to the stores.
@@ -54,6 +58,13 @@ from scripts.student_line import (
 PLACES = (0.25, 0.5, 0.75, TRAINED, 1.25)
 TOWARDS_TEACHER = tuple((s, r) for s in (0.5, TRAINED) for r in (0.1, 0.2, 0.5))
 """Places ``s`` on the line, and how far ``r`` from there, as from the untouched to the teacher."""
+
+STEPS = (0.1, 0.25, 0.5, 0.75, 1.0)
+TOWARDS_SHARED = tuple((s, r) for s in (0.5, TRAINED) for r in STEPS)
+"""The same where initial weights are shared."""
+
+NO_TRIAL = tuple((0.0, r) for r in (0.0, *STEPS))
+"""From the untouched student (0, 0) to the teacher itself (0, 1)."""
 
 WAYS = ("interpolated", "measured", "kept", "teacher", "teacher measured")
 """How students are made: where batch norm's statistics come from, and whether the teacher's
@@ -148,6 +159,8 @@ def measure_lines(source: Source, grid: FullGrid, ways: Sequence[str] = WAYS) ->
     pretrained = source.results.pretrained
     before, teacher = (pretrained[pair.partition, who] for who in (pair.student, pair.teacher))
     point = find_best(grid)
+    shared = grid.campaign.initial_weights == "shared"
+    steps = TOWARDS_SHARED if shared else TOWARDS_TEACHER
     rows = {
         "control": source.controls[pair.partition, pair.student],
         "best": source.cells[pair][point],
@@ -158,7 +171,12 @@ def measure_lines(source: Source, grid: FullGrid, ways: Sequence[str] = WAYS) ->
         start = copy_state(context.load_model(before))
         towards = copy_state(context.load_model(teacher))
         key = (grid.campaign.name, row.study, row.number) if name == "control" else None
-        found[name] = score_around(context, pair, before, (start, trained, towards), key, ways)
+        scorer = Scorer(context, pair, before)
+        states = start, trained, towards
+        if shared and "start" not in found:
+            none: dict[str, Any] = {way: {} for way in ways}
+            found["start"] = none | scorer.score_towards((start, start, towards), ways, NO_TRIAL)
+        found[name] = score_around(scorer, states, key, ways, steps)
         found["same"] &= same
     return found
 
@@ -194,32 +212,28 @@ _scored: dict[tuple[str, str, int], dict[str, Any]] = {}
 
 
 def score_around(
-    context: Context,
-    pair: Pair,
-    before: Outcome,
+    scorer: Scorer,
     states: Sequence[Mapping[str, Tensor]],
     key: Any,
     ways: Sequence[str],
+    steps: Sequence[tuple[float, float]],
 ) -> dict[str, Any]:
     """Scores by way of making the student and by place.
 
     Args:
-        context: Images and models.
-        pair: Which pair.
-        before: The untouched student.
+        scorer: Of the pair.
         states: The weights of the untouched student, of the trained one and of the teacher.
         key: Names the trained one, which may have several teachers; ``None``: it has one.
         ways: Of :data:`WAYS`.
+        steps: Places and how far from there towards the teacher.
     """
-    scorer = Scorer(context, pair, before)
     found = _scored.get(key) if key is not None else None
     if found is None:
         own = [way for way in ways if "teacher" not in way]
-        found = {way: scorer.score(list_states(way, *states), way == "measured") for way in own}
+        found = {w: scorer.score(list_states(w, *states, steps), w == "measured") for w in own}
         if key is not None:
             _scored[key] = found
-    further = [way for way in ways if "teacher" in way]
-    return found | {w: scorer.score(list_states(w, *states), "measured" in w) for w in further}
+    return found | scorer.score_towards(states, ways, steps)
 
 
 def list_states(
@@ -227,12 +241,13 @@ def list_states(
     start: Mapping[str, Tensor],
     trained: Mapping[str, Tensor],
     towards: Mapping[str, Tensor],
+    steps: Sequence[tuple[float, float]],
 ) -> dict[str, dict[str, Tensor]]:
     """The weights at each place, batch norm's statistics interpolated or kept."""
     if "teacher" in way:
         return {
             f"{place:g} {share:g}": move_towards(start, trained, towards, place, share)
-            for place, share in TOWARDS_TEACHER
+            for place, share in steps
         }
     line = {f"{place:g}": interpolate_weights(start, trained, place) for place in PLACES}
     if way != "kept":
@@ -270,8 +285,33 @@ class Scorer:
         self._validation = context.get_validation(pair.partition, pair.student)
         self._images = context.get_share(pair.partition, pair.student)
 
-    def score(self, states: Mapping[str, Mapping[str, Tensor]], measured: bool) -> dict[str, Any]:
-        """Validation of all, and test of the best of them and of the trained student."""
+    def score_towards(
+        self,
+        states: Sequence[Mapping[str, Tensor]],
+        ways: Sequence[str],
+        steps: Sequence[tuple[float, float]],
+    ) -> dict[str, Any]:
+        """Scores of students that were moved towards the teacher, see :func:`score_around`."""
+        further = [way for way in ways if "teacher" in way]
+        all_tested = steps is not TOWARDS_TEACHER
+        return {
+            w: self.score(list_states(w, *states, steps), "measured" in w, all_tested)
+            for w in further
+        }
+
+    def score(
+        self,
+        states: Mapping[str, Mapping[str, Tensor]],
+        measured: bool,
+        all_tested: bool = False,
+    ) -> dict[str, Any]:
+        """Validation of all, and test of the best of them and of the trained student.
+
+        Args:
+            states: Weights by place.
+            measured: Whether batch norm's statistics are made on the student's images.
+            all_tested: Test of all that are better than the untouched student.
+        """
         model = self._context.load_model(self._before)
         before = round(self._before.validation.accuracy * self._before.validation.images)
         found: dict[str, Any] = {}
@@ -281,7 +321,7 @@ class Scorer:
                 if on_test and (
                     name not in found
                     or found[name][0] <= before
-                    or (found[name][0] < best and name != f"{TRAINED:g}")
+                    or (not all_tested and found[name][0] < best and name != f"{TRAINED:g}")
                 ):
                     continue
                 model.load_state_dict(state)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
-from scripts import few_trials, lever_tables, lever_trials
+from scripts import few_trials, lever_tables, lever_trials, teacher_tables
 from scripts.lever_tables import LINE, NO_LINE, Trial, choose_gain, find_stop, follow_rule
 from tests.small_campaigns import make_spec, run_campaign
 
@@ -42,6 +44,56 @@ def test_students_around_a_trained_one_are_scored_and_told_apart(store, tmp_path
             assert all(on_test is None for right, on_test in of["kept"].values() if right == 0)
     lever_tables.print_lines(packed)
     assert "| line, kept - line, interpolated | digits |" in capsys.readouterr().out
+
+
+def test_from_shared_weights_steps_lead_from_the_student_to_the_teacher(tmp_path, capsys):
+    spec = make_spec(
+        name="shared",
+        model="cnn",
+        control=True,
+        participants=3,
+        initial_weights="shared",
+        data={"train_size": 240, "test_size": 60},
+    )
+    run_campaign(spec, tmp_path).store.close()
+    out, packed = tmp_path / "teacher.jsonl", tmp_path / "teacher.json"
+    store = str(tmp_path / "kdopt.db")
+    ways = ["interpolated", "measured", "teacher", "teacher measured"]
+    lever_trials.main(["lines", "--store", store, "--out", str(out), "--ways", *ways])
+    lever_trials.main(["pack", str(out), "--to", str(packed)])
+    records = json.loads(packed.read_text("utf-8"))
+    untouched = {record["student"]: record["untouched"] for record in records}
+    assert len(records) == 6 and len(untouched) == 3
+    for record in records:
+        start = record["start"]["teacher"]
+        assert start["0 0"] == [record["untouched"][0], None]
+        right, test = untouched[record["teacher"]]
+        assert start["0 1"] == [right, test if right > record["untouched"][0] else None]
+        assert record["start"]["interpolated"] == {}
+        places = {f"{s:g} {r:g}" for s, r in lever_trials.TOWARDS_SHARED}
+        assert set(record["best"]["teacher"]) == places
+    teacher_tables.print_teacher(packed)
+    tables = capsys.readouterr().out
+    ahead = sum(untouched[r["teacher"]][0] > untouched[r["student"]][0] for r in records)
+    assert f"{6 - ahead} pairs of digits whose teacher is not ahead" in tables
+    assert "| line and steps - line | digits | 6 |" in tables
+
+
+def test_steps_are_straight_and_no_variance_is_negative():
+    def state(weight, variance):
+        return {
+            "weight": torch.tensor([weight]),
+            "bn.running_var": torch.tensor([variance]),
+            "bn.num_batches_tracked": torch.tensor(7),
+        }
+
+    start, trained, towards = state(1.0, 1.0), state(3.0, 0.25), state(-1.0, 0.25)
+    moved = lever_trials.move_towards(start, trained, towards, 0.5, 0.25)
+    assert moved["weight"].item() == 1 + 0.5 * 2 + 0.25 * -2
+    assert moved["bn.running_var"].item() == 1 + 0.5 * -0.75 + 0.25 * -0.75
+    assert moved["bn.num_batches_tracked"].item() == 7
+    far = lever_trials.move_towards(start, trained, towards, 1, 1)
+    assert far["weight"].item() == 1 and far["bn.running_var"].item() == 0
 
 
 def test_a_trial_that_came_out_otherwise_is_refused(tmp_path):
@@ -124,3 +176,13 @@ def test_what_ships_is_of_the_grids_that_ship():
         cells = grids[lever_tables.name_record(record)].cells
         for *point, curve in record["curves"]:
             assert cells[tuple(point)].validation_gain == gain(record, curve[-1])
+
+
+def test_what_ships_of_shared_weights_is_every_pair_of_both_campaigns():
+    found = lever_tables.read_found(teacher_tables.TEACHER)
+    names = Counter(record["campaign"] for record in found.records)
+    assert names == {"fashion-shared": 60, "cifar10-shared": 60}
+    right = {(r["campaign"], r["partition"], r["student"]): r["untouched"] for r in found.records}
+    for record in found.records:
+        teacher = right[record["campaign"], record["partition"], record["teacher"]]
+        assert record["start"]["teacher"]["0 1"][0] == teacher[0]
