@@ -50,7 +50,7 @@ class MethodCase(NamedTuple):
 
 
 class GainPair(NamedTuple):
-    """What one training gained, pp."""
+    """What one training gained, or the mean of several, pp."""
 
     validation: float
     test: float
@@ -151,11 +151,7 @@ class CampaignResults:
         """
         if transfer_set in UNLABELED:
             return GainPair(0.0, 0.0)
-        outcomes = self.list_control_outcomes(pair, transfer_set)
-        return GainPair(
-            compute_mean(read_number(outcome.validation_gain) for outcome in outcomes),
-            compute_mean(read_number(outcome.test_gain) for outcome in outcomes),
-        )
+        return average_gains(self.list_control_outcomes(pair, transfer_set))
 
     @cached_property
     def candidates(self) -> dict[Pair, list[TrialRow]]:
@@ -339,6 +335,14 @@ def read_point(row: TrialRow) -> tuple[float, float] | None:
 def read_number(value: ParamValue | None) -> float:
     """A parameter or measure as a float; NaN where there is none."""
     return math.nan if value is None else float(value)
+
+
+def average_gains(outcomes: Sequence[Outcome]) -> GainPair:
+    """Mean gains of replicates, pp; NaN where none of them has one."""
+    return GainPair(
+        compute_mean(read_number(outcome.validation_gain) for outcome in outcomes),
+        compute_mean(read_number(outcome.test_gain) for outcome in outcomes),
+    )
 
 
 def order_partitions(names: Iterable[str], campaign: Campaign) -> list[str]:

@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from kdopt.analysis.results import CampaignResults, GainName, Line, index_lines, read_number
+from kdopt.analysis.results import (
+    CampaignResults,
+    GainName,
+    Line,
+    average_gains,
+    index_lines,
+    read_number,
+)
 from kdopt.analysis.stats import TIE_DECIMALS, compute_mean, compute_sd, estimate_mean
 from kdopt.campaign.method_spaces import TUNED_METHODS
 from kdopt.campaign.method_studies import (
@@ -50,12 +57,12 @@ class SettingMean(NamedTuple):
     @property
     def validation_gain(self) -> float:
         """Mean over replicates, pp."""
-        return compute_mean(read_number(o.validation_gain) for o in self.outcomes)
+        return average_gains(self.outcomes).validation
 
     @property
     def test_gain(self) -> float:
         """Mean over replicates, pp."""
-        return compute_mean(read_number(o.test_gain) for o in self.outcomes)
+        return average_gains(self.outcomes).test
 
     @property
     def transfer_set(self) -> str:

@@ -20,7 +20,7 @@ import pandas as pd
 from kdopt.analysis.best_settings import rate_point
 from kdopt.analysis.paired_test import measure_lead, rate_lead, unpack_right
 from kdopt.analysis.partition_runs import ControlCase
-from kdopt.analysis.results import CampaignResults, read_number, read_point
+from kdopt.analysis.results import CampaignResults, average_gains, read_number, read_point
 from kdopt.analysis.stats import TIE_DECIMALS, compute_mean
 from kdopt.analysis.tuned_methods import (
     SettingMean,
@@ -83,12 +83,12 @@ class Candidate(NamedTuple):
     @property
     def validation_gain(self) -> float:
         """Mean over replicates, pp."""
-        return compute_mean(read_number(o.validation_gain) for o in self.outcomes)
+        return average_gains(self.outcomes).validation
 
     @property
     def test_gain(self) -> float:
         """Mean over replicates, pp."""
-        return compute_mean(read_number(o.test_gain) for o in self.outcomes)
+        return average_gains(self.outcomes).test
 
 
 def tabulate_verdicts(results: CampaignResults) -> pd.DataFrame:

@@ -26,13 +26,11 @@ class GivenBack(NamedTuple):
         trials: How many.
         times: How often, all of them together.
         longest_s: Seconds that a worker spent on one of them at most.
-        last_ago_s: Seconds since the last one was given back.
     """
 
     trials: int
     times: int
     longest_s: float
-    last_ago_s: float
 
 
 def count_giving_back(store: Store, connection: Connection, trial_id: int) -> None:
@@ -70,20 +68,19 @@ def read_given_back(store: Store, campaign: str) -> GivenBack | None:
     """What was given back of a campaign and is still to do; ``None`` when nothing was."""
     rows = store.select_rows(
         f"""
-        SELECT x.value_json, {store.now} AS now FROM {TRIALS}
+        SELECT x.value_json FROM {TRIALS}
         JOIN trial_user_attributes x ON x.trial_id = t.trial_id AND x.key = '{GIVEN_BACK_KEY}'
         WHERE t.state IN ('WAITING', 'RUNNING') AND {UNDER_CAMPAIGN}
         """,
         under_campaign(campaign),
     )
-    counts = [_parse_note(text) for text, _ in rows]
+    counts = [_parse_note(text) for (text,) in rows]
     if not counts:
         return None
     return GivenBack(
         len(counts),
         sum(times for times, _, _ in counts),
         max(longest_s for _, longest_s, _ in counts),
-        max(0.0, float(rows[0][1]) - max(at for _, _, at in counts)),
     )
 
 
