@@ -85,6 +85,11 @@ class CampaignRecord:
         Raises:
             PlainValueError: It is not a record, or a value of it is not what it should be.
         """
+        campaign = record.get("campaign") if isinstance(record, Mapping) else None
+        if isinstance(campaign, dict) and isinstance(campaign.get("learning_curves"), bool):
+            # At first it was all or none.
+            curves = "all" if campaign["learning_curves"] else "none"
+            record = {**record, "campaign": {**campaign, "learning_curves": curves}}
         return cast("CampaignRecord", read_plain(cls, record))
 
 

@@ -63,7 +63,10 @@ def parse_record(text: str) -> CampaignRecord:
     Raises:
         UnreadableError: It is none.
     """
-    record: CampaignRecord = parse_plain(CampaignRecord, text)
+    try:
+        record = CampaignRecord.from_json(parse_json(text))
+    except (PlainValueError, RecursionError) as error:
+        raise UnreadableError(str(error)) from error
     names = [partition.name for partition in record.campaign.partitions]
     if not names or len(set(names)) != len(names) or set(names) - record.splits.keys():
         raise UnreadableError("partitions: each needs a name of its own and its splits")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdopt.campaign.record import SettingLine, _format_value, format_campaign
+from kdopt.campaign.record import CampaignRecord, SettingLine, _format_value, format_campaign
 from kdopt.campaign.spec import load_spec, parse_spec
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
@@ -83,3 +83,11 @@ def test_settings_of_a_warm_search_are_not_written_beside_another():
     text = format_campaign(spec.campaign, spec.settings)
     for key in ("prior", "warm_trials", "warm_then"):
         assert f"# {key} is not set" in text and f"\n{key} =" not in text
+
+
+@pytest.mark.parametrize(("kept", "curves"), [(False, "none"), (True, "all"), ("free", "free")])
+def test_records_from_when_curves_were_all_or_none_are_read(kept, curves):
+    record = CampaignRecord(load_spec(STUDIES[0]).campaign, (), "0" * 64, {})
+    text = record.to_json()
+    text["campaign"]["learning_curves"] = kept
+    assert CampaignRecord.from_json(text).campaign.learning_curves == curves
