@@ -45,8 +45,9 @@ from kdopt.trials.context import Context
 from kdopt.trials.control import run_control
 from kdopt.trials.pretrain import run_pretrain
 from kdopt.trials.tune import run_tune
-from scripts.lever_tables import ALIKE, AT_EACH_CELL, STATISTICS, find_best, name_record
+from scripts.lever_tables import find_best, name_record
 from scripts.lever_trials import PLACES, read_done, read_records
+from scripts.statistics_table import ALIKE, SETTINGS, STATISTICS
 from scripts.student_line import name_point
 
 TEXT = """
@@ -213,7 +214,7 @@ class Bench:
             lines[name] = Line(self._context, plan.partition, plan.student, before, trained)
         found = {name: line.rights for name, line in lines.items()}
         record = {**self.describe_pair(plan), "images": images, "untouched": untouched, **found}
-        for ways in AT_EACH_CELL.values():
+        for ways in SETTINGS.values():
             for students in (("control",), tuple(lines)):
                 best = find_best(record, ways, students)
                 if best is not None:

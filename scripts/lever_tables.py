@@ -22,11 +22,8 @@ from kdopt.search.full_grids import FullGrid
 from kdopt.search.prior import Point
 from scripts.search_judge import Judge, name_pair, print_head, print_line
 
-LINES, CURVES, STATISTICS = (
-    Path(__file__).with_name(f"lever_{name}.json") for name in ("lines", "curves", "statistics")
-)
-"""What was found: students around trained ones, accuracies after every epoch, and students with
-both batch-norm statistics at every cell of a small grid."""
+LINES, CURVES = (Path(__file__).with_name(f"lever_{name}.json") for name in ("lines", "curves"))
+"""What was found: students around trained ones, and accuracies after every epoch."""
 
 OF_LINES = """
 ## Batch norm's statistics, and a step towards the teacher
@@ -90,16 +87,6 @@ DIFFERENCES = (
     ("line and teacher, measured", "line, measured"),
     ("line and teacher, measured", "line, interpolated"),
 )
-ALIKE = ("interpolated", "measured")
-AT_EACH_CELL: Ways = {
-    f"{name}{way}": [
-        (of, (place,)) for place in places for of in (ALIKE if way == "both" else (way,))
-    ]
-    for name, places in (("no line, ", NO_LINE), ("line, ", LINE))
-    for way in (*ALIKE, "both")
-}
-"""What ``batch_norm`` of ``running``, ``measured`` and ``both`` choose among, in their order."""
-
 CHOICES: Choices = {
     "the control": ("control",),
     "the control and the best cell": ("control", "best"),

@@ -46,6 +46,7 @@ from kdopt.search.surrogate import Surrogate
 from scripts.few_trials import list_grids, read_stores
 from scripts.lever_tables import print_curves, print_lines
 from scripts.search_judge import COUNTS, Gains, Judge, Search, name_pair, print_head
+from scripts.statistics_table import print_statistics
 from scripts.teacher_tables import print_teacher
 
 LEVERS = {
@@ -89,11 +90,12 @@ Choices that know what no search knows. One cell is enough for each of them but 
 RETRAINED: Mapping[str, Callable[[Judge], None]] = {
     "line": lambda _: print_lines(),
     "teacher": lambda _: print_teacher(),
+    "statistics": lambda _: print_statistics(),
     "curves": print_curves,
 }
 """Levers of which trials were trained again, by ``scripts/lever_trials.py``, those of the grids
-that come with kdopt, and of two campaigns with shared initial weights; what came of it is beside
-the scripts."""
+that come with kdopt, and of two campaigns with shared initial weights, or anew, by
+``scripts/lever_statistics.py``; what came of it is beside the scripts."""
 
 OF_IN_CONTEXT = """
 ## A pretrained in-context model
