@@ -46,7 +46,7 @@ from kdopt.features.measurements import read_measurements
 from kdopt.outcome import Outcome, Pair, Scores, TrialRow
 from kdopt.search.full_grids import UNKNOWN, FullGrid, collect_full_grids
 from kdopt.search.prior import (
-    SHIPPED_PRIOR,
+    STUDIES_PRIOR,
     Point,
     Prior,
     build_prior,
@@ -135,8 +135,8 @@ def list_grids(sources: Sequence[TrainingCampaign]) -> list[FullGrid]:
 
 
 def read_shipped_grids() -> list[FullGrid]:
-    """The pairs whose grids come with kdopt."""
-    prior = load_shipped_prior()
+    """The pairs of the studies whose grids come with kdopt."""
+    prior = load_shipped_prior([STUDIES_PRIOR])
     lessons = load_shipped_lessons()["own"]
     points = [(i, a) for i, a in enumerate(lessons.actions) if a.temperature is not None]
     control = lessons.actions.index(TRAIN_ON)
@@ -180,7 +180,7 @@ def _ship(sources: Sequence[TrainingCampaign]) -> None:
             f"{len(prior.pairs)} pairs have their full grid, and {len(found['own'])} have all "
             f"methods and the control ({'; '.join(found['own'].left_out)}): finish the campaigns"
         )
-    (ROOT / "kdopt" / "search" / SHIPPED_PRIOR).write_bytes(prior.to_bytes())
+    (ROOT / "kdopt" / "search" / STUDIES_PRIOR).write_bytes(prior.to_bytes())
     (ROOT / "kdopt" / "advice" / SHIPPED_LESSONS).write_bytes(write_lessons(found.values()))
 
 

@@ -27,10 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from kdopt.campaign.spec import load_spec
 from kdopt.campaign.stage_settings import Sampler
 from kdopt.search.full_grids import FullGrid, leave_out
-from kdopt.search.prior import (
-    Point,
-    load_shipped_prior,
-)
+from kdopt.search.prior import STUDIES_PRIOR, Point, load_shipped_prior
 from kdopt.search.replay import (
     build_portfolio,
     compute_random_gains,
@@ -162,7 +159,8 @@ def replay_all(
 ) -> dict[str, dict[int, Gains]]:
     """Test gains by search and number of trials; each trial is on the line."""
     grids = [pair.line for pair in pairs]
-    taught = Surrogate(load_shipped_prior())
+    # What came with kdopt when the campaign searched.
+    taught = Surrogate(load_shipped_prior([STUDIES_PRIOR]))
     warm = replay_warm_search(taught, grids, COUNTS, in_rounds=True, vanilla_first=True)
     listed = build_portfolio(read_shipped_grids(), max(COUNTS))
     found: dict[str, dict[int, Gains]] = {

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import sqlalchemy as sa
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -27,7 +28,7 @@ from kdopt.campaign.spec import parse_spec
 from kdopt.campaign.stages import plan_tune
 from kdopt.features.definitions import LABEL_FEATURES, MODEL_FEATURES
 from kdopt.features.measurements import read_measurements, tabulate_pairs
-from kdopt.outcome import Pair, find_pretrained
+from kdopt.outcome import Pair, TrialRow, find_pretrained
 from kdopt.search.full_grids import FullGrid
 from kdopt.store.attributes import ERROR_KEY
 from kdopt.store.database import Store, open_store
@@ -235,12 +236,15 @@ class WidePair(NamedTuple):
         features: :data:`MORE_FEATURES` by name, NaN where one is not known.
         classes: By class, (4, classes): the validation recalls of teacher and student and the
             shares of the class in their training images.
+        ranks: After each epoch, the rank correlation of all cells' monitored values with those
+            after the last; empty where no curves were recorded.
     """
 
     line: FullGrid
     plain: FullGrid
     features: Mapping[str, float]
     classes: Sequence[Sequence[float]]
+    ranks: Sequence[float]
 
 
 def pack_store(location: str) -> str:
@@ -274,10 +278,18 @@ def _pack_campaign(store: Store, name: str) -> list[dict[str, Any]]:
                 "campaign": name,
                 **pack_line_grid(grid),
                 "more": [round(float(table.loc[pair][f]), DECIMALS) for f in MORE_FEATURES],
+                "ranks": correlate_ranks([r for r in rows if r.pair == pair and r.stage == "tune"]),
                 "classes": [[round(x or 0.0, DECIMALS) for x in each] for each in (*of, *shares)],
             }
         )
     return records
+
+
+def correlate_ranks(rows: Sequence[TrialRow]) -> list[float]:
+    """Spearman's correlation of trials' curves after each epoch with their end."""
+    curves = pd.DataFrame([row.outcome.curve for row in rows if row.outcome is not None])
+    ranks = curves.rank()
+    return [round(float(ranks[epoch].corr(ranks.iloc[:, -1])), DECIMALS) for epoch in ranks]
 
 
 def read_wide_pairs() -> list[WidePair]:
@@ -288,6 +300,7 @@ def read_wide_pairs() -> list[WidePair]:
             *unpack_line_grid(record, campaigns[record["campaign"]]),
             dict(zip(MORE_FEATURES, record["more"], strict=True)),
             record["classes"],
+            record["ranks"],
         )
         for record in json.loads(PACKED.read_text("utf-8"))
     ]

@@ -17,7 +17,7 @@ import pytest
 
 from kdopt.search.full_grids import collect_full_grids
 from kdopt.search.posterior import scale_results
-from kdopt.search.prior import load_shipped_prior
+from kdopt.search.prior import STUDIES_PRIOR, load_shipped_prior
 from kdopt.search.replay import replay_searches, replay_warm_search
 from kdopt.search.surrogate import Surrogate
 from scripts import (
@@ -135,7 +135,7 @@ def test_new_partitions_give_the_figures_of_the_docs_and_the_live_search_replays
         unseen.PAGE.read_text("utf-8").splitlines()
     )
     grids = [pair.line for pair in pairs]
-    taught = Surrogate(load_shipped_prior())
+    taught = Surrogate(load_shipped_prior([STUDIES_PRIOR]))
     replayed = replay_warm_search(taught, grids, (4,), in_rounds=True, vanilla_first=True)[4]
     live = [pair.line.compute_kept_gain(pair.tried) for pair in pairs]
     assert all(len(pair.tried) == 4 for pair in pairs) and np.allclose(replayed, live)

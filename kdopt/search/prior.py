@@ -10,7 +10,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -40,7 +40,9 @@ PP_DECIMALS = 2
 NAT_DECIMALS = 3
 """Digits that are kept of losses, and of features."""
 
-SHIPPED_PRIOR = "shipped.json"
+STUDIES_PRIOR, WIDE_PRIOR = "shipped.json", "wide.json"
+"""The parts of the prior that comes with kdopt: pairs of two campaigns of ``studies/``, and pairs
+of many other partitions (``scripts/wide_grids.py``)."""
 
 
 class PointResult(NamedTuple):
@@ -176,9 +178,14 @@ def _read_number(value: object) -> float:
     return float(value)
 
 
-def load_shipped_prior() -> Prior:
-    """The prior that comes with kdopt; its source names the campaigns of ``studies/``."""
-    return Prior.from_bytes(files(__package__).joinpath(SHIPPED_PRIOR).read_bytes())
+def load_shipped_prior(parts: Sequence[str] = (STUDIES_PRIOR, WIDE_PRIOR)) -> Prior:
+    """The prior that comes with kdopt, or parts of it; its source names their campaigns."""
+    read = [Prior.from_bytes(files(__package__).joinpath(part).read_bytes()) for part in parts]
+    return replace(
+        read[0],
+        source=", ".join(prior.source for prior in read),
+        pairs=tuple(pair for prior in read for pair in prior.pairs),
+    )
 
 
 def build_prior(campaigns: Sequence[tuple[Campaign, Mapping[Pair, PairResults]]]) -> Prior:

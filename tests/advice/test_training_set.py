@@ -26,7 +26,7 @@ from kdopt.campaign.names import study_name
 from kdopt.campaign.partition_settings import PartitionSettings
 from kdopt.campaign.stage_settings import TRANSFER_SETS
 from kdopt.outcome import Pair, TrialRow
-from kdopt.search.prior import load_shipped_prior
+from kdopt.search.prior import STUDIES_PRIOR, load_shipped_prior
 from tests.advice.planted import planted
 from tests.analysis.synthetic import (
     FIVE,
@@ -268,7 +268,7 @@ def test_the_lessons_that_come_with_kdopt_are_whole(shipped):
         # All features are known, those of labels and models too.
         assert len(found.usable_features) >= 12
     own = shipped["own"]
-    assert len(own) == len(load_shipped_prior().pairs)
+    assert len(own) == len(load_shipped_prior([STUDIES_PRIOR]).pairs)
     # The 55 cells, the control, DML, DP-KD and leaving it.
     assert len(own.actions) == 59
     assert {Action("dml"), Action("dp_kd"), TRAIN_ON} < set(own.actions)

@@ -1,0 +1,392 @@
+"""What the learnt search reaches with a wider prior, on pairs whose every cell is on a line.
+
+    python scripts/wide_prior.py                  # writes docs/few-trials/wide.md; half an hour
+    python scripts/wide_prior.py --ship           # writes the wide part of the prior
+    python scripts/wide_prior.py prior features   # prints these parts
+
+Everything is replayed on full grids that come with kdopt: those of ``scripts/wide_grids.py`` and
+the 48 of ``scripts/unseen.py``. A prior has the former, the 330 of the studies, or both, each time
+without what the search may not know.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from kdopt.campaign.stage_settings import Sampler
+from kdopt.search.full_grids import UNKNOWN, FullGrid
+from kdopt.search.prior import WIDE_PRIOR, Prior
+from kdopt.search.replay import (
+    build_portfolio,
+    compute_random_gains,
+    fit_surrogate,
+    replay_warm_search,
+)
+from scripts.few_trials import ROOT, make_sampler_search, read_shipped_grids
+from scripts.goals import GOALS, rate_goal
+from scripts.levers import read_features
+from scripts.line_grids import LineGrid
+from scripts.search_judge import Judge, format_share, name_pair
+from scripts.unseen import read_unseen_pairs
+from scripts.wide_grids import CAMPAIGNS, WidePair, read_wide_pairs
+
+COUNTS = (0, 2, 4, 8)
+"""Trials per pair, vanilla included."""
+
+PAGE = ROOT / "docs" / "few-trials" / "wide.md"
+PARTS = ("grids", "prior", "others", "goals", "features", "ranks")
+
+HEAD = """# Few trials: many partitions
+
+Full grids of other partitions than those of the studies: other concentrations, dominant fractions,
+chunks, sizes and numbers of participants, the control and all cells on the
+[student line](../few-trials.md#the-student-line) 0.25, 0.5, 0.75 and 1.25. They are the wide part
+of the prior that comes with kdopt. `scripts/wide_grids.py` made them, and
+`python scripts/wide_prior.py` makes this page again.
+
+- Searches are replayed on these grids and on the 48 of [new partitions](unseen.md), which are in no
+  prior. They begin with vanilla, then learn in rounds, as a campaign does. Every trial and the
+  control is the best of its line on validation.
+- *Percent of the grid*: 0 is the better of untouched and control, 100 the grid, all with the line;
+  gains are on test, with 95 % intervals over participants.
+- What is not known beforehand: the *partition* (its kind is known, from other partitions), its
+  *kind*, or the *data set*; of the goals the *student* or the *pair*, too.
+"""
+
+OF_GRIDS = """Mean gains on test in pp. Behind a kind of partition is its
+concentration, its dominant fraction, or the classes of each participant.
+"""
+OF_FEATURES = """
+The partition is not known; differences in pp. *Per class*: the five quartiles over classes of the
+teacher's lead, of the student's recall and of the teacher's; that lead, weighed by the student's
+images and by the teacher's; and the distance of their images by class.
+"""
+OF_RANKS = """
+Mean rank correlation (Spearman) of a pair's 55 accuracies on validation after an epoch with those
+after the sixth and last, where curves were recorded.
+"""
+TELLING = ("data set", "partition", "participants", "images of each")
+
+PARTITION, KIND, DATA = "partition", "kind", "data set"
+FIND_GROUP: Mapping[str, Callable[[FullGrid], tuple[object, ...]]] = {
+    PARTITION: lambda grid: grid.place,
+    KIND: UNKNOWN["partition"],
+    DATA: UNKNOWN["data set"],
+    "student": UNKNOWN["student"],
+    "pair": UNKNOWN["pair"],
+}
+
+GOAL_OF = {PARTITION: "partition", KIND: "partition", DATA: "data set"}
+"""Which goal is for what; others are for the same word."""
+
+Gains = Mapping[int, NDArray[np.float64]]
+"""Test gain of each pair, pp, by number of trials."""
+
+Features = Callable[[FullGrid], Sequence[float]]
+
+
+class Bench:
+    """The pairs on which searches are replayed, and the priors that they may have.
+
+    Attributes:
+        line: The pairs, each student the best of its line.
+        judge: Of these pairs.
+        plain: The same without the line.
+        priors: Pairs to learn from, by name; those that are not known are left out of them.
+    """
+
+    def __init__(self, wide: Sequence[WidePair], unseen: Sequence[LineGrid]) -> None:
+        both = [*(LineGrid(pair.line, pair.plain) for pair in wide), *unseen]
+        self.line = [pair.line for pair in both]
+        self.judge = Judge(self.line)
+        self.plain = Judge([pair.plain for pair in both])
+        studies = read_shipped_grids()
+        grids = [pair.line for pair in wide]
+        self.priors = {
+            "the studies": studies,
+            "the wide grids": grids,
+            "both": [*studies, *grids],
+        }
+
+    def replay(self, prior: str, unknown: str, describe: Features | None = None) -> Gains:
+        """Test gains of the learnt search; ``describe`` gives more features of each pair."""
+        made: dict[int, FullGrid] = {}
+
+        def dress(grid: FullGrid) -> FullGrid:
+            if describe is None:
+                return grid
+            if id(grid) not in made:
+                features = (*grid.known.features, *describe(grid))
+                made[id(grid)] = grid._replace(known=replace(grid.known, features=features))
+            return made[id(grid)]
+
+        places = {id(grid): index for index, grid in enumerate(self.line)}
+        found = {count: np.zeros(len(self.line)) for count in COUNTS}
+        for group, known in self._leave_out(prior, unknown):
+            surrogate = fit_surrogate([dress(grid) for grid in known])
+            some = [dress(grid) for grid in group]
+            gains = replay_warm_search(surrogate, some, COUNTS, in_rounds=True, vanilla_first=True)
+            for count in COUNTS:
+                found[count][[places[id(grid)] for grid in group]] = gains[count]
+        return found
+
+    def _leave_out(
+        self, prior: str, unknown: str
+    ) -> Iterator[tuple[list[FullGrid], list[FullGrid]]]:
+        find_group = FIND_GROUP[unknown]
+        groups: dict[tuple[object, ...], list[FullGrid]] = {}
+        for grid in self.line:
+            groups.setdefault(find_group(grid), []).append(grid)
+        for key, group in groups.items():
+            yield group, [g for g in self.priors[prior] if find_group(g) != key]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--ship", action="store_true", help="write the wide part of the prior")
+    args = parser.parse_args()
+    wide = read_wide_pairs()
+    unseen = [LineGrid(pair.line, pair.plain) for pair in read_unseen_pairs()]
+    if args.ship:
+        path = ROOT / "kdopt" / "search" / WIDE_PRIOR
+        path.write_bytes(make_prior(wide).to_bytes())
+        return
+    bench = Bench(wide, unseen)
+    found = {part: part in (args.parts or PARTS) for part in PARTS}
+    text = "\n".join(format_part(part, bench, wide) for part, wanted in found.items() if wanted)
+    if args.parts:
+        print(text)
+    else:
+        PAGE.write_text(f"{HEAD}\n{text}", "utf-8")
+
+
+def make_prior(pairs: Sequence[WidePair]) -> Prior:
+    """The prior of these pairs, each student the best of its line."""
+    first = pairs[0].line
+    return Prior(
+        "wide grids",
+        first.campaign.tune.t2_scale,
+        tuple(first.cells),
+        tuple(pair.line.known for pair in pairs),
+    )
+
+
+def format_part(part: str, bench: Bench, wide: Sequence[WidePair]) -> str:
+    """A section of the page."""
+    make = {
+        "grids": lambda: format_grids(wide),
+        "prior": lambda: format_priors(bench),
+        "others": lambda: format_others(bench),
+        "goals": lambda: format_goals(bench),
+        "features": lambda: format_features(bench, wide),
+        "ranks": lambda: format_ranks(wide),
+    }
+    return make[part]()
+
+
+def format_grids(wide: Sequence[WidePair]) -> str:
+    """Each campaign, and what its pairs gain with nothing tried and with the grid."""
+    rows = [
+        [*TELLING, "pairs", "nothing tried", "the grid", "the grid without the line"],
+        ["---", "---", *["--:"] * 6],
+    ]
+    for campaign in CAMPAIGNS:
+        some = [pair for pair in wide if pair.line.campaign.name == campaign.name]
+        if not some:
+            continue
+        means = [
+            np.mean([grid.compute_kept_gain(points) for grid, points in kept])
+            for kept in (
+                [(pair.line, ()) for pair in some],
+                [(pair.line, pair.line.cells) for pair in some],
+                [(pair.plain, pair.plain.cells) for pair in some],
+            )
+        ]
+        value = "" if campaign.value is None else f" {campaign.value:g}"
+        partition = campaign.kind.replace("_", " ") + value
+        counts = map(str, (campaign.participants, campaign.images, len(some)))
+        rows.append([campaign.data, partition, *counts, *(f"{mean:.2f}" for mean in means)])
+    places = {pair.line.place for pair in wide}
+    return (
+        f"\n## The grids\n\n{len(wide)} pairs of {len(places)} partitions. {OF_GRIDS}\n"
+        + format_rows(rows)
+    )
+
+
+def format_priors(bench: Bench) -> str:
+    """The learnt search with each prior."""
+    heads = ["not known", "prior", *(f"{count} trials" for count in COUNTS)]
+    shares = [heads, ["---", "---", *["--:"] * len(COUNTS)]]
+    more = [heads, ["---", "---", *["--:"] * len(COUNTS)]]
+    for unknown in (PARTITION, KIND, DATA):
+        before: Gains | None = None
+        for prior in bench.priors:
+            gains = bench.replay(prior, unknown)
+            shares.append([unknown, prior, *format_shares(bench.judge, gains)])
+            if before is not None:
+                more.append([unknown, prior, *format_differences(bench.judge, gains, before)])
+            before = before or gains
+    return (
+        f"\n## A wider prior\n\nPercent of the grid, {len(bench.line)} pairs:\n\n"
+        + format_rows(shares)
+        + "\nThe difference to the studies alone, in pp:\n\n"
+        + format_rows(more)
+    )
+
+
+def format_others(bench: Bench, samplers: Sequence[Sampler] = ("tpe", "gp")) -> str:
+    """Searches of equal cost beside the learnt one, and its lead over each."""
+    judge, counts = bench.judge, [count for count in COUNTS if count]
+    listed = build_portfolio(bench.priors["the studies"], max(counts))
+    others: dict[str, Gains] = {
+        "fixed list of the studies": {
+            c: np.array([grid.compute_kept_gain(listed[:c]) for grid in bench.line]) for c in counts
+        },
+        "random": {c: compute_random_gains(bench.line, c) for c in counts},
+    }
+    for sampler in samplers:
+        search = make_sampler_search(sampler)
+        others[f"{sampler}, cold"] = {
+            c: np.array(
+                [np.mean([g.compute_kept_gain(run) for run in search(g, c)]) for g in bench.line]
+            )
+            for c in counts
+        }
+    heads = ["", *(f"{count} trials" for count in counts)]
+    shares = [heads, ["---", *["--:"] * len(counts)]]
+    shares += [[name, *format_shares(judge, gains)] for name, gains in others.items()]
+    heads = ["not known", "beside", *heads[1:]]
+    leads = [heads, ["---", "---", *["--:"] * len(counts)]]
+    for unknown in (PARTITION, KIND, DATA):
+        warm = bench.replay("both", unknown)
+        for name, gains in others.items():
+            leads.append([unknown, name, *format_differences(judge, warm, gains)])
+    return (
+        "\n## Beside others of equal cost\n\nPercent of the grid:\n\n"
+        + format_rows(shares)
+        + "\nThe lead of the learnt search with both priors, in pp:\n\n"
+        + format_rows(leads)
+    )
+
+
+def format_goals(bench: Bench) -> str:
+    """What was wanted, in percent of the grid without the line."""
+    rows = [
+        ["not known", "trials", "goal", "warm, with the line", ""],
+        ["---", *["--:"] * 3, "---"],
+    ]
+    for unknown in FIND_GROUP:
+        gains = bench.replay("both", unknown)
+        goals = GOALS[GOAL_OF.get(unknown, unknown)]
+        for count, goal in zip(COUNTS[1:], goals, strict=True):
+            share = bench.plain.measure_share(gains[count])
+            low, high = (round(end) for end in share[1:])
+            shown = (round(share[0]), low, high)
+            rows.append(
+                [unknown, str(count), str(goal), format_share(share), rate_goal(goal, [shown])]
+            )
+    ends = [
+        f"{name} {format_share(bench.plain.measure_share(gains))}"
+        for name, gains in (("nothing tried", bench.judge.nothing), ("the grid", bench.judge.whole))
+    ]
+    return (
+        "\n## The goals\n\nPercent of what the grid *without* the line improves, as the\n"
+        "[goals](goals.md) count, with both priors. At both ends of the line: "
+        f"{' and '.join(ends)}.\n\n" + format_rows(rows)
+    )
+
+
+def format_features(bench: Bench, wide: Sequence[WidePair]) -> str:
+    """More features of a pair, beside those that the search has."""
+    studies = read_features(())
+    known = {id(pair.line): pair for pair in wide}
+    names = list(wide[0].features)
+
+    def describe(grid: FullGrid) -> Sequence[float]:
+        if id(grid) in known:
+            return [known[id(grid)].features[name] for name in names]
+        return studies.get(name_pair(grid), [np.nan] * len(names))
+
+    def describe_classes(grid: FullGrid) -> Sequence[float]:
+        return summarize_classes(known[id(grid)].classes) if id(grid) in known else [np.nan] * 18
+
+    def describe_all(grid: FullGrid) -> Sequence[float]:
+        return [*describe(grid), *describe_classes(grid)]
+
+    rows = [
+        ["prior", "features", *(f"{count} trials" for count in COUNTS)],
+        ["---", "---", *["--:"] * len(COUNTS)],
+    ]
+    for prior, tried in (
+        ("both", {"labels and models": describe}),
+        (
+            "the wide grids",
+            {
+                "labels and models": describe,
+                "per class": describe_classes,
+                "labels, models and per class": describe_all,
+            },
+        ),
+    ):
+        before = bench.replay(prior, PARTITION)
+        rows.append([prior, "as it is, percent", *format_shares(bench.judge, before)])
+        for name, features in tried.items():
+            gains = bench.replay(prior, PARTITION, features)
+            rows.append([prior, name, *format_differences(bench.judge, gains, before)])
+    return f"\n## More features\n{OF_FEATURES}\n" + format_rows(rows)
+
+
+def summarize_classes(classes: Sequence[Sequence[float]]) -> list[float]:
+    """18 numbers that do not depend on the order of the classes."""
+    teacher, student, taught, own = (np.array(each) for each in classes)
+    lead = teacher - student
+    quartiles = [np.quantile(each, (0, 0.25, 0.5, 0.75, 1)) for each in (lead, student, teacher)]
+    return [
+        *(float(x) for each in quartiles for x in each),
+        float(own @ lead),
+        float(taught @ lead),
+        float(np.abs(taught - own).sum()),
+    ]
+
+
+def format_ranks(wide: Sequence[WidePair]) -> str:
+    """How the ranks of cells after each epoch are like those at the end."""
+    rows = [["partition", "pairs", *(f"epoch {e}" for e in range(1, 6))], ["---", *["--:"] * 6]]
+    for campaign in CAMPAIGNS:
+        found = [p.ranks for p in wide if p.line.campaign.name == campaign.name and p.ranks]
+        if found:
+            means = np.nanmean(found, axis=0)[:-1]
+            rows.append([campaign.name, str(len(found)), *(f"{mean:.2f}" for mean in means)])
+    return f"\n## Ranks on the way\n{OF_RANKS}\n" + format_rows(rows)
+
+
+def format_shares(judge: Judge, gains: Gains) -> list[str]:
+    return [format_share(judge.measure_share(gains[count])) for count in gains]
+
+
+def format_differences(judge: Judge, gains: Gains, before: Gains) -> list[str]:
+    """Differences in pp; bold where the interval leaves out 0."""
+    shown = []
+    for count in before:
+        mean, low, high = judge.measure_difference(gains[count] - before[count])[:3]
+        text = f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
+        shown.append(f"**{text}**" if low > 0 or high < 0 else text)
+    return shown
+
+
+def format_rows(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
+
+
+if __name__ == "__main__":
+    main()
