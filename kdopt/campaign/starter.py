@@ -60,15 +60,19 @@ epochs = 4
 patience = 0
 
 [tune]
-# How settings are tried: "grid" tries all, "sequential" first temperatures and then alphas; "tpe",
-# "random", "gp" and "warm" try as many as budget says.
-sampler = "grid"
+# How settings are tried. "warm" learns from pairs that were tuned before, at first those that come
+# with kdopt. "grid" tries every temperature with every alpha; there is more in 'kdopt spec {path}'.
+sampler = "warm"
 
-# Temperatures soften what the teacher says: at 1 it is taken as it is.
-temperatures = [1, 2, 4, 8]
+# So many trials for each pair. A grid of the values below takes 30.
+budget = 6
+
+# Temperatures soften what the teacher says: at 1 it is taken as it is. The search stays between the
+# least and the greatest.
+temperatures = [0.1, 0.5, 1, 2, 4, 7]
 
 # Alpha weighs the teacher against the labels: at 1 the teacher alone counts.
-alphas = [0.1, 0.5, 0.9]
+alphas = [0.1, 0.25, 0.5, 0.75, 0.9]
 """
 
 

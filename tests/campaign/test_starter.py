@@ -25,3 +25,11 @@ def test_the_starter_is_a_campaign_that_needs_no_download():
 def test_the_starter_tries_the_places_that_were_measured_to_pay():
     campaign = parse_spec(write_starter("mine", "mine.toml")).campaign
     assert {*campaign.student_line, TRAINED} == {*LINE}
+
+
+def test_the_starter_searches_as_was_measured_to_pay_and_says_what_the_grid_would_take():
+    """Better than a cold Gaussian process of equal cost, or as good: docs/few-trials/wide.md."""
+    text = write_starter("mine", "mine.toml")
+    tune = parse_spec(text).campaign.tune
+    assert tune.sampler == "warm"
+    assert f"values below takes {len(tune.temperatures) * len(tune.alphas)}." in text
