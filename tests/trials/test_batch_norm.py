@@ -130,7 +130,7 @@ def stored(tmp_path_factory):
         model="cnn",
         student_line=PLACES,
         batch_norm="both",
-        learning_curves=True,
+        learning_curves="all",
         keep="best",
         data={"train_size": 200, "test_size": 60},
         distill={"epochs": 2},
