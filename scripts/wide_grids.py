@@ -97,14 +97,6 @@ CAMPAIGNS = (
     Wide(C, "label_chunks", 2, 200),
     Wide(F, "specialized", 0.8, 100, participants=8),
     Wide(C, "quantity_skew", 3, 150),
-    Wide(F, "label_dirichlet", 3, 600),
-    Wide(C, "label_dirichlet", 10, 150, participants=6),
-    Wide(F, "uniform", None, 2000, participants=3),
-    Wide(C, "label_dirichlet", 0.3, 200, participants=16),
-    Wide(F, "quantity_skew", 3, 300, participants=6),
-    Wide(C, "specialized", 0.9, 1000, curves=True),
-    Wide(F, "label_dirichlet", 0.5, 100, participants=10),
-    Wide(C, "uniform", None, 100),
 )
 
 SPEC = """\

@@ -301,8 +301,8 @@ def format_goals(bench: Bench) -> str:
     ]
     return (
         "\n## The goals\n\nPercent of what the grid *without* the line improves, as the\n"
-        "[goals](goals.md) count, with both priors. At both ends of the line: "
-        f"{' and '.join(ends)}.\n\n" + format_rows(rows)
+        "[goals](goals.md) count, with both priors.\n"
+        f"With the line, {' and '.join(ends)}.\n\n" + format_rows(rows)
     )
 
 
