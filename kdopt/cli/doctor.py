@@ -54,10 +54,7 @@ AnyCampaignOption = Annotated[
     str | None, typer.Option("--campaign", help="The campaign [default: all of the store].")
 ]
 DeepOption = Annotated[
-    bool,
-    typer.Option(
-        "--deep", help="Read every artifact: whether it is unaltered, and what it is for."
-    ),
+    bool, typer.Option("--deep", help="Read every artifact and compare its sha256.")
 ]
 RepairOption = Annotated[
     bool,

@@ -70,7 +70,7 @@ def test_the_settings_in_force_are_shown_within_the_terminal(tmp_path):
     assert max(map(len, lines)) <= 60
     assert any(line.split()[:2] == ["min_size", "32"] for line in lines), lines
     assert "no stage reads: [compare], [combine], [federate]" in lines
-    assert "budget" not in terminal.said()
+    assert "rounds" not in terminal.said()
 
 
 def test_campaigns_are_listed_renamed_and_deleted_when_somebody_says_so(path):

@@ -18,10 +18,9 @@ from kdopt.data.datasets import read_dataset
 from kdopt.data.splits import make_splits, pack_splits, parse_splits
 from kdopt.errors import ArtifactError
 from kdopt.search.prior import Prior, load_shipped_prior
-from kdopt.service.doctor import check_campaign
 from kdopt.store.raw_rows import read_raw_trials
 from kdopt.train.models import make_model
-from kdopt.train.weights import load_weights, parse_weights
+from kdopt.train.weights import parse_weights
 from kdopt.trials.federate import run_federate
 from kdopt.trials.interfaces import NoJournal
 from tests.conftest import make_campaign
@@ -289,40 +288,3 @@ def test_a_saved_state_that_cannot_be_the_trials_is_started_over(tmp_path, caplo
             found, _ = run(state)
         assert found == expected, case
         assert "starts again from the beginning" in caplog.text, case
-
-
-ODD_TENSORS = {
-    "sparse": lambda w: w.to_sparse(),
-    "sparse rows": lambda w: w[:, :, 0, 0].to_sparse_csr(),
-    "without numbers": lambda w: w.to("meta"),
-    "quantized": lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8),
-    "nested": lambda w: torch.nested.nested_tensor([w[0], w[1]], layout=torch.strided),
-    "8 bits": lambda w: w.to(torch.float8_e4m3fn),
-    "8 bits more": lambda w: w.to(torch.float8_e5m2),
-    "huge": lambda w: torch.zeros(1).expand(10**6, 10**6),
-}
-
-
-@pytest.mark.filterwarnings("ignore")  # torch announces that some of them may change
-@pytest.mark.parametrize("case", ODD_TENSORS)
-@pytest.mark.parametrize("key", ["0.weight", "1.num_batches_tracked"])
-def test_a_pickle_of_tensors_that_no_model_can_have_is_refused(tmp_path, case, key):
-    state = dict(MODEL.state_dict())
-    torch.save({**state, key: ODD_TENSORS[case](state["0.weight"])}, tmp_path / "odd.pt")
-    with pytest.raises(ArtifactError, match=key):
-        load_weights(MODEL, tmp_path / "odd.pt")
-
-
-@pytest.mark.parametrize("of", ["checkpoint", "splits"])
-@pytest.mark.parametrize("junk", [*JUNK, "NaN"])
-def test_a_deep_look_finds_what_no_worker_would_take(world, of, junk):
-    assert check_campaign(world.store, world.artifacts, "tiny", deep=True).problems == ()
-    spoiled = {"x": np.full(3, np.nan, np.float32)}
-    sha256 = world.artifacts.put(JUNK.get(junk, safetensors.numpy.save(spoiled)))
-    if of == "checkpoint":
-        trial = world.list_complete()[0]
-        world.change_outcome(trial, lambda record: record.update(checkpoint=sha256))
-    else:
-        world.change_record({"splits": {"uniform": sha256}})
-    problems = check_campaign(world.store, world.artifacts, "tiny", deep=True).problems
-    assert any(p.startswith(f"artifact {sha256[:12]}... (") for p in problems), problems
