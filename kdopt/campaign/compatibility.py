@@ -40,6 +40,7 @@ OF_CONSOLIDATED = ("start", "transfer_set", "weighting")
 NOT_OF_PRETRAINING = (
     *("name", "partitions", "stages", "replicates", "draws", "control", "keep", "select_on"),
     *("distill", "tune", "compare", "combine", "federate", "transfer"),
+    *("student_line", "batch_norm", "learning_curves"),
 )
 """Settings of which pre-training knows nothing: what they do to splits shows in the splits."""
 

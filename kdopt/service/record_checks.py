@@ -266,13 +266,10 @@ def _check_curve(outcome: Outcome, plan: StudyPlan, around: Surroundings) -> Ite
     """The learning curve has a value per epoch, and the last one is known otherwise, too."""
     campaign, curve = around.campaign, outcome.curve
     combined = plan.stage == "combine"  # it may have a patience of its own
-    free = campaign.learning_curves == "free"
-    asked = campaign.records_curve(campaign.distill) or (free and combined)
-    asked = asked and plan.stage in HAVE_A_LINE
-    if curve and not asked:
+    if curve and plan.stage not in HAVE_A_LINE:
         yield "a learning curve, which the campaign did not ask of it"
-    # Older versions recorded none; of stage combine, those from random weights have none.
-    if asked and len(curve) != outcome.epochs and (curve or not (free or combined)):
+    # A trial may be older than the setting, which may change: it has a whole curve or none.
+    elif curve and len(curve) != outcome.epochs:
         yield (
             f"a learning curve of {format_count(len(curve), 'epoch')}, and it trained "
             f"{outcome.epochs}"

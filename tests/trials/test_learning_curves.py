@@ -142,5 +142,5 @@ def test_curves_are_read_from_a_store_and_the_doctor_knows_those_that_cannot_be(
     assert check_campaign(store, artifacts, "tiny").problems == ()
     assert "a learning curve of 1 epoch, and it trained 2" in check("[0.5]")
     assert "its learning curve ends at 0.0123" in check("[0.5, 0.0123]")
-    assert "a learning curve of 0 epochs, and it trained 2" in check("[]")
+    assert check("[]") == ""  # as a trial that was run before curves were recorded
     store.close()

@@ -74,7 +74,9 @@ def test_what_an_older_version_did_not_record_is_no_difference():
     old = {key: value for key, value in new.items() if value not in (None, [])}
     assert {"curve", "line", "line_position"} <= new.keys() - old.keys()
     assert same_result(json.dumps(old), result(1.0))
-    assert not same_result(json.dumps(old), result(1.0, curve=(0.5,)))
+    # Whether a curve is recorded changes no result; two curves that differ are of two results.
+    assert same_result(json.dumps(old), result(1.0, curve=(0.5,)))
+    assert not same_result(result(1.0, curve=(0.6,)), result(1.0, curve=(0.5,)))
 
 
 def test_where_and_how_fast_it_ran_is_no_difference_and_anything_else_is():
