@@ -324,3 +324,11 @@ def test_the_main_objects_are_where_the_architecture_page_says():
     for name, place in rows:
         files = [ROOT / place] if place.endswith(".py") else (ROOT / place).rglob("*.py")
         assert any(f"class {name}" in file.read_text("utf-8") for file in files), name
+
+
+def test_getting_started_names_every_extra_that_a_user_may_install():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = set(project["optional-dependencies"]) - {"dev"}
+    table = (DOCS / "getting-started.md").read_text("utf-8").partition("| extra |")[2]
+    rows = [line for line in table.partition("\n\n")[0].splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])} == extras

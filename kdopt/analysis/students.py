@@ -127,7 +127,7 @@ def choose_trial(tables: Tables, pair: Pair, choice: TrialChoice) -> ChosenTrial
     if pair not in results.pairs:
         raise AdviceError(
             f"{pair.partition}/{pair.label}: campaign '{tables.campaign.name}' has no such pair; "
-            f"'kdopt best --campaign {tables.campaign.name}' lists all"
+            f"'kdopt best {tables.campaign.name}' lists all"
         )
     if choice.trial is not None:
         if choice[1:] != (None, None, None):

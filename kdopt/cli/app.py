@@ -24,6 +24,7 @@ from kdopt.cli.announce import say_if_slow
 from kdopt.cli.interrupts import INTERRUPTED, STOPPED_EARLY, leave_at_ctrl_c
 from kdopt.cli.limits import NO_MORE_PROCESSES
 from kdopt.cli.process import explain_os_error, finish_output, guard_streams, print_error
+from kdopt.cli.suggestions import suggest_one_name
 from kdopt.errors import KdoptError
 from kdopt.typed import check_digits
 
@@ -122,7 +123,7 @@ class LazyCommands(Mapping[str, object]):
             alone.command(name)(found)
             command = typer.main.get_command(alone)
         command.epilog = f"Example: {EXAMPLES[name]}"
-        _check_values(command)
+        _adapt(command)
         return command
 
     def __iter__(self) -> Iterator[str]:
@@ -132,10 +133,14 @@ class LazyCommands(Mapping[str, object]):
         return sum(map(len, COMMANDS.values()))
 
 
-def _check_values(command: Any) -> None:
-    """Refuse empty texts, and numbers not in plain digits, of a command and of those below it."""
+def _adapt(command: Any) -> None:
+    """Let a command, and those below it, check values and answer typing errors as kdopt does.
+
+    Empty texts, and numbers not in plain digits, are refused; an unknown name gets one suggestion.
+    """
+    suggest_one_name(command)
     for below in getattr(command, "commands", {}).values():
-        _check_values(below)
+        _adapt(below)
     types = get_type_hints(command.callback) if command.callback else {}
     for param in command.params:
         kind = types.get(param.name)
@@ -166,6 +171,7 @@ class CommandGroup(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = LazyCommands()  # type: ignore[assignment]  # nothing is ever added to it
+        suggest_one_name(self)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was typed; one that says nothing of Ctrl-C is spoken for."""

@@ -9,21 +9,31 @@ import typer
 from kdopt.api.stores import OpenStore
 from kdopt.cli.announce import say_if_slow
 from kdopt.cli.inputs import read_pair
-from kdopt.cli.options import DEFAULT_STORE, CampaignOption, JsonOption, StoreOption
+from kdopt.cli.options import (
+    DEFAULT_STORE,
+    CampaignOption,
+    JsonOption,
+    StoreOption,
+    join_campaigns,
+)
 from kdopt.cli.tables import print_columns, print_text
 from kdopt.errors import AdviceError
+from kdopt.outcome import Pair
 from kdopt.report.verdict_text import format_verdict, format_verdicts, format_verdicts_json
 
-PairArgument = Annotated[
+AskedArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="PAIR", help="One pair, as PARTITION/tNN-sNN [default: all of the campaign]."
+        metavar="CAMPAIGN|PAIR",
+        help="A campaign, for all its pairs (needed when the store has several), or one pair, as "
+        "[CAMPAIGN/]PARTITION/tNN-sNN.",
+        show_default=False,
     ),
 ]
 
 
 def best_command(
-    pair: PairArgument = None,
+    asked: AskedArgument = None,
     store: StoreOption = DEFAULT_STORE,
     campaign: CampaignOption = None,
     as_json: JsonOption = False,
@@ -34,23 +44,27 @@ def best_command(
     alpha, what that gains on test, and how much of it is the teacher's. For a pair that was not
     measured there is 'kdopt recommend'.
     """
-    wanted = None if pair is None else read_pair(pair)
+    pair: Pair | None = None
+    if asked is not None and "/" in asked:
+        named, pair = read_pair(asked, campaign)
+    else:
+        named = join_campaigns(asked, campaign)
     with OpenStore(store) as opened:
-        asked = opened.pick(wanted[0] if wanted and wanted[0] else campaign)
-        name = asked.name
+        picked = opened.pick(named)
+        name = picked.name
         with say_if_slow(f"reading the trials of {name}"):
-            tables = asked.tables
-            table = asked.best() if wanted is None else asked.best(*wanted[1])
-    if wanted is not None and table.empty:
+            tables = picked.tables
+            table = picked.best() if pair is None else picked.best(*pair)
+    if pair is not None and table.empty:
         raise AdviceError(
-            f"{pair}: campaign '{name}' has no such pair; 'kdopt best --campaign {name}' lists all"
+            f"{asked}: campaign '{name}' has no such pair; 'kdopt best {name}' lists all"
         )
     if as_json:
         print(format_verdicts_json(table))
         return
-    if wanted is None:
+    if pair is None:
         text, lines = format_verdicts(table, name)
     else:
         text, lines = format_verdict(table.to_dict("records")[0], tables.results)
     print_text(text)
-    print_columns(lines, n_left=lines[0].index("verdict") + 1 if wanted is None else 3)
+    print_columns(lines, n_left=lines[0].index("verdict") + 1 if pair is None else 3)

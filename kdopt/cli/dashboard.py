@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from typing import Annotated
 
 import typer
 
 from kdopt.cli.inputs import open_store_at
-from kdopt.cli.options import DEFAULT_STORE, StoreOption
+from kdopt.cli.options import DEFAULT_STORE, StoreOption, join_campaigns
 from kdopt.dashboard.server import serve
+from kdopt.store.database import Store
+from kdopt.store.index_studies import find_index_study
+from kdopt.store.queries import pick_campaign
 
 PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")]
 HostOption = Annotated[
@@ -36,7 +40,22 @@ AllowHostOption = Annotated[
 ]
 
 
+CampaignShownArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="CAMPAIGN",
+        help="Show the address of this campaign's results [default: that of the list of all "
+        "studies].",
+        show_default=False,
+    ),
+]
+
+
 def dashboard_command(
+    named: CampaignShownArgument = None,
+    campaign: Annotated[
+        str | None, typer.Option("--campaign", help="As the argument CAMPAIGN.")
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     port: PortOption = 8080,
     host: HostOption = "127.0.0.1",
@@ -48,14 +67,30 @@ def dashboard_command(
     With --token, readers sign in with the token, or send 'Authorization: Bearer TOKEN'. The
     dashboard speaks plain HTTP: on a shared network, put a reverse proxy with TLS in front of it.
     """
-    opened = open_store_at(store)
-    opened.close()
+    asked = join_campaigns(named, campaign)
+    with closing(open_store_at(store)) as opened:
+        below = "" if asked is None else _find_page(opened, pick_campaign(opened, asked))
     print("opening the store ...", file=sys.stderr)
     serve(
         opened.url.render_as_string(hide_password=False),
         host,
         port,
-        on_ready=lambda address: print(f"{address}  (read-only; Ctrl-C stops it)", flush=True),
+        on_ready=lambda address: print(
+            f"{address}{below}  (read-only; Ctrl-C stops it)", flush=True
+        ),
         token=token,
         allow_hosts=allow_host or (),
     )
+
+
+def _find_page(store: Store, campaign: str) -> str:
+    """Where the dashboard has a campaign's results; the list of all studies where it has none."""
+    study_id = find_index_study(store, campaign)
+    if study_id is None:
+        print(
+            f"kdopt: warning: {campaign}: no results are published yet, so this is the list of all "
+            f"studies; 'kdopt report {campaign} --publish' publishes them",
+            file=sys.stderr,
+        )
+        return ""
+    return f"/dashboard/studies/{study_id}"

@@ -82,9 +82,9 @@ def distill_command(
     does not although machine and versions are the same.
     """
     give_plugins(plugin or [])
-    named, wanted = read_pair(pair)
+    named, wanted = read_pair(pair, campaign)
     with closing(open_store_at(store)) as opened:
-        name = pick_campaign(opened, named or campaign)
+        name = pick_campaign(opened, named)
         kept = open_artifacts(opened, artifacts)
         settings = read_record(opened, name).campaign
         with say_if_slow("loading torch"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kdopt.campaign.names import CAMPAIGN_NAME, parse_pair_name
 from kdopt.cli.announce import say_if_slow
-from kdopt.cli.options import DEFAULT_STORE
+from kdopt.cli.options import DEFAULT_STORE, join_campaigns
 from kdopt.errors import AdviceError, StoreError
 from kdopt.launch.call import WorkerCall
 from kdopt.outcome import Pair
@@ -91,18 +91,20 @@ def make_call(store: Store, artifacts: Artifacts, campaign: str) -> WorkerCall:
     )
 
 
-def read_pair(text: str) -> tuple[str | None, Pair]:
-    """The campaign, if the text names it, and the pair.
+def read_pair(text: str, campaign: str | None = None) -> tuple[str | None, Pair]:
+    """The campaign, if the text or ``--campaign`` names it, and the pair.
 
     Raises:
         AdviceError: The text names no pair.
+        KdoptError: The text names another campaign than ``--campaign``.
     """
     named = text.count("/") > 1
     try:
         name = parse_pair_name(text if named else f"campaign/{text}")
     except ValueError as error:
         raise AdviceError(
-            f"'{text}' names no pair; write PARTITION/tNN-sNN, such as uniform/t00-s01"
+            f"'{text}' names no pair; write [CAMPAIGN/]PARTITION/tNN-sNN, such as uniform/t00-s01"
         ) from error
     assert name.teacher is not None and name.student is not None
-    return name.campaign if named else None, Pair(name.partition, name.teacher, name.student)
+    asked = join_campaigns(name.campaign if named else None, campaign)
+    return asked, Pair(name.partition, name.teacher, name.student)

@@ -15,9 +15,11 @@ from kdopt.cli.inputs import open_artifacts, open_store_at
 from kdopt.cli.options import (
     DEFAULT_STORE,
     ArtifactsOption,
+    CampaignArgument,
     CampaignOption,
     JsonOption,
     StoreOption,
+    join_campaigns,
 )
 from kdopt.shown import format_count
 from kdopt.store.merge import MergeSummary, Site, merge_campaign
@@ -54,8 +56,9 @@ OtherWeightsOption = Annotated[
 
 def merge_command(
     other: OtherArgument,
-    store: StoreOption = DEFAULT_STORE,
+    named: CampaignArgument = None,
     campaign: CampaignOption = None,
+    store: StoreOption = DEFAULT_STORE,
     artifacts: ArtifactsOption = None,
     other_artifacts: OtherArtifactsOption = None,
     other_weights: OtherWeightsOption = False,
@@ -67,7 +70,7 @@ def merge_command(
     may go on in both, and merging again adds nothing.
     """
     with closing(open_store_at(store)) as here, closing(open_store_at(other)) as there:
-        name = pick_campaign(there, campaign)
+        name = pick_campaign(there, join_campaigns(named, campaign))
         sites = (
             Site(here, open_artifacts(here, artifacts)),
             Site(there, open_artifacts(there, other_artifacts)),

@@ -56,10 +56,18 @@ class TransferSetChoice(StrEnum):
     PUBLIC_UNLABELED_LARGE = "public_unlabeled_large"
 
 
+SourcesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="CAMPAIGN",
+        help="Learn from this campaign only; name several to learn from these [default: all].",
+        show_default=False,
+    ),
+]
 SourcesOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--campaign", help="Learn from this campaign only; repeat for more [default: all]."
+        "--campaign", help="As the argument: learn from this campaign only; repeat for more."
     ),
 ]
 TransferSetOption = Annotated[
@@ -174,8 +182,9 @@ LEARNING = "learning from finished pairs"
 
 
 def recommend_command(
-    store: StoreOption = DEFAULT_STORE,
+    named: SourcesArgument = None,
     campaign: SourcesOption = None,
+    store: StoreOption = DEFAULT_STORE,
     transfer_set: TransferSetOption = TransferSetChoice.STUDENT,
     pair: PairOption = None,
     teacher: TeacherOption = None,
@@ -207,14 +216,15 @@ def recommend_command(
             "--guide": guide,
         }
     )
+    learn_from = list(dict.fromkeys([*(named or []), *(campaign or [])]))
     opened = open_store_if_any(store)
     try:
-        sources = _read_sources(opened, store, campaign, pair)
+        sources = _read_sources(opened, store, learn_from, pair)
         if rules:
-            _print_rules(sources, named=bool(campaign))
+            _print_rules(sources, named=bool(learn_from))
             return
         if guide:
-            _print_guide(sources, bool(campaign), as_json)
+            _print_guide(sources, bool(learn_from), as_json)
             return
         if pair is not None and opened:
             question = _ask_about_stored_pair(opened, sources, pair, transfer_set.value)
@@ -232,16 +242,16 @@ def recommend_command(
     finally:
         if opened:
             opened.close()
-    _print_advice(sources, transfer_set.value, question, _Print(bool(campaign), as_json))
+    _print_advice(sources, transfer_set.value, question, _Print(bool(learn_from), as_json))
 
 
 def _read_sources(
-    opened: Store | None, store: str, campaign: list[str] | None, pair: str | None
+    opened: Store | None, store: str, learn_from: list[str], pair: str | None
 ) -> list[TrainingCampaign]:
     """The campaigns to learn from; none where there is no store, unless one is asked about."""
     if opened is not None:
-        return read_sources(opened, campaign)
-    if campaign or pair is not None:
+        return read_sources(opened, learn_from)
+    if learn_from or pair is not None:
         raise AdviceError(f"there is no store at {store}; name it with --store")
     return []
 
@@ -324,7 +334,8 @@ def _ask_about_stored_pair(
 ) -> _Question:
     """The features of a pair of the store, whose own trials must not be learnt from."""
     named, pair = read_pair(text)
-    campaign = named or pick_campaign(store, None)
+    only = sources[0].campaign.name if len(sources) == 1 else None
+    campaign = named or only or pick_campaign(store, None)
     here = next((s for s in sources if s.campaign.name == campaign), None)
     source = here or read_sources(store, [campaign])[0]
     table = tabulate_pairs(source.rows, source.campaign, source.measurements, transfer_set)

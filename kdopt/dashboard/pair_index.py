@@ -143,7 +143,7 @@ def _write_pair_note(
         "",
         "## On average",
         "",
-        format_pipe_line(("", "Mean", "95 % interval", "Pairs")),
+        format_pipe_line(("", "Mean", "95 % interval over participants", "Pairs")),
         "|---|---:|---:|---:|",
         *(
             format_pipe_line(

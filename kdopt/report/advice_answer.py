@@ -52,6 +52,7 @@ from kdopt.advice.tree import Leaf
 from kdopt.analysis.results import Line
 from kdopt.analysis.stats import LEAST_UNITS
 from kdopt.report.advice_text import (
+    LEFT_OUT_UNITS,
     SITUATION_TITLES,
     align_lines,
     describe_evidence,
@@ -99,6 +100,8 @@ def format_advice(advice: Advice, about: str, measured: str | None = None, note:
     lines += _label_lines("Because", _explain_lead(advice))
     lines += _label_lines("Expected", _list_expectations(advice))
     lines += _label_lines("Rules", _tabulate_rules(advice))
+    units = LEFT_OUT_UNITS[advice.left_out]
+    lines += _label_lines("95 %", [f"the interval of the regret, over {units}"])
     lines += _label_lines("Tree", _describe_leaf(advice))
     near = (
         f"{n.campaign}/{n.pair.partition}/{n.pair.label} ({format_signed(n.gain) or '0.00'} pp)"

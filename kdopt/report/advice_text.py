@@ -107,6 +107,10 @@ def format_rules(tree: AdviceTree) -> str:
     )
 
 
+LEFT_OUT_UNITS = {"partition": "partitions", "participant": "participants"}
+"""What the intervals of regrets are over, by what was left out."""
+
+
 def describe_evidence(training_set: TrainingSet) -> str:
     """What a tree was learnt from, in a few words."""
     # A pair that was distilled on two public sets counts as two cases.
@@ -254,7 +258,8 @@ def format_guide_regrets(situation: Situation, one: MeasuredGuide) -> str:
     ]
     head = (
         f"To distil on {SITUATION_TITLES[situation]}: regret on test; that of the "
-        "learnt tree on the same pairs, with their partition left out"
+        "learnt tree on the same pairs, with their partition left out; 95 %: the interval of the "
+        f"number before it, over {LEFT_OUT_UNITS['partition']}"
     )
     return f"{head}\n{align_lines([headings, *lines])}"
 

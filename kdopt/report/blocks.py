@@ -18,7 +18,7 @@ from kdopt.campaign.record import CodeSource, SettingLine
 from kdopt.campaign.settings import Campaign
 from kdopt.features.measurements import PartitionMeasurements
 from kdopt.outcome import Pair, TrialRow
-from kdopt.report.columns import COLUMNS, Column, IntervalColumn, expand_column
+from kdopt.report.columns import COLUMNS, Column, IntervalColumn, describe_intervals, expand_column
 from kdopt.report.format import make_sort_key, title_partitions
 from kdopt.report.plotting import PlainFigure
 
@@ -138,6 +138,7 @@ class Table(NamedTuple):
         lines: Its cells.
         tips: What each column is; empty where nothing is known of any.
         names: What files call each column; empty where nothing is known of any.
+        note: How its cells are to be read, shown above it; empty for none.
     """
 
     title: str
@@ -145,6 +146,7 @@ class Table(NamedTuple):
     lines: list[list[SortCell]]
     tips: Sequence[str] = ()
     names: Sequence[str] = ()
+    note: str = ""
 
     @property
     def columns(self) -> list[TableHead]:
@@ -288,6 +290,7 @@ def make_tables(
     if "partition" in frame.columns:
         titles = title_partitions(frame["partition"])
         columns = [_title_by(titles) if column == "partition" else column for column in columns]
+    note = describe_intervals(columns)
     shown = [one for column in columns for one in expand_column(column)]
     lines = [
         [SortCell(text, make_sort_key(value)) for text, value in (c.read(line) for c in shown)]
@@ -296,7 +299,7 @@ def make_tables(
     headings, tips, names = (
         [*part] for part in zip(*((c.heading, c.tip, c.name) for c in shown), strict=True)
     )
-    return [Table(title, headings, lines, tips, names)]
+    return [Table(title, headings, lines, tips, names, note)]
 
 
 def _title_by(titles: Mapping[str, str]) -> Column:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -44,12 +44,14 @@ class IntervalColumn(NamedTuple):
     Attributes:
         column: The value; a key stands for its column in :data:`COLUMNS`.
         prefix: Of the frame's columns ``low`` and ``high``, such as ``regret_``.
-        absent: What is said where there is a value and no interval.
+        absent: What is said where there is a value and no interval; ``{over}`` is filled in.
+        over: What the interval is over: what might have been others.
     """
 
     column: Column | str
     prefix: str = ""
-    absent: str = "too few units"
+    absent: str = "too few {over}"
+    over: str = "participants"
 
 
 class ShownColumn(NamedTuple):
@@ -223,7 +225,19 @@ def _show_interval(column: IntervalColumn, value: Column) -> ShownColumn:
         if not pd.isna(low):
             return f"[{format_points(low)}, {format_points(high)}]", low
         known = line[value.key]
-        return (value.show(known) if pd.isna(known) else column.absent), low
+        absent = column.absent.format(over=column.over)
+        return (value.show(known) if pd.isna(known) else absent), low
 
     name = name_export_column(f"{column.prefix}low")
-    return ShownColumn("95 %", f"95 % interval of: {value.heading}", name, read)
+    tip = f"95 % interval over {column.over} of: {value.heading}"
+    return ShownColumn("95 %", tip, name, read)
+
+
+def describe_intervals(columns: Iterable[Column | IntervalColumn | str]) -> str:
+    """What the intervals of a table are over; empty for a table that has none."""
+    found = [column for column in columns if isinstance(column, IntervalColumn)]
+    kinds = list(dict.fromkeys(column.over for column in found))
+    if len(kinds) < 2:
+        return "".join(f"95 %: the interval of the number before it, over {k}." for k in kinds)
+    each = (f"{_find_column(c.column).heading}: over {c.over}" for c in found)
+    return f"95 %: the interval of the number before it. {'; '.join(each)}."

@@ -79,7 +79,7 @@ def test_what_is_not_there_is_refused_with_what_is(choice, expected):
 
 
 def test_no_pair_no_verdict_and_no_result_are_refused():
-    with pytest.raises(AdviceError, match="has no such pair; 'kdopt best --campaign toy'"):
+    with pytest.raises(AdviceError, match="has no such pair; 'kdopt best toy'"):
         choose_trial(make_tables([]), Pair("uniform", 0, 99), TrialChoice())
     with pytest.raises(AdviceError, match=r"nothing is decided .* --trial"):
         choose([])

@@ -46,15 +46,16 @@ try:
     app(["--help"])
 except SystemExit as end:
     assert not end.code
+helpers = ("announce", "app", "interrupts", "limits", "process", "suggestions")
 heavy = {"numpy", "sqlalchemy", "pydantic", "rich", "torch", "optuna"} & sys.modules.keys()
 loaded = {m for m in sys.modules if m.startswith("kdopt.cli.")}
-loaded -= {f"kdopt.cli.{name}" for name in ("announce", "app", "interrupts", "limits", "process")}
+loaded -= {f"kdopt.cli.{name}" for name in helpers}
 assert not heavy | loaded, heavy | loaded
 """
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
-def test_a_mistyped_command_is_refused_and_the_nearest_ones_are_named():
+def test_a_mistyped_command_is_refused_and_the_nearest_one_is_named():
     result = CliRunner().invoke(app, ["staus"])
     assert result.exit_code == 2
     assert "No such command 'staus'" in result.output

@@ -25,6 +25,7 @@ from kdopt.advice.tree import AdviceTree, Leaf, Question, grow_tree
 from kdopt.analysis.stats import LEAST_UNITS
 from kdopt.features.definitions import MODEL_FEATURES
 from kdopt.report.advice_text import (
+    LEFT_OUT_UNITS,
     METHOD_TITLES,
     SITUATION_TITLES,
     describe_evidence,
@@ -124,7 +125,8 @@ def format_advice_files(found: Mapping[Situation, LearntAdvice]) -> dict[str, st
     if not rules:
         return {}
     regret = [
-        f"{SITUATION_TITLES[name]}, a {left_out} left out:\n{format_regrets(table)}"
+        f"{SITUATION_TITLES[name]}, a {left_out} left out; 95 %: the interval of the number before "
+        f"it, over {LEFT_OUT_UNITS[str(left_out)]}:\n{format_regrets(table)}"
         for name, one in found.items()
         for left_out, table in one.regrets.groupby("left_out", sort=False)
     ]
@@ -193,10 +195,12 @@ def _make_guide_blocks(known: Mapping[Situation, TrainingSet]) -> list[Block]:
         *("n", "total"),
         Column("trials", "Trials per pair", lambda trials: format_setting(round(trials, 1))),
         *(GAIN, "net_gain"),
-        IntervalColumn("regret", "regret_"),
+        IntervalColumn("regret", "regret_", over=LEFT_OUT_UNITS["partition"]),
         Column("tree_regret", "Regret of the learnt tree (pp)"),
         IntervalColumn(
-            Column("behind_tree", "Guide minus tree (pp)", format_points), "behind_tree_"
+            Column("behind_tree", "Guide minus tree (pp)", format_points),
+            "behind_tree_",
+            over=LEFT_OUT_UNITS["partition"],
         ),
     ]
     note = (
@@ -249,22 +253,26 @@ def _make_rule_tables(frame: pd.DataFrame) -> list[Table]:
 
 
 def _make_regret_tables(table: pd.DataFrame) -> list[Table]:
-    columns: Columns = [
+    shown: list[Table] = []
+    for left_out, part in table.groupby("left_out", sort=False):
+        columns = _list_regret_columns(LEFT_OUT_UNITS[str(left_out)])
+        title = f"Regret on a {left_out} that was not learnt from"
+        marked = part["label"].where(~part["leads"].astype(bool), part["label"] + " (leads)")
+        shown += make_tables(title, columns, part.assign(label=marked))
+    return shown
+
+
+def _list_regret_columns(over: str) -> Columns:
+    return [
         "label",
         Column("trials", "Trials per pair", str),
-        IntervalColumn("regret", "regret_"),
-        IntervalColumn("behind_lead", "behind_lead_"),
+        IntervalColumn("regret", "regret_", over=over),
+        IntervalColumn("behind_lead", "behind_lead_", over=over),
         *(GAIN, "net_gain"),
         Column("bias", "Promised minus real gain (pp)"),
         Column("guarded_gain", "Gain with guard (pp)"),
         "guarded_regret",
     ]
-    shown: list[Table] = []
-    for left_out, part in table.groupby("left_out", sort=False):
-        title = f"Regret on a {left_out} that was not learnt from"
-        marked = part["label"].where(~part["leads"].astype(bool), part["label"] + " (leads)")
-        shown += make_tables(title, columns, part.assign(label=marked))
-    return shown
 
 
 ROW_HEIGHT = 64

@@ -139,9 +139,9 @@ def make_reductions_block(tables: Tables) -> Block:
     """Mean reductions (%) beside the paper's one number."""
     columns: Columns = [
         Column("label", "Targets", str),
-        IntervalColumn("reduction"),
+        IntervalColumn("reduction", over="partitions"),
         *("partitions", "exact", "at_least", "at_most", "unknown"),
-        IntervalColumn("megabytes_reduction", "megabytes_"),
+        IntervalColumn("megabytes_reduction", "megabytes_", over="partitions"),
     ]
     return Block(
         "Rounds saved on average",
@@ -320,7 +320,9 @@ def make_algorithm_blocks(tables: Tables) -> list[Block]:
     differences: Columns = [
         *("algorithm", "initial_model"),
         Column("final_accuracy", "After the last round, mean (%)"),
-        IntervalColumn(Column("difference", "Minus FedAvg from random weights (pp)")),
+        IntervalColumn(
+            Column("difference", "Minus FedAvg from random weights (pp)"), over="partitions"
+        ),
         *("partitions", per_round),
     ]
     return [

@@ -103,7 +103,7 @@ def make_weighting_block(tables: Tables) -> Block:
         *("constant", "partitions_same_sign"),
         Column("partitions", "of", str),
         "correlation",
-        IntervalColumn("mean_effect"),
+        IntervalColumn("mean_effect", over="partitions"),
     ]
     effects: Columns = [
         *("partition", "transfer_set", "start", "weighting"),

@@ -101,7 +101,7 @@ def make_verdict_tables(data: ReportData) -> list[Table]:
     columns: Columns = [
         *("partition", "pair", *list_name_columns(table)),
         *("action", "accuracy_before", "accuracy_after"),
-        IntervalColumn(net, "net_", "not recorded"),
+        IntervalColumn(net, "net_", "not recorded", "other test images"),
         *("chance_over_leaving", "chance_over_training"),
         Column("test_gain", "Gain of the verdict (pp)"),
         # Not "Control" alone: that of best settings is on the student's own data.

@@ -133,7 +133,11 @@ def test_an_interval_is_one_cell_and_says_why_it_is_not_there():
     (table,) = make_tables("Gains", columns, frame.assign(high=[1.5, nothing, nothing]))
     assert table.headings == ["Gain (pp)", "95 %"]
     cells = [line[1] for line in table.lines]
-    assert cells == [SortCell("[0.50, 1.50]", 0.5), SortCell("too few units", ""), SortCell("", "")]
+    assert cells == [
+        SortCell("[0.50, 1.50]", 0.5),
+        SortCell("too few participants", ""),
+        SortCell("", ""),
+    ]
 
 
 IMAGES = ("on the student's own data", *(f"on {t.lower()}" for t in TRANSFER_SET_TITLES.values()))
