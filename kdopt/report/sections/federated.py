@@ -317,12 +317,11 @@ def make_algorithm_blocks(tables: Tables) -> list[Block]:
         Column("start_megabytes", "Traffic of making the start (MB)", _format_traffic),
         Column("total_megabytes", "Traffic in all (MB)", _format_traffic),
     ]
+    difference = Column("difference", "Minus FedAvg from random weights (pp)")
     differences: Columns = [
         *("algorithm", "initial_model"),
         Column("final_accuracy", "After the last round, mean (%)"),
-        IntervalColumn(
-            Column("difference", "Minus FedAvg from random weights (pp)"), over="partitions"
-        ),
+        IntervalColumn(difference, over="partitions"),
         *("partitions", per_round),
     ]
     return [
