@@ -220,11 +220,8 @@ def recommend_command(
     opened = open_store_if_any(store)
     try:
         sources = _read_sources(opened, store, learn_from, pair)
-        if rules:
-            _print_rules(sources, named=bool(learn_from))
-            return
-        if guide:
-            _print_guide(sources, bool(learn_from), as_json)
+        if rules or guide:
+            _print_learnt(sources, rules, bool(learn_from), as_json)
             return
         if pair is not None and opened:
             question = _ask_about_stored_pair(opened, sources, pair, transfer_set.value)
@@ -272,6 +269,13 @@ def _check_one_question(asked: dict[str, bool]) -> None:
     if sum(asked.values()) != 1:
         given = ", ".join(name for name, there in asked.items() if there) or "nothing"
         raise AdviceError(f"{given} was given; say what to advise on by one of {'; '.join(asked)}")
+
+
+def _print_learnt(sources: list[TrainingCampaign], rules: bool, named: bool, as_json: bool) -> None:
+    if rules:
+        _print_rules(sources, named)
+    else:
+        _print_guide(sources, named, as_json)
 
 
 def _print_rules(sources: list[TrainingCampaign], named: bool) -> None:
