@@ -12,7 +12,7 @@ from kdopt.cli.inputs import open_store_at
 from kdopt.cli.options import DEFAULT_STORE, StoreOption, join_campaigns
 from kdopt.dashboard.server import serve
 from kdopt.store.database import Store
-from kdopt.store.index_studies import find_index_study
+from kdopt.store.index_studies import list_index_studies
 from kdopt.store.queries import pick_campaign
 
 PortOption = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")]
@@ -44,8 +44,7 @@ CampaignShownArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="CAMPAIGN",
-        help="Show the address of this campaign's results [default: that of the list of all "
-        "studies].",
+        help="Also show the addresses of this campaign's results.",
         show_default=False,
     ),
 ]
@@ -69,28 +68,31 @@ def dashboard_command(
     """
     asked = join_campaigns(named, campaign)
     with closing(open_store_at(store)) as opened:
-        below = "" if asked is None else _find_page(opened, pick_campaign(opened, asked))
+        pages = {} if asked is None else _list_pages(opened, pick_campaign(opened, asked))
     print("opening the store ...", file=sys.stderr)
     serve(
         opened.url.render_as_string(hide_password=False),
         host,
         port,
-        on_ready=lambda address: print(
-            f"{address}{below}  (read-only; Ctrl-C stops it)", flush=True
-        ),
+        on_ready=lambda address: _print_addresses(address, pages),
         token=token,
         allow_hosts=allow_host or (),
     )
 
 
-def _find_page(store: Store, campaign: str) -> str:
-    """Where the dashboard has a campaign's results; the list of all studies where it has none."""
-    study_id = find_index_study(store, campaign)
-    if study_id is None:
+def _list_pages(store: Store, campaign: str) -> dict[str, int]:
+    """The studies in which the dashboard shows a campaign's results, by name."""
+    found = list_index_studies(store, campaign)
+    if not found:
         print(
-            f"kdopt: warning: {campaign}: no results are published yet, so this is the list of all "
-            f"studies; 'kdopt report {campaign} --publish' publishes them",
+            f"kdopt: warning: {campaign}: no results are published yet; "
+            f"'kdopt report {campaign} --publish' publishes them",
             file=sys.stderr,
         )
-        return ""
-    return f"/dashboard/studies/{study_id}"
+    return found
+
+
+def _print_addresses(address: str, pages: dict[str, int]) -> None:
+    print(f"{address}  (read-only; Ctrl-C stops it)", flush=True)
+    for name, study_id in pages.items():
+        print(f"{address}/dashboard/studies/{study_id}  ({name})", flush=True)

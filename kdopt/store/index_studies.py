@@ -16,7 +16,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kdopt.campaign.names import INDEX_SUFFIX, index_study_name
+from kdopt.campaign.names import INDEX_SUFFIX
 from kdopt.campaign.plain import load_json
 from kdopt.campaign.studies import Param, Params
 from kdopt.store.attributes import VERDICT_KEY, write_attributes
@@ -135,11 +135,14 @@ def _parse_note(text: object) -> object:
         return None  # somebody else's, which stays as it is
 
 
-def find_index_study(store: Store, campaign: str) -> int | None:
-    """The id of a campaign's index study; ``None`` where it was not published yet."""
-    sql = "SELECT study_id FROM studies WHERE study_name = :name"
-    rows = store.select_rows(sql, {"name": index_study_name(campaign)})
-    return int(rows[0][0]) if rows else None
+def list_index_studies(store: Store, campaign: str) -> dict[str, int]:
+    """Ids of a campaign's index studies, by name; empty where none was published yet."""
+    rows = store.select_rows("SELECT study_name, study_id FROM studies ORDER BY study_id")
+    return {
+        name: int(study_id)
+        for name, study_id in rows
+        if name.startswith(f"{campaign}/") and name.endswith(INDEX_SUFFIX)
+    }
 
 
 def _write_index_study(store: Store, summary: IndexStudy, connection: Connection) -> int:
