@@ -31,7 +31,7 @@ def test_each_published_study_of_the_campaign_has_its_address_and_no_other_has(p
         index_study_name("mine", "uniform"),
         index_study_name("mine-too", "uniform"),
     ]
-    ids = write_index_studies(opened, [IndexStudy(n, "gain", {}, {}, [], "") for n in names])
+    ids = write_index_studies(opened, [IndexStudy(n, "gain", {}, {}, [], "", {}) for n in names])
     opened.close()
     shown = CliRunner().invoke(app, ["dashboard", "mine", "--store", str(path)]).output
     for name in names:
