@@ -221,6 +221,7 @@ def run_command_line() -> NoReturn:
             level=logging.WARNING,
         )
         code = _run_app()
+    code = finish_output(code)
     if "torch" in sys.modules:
         # As it ends Python looks through all objects for some that hold each other. With torch's
         # that takes a second, and ten where others compute; nothing of kdopt needs it.
@@ -258,7 +259,7 @@ def _run_app() -> int:
             raise
         print_error(f"no more threads can be started here; {NO_MORE_PROCESSES}")
         code = 2
-    return finish_output(code)
+    return code
 
 
 def _print_version(asked: bool) -> None:

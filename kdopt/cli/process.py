@@ -136,24 +136,37 @@ def _is_there() -> bool:
 
 
 def finish_output(code: int) -> int:
-    """Hand over what was printed; returns the exit code, which says if nobody took it."""
+    """Hand over what was printed; returns the exit code, which says if nobody took it.
+
+    Outside of :func:`guard_streams`: it and typer hide that something could not be written, and
+    Python, which tries once more when it ends, would end with 120.
+    """
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        _forget_output()
-        if error.errno == errno.EPIPE:
-            return CLOSED_PIPE
-        print_error(f"the output cannot be written: {error.strerror}; free space or change it")
-        return 2
+        _forget_output(sys.stdout)
+        code = CLOSED_PIPE
+        if error.errno != errno.EPIPE:
+            with suppress(OSError):
+                print_error(
+                    f"the output cannot be written: {error.strerror}; free space or change it"
+                )
+            code = 2
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        # Messages that nobody takes change no exit code.
+        _forget_output(sys.stderr)
     return code
 
 
-def _forget_output() -> None:
+def _forget_output(stream: TextIO) -> None:
     """Let Python write the rest nowhere, as it tries once more when it ends and would complain."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
 
 

@@ -98,6 +98,8 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[bytes]:
         cwd=folder,
         capture_output=True,
         check=False,
+        # As in most shells: with it, no stream holds anything back that cannot be written.
+        env={key: text for key, text in os.environ.items() if key != "PYTHONUNBUFFERED"},
     )
 
 
