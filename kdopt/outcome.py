@@ -25,7 +25,8 @@ WHERE_IT_RAN = ("seconds", "device", "precision", "versions", "taken_from")
 """Fields of an :class:`Outcome` that say how it was computed, not what came out."""
 
 Statistics = Literal["running", "measured"]
-"""Where a model's batch-norm statistics are from: its training, or a pass over its images after."""
+"""Where a model's batch-norm statistics are from: its training, or a pass over its images after.
+Those of a student on its line are between those of training, as its weights are."""
 
 STATISTICS: tuple[Statistics, ...] = get_args(Statistics)
 

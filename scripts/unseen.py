@@ -55,8 +55,9 @@ What came of the campaign of
 - *Percent of the grid*: 0 is the better of untouched and control and 100 is the grid, all with the
   line. *Percent of the grid without the line*: 0 and 100 are those without it.
 - *live* is the campaign that searched; *replayed* searches try cells of the full grid. *warm* and
-  the *fixed list* learnt from what comes with kdopt, *cold* ones from nothing. Vanilla is the first
-  trial of all but the list and the random cells.
+  the *fixed list* learnt from the grids of the studies, which was all that came with kdopt when the
+  campaign searched; *cold* ones from nothing. Vanilla is the first trial of all but
+  the list and the random cells.
 
 """
 SEARCHED, GRID = "fashion-unseen-4", "fashion-unseen"

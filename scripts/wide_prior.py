@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,25 +21,21 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from kdopt.analysis.stats import Estimate, estimate_independent
 from kdopt.campaign.stage_settings import Sampler
-from kdopt.search.full_grids import UNKNOWN, FullGrid
+from kdopt.search.full_grids import FullGrid
 from kdopt.search.prior import WIDE_PRIOR, Prior
 from kdopt.search.replay import (
-    build_portfolio,
     compute_random_gains,
-    fit_surrogate,
-    replay_warm_search,
 )
-from scripts.few_trials import ROOT, make_sampler_search, read_shipped_grids
+from scripts.few_trials import ROOT, make_sampler_search
 from scripts.goals import GOALS, rate_goal
 from scripts.levers import read_features
 from scripts.line_grids import LineGrid
 from scripts.search_judge import Judge, format_share, name_pair
 from scripts.unseen import read_unseen_pairs
+from scripts.wide_bench import COUNTS, DATA, FIND_GROUP, KIND, PARTITION, Bench, Gains
 from scripts.wide_grids import CAMPAIGNS, WidePair, read_wide_pairs
-
-COUNTS = (0, 2, 4, 8)
-"""Trials per pair, vanilla included."""
 
 PAGE = ROOT / "docs" / "few-trials" / "wide.md"
 PARTS = ("grids", "prior", "others", "goals", "features", "ranks")
@@ -57,7 +52,8 @@ of the prior that comes with kdopt. `scripts/wide_grids.py` made them, and
   prior. They begin with vanilla, then learn in rounds, as a campaign does. Every trial and the
   control is the best of its line on validation.
 - *Percent of the grid*: 0 is the better of untouched and control, 100 the grid, all with the line;
-  gains are on test, with 95 % intervals over participants.
+  gains are on test, with 95 % intervals over participants. These are of these partitions; for a new
+  one they would be wider, as partitions differ.
 - What is not known beforehand: the *partition* (its kind is known, from other partitions), its
   *kind*, or the *data set*; of the goals the *student* or the *pair*, too.
 """
@@ -65,10 +61,14 @@ of the prior that comes with kdopt. `scripts/wide_grids.py` made them, and
 OF_GRIDS = """Mean gains on test in pp. Behind a kind of partition is its
 concentration, its dominant fraction, or the classes of each participant.
 """
+OF_OTHERS = """
+Percent of the grid. The fixed list is the best of those pairs of the studies that are known.
+"""
 OF_FEATURES = """
-The partition is not known; differences in pp. *Per class*: the five quartiles over classes of the
-teacher's lead, of the student's recall and of the teacher's; that lead, weighed by the student's
-images and by the teacher's; and the distance of their images by class.
+The 234 pairs of the wide grids. The partition is not known; differences in pp. *Per class*: the
+five quartiles over classes of the teacher's lead, of the student's recall and of the teacher's;
+that lead, weighed by the student's images and by the teacher's; and the distance of their images by
+class.
 """
 OF_RANKS = """
 Mean rank correlation (Spearman) of a pair's 55 accuracies on validation after an epoch with those
@@ -76,78 +76,8 @@ after the sixth and last, where curves were recorded.
 """
 TELLING = ("data set", "partition", "participants", "images of each")
 
-PARTITION, KIND, DATA = "partition", "kind", "data set"
-FIND_GROUP: Mapping[str, Callable[[FullGrid], tuple[object, ...]]] = {
-    PARTITION: lambda grid: grid.place,
-    KIND: UNKNOWN["partition"],
-    DATA: UNKNOWN["data set"],
-    "student": UNKNOWN["student"],
-    "pair": UNKNOWN["pair"],
-}
-
 GOAL_OF = {PARTITION: "partition", KIND: "partition", DATA: "data set"}
 """Which goal is for what; others are for the same word."""
-
-Gains = Mapping[int, NDArray[np.float64]]
-"""Test gain of each pair, pp, by number of trials."""
-
-Features = Callable[[FullGrid], Sequence[float]]
-
-
-class Bench:
-    """The pairs on which searches are replayed, and the priors that they may have.
-
-    Attributes:
-        line: The pairs, each student the best of its line.
-        judge: Of these pairs.
-        plain: The same without the line.
-        priors: Pairs to learn from, by name; those that are not known are left out of them.
-    """
-
-    def __init__(self, wide: Sequence[WidePair], unseen: Sequence[LineGrid]) -> None:
-        both = [*(LineGrid(pair.line, pair.plain) for pair in wide), *unseen]
-        self.line = [pair.line for pair in both]
-        self.judge = Judge(self.line)
-        self.plain = Judge([pair.plain for pair in both])
-        studies = read_shipped_grids()
-        grids = [pair.line for pair in wide]
-        self.priors = {
-            "the studies": studies,
-            "the wide grids": grids,
-            "both": [*studies, *grids],
-        }
-
-    def replay(self, prior: str, unknown: str, describe: Features | None = None) -> Gains:
-        """Test gains of the learnt search; ``describe`` gives more features of each pair."""
-        made: dict[int, FullGrid] = {}
-
-        def dress(grid: FullGrid) -> FullGrid:
-            if describe is None:
-                return grid
-            if id(grid) not in made:
-                features = (*grid.known.features, *describe(grid))
-                made[id(grid)] = grid._replace(known=replace(grid.known, features=features))
-            return made[id(grid)]
-
-        places = {id(grid): index for index, grid in enumerate(self.line)}
-        found = {count: np.zeros(len(self.line)) for count in COUNTS}
-        for group, known in self._leave_out(prior, unknown):
-            surrogate = fit_surrogate([dress(grid) for grid in known])
-            some = [dress(grid) for grid in group]
-            gains = replay_warm_search(surrogate, some, COUNTS, in_rounds=True, vanilla_first=True)
-            for count in COUNTS:
-                found[count][[places[id(grid)] for grid in group]] = gains[count]
-        return found
-
-    def _leave_out(
-        self, prior: str, unknown: str
-    ) -> Iterator[tuple[list[FullGrid], list[FullGrid]]]:
-        find_group = FIND_GROUP[unknown]
-        groups: dict[tuple[object, ...], list[FullGrid]] = {}
-        for grid in self.line:
-            groups.setdefault(find_group(grid), []).append(grid)
-        for key, group in groups.items():
-            yield group, [g for g in self.priors[prior] if find_group(g) != key]
 
 
 def main() -> None:
@@ -188,7 +118,7 @@ def format_part(part: str, bench: Bench, wide: Sequence[WidePair]) -> str:
         "prior": lambda: format_priors(bench),
         "others": lambda: format_others(bench),
         "goals": lambda: format_goals(bench),
-        "features": lambda: format_features(bench, wide),
+        "features": lambda: format_features(Bench(wide, ()), wide),
         "ranks": lambda: format_ranks(wide),
     }
     return make[part]()
@@ -247,13 +177,7 @@ def format_priors(bench: Bench) -> str:
 def format_others(bench: Bench, samplers: Sequence[Sampler] = ("tpe", "gp")) -> str:
     """Searches of equal cost beside the learnt one, and its lead over each."""
     judge, counts = bench.judge, [count for count in COUNTS if count]
-    listed = build_portfolio(bench.priors["the studies"], max(counts))
-    others: dict[str, Gains] = {
-        "fixed list of the studies": {
-            c: np.array([grid.compute_kept_gain(listed[:c]) for grid in bench.line]) for c in counts
-        },
-        "random": {c: compute_random_gains(bench.line, c) for c in counts},
-    }
+    others: dict[str, Gains] = {"random": {c: compute_random_gains(bench.line, c) for c in counts}}
     for sampler in samplers:
         search = make_sampler_search(sampler)
         others[f"{sampler}, cold"] = {
@@ -262,21 +186,34 @@ def format_others(bench: Bench, samplers: Sequence[Sampler] = ("tpe", "gp")) -> 
             )
             for c in counts
         }
-    heads = ["", *(f"{count} trials" for count in counts)]
-    shares = [heads, ["---", *["--:"] * len(counts)]]
-    shares += [[name, *format_shares(judge, gains)] for name, gains in others.items()]
-    heads = ["not known", "beside", *heads[1:]]
-    leads = [heads, ["---", "---", *["--:"] * len(counts)]]
+    heads = ["not known", "search", *(f"{count} trials" for count in counts)]
+    shares = [heads, ["---", "---", *["--:"] * len(counts)]]
+    shares += [["", name, *format_shares(judge, gains)] for name, gains in others.items()]
+    leads = [["not known", "beside", *heads[2:]], shares[1]]
+    wide_leads = list(leads)
     for unknown in (PARTITION, KIND, DATA):
-        warm = bench.replay("both", unknown)
-        for name, gains in others.items():
+        warm, listed = bench.replay("both", unknown), bench.replay_list(unknown)
+        shares.append([unknown, "fixed list", *format_shares(judge, listed)])
+        for name, gains in {"fixed list": listed, **others}.items():
             leads.append([unknown, name, *format_differences(judge, warm, gains)])
+            over = [format_over_partitions(bench.line, warm[c] - gains[c]) for c in counts]
+            wide_leads.append([unknown, name, *over])
     return (
-        "\n## Beside others of equal cost\n\nPercent of the grid:\n\n"
+        f"\n## Beside others of equal cost\n{OF_OTHERS}\n"
         + format_rows(shares)
         + "\nThe lead of the learnt search with both priors, in pp:\n\n"
         + format_rows(leads)
+        + "\nThe same with partitions as units, as for a partition that is not among these:\n\n"
+        + format_rows(wide_leads)
     )
+
+
+def format_over_partitions(grids: Sequence[FullGrid], more: NDArray[np.float64]) -> str:
+    """The mean over partitions of the mean difference of their pairs."""
+    places: dict[tuple[str, str], list[float]] = {}
+    for grid, difference in zip(grids, more, strict=True):
+        places.setdefault(grid.place, []).append(float(difference))
+    return format_estimate(estimate_independent(float(np.mean(of)) for of in places.values()))
 
 
 def format_goals(bench: Bench) -> str:
@@ -378,10 +315,13 @@ def format_differences(judge: Judge, gains: Gains, before: Gains) -> list[str]:
     """Differences in pp; bold where the interval leaves out 0."""
     shown = []
     for count in before:
-        mean, low, high = judge.measure_difference(gains[count] - before[count])[:3]
-        text = f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
-        shown.append(f"**{text}**" if low > 0 or high < 0 else text)
+        shown.append(format_estimate(judge.measure_difference(gains[count] - before[count])))
     return shown
+
+
+def format_estimate(found: Estimate) -> str:
+    text = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+    return f"**{text}**" if found.low > 0 or found.high < 0 else text
 
 
 def format_rows(rows: Sequence[Sequence[str]]) -> str:

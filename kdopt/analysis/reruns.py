@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -81,8 +82,10 @@ def compare_outcomes(recorded: Outcome, found: Outcome) -> tuple[Deviation, ...]
     """Every recorded value of a trial beside that of another run of it.
 
     Times and versions are left out, and so is what the record lacks, as those of older versions
-    lack the single images.
+    lack the single images. A learning curve counts where both runs recorded one.
     """
+    if not found.curve:
+        recorded = replace(recorded, curve=())
     before, after = (dict(_flatten_outcome(outcome)) for outcome in (recorded, found))
     return tuple(
         Deviation(key, value, after.get(key), *_measure_deviation(key, value, after.get(key)))

@@ -67,11 +67,12 @@ sampler = "warm"
 # So many trials for each pair. A grid of the values below takes 30.
 budget = 6
 
-# Temperatures soften what the teacher says: at 1 it is taken as it is. The search stays between the
-# least and the greatest.
+# Temperatures soften what the teacher says: at 1 it is taken as it is. "warm" searches from the
+# least of them (or 1) to the greatest, "grid" tries just these.
 temperatures = [0.1, 0.5, 1, 2, 4, 7]
 
-# Alpha weighs the teacher against the labels: at 1 the teacher alone counts.
+# Alpha weighs the teacher against the labels: at 1 the teacher alone counts. "warm" searches from 0
+# to 1, "grid" tries just these.
 alphas = [0.1, 0.25, 0.5, 0.75, 0.9]
 """
 

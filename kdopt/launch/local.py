@@ -210,8 +210,12 @@ class LocalWorkers:
             self._log_dir.mkdir(parents=True, exist_ok=True)
             return open_log(path)
         except OSError as error:
-            # Its folder may be what could not be made.
             place = error.filename or path
+            if not self._log_dir.exists():
+                raise KdoptError(
+                    f"log folder {place}: cannot be made: {error.strerror}; change the permissions "
+                    "of the folder that it is in or free space, and run the same command again"
+                ) from error
             raise KdoptError(
                 f"log {place}: cannot be written: {error.strerror}; remove it, change its "
                 "permissions or free space, and run the same command again"

@@ -235,10 +235,13 @@ def _read_max_array_size() -> int:
 
 
 def make_log_folder(log_dir: Path) -> None:
-    """Make the folder of submitit's files and of logs, and see that nobody else may change them.
+    """Make the folder of submitit's files and of logs; refuse one of another user, or of everybody.
+
+    Members of its group are trusted: a project's folder is often shared among them.
 
     Raises:
-        KdoptError: It cannot be made or written, or another user may write it.
+        KdoptError: It cannot be made or written, belongs to another user, or everybody
+            may write it.
     """
     try:
         log_dir.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ from kdopt.shown import format_count, format_setting
 SHOWN_DEVIATIONS = 10
 
 BATCH_NORM: Mapping[Statistics, str] = {
-    "running": "as training leaves them",
+    "running": "as training leaves them, and between two students as the weights are",
     "measured": "measured again on the images of training",
 }
 

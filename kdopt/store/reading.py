@@ -34,10 +34,9 @@ def parse_json(text: object) -> Any:
     """The value of a JSON text.
 
     Raises:
-        UnreadableError: It is no text, or no JSON, or nested too deep.
+        UnreadableError: It is no text, or no JSON, or not UTF-8, or nested too deep.
     """
-    if not isinstance(text, str):
-        raise UnreadableError(f"{describe_value(text)} is no JSON text")
+    text = _check_text(text)
     try:
         return load_json(text)
     except ValueError as error:
@@ -83,12 +82,20 @@ def parse_outcome(text: object) -> Outcome:
     Raises:
         UnreadableError: It is no outcome.
     """
-    if not isinstance(text, str):
-        raise UnreadableError(f"{describe_value(text)} is no JSON text")
     try:
-        return Outcome.from_text(text)
+        return Outcome.from_text(_check_text(text))
     except PlainValueError as error:
         raise UnreadableError(str(error)) from error
+
+
+def _check_text(text: object) -> str:
+    """A text that may be JSON."""
+    if not isinstance(text, str):
+        raise UnreadableError(f"{describe_value(text)} is no JSON text")
+    # Bytes that are not UTF-8 are read as this sign; JSON that Python writes has it escaped.
+    if "\N{REPLACEMENT CHARACTER}" in text:
+        raise UnreadableError(f"not UTF-8: {describe_value(text)}")
+    return text
 
 
 def parse_reason(text: object) -> str:

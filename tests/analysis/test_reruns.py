@@ -73,6 +73,12 @@ def test_time_place_and_what_an_older_record_lacks_are_no_difference():
     assert compare_outcomes(older, RECORDED) == ()
 
 
+def test_a_learning_curve_counts_where_both_runs_recorded_one():
+    curved = replace(RECORDED, curve=(0.25, 0.5))
+    assert compare_outcomes(curved, RECORDED) == compare_outcomes(RECORDED, curved) == ()
+    assert compare_outcomes(curved, replace(RECORDED, curve=(0.25, 0.6)))
+
+
 def test_what_nobody_knows_is_unknown_again_and_no_difference():
     unknown = replace(RECORDED, test=make_unknown_scores(2))
     assert compare_outcomes(unknown, unknown) == ()

@@ -28,6 +28,8 @@ COLUMNS = (
 )
 COMMANDS = ("status", "list", "doctor", "report tiny", "recommend --gap 3", "verify", "worker")
 NOT_UTF_8 = "CAST(substr({0}, 1, length({0}) / 2) || X'ff' || substr({0}, -9) AS TEXT)"
+ONE_BYTE = "CAST(replace({0}, 'cpu', 'c' || X'ff' || 'u') AS TEXT)"
+"""Still JSON, with one broken text in it."""
 
 
 @pytest.mark.parametrize("column", COLUMNS)
@@ -49,3 +51,19 @@ def test_a_text_with_other_bytes_is_named_and_not_waited_for(
         assert "trying again" not in said and len(ended.err) < 4000, (command, ended)
         codes.add(ended.code)
     assert codes != {0}, "nothing says that it is broken"
+
+
+def test_one_broken_text_within_a_record_is_named(
+    finished_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoiled = tmp_path / "world"
+    shutil.copytree(finished_folder, spoiled)
+    where = "key = 'kd:metrics' AND trial_id = (SELECT max(trial_id) FROM trials)"
+    with closing(sqlite3.connect(spoiled / "kdopt.db")) as file:
+        set_value = f"SET value_json = {ONE_BYTE.format('value_json')}"
+        file.execute(f"UPDATE trial_user_attributes {set_value} WHERE {where}")
+        file.commit()
+    monkeypatch.chdir(spoiled)
+    for command in ("doctor", "report tiny"):
+        ended = kdopt(*command.split(), "--store", "kdopt.db")
+        assert ended.code in (1, 2) and "not UTF-8" in ended.err + ended.out, (command, ended)
