@@ -31,6 +31,7 @@ from kdopt.report.blocks import ReportData
 from kdopt.report.export import name_trials, write_report
 from kdopt.shown import format_count, format_setting
 from kdopt.store.database import Store, open_store
+from kdopt.store.engines import open_optuna_storage
 from kdopt.store.queries import (
     list_campaigns,
     pick_campaign,
@@ -276,8 +277,7 @@ class OpenCampaign:
             raise AdviceError(
                 f"campaign '{self.name}' has no study '{name}'; trials() lists those that it has"
             )
-        url = self._store.url.render_as_string(hide_password=False)
-        return optuna.load_study(study_name=name, storage=url)
+        return optuna.load_study(study_name=name, storage=open_optuna_storage(self._store.url))
 
     def report(self, folder: str | Path) -> Path:
         """Write the report: tables, and a page, whose path is given back.

@@ -43,7 +43,12 @@ from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 from kdopt.store.location import folder_beside
 from kdopt.store.queries import read_record
-from kdopt.train.engine import find_device, keep_process_settings, make_engine
+from kdopt.train.engine import (
+    compute_in_one_thread,
+    find_device,
+    keep_process_settings,
+    make_engine,
+)
 from kdopt.trials.given import ROLES, STUDENT, TEACHER, GivenContext, GivenPair
 from kdopt.typed import parse_device, refuse_empty
 from kdopt.worker.alone import working_alone
@@ -122,6 +127,7 @@ class TuningStopped(KeyboardInterrupt):
 
 
 @working_alone()
+@compute_in_one_thread()
 def tune(
     teacher: Any,
     student: Any,

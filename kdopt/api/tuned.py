@@ -28,7 +28,7 @@ from kdopt.store.artifacts import Artifacts
 from kdopt.store.database import Store, open_store
 from kdopt.store.kept import find_kept
 from kdopt.store.queries import read_record, read_study_counts
-from kdopt.train.engine import keep_process_settings, make_engine
+from kdopt.train.engine import compute_in_one_thread, make_engine
 from kdopt.train.weights import parse_tensors
 from kdopt.trials.given import (
     STUDENT,
@@ -209,6 +209,7 @@ class TunedPair:
         campaign = self._results.campaign
         return min(rows, key=lambda r: rank_trial(campaign, r.params, get_outcome(r), r.method))
 
+    @compute_in_one_thread()
     def _load_student(self, row: TrialRow) -> nn.Module:
         """The student of a trial: its kept weights, or the trial run again."""
         with contextlib.closing(self._home.open()) as store:
@@ -221,7 +222,7 @@ class TunedPair:
                 return restore_student(self._given, tensors)
         plan = next(p for p in plan_studies(record.campaign) if p.name == row.study)
         inputs = {who: o for (_, who), o in find_pretrained(self._results.rows).items()}
-        with working_alone(), keep_process_settings():
+        with working_alone():
             engine = make_engine(record.campaign.precision, self._device)
             context = GivenContext(
                 self._given, record, self._given.dataset, self._home.artifacts, engine

@@ -25,6 +25,7 @@ from kdopt.store.artifacts import Artifacts
 from kdopt.store.attributes import OUTCOME_KEY
 from kdopt.store.database import Store, check_versions, open_store
 from kdopt.store.file import check_sqlite_file, look_at_file
+from kdopt.store.forks import use_connection
 from kdopt.store.kept import list_kept
 from kdopt.store.location import parse_location
 from kdopt.store.raw_rows import read_raw_trials
@@ -155,6 +156,7 @@ def _copy_database(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     try:
         with (
+            use_connection(),
             contextlib.closing(sqlite3.connect(source, timeout=60)) as read,
             contextlib.closing(sqlite3.connect(temporary)) as write,
         ):

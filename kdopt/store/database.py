@@ -22,6 +22,7 @@ from kdopt.errors import StoreError
 from kdopt.store.engines import DialectSql, make_sql_engine, open_optuna_storage
 from kdopt.store.faults import find_read_only_fault, is_read_only, retry_call
 from kdopt.store.file import StoreFile, check_sqlite_file, hold_file, look_at_file
+from kdopt.store.forks import use_connection
 from kdopt.store.location import (
     explain_driver_error,
     label_of,
@@ -62,7 +63,7 @@ LEASE = sa.Table(
 
 
 class Store(DialectSql):
-    """An open store. Safe to share between the threads of a process; not across a fork.
+    """An open store. Safe to share between the threads of a process, and by its forked copies.
 
     Attributes:
         url: SQLAlchemy URL with its password; print :attr:`label` instead.
@@ -90,13 +91,16 @@ class Store(DialectSql):
             StoreError: The file is not the one that was opened any more.
         """
         self._check_file()
+        with use_connection(), self._connect_for_reading() as connection, connection.begin():
+            yield connection
+
+    def _connect_for_reading(self) -> Connection:
         connection = self.engine.connect()
         if self.dialect == "postgresql":
             # By default each statement there sees what was committed before that statement: a
             # trial could be missing from one and have parameters in the next.
             connection = connection.execution_options(isolation_level="REPEATABLE READ")
-        with connection, connection.begin():
-            yield connection
+        return connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
@@ -110,15 +114,17 @@ class Store(DialectSql):
                 writes.
         """
         self._check_file()
-        connection = self.engine.connect().execution_options(kdopt_write=True)
         try:
-            with connection, connection.begin():
+            with use_connection(), self._connect_for_writing() as connection, connection.begin():
                 yield connection
         except sa.exc.DBAPIError as error:
             if not self._was_written and is_read_only(error):
                 self.check_writable()
             raise
         self._was_written = True
+
+    def _connect_for_writing(self) -> Connection:
+        return self.engine.connect().execution_options(kdopt_write=True)
 
     def check_writable(self) -> None:
         """Refuse a server or a role that takes no writes.
@@ -267,7 +273,7 @@ def _make_tables(store: Store) -> None:
         with hold_file(Path(f"{Path(str(store.url.database)).resolve()}.lock")):
             _make_tables_locked(store)
         return
-    with store.engine.begin() as connection:
+    with use_connection(), store.engine.begin() as connection:
         # Any number will do, as long as nobody else locks it. Freed with the transaction; a
         # session's lock would live on in the connection pool.
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(7205759403)"))

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine
 
+from kdopt.store.forks import keep_to_process
 from kdopt.store.locks import LOCK_WAIT_S
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ and milliseconds), and the call is made again; by itself TCP would wait for a qu
 
 
 def make_sql_engine(url: URL) -> Engine:
-    """An engine; nothing connects yet."""
+    """An engine; nothing connects yet, and its connections stay in their process."""
     if url.get_backend_name() == "postgresql":
         url = _name_driver(url)
         # Two connections are kept, the worker's and its heartbeat's. Each is tried before it is
@@ -125,11 +126,11 @@ def make_sql_engine(url: URL) -> Engine:
         )
         event.listen(engine, "connect", _set_up_postgres)
         event.listen(engine, "begin", _begin_postgres)
-        return engine
+        return keep_to_process(engine)
     engine = sa.create_engine(url, connect_args={"timeout": LOCK_WAIT_S})
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
-    return engine
+    return keep_to_process(engine)
 
 
 def open_optuna_storage(url: URL, as_it_is: bool = False) -> RDBStorage:
@@ -139,12 +140,14 @@ def open_optuna_storage(url: URL, as_it_is: bool = False) -> RDBStorage:
     url = _name_driver(url)
     # What it asks often is not prepared, for poolers: see _set_up_postgres.
     is_ours = url.drivername == POSTGRES_DRIVER
-    return RDBStorage(
+    storage = RDBStorage(
         url.render_as_string(hide_password=False),
         {"connect_args": {"prepare_threshold": None}} if is_ours else None,
         skip_compatibility_check=as_it_is,
         skip_table_creation=as_it_is,
     )
+    keep_to_process(storage.engine)
+    return storage
 
 
 def _name_driver(url: URL) -> URL:

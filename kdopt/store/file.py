@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, Engine
 
 from kdopt.errors import StoreError
 from kdopt.files import check_ordinary, find_tight_limit, open_input
+from kdopt.store.forks import use_connection
 from kdopt.store.location import label_of
 from kdopt.store.locks import LOCK_WAIT_S
 
@@ -255,7 +256,8 @@ def _look_into(path: Path, mode: str, look: Callable[[Engine], None]) -> None:
         poolclass=sa.pool.NullPool,
     )
     try:
-        look(engine)
+        with use_connection():
+            look(engine)
     finally:
         engine.dispose()
 

@@ -159,6 +159,17 @@ def keep_process_settings() -> Iterator[None]:
             torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
+@contextlib.contextmanager
+def compute_in_one_thread() -> Iterator[None]:
+    """Within the block torch computes in this thread alone, as trials do.
+
+    In a forked process its other threads are missing, and would be waited for without end.
+    """
+    with keep_process_settings():
+        torch.set_num_threads(1)
+        yield
+
+
 def find_device(name: str) -> torch.device:
     """The device of that name, if torch can compute on it here.
 

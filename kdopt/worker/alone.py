@@ -7,15 +7,31 @@ write into each other's trials.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kdopt.errors import KdoptError
 
-# Held by a thread, which may take it again: kdopt.tune holds it around its worker. A forked worker
-# is a copy of the thread that has it.
-_AT_WORK = threading.RLock()
+
+class _Turn:
+    def __init__(self) -> None:
+        # Held by a thread, which may take it again: kdopt.tune holds it around its worker. A
+        # forked worker is a copy of the thread that has it.
+        self.lock = threading.RLock()
+
+    def forget_other_threads(self) -> None:
+        """In a copy of this process, which has the thread that forked and none of the others."""
+        if self.lock.acquire(blocking=False):
+            self.lock.release()
+        else:
+            self.lock = threading.RLock()
+
+
+_TURN = _Turn()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_TURN.forget_other_threads)
 
 
 @contextmanager
@@ -25,7 +41,8 @@ def working_alone() -> Iterator[None]:
     Raises:
         KdoptError: Another one is training.
     """
-    if not _AT_WORK.acquire(blocking=False):
+    lock = _TURN.lock
+    if not lock.acquire(blocking=False):
         raise KdoptError(
             "another thread of this process is training, and a process runs one worker at a time; "
             "wait for it, or use another process"
@@ -33,4 +50,4 @@ def working_alone() -> Iterator[None]:
     try:
         yield
     finally:
-        _AT_WORK.release()
+        lock.release()

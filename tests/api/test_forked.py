@@ -1,9 +1,11 @@
-"""Workers that are copies of this process: their faults are told, their deaths are made good."""
+"""Copies of a process: their faults are told, their deaths made good, their results are there."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -66,3 +68,12 @@ def test_workers_are_stopped_when_the_caller_is(tmp_path):
     for path in tmp_path.iterdir():
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.name), 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_program_that_trained_may_tune_in_copies_of_itself(tmp_path):
+    command = [sys.executable, "-m", "tests.api.forking_program", str(tmp_path / "kdopt.db")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert ended.returncode == 0 and "Traceback" not in ended.stderr, ended.stderr
+    names = ("first", "parent", "second")
+    assert ended.stdout.splitlines() == [f"{name} ['COMPLETE']" for name in names]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -58,3 +61,17 @@ def test_it_is_free_again_after_a_fault() -> None:
 def enter() -> None:
     with working_alone():
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_copy_is_a_process_of_its_own_whoever_works_in_its_parent() -> None:
+    command = [sys.executable, "-m", "tests.worker.forking_program"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == [
+        "copy while nobody works: True",
+        "copy of the thread that works: True",
+        "copy of another thread: True",
+        "another thread of the parent: False",
+        "the parent afterwards: True",
+    ]
