@@ -299,6 +299,8 @@ def _submit_to_slurm(
 ) -> list[str]:
     """Submit jobs, and say how to follow and to end them."""
     call = target.call
+    if trusted := slurm.describe_trusted_group(log_dir):
+        print(f"kdopt: warning: {trusted}", file=sys.stderr)
     arrays = slurm.submit_jobs(call, jobs, request, log_dir)
     several = len(arrays) > 1
     print(

@@ -42,7 +42,7 @@ from kdopt.errors import KdoptError
 from kdopt.files import find_folder_fault, read_end, read_input
 from kdopt.launch.call import WorkerCall
 from kdopt.launch.local import LONGEST_LOG
-from kdopt.shown import format_count
+from kdopt.shown import clean_line, format_count
 
 GRACE_S = 60
 """Seconds before a job's time limit at which its worker is told to stop. Slurm looks every half a
@@ -237,14 +237,16 @@ def _read_max_array_size() -> int:
 def make_log_folder(log_dir: Path) -> None:
     """Make the folder of submitit's files and of logs; refuse one of another user, or of everybody.
 
-    Members of its group are trusted: a project's folder is often shared among them.
+    A folder that its group may write is taken, see :func:`describe_trusted_group`; none is made so.
 
     Raises:
         KdoptError: It cannot be made or written, belongs to another user, or everybody
             may write it.
     """
     try:
-        log_dir.mkdir(parents=True, exist_ok=True)
+        for folder in (*reversed(log_dir.parents), log_dir):
+            # Its maker's alone, also where the user's new folders are their group's by default.
+            folder.mkdir(mode=0o755, exist_ok=True)
     except OSError as error:
         raise KdoptError(
             f"log folder {log_dir}: cannot be made: {error.strerror}; give another --logs"
@@ -263,6 +265,29 @@ def make_log_folder(log_dir: Path) -> None:
             f"log folder {log_dir}: everybody may write it, and jobs run what lies in it; "
             f"chmod o-w {shlex.quote(str(log_dir))}, or give another --logs"
         )
+
+
+def describe_trusted_group(log_dir: Path) -> str | None:
+    """Which group may change what jobs run, and how to end that; ``None`` where none may.
+
+    To be said and not refused: the folders of a project are often its group's on purpose, which
+    may then change its store and its plugins too, and not every user can change such a folder.
+    """
+    try:
+        if not log_dir.stat().st_mode & stat.S_IWGRP:
+            return None
+        group = log_dir.group()
+        if group == log_dir.owner():
+            return None  # many systems give each user a group of the same name, without others
+    except FileNotFoundError:
+        return None
+    except KeyError:
+        group = str(log_dir.stat().st_gid)  # without a name
+    return (
+        f"log folder {log_dir}: all of group '{clean_line(group)}' may write it, and jobs run what "
+        f"lies in it; if you do not trust all of them, chmod g-w {shlex.quote(str(log_dir))}, or "
+        "give another --logs"
+    )
 
 
 def wait_for_jobs(jobs: Sequence[str], on_tick: Callable[[], None], tick_s: float = 1.0) -> None:

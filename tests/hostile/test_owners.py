@@ -6,6 +6,7 @@ permissions alone.
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import shutil
@@ -21,11 +22,14 @@ from typing import NamedTuple
 import pytest
 
 from kdopt.errors import KdoptError
-from kdopt.launch.slurm import make_log_folder
+from kdopt.launch.slurm import describe_trusted_group, make_log_folder
 from tests.hostile.as_other import NOBODY
 from tests.hostile.commands import Ended
 from tests.hostile.test_files_of_others import SPEC, dump_store
 from tests.hostile.world import copy_world
+
+NO_GROUP = 54_321
+"""A number that no group has."""
 
 STORE = "--store {at}/kdopt.db"
 OPENS_A_STORE = [
@@ -229,6 +233,35 @@ def test_jobs_run_nothing_of_a_folder_that_another_may_change(tmp_path: Path) ->
     os.chown(tmp_path, NOBODY, -1)
     with pytest.raises(KdoptError, match=r"belongs to another user, .*; give another --logs"):
         make_log_folder(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to any group")
+def test_a_shared_group_that_may_change_what_jobs_run_is_named(tmp_path: Path) -> None:
+    logs = tmp_path / "our logs"
+    assert describe_trusted_group(logs) is None
+    logs.mkdir()
+    for group, mode, named in ((1, 0o775, grp.getgrgid(1).gr_name), (NO_GROUP, 0o770, "54321")):
+        os.chown(logs, -1, group)
+        logs.chmod(mode)
+        said = describe_trusted_group(logs)
+        assert said is not None and str(logs) in said and f"'{named}'" in said
+        assert f"chmod g-w '{logs}'" in said and "--logs" in said
+        make_log_folder(logs)
+        logs.chmod(0o755)
+        assert describe_trusted_group(logs) is None
+    os.chown(logs, -1, 0)
+    logs.chmod(0o775)
+    assert describe_trusted_group(logs) is None  # the user's own
+
+
+def test_new_folders_of_jobs_are_their_makers_alone(tmp_path: Path) -> None:
+    old = os.umask(0o002)
+    try:
+        make_log_folder(tmp_path / "logs" / "mine")
+    finally:
+        os.umask(old)
+    made = (tmp_path / "logs", tmp_path / "logs" / "mine")
+    assert [folder.stat().st_mode & 0o777 for folder in made] == [0o755, 0o755]
 
 
 @pytest.mark.parametrize("line", NEEDS_ARTIFACTS)
