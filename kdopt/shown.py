@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote
 
 LONGEST_MESSAGE = 1900
@@ -171,3 +171,17 @@ def format_setting(value: float) -> str:
     if math.isclose(float(written), value, rel_tol=1e-12):
         return written
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def format_params(params: Mapping[str, object]) -> str:
+    """The parameters of a trial as people read them: T and alpha first, then the others by name.
+
+    >>> format_params({"beta": 8, "temperature": 4.0, "alpha": 0.5})
+    'T=4, alpha=0.5, beta=8'
+    """
+    first = [name for name in ("temperature", "alpha") if name in params]
+    return ", ".join(
+        f"{'T' if name == 'temperature' else name}="
+        f"{format_setting(value) if isinstance(value, float) else value}"
+        for name, value in ((n, params[n]) for n in [*first, *sorted(params.keys() - {*first})])
+    )

@@ -17,6 +17,7 @@ from kdopt.campaign.names import StageName
 from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stages import PLANNERS, plan_points
 from kdopt.outcome import TrialRow
+from kdopt.shown import format_params
 
 FULLY_PLANNED: tuple[StageName, ...] = ("control", "compare", "combine", "federate")
 """Stages whose trials' params are all known beforehand."""
@@ -121,7 +122,7 @@ def list_failures(rows: Iterable[TrialRow]) -> list[FailedTrial]:
         FailedTrial(
             row.study,
             row.number,
-            ", ".join(f"{key}={value}" for key, value in sorted(row.params.items())),
+            format_params(row.params),
             row.error or "no reason was recorded",
         )
         for row in rows

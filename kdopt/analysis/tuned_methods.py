@@ -33,7 +33,7 @@ from kdopt.campaign.settings import Campaign
 from kdopt.campaign.stage_settings import METHODS, TRANSFER_SETS
 from kdopt.campaign.studies import SettingKey, get_setting
 from kdopt.outcome import Outcome, Pair, TrialRow
-from kdopt.shown import format_setting
+from kdopt.shown import format_params
 
 TUNED = "tuned"
 """What plain distillation at the selected temperature and alpha is called in tables."""
@@ -85,12 +85,8 @@ def is_tuned(name: str) -> bool:
 
 
 def describe_values(setting: SettingKey) -> str:
-    """A setting in words, such as ``beta=8, temperature=4``; without the transfer set."""
-    return ", ".join(
-        f"{name}={format_setting(value)}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in setting
-        if not isinstance(value, str)
-    )
+    """A setting in words, such as ``T=4, beta=8``; without the transfer set."""
+    return format_params({n: value for n, value in setting if not isinstance(value, str)})
 
 
 def rate_setting(campaign: Campaign, method: str, setting: SettingKey) -> tuple[float, ...]:

@@ -83,6 +83,9 @@ EXAMPLES = {
     "plan": "kdopt plan mine.toml",
     "worker": "kdopt worker mine",
     "launch": "kdopt launch local --workers 4",
+    "launch local": "kdopt launch local mine --workers 4",
+    "launch slurm": "kdopt launch slurm mine --jobs 8 --job-time 4h",
+    "launch ray": "kdopt launch ray mine --ray-address auto",
     "features": "kdopt features mine",
     "retry-failed": "kdopt retry-failed --reason memory",
     "doctor": "kdopt doctor --deep",
@@ -91,9 +94,10 @@ EXAMPLES = {
     "delete": "kdopt delete mine",
     "backup": "kdopt backup /mnt/backup",
     "merge": "kdopt merge other/kdopt.db",
-    "cache": "kdopt cache clear",
+    "cache": "kdopt cache",
+    "cache clear": "kdopt cache clear",
 }
-"""How each command is typed, below its help."""
+"""How each command, and each below it, is typed; below its help."""
 
 BEGINNING = "Begin with: kdopt new mine.toml && kdopt run mine.toml"
 
@@ -122,8 +126,7 @@ class LazyCommands(Mapping[str, object]):
             alone = typer.Typer(**SETTINGS)
             alone.command(name)(found)
             command = typer.main.get_command(alone)
-        command.epilog = f"Example: {EXAMPLES[name]}"
-        _adapt(command)
+        _adapt(command, name)
         return command
 
     def __iter__(self) -> Iterator[str]:
@@ -133,14 +136,16 @@ class LazyCommands(Mapping[str, object]):
         return sum(map(len, COMMANDS.values()))
 
 
-def _adapt(command: Any) -> None:
+def _adapt(command: Any, typed: str) -> None:
     """Let a command, and those below it, check values and answer typing errors as kdopt does.
 
     Empty texts, and numbers not in plain digits, are refused; an unknown name gets one suggestion.
+    The help ends with an example.
     """
+    command.epilog = f"Example: {EXAMPLES[typed]}"
     suggest_one_name(command)
-    for below in getattr(command, "commands", {}).values():
-        _adapt(below)
+    for name, below in getattr(command, "commands", {}).items():
+        _adapt(below, f"{typed} {name}")
     types = get_type_hints(command.callback) if command.callback else {}
     for param in command.params:
         kind = types.get(param.name)

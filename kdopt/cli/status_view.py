@@ -22,7 +22,7 @@ from kdopt.service.status_values import (
     Status,
     WorkerStatus,
 )
-from kdopt.shown import clean_line, format_count
+from kdopt.shown import clean_line, format_count, format_params
 from kdopt.store.database import Store
 from kdopt.typed import duration
 
@@ -298,8 +298,7 @@ def _name_trial(status: Status, worker: WorkerStatus) -> str:
 
 def _format_params(worker: WorkerStatus) -> str:
     # Most campaigns have no replicates, and a first one needs no mention.
-    shown = {k: v for k, v in worker.params.items() if k != "replicate" or v}
-    return ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items())
+    return format_params({k: v for k, v in worker.params.items() if k != "replicate" or v})
 
 
 def _list_remarks(worker: WorkerStatus) -> str:

@@ -42,7 +42,7 @@ from kdopt.service.trial_checks import (
     list_set_back,
     read_trial,
 )
-from kdopt.shown import format_count
+from kdopt.shown import format_count, format_params
 from kdopt.store.attributes import RECORD_KEY
 from kdopt.store.database import Store
 from kdopt.store.orphans import count_orphans, list_lost_rules, list_triggers
@@ -290,7 +290,8 @@ def _check_plan(plan: StudyPlan, trials: Sequence[ExaminedTrial]) -> Iterator[st
         )
     for key, n in have.items():
         if n > 1:
-            yield f"{plan.name}: {format_count(n, 'row')} with the same params ({_format_key(key)})"
+            params = format_params(dict(key))
+            yield f"{plan.name}: {format_count(n, 'row')} with the same params ({params})"
 
 
 def _check_numbers(trials: Sequence[RawTrial]) -> Iterator[str]:
@@ -309,7 +310,7 @@ def _find_duplicates(trials: Iterable[ExaminedTrial]) -> Iterator[str]:
             continue
         key = (found.trial.study, _make_key(found.params))
         if key in seen:
-            params = _format_key(key[1])
+            params = format_params(found.params)
             yield f"{found.trial.label}: a second result for the same params ({params})"
         seen.add(key)
 
@@ -381,7 +382,3 @@ def _check_measured(store: Store, campaign: str) -> list[str]:
 
 def _make_key(params: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
     return tuple(sorted(params.items()))
-
-
-def _format_key(key: tuple[tuple[str, object], ...]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in key)

@@ -102,7 +102,7 @@ def test_failures_come_with_their_reasons_in_fixed_order():
     found = list_failures(rows)
     assert [f.number for f in found] == [2, 12, 3]
     assert [f.reason for f in found] == ["killed", "no reason was recorded", "loss is NaN"]
-    assert found[0].params == "alpha=0.5, temperature=1.0"
+    assert found[0].params == "T=1, alpha=0.5"
 
 
 def test_costs_are_the_seconds_of_complete_trials_by_stage():

@@ -71,7 +71,7 @@ def test_the_map_of_a_pair_and_its_best_point_know_nothing_of_other_methods():
 def test_the_setting_is_selected_on_validation_and_reported_on_test():
     found = tables(dkd(8.0, 20.0, 5.0), dkd(1.0, 10.0, 30.0)).tuned_methods
     line = line_of(found, method="tuned_dkd")
-    assert line["setting"] == "alpha=1, beta=8, label_weight=1, temperature=4"
+    assert line["setting"] == "T=4, alpha=1, beta=8, label_weight=1"
     assert (line["validation_gain"], line["test_gain"]) == (20.0, 5.0)
     assert line["published_gain"] == 5.0
     assert line["best"] and not line_of(found, method="tuned")["best"]
@@ -92,10 +92,7 @@ def test_what_was_repeated_most_competes_alone():
 def test_a_tuned_method_can_win_a_pairs_verdict_and_is_named_with_its_setting():
     verdict = line_of(tables(dkd(8.0, 30.0), dkd(1.0, 29.0)).verdicts)
     assert (verdict["action"], verdict["method"]) == ("distil", "tuned_dkd")
-    assert (
-        describe_verdict(verdict)
-        == "distil: Tuned DKD, alpha=1, beta=8, label_weight=1, temperature=4"
-    )
+    assert describe_verdict(verdict) == "distil: Tuned DKD, T=4, alpha=1, beta=8, label_weight=1"
     plain = line_of(tables().verdicts)
     assert verdict["tried"] == plain["tried"] + 2
 
@@ -103,7 +100,7 @@ def test_a_tuned_method_can_win_a_pairs_verdict_and_is_named_with_its_setting():
 def test_a_setting_in_which_no_teacher_has_a_part_is_training_on():
     verdict = line_of(tables(standardised(0.0, 30.0)).verdicts)
     assert verdict["action"] == "train on"
-    assert verdict["setting"] == "alpha=0, temperature=2"
+    assert verdict["setting"] == "T=2, alpha=0"
 
 
 def test_methods_join_the_comparison_under_names_that_say_that_they_were_tuned():
@@ -167,7 +164,7 @@ def test_a_campaign_without_methods_has_no_such_table():
 
 def test_a_setting_is_put_in_words_without_its_images():
     setting = (("temperature", 4.0), ("transfer_set", "public_unlabeled_small"), ("epochs", 3))
-    assert describe_values(setting) == "temperature=4, epochs=3"
+    assert describe_values(setting) == "T=4, epochs=3"
 
 
 def control_row(number, gain, test, **budget):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from kdopt import cli
@@ -66,6 +67,32 @@ def test_no_command_at_all_shows_the_help():
     result = CliRunner().invoke(app, [])
     assert result.exit_code == 2
     assert "Look after the store:" in result.output
+
+
+def list_commands(command, *typed):
+    """A command and all below it, each with what is typed for it."""
+    yield typed, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from list_commands(below, *typed, name)
+
+
+EVERY = [
+    pytest.param(*found, id=" ".join(found[0]))
+    for name in HELP
+    for found in list_commands(LazyCommands()[name], name)
+]
+
+
+@pytest.mark.parametrize(("typed", "command"), EVERY)
+def test_the_help_of_every_command_ends_with_an_example_that_is_taken(typed, command):
+    shown = CliRunner().invoke(app, [*typed, "--help"]).output.splitlines()
+    example = shown[-1].strip().removeprefix("Example: ")
+    assert example.startswith(" ".join(["kdopt", *typed]))
+    for line in example.split(" && "):
+        asked, words = get_command(app), line.split()[1:]
+        while words and words[0] in getattr(asked, "commands", {}):
+            asked = asked.commands[words.pop(0)]
+        asked.make_context(line, words)  # raises where it does not take the words
 
 
 def list_texts_taken(command, typed=()):

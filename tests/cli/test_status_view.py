@@ -36,7 +36,7 @@ def test_a_wide_terminal_shows_every_fact():
     for index, state in enumerate(STATES[:3]):
         line = next(line for line in text.splitlines() if f"node{index}:{1000 + index}" in line)
         assert state in line
-        for fact in ("cpu", f"tune/t00-s01 #{index}", "temperature 2.5, alpha 0.75", "1 min 1 s"):
+        for fact in ("cpu", f"tune/t00-s01 #{index}", "T=2.5, alpha=0.75", "1 min 1 s"):
             assert fact in line
     assert "4 workers (1 gone, 1 lapsed, 1 silent)" in text
     assert "attempt 2" in text

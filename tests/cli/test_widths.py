@@ -74,6 +74,8 @@ def test_no_line_is_longer_than_the_terminal(folder, monkeypatch, line):
     assert lines
     too_long = [text for text in lines if len(text) > 80 and not _is_one_word(text)]
     assert not too_long
+    # Settings are written one way, T=4, wherever people read them.
+    assert not [text for text in lines if re.search(r"\btemperature[ =]\d", text)]
 
 
 def _is_one_word(text):

@@ -126,6 +126,12 @@ def test_nothing_from_a_spec_or_a_trial_breaks_out():
     assert "&lt;/script&gt;&lt;script&gt;alert(1)" in page
 
 
+def test_settings_are_written_one_way(all_stages_page, complete):
+    for page in (all_stages_page, complete):
+        assert re.search(r"\bT=\d", page)
+        assert not re.search(r"\btemperature[ =]\d", page)
+
+
 def test_the_data_is_json_without_a_closing_tag():
     campaign = make_campaign()
     rows = [replace(row, partition=NASTY) for row in make_rows(campaign)]

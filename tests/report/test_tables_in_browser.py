@@ -298,3 +298,25 @@ def test_a_tap_on_a_term_says_what_it_means(visit, address):
     assert meaning in page.locator(".meaning").inner_text()
     term.click()
     assert page.locator(".meaning").count() == 0
+
+
+ROOM_BELOW = """() => [...document.querySelectorAll("table")].map((table) => {
+    const box = table.closest(".scroll") || table;
+    const { left, right, bottom } = box.getBoundingClientRect();
+    const others = [...document.querySelectorAll("h2, h3, h4, p, summary, figcaption, .scroll")];
+    const below = others.filter((other) => other.checkVisibility() && !other.contains(table))
+        .filter((other) => !box.contains(other) && !other.closest(".tools"))
+        .map((other) => other.getBoundingClientRect())
+        .filter((it) => it.height && it.bottom > bottom && it.left < right && left < it.right);
+    return table.checkVisibility() ? Math.min(...below.map((it) => it.top - bottom)) : 100;
+})"""
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+@pytest.mark.parametrize("fixture", ["comparison", "whole"])
+def test_no_table_touches_what_follows_it(visit, request, fixture, width):
+    page = visit(request.getfixturevalue(fixture), viewport={"width": width, "height": 900})
+    page.wait_for_selector("body[data-drawn=yes]")
+    assert page.locator("#tried").is_visible()
+    rooms = page.evaluate(ROOM_BELOW)
+    assert len(rooms) > 5 and min(rooms) >= 7.5

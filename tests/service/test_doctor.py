@@ -142,8 +142,7 @@ def test_a_second_result_of_one_cell_is_seen(planned, shelf):
     assert found.duplicates == 1
     assert any("a second result for the same params" in p for p in found.problems)
     assert any(
-        "2 rows with the same params (alpha=0.5, replicate=0, temperature=1.25)" in p
-        for p in found.problems
+        "2 rows with the same params (T=1.25, alpha=0.5, replicate=0)" in p for p in found.problems
     )
 
 

@@ -171,8 +171,8 @@ def _describe_formulas(tables: Tables, weighting: str | None) -> str:
     if weighting is None or found.empty:
         return ""
     listed = ", ".join(
-        f"{line['weighting']} {line['same_sign']} of {line['cells']} "
-        f"(rank correlation {line['correlation']:.2f})"
+        f"{line['weighting']} {line['same_sign']} of {line['cells']}"
+        + ("" if math.isnan(rank := line["correlation"]) else f" (rank correlation {rank:.2f})")
         for line in found.to_dict("records")
     )
     return (

@@ -103,7 +103,7 @@ def describe_couple(line: pd.Series[Any]) -> str:
         ]
         sentences.append(f"Of {format_count(line['n'], 'shared pair')} {' and '.join(same)}.")
         ranked = [
-            f"{name} {format_points(line[f'{key}_correlation']) or 'not known'}"
+            f"{name} {format_points(line[f'{key}_correlation']) or 'none (too few, or all alike)'}"
             for key, name in (
                 ("temperature", "best T"),
                 ("alpha", "best alpha"),

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from kdopt.analysis.method_gains import TEACHER_GROUPS, list_partitions, select_own
+from kdopt.analysis.stats import TIE_DECIMALS
 from kdopt.analysis.tables import Tables
 from kdopt.report.blocks import Block, PageFigure, make_tables
 from kdopt.report.columns import Columns, IntervalColumn
@@ -43,7 +44,8 @@ def make_teachers_block(tables: Tables, missing: str) -> Block:
         "Best teachers and accuracy",
         "Fig. 5: how often a participant is the teacher that gives a student its greatest "
         "test gain, against its own accuracy. Ties are split, so counts sum to the number of "
-        "students.",
+        "students. In its corner each panel has the rank correlation of the two, or says why there "
+        "is none.",
         figure,
         make_tables("How often each participant is the best teacher", columns, counts),
         missing,
@@ -88,20 +90,34 @@ def draw_best_teachers(counts: pd.DataFrame, correlations: pd.DataFrame) -> Plai
             here = here.dropna(subset=["accuracy"])
             value = found.get((partition, method), math.nan)
             note = (
-                f"rank corr. {format_points(value)}" if not math.isnan(value) else "rank corr. n/a"
+                explain_no_correlation(here)
+                if math.isnan(value)
+                else (f"rank corr. {format_points(value)}")
             )
             trace = make_markers(method, here["accuracy"], here["times_best"], 9)
             named = "participant_name" in here.columns
             who = here["participant_name" if named else "participant"]
             trace.text = [f"participant {p}" for p in who]
             trace.hovertemplate = "%{text}: accuracy %{x} %, best for %{y} students<extra></extra>"
-            panels[row, column] = Panel([trace], note if len(here) else "")
+            panels[row, column] = Panel([trace], note)
     axis = Axis("Accuracy (%)", "Times best", {}, {"rangemode": "tozero"})
     titles = list(escape_partitions(partitions).values())
     labels = [get_method_style(m).label for m in methods]
     return arrange_panels(
         titles, labels, panels, [axis] * len(methods), share="rows", row_height=170
     )
+
+
+def explain_no_correlation(counts: pd.DataFrame) -> str:
+    """Why the accuracy of teachers and how often they are best have no rank correlation.
+
+    Args:
+        counts: One line per participant with a known accuracy.
+    """
+    if len(counts) < 2:
+        return "no two teachers" if len(counts) else ""
+    alike = counts["accuracy"].round(TIE_DECIMALS).nunique() == 1
+    return "equal accuracies" if alike else "equal counts"
 
 
 def draw_learning(dynamics: pd.DataFrame) -> PlainFigure:

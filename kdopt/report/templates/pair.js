@@ -100,10 +100,11 @@ function showPair() {
 
 // The grid is turned where its columns would be too narrow for numbers that can be read.
 const LEAST_CELL = 40;
-const MARK = 32; // around a number such as -12.34
-const isNarrow = (surface, printing) => {
+const LEAST_NUMBERED = 30; // a number such as -12.34
+const LEAST_ROW = 35; // a number, and above it marks
+const cellWidth = (columns, printing) => {
   const width = printing ? 340 : document.getElementById("surface").clientWidth;
-  return (width - 160) / surface.temperatures.length < LEAST_CELL;
+  return (width - 160) / columns.length;
 };
 
 sources.surface = (printing) => {
@@ -113,16 +114,22 @@ sources.surface = (printing) => {
   const T = { title: { text: "Temperature T" + (grid ? "" : " (log scale)") }, automargin: true };
   const alpha = { title: { text: "alpha (weight of the teacher)" }, automargin: true };
   // Places, not names: marks stand beside the numbers.
-  const places = (values) => ({ tickvals: values.map((_, i) => i), ticktext: values.map(settingText), showgrid: false, zeroline: false });
+  const places = (values) => ({ tickvals: values.map((_, i) => i), ticktext: values.map(settingText), range: [-0.5, values.length - 0.5], showgrid: false, zeroline: false });
   Object.assign(T, grid ? places(surface.temperatures) : { type: "log" });
   Object.assign(alpha, grid ? places(surface.alphas) : { range: [-0.05, 1.05] });
-  const turned = grid && isNarrow(surface, printing);
-  // The marks are black for the pale cells, so their legend is pale in the dark too.
-  const legend = { ...LEGEND, itemsizing: "constant", bgcolor: "#f2f2f2", font: { color: "#1a1a1a" } };
+  const turned = grid && cellWidth(surface.temperatures, printing) < LEAST_CELL;
+  const [columns, rows] = turned ? [surface.alphas, surface.temperatures] : [surface.temperatures, surface.alphas];
+  const numbered = cellWidth(columns, printing) >= LEAST_NUMBERED;
   return {
     name: `surface-${picker.value}`,
-    data: [grid ? heatMap(surface, setShown(), turned) : cells(surface, setShown()), ...marks(surface, grid, turned)],
-    layout: { ...LAYOUT, height: turned ? 520 : LAYOUT.height, xaxis: turned ? alpha : T, yaxis: turned ? T : alpha, legend },
+    data: [
+      grid ? heatMap(surface, setShown(), turned, numbered) : cells(surface, setShown()),
+      ...marks(surface, grid, turned, numbered),
+    ],
+    layout: {
+      ...LAYOUT, height: Math.max(turned ? 520 : LAYOUT.height, 150 + LEAST_ROW * rows.length),
+      xaxis: turned ? alpha : T, yaxis: turned ? T : alpha, legend: { ...LEGEND, itemsizing: "constant" },
+    },
     csv: csvText([["temperature", "alpha", "validation_gain_pp", "test_gain_pp"], ...measured(surface, grid)]),
   };
 };
@@ -161,7 +168,7 @@ function scale(values, set) {
   return [limit, { title, thickness: 12, tickvals, ticktext }];
 }
 
-function heatMap(surface, set, turned) {
+function heatMap(surface, set, turned, numbered) {
   const { temperatures, alphas } = surface;
   const byAlpha = (cell) => alphas.map((_, a) => temperatures.map((_, t) => cell(t, a)));
   const byTemperature = (cell) => temperatures.map((_, t) => alphas.map((_, a) => cell(t, a)));
@@ -171,7 +178,7 @@ function heatMap(surface, set, turned) {
   return {
     type: "heatmap", z, text: laidOut((t, a) => cellText(temperatures[t], alphas[a])),
     zmin: -limit, zmax: limit, colorscale: DIVERGING, colorbar, xgap: 1, ygap: 1,
-    texttemplate: "%{z:.2f}", textfont: { size: 10, color: NUMBER_INK }, hoverongaps: false,
+    texttemplate: numbered ? "%{z:.2f}" : "", textfont: { size: 10, color: NUMBER_INK }, hoverongaps: false,
     hovertemplate: "%{text}<br>%{z:.2f} pp<extra></extra>",
   };
 }
@@ -187,25 +194,27 @@ function cells(surface, set) {
   };
 }
 
-// Each mark stands around the centre of its cell: outlines of three shapes, large enough for the
-// number within, so that all are seen where they are of one cell.
-function marks(surface, grid, turned) {
+// Marks of a map stand in the upper part of their cell, side by side, so that the number below and
+// all of them are seen. Without numbers, where cells are narrow, they stand below each other.
+function marks(surface, grid, turned, numbered) {
   const verdict = (method) => (surface.cell === method ? ", the verdict" : "");
   const shown = [
     [`Tuned: ${data.selection}${verdict("tuned")}`, surface.selected, "square", 26],
     [`Vanilla${verdict("vanilla")}`, data.vanilla, "circle", 18],
     ["Oracle: selected on test", surface.oracle, "diamond", 22],
   ];
-  const place = (cell) => {
+  const place = (cell, side) => {
     const at = [surface.temperatures.indexOf(cell[0]), surface.alphas.indexOf(cell[1])];
-    return turned ? [at[1], at[0]] : at;
+    const [x, y] = turned ? [at[1], at[0]] : at;
+    return numbered ? [x + 0.3 * side, y + 0.33] : [x, y - 0.3 * side];
   };
   // A cell outside the grid has no place in the map, so it is not marked there.
   const placed = (cell) => !grid || (surface.temperatures.includes(cell[0]) && surface.alphas.includes(cell[1]));
-  return shown.filter(([, cell]) => cell && placed(cell)).map(([name, cell, symbol, diameter]) => {
-    const [x, y] = grid ? place(cell) : cell;
-    const marker = { symbol: `${symbol}-open`, size: grid ? MARK : diameter, color: "#1a1a1a", line: { width: grid ? 2 : 2.5 } };
-    return { type: "scatter", mode: "markers", name, hoverinfo: "skip", x: [x], y: [y], marker, cliponaxis: false };
+  return shown.map((mark, i) => [...mark, i - 1]).filter(([, cell]) => cell && placed(cell)).map(([name, cell, symbol, diameter, side]) => {
+    const [x, y] = grid ? place(cell, side) : cell;
+    const small = { symbol, size: symbol === "diamond" ? 7 : 8, color: "#ffffff", line: { width: 1.5, color: "#1a1a1a" } };
+    const around = { symbol: `${symbol}-open`, size: diameter, color: LIGHT.ink, line: { width: 2.5 } };
+    return { type: "scatter", mode: "markers", name, hoverinfo: "skip", x: [x], y: [y], marker: grid ? small : around, cliponaxis: false };
   });
 }
 

@@ -147,6 +147,14 @@ def test_the_remark_names_the_formula_nearest_to_the_paper():
     remark = judged(campaign, combine_rows(campaign, accuracy))["C13"].remark
     assert "formula better_share" in remark
     assert "share 20 of 20 (rank correlation 1.00), better_share 0 of 20" in remark
+    few = many_campaign(
+        combine_weightings=campaign.combine.weightings,
+        combine_starts=("best",),
+        combine_transfer_sets=("student",),
+        partitions=campaign.partitions[:1],
+    )
+    remark = judged(few, combine_rows(few, accuracy))["C13"].remark
+    assert "share 1 of 1, better_share 0 of 1" in remark  # a correlation needs three
 
 
 def test_the_remark_counts_what_is_censored():

@@ -221,8 +221,8 @@ def test_tuned_is_shown_beside_tuned_with_settings_and_a_file():
         "Tuned", "Tuned DKD", "Tuned KD of standardised logits",
     ]  # fmt: skip
     settings = [cell.text for line in by_pair.lines for cell in line]
-    assert "alpha=1, beta=8, label_weight=1, temperature=4" in settings and "selected" in settings
-    assert "alpha=1, beta=8, label_weight=1, temperature=4" in section.files["tuned_methods.csv"]
+    assert "T=4, alpha=1, beta=8, label_weight=1" in settings and "selected" in settings
+    assert "T=4, alpha=1, beta=8, label_weight=1" in section.files["tuned_methods.csv"]
 
 
 def test_the_page_shows_it_only_where_methods_are_tuned():

@@ -1,6 +1,7 @@
 import json
 import math
 
+import pandas as pd
 import pytest
 
 from kdopt.analysis.method_summaries import (
@@ -77,6 +78,33 @@ def test_each_method_is_named_once_in_every_legend(campaign, gains):
         methods = [name for name in shown if name in labels]
         assert len(methods) == len(set(methods)) >= 3
         json.dumps(figure, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "times", "said"),
+    [
+        ([50.0, 60.0, 70.0], [0.0, 1.0, 2.0], "rank corr. 1.00"),
+        ([50.0, 60.0, 70.0], [1.0, 1.0, 1.0], "equal counts"),
+        ([50.0, 50.0, 50.0], [0.0, 1.0, 2.0], "equal accuracies"),
+        ([50.0, math.nan, math.nan], [0.0, 1.0, 2.0], "no two teachers"),
+        ([math.nan, math.nan, math.nan], [0.0, 1.0, 2.0], ""),
+    ],
+)
+def test_each_panel_of_best_teachers_has_its_correlation_or_says_why_not(accuracies, times, said):
+    counts = pd.DataFrame(
+        {
+            "partition": "uniform", "method": "tuned", "teacher": range(3), "participant": range(3),
+            "accuracy": accuracies, "times_best": times, "students": 3,
+        }
+    )  # fmt: skip
+    texts = [
+        note["text"]
+        for note in draw_best_teachers(counts, correlate_accuracies(counts))["layout"][
+            "annotations"
+        ]
+    ]
+    assert (said in texts) == bool(said)
+    assert not any("n/a" in text or "nan" in text for text in texts)
 
 
 def test_bars_are_the_sums_and_steps_end_at_one(gains):

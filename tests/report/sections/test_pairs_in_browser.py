@@ -9,9 +9,12 @@ import pytest
 from kdopt.report.blocks import ReportData
 from kdopt.report.export import write_report
 from tests.analysis.synthetic import (
+    ALPHAS,
+    TEMPERATURES,
     compare_campaign,
     compare_rows,
     make_campaign,
+    make_rows,
     outcome,
     pretrain_rows,
     tune_row,
@@ -138,40 +141,72 @@ def contrast(*colours):
     return (max(lights) + 0.05) / (min(lights) + 0.05)
 
 
-@pytest.mark.parametrize("width", [390, 2200])
-def test_the_numbers_of_a_surface_can_be_read_and_each_mark_surrounds_that_of_its_cell(
-    visit, address, width
+def edges(box):
+    return box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
+
+
+def overlap(one, other):
+    """Whether two boxes share more than the point of a corner, which browsers count."""
+    left, top, right, bottom = edges(one)
+    x, y, beyond, below = edges(other)
+    return min(right, beyond) - max(left, x) > 1.5 and min(bottom, below) - max(top, y) > 1.5
+
+
+GRIDS = {
+    "paper": (TEMPERATURES, ALPHAS),
+    "large": (tuple(map(float, range(1, 16))), tuple(n / 20 for n in range(5, 17))),
+}
+
+
+@pytest.fixture(scope="module", params=GRIDS)
+def crowded(request, tmp_path_factory):
+    """A page whose marks are all of one cell, and whether its grid is larger than the paper's."""
+    temperatures, alphas = GRIDS[request.param]
+    campaign = make_campaign(tune_temperatures=temperatures, tune_alphas=alphas)
+    gain = lambda _, t, a: 12 - abs(t - 1) - abs(a - 0.5)  # noqa: E731
+    data = ReportData(campaign, make_rows(campaign, gain, gain))
+    page = write_report(tmp_path_factory.mktemp("grid"), data)[-1]
+    return page.as_uri(), request.param == "large"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 390, 1400, 2200])
+def test_marks_and_numbers_of_a_surface_are_within_their_cells_and_cover_nothing(
+    visit, crowded, width, scheme
 ):
-    page = visit(address, viewport={"width": width, "height": 900})
+    address, is_large = crowded
+    shape = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
+    page = visit(address, **shape)
     read(page, "surface")
+    drawn = page.evaluate("document.getElementById('surface').data[0]")
     texts = page.locator("#surface .heatmap-label text")
-    assert texts.count() == 55
-    assert texts.first.evaluate("text => parseFloat(getComputedStyle(text).fontSize)") >= 10
-    ink = page.evaluate("document.getElementById('surface').data[0].textfont.color")
-    colours = page.evaluate("document.getElementById('surface').data[0].colorscale")
-    assert min(contrast(ink, colour) for _, colour in colours) >= 4.5  # AA
-    boxes = [text.bounding_box() for text in texts.all()]
-    marks = page.locator("#surface .scatterlayer .point").all()
-    assert len(marks) == 3
+    n_rows, n_columns = len(drawn["z"]), len(drawn["z"][0])
+    assert texts.count() == (n_rows * n_columns if drawn["texttemplate"] else 0)
+    if texts.count():
+        assert texts.first.evaluate("text => parseFloat(getComputedStyle(text).fontSize)") >= 10
+    else:
+        assert is_large or width < 390  # where no number has room
+    assert min(contrast(drawn["textfont"]["color"], c) for _, c in drawn["colorscale"]) >= 4.5  # AA
+    numbers = [text.bounding_box() for text in texts.all()]
+    # Without the label of any axis: cells fill the area between the axes.
+    area = page.locator("#surface .bglayer, #surface .draglayer .nsewdrag").last.bounding_box()
+    wide, high = area["width"] / n_columns, area["height"] / n_rows
+    places = page.evaluate(
+        "document.getElementById('surface').data.slice(1).map((t) => [t.x[0], t.y[0]])"
+    )
+    marks = [mark.bounding_box() for mark in page.locator("#surface .scatterlayer .point").all()]
+    assert len(marks) == len(places) == 3
+    for mark, place in zip(marks, places, strict=True):
+        column, row = map(round, place)
+        x, y = area["x"] + column * wide, area["y"] + (n_rows - 1 - row) * high
+        left, top, right, bottom = edges(mark)
+        assert x - 1 < left and right < x + wide + 1 and y - 1 < top and bottom < y + high + 1
+        assert not any(overlap(mark, number) for number in numbers)
+        assert sum(overlap(mark, other) for other in marks) == 1  # itself
+    fills = page.evaluate("document.getElementById('surface').data.slice(1).map((t) => t.marker)")
+    assert all(contrast(fill["color"], fill["line"]["color"]) >= 4.5 for fill in fills)
     arrows = [page.locator(f"#{one}").bounding_box()["y"] for one in ("previous", "next")]
     assert arrows[0] == arrows[1]  # a phone has room for both beside the pair
-    centres = [(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2) for b in boxes]
-    for mark in marks:
-        box = mark.bounding_box()
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        right, down = box["width"] / 2, box["height"] / 2
-        within = [
-            (b, at)
-            for b, at in zip(boxes, centres, strict=True)
-            if abs(at[0] - x) < right and abs(at[1] - y) < down
-        ]
-        ((number, (across, along)),) = within  # its own number, and no other one's
-        assert abs(across - x) < 2 and abs(along - y) < 3
-        assert number["width"] < box["width"]
-    places = page.evaluate(
-        "document.getElementById('surface').data.slice(1).flatMap((t) => [...t.x, ...t.y])"
-    )
-    assert all(place == round(place) for place in places)  # the centres of cells
 
 
 def test_the_verdict_on_a_pair_is_a_line_of_what_was_tried_with_the_same_numbers(visit, comparison):
