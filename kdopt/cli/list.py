@@ -30,8 +30,12 @@ def list_command(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
     elif not found:
         print(f"{label}: no campaign yet; plan one with 'kdopt run FILE'")
     else:
-        lines = [tuple(str(line[heading]) for heading in HEADINGS) for line in found]
+        lines = [tuple(_format(line[heading]) for heading in HEADINGS) for line in found]
         print_columns([HEADINGS, *lines], 4)
+
+
+def _format(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _describe_campaign(store: Store, name: str) -> dict[str, object]:

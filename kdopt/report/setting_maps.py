@@ -47,7 +47,7 @@ from kdopt.shown import format_setting
 
 GROUPS = (
     ("cell", "Verdict: distil at this cell", "circle"),
-    ("other", "Verdict: distil by another method or on other images", "diamond"),
+    ("other", "Verdict: distil, other method or images", "diamond"),
     ("not", "Verdict: not to distil", "x"),
 )
 CELL_GAIN_TITLE = "Test gain of the best cell (pp)"

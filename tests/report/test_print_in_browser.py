@@ -76,3 +76,21 @@ def test_paper_has_every_section_and_all_rows_of_the_verdicts(visit, address):
     )
     heads = page.locator("thead").evaluate_all("all => all.map((x) => getComputedStyle(x).display)")
     assert set(heads) <= {"table-header-group", "none"}
+
+
+def test_no_heading_ends_a_sheet_and_no_figure_is_higher_than_one(browser, whole, tmp_path):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(whole)
+    page.pdf(path=tmp_path / "page.pdf", format="Letter", prefer_css_page_size=True)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    heights = page.locator(".plot").evaluate_all(
+        "all => all.map((one) => [one._fullLayout.height, parseFloat(one.style.minHeight)])"
+    )
+    heads = page.locator("h2, h3, h4, summary, figcaption").all_text_contents()
+    context.close()
+    # A sheet of Letter is 980 pixels high within its margins; above a figure stand its words.
+    assert heights and all(drawn == kept <= 860 for drawn, kept in heights)
+    last = [sheet.extract_text().split("\n") for sheet in PdfReader(tmp_path / "page.pdf").pages]
+    ends = {[line for line in lines if line.strip()][-1].strip(" \u25be") for lines in last}
+    assert len(last) > 10 and not ends & {head.strip() for head in heads}

@@ -56,6 +56,10 @@ function inked(figure, { ink, line, soft }) {
   };
 }
 
+// Together with its heading and its notes a figure fits a sheet, A4 or Letter, where it can be read so.
+const SHEET = 820;
+const printedHeight = (height) => Math.max(Math.min(height, SHEET), height / 2);
+
 function draw(id, printing) {
   const element = document.getElementById(id);
   const figure = sources[id](printing);
@@ -68,6 +72,8 @@ function draw(id, printing) {
   const shown = inked(figure, printing ? LIGHT : colours());
   // Paper is narrower than most screens, and figures do not shrink by themselves in print.
   const size = printing ? { autosize: false, width: element.classList.contains("wide") ? 680 : 340 } : { autosize: true };
+  size.height = printing ? printedHeight(shown.layout.height) : shown.layout.height;
+  element.style.minHeight = `${size.height}px`;
   Plotly.react(element, shown.data, { ...shown.layout, ...size }, options);
   // Zoom and pan are the mouse's; the keyboard stops once per figure, at its data.
   for (const one of element.querySelectorAll(".modebar-btn")) one.tabIndex = -1;
