@@ -99,3 +99,24 @@ def test_the_page_says_whose_model_was_not_trained_here(unnamed):
         campaign = replace(unnamed.campaign, participant=participants)
         block = make_participants_block(ReportData(campaign, unnamed.rows))
         assert block.note.endswith(said)
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_names_of_64_letters_make_no_page_wider(visit, tmp_path, unnamed, width):
+    names = [f"{first}{'bcdefghij' * 7}" for first in "ABC"]
+    assert {len(name) for name in names} == {64}
+    rows = tuple(ParticipantSettings(name=name, data=name) for name in names)
+    campaign = replace(unnamed.campaign, participant=rows, name="n" * 64)
+    found = [
+        replace(row, study=f"{'n' * 64}/{row.study.partition('/')[2]}") for row in unnamed.rows
+    ]
+    page = visit(
+        write_report(tmp_path, ReportData(campaign, found))[-1].as_uri(),
+        viewport={"width": width, "height": 900},
+    )
+    page.wait_for_selector("body[data-drawn=yes]")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    key = page.locator("#pair-key")
+    assert key.inner_text().startswith("n" * 64)
+    box = key.bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= width
