@@ -66,7 +66,7 @@ from what comes with kdopt.
 *warm* is the learnt search, in rounds except where only the pair is not known. The searches do not
 know of the line. With it, the best on validation is kept of: what was tried, the line of the
 control, and the line of the pair's best cell where the search came to it. The lines of other cells
-were not measured here; [many partitions](../few-trials.md#many-partitions) have them.
+were not measured here; [many partitions](evidence.md#many-partitions) have them.
 
 {}
 

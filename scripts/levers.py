@@ -103,7 +103,8 @@ OF_IN_CONTEXT = """
 Not measured: its weights could not be had. pip resolves `pfns4bo` 0.1.5 beside torch 2.14, but with
 scikit-learn 1.1, where kdopt wants 1.6. The package has no weights; its first use downloads three
 pickled models from GitHub. `alphapfn` 0.0.2 and `tabpfn` 9.2 download theirs, too, and `pfns` 0.4.2
-has none. The machine that made this page reaches none of these places, and kdopt loads no pickles.
+has none. The machine that made this page reaches none of these places, the copy of PFNs4BO's
+repository that it could read lacks the three files, and kdopt loads no pickles.
 """
 
 UNTAUGHT = (1.0, 0.0)

@@ -61,11 +61,11 @@ def pack_line_grid(found: LineGrid) -> dict[str, Any]:
         "pair": found.line.pair,
         "models": [known.teacher[:12], known.student[:12]],
         "features": known.features,
-        "control": [_round(found.line.control), _round(found.plain.control)],
+        "control": [round_gains(found.line.control), round_gains(found.plain.control)],
         "results": [known.results[point] for point in points],
-        "test": _round(found.line.cells[point].test_gain for point in points),
+        "test": round_gains(found.line.cells[point].test_gain for point in points),
         "plain": [
-            _round((cell.validation_gain, cell.test_gain))
+            round_gains((cell.validation_gain, cell.test_gain))
             for cell in (found.plain.cells[point] for point in points)
         ],
     }
@@ -74,17 +74,34 @@ def pack_line_grid(found: LineGrid) -> dict[str, Any]:
 def unpack_line_grid(record: Mapping[str, Any], campaign: Campaign) -> LineGrid:
     """A pair of a campaign as :func:`pack_line_grid` wrote it."""
     points = list_grid_points(campaign)
-    results = {p: PointResult(*r) for p, r in zip(points, record["results"], strict=True)}
-    line = [(results[p].gain, test) for p, test in zip(points, record["test"], strict=True)]
+    results = [PointResult(*r) for r in record["results"]]
+    line = [(r.gain, test) for r, test in zip(results, record["test"], strict=True)]
     grids = []
     for gains, control in zip((line, record["plain"]), record["control"], strict=True):
-        of = dict(zip(points, gains, strict=True))
-        known = {p: r._replace(gain=of[p][0]) for p, r in results.items()}
+        own = [r._replace(gain=g[0]) for r, g in zip(results, gains, strict=True)]
+        known = dict(zip(points, own, strict=True))
         pair = PairResults(*record["models"], tuple(record["features"]), known)
-        cells = {p: PointMean(*p, *g, 1) for p, g in of.items()}
+        cells = {p: PointMean(*p, *g, 1) for p, g in zip(points, gains, strict=True)}
         grids.append(FullGrid(campaign, Pair(*record["pair"]), pair, cells, GainPair(*control)))
     return LineGrid(*grids)
 
 
-def _round(gains: Iterable[float]) -> list[float]:
+def replace_results(
+    grid: FullGrid,
+    results: Iterable[Sequence[float]],
+    test: Iterable[float],
+    control: Iterable[float],
+) -> FullGrid:
+    """The same pair with other results of its points, in their order, and of its control."""
+    known = dict(zip(grid.cells, (PointResult(*r) for r in results), strict=True))
+    cells = {
+        point: PointMean(*point, result.gain, gain, 1)
+        for (point, result), gain in zip(known.items(), test, strict=True)
+    }
+    pair = replace(grid.known, results=known)
+    return grid._replace(known=pair, cells=cells, control=GainPair(*control))
+
+
+def round_gains(gains: Iterable[float]) -> list[float]:
+    """Gains as they are packed."""
     return [round(gain, PP_DECIMALS) for gain in gains]

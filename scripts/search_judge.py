@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kdopt.analysis.stats import Estimate, average, estimate, estimate_mean
+from kdopt.analysis.stats import (
+    Estimate,
+    average,
+    estimate,
+    estimate_independent,
+    estimate_mean,
+)
 from kdopt.search.full_grids import FullGrid, leave_out
 from kdopt.search.prior import Point
 from kdopt.search.replay import fit_surrogate, replay_posterior
@@ -75,10 +81,8 @@ class Judge:
         for data, some in self.split():
             shown = []
             for count in COUNTS:
-                more = pd.Series((gains[count] - before[count])[some])
-                mean, low, high = estimate_mean(self._select(some), more)[:3]
-                text = f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
-                shown.append(f"**{text}**" if low > 0 or high < 0 else text)
+                more = gains[count] - before[count]
+                shown.append(format_estimate(self.measure_difference(more, some)))
             print_line([name, unknown, data, *shown])
 
     def print_stopping(self, unknown: str) -> None:
@@ -129,9 +133,12 @@ class Judge:
             lambda w: 100 * (average(w, better) / average(w, possible)), self._select(some)
         )[:3]
 
-    def measure_difference(self, gains: NDArray[np.float64]) -> Estimate:
-        """The mean of a number of each pair, with its 95 % interval."""
-        return estimate_mean(self._pairs, pd.Series(gains))
+    def measure_difference(
+        self, gains: NDArray[np.float64], some: NDArray[np.bool_] | None = None
+    ) -> Estimate:
+        """The mean of a number of each pair, of ``some`` or all, with its 95 % interval."""
+        some = np.full(len(self.grids), True) if some is None else some
+        return estimate_mean(self._select(some), pd.Series(gains[some]))
 
     def split(self) -> list[tuple[str, NDArray[np.bool_]]]:
         """Each data set and which pairs are of it."""
@@ -141,10 +148,38 @@ class Judge:
         return self._pairs[some].reset_index(drop=True)
 
 
+def average_runs(
+    grids: Sequence[FullGrid], search: Callable[[FullGrid], Sequence[Sequence[Point]]]
+) -> NDArray[np.float64]:
+    """Test gain of each pair, the mean over a search's runs."""
+    return np.array(
+        [np.mean([grid.compute_kept_gain(run) for run in search(grid)]) for grid in grids]
+    )
+
+
 def format_share(share: tuple[float, float, float]) -> str:
     """A percent and its interval in whole numbers."""
     middle, low, high = map(round, share)
     return f"{middle} ({low} to {high})"
+
+
+def format_over_partitions(grids: Sequence[FullGrid], more: NDArray[np.float64]) -> str:
+    """The mean over partitions of the mean difference of their pairs."""
+    places: dict[tuple[str, str], list[float]] = {}
+    for grid, difference in zip(grids, more, strict=True):
+        places.setdefault(grid.place, []).append(float(difference))
+    return format_estimate(estimate_independent(float(np.mean(of)) for of in places.values()))
+
+
+def format_estimate(found: Estimate) -> str:
+    if np.isnan(found.low):
+        return f"{found.mean:+.2f}"
+    text = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+    return f"**{text}**" if found.low > 0 or found.high < 0 else text
+
+
+def format_rows(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
 def name_pair(grid: FullGrid) -> str:

@@ -47,7 +47,7 @@ PAGE = ROOT / "docs" / "few-trials" / "unseen.md"
 PAGE_HEAD = """# Few trials: new partitions
 
 What came of the campaign of
-[partitions that no prior has](../few-trials.md#new-partitions-predicted-first);
+[partitions that no prior has](evidence.md#new-partitions-predicted-first);
 `python scripts/unseen.py` makes this page again from what comes with kdopt.
 
 - Every trial and the control is the best of its student line on validation, except where it says

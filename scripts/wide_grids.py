@@ -107,6 +107,7 @@ model = "cnn"
 stages = ["tune"]
 partitions = ["{kind}"]
 student_line = [0.25, 0.5, 0.75, 1.25]
+batch_norm = "{batch_norm}"
 learning_curves = "{recorded}"
 
 [data]
@@ -145,7 +146,7 @@ def main() -> None:
         PACKED.write_text(pack_store(args.store), "utf-8")
 
 
-def run_campaigns(store: str, workers: int) -> None:
+def run_campaigns(store: str, workers: int, batch_norm: str = "running") -> None:
     """Plan and run all campaigns, one after the other."""
     folder = Path(store).parent / "specs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -153,12 +154,13 @@ def run_campaigns(store: str, workers: int) -> None:
     for wide in CAMPAIGNS:
         if not is_through(store, wide.name):
             spec = folder / f"{wide.name}.toml"
-            spec.write_text(format_spec(wide), "utf-8")
+            spec.write_text(format_spec(wide, batch_norm), "utf-8")
             subprocess.run([*kdopt, "plan", str(spec), "--store", store], check=True)
             draw_pairs(store, wide.name)
             work = [*kdopt, "worker", wide.name, "--store", store, "--workers", str(workers)]
             subprocess.run([*work, "--quiet"], check=True)
-        subprocess.run([*kdopt, "features", wide.name, "--store", store], check=True)
+        if batch_norm == "running":
+            subprocess.run([*kdopt, "features", wide.name, "--store", store], check=True)
 
 
 def is_through(location: str, name: str) -> bool:
@@ -195,12 +197,13 @@ def draw_pairs(location: str, name: str) -> None:
     store.close()
 
 
-def format_spec(wide: Wide) -> str:
+def format_spec(wide: Wide, batch_norm: str = "running") -> str:
     """The campaign file."""
     train_size = wide.participants * wide.images + VALIDATION_IMAGES
     text = SPEC.format(
         **wide._asdict(),
         recorded="all" if wide.curves else "none",
+        batch_norm=batch_norm,
         name=wide.name,
         train_size=train_size,
         test_size=TEST_IMAGES[wide.data],

@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kdopt.analysis.stats import Estimate, estimate_independent
 from kdopt.campaign.stage_settings import Sampler
 from kdopt.search.full_grids import FullGrid
 from kdopt.search.prior import WIDE_PRIOR, Prior
@@ -29,16 +28,35 @@ from kdopt.search.replay import (
     compute_random_gains,
 )
 from scripts.few_trials import ROOT, make_sampler_search
-from scripts.goals import GOALS, rate_goal
 from scripts.levers import read_features
 from scripts.line_grids import LineGrid
-from scripts.search_judge import Judge, format_share, name_pair
+from scripts.search_judge import (
+    Judge,
+    average_runs,
+    format_estimate,
+    format_over_partitions,
+    format_rows,
+    format_share,
+    name_pair,
+)
 from scripts.unseen import read_unseen_pairs
-from scripts.wide_bench import COUNTS, DATA, FIND_GROUP, KIND, PARTITION, Bench, Gains
+from scripts.wide_bench import (
+    COUNTS,
+    DATA,
+    KIND,
+    PARTITION,
+    Bench,
+    Gains,
+    format_ends,
+    format_goal_rows,
+    make_bench,
+)
+from scripts.wide_both import format_both, read_both_pairs
 from scripts.wide_grids import CAMPAIGNS, WidePair, read_wide_pairs
+from scripts.wide_stops import format_stops
 
 PAGE = ROOT / "docs" / "few-trials" / "wide.md"
-PARTS = ("grids", "prior", "others", "goals", "features", "ranks")
+PARTS = ("grids", "prior", "others", "goals", "both", "stops", "features", "ranks")
 
 HEAD = """# Few trials: many partitions
 
@@ -59,7 +77,8 @@ of the prior that comes with kdopt. `scripts/wide_grids.py` made them, and
 """
 
 OF_GRIDS = """Mean gains on test in pp. Behind a kind of partition is its
-concentration, its dominant fraction, or the classes of each participant.
+concentration, its dominant fraction, or the classes of each participant. *Both statistics* are
+[batch norm's](#both-batch-norm-statistics).
 """
 OF_OTHERS = """
 Percent of the grid. The fixed list is the best of those pairs of the studies that are known.
@@ -74,10 +93,10 @@ OF_RANKS = """
 Mean rank correlation (Spearman) of a pair's 55 accuracies on validation after an epoch with those
 after the sixth and last, where curves were recorded.
 """
-TELLING = ("data set", "partition", "participants", "images of each")
-
-GOAL_OF = {PARTITION: "partition", KIND: "partition", DATA: "data set"}
-"""Which goal is for what; others are for the same word."""
+HEADS_OF_GRIDS = [
+    "data set", "partition", "participants", "images of each", "pairs", "nothing tried", "the grid",
+    "the grid without the line", "the grid with both statistics",
+]  # fmt: skip
 
 
 def main() -> None:
@@ -91,7 +110,7 @@ def main() -> None:
         path = ROOT / "kdopt" / "search" / WIDE_PRIOR
         path.write_bytes(make_prior(wide).to_bytes())
         return
-    bench = Bench(wide, unseen)
+    bench = make_bench(wide, unseen)
     found = {part: part in (args.parts or PARTS) for part in PARTS}
     text = "\n".join(format_part(part, bench, wide) for part, wanted in found.items() if wanted)
     if args.parts:
@@ -118,7 +137,9 @@ def format_part(part: str, bench: Bench, wide: Sequence[WidePair]) -> str:
         "prior": lambda: format_priors(bench),
         "others": lambda: format_others(bench),
         "goals": lambda: format_goals(bench),
-        "features": lambda: format_features(Bench(wide, ()), wide),
+        "both": lambda: format_both(wide),
+        "stops": lambda: format_stops(bench),
+        "features": lambda: format_features(make_bench(wide, ()), wide),
         "ranks": lambda: format_ranks(wide),
     }
     return make[part]()
@@ -126,26 +147,28 @@ def format_part(part: str, bench: Bench, wide: Sequence[WidePair]) -> str:
 
 def format_grids(wide: Sequence[WidePair]) -> str:
     """Each campaign, and what its pairs gain with nothing tried and with the grid."""
-    rows = [
-        [*TELLING, "pairs", "nothing tried", "the grid", "the grid without the line"],
-        ["---", "---", *["--:"] * 6],
-    ]
+    rows = [HEADS_OF_GRIDS, ["---", "---", *["--:"] * 7]]
+    both = {id(pair.wide): pair.both for pair in read_both_pairs(wide)}
     for campaign in CAMPAIGNS:
         some = [pair for pair in wide if pair.line.campaign.name == campaign.name]
         if not some:
             continue
-        means = [
-            np.mean([grid.compute_kept_gain(points) for grid, points in kept])
-            for kept in (
-                [(pair.line, ()) for pair in some],
-                [(pair.line, pair.line.cells) for pair in some],
-                [(pair.plain, pair.plain.cells) for pair in some],
-            )
+        kept = [
+            [pair.line.compute_kept_gain(()) for pair in some],
+            [pair.line.compute_kept_gain(pair.line.cells) for pair in some],
+            [pair.plain.compute_kept_gain(pair.plain.cells) for pair in some],
+            [
+                grid.compute_kept_gain(grid.cells)
+                for grid in (both.get(id(p)) for p in some)
+                if grid
+            ],
         ]
+        # A mean of some of the pairs would not be beside that of all.
+        means = [f"{np.mean(of):.2f}" if len(of) == len(some) else "" for of in kept]
         value = "" if campaign.value is None else f" {campaign.value:g}"
         partition = campaign.kind.replace("_", " ") + value
         counts = map(str, (campaign.participants, campaign.images, len(some)))
-        rows.append([campaign.data, partition, *counts, *(f"{mean:.2f}" for mean in means)])
+        rows.append([campaign.data, partition, *counts, *means])
     places = {pair.line.place for pair in wide}
     return (
         f"\n## The grids\n\n{len(wide)} pairs of {len(places)} partitions. {OF_GRIDS}\n"
@@ -181,10 +204,7 @@ def format_others(bench: Bench, samplers: Sequence[Sampler] = ("tpe", "gp")) -> 
     for sampler in samplers:
         search = make_sampler_search(sampler)
         others[f"{sampler}, cold"] = {
-            c: np.array(
-                [np.mean([g.compute_kept_gain(run) for run in search(g, c)]) for g in bench.line]
-            )
-            for c in counts
+            c: average_runs(bench.line, partial(search, count=c)) for c in counts
         }
     heads = ["not known", "search", *(f"{count} trials" for count in counts)]
     shares = [heads, ["---", "---", *["--:"] * len(counts)]]
@@ -208,38 +228,12 @@ def format_others(bench: Bench, samplers: Sequence[Sampler] = ("tpe", "gp")) -> 
     )
 
 
-def format_over_partitions(grids: Sequence[FullGrid], more: NDArray[np.float64]) -> str:
-    """The mean over partitions of the mean difference of their pairs."""
-    places: dict[tuple[str, str], list[float]] = {}
-    for grid, difference in zip(grids, more, strict=True):
-        places.setdefault(grid.place, []).append(float(difference))
-    return format_estimate(estimate_independent(float(np.mean(of)) for of in places.values()))
-
-
 def format_goals(bench: Bench) -> str:
     """What was wanted, in percent of the grid without the line."""
-    rows = [
-        ["not known", "trials", "goal", "warm, with the line", ""],
-        ["---", *["--:"] * 3, "---"],
-    ]
-    for unknown in FIND_GROUP:
-        gains = bench.replay("both", unknown)
-        goals = GOALS[GOAL_OF.get(unknown, unknown)]
-        for count, goal in zip(COUNTS[1:], goals, strict=True):
-            share = bench.plain.measure_share(gains[count])
-            low, high = (round(end) for end in share[1:])
-            shown = (round(share[0]), low, high)
-            rows.append(
-                [unknown, str(count), str(goal), format_share(share), rate_goal(goal, [shown])]
-            )
-    ends = [
-        f"{name} {format_share(bench.plain.measure_share(gains))}"
-        for name, gains in (("nothing tried", bench.judge.nothing), ("the grid", bench.judge.whole))
-    ]
     return (
         "\n## The goals\n\nPercent of what the grid *without* the line improves, as the\n"
         "[goals](goals.md) count, with both priors.\n"
-        f"With the line, {' and '.join(ends)}.\n\n" + format_rows(rows)
+        f"With the line, {format_ends(bench)}\n\n" + format_goal_rows(bench)
     )
 
 
@@ -317,15 +311,6 @@ def format_differences(judge: Judge, gains: Gains, before: Gains) -> list[str]:
     for count in before:
         shown.append(format_estimate(judge.measure_difference(gains[count] - before[count])))
     return shown
-
-
-def format_estimate(found: Estimate) -> str:
-    text = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
-    return f"**{text}**" if found.low > 0 or found.high < 0 else text
-
-
-def format_rows(rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
 if __name__ == "__main__":

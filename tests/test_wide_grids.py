@@ -7,7 +7,7 @@ import pytest
 from kdopt.campaign.spec import parse_spec
 from kdopt.search.prior import STUDIES_PRIOR, WIDE_PRIOR, load_shipped_prior
 from kdopt.store.queries import read_study_counts, read_trials
-from scripts import line_grids, unseen, wide_grids, wide_prior
+from scripts import line_grids, unseen, wide_bench, wide_grids, wide_prior
 from tests.worker.test_worker import plan
 
 
@@ -18,7 +18,9 @@ def wide():
 
 @pytest.fixture(scope="module")
 def bench(wide):
-    return wide_prior.Bench(wide, [line_grids.LineGrid(*p[:2]) for p in unseen.read_unseen_pairs()])
+    return wide_bench.make_bench(
+        wide, [line_grids.LineGrid(*p[:2]) for p in unseen.read_unseen_pairs()]
+    )
 
 
 def test_they_are_the_wide_part_of_the_prior_that_comes_with_kdopt(wide):
