@@ -93,7 +93,7 @@ def test_the_grids_that_ship_are_whole_and_give_the_figures_of_the_docs(shipped_
         np.mean([grid.compute_kept_gain(choose(grid)) for grid in grids])
         for choose in (lambda _: (), lambda grid: grid.cells)
     )
-    text = (few_trials.ROOT / "docs" / "few-trials.md").read_text("utf-8")
+    text = (few_trials.ROOT / "docs" / "few-trials" / "evidence.md").read_text("utf-8")
     assert f"a mean gain of {nothing:.2f} pp is 0, the grid's {whole:.2f} pp is 100" in text
 
 
@@ -117,7 +117,7 @@ def test_the_goals_and_the_line_are_what_the_script_makes_of_what_ships(shipped_
     for column in goals.COLUMNS[4:]:
         assert np.array_equal(both[column], both[f"{column}_docs"]), column
     lined = goals.put_on_line(shipped_grids)
-    text = (few_trials.ROOT / "docs" / "few-trials.md").read_text("utf-8")
+    text = (few_trials.ROOT / "docs" / "few-trials" / "evidence.md").read_text("utf-8")
     for name, points in (("the control alone", ()), ("the grid and the control", lined[0].cells)):
         gains = [
             np.mean([grid.compute_kept_gain(points) for grid in grids])
