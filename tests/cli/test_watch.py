@@ -87,7 +87,7 @@ def test_a_killed_worker_is_seen_in_a_terminal(tmp_path):
     try:
         text = terminal.wait_for(lambda text: f":{worker.pid} " in text)
         (line,) = (line for line in text.splitlines() if f":{worker.pid} " in line)
-        assert " cpu " in line and "uniform/pretrain #0" in line and "participant 0" in line
+        assert " cpu " in line and "uniform/pretrain #0" in line and "participant=0" in line
         assert "gone" not in text
         assert "ETA unknown (no trial of pretrain has ended lately)" in text
         worker.kill()
