@@ -20,6 +20,7 @@ from kdopt.data.sources.base import expand_path
 from kdopt.data.sources.folder import list_skipped
 from kdopt.data.splits import unpack_splits
 from kdopt.outcome import TrialRow
+from kdopt.shown import format_count
 
 LEAST_PER_CLASS = 10
 """Images per class below which a model, and what is concluded of it, is mostly luck."""
@@ -71,10 +72,10 @@ def describe_unused(campaign: Campaign, dataset: Dataset, splits: Mapping[str, b
     if not unused or any(dataset.given.validation):
         return []
     return [
-        f"{unused:,} of {common:,} training {get_kind(dataset.shape)} of {campaign.data.name} are "
-        f"used by nobody, as participants bring their own: {len(first.validation):,} are for "
-        f"validation (data.validation_fraction = {campaign.data.validation_fraction:g}); a larger "
-        "fraction lets settings be chosen by more"
+        f"{unused:,} of {common:,} training {get_kind(dataset.shape)} of {campaign.data.name} "
+        f"{'is' if unused == 1 else 'are'} used by nobody, as participants bring their own: "
+        f"{len(first.validation):,} are for validation (data.validation_fraction = "
+        f"{campaign.data.validation_fraction:g}); a larger fraction lets settings be chosen by more"
     ]
 
 
@@ -82,14 +83,17 @@ def describe_images(campaign: Campaign, dataset: Dataset) -> list[str]:
     """What is odd about the images of a campaign: what is not read, and what is there twice."""
     notes = describe_skipped(campaign)
     twice, kind = count_overlaps(dataset), get_kind(dataset.shape)
+    one = kind.removesuffix("s")
     exactly = "pixel by pixel" if kind == "images" else "number by number"
     if twice.test:
         notes.append(
-            f"{twice.test:,} of {len(dataset.test_images):,} test {kind} are among the training "
-            f"{kind} too, {exactly}: accuracies on test are too high by up to that share"
+            f"{twice.test:,} of {format_count(len(dataset.test_images), f'test {one}')} "
+            f"{'is' if twice.test == 1 else 'are'} among the training {kind} too, {exactly}: "
+            "accuracies on test are too high by up to that share"
         )
     if twice.classes:
-        notes.append(f"{twice.classes:,} {kind} are in more than one class, {exactly}")
+        found = format_count(twice.classes, f"{one} is", f"{kind} are")
+        notes.append(f"{found} in more than one class, {exactly}")
     return notes
 
 

@@ -54,8 +54,12 @@ def pets(here: Path) -> Path:
 
 
 def test_plan_run_and_doctor_say_once_what_is_not_read(pets: Path) -> None:
-    kinds = [f"files {Path(name).suffix} " for name in UNREAD[:-1]]
-    kinds += ["files without an ending", "folders within class", "files beside the class"]
+    kinds = [f"file {Path(name).suffix} is" for name in UNREAD[:-1]]
+    kinds += [
+        "file without an ending is",
+        "folder within class folders is",
+        "file beside the class folders is",
+    ]
     for command in (["plan", "spec.toml"], ["run", "spec.toml", "--workers", 1], ["doctor"]):
         ended = kdopt(*command)
         assert ended.code == 0, ended

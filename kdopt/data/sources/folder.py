@@ -148,7 +148,7 @@ def list_skipped(root: Path, splits: Sequence[str] = BOTH) -> list[str]:
         root: A folder.
         splits: Those in it that hold class folders; ``.`` is itself.
     """
-    found: dict[str, list[Path]] = defaultdict(list)
+    found: dict[tuple[str, str], list[Path]] = defaultdict(list)
     notes = [
         f"{root / name} is not read: validation images are drawn from train "
         "(data.validation_fraction); put its images into train, or all into a file of arrays"
@@ -158,18 +158,18 @@ def list_skipped(root: Path, splits: Sequence[str] = BOTH) -> list[str]:
     for split in [root / name for name in splits]:
         for folder in _list_entries(split) if split.is_dir() else []:
             if not folder.is_dir():
-                found["files beside the class folders"].append(folder)
+                found["file", " beside the class folders"].append(folder)
                 continue
             for file in _list_entries(folder):
                 if file.is_dir():
-                    found["folders within class folders"].append(file)
+                    found["folder", " within class folders"].append(file)
                 elif file.suffix.lower() not in SUFFIXES:
                     ending = file.suffix.lower()
-                    found[f"files {ending}" if ending else "files without an ending"].append(file)
+                    found["file", f" {ending}" if ending else " without an ending"].append(file)
     return notes + [
-        f"{len(files):,} {what} are not read, such as {files[0]}; images are files in a class "
-        f"folder that end in {', '.join(SUFFIXES)}"
-        for what, files in sorted(found.items())
+        f"{format_count(len(files), f'{what}{which} is', f'{what}s{which} are')} not read, such as "
+        f"{files[0]}; images are files in a class folder that end in {', '.join(SUFFIXES)}"
+        for (what, which), files in sorted(found.items())
     ]
 
 
