@@ -33,7 +33,8 @@ Mean test gain in pp of what validation chooses, with its 95 % interval over par
 The control and the cell that is best on validation were trained again; the untouched student is
 always a candidate. Then differences of such gains, bold where their intervals leave out 0.
 
-- *interpolated*: batch norm's statistics go along the line as the weights do, as kdopt does it
+- *interpolated*: batch norm's statistics go along the line as the weights do, as with
+  `batch_norm = "running"`
 - *measured*: they are the mean over the student's own images, passed through once more
 - *kept*: they stay those of the trained student
 - *teacher*: besides the line, `w0 + s (w1 - w0) + r (wT - w0)` with s of 0.5 and 1, r of 0.1, 0.2

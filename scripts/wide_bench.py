@@ -112,10 +112,10 @@ class Bench:
             yield group, [g for g in self.priors[prior] if find_group(g) != key]
 
 
-def format_goal_rows(bench: Bench) -> str:
+def format_goal_rows(bench: Bench, name: str = "warm, with the line") -> str:
     """What was wanted and what is reached, in percent of the grid without the line."""
     rows = [
-        ["not known", "trials", "goal", "warm, with the line", ""],
+        ["not known", "trials", "goal", name, ""],
         ["---", *["--:"] * 3, "---"],
     ]
     for unknown in FIND_GROUP:

@@ -58,8 +58,10 @@ HEAD = """
 control too, students with interpolated and with measured statistics are tried. In percent of what
 the paper's grid improves on test, which has no line and the statistics that training leaves: 0 is
 the better of untouched and control, {nothing:.2f} pp, and 100 the grid, {whole:.2f} pp. *The line*
-has interpolated statistics alone. The learnt search has both priors, which are of such lines,
-without the partition; the Gaussian process starts with vanilla and has learnt nothing.
+has interpolated statistics alone. The learnt search has both priors without the partition (the
+studies have no line, the wide grids such lines) and learns in rounds; the Gaussian process has
+learnt nothing. Both begin with vanilla, which is one of the trials. With 0 trials there is the
+control alone.
 
 """
 OF_DIFFERENCES = """
@@ -139,16 +141,24 @@ def pack_pair(wide: WidePair, found: LineGrid) -> dict[str, Any]:
             for cells in (wide.plain.cells, found.plain.cells)
         )
         if before != after:
-            raise KdoptError(
-                f"{name_pair(grid)} at T = {point[0]:g}, alpha = {point[1]:g}: gains {after} pp "
-                f"where scripts/wide_grids.json has {before}; run both on the same machine"
-            )
+            where = f"T = {point[0]:g}, alpha = {point[1]:g}"
+            raise _refuse_others(f"{name_pair(grid)} at {where}", before, after)
+    before, after = map(round_gains, (wide.plain.control, found.plain.control))
+    if before != after:
+        raise _refuse_others(f"the control of {name_pair(grid)}", before, after)
     return {
         "pair": name_pair(grid),
         "control": round_gains(grid.control),
         "results": [grid.known.results[point] for point in points],
         "test": round_gains(grid.cells[point].test_gain for point in points),
     }
+
+
+def _refuse_others(what: str, before: Sequence[float], after: Sequence[float]) -> KdoptError:
+    return KdoptError(
+        f"{what}: gains {after} pp where scripts/wide_grids.json has {before}; run both on the "
+        "same machine"
+    )
 
 
 def read_both_pairs(wide: Sequence[WidePair]) -> list[BothPair]:
@@ -183,7 +193,7 @@ def format_both(wide: Sequence[WidePair]) -> str:
             for bench, prior in ((running, "both"), (both, "both"), (both, PRIOR_OF_BOTH))
         )
         for count in COUNTS[1:]:
-            name = f"{count} learnt trials, {unknown} not known"
+            name = f"{count} trials, {unknown} not known"
             rows += compare_gains(name, running, before[count], after[count])
         more = [both.judge.measure_difference(other[c] - after[c]) for c in COUNTS[1:]]
         priors.append([unknown, *map(format_estimate, more)])
@@ -196,7 +206,7 @@ def format_both(wide: Sequence[WidePair]) -> str:
         + OF_PRIORS
         + format_rows(priors)
         + f"\nThe goals with both statistics, in percent as above: {format_ends(both)}\n\n"
-        + format_goal_rows(both)
+        + format_goal_rows(both, "warm, both statistics")
     )
 
 

@@ -27,7 +27,7 @@ from scripts.wide_bench import DATA, KIND, PARTITION, Bench
 FIRST, BUDGET = 2, 8
 """Trials of a pair, before a search may stop and at most."""
 
-TELLABLE_PP = 2.3
+TELLABLE_PP = 2.4
 """What 720 images of validation can tell: two standard errors of the difference of two models that
 disagree on a tenth of them, ``2 sqrt(0.1 / 720)``."""
 
@@ -39,18 +39,19 @@ UNKNOWN = (PARTITION, KIND, DATA)
 AFTER = (1, 2, 4, 6)
 """Numbers of trials after which it is asked what is left."""
 
-OF_REST = """
+OF_REST = f"""
 What a search could stop by, with both priors, vanilla first, in rounds. *Left* is what the whole
 grid adds to what is kept, in pp. The pairs are cut in three by the chance that the search gives an
 untried cell of adding 1 pp on validation; of each third that chance, and in how many pairs there is
-one, in percent. Last, what is known of a pair that tells most of what is left on test: the greatest
-rank correlation in size.
+one, in percent. Last, the quantity whose rank correlation with what is left on test is greatest in
+size. Pairs of earlier rounds have had all {BUDGET} trials.
 """
 OF_RULES = f"""
 Rules that stop a search after {FIRST} trials at least and {BUDGET} at most, beside a budget for all
 of the same mean cost: percent of the grid, and the difference in pp with partitions as units. *What
 validation can tell* is a lead of {TELLABLE_PP} pp over the control: two standard errors of a
-difference, of 720 images, where two models disagree on a tenth.
+difference, of 720 images, where two models disagree on a tenth. Pairs of earlier rounds have had
+all {BUDGET} trials, whatever the rule.
 """
 HEADS_OF_REST = (
     "not known", "trials", "left, validation", "left, test", "lowest third", "middle third",

@@ -11,6 +11,7 @@ from kdopt.campaign.starter import write_starter
 from kdopt.errors import KdoptError
 from scripts import wide_both, wide_grids, wide_prior
 from scripts.line_grids import LineGrid
+from scripts.wide_bench import DATA
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,14 @@ def test_grids_of_other_trained_students_are_refused(pairs):
         wide_both.pack_pair(pair.wide, LineGrid(pair.both, other))
 
 
+def test_another_control_is_refused(pairs):
+    pair = pairs[0]
+    control = pair.wide.plain.control
+    other = pair.wide.plain._replace(control=control._replace(test=control.test + 0.1))
+    with pytest.raises(KdoptError, match=r"the control of .* run both on the same machine"):
+        wide_both.pack_pair(pair.wide, LineGrid(pair.both, other))
+
+
 def test_no_student_is_worse_on_validation_with_both_than_with_interpolated_ones_alone(pairs):
     for pair in pairs:
         for point, result in pair.both.known.results.items():
@@ -73,3 +82,7 @@ def test_the_page_says_what_the_grids_say(wide, pairs):
         for row in wide_both.compare_gains(name, running, *gains, *running.judge.split()):
             assert wide_prior.format_rows([row]) in page
     assert f"in percent as above: {wide_both.format_ends(both)}\n" in page
+    # One line of those that take long.
+    before, after = (bench.replay("both", DATA)[2] for bench in (running, both))
+    (row,) = wide_both.compare_gains(f"2 trials, {DATA} not known", running, before, after)
+    assert wide_prior.format_rows([row]) in page

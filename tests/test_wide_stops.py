@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from kdopt.search.posterior import Posterior
-from scripts import wide_bench, wide_grids, wide_prior, wide_stops
+from scripts import unseen, wide_bench, wide_grids, wide_prior, wide_stops
+from scripts.line_grids import LineGrid
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,13 @@ def test_a_rule_that_never_stops_is_the_budget_for_all(bench, pairs, monkeypatch
     assert row[5].startswith("+0.00")
 
 
-def test_the_page_says_what_is_left():
-    """One line of those that take long: on the pairs of the page the unseen ones are, too."""
+def test_the_page_says_what_is_left_and_what_the_rules_cost():
+    """The rows of one of the three things that are not known."""
     page = wide_prior.PAGE.read_text("utf-8")
     assert wide_stops.OF_REST in page and wide_stops.OF_RULES in page
+    unseen_pairs = [LineGrid(*pair[:2]) for pair in unseen.read_unseen_pairs()]
+    bench = wide_bench.make_bench(wide_grids.read_wide_pairs(), unseen_pairs)
+    pairs = wide_stops.follow_searches(bench, wide_bench.DATA)
+    rows = [[str(count), *wide_stops.describe_rest(pairs, count)] for count in wide_stops.AFTER]
+    for row in [*rows, *wide_stops.rate_rules(pairs, bench)]:
+        assert wide_prior.format_rows([[wide_bench.DATA, *row]]) in page

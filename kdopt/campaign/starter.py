@@ -30,9 +30,9 @@ stages = ["tune"]
 # place costs an evaluation, no training; the best on validation is kept. The paper has no line.
 student_line = [0.25, 0.5, 0.75, 1.25]
 
-# Batch norm's statistics of each of these students: "both" tries those that training leaves and
-# those measured again on the student's images, which takes one more pass of them. "running", as in
-# the paper, has only the first.
+# Batch norm's statistics of each of these students: "both" tries those that go along the line and
+# those measured again on the student's images: a pass of these and an evaluation more per place.
+# "running" has only the first; the trained student's are then those of the paper.
 batch_norm = "both"
 
 # All random numbers are made from this one and from names, so the same file gives the same results.
